@@ -1,0 +1,35 @@
+# Each target works from nothing: it makes the virtual environment first. VENV sets its folder.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint results clean
+
+demo: $(BIN)/robust-aigen
+	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
+
+test: $(BIN)/pytest
+	$(BIN)/pytest
+
+lint: $(BIN)/pytest
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The committed tables and figures of every scenario on minigen.
+results: $(BIN)/robust-aigen
+	$(BIN)/python -m benchmarks.reference_results
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/robust-aigen: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(BIN)/pytest: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $@ $(BIN)/robust-aigen
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

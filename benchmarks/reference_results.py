@@ -1,0 +1,59 @@
+"""Runs every shipped minigen scenario and writes its tables and figures to ``results/minigen``.
+
+    python -m benchmarks.reference_results [SCENARIO ...]
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from robustbench_aigen import load_scenario, run
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.report.build import build_report
+
+_KEPT = ("summary.csv", "report.md", "run.json", "figures")
+"""What is committed of a run; the records stay out, they are large and quickly made again."""
+
+
+def main() -> None:
+    """Run the scenarios named on the command line, or all that are on minigen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", nargs="*", help="names of shipped scenarios; all on minigen by default")
+    parser.add_argument("--target", type=Path, default=Path("results/minigen"))
+    parser.add_argument("--runs", type=Path, default=Path("results"), help="where the runs and the cache are")
+    arguments = parser.parse_args()
+    names = arguments.scenario or [
+        name for name, file in shipped_files("scenarios").items() if load_scenario(file).scenario.data.source == "minigen"
+    ]
+    for name in names:
+        with ProgressBar() as progress:
+            result = run(name, output=arguments.runs, progress=progress)
+        build_report(result.folder)
+        _publish(result.folder, arguments.target / name)
+        print(f"{name}: {result.info['seconds']:.1f} s")
+    _write_index(arguments.target)
+
+
+def _publish(folder: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for kept in _KEPT:
+        source = folder / kept
+        if source.is_dir():
+            shutil.copytree(source, target / kept)
+        else:
+            shutil.copy2(source, target / kept)
+
+
+def _write_index(target: Path) -> None:
+    lines = ["# Reference results on minigen", "", "Written by `make results`; every folder holds the tables, the report and the figures of one scenario.", ""]
+    for file in sorted(target.glob("*/run.json")):
+        scenario = json.loads(file.read_text(encoding="utf-8"))["scenario"]
+        lines.append(f"- [{scenario['name']}]({file.parent.name}/report.md): {scenario['summary']}")
+    (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

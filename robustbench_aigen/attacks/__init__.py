@@ -1,0 +1,1 @@
+"""Attacks: the threat model, the native engine, the library adapters, and the verifier they all pass through."""

@@ -1,0 +1,1 @@
+"""The native engine for gradient attacks."""

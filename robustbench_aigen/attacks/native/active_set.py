@@ -1,0 +1,164 @@
+"""The loop of an iterated gradient attack: a full batch of unfinished images, refilled from the queue.
+
+An image leaves as soon as its 8-bit version is fooled (where early stopping is right) or its steps are used up,
+and the next image of the shard takes its place. With early stopping off the batches are those of a plain loop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.numerics.precision import gradient_precision
+
+Start = Callable[[AttackTask, Tensor, int], Tensor]
+"""(task, rows, restart) → starting pixels of those rows, on the device."""
+Update = Callable[[AttackTask, Tensor, Tensor, Tensor], Tensor]
+"""(task, clean, current, gradient of the loss) → next pixels, inside the budget."""
+
+
+@dataclass
+class _Slots:
+    """State of the images in the batch; every field has one entry an image."""
+
+    rows: Tensor
+    clean: Tensor
+    current: Tensor
+    labels: Tensor
+    step: Tensor
+    taken: Tensor
+    queries: Tensor
+    restart: Tensor
+    best: Tensor
+    best_loss: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, chosen: Tensor) -> "_Slots":
+        """Keep the images that a boolean CPU mask names."""
+        return _Slots(*(getattr(self, f.name)[chosen.to(getattr(self, f.name).device)] for f in fields(self)))
+
+    def joined(self, other: "_Slots") -> "_Slots":
+        return _Slots(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+
+    def chunk(self, pixels: Tensor) -> AttackChunk:
+        return AttackChunk(self.rows, pixels, self.taken, self.queries)
+
+
+def iterate(
+    task: AttackTask, *, steps: int, restarts: int, start: Start, update: Update
+) -> Iterator[AttackChunk]:
+    """Run an iterated attack on a task and yield images as they finish.
+
+    Parameters
+    ----------
+    task
+        Images, labels, detector and budget.
+    steps
+        Updates per restart.
+    restarts
+        Tries per image. With early stopping an image stops at its first success; without, the try with the
+        highest loss is kept.
+    start, update
+        Where a try begins, and one step of it.
+    """
+    queue = deque(range(len(task.levels)))
+    slots: _Slots | None = None
+    while queue or slots is not None:
+        space = task.batch_size - (len(slots) if slots is not None else 0)
+        # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
+        if queue and space > 0 and (slots is None or task.early_stop):
+            fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], start)
+            slots = fresh if slots is None else slots.joined(fresh)
+        assert slots is not None
+        gradient, logits = _gradient(task, slots)
+        slots.queries += 1
+        if task.early_stop:
+            fooled = _verified(task, slots, logits)
+            if fooled.any():
+                leaving = slots.select(fooled)
+                yield leaving.chunk(leaving.current)
+                gradient = gradient[(~fooled).to(gradient.device)]
+                slots = slots.select(~fooled)
+        if len(slots):
+            slots.current = update(task, slots.clean, slots.current, gradient)
+            slots.step += 1
+            slots.taken += 1
+            slots, finished = _finish(task, slots, steps, restarts, start)
+            yield from finished
+        if not len(slots):
+            slots = None
+
+
+def _fresh(task: AttackTask, rows: list[int], start: Start) -> _Slots:
+    index = torch.tensor(rows)
+    clean, current = task.pixels(index), start(task, index, 0)
+    count = torch.zeros(len(rows), dtype=torch.long)
+    return _Slots(
+        index,
+        clean,
+        current,
+        task.labels[index].to(task.device),
+        count,
+        count.clone(),
+        count.clone(),
+        count.clone(),
+        clean,
+        torch.full((len(rows),), -torch.inf),
+    )
+
+
+def _gradient(task: AttackTask, slots: _Slots) -> tuple[Tensor, Tensor]:
+    current = slots.current.detach().requires_grad_()
+    with torch.enable_grad(), gradient_precision(task.precision, task.device):
+        logits = task.detector(current)
+        # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
+        loss = functional.cross_entropy(logits.float(), slots.labels)
+        (gradient,) = torch.autograd.grad(loss, current)
+    return gradient, logits.detach()
+
+
+def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> Tensor:
+    """Which images are fooled on 8 bits; only those that the gradient's own forward reads as fooled are tried."""
+    suspected = (logits.argmax(dim=1) != slots.labels).cpu()
+    if suspected.any():
+        rows = slots.rows[suspected]
+        suspected[suspected.clone()] = task.fooled(rows, slots.current[suspected.to(task.device)])
+        slots.queries[torch.isin(slots.rows, rows)] += 1
+    return suspected
+
+
+def _finish(
+    task: AttackTask, slots: _Slots, steps: int, restarts: int, start: Start
+) -> tuple[_Slots, list[AttackChunk]]:
+    """Let images whose steps are used up leave, or begin their next restart."""
+    ended = slots.step == steps
+    if not ended.any():
+        return slots, []
+    if restarts == 1:
+        leaving = slots.select(ended)
+        return slots.select(~ended), [leaving.chunk(leaving.current)]
+    done, going = slots.select(ended), slots.select(~ended)
+    with torch.no_grad():
+        loss = functional.cross_entropy(task.detector(done.current), done.labels, reduction="none").cpu()
+    done.queries += 1
+    better = loss > done.best_loss
+    done.best = torch.where(better.to(task.device).view(-1, 1, 1, 1), done.current, done.best)
+    done.best_loss = torch.maximum(loss, done.best_loss)
+    last = done.restart == restarts - 1
+    if task.early_stop:
+        last |= task.fooled(done.rows, done.best)
+        done.queries += 1
+    leaving, again = done.select(last), done.select(~last)
+    if len(again):
+        again.restart += 1
+        again.step.zero_()
+        again.current = torch.cat(
+            [start(task, again.rows[i : i + 1], int(again.restart[i])) for i in range(len(again))]
+        )
+    return going.joined(again), [leaving.chunk(leaving.best)] if len(leaving) else []

@@ -1,0 +1,121 @@
+"""The threat model: a norm, a budget in pixel units, and the 8-bit image that keeps it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.numerics.eight_bit import LEVELS
+
+Norm = Literal["linf", "l2"]
+
+_ROUND_OFF = 1e-5
+"""What float32 arithmetic may add to a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def l2_norm(difference: Tensor) -> Tensor:
+    """Return the N Euclidean norms of an N×C×H×W tensor, float32."""
+    return difference.flatten(1).norm(dim=1)
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker may change.
+
+    Parameters
+    ----------
+    norm
+        ``linf`` or ``l2``.
+    eps
+        Radius in pixel units: 4/255 is four levels.
+    """
+
+    norm: Norm
+    eps: float
+
+    @property
+    def levels(self) -> int:
+        """Whole levels that an L∞ budget holds on the 8-bit grid: a fractional eps is floored."""
+        return int(self.eps * LEVELS + 1e-6)
+
+    @property
+    def is_floored(self) -> bool:
+        """Whether the 8-bit budget is smaller than the one asked for."""
+        return self.norm == "linf" and abs(self.eps * LEVELS - self.levels) > 1e-3
+
+    def distance(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Return N distances in pixel units between N×3×H×W pixels."""
+        difference = adversarial - clean
+        return difference.flatten(1).abs().amax(dim=1) if self.norm == "linf" else l2_norm(difference)
+
+    def holds(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Return, per image, whether the distance is inside the budget up to float32 round-off."""
+        return self.distance(clean, adversarial) <= self.eps + _ROUND_OFF * max(1.0, self.eps)
+
+    def project(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Return the nearest pixels inside the budget and the range, N×3×H×W float32.
+
+        The order (budget, then range) is the one of Madry et al. and of torchattacks; clipping to the range
+        moves towards the clean image and keeps the budget.
+        """
+        delta = adversarial - clean
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        else:
+            delta = delta * _column((self.eps / l2_norm(delta)).clamp(max=1))
+        return (clean + delta).clamp(0, 1)
+
+    def round(self, clean_levels: Tensor, adversarial: Tensor) -> Tensor:
+        """Return the 8-bit image of a float one, inside the budget.
+
+        L∞ clamps to whole levels. L2 rounds, which lengthens most perturbations past the budget, and then moves
+        channel values one level towards the clean image until it holds: first those that stray least from the
+        float perturbation for the length they win.
+
+        Parameters
+        ----------
+        clean_levels
+            N×3×H×W uint8, the image that the attack started from.
+        adversarial
+            N×3×H×W float32 pixels.
+
+        Returns
+        -------
+        Tensor
+            N×3×H×W uint8.
+        """
+        clean = clean_levels.to(torch.int16)
+        wanted = adversarial * LEVELS
+        rounded = wanted.round().clamp(0, LEVELS).to(torch.int16) - clean
+        if self.norm == "linf":
+            rounded = rounded.clamp(-self.levels, self.levels)
+        else:
+            rounded = _shorten(rounded, wanted - clean, (self.eps * LEVELS) ** 2)
+        return (clean + rounded).to(torch.uint8)
+
+
+def _shorten(rounded: Tensor, wanted: Tensor, budget: float) -> Tensor:
+    """Move integer perturbations towards zero until their squared length is at most ``budget``."""
+    shape = rounded.shape
+    steps, floats = rounded.flatten(1).float(), wanted.flatten(1)
+    # The tolerance keeps a perturbation whose float length is the budget itself from losing a level.
+    limit = budget * (1 + 1e-6)
+    while True:
+        excess = steps.square().sum(dim=1) - limit
+        if not (excess > 0).any():
+            return steps.view(shape).to(torch.int16)
+        size = steps.abs()
+        won = 2 * size - 1
+        strayed = 1 - 2 * (size - floats.abs())
+        price = torch.where(size > 0, strayed / won, torch.inf)
+        order = price.argsort(dim=1, stable=True)
+        ordered = torch.where(size > 0, won, 0).gather(1, order)
+        before = ordered.cumsum(dim=1) - ordered
+        chosen = torch.zeros_like(steps, dtype=torch.bool)
+        chosen.scatter_(1, order, (before < excess.view(-1, 1)) & (ordered > 0))
+        steps = steps - chosen * steps.sign()

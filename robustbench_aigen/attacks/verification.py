@@ -1,0 +1,88 @@
+"""What must hold after every attack, whoever ran it."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigen.attacks.threat_model import ThreatModel
+
+
+class AttackContractError(Exception):
+    """An attack broke its contract; its numbers would be wrong, so the run stops."""
+
+
+def verify_pixels(name: str, threat: ThreatModel, clean: Tensor, adversarial: Tensor) -> None:
+    """Raise AttackContractError unless adversarial pixels are finite, in [0, 1] and inside the budget.
+
+    Parameters
+    ----------
+    name
+        The attack, for the message.
+    threat
+        Its norm and budget.
+    clean, adversarial
+        N×3×H×W float32 pixels.
+    """
+    if adversarial.shape != clean.shape:
+        raise AttackContractError(
+            f"{name} returned images of shape {tuple(adversarial.shape)} for {tuple(clean.shape)}"
+        )
+    if not adversarial.isfinite().all():
+        raise AttackContractError(f"{name} returned NaN or infinite pixels")
+    low, high = float(adversarial.min()), float(adversarial.max())
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise AttackContractError(f"{name} returned pixels outside [0, 1]: {low:.6g} to {high:.6g}")
+    if not threat.holds(clean, adversarial).all():
+        worst = float(threat.distance(clean, adversarial).max())
+        raise AttackContractError(
+            f"{name} broke its budget: {threat.norm} {worst:.6g} where eps is {threat.eps:.6g}"
+        )
+
+
+@contextmanager
+def surroundings_kept(name: str, detector: nn.Module) -> Iterator[None]:
+    """Raise AttackContractError if what runs inside changes the detector or the global random generators.
+
+    Checked are the training flag of every submodule, the gradient flags and gradients of every parameter, the
+    values of parameters and buffers (by their version counters), and the states of Python's, NumPy's and torch's
+    global generators.
+    """
+    before = _state(detector)
+    generators = _generator_states()
+    yield
+    for what, old, new in zip(
+        ("mode", "gradient flags", "weights or buffers"), before, _state(detector), strict=True
+    ):
+        if old != new:
+            raise AttackContractError(f"{name} changed the detector's {what}")
+    for library, state in _generator_states().items():
+        if not _equal(state, generators[library]):
+            raise AttackContractError(f"{name} changed the global random generator of {library}")
+
+
+def _state(detector: nn.Module) -> tuple[list[bool], list[tuple[bool, bool]], list[int]]:
+    return (
+        [module.training for module in detector.modules()],
+        [(parameter.requires_grad, parameter.grad is None) for parameter in detector.parameters()],
+        [tensor._version for tensor in [*detector.parameters(), *detector.buffers()]],
+    )
+
+
+def _generator_states() -> dict[str, Any]:
+    numpy_state = np.random.get_state(legacy=False)
+    return {"Python": random.getstate(), "NumPy": numpy_state, "torch": torch.get_rng_state()}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other))
+    return bool(one == other)

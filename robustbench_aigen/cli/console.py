@@ -1,0 +1,61 @@
+"""Tables and JSON on the terminal."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TEXT_COLUMNS = {
+    "detector",
+    "pipeline",
+    "name",
+    "summary",
+    "trust",
+    "source",
+    "backends",
+    "norms",
+    "scenario",
+    "parameters",
+}
+
+
+def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> None:
+    """Print a frame of text as a table; columns of numbers are flushed right.
+
+    Parameters
+    ----------
+    table, title
+        What to print, and the line above it.
+    group
+        A column whose value is printed once, above the rows that share it.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = [column for column in table.columns if column != group]
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        is_text = column in _TEXT_COLUMNS
+        shown.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    last: object = None
+    for row in table.to_dict(orient="records"):
+        if group is not None and row[group] != last:
+            last = row[group]
+            shown.add_row(Text(str(last), style="bold"))
+        indent = "  " if group is not None else ""
+        shown.add_row(
+            *(Text((indent if place == 0 else "") + str(row[column])) for place, column in enumerate(columns))
+        )
+    # Into a file or a pipe nothing is folded.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(Text(title, style="bold"))
+    console.print(shown)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON to standard output."""
+    print(json.dumps(content, indent=2, default=str))

@@ -1,0 +1,123 @@
+"""``robust-aigen list``."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    attacks = "attacks"
+    perturbations = "perturbations"
+    detectors = "detectors"
+    scenarios = "scenarios"
+    data = "data"
+    runs = "runs"
+
+
+def list_things(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List what a scenario can name, and the runs made so far."""
+    from robustbench_aigen.cli.console import print_json, print_table
+
+    tables = {
+        Kind.attacks: lambda: _recipes("attack"),
+        Kind.perturbations: lambda: _recipes("perturb"),
+        Kind.detectors: _detectors,
+        Kind.scenarios: _scenarios,
+        Kind.data: _data,
+        Kind.runs: lambda: _runs(output),
+    }
+    table = tables[kind]()
+    if json_output:
+        print_json(table.to_dict(orient="records"))
+    elif table.empty:
+        typer.echo(f"no {kind.value} in {output}" if kind is Kind.runs else f"no {kind.value}")
+    else:
+        print_table(table, kind.value)
+
+
+def _recipes(kind: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.scenario.recipes import shipped_recipes
+
+    rows = []
+    for recipe in shipped_recipes().values():
+        if recipe.kind == kind:
+            own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
+            row = {"name": recipe.name, "summary": recipe.summary}
+            row["parameters"] = ", ".join(f"{name}={p.write(p.default)}" for name, p in own)
+            if kind == "attack":
+                row |= {"norms": ", ".join(recipe.norms), "backends": ", ".join(recipe.backends.names())}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _detectors() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.detectors.loading import read_card, shipped_detectors
+    from robustbench_aigen.report.tables import percent
+
+    rows = []
+    for name, file in shipped_detectors().items():
+        card = read_card(file)
+        accuracy = percent(card["clean_test"]["accuracy"])
+        rows.append(
+            {
+                "name": name,
+                "architecture": card["arch"],
+                "trained on": ", ".join(card["generators"]),
+                "clean test accuracy": accuracy,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _scenarios() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.catalogue import shipped_files
+    from robustbench_aigen.scenario.schema import load_scenario
+
+    scenarios = {name: load_scenario(file).scenario for name, file in shipped_files("scenarios").items()}
+    return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
+
+
+def _data() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.data.selection import BUILT_IN
+
+    return pd.DataFrame([{"name": name, "summary": summary} for name, summary in BUILT_IN.items()])
+
+
+def _runs(output: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.report.run_folder import find_runs
+
+    rows = []
+    for run in find_runs(output):
+        data = run.info["data"]
+        worst = run.overall().sort_values("accuracy").iloc[0]
+        rows.append(
+            {
+                "scenario": run.info["scenario"]["name"],
+                "run": run.folder.name,
+                "images": data["images"],
+                "cells": len(run.overall()),
+                "lowest accuracy": f"{100 * worst['accuracy']:.1f}",
+                "of": f"{worst['detector']} · {worst['pipeline']}",
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,135 @@
+"""``robust-aigen run``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from robustbench_aigen.engine.runner import RunResult
+    from robustbench_aigen.scenario.schema import LoadedScenario
+
+
+def run(
+    scenario: Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one: pgd_eps4.")],
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Replace the detectors: an id, or a weights file together with --arch. Repeatable."
+        ),
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
+    data: Annotated[str | None, typer.Option(help="Replace the data: minigen, a folder, or Parquet.")] = None,
+    split: Annotated[str | None, typer.Option(help="Replace the split: train, val, test or all.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, stratified.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="Of gradients: auto, fp32 or bf16.")] = None,
+    output: Annotated[
+        str, typer.Option(help="Results folder; the run lands in OUTPUT/<scenario>/<run id>.")
+    ] = "results",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ignore finished shards and compute everything.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells and an estimate of the time.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Run a scenario: attack and degrade images, score them, write records, tables and a report."""
+    from robustbench_aigen.engine.runner import run as run_scenario
+    from robustbench_aigen.scenario.schema import load_scenario
+
+    loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision)
+    if dry_run:
+        _show_plan(loaded, device, json_output)
+        return
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+
+    with ProgressBar() as progress:
+        result = run_scenario(loaded, output=output, device=device, fresh=fresh, progress=progress)
+    _show_result(result, json_output)
+
+
+def _overridden(
+    loaded: "LoadedScenario",
+    detector: list[str] | None,
+    arch: str | None,
+    data: str | None,
+    split: str | None,
+    limit: int | None,
+    precision: str | None,
+) -> "LoadedScenario":
+    from pathlib import Path
+
+    from robustbench_aigen.errors import UserError, did_you_mean
+    from robustbench_aigen.scenario.schema import DetectorSpec
+
+    changes: dict[str, object] = {}
+    if arch is not None and not detector:
+        raise UserError("--arch needs --detector FILE")
+    if detector:
+        # Paths on the command line start at the current folder, those in the file at the file's.
+        changes["detectors"] = [
+            DetectorSpec(path=str(Path(text).resolve()), arch=arch)
+            if arch is not None or Path(text).suffix in (".safetensors", ".pt", ".pth")
+            else DetectorSpec(id=text)
+            for text in detector
+        ]
+    spec = loaded.scenario.data
+    if data is not None:
+        source = data if data == "minigen" else str(Path(data).expanduser().resolve())
+        spec = spec.model_copy(update={"source": source})
+    if split is not None:
+        spec = spec.model_copy(update={"split": split})
+    if limit is not None:
+        spec = spec.model_copy(update={"limit": limit})
+    changes["data"] = spec
+    if precision is not None:
+        if precision not in ("auto", "fp32", "bf16"):
+            raise UserError(
+                f"unknown precision '{precision}'", hint=did_you_mean(precision, ("auto", "fp32", "bf16"))
+            )
+        changes["precision"] = precision
+    return loaded.replaced(**changes)
+
+
+def _show_plan(loaded: "LoadedScenario", device: str, json_output: bool) -> None:
+    from robustbench_aigen.cli.console import print_json, print_table
+    from robustbench_aigen.engine.estimate import estimate_cells
+    from robustbench_aigen.engine.plan import make_plan
+
+    plan = make_plan(loaded, device=device)
+    table = estimate_cells(plan)
+    if json_output:
+        print_json(table.to_dict(orient="records"))
+        return
+    seconds = table["seconds"].sum()
+    shown = table.assign(seconds=table["seconds"].map("{:.1f}".format))
+    print_table(
+        shown,
+        f"{loaded.scenario.name}: {len(table)} cells, about {seconds:.0f} s without the cache",
+        group="detector",
+    )
+
+
+def _show_result(result: "RunResult", json_output: bool) -> None:
+    from robustbench_aigen.cli.console import print_json, print_table
+    from robustbench_aigen.report.tables import accuracy_table
+
+    if json_output:
+        rows = result.summary.astype(object).where(result.summary.notna(), None).to_dict(orient="records")
+        print_json(
+            {
+                "run_folder": str(result.folder),
+                "summary": rows,
+                "unreadable": result.info["data"]["unreadable"],
+            }
+        )
+        return
+    data = result.info["data"]
+    title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
+    print_table(accuracy_table(result.summary), title, group="detector")
+    if result.problems:
+        typer.echo(
+            f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)"
+        )
+    typer.echo(f"{result.info['seconds']:.1f} s, written to {result.folder}")

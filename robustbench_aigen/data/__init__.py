@@ -1,0 +1,1 @@
+"""Images and their labels: sources, splits, selection, decoding, and the embedded benchmark."""

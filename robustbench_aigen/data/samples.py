@@ -1,0 +1,31 @@
+"""Samples and the sources they come from."""
+
+from typing import NamedTuple, Protocol
+
+REAL_POOL = "real"
+"""Generator name of real images that belong to every generator of their source."""
+
+
+class Sample(NamedTuple):
+    """One labelled image of a source.
+
+    ``id`` is unique in the source and stable; ``label`` is 0 (real) or 1 (AI-generated); ``generator`` names what
+    made it, or for a real image the generator it is the counterpart of (``real``: of all). ``split`` is None
+    where the source has no splits.
+    """
+
+    id: str
+    label: int
+    generator: str
+    split: str | None
+
+
+class ImageSource(Protocol):
+    """Where encoded images come from; nothing is held that need not be."""
+
+    name: str
+    samples: list[Sample]
+
+    def encoded(self, index: int) -> bytes:
+        """Return the encoded image of ``samples[index]``."""
+        ...

@@ -1,0 +1,1 @@
+"""The detector contract, the architectures, and loading."""

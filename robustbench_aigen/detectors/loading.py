@@ -1,0 +1,180 @@
+"""Loads detectors: shipped ones by id, the user's own by weights file and architecture."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
+from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.scenario.schema import DetectorSpec
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def shipped_detectors() -> dict[str, Path]:
+    """Map the id of every shipped detector (``minigen/lenet5``) to its weights file, sorted."""
+    return {
+        file.relative_to(_WEIGHTS).with_suffix("").as_posix(): file
+        for file in sorted(_WEIGHTS.rglob("*.safetensors"))
+    }
+
+
+def load_detector(
+    spec: DetectorSpec | str | Path,
+    *,
+    arch: str | None = None,
+    folder: str | Path = ".",
+    device: str | torch.device = "cpu",
+) -> Detector:
+    """Load a detector, in evaluation mode, frozen, float32.
+
+    Parameters
+    ----------
+    spec
+        The id of a shipped detector (``minigen/lenet5``), the path of a ``.safetensors``, ``.pt`` or ``.pth``
+        file, or what a scenario's ``detectors:`` holds.
+    arch
+        Architecture of a weights file that has no card beside it.
+    folder
+        Where relative paths start.
+    device
+        Where to put it.
+
+    Raises
+    ------
+    UserError
+        If there is no such detector, or its weights do not fit its architecture.
+    """
+    if not isinstance(spec, DetectorSpec):
+        text = str(spec)
+        is_file = text.endswith((".safetensors", ".pt", ".pth"))
+        spec = DetectorSpec(path=text, arch=arch) if is_file else DetectorSpec(id=text)
+    detector = _from_id(spec.id) if spec.id is not None else _from_file(spec, Path(folder))
+    detector.to(device)
+    detector.check()
+    return detector
+
+
+def read_card(weights: Path) -> dict[str, Any]:
+    """Return the JSON card beside a weights file, or an empty one.
+
+    Raises
+    ------
+    UserError
+        If it is not JSON.
+    """
+    card = weights.with_suffix(".json")
+    if not card.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"the card is not valid JSON: {error}", file=card) from error
+    return content
+
+
+def _from_id(name: str) -> Detector:
+    shipped = shipped_detectors()
+    if name not in shipped:
+        raise UserError(
+            f"unknown detector '{name}'",
+            hint=f"{did_you_mean(name, shipped)} Your own: {{path: FILE, arch: NAME}}",
+        )
+    file = shipped[name]
+    card = read_card(file)
+    return _assemble(file, name, card["arch"], card.get("arch_options", {}), _preprocessing(card))
+
+
+def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
+    file = (folder / str(spec.path)).expanduser()
+    if not file.is_file():
+        raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {file}")
+    card = read_card(file)
+    arch = spec.arch or card.get("arch")
+    if arch is None:
+        raise UserError(
+            f"'{spec.path}' has no card that names its architecture",
+            hint=f"add arch: one of {', '.join(architecture_names())}",
+        )
+    given = {
+        key: value
+        for key in ("input_size", "mean", "std", "fake_index")
+        if (value := getattr(spec, key)) is not None
+    }
+    preprocessing = _preprocessing({**card, **given})
+    return _assemble(file, spec.name or file.stem, arch, card.get("arch_options", {}), preprocessing)
+
+
+def _preprocessing(card: Mapping[str, Any]) -> Preprocessing:
+    size = card.get("input_size")
+    default = Preprocessing()
+    return Preprocessing(
+        None if size is None else (int(size[0]), int(size[1])),
+        tuple(card.get("mean", default.mean)),
+        tuple(card.get("std", default.std)),
+        int(card.get("fake_index", default.fake_index)),
+    )
+
+
+def _assemble(
+    file: Path, name: str, arch: str, options: Mapping[str, Any], preprocessing: Preprocessing
+) -> Detector:
+    network = build_architecture(arch, **options)
+    content = file.read_bytes()
+    _fill(network, _read_weights(file, content), file, arch)
+    digest = sha256(content).hexdigest()
+    return Detector(network, preprocessing, name=name, architecture=arch, weights_sha256=digest)
+
+
+def _read_weights(file: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_safetensors(content)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(f"not a safetensors file: {error}", file=file) from error
+    except (
+        Exception
+    ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
+        raise UserError(
+            f"cannot be read as a state dict: {str(error).splitlines()[0]}",
+            file=file,
+            hint="save it with torch.save(model.state_dict(), FILE) or as safetensors",
+        ) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserError(
+            "holds no state dict", file=file, hint="save it with torch.save(model.state_dict(), FILE)"
+        )
+    return loaded
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], file: Path, arch: str) -> None:
+    expected = network.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in weights]
+    problems += [f"unexpected {key}" for key in weights if key not in expected]
+    problems += [
+        f"{key} is {_shape(weights[key])}, not {_shape(tensor)}"
+        for key, tensor in expected.items()
+        if key in weights and weights[key].shape != tensor.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise UserError(
+            f"the weights do not fit architecture '{arch}': {'; '.join(problems[:3])}{more}", file=file
+        )
+    # Stored in half precision perhaps; the network computes in float32.
+    network.load_state_dict({key: weights[key].to(tensor.dtype) for key, tensor in expected.items()})
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(str(side) for side in tensor.shape) or "a single number"

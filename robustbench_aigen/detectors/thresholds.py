@@ -1,0 +1,36 @@
+"""Thresholds on the score that are fitted once on clean validation images and then frozen."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Choose a threshold on clean validation scores.
+
+    Parameters
+    ----------
+    rule
+        ``youden`` maximises TPR − FPR (Youden 1950); ``fpr@R`` is the lowest threshold whose false-positive
+        rate is at most R.
+    scores, labels
+        N scores in [0, 1] and N labels, both classes present.
+
+    Returns
+    -------
+    float
+        Exactly representable in float32, strictly inside (0, 1).
+    """
+    from sklearn.metrics import roc_curve  # Heavy, and seldom needed.
+
+    fpr, tpr, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    if rule == "youden":
+        index = int(np.argmax(tpr - fpr))
+    else:
+        index = int(np.flatnonzero(fpr <= float(rule.removeprefix("fpr@")))[-1])
+    # roc_curve's thresholds are scores of images. Half-way to the next lower score the verdicts are the same and
+    # a difference in the last bit between two machines does not flip them.
+    below = thresholds[index + 1] if index + 1 < len(thresholds) else 0.0
+    upper = min(float(thresholds[index]), 1.0)
+    middle = np.float32((upper + float(below)) / 2)
+    tiny = np.finfo(np.float32).eps
+    return float(np.clip(middle, tiny, np.float32(1) - tiny))

@@ -1,0 +1,43 @@
+"""Architectures, one per module: the module's name is the architecture's name and ``build`` makes the network.
+
+Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
+normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from torch import nn
+
+from robustbench_aigen.errors import UserError, did_you_mean
+
+
+def architecture_names() -> list[str]:
+    """Return the names that :func:`build_architecture` takes, sorted."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def build_architecture(name: str, **options: object) -> nn.Module:
+    """Build an untrained network.
+
+    Parameters
+    ----------
+    name
+        One of :func:`architecture_names`.
+    options
+        Keyword arguments of that architecture's ``build``, for example ``input_size``.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown or the architecture does not take an option.
+    """
+    known = architecture_names()
+    if name not in known:
+        raise UserError(f"unknown architecture '{name}'", hint=did_you_mean(name, known))
+    build = import_module(f"{__name__}.{name}").build
+    try:
+        network: nn.Module = build(**options)
+    except TypeError as error:
+        raise UserError(f"architecture '{name}' does not take these options: {error}") from error
+    return network

@@ -1,0 +1,1 @@
+"""Runs scenarios: cells, shards, the cache of finished shards, and the run folder."""

@@ -1,0 +1,101 @@
+"""The key of a finished shard: everything that decides its records, and nothing else."""
+
+import inspect
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.shards import Shard
+from robustbench_aigen.imports import import_object
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.scenario.schema import Mode, Objective
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FORMAT = 1
+_BASE = ("numerics", "detectors/contract.py", "data/decoding.py", "engine/cell.py")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run computes, as far as its records depend on it."""
+
+    seed: int
+    objective: Objective
+    mode: Mode
+    precision: Literal["fp32", "bf16"]
+    device_type: str
+    batch_size: int
+    threshold: float
+
+
+def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, settings: Settings) -> str:
+    """Return the content address of a shard's records in a cell.
+
+    Names of detectors and pipelines are not in it: records are found again under another name. Settings that a
+    pipeline does not read are not either.
+    """
+    kept = asdict(settings)
+    if not pipeline.attack_positions:
+        del kept["objective"], kept["mode"], kept["precision"]
+        if not any(stage.recipe.random for stage in pipeline.stages):
+            del kept["seed"]
+    identity = {
+        "format": _FORMAT,
+        "code": _base_code(),
+        "detector": [
+            detector.weights_sha256,
+            asdict(detector.preprocessing),
+            _source_hash(f"detectors/zoo/{detector.architecture}.py"),
+        ],
+        "samples": shard.identity(),
+        "stages": [_stage_identity(stage) for stage in pipeline.stages],
+        "settings": kept,
+    }
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _stage_identity(stage: BoundStage) -> dict[str, Any]:
+    if stage.kind == "perturb":
+        return {"stage": stage.as_dict(), "code": _implementation_code(str(stage.recipe.implementation))}
+    backend, backends = str(stage.params["backend"]), stage.recipe.backends
+    code = [_source_hash("attacks")]
+    if backends.native is not None and backend == "native":
+        code.append(_implementation_code(backends.native.implementation))
+    else:
+        code.append(
+            version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
+        )
+    recipe = backends.model_dump(include={backend}, mode="json")
+    return {"stage": stage.as_dict(), "backend": recipe, "code": code}
+
+
+@cache
+def _base_code() -> list[str]:
+    packages = ("torch", "torchvision", "numpy", "pillow")
+    return [_source_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]
+
+
+@cache
+def _source_hash(path: str) -> str:
+    """Hash one module, or every module of a folder, of this package."""
+    target = _PACKAGE / path
+    return _hash_files([target] if target.is_file() else sorted(target.rglob("*.py")))
+
+
+@cache
+def _implementation_code(reference: str) -> str:
+    file = inspect.getsourcefile(import_object(reference))
+    return _hash_files([Path(file)] if file else [])
+
+
+def _hash_files(files: Iterable[Path]) -> str:
+    digest = sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""A cache in memory with a bound in bytes."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class BoundedCache(Generic[T]):
+    """Keeps the most recently used values whose sizes add up to at most ``limit`` bytes.
+
+    Parameters
+    ----------
+    limit
+        Bytes. A value larger than that is not kept.
+    size_of
+        Returns the size of a value in bytes.
+    """
+
+    def __init__(self, limit: int, size_of: Callable[[T], int]) -> None:
+        self._limit, self._size_of, self._used = limit, size_of, 0
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the value of ``key``, made by ``make`` where it is not held."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = make()
+        size = self._size_of(value)
+        if size <= self._limit:
+            self._values[key] = value
+            self._used += size
+            while self._used > self._limit:
+                _, oldest = self._values.popitem(last=False)
+                self._used -= self._size_of(oldest)
+        return value

@@ -1,0 +1,171 @@
+"""Runs a scenario into a run folder."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.plan import Plan, located, make_plan
+from robustbench_aigen.engine.progress import Progress, Silent
+from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
+from robustbench_aigen.engine.store import ShardCache, new_run_id, run_folder
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.report.markdown import write_report
+from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.trust.evidence import add_trust
+
+RECORDS, SUMMARY, RUN, REPORT = "records.parquet", "summary.csv", "run.json", "report.md"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    records
+        A row per detector × pipeline × image.
+    summary
+        A row per detector × pipeline × generator.
+    problems
+        Images that could not be read.
+    info
+        The content of ``run.json``.
+    """
+
+    folder: Path
+    records: pd.DataFrame
+    summary: pd.DataFrame
+    problems: list[Problem]
+    info: dict[str, Any]
+
+
+def run(
+    loaded: LoadedScenario | str | Path,
+    *,
+    output: str | Path = "results",
+    device: str = "auto",
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run a scenario.
+
+    Parameters
+    ----------
+    loaded
+        A scenario file, the name of a shipped one, or what :func:`robustbench_aigen.load_scenario` returned.
+    output
+        The results folder; the run lands in ``output/<scenario>/<run id>``, finished shards in ``output/.cache``.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    fresh
+        Compute every shard again.
+    progress
+        Who is told how it goes.
+
+    Raises
+    ------
+    UserError
+        If the input is at fault. Nothing but finished shards is left behind.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    progress = progress or Silent()
+    if not isinstance(loaded, LoadedScenario):
+        loaded = load_scenario(loaded)
+    plan = make_plan(loaded, device=device)
+    output = Path(output)
+    try:
+        cache = ShardCache(output / ".cache", fresh=fresh)
+        execution = Execution(plan, cache, progress)
+        _set_thresholds(plan, execution)
+        shards = list(make_shards(plan.selection))
+        records = execution.records(shards)
+        summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), records)
+        info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+        parent = output / loaded.scenario.name
+        parent.mkdir(parents=True, exist_ok=True)
+        run_id = new_run_id(parent)
+        with run_folder(parent, run_id) as folder:
+            records.to_parquet(folder / RECORDS, index=False)
+            summary.to_csv(folder / SUMMARY, index=False)
+            (folder / RUN).write_text(
+                json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8"
+            )
+            write_report(folder / REPORT, summary, info)
+    except PermissionError as error:
+        raise UserError(
+            f"cannot write results: {error}", hint="choose another folder with --output"
+        ) from error
+    return RunResult(parent / run_id, records, summary, execution.problems, info)
+
+
+def _set_thresholds(plan: Plan, execution: Execution) -> None:
+    rule = plan.loaded.scenario.threshold
+    if not isinstance(rule, str):
+        plan.thresholds = {detector.name: rule for detector in plan.detectors}
+        return
+    # Provisional, for the clean cells that the rule is fitted on: their scores do not depend on it.
+    plan.thresholds = {detector.name: 0.5 for detector in plan.detectors}
+    try:
+        validation = list(make_shards(select(plan.selection.source, "val", None)))
+    except UserError as error:
+        raise located(plan.loaded, error, ("threshold",)) from error
+    for detector in plan.detectors:
+        frame = execution.cell_records(plan.cell(detector, BoundPipeline(CLEAN, ())), validation)
+        if frame["label"].nunique() < 2:
+            raise UserError(f"threshold '{rule}' needs both classes in the validation split")
+        plan.thresholds[detector.name] = fit_threshold(
+            rule, frame["score"].to_numpy(), frame["label"].to_numpy()
+        )
+
+
+def _run_info(
+    plan: Plan, execution: Execution, shards: list[Shard], started: datetime, seconds: float
+) -> dict[str, Any]:
+    samples = [sample for shard in shards for sample in shard.samples]
+    scenario = plan.loaded.scenario
+    return {
+        "scenario": scenario.model_dump(mode="json"),
+        "scenario_file": plan.loaded.yaml.file.name,
+        "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
+        "seed": scenario.seed,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "data": {
+            "source": scenario.data.source,
+            "split": plan.selection.split,
+            "images": len(samples),
+            "real": sum(sample.label == 0 for sample in samples),
+            "fake": sum(sample.label == 1 for sample in samples),
+            "generators": sorted({sample.generator for sample in samples if sample.label == 1}),
+            "fingerprint": fingerprint(shards),
+            "unreadable": [problem._asdict() for problem in execution.problems],
+        },
+        "detectors": [
+            {
+                "name": detector.name,
+                "architecture": detector.architecture,
+                "weights_sha256": detector.weights_sha256,
+                "threshold": plan.thresholds[detector.name],
+                "input_size": detector.preprocessing.input_size,
+            }
+            for detector in plan.detectors
+        ],
+        "precision": plan.settings.precision,
+        "packages": package_versions(),
+        "git_revision": git_revision(),
+        "hardware": hardware(plan.device),
+        "timings": execution.timings,
+    }

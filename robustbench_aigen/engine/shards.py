@@ -1,0 +1,96 @@
+"""Shards: fixed slices of the sample list, hashed first and decoded when needed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.selection import Selection
+
+SHARD_SIZE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """A slice of the sample list, with the hash of every source image."""
+
+    selection: Selection
+    indices: tuple[int, ...]
+    hashes: tuple[str, ...]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples of the slice."""
+        return [self.selection.source.samples[index] for index in self.indices]
+
+    def identity(self) -> list[list[object]]:
+        """What of the data decides the records: id, label, generator and content of every image."""
+        return [
+            [s.id, s.label, s.generator, digest] for s, digest in zip(self.samples, self.hashes, strict=True)
+        ]
+
+
+class Problem(NamedTuple):
+    """An image that could not be read, and why."""
+
+    sample: str
+    reason: str
+
+
+class ShardImages(NamedTuple):
+    """A decoded shard: the readable samples, their uint8 3×H×W images (sizes may differ) and hashes."""
+
+    samples: list[Sample]
+    levels: list[Tensor]
+    hashes: list[str]
+    problems: list[Problem]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the images."""
+        return sum(image.numel() for image in self.levels)
+
+
+def make_shards(selection: Selection) -> Iterator[Shard]:
+    """Cut a selection into shards, reading and hashing every source image once."""
+    for first in range(0, len(selection.indices), SHARD_SIZE):
+        indices = tuple(selection.indices[first : first + SHARD_SIZE])
+        yield Shard(
+            selection, indices, tuple(sha256(_read(selection, index)).hexdigest() for index in indices)
+        )
+
+
+def decode_shard(shard: Shard) -> ShardImages:
+    """Read and decode a shard; images that cannot be read are left out and named."""
+    images = ShardImages([], [], [], [])
+    for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
+        try:
+            levels = decode(_read(shard.selection, index))
+        except UnreadableImageError as error:
+            images.problems.append(Problem(sample.id, str(error)))
+            continue
+        images.samples.append(sample)
+        images.levels.append(levels)
+        images.hashes.append(digest)
+    return images
+
+
+def _read(selection: Selection, index: int) -> bytes:
+    try:
+        return selection.source.encoded(index)
+    except OSError:
+        # A file that cannot be opened is an unreadable image like any other: empty bytes do not decode.
+        return b""
+
+
+def fingerprint(shards: list[Shard]) -> str:
+    """Return one hash for all samples of a run: ids, labels, generators and content."""
+    digest = sha256()
+    for shard in shards:
+        for row in shard.identity():
+            digest.update("\0".join(str(value) for value in row).encode() + b"\n")
+    return digest.hexdigest()

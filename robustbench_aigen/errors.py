@@ -1,0 +1,58 @@
+"""Errors that are the user's to mend: what is wrong, where, and what to do about it."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class UserError(Exception):
+    """The input is at fault, not the program. The command line prints it and exits with 2.
+
+    Parameters
+    ----------
+    message
+        What is wrong, in the user's words.
+    file, line, key
+        Where: the file, the 1-based line in it, and the dotted key (``pipelines.pgd[0].eps``).
+    hint
+        What to do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        key: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.file, self.line, self.key, self.hint = message, file, line, key, hint
+
+    def __str__(self) -> str:
+        where = "" if self.file is None else str(self.file)
+        if where and self.line is not None:
+            where += f":{self.line}"
+        parts = [part for part in (where, self.key) if part]
+        text = ": ".join([*parts, " ".join(self.message.split())])
+        return f"{text}\n  {' '.join(self.hint.split())}" if self.hint else text
+
+    def at(self, *, file: str | Path | None, line: int | None, key: str | None) -> "UserError":
+        """Return the same error with a place; what it already knew of its place wins."""
+        if self.file is not None:
+            return self
+        return UserError(self.message, file=file, line=line, key=self.key or key, hint=self.hint)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the known names nearest to ``name``, or list them all when none is near.
+
+    >>> did_you_mean("pdg", ["fgsm", "pgd"])
+    "did you mean 'pgd'?"
+    """
+    choices = sorted(known)
+    near = get_close_matches(name, choices, n=1, cutoff=0.55)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(choices)}" if choices else "none is known"

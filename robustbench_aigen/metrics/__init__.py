@@ -1,0 +1,1 @@
+"""From records to numbers: metrics, intervals, paired tests, the summary table."""

@@ -1,0 +1,193 @@
+"""Randomness that depends on (seed, sample, stage, restart) and on nothing else.
+
+Batch size, order, device, shard and resume must not change a result, so noise is never drawn from a global
+generator: every image has a counter-based stream (Philox, Salmon et al. 2011) of its own, keyed by those four
+values and drawn on the CPU in float64. Library attacks, which do draw from global generators, run under
+:func:`library_randomness`, which answers their per-image draws from the same streams.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class SampleStreams:
+    """A random stream for each image of a batch.
+
+    Parameters
+    ----------
+    seed
+        The scenario's seed.
+    samples
+        The sample ids of the batch, in its order.
+    stage
+        Position of the stage in its pipeline. Two cells that differ in a parameter alone share their noise,
+        which makes the comparison between them a paired one.
+    restart
+        Number of the random restart, from 0.
+    """
+
+    seed: int
+    samples: tuple[str, ...]
+    stage: int
+    restart: int = 0
+    _generators: dict[int, np.random.Generator] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def select(self, rows: Sequence[int]) -> "SampleStreams":
+        """Return fresh streams for some of the images."""
+        return SampleStreams(self.seed, tuple(self.samples[row] for row in rows), self.stage, self.restart)
+
+    def for_restart(self, restart: int) -> "SampleStreams":
+        """Return fresh streams of the same images for another restart."""
+        return SampleStreams(self.seed, self.samples, self.stage, restart)
+
+    def generator(self, row: int) -> np.random.Generator:
+        """Return the generator of one image; it goes on where its last draw ended."""
+        if row not in self._generators:
+            key = f"{self.seed}\0{self.samples[row]}\0{self.stage}\0{self.restart}".encode()
+            digest = int.from_bytes(blake2b(key, digest_size=16).digest(), "little")
+            self._generators[row] = np.random.Generator(np.random.Philox(key=digest))
+        return self._generators[row]
+
+    def uniform(self, low: float, high: float, shape: Sequence[int]) -> NDArray[np.float64]:
+        """Draw uniform numbers in [low, high), an array of ``len(self)`` × ``shape``."""
+        unit = np.stack([self.generator(row).random(tuple(shape)) for row in range(len(self))])
+        return low + (high - low) * unit
+
+    def normal(self, shape: Sequence[int]) -> NDArray[np.float64]:
+        """Draw standard normal numbers, an array of ``len(self)`` × ``shape``."""
+        return np.stack([self.generator(row).standard_normal(tuple(shape)) for row in range(len(self))])
+
+
+class _TorchDraws(TorchFunctionMode):
+    """Answers the batch-shaped draws of torch code from per-image streams."""
+
+    def __init__(self, streams: SampleStreams) -> None:
+        super().__init__()
+        self.streams = streams
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            if self._is_batch(args[0].shape):
+                return self._fill(func, *args, **kwargs)
+        elif func in (torch.rand_like, torch.randn_like):
+            result = torch.empty_like(*args, **kwargs)
+            if self._is_batch(result.shape):
+                return self._fill(_IN_PLACE[func], result)
+        elif func in (torch.rand, torch.randn) and "generator" not in kwargs:
+            result = torch.empty(*args, **kwargs)
+            if self._is_batch(result.shape):
+                return self._fill(_IN_PLACE[func], result)
+        return func(*args, **kwargs)
+
+    def _is_batch(self, shape: torch.Size) -> bool:
+        return len(shape) > 0 and shape[0] == len(self.streams)
+
+    def _fill(self, func: Callable[..., Any], tensor: Tensor, *args: float, **kwargs: float) -> Tensor:
+        shape = tensor.shape[1:]
+        if func is torch.Tensor.uniform_:
+            low = float(args[0]) if args else float(kwargs.get("from", 0))
+            high = float(args[1]) if len(args) > 1 else float(kwargs.get("to", 1))
+            drawn = self.streams.uniform(low, high, shape)
+        else:
+            mean = float(args[0]) if args else float(kwargs.get("mean", 0))
+            std = float(args[1]) if len(args) > 1 else float(kwargs.get("std", 1))
+            drawn = mean + std * self.streams.normal(shape)
+        with torch.no_grad():
+            return tensor.copy_(torch.from_numpy(drawn))
+
+
+_IN_PLACE = {
+    torch.rand_like: torch.Tensor.uniform_,
+    torch.rand: torch.Tensor.uniform_,
+    torch.randn_like: torch.Tensor.normal_,
+    torch.randn: torch.Tensor.normal_,
+}
+
+
+class _NumpyDraws:
+    """Answers the batch-shaped draws of NumPy code that uses the global ``numpy.random`` functions."""
+
+    def __init__(self, streams: SampleStreams) -> None:
+        self.streams = streams
+        self._originals = {name: getattr(np.random, name) for name in ("uniform", "normal", "randn")}
+
+    def __enter__(self) -> None:
+        np.random.uniform = self._uniform
+        np.random.normal = self._normal
+        np.random.randn = self._randn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, original in self._originals.items():
+            setattr(np.random, name, original)
+
+    def _is_batch(self, size: Any) -> bool:
+        return isinstance(size, tuple) and len(size) > 0 and size[0] == len(self.streams)
+
+    def _uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        if self._is_batch(size) and np.isscalar(low) and np.isscalar(high):
+            return self.streams.uniform(float(low), float(high), size[1:])  # type: ignore[arg-type]
+        return self._originals["uniform"](low, high, size)
+
+    def _normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
+        if self._is_batch(size):
+            return loc + scale * self.streams.normal(size[1:])
+        return self._originals["normal"](loc, scale, size)
+
+    def _randn(self, *size: int) -> Any:
+        return self.streams.normal(size[1:]) if self._is_batch(size) else self._originals["randn"](*size)
+
+
+@contextmanager
+def preserved_global_rng() -> Iterator[None]:
+    """Put the global generators of Python, NumPy and torch back as they were, whatever runs inside."""
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda_states is not None:
+            torch.cuda.set_rng_state_all(cuda_states)
+
+
+@contextmanager
+def library_randomness(streams: SampleStreams) -> Iterator[None]:
+    """Run third-party code whose global draws are answered from per-image streams.
+
+    A draw whose first dimension is the batch (starts, noise, radii) comes from the images' own streams. Any other
+    draw comes from the global generators, seeded by the same key, so that it repeats for equal batches. The
+    global generators are put back afterwards.
+    """
+    with preserved_global_rng():
+        seed = int(streams.for_restart(streams.restart).generator(0).integers(2**31))
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        with _NumpyDraws(streams), _TorchDraws(streams):
+            yield

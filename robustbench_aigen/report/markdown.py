@@ -1,0 +1,85 @@
+"""``report.md``: what was run, what came out, what speaks against it, and how to run it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigen.report.tables import accuracy_table, generator_table
+from robustbench_aigen.trust.evidence import FINDINGS
+
+
+def write_report(
+    file: Path, summary: pd.DataFrame, info: Mapping[str, Any], figures: Mapping[str, str] = {}
+) -> None:
+    """Write the Markdown report of a run.
+
+    Parameters
+    ----------
+    file
+        Where.
+    summary
+        The run's summary.
+    info
+        The content of its ``run.json``.
+    figures
+        Relative paths of figures by their captions.
+    """
+    scenario, data = info["scenario"], info["data"]
+    parts = [f"# {_cell(scenario['name'])}", _cell(scenario["summary"]), _setting(info)]
+    parts += [
+        "## Accuracy",
+        "Per cent of all images; drop in points against the clean images.",
+        markdown_table(accuracy_table(summary)),
+    ]
+    if len(data["generators"]) > 1:
+        parts += [
+            "## Accuracy by generator",
+            "Each generator's fakes with the reals they belong to, per cent.",
+            markdown_table(generator_table(summary)),
+        ]
+    for caption, path in figures.items():
+        parts.append(f"![{_cell(caption)}]({path})")
+    parts += ["## What speaks against these numbers", _evidence(summary, data)]
+    parts += ["## Run it again", f"    robust-aigen run {_cell(info['scenario_file'])}"]
+    file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Write a frame of text as a Markdown table."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """Keep names from the user's files from becoming markup."""
+    text = " ".join(str(value).split())
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def _setting(info: Mapping[str, Any]) -> str:
+    scenario, data, packages = info["scenario"], info["data"], info["packages"]
+    revision = f", revision {info['git_revision'][:12]}" if info["git_revision"] else ""
+    counts = f"{data['images']} images ({data['real']} real, {data['fake']} AI-generated)"
+    search = f"Objective {scenario['objective']}, {scenario['mode']} mode, seed {scenario['seed']}"
+    made = f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}"
+    thresholds = ", ".join(f"{_cell(d['name'])} {d['threshold']:.4g}" for d in info["detectors"])
+    lines = (
+        f"Data: {_cell(data['source'])}, split {_cell(data['split'])}, {counts}, fingerprint `{data['fingerprint'][:12]}`",
+        f"{search}, gradients in {info['precision']}, verdicts in float32 on 8-bit images",
+        f"Thresholds: {thresholds}",
+        f"{made}, {info['hardware']['device']}, {info['seconds']:.1f} s, {_cell(info['started'])}",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _evidence(summary: pd.DataFrame, data: Mapping[str, Any]) -> str:
+    raised = {flag for flags in summary["trust"] for flag in flags.split()}
+    lines = [f"- `{finding.flag}`: {finding.meaning}." for finding in FINDINGS if finding.flag in raised]
+    if data["unreadable"]:
+        names = ", ".join(_cell(problem["sample"]) for problem in data["unreadable"][:5])
+        lines.append(f"- {len(data['unreadable'])} images could not be read and were skipped: {names}.")
+    return "\n".join(lines) or "No check of the records raised a flag."

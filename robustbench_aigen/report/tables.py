@@ -1,0 +1,44 @@
+"""The tables of a report as frames of text; Markdown and the terminal show the same ones."""
+
+import math
+
+import pandas as pd
+
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Write a fraction in per cent; empty where it is NaN.
+
+    >>> percent(0.8765), percent(float("nan"))
+    ('87.6', '')
+    """
+    return "" if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def accuracy_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per detector and pipeline on all images; numbers in per cent, drops in points."""
+    rows = summary[summary["generator"] == ALL_GENERATORS]
+    return pd.DataFrame(
+        {
+            "detector": rows["detector"],
+            "pipeline": rows["pipeline"],
+            "accuracy": rows["accuracy"].map(percent),
+            "95 % CI": [f"{percent(row.ci_low)}–{percent(row.ci_high)}" for row in rows.itertuples()],
+            "drop": rows["drop"].map(percent),
+            "TPR": rows["tpr"].map(percent),
+            "TNR": rows["tnr"].map(percent),
+            "AUROC": rows["auroc"].map(lambda value: "" if math.isnan(value) else f"{value:.3f}"),
+            "fooled": rows["attack_success"].map(percent),
+            "trust": rows["trust"],
+        }
+    )
+
+
+def generator_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy in per cent with a column per generator, on its fakes and the reals they belong to."""
+    table = summary.pivot_table(
+        index=["detector", "pipeline"], columns="generator", values="accuracy", sort=False, observed=True
+    )
+    ordered = [ALL_GENERATORS, *sorted(column for column in table.columns if column != ALL_GENERATORS)]
+    return table[ordered].map(percent).reset_index()

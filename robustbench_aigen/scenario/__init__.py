@@ -1,0 +1,1 @@
+"""Scenario files: YAML in, validated scenario and fully bound cells out."""

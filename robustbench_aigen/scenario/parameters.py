@@ -1,0 +1,118 @@
+"""The kinds of parameter that a recipe declares, and how their values are read and written."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+Kind = Literal["pixels", "number", "count", "switch", "choice"]
+Value = float | int | bool | str | None
+
+_WORDS: Mapping[str, str] = {
+    "pixels": "a distance in pixel units such as 4/255",
+    "number": "a number",
+    "count": "a whole number",
+    "switch": "true or false",
+    "choice": "one of its choices",
+}
+
+
+def read_fraction(value: object) -> float | None:
+    """Read ``4/255``, ``0.25`` or ``1`` as a float; None where it is not a finite number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        numerator, slash, denominator = value.partition("/")
+        try:
+            number = float(numerator) / float(denominator) if slash else float(value)
+        except (ValueError, ZeroDivisionError):
+            return None
+    elif isinstance(value, int | float):
+        number = float(value)
+    else:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def write_pixels(value: float) -> str:
+    """Write a distance as people do: ``4/255`` where it is a whole or half number of levels, else a decimal.
+
+    >>> write_pixels(4 / 255), write_pixels(0.25)
+    ('4/255', '0.25')
+    """
+    levels = value * 255
+    if (
+        abs(levels * 2 - round(levels * 2)) < 1e-6
+        and Fraction(value).limit_denominator(1000).denominator > 100
+    ):
+        return f"{levels:.3g}/255"
+    return f"{value:.6g}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter of a recipe.
+
+    Parameters
+    ----------
+    kind
+        ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``.
+    default
+        Its value where the scenario gives none; None with ``required``; ``auto`` where the attack works it out.
+    minimum, maximum
+        Bounds, both included. ``pixels`` are positive.
+    choices
+        The values of a ``choice``.
+    """
+
+    kind: Kind
+    default: Value = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, value: object) -> Value:
+        """Turn a YAML value into the parameter's type.
+
+        Raises
+        ------
+        ValueError
+            With a message that says what is wanted.
+        """
+        if value == "auto" and self.default == "auto":
+            return "auto"
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise ValueError(f"must be one of {', '.join(self.choices)}, not {_show(value)}")
+            return str(value)
+        if self.kind == "switch":
+            if not isinstance(value, bool):
+                raise ValueError(f"must be true or false, not {_show(value)}")
+            return value
+        number = read_fraction(value) if self.kind == "pixels" else _plain_number(value)
+        if number is None or (self.kind == "count" and number != int(number)):
+            raise ValueError(f"must be {_WORDS[self.kind]}, not {_show(value)}")
+        if self.kind == "pixels" and number <= 0:
+            raise ValueError(f"must be greater than 0, not {_show(value)}")
+        if self.minimum is not None and number < self.minimum:
+            raise ValueError(f"must be at least {self.minimum:g}, not {_show(value)}")
+        if self.maximum is not None and number > self.maximum:
+            raise ValueError(f"must be at most {self.maximum:g}, not {_show(value)}")
+        return int(number) if self.kind == "count" else number
+
+    def write(self, value: Value) -> str:
+        """Write a value as it stands in the name of a swept pipeline."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, float):
+            return write_pixels(value) if self.kind == "pixels" else f"{value:g}"
+        return str(value)
+
+
+def _plain_number(value: object) -> float | None:
+    return None if isinstance(value, bool) else read_fraction(value)
+
+
+def _show(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)

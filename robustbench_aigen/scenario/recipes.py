@@ -1,0 +1,232 @@
+"""Recipes: the YAML files that name an attack or a perturbation, its parameters and who computes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
+from robustbench_aigen.scenario.parameters import Kind as ParameterKind
+from robustbench_aigen.scenario.parameters import Parameter, Value
+from robustbench_aigen.scenario.validation import Section, validated
+
+Kind = Literal["attack", "perturb"]
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named attack or perturbation.
+
+    Parameters
+    ----------
+    kind, name, summary, source
+        What it is, a line about it, and the paper it comes from.
+    norms
+        Norms of the budget that an attack keeps; empty for a perturbation.
+    parameters
+        Everything a scenario may set, ``backend`` and ``norm`` included.
+    backends
+        Per backend of an attack, what its adapter needs (class and arguments, or an implementation).
+    implementation
+        ``package.module:name`` of a perturbation's function.
+    random
+        Whether the perturbation draws random numbers.
+    """
+
+    kind: Kind
+    name: str
+    summary: str
+    source: str
+    norms: tuple[Norm, ...]
+    parameters: Mapping[str, Parameter]
+    backends: "Backends"
+    implementation: str | None
+    random: bool
+
+    def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
+        """Fill in defaults and read the given values, none of which is a list.
+
+        Raises
+        ------
+        KeyError
+            If a parameter is unknown; its first argument is the name.
+        ParameterError
+            If a value is not what the parameter takes.
+        """
+        for name in given:
+            if name not in self.parameters:
+                raise KeyError(name)
+        bound: dict[str, Value] = {}
+        for name, parameter in self.parameters.items():
+            try:
+                bound[name] = parameter.read(given[name]) if name in given else parameter.default
+            except ValueError as error:
+                raise ParameterError(name, f"{name} {error}") from None
+        if self.kind == "attack":
+            self._check_attack(bound)
+        return bound
+
+    def _check_attack(self, bound: dict[str, Value]) -> None:
+        eps, norm = bound.get("eps"), bound["norm"]
+        if isinstance(eps, float) and norm == "linf" and eps > 1:
+            raise ParameterError(
+                "eps", f"eps {eps:g} is not in pixel units: pixels are in [0, 1]", f"write eps: {eps:g}/255"
+            )
+        if bound.get("step_size") == "auto" and isinstance(eps, float):
+            # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
+            bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
+        backend = str(bound["backend"])
+        if backend != "native" and norm not in getattr(self.backends, backend):
+            raise ParameterError("norm", f"{self.name} through {backend} has no {norm} version")
+
+
+class ParameterError(Exception):
+    """A parameter's value is wrong: its name, what is wrong, and what to write instead."""
+
+    def __init__(self, name: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.name, self.message, self.hint = name, message, hint
+
+
+class ParameterSpec(Section):
+    """A parameter as a recipe file declares it."""
+
+    kind: ParameterKind
+    default: float | int | bool | str | None = None
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+class NativeCall(Section):
+    """``package.module:name`` of a function from an attack task to finished chunks."""
+
+    implementation: str
+
+
+class LibraryCall(Section):
+    """A class of an attack library and its arguments; ``$name`` stands for a parameter."""
+
+    class_name: Annotated[str, Field(alias="class")]
+    args: Mapping[str, Any] = MappingProxyType({})
+
+
+class Backends(Section):
+    """Who can compute an attack, and for a library how, by norm."""
+
+    native: NativeCall | None = None
+    torchattacks: dict[Norm, LibraryCall] | None = None
+    art: dict[Norm, LibraryCall] | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """The backends that the recipe has, the default first."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+
+class RecipeFile(Section):
+    """A recipe as it stands in its file."""
+
+    kind: Kind
+    name: str
+    summary: str
+    source: str = ""
+    norms: tuple[Norm, ...] = ()
+    params: Mapping[str, ParameterSpec] = MappingProxyType({})
+    backends: Backends = Backends()
+    implementation: str | None = None
+    random: bool = False
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read and check one recipe file.
+
+    Raises
+    ------
+    UserError
+        If it is not a recipe; file, line and key are named.
+    """
+    located = read_yaml(file)
+    content = validated(RecipeFile, located, "a recipe")
+    parameters = {name: _parameter(located, name, spec) for name, spec in content.params.items()}
+    if content.kind == "attack":
+        backends = content.backends.names()
+        if not backends or not content.norms:
+            raise located.error("an attack needs 'norms' and at least one of its 'backends'", ())
+        parameters = {
+            "backend": Parameter("choice", backends[0], choices=backends),
+            "norm": Parameter("choice", content.norms[0], choices=content.norms),
+            **parameters,
+        }
+    elif content.implementation is None:
+        raise located.error("a perturbation needs 'implementation: package.module:name'", ())
+    return Recipe(
+        content.kind,
+        content.name,
+        content.summary,
+        content.source,
+        content.norms,
+        parameters,
+        content.backends,
+        content.implementation,
+        content.random,
+    )
+
+
+def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec) -> Parameter:
+    parameter = Parameter(spec.kind, spec.default, spec.min, spec.max, spec.choices)
+    if spec.default is None or spec.default == "auto":
+        return parameter
+    try:
+        return replace(parameter, default=parameter.read(spec.default))
+    except ValueError as error:
+        raise located.error(f"default {error}", ("params", name)) from None
+
+
+@cache
+def shipped_recipes() -> dict[str, Recipe]:
+    """Return every recipe of the catalogue by name."""
+    return {name: read_recipe(file) for name, file in shipped_files("attacks").items()}
+
+
+def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
+    """Find a shipped recipe by name, or the user's own by the path of its YAML file.
+
+    Parameters
+    ----------
+    kind
+        ``attack`` or ``perturb``, as the scenario calls it.
+    name
+        A name of the catalogue, or a path ending in ``.yaml``, relative to ``folder``.
+    folder
+        Where the scenario file is.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name and kind.
+    """
+    if name.endswith((".yaml", ".yml")):
+        recipe = read_recipe(folder / name)
+        if recipe.kind != kind:
+            raise UserError(f"'{name}' is a recipe of kind {recipe.kind}, not {kind}")
+        return recipe
+    recipes = shipped_recipes()
+    if name in recipes and recipes[name].kind == kind:
+        return recipes[name]
+    if name in recipes:
+        raise UserError(
+            f"'{name}' is not an {kind}" if kind == "attack" else f"'{name}' is not a perturbation",
+            hint=f"write {recipes[name].kind}: {name}",
+        )
+    word = "attack" if kind == "attack" else "perturbation"
+    raise UserError(
+        f"unknown {word} '{name}'",
+        hint=did_you_mean(name, [r.name for r in recipes.values() if r.kind == kind]),
+    )

@@ -1,0 +1,159 @@
+"""The scenario file: what may stand in it, and how a mistake is told."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    model_validator,
+)
+
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
+from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.validation import Section, show, validated
+
+Objective = Literal["both", "fake_to_real", "real_to_fake"]
+Mode = Literal["accuracy", "score"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]*")
+
+
+def _not_a_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic collects ValueErrors
+    return value
+
+
+def _threshold(value: object) -> float | str:
+    message = f"must be a number between 0 and 1, 'youden' or 'fpr@0.01', not {show(value)}"
+    if isinstance(value, str) and value.startswith("fpr@"):
+        rate = read_fraction(value.removeprefix("fpr@"))
+        if rate is not None and 0 <= rate < 1:
+            return value
+    elif value == "youden":
+        return "youden"
+    elif not isinstance(value, str) and (number := read_fraction(value)) is not None and 0 < number < 1:
+        return number
+    raise ValueError(message)
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        raise ValueError(
+            f"'{value}' names a folder: use letters, digits, '_', '-', '.', and begin with one of the first two"
+        )
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
+Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
+Triple = tuple[float, float, float]
+
+
+class DataSpec(Section):
+    """Which images.
+
+    ``source`` is ``minigen``, a folder, or a Parquet file or folder of them; ``split`` one of its splits or
+    ``all``; ``limit`` how many images at most, stratified by generator and label.
+    """
+
+    source: str
+    split: str = "test"
+    limit: Count | None = None
+
+
+class DetectorSpec(Section):
+    """Which detector: an id (a bare string in the file), or a weights file with its architecture."""
+
+    id: str | None = None
+    path: str | None = None
+    arch: str | None = None
+    name: str | None = None
+    input_size: tuple[PositiveInt, PositiveInt] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    fake_index: Literal[0, 1] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"id": value}
+        if isinstance(value, Mapping):
+            if "id" in value:
+                raise ValueError("an id stands alone: write '- minigen/lenet5'")
+            if "path" not in value:
+                raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
+            size = value.get("input_size")
+            if isinstance(size, int) and not isinstance(size, bool):
+                return {**value, "input_size": (size, size)}
+        return value
+
+
+class Scenario(Section):
+    """A whole scenario file, version 1. Stages are checked when they are bound into cells."""
+
+    version: Literal[1]
+    name: Annotated[str, BeforeValidator(_name)]
+    summary: str = ""
+    data: DataSpec
+    detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
+    threshold: Annotated[float | str, BeforeValidator(_threshold)] = 0.5
+    objective: Objective = "both"
+    mode: Mode = "accuracy"
+    pipelines: dict[str, list[dict[str, Any]]]
+    seed: Whole = 42
+    batch_size: Count | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+@dataclass(frozen=True)
+class LoadedScenario:
+    """A scenario with the file it came from, for relative paths and for errors."""
+
+    scenario: Scenario
+    yaml: LocatedYaml
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return self.yaml.file.parent
+
+    def replaced(self, **changes: object) -> "LoadedScenario":
+        """Return the same with some keys of the scenario replaced (the command line's overrides)."""
+        return LoadedScenario(scenario=self.scenario.model_copy(update=changes), yaml=self.yaml)
+
+
+def load_scenario(file: str | Path) -> LoadedScenario:
+    """Read and validate a scenario.
+
+    Parameters
+    ----------
+    file
+        Path of a YAML file, or the name of a shipped scenario (``pgd_eps4``).
+
+    Raises
+    ------
+    UserError
+        With file, line, key and what to do.
+    """
+    path = Path(file)
+    shipped = shipped_files("scenarios")
+    if not path.exists():
+        if str(file) in shipped:
+            path = shipped[str(file)]
+        elif path.stem in shipped and path.parts[:-1] in ((), ("scenarios",)):
+            path = shipped[path.stem]
+        else:
+            raise UserError(
+                f"no scenario '{file}'",
+                hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped)}",
+            )
+    located = read_yaml(path)
+    return LoadedScenario(scenario=validated(Scenario, located, "a scenario"), yaml=located)

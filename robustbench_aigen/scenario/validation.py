@@ -1,0 +1,108 @@
+"""Turns pydantic's findings into one sentence with file, line and key."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A mapping in one of the project's YAML files: unknown keys are errors, and nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def validated(model: type[M], located: LocatedYaml, what: str) -> M:
+    """Validate a whole file.
+
+    Parameters
+    ----------
+    model
+        The file's schema.
+    located
+        The parsed file.
+    what
+        What such a file is, for the error when it is not even a mapping.
+
+    Raises
+    ------
+    UserError
+        For the first mistake, an unknown key before any other.
+    """
+    if not isinstance(located.content, dict):
+        raise located.error(f"{what} is a mapping of keys to values", ())
+    try:
+        return model.model_validate(located.content)
+    except ValidationError as error:
+        raise _as_user_error(model, located, error) from None
+
+
+_EXPECTED: Mapping[str, str] = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "tuple_type": "must be a list of numbers",
+    "greater_than": "must be greater than 0",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+}
+
+
+def _as_user_error(model: type[BaseModel], located: LocatedYaml, error: ValidationError) -> UserError:
+    # Unknown keys first: a misspelt key is also a missing one, and only the former says what was typed.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problem = problems[0]
+    path = tuple(problem["loc"])
+    kind, given = problem["type"], problem["input"]
+    last = path[-1] if path else ""
+    if kind == "extra_forbidden":
+        return located.error(f"unknown key '{last}'", path, did_you_mean(str(last), _keys(model, path[:-1])))
+    if kind == "missing":
+        return located.error(f"the key '{last}' is missing", path)
+    if kind == "literal_error":
+        return located.error(f"must be {problem['ctx']['expected']}, not {show(given)}", path)
+    if kind == "too_short":
+        return located.error("must not be empty", path)
+    if kind == "value_error":
+        return located.error(str(problem["ctx"]["error"]), path)
+    message = _EXPECTED.get(kind, problem["msg"])
+    hint = (
+        "only the parameters of a pipeline's stages can be swept with a list"
+        if isinstance(given, list)
+        else None
+    )
+    return located.error(f"{message}, not {show(given)}", path, hint)
+
+
+def _keys(model: type[BaseModel], path: Path_) -> list[str]:
+    """Return the keys that the section at ``path`` may have."""
+    section: type[BaseModel] = model
+    for part in path:
+        if isinstance(part, str) and part in section.model_fields:
+            found = _section_of(section.model_fields[part].annotation)
+            section = found or section
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_of(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_of(argument)) is not None:
+            return found
+    return None
+
+
+def show(value: object) -> str:
+    """Write a YAML value as it stands in a message."""
+    return f"'{value}'" if isinstance(value, str) else "empty" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Evidence against a number, printed beside it."""
