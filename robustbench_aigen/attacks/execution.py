@@ -8,12 +8,11 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
-from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
+from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
-from robustbench_aigen.attacks.verification import surroundings_kept, verify_pixels
+from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept, verify_pixels
 from robustbench_aigen.detectors.contract import scores, verdicts
 from robustbench_aigen.imports import import_object
-from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundStage
 
 
@@ -63,16 +62,16 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
             clean = task.pixels(chunk.rows)
             verify_pixels(name, threat, clean, chunk.pixels)
             rounded = threat.round(task.levels[chunk.rows].to(task.device), chunk.pixels)
-            difference = to_pixels(rounded) - clean
             outcome.levels[chunk.rows] = rounded.cpu()
-            outcome.linf[chunk.rows] = difference.flatten(1).abs().amax(dim=1).cpu()
-            outcome.l2[chunk.rows] = l2_norm(difference).cpu()
+            linf, l2 = level_distances(task.levels[chunk.rows], outcome.levels[chunk.rows])
+            outcome.linf[chunk.rows], outcome.l2[chunk.rows] = linf, l2
             outcome.steps[chunk.rows] = chunk.steps
             outcome.queries[chunk.rows] = chunk.queries
             outcome.correct_float[chunk.rows] = _correct(task, chunk)
             seen[chunk.rows] += 1
             advance(len(chunk.rows))
-    assert (seen == 1).all(), f"{name} returned some images twice or not at all"
+    if not (seen == 1).all():
+        raise AttackContractError(f"{name} returned some images twice or not at all")
     return outcome
 
 

@@ -18,6 +18,12 @@ def _column(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
+def level_distances(clean: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the L∞ and L2 distances in pixel units between N×3×H×W uint8 images, float32, exact before rounding."""
+    difference = (other.to(torch.int32) - clean.to(torch.int32)).flatten(1).double()
+    return (difference.abs().amax(dim=1) / LEVELS).float(), (difference.norm(dim=1) / LEVELS).float()
+
+
 def l2_norm(difference: Tensor) -> Tensor:
     """Return the N Euclidean norms of an N×C×H×W tensor, float32."""
     return difference.flatten(1).norm(dim=1)

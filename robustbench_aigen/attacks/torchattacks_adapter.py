@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from robustbench_aigen.attacks.libraries import CountingDetector, fill_arguments, run_library
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.recipes import LibraryCall
 
 
@@ -17,10 +18,11 @@ def run_torchattacks(task: AttackTask, call: LibraryCall) -> Iterator[AttackChun
     call
         The class and its arguments for the task's norm.
     """
-    import torchattacks
-
     model = CountingDetector(task.detector)
-    attack_class = getattr(torchattacks, call.class_name)
-    attack = attack_class(model, **fill_arguments(call.args, task.params))
-    attack.set_device(task.device)
+    # Neither the import nor the constructor is trusted with the global generators.
+    with preserved_global_rng():
+        import torchattacks
+
+        attack = getattr(torchattacks, call.class_name)(model, **fill_arguments(call.args, task.params))
+        attack.set_device(task.device)
     return run_library(task, model, attack)

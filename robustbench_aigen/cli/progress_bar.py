@@ -14,7 +14,9 @@ class ProgressBar:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        # Into a file only the notices go: bars would leave control characters and empty lines there.
+        hidden = not self._console.is_terminal
+        self._progress = Progress(*columns, console=self._console, transient=True, disable=hidden)
         self._cells: TaskID | None = None
         self._cell: TaskID | None = None
 

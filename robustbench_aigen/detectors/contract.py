@@ -53,6 +53,11 @@ class Detector(nn.Module):
         Name of the architecture, for records.
     weights_sha256
         Hash of the weights file.
+
+    Attributes
+    ----------
+    assumptions
+        What was taken for granted because nothing said it; shown to the user.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Detector(nn.Module):
         self.network = network
         self.preprocessing = preprocessing
         self.name, self.architecture, self.weights_sha256 = name, architecture, weights_sha256
+        self.assumptions: tuple[str, ...] = ()
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
         self.eval()

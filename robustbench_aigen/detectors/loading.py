@@ -12,7 +12,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
-from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
+from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.scenario.schema import DetectorSpec
 
@@ -86,7 +86,7 @@ def _from_id(name: str) -> Detector:
     if name not in shipped:
         raise UserError(
             f"unknown detector '{name}'",
-            hint=f"{did_you_mean(name, shipped)} Your own: {{path: FILE, arch: NAME}}",
+            hint=f"{did_you_mean(name, shipped)} (your own is {{path: FILE, arch: NAME}})",
         )
     file = shipped[name]
     card = read_card(file)
@@ -109,8 +109,14 @@ def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
         for key in ("input_size", "mean", "std", "fake_index")
         if (value := getattr(spec, key)) is not None
     }
-    preprocessing = _preprocessing({**card, **given})
-    return _assemble(file, spec.name or file.stem, arch, card.get("arch_options", {}), preprocessing)
+    described = {**card, **given}
+    described.setdefault("input_size", default_input_size(arch))
+    detector = _assemble(
+        file, spec.name or file.stem, arch, card.get("arch_options", {}), _preprocessing(described)
+    )
+    if "mean" not in described or "std" not in described:
+        detector.assumptions = ("no card, mean or std: pixels go into the network as they are, in [0, 1]",)
+    return detector
 
 
 def _preprocessing(card: Mapping[str, Any]) -> Preprocessing:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.execution import run_attack, threat_of
 from robustbench_aigen.attacks.task import AttackTask
-from robustbench_aigen.attacks.threat_model import l2_norm
+from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.detectors.contract import FAKE, REAL, DeployedDetector, Detector, predict, verdicts
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.imports import import_object
-from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 
@@ -251,6 +250,5 @@ def _difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tens
     linf, l2 = torch.full((len(before),), torch.nan), torch.full((len(before),), torch.nan)
     for row, (one, other) in enumerate(zip(before, after, strict=True)):
         if one.shape == other.shape:
-            difference = (to_pixels(other) - to_pixels(one))[None]
-            linf[row], l2[row] = difference.abs().max(), l2_norm(difference)[0]
+            (linf[row],), (l2[row],) = level_distances(one[None], other[None])
     return linf, l2

@@ -85,6 +85,9 @@ def run(
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device)
+    for detector in plan.detectors:
+        for assumption in detector.assumptions:
+            progress.notice(f"{detector.name}: {assumption}")
     output = Path(output)
     try:
         cache = ShardCache(output / ".cache", fresh=fresh)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 Kind = Literal["pixels", "number", "count", "switch", "choice"]
@@ -36,16 +35,14 @@ def read_fraction(value: object) -> float | None:
 
 
 def write_pixels(value: float) -> str:
-    """Write a distance as people do: ``4/255`` where it is a whole or half number of levels, else a decimal.
+    """Write a distance as people do: ``4/255`` where it is a whole or half number of levels and no short decimal.
 
     >>> write_pixels(4 / 255), write_pixels(0.25)
     ('4/255', '0.25')
     """
     levels = value * 255
-    if (
-        abs(levels * 2 - round(levels * 2)) < 1e-6
-        and Fraction(value).limit_denominator(1000).denominator > 100
-    ):
+    is_short_decimal = abs(value * 1000 - round(value * 1000)) < 1e-9
+    if abs(levels * 2 - round(levels * 2)) < 1e-6 and not is_short_decimal:
         return f"{levels:.3g}/255"
     return f"{value:.6g}"
 

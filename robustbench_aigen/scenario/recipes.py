@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -115,7 +114,7 @@ class LibraryCall(Section):
     """A class of an attack library and its arguments; ``$name`` stands for a parameter."""
 
     class_name: Annotated[str, Field(alias="class")]
-    args: Mapping[str, Any] = MappingProxyType({})
+    args: dict[str, Any] = Field(default_factory=dict)
 
 
 class Backends(Section):
@@ -138,7 +137,7 @@ class RecipeFile(Section):
     summary: str
     source: str = ""
     norms: tuple[Norm, ...] = ()
-    params: Mapping[str, ParameterSpec] = MappingProxyType({})
+    params: dict[str, ParameterSpec] = Field(default_factory=dict)
     backends: Backends = Backends()
     implementation: str | None = None
     random: bool = False

@@ -1,4 +1,5 @@
-"""Architectures, one per module: the module's name is the architecture's name and ``build`` makes the network.
+"""Architectures, one per module: the module's name is the architecture's name and ``build`` makes the network,
+``INPUT_SIZE`` is the height and width it wants.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
 normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.
@@ -6,6 +7,7 @@ normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, 
 
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from torch import nn
 
@@ -15,6 +17,12 @@ from robustbench_aigen.errors import UserError, did_you_mean
 def architecture_names() -> list[str]:
     """Return the names that :func:`build_architecture` takes, sorted."""
     return sorted(module.name for module in iter_modules(__path__))
+
+
+def default_input_size(name: str) -> tuple[int, int] | None:
+    """Return the height and width that an architecture wants unless told otherwise; None where any will do."""
+    size: tuple[int, int] | None = _module(name).INPUT_SIZE
+    return size
 
 
 def build_architecture(name: str, **options: object) -> nn.Module:
@@ -32,12 +40,16 @@ def build_architecture(name: str, **options: object) -> nn.Module:
     UserError
         If the name is unknown or the architecture does not take an option.
     """
-    known = architecture_names()
-    if name not in known:
-        raise UserError(f"unknown architecture '{name}'", hint=did_you_mean(name, known))
-    build = import_module(f"{__name__}.{name}").build
+    module = _module(name)
     try:
-        network: nn.Module = build(**options)
+        network: nn.Module = module.build(**options)
     except TypeError as error:
         raise UserError(f"architecture '{name}' does not take these options: {error}") from error
     return network
+
+
+def _module(name: str) -> ModuleType:
+    known = architecture_names()
+    if name not in known:
+        raise UserError(f"unknown architecture '{name}'", hint=did_you_mean(name, known))
+    return import_module(f"{__name__}.{name}")

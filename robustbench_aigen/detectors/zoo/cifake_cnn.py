@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+INPUT_SIZE = (32, 32)
+
 
 def _block(channels_in: int, channels_out: int) -> list[nn.Module]:
     return [

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+INPUT_SIZE = (32, 32)
+
 
 class LeNet5(nn.Module):
     """Two 5×5 convolutions (6 and 16 filters) with batch-norm, ReLU and max pooling; dense 120, 84, 2.

@@ -1,0 +1,83 @@
+"""Detectors, images and a command line for the tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from robustbench_aigen.cli import app
+from robustbench_aigen.detectors.zoo import build_architecture
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_result_per_machine() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def cifake() -> Path:
+    folder = SHARED_DATA / "cifake"
+    if not folder.is_dir():
+        pytest.skip("CIFAKE is not on this machine")
+    return folder
+
+
+def write_image(file: Path, seed: int, *, fake: bool, size: tuple[int, int] = (32, 32)) -> None:
+    """A smooth picture; a fake one has a faint checkerboard, as transposed convolutions leave it."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
+    array = np.asarray(coarse).astype(int)
+    if fake:
+        rows, columns = np.indices(array.shape[:2])
+        array = array + 12 * ((rows + columns) % 2)[..., None]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.clip(0, 255).astype(np.uint8)).save(file)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Twelve real and twelve fake PNGs, 32×32."""
+    folder = tmp_path / "images"
+    for number in range(12):
+        write_image(folder / "real" / f"{number:02}.png", number, fake=False)
+        write_image(folder / "fake" / f"{number:02}.png", 100 + number, fake=True)
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """An untrained LeNet-5 with fixed weights."""
+    torch.manual_seed(1)
+    file = tmp_path / "untrained.safetensors"
+    save_file(build_architecture("lenet5").state_dict(), file)
+    return file
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["robust-aigen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            app.main()
+        captured = capsys.readouterr()
+        return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return run

@@ -1,0 +1,351 @@
+"""Runs: records, resume, cache, and the same numbers whichever way they are computed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn import metrics as sk
+
+from robustbench_aigen import load_scenario, run
+from robustbench_aigen.engine.memory import BoundedCache
+from robustbench_aigen.engine.store import run_folder, write_atomically
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.summary import COLUMNS
+
+RECORD_COLUMNS = [
+    "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
+    "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256",
+]  # fmt: skip
+
+
+def scenario(folder: Path, pipelines: str, **keys) -> Path:
+    file = folder / "scenario.yaml"
+    lines = [
+        "version: 1",
+        "name: example",
+        f"data: {keys.pop('data', '{source: minigen, split: test, limit: 120}')}",
+        f"detectors: {keys.pop('detectors', '[minigen/lenet5]')}",
+        *(f"{key}: {value}" for key, value in keys.items()),
+        f"pipelines: {pipelines}",
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+PGD_AND_NOISE = "{pgd: [{attack: pgd, eps: 1/255}], noise: [{perturb: gaussian_noise, sigma: 8/255}]}"
+
+
+def test_a_run_folder_holds_what_the_design_says(tmp_path):
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 4/255]}], jpeg: [{perturb: jpeg, quality: 50}]}"
+    result = run(
+        scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 200}"),
+        output=tmp_path / "out",
+    )
+    folder = tmp_path / "out" / "example" / "latest"
+    assert folder.resolve() == result.folder.resolve()
+    records, summary = pd.read_parquet(folder / "records.parquet"), pd.read_csv(folder / "summary.csv")
+    info = json.loads((folder / "run.json").read_text())
+    assert list(records.columns) == RECORD_COLUMNS
+    assert list(summary.columns) == COLUMNS
+    assert len(records) == 4 * 200
+    assert len(summary) == 4 * 6
+    for key in ("scenario", "seed", "packages", "git_revision", "hardware", "detectors", "data", "timings"):
+        assert key in info
+    assert len(info["detectors"][0]["weights_sha256"]) == 64
+    assert "| minigen/lenet5 | pgd" in (folder / "report.md").read_text()
+    assert not list((tmp_path / "out" / "example").glob(".partial*"))
+
+
+@pytest.mark.parametrize("mode", ["accuracy", "score"])
+def test_scikit_learn_finds_the_summarys_numbers_in_the_records(tmp_path, mode):
+    pipelines = "{pgd: [{attack: pgd, eps: 1/255}], jpeg: [{perturb: jpeg, quality: 50}]}"
+    result = run(scenario(tmp_path, pipelines, mode=mode), output=tmp_path / "out")
+    records, summary = (
+        pd.read_parquet(result.folder / "records.parquet"),
+        pd.read_csv(result.folder / "summary.csv"),
+    )
+    for row in summary.itertuples():
+        cell = records[(records["detector"] == row.detector) & (records["pipeline"] == row.pipeline)]
+        if row.generator != "all":
+            cell = cell[(cell["label"] == 0) | (cell["generator"] == row.generator)]
+        verdict = (cell["score"] >= cell["threshold"]).astype(int)
+        assert row.n == len(cell)
+        assert row.accuracy == pytest.approx(sk.accuracy_score(cell["label"], verdict), abs=1e-9)
+        assert row.accuracy == pytest.approx(cell["correct"].mean(), abs=1e-9)
+        assert row.clean_accuracy == pytest.approx(cell["correct_clean"].mean(), abs=1e-9)
+        assert row.balanced_accuracy == pytest.approx(
+            sk.balanced_accuracy_score(cell["label"], verdict), abs=1e-6
+        )
+        assert row.ci_low <= row.accuracy <= row.ci_high
+        if mode == "accuracy" and row.pipeline == "pgd":
+            assert np.isnan(row.auroc)
+            assert np.isnan(row.ap)
+        else:
+            assert row.auroc == pytest.approx(sk.roc_auc_score(cell["label"], cell["score"]), abs=1e-6)
+            assert row.ap == pytest.approx(sk.average_precision_score(cell["label"], cell["score"]), abs=1e-6)
+        if row.pipeline != "clean":
+            assert row.drop == pytest.approx(row.clean_accuracy - row.accuracy, abs=1e-9)
+            assert row.drop_ci_low <= row.drop <= row.drop_ci_high
+
+
+def test_the_same_scenario_twice_gives_the_same_records_and_computes_nothing(tmp_path):
+    file = scenario(tmp_path, PGD_AND_NOISE)
+    first, second = run(file, output=tmp_path / "out"), run(file, output=tmp_path / "out")
+    pd.testing.assert_frame_equal(first.records, second.records)
+    assert first.folder != second.folder
+    assert all(cell["shards_computed"] == 0 for cell in second.info["timings"])
+    fresh = run(file, output=tmp_path / "out", fresh=True)
+    pd.testing.assert_frame_equal(first.records, fresh.records)
+    assert all(cell["shards_cached"] == 0 for cell in fresh.info["timings"])
+    elsewhere = run(file, output=tmp_path / "elsewhere")
+    pd.testing.assert_frame_equal(first.records, elsewhere.records)
+
+
+def test_a_cell_is_found_again_under_another_name_and_missed_when_anything_changes(tmp_path):
+    run(scenario(tmp_path, "{a: [{attack: fgsm, eps: 1/255}]}"), output=tmp_path / "out")
+
+    def computed(pipelines: str, **keys) -> int:
+        result = run(scenario(tmp_path, pipelines, **keys), output=tmp_path / "out")
+        return sum(cell["shards_computed"] for cell in result.info["timings"] if cell["pipeline"] != "clean")
+
+    assert computed("{b: [{attack: fgsm, eps: 1/255}]}") == 0
+    assert computed("{a: [{attack: fgsm, eps: 2/255}]}") == 1
+    assert computed("{a: [{attack: fgsm, eps: 1/255}]}", seed=43) == 1
+    assert computed("{a: [{attack: fgsm, eps: 1/255}]}", batch_size=17) == 1
+    assert computed("{a: [{attack: fgsm, eps: 1/255}]}", threshold=0.4) == 1
+    assert computed("{a: [{attack: fgsm, eps: 1/255}]}", objective="fake_to_real") == 1
+    assert computed("{a: [{attack: fgsm, eps: 1/255}]}", mode="score") == 1
+    assert (
+        computed("{a: [{attack: fgsm, eps: 1/255}]}", precision="fp32", detectors="[minigen/cifake_cnn]") == 1
+    )
+
+
+def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
+    """SIGKILL as soon as some shards are there; then the same command again."""
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 40, restarts: 2}], noise: [{perturb: gaussian_noise}]}"
+    keys = {"data": "{source: minigen, split: test, limit: 700}", "mode": "score"}
+    file = scenario(tmp_path, pipelines, **keys)
+    undisturbed = run(file, output=tmp_path / "undisturbed")
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), "--output", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while (
+        len(list(out.glob(".cache/*/*.parquet"))) < 5
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = len(list(out.glob(".cache/*/*.parquet")))
+    assert finished >= 5
+    assert not list(out.glob("example/*/summary.csv")), "it was killed too late to test anything"
+    resumed = run(file, output=out)
+    pd.testing.assert_frame_equal(undisturbed.records, resumed.records)
+    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) >= finished - 1
+
+
+def test_batch_sizes_agree(tmp_path):
+    """The noise is the same bit for bit; verdicts may differ where a float32 sum decides."""
+    frames = {}
+    for size in (1, 7, 256):
+        keys = {"batch_size": size, "precision": "fp32", "data": "{source: minigen, split: test, limit: 200}"}
+        frames[size] = run(scenario(tmp_path, PGD_AND_NOISE, **keys), output=tmp_path / "out").records
+    for size in (1, 7):
+        for name, cell in frames[size].groupby("pipeline"):
+            other = frames[256][frames[256]["pipeline"] == name]
+            agreement = (cell["correct"].to_numpy() == other["correct"].to_numpy()).mean()
+            assert agreement >= 0.995, name
+            assert abs(cell["correct"].mean() - other["correct"].mean()) <= 0.003
+            if name == "noise":
+                assert np.array_equal(cell["linf"], other["linf"])
+                assert np.array_equal(cell["l2"], other["l2"])
+
+
+@pytest.mark.parametrize("mode", ["accuracy", "score"])
+def test_the_three_backends_agree(tmp_path, mode):
+    pipelines = (
+        "{linf: [{attack: pgd, eps: 1/255, backend: [native, torchattacks, art]}],"
+        " l2: [{attack: pgd, norm: l2, eps: 0.25, backend: [native, torchattacks, art]}],"
+        " fgsm: [{attack: fgsm, eps: 2/255, backend: [native, torchattacks, art]}]}"
+    )
+    keys = {"mode": mode, "precision": "fp32", "data": "{source: minigen, split: test, limit: 400}"}
+    summary = run(scenario(tmp_path, pipelines, **keys), output=tmp_path / "out").summary
+    rows = summary[summary["generator"] == "all"].set_index("pipeline")["accuracy"]
+    for name in ("linf", "l2", "fgsm"):
+        values = [rows[f"{name}[backend={backend}]"] for backend in ("native", "torchattacks", "art")]
+        assert max(values) - min(values) <= 0.005, (name, values)
+        assert max(values) < rows["clean"]
+
+
+def test_an_attack_before_a_perturbation_takes_every_step_in_both_modes(tmp_path):
+    pipelines = "{pj: [{attack: pgd, eps: 4/255}, {perturb: jpeg, quality: 95}]}"
+    records = {}
+    for mode in ("accuracy", "score"):
+        result = run(scenario(tmp_path, pipelines, mode=mode), output=tmp_path / "out")
+        records[mode] = result.records[result.records["pipeline"] == "pj"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(records["accuracy"], records["score"])
+    assert (records["accuracy"]["steps"] == 10).all()
+    assert records["accuracy"]["correct_float"].isna().all()
+
+
+def test_accuracy_mode_attacks_only_what_was_right_and_divides_by_all(tmp_path):
+    result = run(scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}"), output=tmp_path / "out")
+    cell = result.records[result.records["pipeline"] == "pgd"]
+    assert (cell["attacked"] == cell["correct_clean"]).all()
+    assert (cell.loc[~cell["attacked"], "steps"] == 0).all()
+    assert not cell.loc[~cell["attacked"], "correct"].any()
+    row = result.summary[(result.summary["pipeline"] == "pgd") & (result.summary["generator"] == "all")].iloc[
+        0
+    ]
+    assert row["accuracy"] == cell["correct"].sum() / 120
+    assert row["attack_success"] == pytest.approx(1 - cell.loc[cell["attacked"], "correct"].mean())
+
+
+@pytest.mark.parametrize(("objective", "label"), [("fake_to_real", 1), ("real_to_fake", 0)])
+def test_an_objective_attacks_one_class(tmp_path, objective, label):
+    file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 4/255}]}", objective=objective, mode="score")
+    cell = run(file, output=tmp_path / "out").records.query("pipeline == 'pgd'")
+    assert (cell["attacked"] == (cell["label"] == label)).all()
+    assert (cell.loc[~cell["attacked"], "linf"] == 0).all()
+    assert (cell.loc[~cell["attacked"], "score"] == cell.loc[~cell["attacked"], "clean_score"]).all()
+
+
+@pytest.mark.parametrize("rule", ["youden", "fpr@0.05"])
+def test_a_fitted_threshold_comes_from_validation_and_stays(tmp_path, rule):
+    file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}", threshold=rule)
+    result = run(file, output=tmp_path / "out")
+    threshold = result.info["detectors"][0]["threshold"]
+    assert result.records["threshold"].unique().tolist() == [threshold]
+    validation = run(
+        scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}", data="{source: minigen, split: val}"),
+        output=tmp_path / "out",
+    ).records.query("pipeline == 'clean'")
+    fpr, tpr, _ = sk.roc_curve(validation["label"], validation["score"], drop_intermediate=False)
+    ours = validation["score"] >= threshold
+    our_fpr, our_tpr = ours[validation["label"] == 0].mean(), ours[validation["label"] == 1].mean()
+    if rule == "youden":
+        assert our_tpr - our_fpr == pytest.approx((tpr - fpr).max())
+    else:
+        assert our_fpr <= 0.05
+        assert our_tpr == pytest.approx(tpr[fpr <= 0.05].max())
+
+
+def test_an_unreadable_image_is_named_and_counted_and_the_run_goes_on(tmp_path, image_folder, weights, cli):
+    whole = (image_folder / "fake" / "03.png").read_bytes()
+    (image_folder / "fake" / "03.png").write_bytes(whole[: len(whole) // 2])
+    (image_folder / "real" / "05.png").write_text("no image at all")
+    keys = {
+        "data": f"{{source: {image_folder}, split: all}}",
+        "detectors": f"[{{path: {weights}, arch: lenet5}}]",
+    }
+    file = scenario(tmp_path, PGD_AND_NOISE, **keys)
+    for _ in range(2):  # the second time from the cache
+        outcome = cli("run", file, "--output", tmp_path / "out")
+        assert outcome.code == 0
+        assert "skipped fake/03.png" in outcome.err
+        assert "skipped real/05.png: not an image" in outcome.err
+        assert "2 images could not be read" in outcome.out
+    info = json.loads((tmp_path / "out" / "example" / "latest" / "run.json").read_text())
+    assert [problem["sample"] for problem in info["data"]["unreadable"]] == ["fake/03.png", "real/05.png"]
+    assert "could not be read" in (tmp_path / "out" / "example" / "latest" / "report.md").read_text()
+
+
+def test_a_folder_of_unreadable_images_is_an_error(tmp_path, image_folder, weights, cli):
+    for file in image_folder.rglob("*.png"):
+        file.write_bytes(b"broken")
+    keys = {
+        "data": f"{{source: {image_folder}, split: all}}",
+        "detectors": f"[{{path: {weights}, arch: lenet5}}]",
+    }
+    outcome = cli("run", scenario(tmp_path, PGD_AND_NOISE, **keys), "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "none of the 24 images can be read" in outcome.err
+    assert not (tmp_path / "out" / "example").exists()
+
+
+def test_images_of_mixed_sizes_are_attacked_at_their_own_size(tmp_path, image_folder, weights):
+    for number, file in enumerate(sorted(image_folder.rglob("*.png"))):
+        Image.open(file).resize((32 + number % 3, 40)).save(file)
+    keys = {
+        "data": f"{{source: {image_folder}, split: all}}",
+        "detectors": f"[{{path: {weights}, arch: lenet5, input_size: 32}}]",
+    }
+    pipelines = "{pgd: [{attack: pgd, eps: 8/255, backend: [native, torchattacks, art]}], rs: [{perturb: resize, back: false}]}"
+    records = run(scenario(tmp_path, pipelines, mode="score", **keys), output=tmp_path / "out").records
+    attacked = records[records["attacked"]]
+    assert len(attacked) == 3 * 24
+    assert attacked["linf"].max() <= 8 / 255 + 1e-7
+    assert records.loc[records["pipeline"] == "rs", "linf"].isna().all()
+
+
+def test_a_detector_that_answers_one_class_is_flagged(tmp_path):
+    from safetensors.torch import save_file
+
+    from robustbench_aigen.detectors.zoo import build_architecture
+
+    torch.manual_seed(0)
+    network = build_architecture("lenet5")
+    network.head[-1].bias.data = torch.tensor([-50.0, 50.0])
+    save_file(network.state_dict(), tmp_path / "always_fake.safetensors")
+    keys = {"detectors": "[{path: always_fake.safetensors, arch: lenet5}, minigen/lenet5]"}
+    summary = run(scenario(tmp_path, "{pgd: [{attack: pgd}]}", **keys), output=tmp_path / "out").summary
+    always = summary[summary["detector"] == "always_fake"]
+    assert always["trust"].str.contains("one_class").all()
+    assert not summary[summary["detector"] == "minigen/lenet5"]["trust"].str.contains("one_class").any()
+    assert always[always["pipeline"] == "clean"]["tpr"].tolist() == [1.0] * 6
+    assert always[always["pipeline"] == "clean"]["tnr"].tolist() == [0.0] * 6
+
+
+def test_a_fractional_budget_is_floored_and_flagged(tmp_path):
+    result = run(scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1.5/255}]}"), output=tmp_path / "out")
+    row = result.summary.query("pipeline == 'pgd' and generator == 'all'").iloc[0]
+    assert row["linf_max"] == pytest.approx(1 / 255)
+    assert "eps_floored" in row["trust"]
+
+
+def test_a_failed_write_leaves_no_half_run(tmp_path):
+    with pytest.raises(RuntimeError), run_folder(tmp_path / "s", "1") as folder:
+        (folder / "summary.csv").write_text("half")
+        raise RuntimeError
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    write_atomically(tmp_path / "a" / "f", b"one")
+    write_atomically(tmp_path / "a" / "f", b"two")
+    assert [(f.name, f.read_bytes()) for f in (tmp_path / "a").iterdir()] == [("f", b"two")]
+
+
+def test_memory_forgets_what_was_used_longest_ago():
+    cache: BoundedCache[str] = BoundedCache(10, len)
+    made = []
+
+    def make(key):
+        return lambda: made.append(key) or key * 4
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        cache.get(key, make(key))
+    assert made == ["a", "b", "c", "b"]
+    assert cache.get("huge", lambda: "x" * 11) == "x" * 11
+
+
+def test_two_detectors_of_one_name_are_refused(tmp_path):
+    file = scenario(tmp_path, PGD_AND_NOISE, detectors="[minigen/lenet5, minigen/lenet5]")
+    with pytest.raises(UserError, match="two detectors are called"):
+        run(file, output=tmp_path / "out")
+
+
+def test_load_scenario_is_what_run_takes(tmp_path):
+    loaded = load_scenario(scenario(tmp_path, PGD_AND_NOISE))
+    assert run(loaded, output=tmp_path / "out").info["scenario"]["name"] == "example"

@@ -1,0 +1,86 @@
+"""Numbers against scipy, closed forms and brute force."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, chi2
+from sklearn import metrics as sk
+
+from robustbench_aigen.metrics.classification import ranking, rates
+from robustbench_aigen.metrics.intervals import paired_drop_interval, wilson_interval
+from robustbench_aigen.metrics.paired import mcnemar_p_value
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 1), (1, 1), (0, 50), (50, 50), (7, 20), (931, 1000)])
+def test_wilson_is_scipys(successes, count):
+    expected = binomtest(successes, count).proportion_ci(method="wilson")
+    assert wilson_interval(successes, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_covers():
+    rng = np.random.default_rng(0)
+    hits = [
+        low <= 0.9 <= high
+        for low, high in (wilson_interval(int(k), 200) for k in rng.binomial(200, 0.9, 3000))
+    ]
+    assert 0.935 <= np.mean(hits) <= 0.965
+
+
+def test_nothing_to_count_has_no_interval():
+    empty = np.array([], dtype=bool)
+    assert np.isnan(wilson_interval(0, 0)).all()
+    assert np.isnan(paired_drop_interval(empty, empty)).all()
+    assert np.isnan(mcnemar_p_value(empty, empty))
+
+
+def test_the_multinomial_bootstrap_is_the_bootstrap():
+    rng = np.random.default_rng(1)
+    before, after = rng.random(300) < 0.9, rng.random(300) < 0.6
+    rows = rng.integers(0, 300, (4000, 300))
+    naive = np.quantile(before[rows].mean(axis=1) - after[rows].mean(axis=1), [0.025, 0.975])
+    assert paired_drop_interval(before, after) == pytest.approx(tuple(naive), abs=0.01)
+
+
+def test_the_drop_interval_covers():
+    rng = np.random.default_rng(2)
+    hits = []
+    for _ in range(400):
+        before = rng.random(300) < 0.9
+        after = np.where(rng.random(300) < 0.3, False, before)
+        low, high = paired_drop_interval(before, after, draws=2000)
+        hits.append(low <= 0.27 <= high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_mcnemar_is_the_sign_test_and_near_the_chi_square_when_large():
+    before = np.array([True] * 400)
+    after = np.array([False] * 30 + [True] * 370)
+    assert mcnemar_p_value(before, after) == pytest.approx(2 * 0.5**30)
+    before, after = np.array([True] * 120 + [False] * 80), np.array([False] * 120 + [True] * 80)
+    assert mcnemar_p_value(before, after) == pytest.approx(chi2.sf((39) ** 2 / 200, 1), abs=0.002)
+    assert mcnemar_p_value(after, after) == 1
+
+
+def test_rates_and_ranking_are_scikit_learns():
+    rng = np.random.default_rng(3)
+    labels, score = rng.integers(0, 2, 500), np.round(rng.random(500), 2).astype(np.float32)  # with ties
+    verdict = (score >= 0.5).astype(int)
+    ours = rates(torch.tensor(verdict), torch.tensor(labels)) | ranking(
+        torch.tensor(score), torch.tensor(labels)
+    )
+    expected = {
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, verdict),
+        "tpr": sk.recall_score(labels, verdict),
+        "tnr": sk.recall_score(labels, verdict, pos_label=0),
+        "f1": sk.f1_score(labels, verdict),
+        "auroc": sk.roc_auc_score(labels, score),
+        "ap": sk.average_precision_score(labels, score),
+    }
+    assert ours == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_missing_class_leaves_its_metrics_empty():
+    ones = torch.ones(4, dtype=torch.long)
+    row = rates(ones, ones) | ranking(torch.rand(4), ones)
+    assert row["tpr"] == 1
+    assert all(np.isnan(row[name]) for name in ("tnr", "balanced_accuracy", "auroc", "ap"))

@@ -1,0 +1,212 @@
+"""The native engine against torchattacks, closed forms, and itself at other batch sizes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torchattacks
+from torch import nn
+
+from robustbench_aigen.attacks import execution
+from robustbench_aigen.attacks.execution import run_attack, threat_of
+from robustbench_aigen.attacks.native.active_set import iterate
+from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, Preprocessing
+from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+
+COUNT = 40
+
+
+def untrained(architecture: str = "lenet5") -> Detector:
+    torch.manual_seed(7)
+    network = build_architecture(architecture)
+    half = Preprocessing((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return Detector(network, half, name="untrained", architecture=architecture, weights_sha256="0")
+
+
+def pictures(count: int = COUNT, side: int = 32) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(1)).to(
+        torch.uint8
+    )
+
+
+def stage(name: str, **given) -> BoundStage:
+    recipe = shipped_recipes()[name]
+    return BoundStage(recipe, recipe.bind(given))
+
+
+def task(
+    detector, bound, *, levels=None, labels=None, early_stop=False, batch_size=COUNT, threshold=0.5
+) -> AttackTask:
+    levels = pictures() if levels is None else levels
+    labels = torch.arange(len(levels)) % 2 if labels is None else labels
+    names = tuple(f"picture{number}" for number in range(len(levels)))
+    return AttackTask(
+        DeployedDetector(detector, threshold),
+        levels,
+        labels,
+        SampleStreams(42, names, 0),
+        threat_of(bound),
+        bound.params,
+        early_stop,
+        batch_size,
+        torch.device("cpu"),
+        "fp32",
+    )
+
+
+def float_result(bound, made: AttackTask) -> torch.Tensor:
+    """The float pixels of an attack, before rounding, in the order of the task."""
+    result = torch.empty(made.levels.shape)
+    for chunk in execution._chunks(bound, made):
+        result[chunk.rows] = chunk.pixels
+    return result
+
+
+def silent(images: int) -> None:
+    del images
+
+
+@pytest.mark.parametrize("architecture", ["lenet5", "cifake_cnn"])
+@pytest.mark.parametrize(
+    ("norm", "eps", "step"), [("linf", 4 / 255, 1 / 255), ("linf", 1 / 255, 0.25 / 255), ("l2", 0.5, 0.125)]
+)
+@pytest.mark.parametrize("random_start", [True, False])
+def test_pgd_is_torchattacks_pgd_given_its_start_and_step(architecture, norm, eps, step, random_start):
+    detector = untrained(architecture)
+    bound = stage("pgd", norm=norm, eps=eps, step_size=step, random_start=random_start)
+    made = task(detector, bound)
+    ours = float_result(bound, made)
+    reference = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[norm](
+        made.detector, eps=eps, alpha=step, steps=10, random_start=random_start
+    )
+    with library_randomness(SampleStreams(42, made.streams.samples, 0)):
+        theirs = reference(to_pixels(made.levels), made.labels)
+    assert (ours - theirs).abs().max() <= 1e-6
+    assert (ours - to_pixels(made.levels)).abs().max() > 0.2 * step
+
+
+def test_fgsm_on_a_linear_detector_is_the_closed_form():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3 * 8 * 8, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, x):
+            z = x.flatten(1) @ self.weight
+            return torch.stack([-z, z], dim=1)
+
+    network = Linear()
+    detector = Detector(network, Preprocessing(), name="linear", architecture="none", weights_sha256="0")
+    levels = pictures(6, side=8)
+    for norm, eps in (("linf", 3 / 255), ("l2", 0.3)):
+        bound = stage("fgsm", norm=norm, eps=eps)
+        made = task(detector, bound, levels=levels)
+        direction = network.weight.detach().view(1, 3, 8, 8)
+        step = eps * (direction.sign() if norm == "linf" else direction / direction.norm())
+        # Away from the label: fakes (label 1) lose, reals gain.
+        sign = (1 - 2 * made.labels).view(-1, 1, 1, 1)
+        expected = (to_pixels(levels) + sign * step).clamp(0, 1)
+        assert torch.allclose(float_result(bound, made), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_random_starts_do_not_depend_on_the_batch(batch_size):
+    bound = stage("pgd", steps=1, step_size=1e-9, eps=8 / 255)
+    detector = untrained()
+    reference = float_result(bound, task(detector, bound, batch_size=COUNT))
+    assert torch.allclose(
+        float_result(bound, task(detector, bound, batch_size=batch_size)), reference, atol=2e-9
+    )
+
+
+def poised(detector: Detector) -> tuple[torch.Tensor, float]:
+    """Labels that are all right at the returned threshold, with scores on both sides of it."""
+    score = detector(to_pixels(pictures())).softmax(dim=1)[:, 1].sort().values
+    threshold = float((score[COUNT // 2 - 1] + score[COUNT // 2]) / 2)
+    return held_by(detector, pictures(), threshold), threshold
+
+
+def held_by(detector: Detector, levels: torch.Tensor, threshold: float) -> torch.Tensor:
+    return (detector(to_pixels(levels)).softmax(dim=1)[:, 1] >= threshold).long()
+
+
+@pytest.mark.parametrize("batch_size", [3, 16, COUNT])
+def test_early_stop_finds_what_every_step_finds_and_takes_fewer(batch_size):
+    detector, bound = untrained(), stage("pgd", eps=1 / 255)
+    labels, threshold = poised(detector)
+    given = {"labels": labels, "threshold": threshold}
+    every = run_attack(bound, task(detector, bound, **given), silent)
+    early = run_attack(bound, task(detector, bound, early_stop=True, batch_size=batch_size, **given), silent)
+    assert (every.steps == 10).all()
+    assert (early.steps <= 10).all()
+    assert 0 < early.steps.sum() < 0.6 * every.steps.sum()
+    survivors = [int((held_by(detector, o.levels, threshold) == labels).sum()) for o in (early, every)]
+    assert survivors[0] <= survivors[1] < COUNT
+
+
+def test_restarts_try_again_where_the_first_start_failed():
+    detector = untrained()
+    labels, threshold = poised(detector)
+    survivors = []
+    for restarts in (1, 8):
+        bound = stage("pgd", eps=1 / 255, steps=1, step_size=0.1 / 255, restarts=restarts)
+        made = task(detector, bound, labels=labels, threshold=threshold, early_stop=True)
+        outcome = run_attack(bound, made, silent)
+        survivors.append(int((held_by(detector, outcome.levels, threshold) == labels).sum()))
+    assert survivors[1] < survivors[0]
+
+
+def test_without_early_stop_restarts_keep_the_highest_loss():
+    detector = untrained()
+    losses = []
+    for restarts in (1, 4):
+        bound = stage("pgd", eps=4 / 255, steps=1, step_size=0.5 / 255, restarts=restarts)
+        made = task(detector, bound)
+        logits = detector(float_result(bound, made))
+        losses.append(nn.functional.cross_entropy(logits, made.labels, reduction="none"))
+    assert (losses[1] >= losses[0] - 1e-5).all()
+    assert (losses[1] > losses[0] + 1e-5).any()
+
+
+def test_every_image_is_finished_once_in_any_refill_order():
+    detector, bound = untrained(), stage("pgd", eps=1 / 255)
+    made = task(detector, bound, early_stop=True, batch_size=3)
+    chunks = list(
+        iterate(
+            made,
+            steps=3,
+            restarts=2,
+            start=lambda t, rows, restart: t.pixels(rows),
+            update=lambda t, clean, current, gradient: t.threat.project(
+                clean, current + gradient.sign() / 255
+            ),
+        )
+    )
+    assert sorted(torch.cat([chunk.rows for chunk in chunks]).tolist()) == list(range(COUNT))
+
+
+def test_attacks_see_the_deployed_threshold():
+    """At threshold t the deployed logits' argmax is score ≥ t."""
+    detector = untrained()
+    pixels = to_pixels(pictures())
+    score = detector(pixels).softmax(dim=1)[:, 1]
+    threshold = float(score.median()) + 1e-6
+    assert torch.equal(
+        DeployedDetector(detector, threshold)(pixels).argmax(dim=1), (score >= threshold).long()
+    )
+
+
+def test_reduced_precision_attacks_as_well_as_float32():
+    detector, bound = untrained("cifake_cnn"), stage("pgd", eps=1 / 255)
+    labels, threshold = poised(detector)
+    survivors = {}
+    for precision in ("fp32", "bf16"):
+        made = replace(task(detector, bound, labels=labels, threshold=threshold), precision=precision)
+        outcome = run_attack(bound, made, silent)
+        survivors[precision] = int((held_by(detector, outcome.levels, threshold) == labels).sum())
+    assert abs(survivors["bf16"] - survivors["fp32"]) <= 1

@@ -1,0 +1,215 @@
+"""Scenario files: what they become, and what a mistake in one says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.cells import expand_pipelines
+from robustbench_aigen.scenario.parameters import Parameter, read_fraction, write_pixels
+from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
+from robustbench_aigen.scenario.schema import load_scenario
+
+GOOD = """\
+version: 1
+name: example
+data: {source: images, split: all}
+detectors:
+  - {path: untrained.safetensors, arch: lenet5, input_size: 32}
+pipelines:
+  pgd: [{attack: pgd, eps: [1/255, 4/255], steps: 3}]
+  both: [{attack: fgsm, eps: 2/255}, {perturb: jpeg, quality: [95, 50]}]
+seed: 1
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "scenario.yaml"
+    file.write_text(text)
+    return file
+
+
+def pipelines_of(tmp_path: Path, block: str):
+    head = "version: 1\nname: x\ndata: {source: minigen}\ndetectors: [minigen/lenet5]\npipelines:\n"
+    return expand_pipelines(load_scenario(written(tmp_path, head + block)))
+
+
+def test_a_list_sweeps_and_the_value_stands_in_the_name(tmp_path):
+    pipelines = expand_pipelines(load_scenario(written(tmp_path, GOOD)))
+    assert [p.name for p in pipelines] == [
+        "clean",
+        "pgd[eps=1/255]",
+        "pgd[eps=4/255]",
+        "both[quality=95]",
+        "both[quality=50]",
+    ]
+    first = json.loads(pipelines[1].stage_params)[0]
+    assert first["attack"] == "pgd"
+    assert first["eps"] == pytest.approx(1 / 255)
+    assert first["step_size"] == pytest.approx(2.5 / 255 / 3)
+    assert first["backend"] == "native"
+
+
+def test_two_sweeps_are_crossed_and_equal_names_are_told_apart_by_stage(tmp_path):
+    block = "  two: [{attack: fgsm, eps: [1/255, 2/255]}, {attack: fgsm, eps: [0.25, 3/255], norm: l2}]\n"
+    names = [p.name for p in pipelines_of(tmp_path, block)[1:]]
+    assert names == [
+        "two[0.eps=1/255,1.eps=0.25]",
+        "two[0.eps=1/255,1.eps=3/255]",
+        "two[0.eps=2/255,1.eps=0.25]",
+        "two[0.eps=2/255,1.eps=3/255]",
+    ]
+
+
+def test_every_shipped_scenario_and_recipe_is_valid():
+    for file in shipped_files("scenarios").values():
+        loaded = load_scenario(file)
+        assert loaded.scenario.name == file.stem
+        assert loaded.scenario.summary
+        assert len(expand_pipelines(loaded)) > 1
+    for name, recipe in shipped_recipes().items():
+        assert recipe.name == name
+        assert recipe.source
+
+
+MISTAKES = [
+    # (what stands in the good file, what is typed instead, line, what the message must name)
+    ("seed: 1", "sed: 1", 9, ["unknown key 'sed'", "did you mean 'seed'?"]),
+    ("split: all", "spilt: all", 3, ["unknown key 'spilt'", "did you mean 'split'?"]),
+    ("arch: lenet5", "arhc: lenet5", 5, ["unknown key 'arhc'", "did you mean 'arch'?"]),
+    ("attack: pgd", "attack: pdg", 7, ["unknown attack 'pdg'", "did you mean 'pgd'?"]),
+    ("perturb: jpeg", "perturb: jpg", 8, ["unknown perturbation 'jpg'", "did you mean 'jpeg'?"]),
+    ("attack: pgd", "attack: jpeg", 7, ["'jpeg' is not an attack", "perturb: jpeg"]),
+    ("[1/255, 4/255]", "4", 7, ["not in pixel units", "4/255"]),
+    ("[1/255, 4/255]", "[1/255, 4]", 7, ["pipelines.pgd[0].eps[1]", "not in pixel units"]),
+    ("[1/255, 4/255]", "-1/255", 7, ["eps must be greater than 0"]),
+    ("[1/255, 4/255]", "four", 7, ["eps must be a distance in pixel units such as 4/255", "'four'"]),
+    ("[1/255, 4/255]", "1/0", 7, ["eps must be a distance"]),
+    ("[1/255, 4/255]", "[[1/255]]", 7, ["eps must be a distance", "[0]"]),
+    ("[1/255, 4/255]", "[]", 7, ["empty list"]),
+    ("[1/255, 4/255]", "[1/255, 1/255]", 7, ["same value twice"]),
+    ("steps: 3", "steps: 3.5", 7, ["steps must be a whole number", "3.5"]),
+    ("steps: 3", "steps: 0", 7, ["steps must be at least 1"]),
+    ("steps: 3", "stepz: 3", 7, ["has no parameter 'stepz'", "did you mean 'steps'?"]),
+    ("steps: 3", "norm: l1", 7, ["norm must be one of linf, l2"]),
+    ("steps: 3", "random_start: 1", 7, ["random_start must be true or false"]),
+    ("[95, 50]", "101", 8, ["quality must be at most 100"]),
+    ("seed: 1", "seed: [1, 2]", 9, ["must be a whole number, not [1, 2]", "swept"]),
+    ("seed: 1", "seed: true", 9, ["must be a number"]),
+    ("seed: 1", "threshold: 2", 9, ["threshold", "between 0 and 1"]),
+    ("seed: 1", "threshold: [0.5]", 9, ["threshold", "between 0 and 1"]),
+    ("seed: 1", "threshold: fpr@x", 9, ["fpr@0.01"]),
+    ("seed: 1", "objective: all", 9, ["'both', 'fake_to_real' or 'real_to_fake'", "'all'"]),
+    ("seed: 1", "batch_size: 0", 9, ["batch_size", "greater than 0"]),
+    ("version: 1", "version: 2", 1, ["version", "must be 1"]),
+    ("name: example", "name: ../x", 2, ["names a folder"]),
+    ("name: example\n", "", None, ["'name' is missing"]),
+    ("seed: 1", "seed: 1\nseed: 2", 10, ["stands twice"]),
+    ("  pgd: [{", "  clean: [{", 7, ["'clean' is always run"]),
+    ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[]", 7, ["at least one stage"]),
+    ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{eps: 1/255}]", 7, ["a stage is either"]),
+    ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "pgd", 7, ["must be a list"]),
+    ("attack: pgd, eps", "attack: [pgd, fgsm], eps", 7, ["one recipe"]),
+    ("path: untrained.safetensors", "path: gone.safetensors", 5, ["no weights file 'gone.safetensors'"]),
+    ("arch: lenet5", "arch: lenet", 5, ["unknown architecture 'lenet'", "did you mean 'lenet5'?"]),
+    ("arch: lenet5, input_size: 32", "name: x", 5, ["no card that names its architecture", "arch:"]),
+    ("arch: lenet5", "arch: cifake_cnn", 5, ["do not fit architecture 'cifake_cnn'", "missing features.2.weight"]),
+    ("input_size: 32", "input_size: 48", 5, ["fails on 48×48 input", "input_size"]),
+    ("  - {path: untrained.safetensors, arch: lenet5, input_size: 32}", "  - minigen/lenet", 5,
+     ["unknown detector 'minigen/lenet'", "did you mean"]),
+    ("source: images", "source: imagez", 3, ["no data at 'imagez'"]),
+    ("source: images", "source: empty", 3, ["no images in"]),
+    ("source: images", "source: unlabelled", 3, ["cannot tell real from fake"]),
+    ("split: all", "split: dev", 3, ["has no split 'dev'", "it has:"]),
+    ("split: all", "limit: 0", 3, ["limit", "greater than 0"]),
+    ("pipelines:", "pipelines: {a: [", None, ["not valid YAML"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("good", "bad", "line", "parts"), MISTAKES)
+def test_a_mistake_is_named_with_file_and_line_and_leaves_nothing_behind(
+    tmp_path, image_folder, weights, cli, good, bad, line, parts
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unlabelled" / "cats").mkdir(parents=True)
+    (tmp_path / "unlabelled" / "cats" / "a.png").write_bytes((image_folder / "real" / "00.png").read_bytes())
+    assert good in GOOD
+    file = written(tmp_path, GOOD.replace(good, bad, 1))
+    outcome = cli("run", file, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 2
+    assert f"scenario.yaml:{line}" in outcome.err if line else "scenario.yaml" in outcome.err
+    for part in parts:
+        assert part in outcome.err
+    assert not list((tmp_path / "out").rglob("*.*")) if (tmp_path / "out").exists() else True
+
+
+def test_the_good_file_runs(tmp_path, image_folder, weights, cli):
+    outcome = cli("run", written(tmp_path, GOOD), "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "pgd[eps=4/255]" in outcome.out
+
+
+def test_a_scenario_that_is_not_there_suggests_one(cli):
+    outcome = cli("run", "scenarios/pgd_esp4.yaml")
+    assert outcome.code == 2
+    assert "did you mean 'pgd_eps4'?" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("kind: attak\nname: a\nsummary: b\n", "must be 'attack' or 'perturb'"),
+        ("kind: attack\nname: a\nsummary: b\n", "needs 'norms'"),
+        ("kind: perturb\nname: a\nsummary: b\n", "needs 'implementation"),
+        ("kind: perturb\nname: a\nsumary: b\n", "did you mean 'summary'?"),
+        ("kind: attack\nname: a\nsummary: b\nnorms: [linf]\nbackends: {torchatacks: {}}\n", "did you mean 'torchattacks'?"),
+        ("kind: perturb\nname: a\nsummary: b\nimplementation: m:f\nparams: {q: {kind: count, default: x}}\n", "params.q"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_recipe_is_named(tmp_path, text, part):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match="mine.yaml") as raised:
+        read_recipe(file)
+    assert part in str(raised.value)
+
+
+def test_a_users_own_recipe_adds_a_torchattacks_class_without_code(tmp_path, image_folder, weights, cli):
+    (tmp_path / "mifgsm.yaml").write_text(
+        "kind: attack\nname: mifgsm\nsummary: Momentum\nnorms: [linf]\n"
+        "params: {eps: {kind: pixels, default: 4/255}, steps: {kind: count, default: 3}}\n"
+        "backends: {torchattacks: {linf: {class: MIFGSM, args: {eps: $eps, alpha: 0.01, steps: $steps}}}}\n"
+    )
+    text = GOOD.replace("attack: pgd, eps: [1/255, 4/255], steps: 3", "attack: mifgsm.yaml, eps: 8/255")
+    outcome = cli("run", written(tmp_path, text), "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4/255", 4 / 255),
+        ("0.25", 0.25),
+        (1, 1.0),
+        ("1e-3", 1e-3),
+        ("x", None),
+        (True, None),
+        ("inf", None),
+        ("nan", None),
+    ],
+)
+def test_fractions_are_read(text, value):
+    assert read_fraction(text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(4 / 255, "4/255"), (0.5 / 255, "0.5/255"), (0.25, "0.25"), (1.0, "1"), (0.125, "0.125")],
+)
+def test_distances_are_written_as_people_write_them(value, text):
+    assert write_pixels(value) == text
+    assert Parameter("pixels").read(text) == pytest.approx(value)
