@@ -82,7 +82,8 @@ def _overridden(
         spec = spec.model_copy(update={"split": split})
     if limit is not None:
         spec = spec.model_copy(update={"limit": limit})
-    changes["data"] = spec
+    if spec != loaded.scenario.data:
+        changes["data"] = spec
     if precision is not None:
         if precision not in ("auto", "fp32", "bf16"):
             raise UserError(

@@ -57,7 +57,7 @@ def load_detector(
         text = str(spec)
         is_file = text.endswith((".safetensors", ".pt", ".pth"))
         spec = DetectorSpec(path=text, arch=arch) if is_file else DetectorSpec(id=text)
-    detector = _from_id(spec.id) if spec.id is not None else _from_file(spec, Path(folder))
+    detector = _from_id(spec.id, spec.name) if spec.id is not None else _from_file(spec, Path(folder))
     detector.to(device)
     detector.check()
     return detector
@@ -81,7 +81,7 @@ def read_card(weights: Path) -> dict[str, Any]:
     return content
 
 
-def _from_id(name: str) -> Detector:
+def _from_id(name: str, alias: str | None) -> Detector:
     shipped = shipped_detectors()
     if name not in shipped:
         raise UserError(
@@ -90,7 +90,7 @@ def _from_id(name: str) -> Detector:
         )
     file = shipped[name]
     card = read_card(file)
-    return _assemble(file, name, card["arch"], card.get("arch_options", {}), _preprocessing(card))
+    return _assemble(file, alias or name, card["arch"], card.get("arch_options", {}), _preprocessing(card))
 
 
 def _from_file(spec: DetectorSpec, folder: Path) -> Detector:

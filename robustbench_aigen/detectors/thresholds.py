@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_aigen.errors import UserError
+
 
 def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Choose a threshold on clean validation scores.
@@ -19,6 +21,11 @@ def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.in
     -------
     float
         Exactly representable in float32, strictly inside (0, 1).
+
+    Raises
+    ------
+    UserError
+        If so many reals have the highest score there is that no threshold keeps the rate.
     """
     from sklearn.metrics import roc_curve  # Heavy, and seldom needed.
 
@@ -33,4 +40,10 @@ def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.in
     upper = min(float(thresholds[index]), 1.0)
     middle = np.float32((upper + float(below)) / 2)
     tiny = np.finfo(np.float32).eps
-    return float(np.clip(middle, tiny, np.float32(1) - tiny))
+    threshold = float(np.clip(middle, tiny, np.float32(1) - tiny))
+    if rule != "youden" and (scores[labels == 0] >= threshold).mean() > float(rule.removeprefix("fpr@")):
+        share = (scores[labels == 0] >= threshold).mean()
+        raise UserError(
+            f"threshold '{rule}' cannot be met: {100 * share:.1f} % of the validation reals score 1.0"
+        )
+    return threshold

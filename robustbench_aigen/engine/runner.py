@@ -12,7 +12,7 @@ import pandas as pd
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.plan import Plan, located, make_plan
+from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
@@ -89,42 +89,29 @@ def run(
         for assumption in detector.assumptions:
             progress.notice(f"{detector.name}: {assumption}")
     output = Path(output)
-    try:
-        cache = ShardCache(output / ".cache", fresh=fresh)
-        execution = Execution(plan, cache, progress)
-        _set_thresholds(plan, execution)
-        shards = list(make_shards(plan.selection))
-        records = execution.records(shards)
-        summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), records)
-        info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
-        parent = output / loaded.scenario.name
-        parent.mkdir(parents=True, exist_ok=True)
-        run_id = new_run_id(parent)
-        with run_folder(parent, run_id) as folder:
-            records.to_parquet(folder / RECORDS, index=False)
-            summary.to_csv(folder / SUMMARY, index=False)
-            (folder / RUN).write_text(
-                json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8"
-            )
-            write_report(folder / REPORT, summary, info)
-    except PermissionError as error:
-        raise UserError(
-            f"cannot write results: {error}", hint="choose another folder with --output"
-        ) from error
+    execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
+    if isinstance(loaded.scenario.threshold, str):
+        _fit_thresholds(plan, execution, loaded.scenario.threshold)
+    shards = list(make_shards(plan.selection))
+    records = execution.records(shards)
+    summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), records)
+    info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+    parent = output / loaded.scenario.name
+    run_id = new_run_id(parent)
+    with run_folder(parent, run_id) as folder:
+        records.to_parquet(folder / RECORDS, index=False)
+        summary.to_csv(folder / SUMMARY, index=False)
+        (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
+        write_report(folder / REPORT, summary, info)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
-def _set_thresholds(plan: Plan, execution: Execution) -> None:
-    rule = plan.loaded.scenario.threshold
-    if not isinstance(rule, str):
-        plan.thresholds = {detector.name: rule for detector in plan.detectors}
-        return
-    # Provisional, for the clean cells that the rule is fitted on: their scores do not depend on it.
-    plan.thresholds = {detector.name: 0.5 for detector in plan.detectors}
+def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
+    """Fit every detector's threshold on the clean validation split of the source."""
     try:
         validation = list(make_shards(select(plan.selection.source, "val", None)))
     except UserError as error:
-        raise located(plan.loaded, error, ("threshold",)) from error
+        raise plan.loaded.located(error, ("threshold",)) from error
     for detector in plan.detectors:
         frame = execution.cell_records(plan.cell(detector, BoundPipeline(CLEAN, ())), validation)
         if frame["label"].nunique() < 2:

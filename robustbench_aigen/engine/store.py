@@ -13,20 +13,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigen.engine.shards import Problem
+from robustbench_aigen.errors import UserError
 
 _PROBLEMS = b"robustbench_aigen.problems"
 _PARTIAL = ".partial-"
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn the operating system's refusal to write results into the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write results: {error}", hint="choose another folder with --output"
+        ) from error
+
+
 def write_atomically(file: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it into place."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    """Write a file under a temporary name, flush it to the disk and rename it into place.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    with writing():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
 
 
 class ShardCache:
@@ -89,15 +108,16 @@ def run_folder(parent: Path, run_id: str) -> Iterator[Path]:
 
     ``parent/latest`` then points at it. After an error nothing of it is left.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    partial = parent / f"{_PARTIAL}{run_id}-{os.getpid()}"
-    partial.mkdir()
-    try:
-        yield partial
-        partial.rename(parent / run_id)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    link = parent / f".latest-{os.getpid()}"
-    link.symlink_to(run_id, target_is_directory=True)
-    link.replace(parent / "latest")
+    with writing():
+        parent.mkdir(parents=True, exist_ok=True)
+        partial = parent / f"{_PARTIAL}{run_id}-{os.getpid()}"
+        partial.mkdir()
+        try:
+            yield partial
+            partial.rename(parent / run_id)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        link = parent / f".latest-{os.getpid()}"
+        link.symlink_to(run_id, target_is_directory=True)
+        link.replace(parent / "latest")

@@ -15,7 +15,7 @@ from pydantic import (
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.validation import Section, show, validated
 
@@ -69,7 +69,7 @@ class DataSpec(Section):
 
 
 class DetectorSpec(Section):
-    """Which detector: an id (a bare string in the file), or a weights file with its architecture."""
+    """Which detector: an id (or a bare string), or a weights file with its architecture."""
 
     id: str | None = None
     path: str | None = None
@@ -86,9 +86,10 @@ class DetectorSpec(Section):
         if isinstance(value, str):
             return {"id": value}
         if isinstance(value, Mapping):
-            if "id" in value:
-                raise ValueError("an id stands alone: write '- minigen/lenet5'")
-            if "path" not in value:
+            known = set(value) & set(cls.model_fields)
+            if "id" in known and not known <= {"id", "name"}:
+                raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
+            if not known & {"id", "path"}:
                 raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
             size = value.get("input_size")
             if isinstance(size, int) and not isinstance(size, bool):
@@ -115,10 +116,14 @@ class Scenario(Section):
 
 @dataclass(frozen=True)
 class LoadedScenario:
-    """A scenario with the file it came from, for relative paths and for errors."""
+    """A scenario with the file it came from, for relative paths and for errors.
+
+    ``overridden`` are its keys that were replaced afterwards: a mistake in them is not the file's.
+    """
 
     scenario: Scenario
     yaml: LocatedYaml
+    overridden: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> Path:
@@ -127,7 +132,16 @@ class LoadedScenario:
 
     def replaced(self, **changes: object) -> "LoadedScenario":
         """Return the same with some keys of the scenario replaced (the command line's overrides)."""
-        return LoadedScenario(scenario=self.scenario.model_copy(update=changes), yaml=self.yaml)
+        scenario = self.scenario.model_copy(update=changes)
+        return LoadedScenario(scenario, self.yaml, self.overridden | changes.keys())
+
+    def located(self, error: UserError, path: Path_) -> UserError:
+        """Say where in the file the thing stands that turned out to be wrong, unless it is not from there."""
+        if path[0] in self.overridden:
+            return error
+        if error.file is None:
+            return self.yaml.error(error.message, path, error.hint)
+        return self.yaml.error(f"{error.file}: {error.message}", path, error.hint)
 
 
 def load_scenario(file: str | Path) -> LoadedScenario:
@@ -156,4 +170,4 @@ def load_scenario(file: str | Path) -> LoadedScenario:
                 hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped)}",
             )
     located = read_yaml(path)
-    return LoadedScenario(scenario=validated(Scenario, located, "a scenario"), yaml=located)
+    return LoadedScenario(validated(Scenario, located, "a scenario"), located)

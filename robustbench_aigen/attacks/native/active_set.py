@@ -114,13 +114,17 @@ def _fresh(task: AttackTask, rows: list[int], start: Start) -> _Slots:
 
 
 def _gradient(task: AttackTask, slots: _Slots) -> tuple[Tensor, Tensor]:
-    current = slots.current.detach().requires_grad_()
+    current = slots.current.detach()
+    if task.precision == "bf16":
+        # Reduced-precision convolutions run on channels-last tensors; float32 keeps the plain layout of the libraries.
+        current = current.contiguous(memory_format=torch.channels_last)
+    current.requires_grad_()
     with torch.enable_grad(), gradient_precision(task.precision, task.device):
         logits = task.detector(current)
         # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
         loss = functional.cross_entropy(logits.float(), slots.labels)
         (gradient,) = torch.autograd.grad(loss, current)
-    return gradient, logits.detach()
+    return gradient.contiguous(), logits.detach()
 
 
 def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""Architectures, one per module: the module's name is the architecture's name and ``build`` makes the network,
-``INPUT_SIZE`` is the height and width it wants.
+"""Architectures, one per module.
+
+The module's name is the architecture's; ``build`` makes the network, and ``INPUT_SIZE`` is the height and width it
+wants.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
 normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.

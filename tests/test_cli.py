@@ -1,0 +1,147 @@
+"""The command line: what it prints, how it ends, and that help stays light."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_engine import PGD_AND_NOISE, scenario
+
+from robustbench_aigen.catalogue import shipped_files
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['robust-aigen', '--help']\n"
+        "from robustbench_aigen.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'pyarrow', 'matplotlib', 'art', 'pydantic', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "list", "report"])
+def test_every_command_has_help(cli, command):
+    outcome = cli(command, "--help")
+    assert outcome.code == 0
+    assert "Usage" in outcome.out
+
+
+def test_json_is_json_and_nan_is_null(tmp_path, cli):
+    outcome = cli("run", scenario(tmp_path, PGD_AND_NOISE), "--output", tmp_path / "out", "--json")
+    content = json.loads(outcome.out)
+    assert Path(content["run_folder"]).is_dir()
+    clean = content["summary"][0]
+    assert clean["pipeline"] == "clean"
+    assert clean["drop"] is None
+    assert 0.5 < clean["accuracy"] <= 1
+
+
+def test_options_override_the_file(tmp_path, image_folder, weights, cli):
+    outcome = cli(
+        "run", scenario(tmp_path, PGD_AND_NOISE), "--detector", weights, "--arch", "lenet5", "--data", image_folder,
+        "--split", "all", "--limit", 10, "--precision", "fp32", "--device", "cpu", "--output", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "as they are" in outcome.err
+    content = json.loads(outcome.out)
+    assert {row["detector"] for row in content["summary"]} == {"untrained"}
+    info = json.loads((Path(content["run_folder"]) / "run.json").read_text())
+    assert info["data"]["images"] == 10
+    assert info["precision"] == "fp32"
+
+
+def test_a_shipped_detector_can_be_named_on_the_command_line(tmp_path, cli):
+    file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}")
+    outcome = cli(
+        "run", file, "--detector", "minigen/lenet5@dcgan", "--limit", 20, "--output", tmp_path / "out"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "minigen/lenet5@dcgan" in outcome.out
+
+
+def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, cli):
+    outcome = cli(
+        "run", scenario(tmp_path, PGD_AND_NOISE), "--dry-run", "--output", tmp_path / "out", "--json"
+    )
+    cells = json.loads(outcome.out)
+    assert [cell["pipeline"] for cell in cells] == ["clean", "pgd", "noise"]
+    assert cells[1]["seconds"] > cells[0]["seconds"] > 0
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run", "pgd_eps4", "--device", "tpu"], "unknown device 'tpu'"),
+        (["run", "pgd_eps4", "--device", "cuda:9"], "not available"),
+        (["run", "pgd_eps4", "--precision", "fp8"], "unknown precision 'fp8'"),
+        (["run", "pgd_eps4", "--arch", "lenet5"], "--arch needs --detector"),
+        (["run", "pgd_eps4", "--limit", "0"], "--limit"),
+        (["run", "pgd_eps4", "--detector", "minigen/lenet6"], "did you mean 'minigen/lenet5'"),
+        (["run", "pgd_eps4", "--data", "nowhere"], "error: no data at"),
+        (["run", "pgd_eps4", "--split", "holdout"], "no split 'holdout'"),
+        (["run", "pgd_eps4", "--unknown"], "No such option"),
+        (["run", "."], "cannot be read as text"),
+        (["report", "nowhere"], "not a run folder"),
+        (["list", "everything"], "everything"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_say_why(cli, arguments, part):
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert part in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_output_folder_that_cannot_be_written_is_the_users_matter(tmp_path, cli):
+    (tmp_path / "file").write_text("in the way")
+    outcome = cli("run", scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}"), "--output", tmp_path / "file")
+    assert outcome.code == 2
+    assert "--output" in outcome.err
+
+
+def test_a_fault_of_the_program_is_one_line_and_3_and_a_traceback_only_on_request(monkeypatch, cli):
+    def broken(*arguments, **keywords):
+        raise RuntimeError("wires crossed")
+
+    monkeypatch.setattr("robustbench_aigen.scenario.schema.load_scenario", broken)
+    outcome = cli("run", "pgd_eps4")
+    assert outcome.code == 3
+    assert outcome.err.splitlines() == ["error: RuntimeError: wires crossed", "  --debug shows the traceback"]
+    assert "Traceback" in cli("--debug", "run", "pgd_eps4").err
+
+
+def test_validate_checks_every_shipped_scenario(cli):
+    outcome = cli("validate", *shipped_files("scenarios"))
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("fine") == len(shipped_files("scenarios"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("attacks", "pgd"), ("perturbations", "jpeg"), ("detectors", "minigen/cifake_cnn"), ("scenarios", "pgd_eps4"),
+     ("data", "minigen")],
+)  # fmt: skip
+def test_lists(cli, kind, part):
+    assert part in cli("list", kind).out
+    assert part in {row["name"] for row in json.loads(cli("list", kind, "--json").out)}
+
+
+def test_a_reader_that_goes_away_is_no_fault_worth_a_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "robustbench_aigen", "list", "attacks"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait()

@@ -1,0 +1,153 @@
+"""Detectors: the contract, loading, thresholds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.detectors.contract import Detector, Preprocessing, predict, scores, verdicts
+from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
+from robustbench_aigen.errors import UserError
+
+
+def test_the_published_parameter_counts():
+    def count(name, **options):
+        return sum(p.numel() for p in build_architecture(name, **options).parameters())
+
+    assert count("cifake_cnn") == pytest.approx(1.47e6, rel=0.005)
+    assert count("cifake_cnn", input_size=240) == pytest.approx(59.40e6, rel=0.001)
+    by_hand = (75 * 6 + 6) + 12 + (150 * 16 + 16) + 32 + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 2 + 2)
+    assert count("lenet5") == by_hand
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_every_architecture_takes_its_input_and_has_gradients(name):
+    network = build_architecture(name).eval()
+    pixels = torch.rand(2, 3, *(default_input_size(name) or (64, 64)), requires_grad=True)
+    logits = network(pixels)
+    assert logits.shape == (2, 2)
+    logits.sum().backward()
+    assert pixels.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", shipped_detectors())
+def test_every_shipped_detector_loads_frozen_float32_with_its_cards_hash(name):
+    detector = load_detector(name)
+    card = json.loads(shipped_detectors()[name].with_suffix(".json").read_text())
+    assert detector.weights_sha256 == card["sha256"]
+    assert not detector.training
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in detector.parameters())
+
+
+def test_normalisation_and_resize_are_inside_and_differentiable(weights):
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    network = build_architecture("lenet5").eval()
+    network.load_state_dict(load_file(weights))
+    detector = Detector(
+        network, Preprocessing((32, 32), mean, std), name="d", architecture="lenet5", weights_sha256="0"
+    )
+    pixels = torch.rand(2, 3, 32, 32)
+    by_hand = (pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    assert torch.allclose(detector(pixels), network(by_hand))
+    large = torch.rand(2, 3, 50, 70, requires_grad=True)
+    detector(large).sum().backward()
+    assert large.grad.shape == large.shape
+    assert (large.grad != 0).float().mean() > 0.9
+
+
+def test_fake_index_zero_turns_the_logits_round(tmp_path, weights):
+    plain = load_detector(weights, arch="lenet5")
+    weights.with_suffix(".json").write_text(json.dumps({"arch": "lenet5", "fake_index": 0}))
+    pixels = torch.rand(3, 3, 32, 32)
+    assert torch.equal(load_detector(weights)(pixels), plain(pixels).flip(1))
+
+
+def test_a_score_at_the_threshold_is_fake():
+    assert verdicts(torch.tensor([0.3, 0.5, 0.7]), 0.5).tolist() == [0, 1, 1]
+    assert scores(torch.zeros(1, 2)).item() == 0.5
+
+
+def test_predict_is_one_forward_in_any_batch(weights):
+    detector = load_detector(weights, arch="lenet5")
+    levels = torch.randint(0, 256, (11, 3, 32, 32), dtype=torch.uint8)
+    whole = predict(detector, levels, 11, torch.device("cpu"))
+    assert torch.allclose(predict(detector, levels, 3, torch.device("cpu")), whole, atol=1e-6)
+
+
+def test_a_state_dict_of_torch_is_read_and_a_pickle_with_code_is_not(tmp_path, weights):
+    state = load_file(weights)
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    assert load_detector(tmp_path / "a.pt", arch="lenet5").architecture == "lenet5"
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"state_dict": state, "x": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="cannot be read as a state dict"):
+        load_detector(tmp_path / "evil.pt", arch="lenet5")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda file: file.write_text("text"), "not a safetensors file"),
+        (lambda file: file.write_bytes(file.read_bytes()[:500]), "not a safetensors file"),
+        (lambda file: save_file({"w": torch.zeros(2)}, file), "missing features.0.weight"),
+        (lambda file: save_file({**load_file(file), "extra": torch.zeros(2)}, file), "unexpected extra"),
+        (lambda file: save_file({k: v * float("nan") if v.is_floating_point() else v for k, v in load_file(file).items()}, file), "NaN"),
+        (lambda file: file.with_suffix(".json").write_text("{"), "card is not valid JSON"),
+    ],
+)  # fmt: skip
+def test_damaged_weights_are_named(weights, spoil, message):
+    spoil(weights)
+    with pytest.raises(UserError, match=message):
+        load_detector(weights, arch="lenet5")
+
+
+def test_a_network_with_other_outputs_is_refused():
+    detector = Detector(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        Preprocessing(),
+        name="three",
+        architecture="none",
+        weights_sha256="0",
+    )
+    with pytest.raises(UserError, match="returns \\(2, 3\\)"):
+        detector.check()
+
+
+def test_without_normalisation_the_user_is_told(weights):
+    assert "as they are" in load_detector(weights, arch="lenet5").assumptions[0]
+    assert load_detector("minigen/lenet5").assumptions == ()
+
+
+def test_youden_is_found_by_brute_force():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    score = np.clip(rng.normal(0.4 + 0.2 * labels, 0.15), 0, 1).astype(np.float32)
+    ours = fit_threshold("youden", score, labels)
+
+    def youden(threshold):
+        verdict = score >= threshold
+        return verdict[labels == 1].mean() - verdict[labels == 0].mean()
+
+    assert youden(ours) == pytest.approx(max(youden(t) for t in score))
+    assert np.float32(ours) == ours
+
+
+def test_fpr_rule_stays_below_its_rate_even_when_scores_saturate():
+    labels = np.array([0] * 100 + [1] * 100)
+    score = np.array([1.0] * 3 + [0.2] * 97 + [1.0] * 90 + [0.1] * 10, dtype=np.float32)
+    threshold = fit_threshold("fpr@0.05", score, labels)
+    assert 0.2 < threshold < 1
+    with pytest.raises(UserError, match="3.0 % of the validation reals"):
+        fit_threshold("fpr@0", score, labels)
