@@ -1,6 +1,6 @@
 """Runs every shipped minigen scenario and writes its tables and figures to ``results/minigen``.
 
-    python -m benchmarks.reference_results [SCENARIO ...]
+python -m benchmarks.reference_results [SCENARIO ...]
 """
 
 import argparse
@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("results"), help="where the runs and the cache are")
     arguments = parser.parse_args()
     names = arguments.scenario or [
-        name for name, file in shipped_files("scenarios").items() if load_scenario(file).scenario.data.source == "minigen"
+        name
+        for name, file in shipped_files("scenarios").items()
+        if load_scenario(file).scenario.data.source == "minigen"
     ]
     for name in names:
         with ProgressBar() as progress:
@@ -48,7 +50,12 @@ def _publish(folder: Path, target: Path) -> None:
 
 
 def _write_index(target: Path) -> None:
-    lines = ["# Reference results on minigen", "", "Written by `make results`; every folder holds the tables, the report and the figures of one scenario.", ""]
+    lines = [
+        "# Reference results on minigen",
+        "",
+        "Written by `make results`; every folder holds the tables, the report and the figures of one scenario.",
+        "",
+    ]
     for file in sorted(target.glob("*/run.json")):
         scenario = json.loads(file.read_text(encoding="utf-8"))["scenario"]
         lines.append(f"- [{scenario['name']}]({file.parent.name}/report.md): {scenario['summary']}")

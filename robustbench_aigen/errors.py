@@ -56,3 +56,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean '{near[0]}'?"
     return f"known: {', '.join(choices)}" if choices else "none is known"
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """Return a text of at most ``length`` characters, its middle left out where it was longer."""
+    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"

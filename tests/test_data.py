@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_parquet_labels_follow_the_paths_where_there_are_no_names(tmp_path):
 
 def test_parquet_whose_labels_mean_nothing_is_refused(tmp_path):
     parquet(tmp_path / "a.parquet", [0, 1])
-    with pytest.raises(UserError, match="which label is real"):
+    with pytest.raises(UserError, match="row 0: cannot tell whether label 0 is real or fake"):
         ParquetSource(tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
@@ -182,3 +183,77 @@ def test_cifake_is_read_with_its_own_label_order(cifake):
     test = select(source, "test", None).samples
     assert Counter(s.label for s in test) == {0: 10_000, 1: 10_000}
     assert all(s.id.split("/")[-2] == ("FAKE" if s.label else "REAL") for s in test)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, -1], [0, 2], [0, None], [0.0, 1.0], [True, False], [[0], [1]], ["real", "cat"]]
+)
+def test_a_label_that_means_nothing_names_its_row(tmp_path, labels):
+    parquet(tmp_path / "a.parquet", labels, names=["real", "fake"])
+    with pytest.raises(UserError, match="row [01]: cannot tell"):
+        ParquetSource(tmp_path / "a.parquet")
+
+
+def test_labels_as_words_are_read(tmp_path):
+    parquet(tmp_path / "a.parquet", ["ai", "nature"])
+    assert [s.label for s in ParquetSource(tmp_path / "a.parquet").samples] == [1, 0]
+
+
+@pytest.mark.parametrize("image", ["text", [1, 2], {"path": "a.png"}])
+def test_an_image_column_without_images_is_said(tmp_path, image):
+    pq.write_table(pa.table({"image": [image], "label": [0]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="not images"):
+        ParquetSource(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "metadata", ["not json", "[]", '{"info": null}', '{"info": {"features": {"label": {"names": 3}}}}']
+)
+def test_foreign_metadata_does_no_harm(tmp_path, metadata):
+    table = pa.table({"image": [encoded(GRADIENT)], "label": ["fake"], "generator": [7]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
+    (sample,) = ParquetSource(tmp_path / "a.parquet").samples
+    assert (sample.label, sample.generator) == (1, "7")
+
+
+def test_links_are_followed_once_and_results_and_hidden_files_passed_over(tmp_path):
+    write_image(tmp_path / "elsewhere" / "a.png", 1, fake=False)
+    data = tmp_path / "data"
+    write_image(data / "fake" / "b.png", 2, fake=True)
+    (data / "real").symlink_to(tmp_path / "elsewhere")
+    (data / "fake" / "loop").symlink_to(data)
+    run_folder = data / "results" / "fake" / "1"
+    write_image(run_folder / "figures" / "c.png", 3, fake=True)
+    for name in ("run.json", "summary.csv", "records.parquet"):
+        (run_folder / name).write_text("")
+    write_image(data / ".cache" / "fake" / "d.png", 4, fake=True)
+    (data / ".cache" / "x.parquet").write_text("")
+    assert [s.id for s in open_source("data", tmp_path).samples] == ["fake/b.png", "real/a.png"]
+
+
+def test_images_without_a_class_are_counted_aloud(tmp_path):
+    for number, folder in enumerate(["real", "fkae", "fkae"]):
+        write_image(tmp_path / folder / f"{number}.png", number, fake=False)
+    (notice,) = FolderSource(tmp_path).notices
+    assert notice == "2 images are left out: their folders name no class (fkae)"
+
+
+def test_a_file_that_cannot_be_opened_is_an_unreadable_image(tmp_path):
+    for number in range(20):
+        write_image(tmp_path / "real" / f"{number}.png", number, fake=False)
+    source = open_source(str(tmp_path), tmp_path)
+    (tmp_path / "real" / "3.png").unlink()
+    assert sum(len(select(source, split, None).indices) for split in ("train", "val", "test")) == 20
+
+
+def test_a_generator_called_all_is_refused(tmp_path):
+    write_image(tmp_path / "all" / "real" / "a.png", 1, fake=False)
+    with pytest.raises(UserError, match="generator called 'all'"):
+        select(open_source(str(tmp_path), tmp_path), "all", None)
+
+
+def test_a_file_name_that_is_no_utf8_becomes_printable(tmp_path):
+    write_image(tmp_path / "real" / "a.png", 1, fake=False)
+    (tmp_path / "real" / "a.png").rename(tmp_path / "real" / os.fsdecode(b"\xff.png"))
+    (sample,) = FolderSource(tmp_path).samples
+    assert sample.id == "real/\\xff.png"

@@ -125,6 +125,25 @@ MISTAKES = [
     ("split: all", "split: dev", 3, ["has no split 'dev'", "it has:"]),
     ("split: all", "limit: 0", 3, ["limit", "greater than 0"]),
     ("pipelines:", "pipelines: {a: [", None, ["not valid YAML"]),
+    ("[1/255, 4/255]", "1", 7, ["eps 1 is not in pixel units", "1/255"]),
+    ("[1/255, 4/255]", "20240" * 100, 7, ["eps must be a distance"]),
+    ("[1/255, 4/255]", "2024-02-31", 7, ["eps must be a distance", "'2024-02-31'"]),
+    ("[1/255, 4/255]", "!!int abc", 7, ["not a value"]),
+    ("seed: 1", "seed: " + "9" * 5000, 9, ["not a value"]),
+    ("steps: 3", "step_size: 2", 7, ["step_size 2 is not in pixel units"]),
+    ("seed: 1", "seed: &a [*a]", 9, ["nested too deeply"]),
+    ("seed: 1", "seed: \0", 9, ["not valid YAML"]),
+    ("seed: 1", "? [a]\n: 1", 9, ["a key must be text"]),
+    ("pgd: [{attack: pgd, eps: [1/255, 4/255]", "pgd: [{attack: pgd.yaml, eps: [1/255, 4/255]", 7, ["pgd.yaml: no such file"]),
+    ("  both:", "  pgd[eps=1/255]:", 8, ["has no brackets"]),
+    ("input_size: 32", "input_size: [32]", 5, ["input_size", "too few values"]),
+    ("input_size: 32", "mean: [0.5]", 5, ["three numbers"]),
+    ("input_size: 32", "std: [1, 1, 0]", 5, ["greater than 0"]),
+    ("path: untrained.safetensors", "pth: untrained.safetensors", 5, ["unknown key 'pth'", "did you mean 'path'?"]),
+    ("arch: lenet5", "id: minigen/lenet5", 5, ["only 'name' goes with 'id'"]),
+    ("path: untrained.safetensors", "path: " + "x" * 300, 5, ["cannot be opened"]),
+    ("source: images", "source: " + "x" * 300, 3, ["cannot be opened"]),
+    ("name: example", "name: " + "x" * 300, 2, ["at most 100"]),
 ]  # fmt: skip
 
 
@@ -213,3 +232,17 @@ def test_fractions_are_read(text, value):
 def test_distances_are_written_as_people_write_them(value, text):
     assert write_pixels(value) == text
     assert Parameter("pixels").read(text) == pytest.approx(value)
+
+
+def test_a_merge_may_be_overridden(tmp_path):
+    block = "  a: [&base {attack: pgd, eps: 4/255, steps: 7}]\n  b: [{<<: *base, eps: 2/255}]\n  c: [{<<: *base}]\n"
+    a, b, c = [pipeline.stages[0].params for pipeline in pipelines_of(tmp_path, block)[1:]]
+    assert (b["eps"], b["steps"]) == (pytest.approx(2 / 255), 7)
+    assert a == c
+
+
+def test_a_chain_of_aliases_is_refused_before_it_explodes(tmp_path):
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(UserError, match="too large"):
+        load_scenario(written(tmp_path, "\n".join(levels)))

@@ -49,7 +49,7 @@ class ProgressBar:
 
     def notice(self, text: str) -> None:
         """Print a line above the bars."""
-        self._console.print(escape(text), highlight=False)
+        self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _close_cell(self) -> None:
         if self._cell is not None:

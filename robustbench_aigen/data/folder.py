@@ -1,9 +1,11 @@
 """A folder of images whose sub-folders name class, split and generator, in any order and at any depth."""
 
+import os
 from pathlib import Path
 
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import label_of, split_of
+from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 
 SUFFIXES = frozenset(
@@ -25,21 +27,19 @@ class FolderSource:
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.resolve().name
-        files = sorted(
-            file
-            for file in folder.rglob("*")
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
-        files = [file for file in files if file.is_file()]
+        files = files_below(folder, SUFFIXES)
         if not files:
             raise UserError(
                 f"no images in {folder}", hint=f"looked for {', '.join(sorted(SUFFIXES))} at any depth"
             )
         self._files: list[Path] = []
         self.samples: list[Sample] = []
+        left_out: list[Path] = []
         for file in files:
             sample = _sample(file.relative_to(folder))
-            if sample is not None:
+            if sample is None:
+                left_out.append(file)
+            else:
                 self._files.append(file)
                 self.samples.append(sample)
         if not self.samples:
@@ -47,6 +47,11 @@ class FolderSource:
                 f"cannot tell real from fake in {folder}: no sub-folder has a class name",
                 hint="put the images into sub-folders such as real/ and fake/ (or nature/ and ai/)",
             )
+        self.notices = []
+        if left_out:
+            folders = sorted({str(file.parent.relative_to(folder)) for file in left_out})
+            shown = ", ".join(folders[:3]) + (" …" if len(folders) > 3 else "")
+            self.notices.append(f"{len(left_out)} images are left out: their folders name no class ({shown})")
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes."""
@@ -64,4 +69,9 @@ def _sample(file: Path) -> Sample | None:
     splits = [split for part in others if (split := split_of(part)) is not None]
     generators = [part for part in others if split_of(part) is None]
     generator = generators[0] if generators else ("fake" if label else REAL_POOL)
-    return Sample(file.as_posix(), label, generator, splits[0] if splits else None)
+    return Sample(_printable(file), label, generator, splits[0] if splits else None)
+
+
+def _printable(file: Path) -> str:
+    """Return a path as text that can be stored: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(file.as_posix()).decode("utf-8", "backslashreplace")

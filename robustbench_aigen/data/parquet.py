@@ -4,12 +4,14 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import label_of, split_of
+from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 
 
@@ -34,8 +36,9 @@ class ParquetSource:
 
     def __init__(self, path: Path, label_names: Sequence[str] | None = None) -> None:
         self.name = path.stem if path.is_file() else path.resolve().name
-        files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+        files = [path] if path.is_file() else files_below(path, {".parquet"})
         self.samples: list[Sample] = []
+        self.notices: list[str] = []
         self._files: list[pq.ParquetFile] = []
         self._first_rows: list[int] = []
         self._held: tuple[int, int, pa.ChunkedArray] | None = None
@@ -52,29 +55,44 @@ class ParquetSource:
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"cannot be read as Parquet: {str(error).splitlines()[0]}", file=file) from error
         self._files.append(parquet)
-        columns = set(parquet.schema_arrow.names)
-        if not {"image", "label"} <= columns:
+        schema = parquet.schema_arrow
+        if not {"image", "label"} <= set(schema.names):
             raise UserError(
-                f"needs the columns image and label; it has {', '.join(sorted(columns))}", file=file
+                f"needs the columns image and label; it has {', '.join(sorted(schema.names))}", file=file
             )
-        wanted = ["label"] + [column for column in ("generator", "sample", "split") if column in columns]
-        has_path = pa.types.is_struct(parquet.schema_arrow.field("image").type)
-        table = parquet.read(columns=[*wanted, *(["image.path"] if has_path else [])])
-        rows = table.num_rows
-        paths = table["image"].combine_chunks().field("path").to_pylist() if has_path else [None] * rows
+        image = schema.field("image").type
+        inside = (
+            {image.field(n).name: image.field(n).type for n in range(image.num_fields)}
+            if pa.types.is_struct(image)
+            else {}
+        )
+        stored = inside.get("bytes", image)
+        if not (pa.types.is_binary(stored) or pa.types.is_large_binary(stored)):
+            hint = "store encoded images: binary, or Hugging Face's struct of bytes and path"
+            raise UserError(f"the image column holds {image}, not images", file=file, hint=hint)
+        optional = [column for column in ("generator", "sample", "split") if column in schema.names]
+        has_path = "path" in inside
+        table = parquet.read(columns=["label", *optional, *(["image.path"] if has_path else [])])
+        paths = (
+            table["image"].combine_chunks().field("path").to_pylist() if has_path else [None] * table.num_rows
+        )
         labels = _meanings(parquet, table["label"].to_pylist(), paths, label_names, file)
-        generators = table["generator"].to_pylist() if "generator" in columns else [None] * rows
-        names = table["sample"].to_pylist() if "sample" in columns else paths
+        columns = {
+            name: table[name].to_pylist() if name in optional else [None] * table.num_rows
+            for name in ("generator", "sample", "split")
+        }
         file_split = next(
             (s for part in file.stem.replace("-", "_").split("_") if (s := split_of(part))), None
         )
-        splits = table["split"].to_pylist() if "split" in columns else [file_split] * rows
         return [
             Sample(
-                str(name or f"{file.stem}#{row}"), label, generator or ("fake" if label else REAL_POOL), split
+                str(name or path or f"{file.stem}#{row}"),
+                label,
+                str(generator or ("fake" if label else REAL_POOL)),
+                str(split) if split else file_split,
             )
-            for row, (name, label, generator, split) in enumerate(
-                zip(names, labels, generators, splits, strict=True)
+            for row, (label, path, generator, name, split) in enumerate(
+                zip(labels, paths, columns["generator"], columns["sample"], columns["split"], strict=True)
             )
         ]
 
@@ -103,36 +121,44 @@ class ParquetSource:
 
 def _meanings(
     parquet: pq.ParquetFile,
-    labels: list[int],
+    labels: list[Any],
     paths: list[str | None],
     label_names: Sequence[str] | None,
     file: Path,
 ) -> list[int]:
-    """Translate a file's own labels into 0 real and 1 fake."""
+    """Translate a file's own labels into 0 real and 1 fake, or say which row cannot be."""
     names = label_names or _class_names(parquet)
-    if names is not None:
-        meanings = [label_of(name) for name in names]
-        if sorted(meaning for meaning in meanings if meaning is not None) == [0, 1] and len(meanings) == 2:
-            return [meanings[label] for label in labels]  # type: ignore[misc]
+    if names is not None and (len(names) != 2 or {label_of(name) for name in names} != {0, 1}):
         raise UserError(
             f"cannot tell which of the classes {', '.join(names)} is real and which fake", file=file
         )
-    from_paths = [
-        next((m for part in Path(p or "").parts[:-1] if (m := label_of(part)) is not None), None)
-        for p in paths
-    ]
-    if any(meaning is None for meaning in from_paths):
-        raise UserError(
-            "cannot tell which label is real and which fake: the file has no class names",
-            file=file,
-            hint="store Hugging Face features with ClassLabel names such as real and fake",
-        )
-    return [meaning for meaning in from_paths if meaning is not None]
+    meanings = []
+    for row, (label, path) in enumerate(zip(labels, paths, strict=True)):
+        meaning = _meaning(label, path, names)
+        if meaning is None:
+            hint = "store Hugging Face features with ClassLabel names such as real and fake"
+            raise UserError(
+                f"row {row}: cannot tell whether label {label!r} is real or fake", file=file, hint=hint
+            )
+        meanings.append(meaning)
+    return meanings
+
+
+def _meaning(label: object, path: str | None, names: Sequence[str] | None) -> int | None:
+    if isinstance(label, str):
+        return label_of(label)
+    if isinstance(label, bool) or not isinstance(label, int):
+        return None
+    if names is not None:
+        return label_of(names[label]) if label in (0, 1) else None
+    return next((m for part in Path(path or "").parts[:-1] if (m := label_of(part)) is not None), None)
 
 
 def _class_names(parquet: pq.ParquetFile) -> list[str] | None:
-    metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface")
-    if metadata is None:
+    """Return the ClassLabel names that Hugging Face's writer leaves in a file; None where there are none."""
+    metadata = (parquet.schema_arrow.metadata or {}).get(b"huggingface", b"")
+    try:
+        names = json.loads(metadata)["info"]["features"]["label"]["names"]
+    except (ValueError, KeyError, TypeError):
         return None
-    names = json.loads(metadata).get("info", {}).get("features", {}).get("label", {}).get("names")
-    return [str(name) for name in names] if names else None
+    return [str(name) for name in names] if isinstance(names, list) and names else None

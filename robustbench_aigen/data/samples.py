@@ -25,7 +25,17 @@ class ImageSource(Protocol):
 
     name: str
     samples: list[Sample]
+    notices: list[str]
+    """What the user should know of what was found."""
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of ``samples[index]``."""
         ...
+
+
+def read_encoded(source: ImageSource, index: int) -> bytes:
+    """Return an encoded image, or nothing where it cannot be read: empty bytes are an unreadable image too."""
+    try:
+        return source.encoded(index)
+    except OSError:
+        return b""

@@ -9,7 +9,8 @@ from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.parquet import ParquetSource
 from robustbench_aigen.data.samples import ImageSource, Sample
 from robustbench_aigen.data.splitting import assign_splits, order_key
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.data.walking import files_below
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
 ALL = "all"
@@ -46,18 +47,18 @@ def open_source(name: str, folder: Path) -> ImageSource:
     if name == "minigen":
         return ParquetSource(Path(__file__).parent / "minigen", label_names=("real", "fake"))
     path = (folder / name).expanduser()
-    if path.is_file() and path.suffix == ".parquet":
-        return ParquetSource(path)
-    if path.is_dir():
-        return ParquetSource(path) if any(path.rglob("*.parquet")) else FolderSource(path)
+    try:
+        if path.is_dir():
+            return ParquetSource(path) if files_below(path, {".parquet"}) else FolderSource(path)
+        if path.is_file() and path.suffix == ".parquet":
+            return ParquetSource(path)
+    except OSError as error:
+        raise UserError(f"'{shortened(name)}' cannot be opened: {error.strerror}") from error
     if path.exists():
-        raise UserError(
-            f"'{name}' is not a data source",
-            hint="give a folder of images, a Parquet file or a folder of them",
-        )
-    raise UserError(
-        f"no data at '{name}'", hint=f"a path that exists, or built in: {did_you_mean(name, BUILT_IN)}"
-    )
+        hint = "give a folder of images, a Parquet file or a folder of them"
+        raise UserError(f"'{name}' is not a data source", hint=hint)
+    hint = f"a path that exists, or built in: {did_you_mean(name, BUILT_IN)}"
+    raise UserError(f"no data at '{name}'", hint=hint)
 
 
 def select(source: ImageSource, split: str, limit: int | None) -> Selection:
@@ -72,6 +73,9 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
         If the source has no such split.
     """
     samples = source.samples
+    if any(sample.generator == ALL for sample in samples):
+        # The summary's rows on all generators have that name.
+        raise UserError(f"{source.name} has a generator called '{ALL}'", hint="rename it")
     if split != ALL and all(sample.split is None for sample in samples):
         samples = assign_splits(source)
     present = sorted({sample.split for sample in samples if sample.split is not None})

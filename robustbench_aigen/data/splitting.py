@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 from PIL import Image
 
-from robustbench_aigen.data.samples import ImageSource, Sample
+from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 _SEED = 42
@@ -40,7 +40,7 @@ def assign_splits(source: ImageSource) -> list[Sample]:
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index in range(len(source.samples)):
-        groups[difference_hash(source.encoded(index))].append(index)
+        groups[difference_hash(read_encoded(source, index))].append(index)
     totals: dict[tuple[str, int], int] = defaultdict(int)
     for sample in source.samples:
         totals[sample.generator, sample.label] += 1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.schema import DetectorSpec
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -95,7 +95,11 @@ def _from_id(name: str, alias: str | None) -> Detector:
 
 def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
     file = (folder / str(spec.path)).expanduser()
-    if not file.is_file():
+    try:
+        is_there = file.is_file()
+    except OSError as error:
+        raise UserError(f"'{shortened(str(spec.path))}' cannot be opened: {error.strerror}") from error
+    if not is_there:
         raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {file}")
     card = read_card(file)
     arch = spec.arch or card.get("arch")
@@ -134,7 +138,10 @@ def _assemble(
     file: Path, name: str, arch: str, options: Mapping[str, Any], preprocessing: Preprocessing
 ) -> Detector:
     network = build_architecture(arch, **options)
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", file=file) from error
     _fill(network, _read_weights(file, content), file, arch)
     digest = sha256(content).hexdigest()
     return Detector(network, preprocessing, name=name, architecture=arch, weights_sha256=digest)

@@ -83,9 +83,11 @@ class Execution:
             frames.append(frame)
         if not any(len(frame) for frame in frames):
             first = self.problems[0]
-            raise UserError(
-                f"none of the {len(self.problems)} images can be read; the first is {first.sample}: {first.reason}"
+            count = len(self.problems)
+            error = UserError(
+                f"none of the {count} images can be read; the first is {first.sample}: {first.reason}"
             )
+            raise self.plan.loaded.located(error, ("data", "source"))
         self.timings.append(
             {
                 "detector": cell.detector.name,

@@ -32,6 +32,16 @@ class Plan:
         """Number of cells."""
         return len(self.detectors) * len(self.pipelines)
 
+    def notices(self) -> list[str]:
+        """Return what was taken for granted of the detectors and found in the data that may not be meant."""
+        notices = [f"{detector.name}: {text}" for detector in self.detectors for text in detector.assumptions]
+        notices += self.selection.source.notices
+        labels = {sample.label for sample in self.selection.samples}
+        if len(labels) == 1:
+            present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
+            notices.append(f"all images are {present}: what needs {absent} ones too stays empty")
+        return notices
+
     def cell(self, detector: Detector, pipeline: BoundPipeline) -> Cell:
         """Return a cell with the settings of its detector."""
         settings = replace(
@@ -77,9 +87,12 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
         detectors.append(detector)
     try:
         source = open_source(scenario.data.source, loaded.folder)
+    except UserError as error:
+        raise loaded.located(error, ("data", "source")) from error
+    try:
         selection = select(source, scenario.data.split, scenario.data.limit)
     except UserError as error:
-        raise loaded.located(error, ("data",)) from error
+        raise loaded.located(error, ("data", "split")) from error
     precision = resolve_precision(scenario.precision, target)
     settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, 0.5)
     # A rule is fitted when the run starts, on clean scores, which do not depend on the threshold.

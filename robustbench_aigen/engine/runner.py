@@ -85,9 +85,8 @@ def run(
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device)
-    for detector in plan.detectors:
-        for assumption in detector.assumptions:
-            progress.notice(f"{detector.name}: {assumption}")
+    for notice in plan.notices():
+        progress.notice(notice)
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     if isinstance(loaded.scenario.threshold, str):
@@ -115,7 +114,8 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
     for detector in plan.detectors:
         frame = execution.cell_records(plan.cell(detector, BoundPipeline(CLEAN, ())), validation)
         if frame["label"].nunique() < 2:
-            raise UserError(f"threshold '{rule}' needs both classes in the validation split")
+            one_class = UserError(f"'{rule}' needs both classes in the validation split")
+            raise plan.loaded.located(one_class, ("threshold",))
         plan.thresholds[detector.name] = fit_threshold(
             rule, frame["score"].to_numpy(), frame["label"].to_numpy()
         )
@@ -124,7 +124,8 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
 def _run_info(
     plan: Plan, execution: Execution, shards: list[Shard], started: datetime, seconds: float
 ) -> dict[str, Any]:
-    samples = [sample for shard in shards for sample in shard.samples]
+    unreadable = {problem.sample for problem in execution.problems}
+    samples = [sample for shard in shards for sample in shard.samples if sample.id not in unreadable]
     scenario = plan.loaded.scenario
     return {
         "scenario": scenario.model_dump(mode="json"),

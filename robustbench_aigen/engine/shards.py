@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.samples import Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
 
 SHARD_SIZE = 256
@@ -60,7 +60,9 @@ def make_shards(selection: Selection) -> Iterator[Shard]:
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])
         yield Shard(
-            selection, indices, tuple(sha256(_read(selection, index)).hexdigest() for index in indices)
+            selection,
+            indices,
+            tuple(sha256(read_encoded(selection.source, index)).hexdigest() for index in indices),
         )
 
 
@@ -69,7 +71,7 @@ def decode_shard(shard: Shard) -> ShardImages:
     images = ShardImages([], [], [], [])
     for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
         try:
-            levels = decode(_read(shard.selection, index))
+            levels = decode(read_encoded(shard.selection.source, index))
         except UnreadableImageError as error:
             images.problems.append(Problem(sample.id, str(error)))
             continue
@@ -77,14 +79,6 @@ def decode_shard(shard: Shard) -> ShardImages:
         images.levels.append(levels)
         images.hashes.append(digest)
     return images
-
-
-def _read(selection: Selection, index: int) -> bytes:
-    try:
-        return selection.source.encoded(index)
-    except OSError:
-        # A file that cannot be opened is an unreadable image like any other: empty bytes do not decode.
-        return b""
 
 
 def fingerprint(shards: list[Shard]) -> str:

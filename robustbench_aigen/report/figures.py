@@ -37,7 +37,9 @@ def draw_figures(summary: pd.DataFrame, folder: Path) -> dict[str, str]:
             caption = "Accuracy under each pipeline, with 95 % intervals; the dashed grey line is chance."
             drawn[caption] = _save(_bars(summary), folder, "accuracy")
         if summary["generator"].nunique() > 2 and summary["detector"].nunique() > 2:
-            caption = "Accuracy in per cent of each detector on each generator's fakes with the reals."
+            caption = (
+                "Balanced accuracy in per cent of each detector on each generator's fakes with the reals."
+            )
             drawn[caption] = _save(_heat_maps(summary), folder, "generators")
     return drawn
 
@@ -166,6 +168,6 @@ def _heat_maps(summary: pd.DataFrame) -> Figure:
 
 def _matrix(part: pd.DataFrame) -> pd.DataFrame:
     table = part.pivot_table(
-        index="detector", columns="generator", values="accuracy", sort=False, observed=True
+        index="detector", columns="generator", values="balanced_accuracy", sort=False, observed=True
     )
     return table[[*sorted(name for name in table.columns if name != ALL_GENERATORS), ALL_GENERATORS]]

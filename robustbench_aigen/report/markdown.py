@@ -35,7 +35,7 @@ def write_report(
     ]
     if len(data["generators"]) > 1:
         parts += [
-            "## Accuracy by generator",
+            "## Balanced accuracy by generator",
             "Each generator's fakes with the reals they belong to, per cent.",
             markdown_table(generator_table(summary)),
         ]

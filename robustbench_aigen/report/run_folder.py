@@ -40,7 +40,7 @@ def read_run(folder: str | Path) -> StoredRun:
     path = path.resolve()
     try:
         info = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        summary = pd.read_csv(path / "summary.csv", dtype=_TEXT, keep_default_na=True)
+        summary = pd.read_csv(path / "summary.csv", dtype=_TEXT, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
         raise UserError(
             f"'{folder}' is not a run folder: {Path(str(error.filename)).name} is missing"

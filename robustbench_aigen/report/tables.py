@@ -36,9 +36,16 @@ def accuracy_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def generator_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy in per cent with a column per generator, on its fakes and the reals they belong to."""
+    """Return balanced accuracy in per cent with a column per generator, on its fakes and the reals they belong to.
+
+    Balanced, because a generator often has fewer fakes than there are reals.
+    """
     table = summary.pivot_table(
-        index=["detector", "pipeline"], columns="generator", values="accuracy", sort=False, observed=True
+        index=["detector", "pipeline"],
+        columns="generator",
+        values="balanced_accuracy",
+        sort=False,
+        observed=True,
     )
     ordered = [ALL_GENERATORS, *sorted(column for column in table.columns if column != ALL_GENERATORS)]
     return table[ordered].map(percent).reset_index()

@@ -70,6 +70,10 @@ def expand_pipelines(loaded: LoadedScenario) -> list[BoundPipeline]:
             raise loaded.yaml.error(
                 "a pipeline needs at least one stage", path, "- {attack: pgd, eps: 4/255}"
             )
+        if "[" in name or "]" in name:
+            raise loaded.yaml.error(
+                "a pipeline's name has no brackets: they hold the values of a sweep", path
+            )
         pipelines += _expand(loaded, name, stages, path)
     return pipelines
 
@@ -122,9 +126,7 @@ def _recipe(loaded: LoadedScenario, stage: dict[str, Any], path: Path_) -> Recip
     try:
         return find_recipe(kind, stage[kind], loaded.folder)
     except UserError as error:
-        if error.file is not None:
-            raise
-        raise loaded.yaml.error(error.message, (*path, kind), error.hint) from None
+        raise loaded.located(error, (*path, kind)) from None
 
 
 def _bind(

@@ -63,11 +63,15 @@ def read_yaml(file: Path) -> LocatedYaml:
         raise UserError("no such file", file=file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read as text: {error}", file=file) from error
-    loader = yaml.SafeLoader(text)
+    located = LocatedYaml(file, None)
     try:
-        node = loader.get_single_node()
-        located = LocatedYaml(file, None)
-        located.content = _construct(loader, node, (), located) if node is not None else None
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is not None:
+                located.content = _Construction(loader, located).value(node, ())
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(
@@ -75,32 +79,80 @@ def read_yaml(file: Path) -> LocatedYaml:
             file=file,
             line=mark.line + 1 if mark else None,
         ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {error}", file=file) from error
-    finally:
-        loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"not valid YAML: {error.reason}", file=file, line=line) from error
+    except RecursionError:
+        raise UserError("not valid YAML: nested too deeply", file=file) from None
     return located
 
 
-def _construct(loader: yaml.SafeLoader, node: yaml.Node, path: Path_, located: LocatedYaml) -> Any:
-    located.lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
+class _Loader(yaml.SafeLoader):
+    """Safe types without dates: ``2024-02-31`` is text here, and text is what a message can show."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_MERGE = "tag:yaml.org,2002:merge"
+_MOST_VALUES = 100_000
+"""Values in one file, aliases counted each time: nobody writes more by hand, and a chain of aliases can."""
+
+
+class _Construction:
+    """Builds plain values from YAML nodes, noting the line of each."""
+
+    def __init__(self, loader: _Loader, located: LocatedYaml) -> None:
+        self.loader, self.located = loader, located
+        self._flattened: set[int] = set()
+        self._values = 0
+
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        line = node.start_mark.line + 1
+        self.located.lines.setdefault(path, line)
+        self._values += 1
+        if self._values > _MOST_VALUES or len(path) > 50:
+            raise UserError("nested too deeply or too large", file=self.located.file, line=line)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            return self.loader.construct_object(node, deep=True)
+        except (ValueError, OverflowError) as error:
+            raise self.located.error(f"not a value: {error}", path) from error
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        if id(node) not in self._flattened:
+            self._refuse_repeated_keys(node, path)
+            self._flattened.add(id(node))
+            self.loader.flatten_mapping(node)
         result: dict[str, Any] = {}
-        loader.flatten_mapping(node)
+        # Merged keys come first, so that the mapping's own win.
         for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node))
+            key = str(self.loader.construct_object(key_node))
             child = (*path, key)
-            if key in result:
+            # The key's line, not the value's: an empty or indented value may start elsewhere.
+            self.located.lines[child] = key_node.start_mark.line + 1
+            result[key] = self.value(value_node, child)
+        return result
+
+    def _refuse_repeated_keys(self, node: yaml.MappingNode, path: Path_) -> None:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                line = key_node.start_mark.line + 1
+                raise UserError(
+                    "a key must be text", file=self.located.file, line=line, key=dotted(path) or None
+                )
+            if key_node.tag != _MERGE and key_node.value in seen:
+                line = key_node.start_mark.line + 1
                 raise UserError(
                     "the key stands twice",
-                    file=located.file,
-                    line=key_node.start_mark.line + 1,
-                    key=dotted(child),
+                    file=self.located.file,
+                    line=line,
+                    key=dotted((*path, key_node.value)),
                 )
-            # The key's line, not the value's: an empty or indented value may start elsewhere.
-            located.lines[child] = key_node.start_mark.line + 1
-            result[key] = _construct(loader, value_node, child, located)
-        return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, item, (*path, index), located) for index, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+            seen.add(key_node.value)

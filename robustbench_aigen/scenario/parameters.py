@@ -17,6 +17,10 @@ _WORDS: Mapping[str, str] = {
 }
 
 
+_LONGEST = 10_000
+"""Beyond the L2 distance of any two images: black and white are 1774 apart at 1024 pixels a side."""
+
+
 def read_fraction(value: object) -> float | None:
     """Read ``4/255``, ``0.25`` or ``1`` as a float; None where it is not a finite number."""
     if isinstance(value, bool):
@@ -28,7 +32,10 @@ def read_fraction(value: object) -> float | None:
         except (ValueError, ZeroDivisionError):
             return None
     elif isinstance(value, int | float):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
     else:
         return None
     return number if math.isfinite(number) else None
@@ -87,16 +94,21 @@ class Parameter:
             if not isinstance(value, bool):
                 raise ValueError(f"must be true or false, not {_show(value)}")
             return value
-        number = read_fraction(value) if self.kind == "pixels" else _plain_number(value)
+        number = read_fraction(value)
         if number is None or (self.kind == "count" and number != int(number)):
             raise ValueError(f"must be {_WORDS[self.kind]}, not {_show(value)}")
+        self._check_bounds(number, value)
+        return int(number) if self.kind == "count" else number
+
+    def _check_bounds(self, number: float, value: object) -> None:
         if self.kind == "pixels" and number <= 0:
             raise ValueError(f"must be greater than 0, not {_show(value)}")
+        if self.kind == "pixels" and self.maximum is None and number > _LONGEST:
+            raise ValueError(f"is not in pixel units, where a channel goes from 0 to 1: {_show(value)}")
         if self.minimum is not None and number < self.minimum:
             raise ValueError(f"must be at least {self.minimum:g}, not {_show(value)}")
         if self.maximum is not None and number > self.maximum:
             raise ValueError(f"must be at most {self.maximum:g}, not {_show(value)}")
-        return int(number) if self.kind == "count" else number
 
     def write(self, value: Value) -> str:
         """Write a value as it stands in the name of a swept pipeline."""
@@ -105,10 +117,6 @@ class Parameter:
         if isinstance(value, float):
             return write_pixels(value) if self.kind == "pixels" else f"{value:g}"
         return str(value)
-
-
-def _plain_number(value: object) -> float | None:
-    return None if isinstance(value, bool) else read_fraction(value)
 
 
 def _show(value: object) -> str:

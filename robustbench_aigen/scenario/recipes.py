@@ -74,10 +74,11 @@ class Recipe:
 
     def _check_attack(self, bound: dict[str, Value]) -> None:
         eps, norm = bound.get("eps"), bound["norm"]
-        if isinstance(eps, float) and norm == "linf" and eps > 1:
-            raise ParameterError(
-                "eps", f"eps {eps:g} is not in pixel units: pixels are in [0, 1]", f"write eps: {eps:g}/255"
-            )
+        for name in ("eps", "step_size"):
+            value = bound.get(name)
+            if isinstance(value, float) and norm == "linf" and value >= 1:
+                message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
+                raise ParameterError(name, message, f"write {name}: {value:g}/255")
         if bound.get("step_size") == "auto" and isinstance(eps, float):
             # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
             bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)

@@ -1,10 +1,9 @@
 """The scenario file: what may stand in it, and how a mistake is told."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -21,7 +20,7 @@ from robustbench_aigen.scenario.validation import Section, show, validated
 
 Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 
 
 def _not_a_boolean(value: object) -> object:
@@ -46,14 +45,35 @@ def _threshold(value: object) -> float | str:
 def _name(value: object) -> object:
     if isinstance(value, str) and not _NAME.fullmatch(value):
         raise ValueError(
-            f"'{value}' names a folder: use letters, digits, '_', '-', '.', and begin with one of the first two"
+            f"'{value}' names a folder: use at most 100 letters, digits, '_', '-', '.', and begin with one of the first two"
         )
     return value
 
 
 Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
 Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
-Triple = tuple[float, float, float]
+
+
+def _triple(value: object) -> object:
+    numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
+    if len(numbers) != 3 or None in numbers:
+        raise ValueError(f"must be three numbers, one per channel, not {show(value)}")
+    return tuple(numbers)
+
+
+def _positive_triple(value: object) -> object:
+    numbers = _triple(value)
+    if min(numbers) <= 0:  # type: ignore[call-overload]
+        raise ValueError(f"must be greater than 0, not {show(value)}")
+    return numbers
+
+
+def _sides(value: object) -> object:
+    """Take one number for both sides of a square."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Triple = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
 
 
 class DataSpec(Section):
@@ -75,26 +95,23 @@ class DetectorSpec(Section):
     path: str | None = None
     arch: str | None = None
     name: str | None = None
-    input_size: tuple[PositiveInt, PositiveInt] | None = None
+    input_size: Annotated[tuple[PositiveInt, PositiveInt] | None, BeforeValidator(_sides)] = None
     mean: Triple | None = None
-    std: Triple | None = None
+    std: Annotated[tuple[float, float, float] | None, BeforeValidator(_positive_triple)] = None
     fake_index: Literal[0, 1] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_string(cls, value: object) -> object:
-        if isinstance(value, str):
-            return {"id": value}
-        if isinstance(value, Mapping):
-            known = set(value) & set(cls.model_fields)
-            if "id" in known and not known <= {"id", "name"}:
-                raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
-            if not known & {"id", "path"}:
-                raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
-            size = value.get("input_size")
-            if isinstance(size, int) and not isinstance(size, bool):
-                return {**value, "input_size": (size, size)}
-        return value
+        return {"id": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.id is not None and self.model_fields_set - {"id", "name"}:
+            raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
+        if (self.id is None) == (self.path is None):
+            raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
+        return self
 
 
 class Scenario(Section):
@@ -141,7 +158,8 @@ class LoadedScenario:
             return error
         if error.file is None:
             return self.yaml.error(error.message, path, error.hint)
-        return self.yaml.error(f"{error.file}: {error.message}", path, error.hint)
+        where = f"{error.file}:{error.line}" if error.line else str(error.file)
+        return self.yaml.error(f"{where}: {error.message}", path, error.hint)
 
 
 def load_scenario(file: str | Path) -> LoadedScenario:

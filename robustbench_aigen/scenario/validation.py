@@ -51,7 +51,9 @@ _EXPECTED: Mapping[str, str] = {
     "string_type": "must be text",
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
-    "tuple_type": "must be a list of numbers",
+    "tuple_type": "must be a list of two numbers",
+    "too_long": "has too many values",
+    "too_short": "must not be empty",
     "greater_than": "must be greater than 0",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
@@ -68,20 +70,20 @@ def _as_user_error(model: type[BaseModel], located: LocatedYaml, error: Validati
     if kind == "extra_forbidden":
         return located.error(f"unknown key '{last}'", path, did_you_mean(str(last), _keys(model, path[:-1])))
     if kind == "missing":
-        return located.error(f"the key '{last}' is missing", path)
+        text, place = (
+            ("has too few values", path[:-1])
+            if isinstance(last, int)
+            else (f"the key '{last}' is missing", path)
+        )
+        return located.error(text, place)
     if kind == "literal_error":
-        return located.error(f"must be {problem['ctx']['expected']}, not {show(given)}", path)
-    if kind == "too_short":
-        return located.error("must not be empty", path)
-    if kind == "value_error":
+        message = f"must be {problem['ctx']['expected']}"
+    elif kind == "value_error":
         return located.error(str(problem["ctx"]["error"]), path)
-    message = _EXPECTED.get(kind, problem["msg"])
-    hint = (
-        "only the parameters of a pipeline's stages can be swept with a list"
-        if isinstance(given, list)
-        else None
-    )
-    return located.error(f"{message}, not {show(given)}", path, hint)
+    else:
+        message = _EXPECTED.get(kind, problem["msg"])
+    swept = "only the parameters of a pipeline's stages can be swept with a list"
+    return located.error(f"{message}, not {show(given)}", path, swept if isinstance(given, list) else None)
 
 
 def _keys(model: type[BaseModel], path: Path_) -> list[str]:

@@ -1,0 +1,27 @@
+"""Finds files below a folder, through links, past what is not data."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Return the files with one of some suffixes at any depth, sorted.
+
+    Links to folders are followed, each real folder once. Hidden files and folders are passed over, and so are run
+    folders: results may stand beside the images they are about.
+    """
+    wanted = tuple(suffixes)
+    return sorted(file for file in _walk(folder) if file.suffix.lower() in wanted and file.is_file())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    visited: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited or ("run.json" in files and "summary.csv" in files):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root) / name for name in files if not name.startswith("."))

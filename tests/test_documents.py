@@ -1,0 +1,90 @@
+"""Every example in the documents runs, and the numbers in them are measured ones."""
+
+import ast
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from robustbench_aigen.report.tables import percent
+from robustbench_aigen.scenario.recipes import read_recipe
+from robustbench_aigen.scenario.schema import load_scenario
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line[2:] for kind, text in BLOCKS if kind == "console" for line in text.splitlines() if line[:2] == "$ "
+]
+
+
+@pytest.fixture
+def workplace(tmp_path, image_folder, weights, monkeypatch) -> Path:
+    """A folder with what the README's examples speak of."""
+    image_folder.rename(tmp_path / "my_images")
+    weights.rename(tmp_path / "my_detector.safetensors")
+    shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
+    for kind, text in BLOCKS:
+        if kind == "yaml":
+            content = yaml.safe_load(text)
+            (tmp_path / f"{content['name']}.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_is_something_to_test():
+    assert len(COMMANDS) >= 10
+
+
+def test_every_command_of_the_readme_runs(workplace, cli):
+    for command in COMMANDS:
+        program, *arguments = shlex.split(command)
+        assert program == "robust-aigen"
+        if arguments == ["run", "scenarios/pgd_eps4.yaml"]:
+            arguments += ["--limit", "40"]  # The whole of it is the demo; its numbers are tested below.
+        outcome = cli(*arguments)
+        assert outcome.code == 0, (command, outcome.err)
+
+
+def test_every_yaml_of_the_readme_is_valid(workplace):
+    assert load_scenario(workplace / "my_scenario.yaml").scenario.name == "my_scenario"
+    assert read_recipe(workplace / "mifgsm.yaml").name == "mifgsm"
+
+
+def test_the_python_of_the_readme_runs(workplace):
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    exec(compile(ast.parse(code), "README", "exec"), {})
+    assert (workplace / "results" / "from_python" / "latest" / "summary.csv").is_file()
+
+
+def test_the_readmes_first_table_is_the_committed_result():
+    summary = pd.read_csv(REPOSITORY / "results" / "minigen" / "pgd_eps4" / "summary.csv")
+    summary = summary[summary["generator"] == "all"]
+    first = next(text for kind, text in BLOCKS if kind == "console")
+    detector, shown = "", {}
+    for line in first.splitlines():
+        if line.strip().startswith("minigen/"):
+            detector = line.strip()
+        elif detector and len(cells := line.split()) > 1 and re.fullmatch(r"\d+\.\d", cells[1]):
+            shown[detector, cells[0]] = cells[1]
+    assert shown == {(row.detector, row.pipeline): percent(row.accuracy) for row in summary.itertuples()}
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "benchmarks/minigen/README.md", "benchmarks/minigen/CARD.md"]
+)
+def test_links_and_paths_lead_somewhere(document):
+    file = REPOSITORY / document
+    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (file.parent / target).exists(), target
+    if document == "CONTRIBUTING.md":
+        for path in re.findall(
+            r"`((?:scenario|engine|attacks|metrics|tests|benchmarks|robustbench_aigen)/[\w./]+)`",
+            file.read_text(),
+        ):
+            assert (REPOSITORY / path).exists() or (REPOSITORY / "robustbench_aigen" / path).exists(), path
