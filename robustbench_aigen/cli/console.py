@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import JustifyMethod
 
 _TEXT_COLUMNS = {
     "detector",
@@ -40,7 +41,11 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         is_text = column in _TEXT_COLUMNS
-        shown.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        # The name of a group stands in the first column: it is not broken for the want of a few characters.
+        names = table[group].unique() if group is not None and column == columns[0] else []
+        widest = min(24, max((len(str(name)) for name in names), default=0)) or None
+        justify: JustifyMethod = "left" if is_text else "right"
+        shown.add_column(column, justify=justify, overflow="fold", no_wrap=not is_text, min_width=widest)
     last: object = None
     for row in table.to_dict(orient="records"):
         if group is not None and row[group] != last:
