@@ -61,3 +61,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def shortened(text: str, length: int = 60) -> str:
     """Return a text of at most ``length`` characters, its middle left out where it was longer."""
     return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

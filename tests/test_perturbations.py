@@ -1,34 +1,96 @@
-"""Perturbations against other codecs and closed forms."""
+"""Perturbations against other codecs, other libraries and closed forms, and what holds for all of them."""
 
 import io
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+from PIL import Image, features
 
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.imports import import_function
+from robustbench_aigen.numerics.eight_bit import to_levels
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.perturbations.jpeg import jpeg
-from robustbench_aigen.perturbations.noise import gaussian_noise
-from robustbench_aigen.perturbations.resize import resize
+from robustbench_aigen.perturbations import blur, codecs, geometry, noise, overlay, tone
+from robustbench_aigen.perturbations.resize import pixelate, resize, resize_to
+from robustbench_aigen.scenario.recipes import ParameterError, shipped_recipes
+
+RECIPES = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "perturb"}
+NAMES = tuple(f"picture{number}" for number in range(6))
 
 
-def smooth(count: int = 4, side: int = 32) -> torch.Tensor:
+def smooth(count: int = 6, height: int = 32, width: int = 40) -> torch.Tensor:
     rng = np.random.default_rng(0)
     images = [
         Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(
-            (side, side), Image.Resampling.BICUBIC
+            (width, height), Image.Resampling.BICUBIC
         )
         for _ in range(count)
     ]
     return torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2).contiguous()
 
 
+def applied(name: str, levels: torch.Tensor, rows=range(6), **given) -> torch.Tensor:
+    recipe = RECIPES[name]
+    function = import_function(recipe.implementation)
+    arguments = recipe.arguments(recipe.bind(given))
+    streams = [SampleStreams(42, tuple(NAMES[row] for row in rows), 0)] if recipe.random else []
+    return function(levels[list(rows)], *streams, **arguments)
+
+
+@pytest.fixture(autouse=True)
+def _needs_its_codec(request):
+    if "avif" in request.node.name and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_perturbation_gives_8_bit_images_that_belong_to_their_image_alone(name):
+    levels = smooth()
+    together = applied(name, levels)
+    assert together.dtype == torch.uint8
+    assert together.shape[:2] == (6, 3)
+    assert together.shape != levels.shape or not torch.equal(together, levels)
+    for rows in ([3], [5, 3, 0]):
+        assert torch.equal(applied(name, levels, rows), together[list(rows)])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, recipe in RECIPES.items() if recipe.severities and "crop" not in name]
+)
+def test_a_higher_severity_strays_further(name):
+    levels = smooth()
+    if name == "screenshot":
+        levels = resize(levels, scale=0.8, filter="bicubic", back=True)
+        reference = resize(levels, scale=1.25, filter="bicubic", back=False).float()
+    else:
+        reference = levels.float()
+    errors = [
+        (applied(name, levels, severity=s).float() - reference).square().mean().item() for s in range(1, 6)
+    ]
+    if name == "saturation":  # CIFAR-10-C's severities take colour away first and then add it.
+        assert errors[0] < errors[1]
+        assert errors[2:] == sorted(errors[2:])
+    else:
+        assert errors == sorted(errors)
+        assert errors[0] < errors[-1]
+
+
+def test_a_severity_sets_its_parameters_and_excludes_them():
+    assert RECIPES["jpeg"].bind({"severity": 3})["quality"] == 58
+    assert "severity" not in RECIPES["jpeg"].bind({})
+    with pytest.raises(ParameterError, match="one of the two"):
+        RECIPES["jpeg"].bind({"severity": 3, "quality": 50})
+    with pytest.raises(ParameterError, match="at most 5"):
+        RECIPES["jpeg"].bind({"severity": 6})
+
+
 def test_jpeg_uses_libjpegs_quantisation_tables():
     """The luminance table of quality 75 is half of the standard's example table (Annex K), rounded as libjpeg does."""
     annex_k_first_row = np.array([16, 11, 10, 16, 24, 40, 51, 61])
     image = smooth(1)
-    ours = jpeg(image, quality=75)[0].permute(1, 2, 0).numpy()
+    ours = codecs.jpeg(image, quality=75, subsampling="4:2:0", repeats=1)[0].permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=75)
     reference = Image.open(buffer)
@@ -36,44 +98,160 @@ def test_jpeg_uses_libjpegs_quantisation_tables():
     assert np.array_equal(ours, np.asarray(reference))
 
 
-def test_jpeg_agrees_with_torchvisions_binding():
-    """Another binding of libjpeg, where this version of torchvision still has one."""
-    io_ = pytest.importorskip("torchvision.io")
-    if not hasattr(io_, "encode_jpeg"):
-        pytest.skip("this torchvision has no JPEG codec")
-    images = smooth(3)
-    theirs = torch.stack([io_.decode_jpeg(io_.encode_jpeg(image, 50)) for image in images])
-    assert (jpeg(images, quality=50).int() - theirs.int()).abs().max() <= 2
-
-
-def test_lower_quality_strays_further():
+def test_full_chroma_keeps_more_and_a_second_generation_loses_a_little():
     images = smooth()
-    errors = [(jpeg(images, quality=q).float() - images.float()).square().mean() for q in (95, 75, 50, 10)]
-    assert errors == sorted(errors)
+
+    def error(**options):
+        given = {"quality": 60, "subsampling": "4:2:0", "repeats": 1} | options
+        return (codecs.jpeg(images, **given).float() - images.float()).square().mean()
+
+    assert error(subsampling="4:4:4") < error(subsampling="4:2:2") < error()
+    assert error(repeats=5) > error()
 
 
-@pytest.mark.parametrize("filter_", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_an_image_too_large_for_a_format_is_said_so():
+    with pytest.raises(UserError, match="70000×1 pixels cannot be stored as JPEG"):
+        codecs.jpeg(
+            torch.zeros((1, 3, 1, 70000), dtype=torch.uint8), quality=75, subsampling="4:2:0", repeats=1
+        )
+
+
+@pytest.mark.parametrize("filter_", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
 def test_resize_there_and_back_keeps_size_and_without_back_changes_it(filter_):
     images = smooth(2)
     assert resize(images, scale=0.5, filter=filter_, back=True).shape == images.shape
-    assert resize(images, scale=0.5, filter=filter_, back=False).shape == (2, 3, 16, 16)
+    assert resize(images, scale=0.5, filter=filter_, back=False).shape == (2, 3, 16, 20)
     assert torch.equal(resize(images, scale=1, filter=filter_, back=True), images)
+    assert resize_to(images, side=8, filter=filter_, back=False).shape == (2, 3, 8, 10)
 
 
-def test_halving_with_a_box_of_equal_values_is_exact_and_antialiased():
-    blocks = torch.full((1, 3, 8, 8), 90, dtype=torch.uint8)
-    assert resize(blocks, scale=0.5, filter="bilinear", back=True).unique().tolist() == [90]
+def test_shrinking_is_antialiased():
     stripes = torch.zeros((1, 3, 32, 32), dtype=torch.uint8)
     stripes[..., ::2] = 200
     inner = resize(stripes, scale=0.5, filter="bilinear", back=False)[..., 2:-2]
     assert (inner.float() - 100).abs().max() <= 26  # aliased, it would be 0 or 200
 
 
-def test_noise_has_the_standard_deviation_asked_for_and_belongs_to_the_image():
+def test_pixelate_averages_blocks():
+    ramp = torch.arange(8, dtype=torch.uint8).repeat_interleave(4).mul(8).expand(1, 3, 32, 32).contiguous()
+    halved = pixelate(ramp, scale=0.25)
+    assert torch.equal(halved, ramp)
+
+
+def test_gaussian_noise_has_the_standard_deviation_asked_for():
     grey = torch.full((50, 3, 32, 32), 128, dtype=torch.uint8)
-    names = tuple(f"n{i}" for i in range(50))
-    noisy = gaussian_noise(grey, SampleStreams(0, names, 0), sigma=8 / 255)
-    assert noisy.float().std() == pytest.approx(8, rel=0.01)
-    assert noisy.float().mean() == pytest.approx(128, abs=0.1)
-    alone = gaussian_noise(grey[:1], SampleStreams(0, names[7:8], 0), sigma=8 / 255)
-    assert torch.equal(alone[0], noisy[7])
+    streams = SampleStreams(0, tuple(f"n{i}" for i in range(50)), 0)
+    noisy = noise.gaussian_noise(grey, streams, sigma=8 / 255).float()
+    assert noisy.std() == pytest.approx(8, rel=0.01)
+    assert noisy.mean() == pytest.approx(128, abs=0.1)
+
+
+def test_shot_noise_has_the_variance_of_counting():
+    grey = torch.full((50, 3, 32, 32), 102, dtype=torch.uint8)  # 0.4
+    streams = SampleStreams(0, tuple(f"n{i}" for i in range(50)), 0)
+    noisy = noise.poisson_noise(grey, streams, photons=100).float() / 255
+    assert noisy.mean() == pytest.approx(0.4, abs=0.002)
+    assert noisy.var() == pytest.approx(0.4 / 100, rel=0.03)
+
+
+def test_speckle_is_proportional_and_salt_is_rare():
+    ramp = torch.tensor([0, 100, 200], dtype=torch.uint8).view(1, 1, 1, 3).expand(1, 3, 200, 3).contiguous()
+    speckled = noise.speckle_noise(ramp, SampleStreams(0, ("a",), 0), sigma=0.1).float()
+    assert speckled.std(dim=(0, 1, 2)).tolist() == pytest.approx([0, 10, 20], rel=0.15, abs=0.1)
+    salted = noise.salt_and_pepper(
+        torch.full((1, 3, 100, 100), 77).byte(), SampleStreams(0, ("a",), 0), amount=0.05
+    )
+    assert (salted == 0).float().mean() == pytest.approx(0.025, abs=0.005)
+    assert (salted == 255).float().mean() == pytest.approx(0.025, abs=0.005)
+
+
+def test_gaussian_blur_is_the_convolution():
+    point = torch.zeros((1, 3, 41, 41), dtype=torch.uint8)
+    point[..., 20, 20] = 255
+    axis = np.arange(-20, 21)
+    kernel = np.exp(-(axis**2) / (2 * 1.5**2))
+    kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
+    expected = to_levels(torch.from_numpy(kernel))
+    assert (blur.gaussian_blur(point, sigma=1.5)[0, 0].int() - expected.int()).abs().max() <= 1
+
+
+def test_motion_blur_smears_one_way_and_keeps_the_light():
+    point = torch.zeros((1, 3, 61, 61), dtype=torch.uint8)
+    point[..., 30, 30] = 255
+    smeared = blur.motion_blur(point, SampleStreams(1, ("a",), 0), radius=6, sigma=3)[0, 0].double()
+    assert smeared.sum() == pytest.approx(255, rel=0.1)
+    columns = smeared.sum(dim=0).nonzero().flatten()
+    assert columns.min() >= 29 or columns.max() <= 31, "one-sided"
+    assert len(columns) > 5
+
+
+def test_median_removes_a_speck_and_sharpening_undoes_a_blur_in_part():
+    speck = torch.full((1, 3, 9, 9), 50, dtype=torch.uint8)
+    speck[..., 4, 4] = 255
+    assert blur.median_blur(speck, size=3).unique().tolist() == [50]
+    images = smooth()
+    soft = blur.gaussian_blur(images, sigma=1)
+    sharper = blur.sharpen(soft, amount=0.7, sigma=1)
+    assert (sharper.float() - images.float()).square().mean() < (
+        soft.float() - images.float()
+    ).square().mean()
+
+
+def hsv_reference(levels: torch.Tensor, change) -> torch.Tensor:
+    hsv = rgb_to_hsv(levels.permute(0, 2, 3, 1).double().numpy() / 255)
+    return to_levels(torch.from_numpy(hsv_to_rgb(change(hsv))).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("shift", [-0.2, 0.1, 0.3])
+def test_brightness_is_a_shift_of_value_in_hsv(shift):
+    images = smooth()
+
+    def change(hsv):
+        hsv[..., 2] = np.clip(hsv[..., 2] + shift, 0, 1)
+        return hsv
+
+    assert (tone.brightness(images, shift=shift).int() - hsv_reference(images, change).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(0.3, 0), (2.5, 0.2)])
+def test_saturation_is_a_change_of_saturation_in_hsv(factor, shift):
+    images = torch.cat([smooth(), torch.full((1, 3, 32, 40), 90, dtype=torch.uint8)])
+
+    def change(hsv):
+        hsv[..., 1] = np.clip(hsv[..., 1] * factor + shift, 0, 1)
+        return hsv
+
+    ours = tone.saturation(images, factor=factor, shift=shift)
+    assert (ours.int() - hsv_reference(images, change).int()).abs().max() <= 1
+
+
+def test_contrast_gamma_and_bit_depth_are_their_closed_forms():
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
+    x = ramp.double() / 255
+    assert torch.equal(tone.contrast(ramp, factor=0.5), to_levels((x - x.mean()) * 0.5 + x.mean()))
+    assert torch.equal(tone.gamma(ramp, exponent=2), to_levels(x**2))
+    assert tone.bit_depth(ramp, bits=1).unique().tolist() == [0, 255]
+    assert len(tone.bit_depth(ramp, bits=3).unique()) == 8
+    assert torch.equal(tone.bit_depth(ramp, bits=8), ramp)
+
+
+def test_crops_flips_and_rotations_put_pixels_where_they_belong():
+    image = torch.arange(3 * 8 * 8, dtype=torch.uint8).view(1, 3, 8, 8)
+    assert torch.equal(geometry.center_crop(image, share=0.5), image[..., 2:6, 2:6])
+    cropped = geometry.random_crop(image, SampleStreams(0, ("a",), 0), share=0.5)
+    assert any(torch.equal(cropped, image[..., y : y + 4, x : x + 4]) for y in range(5) for x in range(5))
+    assert torch.equal(geometry.flip(image, direction="horizontal"), image[..., ::1].flip(3))
+    assert torch.equal(geometry.flip(image, direction="vertical")[..., 0, :], image[..., 7, :])
+    assert torch.equal(geometry.rotate(image, degrees=90, expand=False), image.rot90(1, (2, 3)))
+    assert geometry.rotate(image, degrees=45, expand=True).shape[-1] > 8
+
+
+def test_text_is_white_and_in_the_lower_right():
+    black = torch.zeros((1, 3, 100, 200), dtype=torch.uint8)
+    written = overlay.text_overlay(black, text="abc", height=0.2, opacity=1)[0, 0]
+    rows, columns = written.nonzero(as_tuple=True)
+    assert written.max() == 255
+    assert rows.min() > 60
+    assert columns.min() > 100
+    faint = overlay.text_overlay(black, text="abc", height=0.2, opacity=0.5)
+    assert faint.max() == pytest.approx(128, abs=1)

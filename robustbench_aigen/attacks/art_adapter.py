@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.attacks.libraries import CountingDetector, fill_arguments, run_library
+from robustbench_aigen.attacks.libraries import (
+    CountingDetector,
+    construct,
+    fill_arguments,
+    library_class,
+    run_library,
+)
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.recipes import LibraryCall
@@ -46,10 +52,10 @@ def run_art(task: AttackTask, call: LibraryCall) -> Iterator[AttackChunk]:
         arguments = fill_arguments(call.args, {**task.params, "norm": _art_norm(task)})
         if isinstance(arguments.get("num_random_init"), bool):
             arguments["num_random_init"] = int(arguments["num_random_init"])
-        attack_class = getattr(evasion, call.class_name)
+        attack_class = library_class(evasion, call)
         if "verbose" in attack_class.attack_params:
             arguments["verbose"] = False
-        attack = attack_class(classifier, batch_size=task.batch_size, **arguments)
+        attack = construct(attack_class, classifier, batch_size=task.batch_size, **arguments)
 
     def craft(pixels: Tensor, labels: Tensor) -> Tensor:
         one_hot = np.eye(2, dtype=np.float32)[labels.cpu().numpy()]

@@ -1,18 +1,21 @@
 """Runs one attack stage: picks the backend, verifies what comes back, rounds it to 8 bits and judges it."""
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.libraries import library_class
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept, verify_pixels
 from robustbench_aigen.detectors.contract import scores, verdicts
-from robustbench_aigen.imports import import_object
+from robustbench_aigen.imports import import_function
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
 
 
@@ -35,6 +38,18 @@ def threat_of(stage: BoundStage) -> ThreatModel:
     """Return the threat model of an attack stage."""
     norm = stage.params["norm"]
     return ThreatModel("linf" if norm == "linf" else "l2", float(stage.params["eps"] or 0))
+
+
+def check_attack(stage: BoundStage) -> None:
+    """Raise UserError if what computes an attack stage is not there: before the first image, not after."""
+    backends, backend = stage.recipe.backends, stage.params["backend"]
+    if backends.native is not None and backend == "native":
+        import_function(backends.native.implementation)
+        return
+    with preserved_global_rng():
+        library = import_module("torchattacks" if backend == "torchattacks" else "art.attacks.evasion")
+    calls = getattr(backends, str(backend))
+    library_class(library, calls[stage.params["norm"]])
 
 
 def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
@@ -79,7 +94,7 @@ def _chunks(stage: BoundStage, task: AttackTask) -> Iterator[AttackChunk]:
     backends, backend = stage.recipe.backends, stage.params["backend"]
     if backend == "native":
         assert backends.native is not None
-        attack: Attack = import_object(backends.native.implementation)
+        attack: Attack = import_function(backends.native.implementation)
         return attack(task)
     calls, run = (
         (backends.torchattacks, run_torchattacks) if backend == "torchattacks" else (backends.art, run_art)

@@ -6,6 +6,7 @@ restarts, query counts, batches.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.numerics.seeding import library_randomness
 from robustbench_aigen.scenario.parameters import Value
+from robustbench_aigen.scenario.recipes import LibraryCall
 
 Craft = Callable[[Tensor, Tensor], Tensor]
 """(pixels M×3×H×W, labels M) → adversarial pixels, all on the device."""
@@ -47,6 +50,39 @@ def fill_arguments(arguments: Mapping[str, Any], params: Mapping[str, Value]) ->
         name: params[value[1:]] if isinstance(value, str) and value.startswith("$") else value
         for name, value in arguments.items()
     }
+
+
+def library_class(library: ModuleType, call: LibraryCall) -> Any:
+    """Return the class that a recipe names.
+
+    Raises
+    ------
+    UserError
+        If the library has no such class.
+    """
+    found = getattr(library, call.class_name, None)
+    if not isinstance(found, type):
+        known = [name for name, value in vars(library).items() if isinstance(value, type)]
+        raise UserError(
+            f"{library.__name__} has no attack '{call.class_name}'", hint=did_you_mean(call.class_name, known)
+        )
+    return found
+
+
+def construct(attack_class: Any, *positional: object, **arguments: object) -> Any:
+    """Build a library's attack; an argument that it does not take is the recipe's mistake.
+
+    Raises
+    ------
+    UserError
+        With the library's own words.
+    """
+    try:
+        return attack_class(*positional, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{attack_class.__name__} does not take these arguments: {first_line(error)}"
+        ) from error
 
 
 def run_library(task: AttackTask, model: CountingDetector, craft: Craft) -> Iterator[AttackChunk]:

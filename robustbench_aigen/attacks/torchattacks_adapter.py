@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator
 
-from robustbench_aigen.attacks.libraries import CountingDetector, fill_arguments, run_library
+from robustbench_aigen.attacks.libraries import (
+    CountingDetector,
+    construct,
+    fill_arguments,
+    library_class,
+    run_library,
+)
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.recipes import LibraryCall
@@ -23,6 +29,6 @@ def run_torchattacks(task: AttackTask, call: LibraryCall) -> Iterator[AttackChun
     with preserved_global_rng():
         import torchattacks
 
-        attack = getattr(torchattacks, call.class_name)(model, **fill_arguments(call.args, task.params))
+        attack = construct(library_class(torchattacks, call), model, **fill_arguments(call.args, task.params))
         attack.set_device(task.device)
     return run_library(task, model, attack)

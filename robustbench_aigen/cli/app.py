@@ -3,8 +3,10 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Annotated
+from functools import wraps
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,15 +16,38 @@ from robustbench_aigen.errors import UserError
 app = typer.Typer(
     name="robust-aigen",
     help="How much of a detector's accuracy survives attacks, image processing and unseen generators.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("validate")(validate.validate)
-app.command("list")(listing.list_things)
-app.command("report")(report.report)
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, kept from typer, which would end without a word."""
+
+
+class _ReaderGoneError(Exception):
+    """A closed pipe (``robust-aigen list … | head``), kept from typer, which would exit with 1: the gate's code."""
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise _InterruptedError from None
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+
+    return guarded
+
+
+app.command("run")(_guarded(run.run))
+app.command("validate")(_guarded(validate.validate))
+app.command("list")(_guarded(listing.list_things))
+app.command("report")(_guarded(report.report))
 
 _debug = ContextVar("debug", default=False)
 
@@ -51,21 +76,25 @@ def _options(
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else."""
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except UserError as error:
         _fail(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished shards are kept, the same command goes on from there", 130)
-    except BrokenPipeError:
-        # The reader went away (`robust-aigen list … | head`): nobody is left to tell.
+    except _InterruptedError:
+        _fail("interrupted; finished shards are kept, and the same command goes on from there", 3)
+    except _ReaderGoneError:
+        # Nobody is left to tell, and the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(3)
+    except typer.Abort:
+        _fail("aborted", 3)
     except Exception as error:  # noqa: BLE001  Whatever it is, it ends in one line and exit code 3.
+        if hasattr(error, "format_message"):  # A usage error, of click or of the copy inside typer.
+            _fail(f"error: {error.format_message()}\n  robust-aigen COMMAND --help shows what there is", 2)
         reason = " ".join(str(error).split())
         _fail(f"error: {type(error).__name__}: {reason}\n  --debug shows the traceback", 3)
 
 
-def _fail(text: str, code: int) -> None:
+def _fail(text: str, code: int) -> NoReturn:
     if _debug.get():
         traceback.print_exc()
     print(text, file=sys.stderr)

@@ -37,6 +37,11 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
     from rich.table import Table
     from rich.text import Text
 
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1, which is the gate's.
+            raise BrokenPipeError
+
     columns = [column for column in table.columns if column != group]
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
@@ -56,7 +61,7 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
             *(Text((indent if place == 0 else "") + str(row[column])) for place, column in enumerate(columns))
         )
     # Into a file or a pipe nothing is folded.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = _Console() if sys.stdout.isatty() else _Console(width=200)
     console.print(Text(title, style="bold"))
     console.print(shown)
 

@@ -65,19 +65,20 @@ def _recipes(kind: str) -> "pd.DataFrame":
 def _detectors() -> "pd.DataFrame":
     import pandas as pd
 
-    from robustbench_aigen.detectors.loading import read_card, shipped_detectors
+    from robustbench_aigen.detectors.card import read_card
+    from robustbench_aigen.detectors.loading import shipped_detectors
     from robustbench_aigen.report.tables import percent
 
     rows = []
     for name, file in shipped_detectors().items():
         card = read_card(file)
-        accuracy = percent(card["clean_test"]["accuracy"])
+        said = card.model_extra or {}
         rows.append(
             {
                 "name": name,
-                "architecture": card["arch"],
-                "trained on": ", ".join(card["generators"]),
-                "clean test accuracy": accuracy,
+                "architecture": card.arch,
+                "trained on": ", ".join(said["generators"]),
+                "clean test accuracy": percent(said["clean_test"]["accuracy"]),
             }
         )
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.data.walking import files_below
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, first_line
 
 
 class ParquetSource:
@@ -53,7 +53,7 @@ class ParquetSource:
         try:
             parquet = pq.ParquetFile(file)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"cannot be read as Parquet: {str(error).splitlines()[0]}", file=file) from error
+            raise UserError(f"cannot be read as Parquet: {first_line(error)}", file=file) from error
         self._files.append(parquet)
         schema = parquet.schema_arrow
         if not {"image", "label"} <= set(schema.names):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, first_line
 
 REAL, FAKE = 0, 1
 """Labels, and the columns of the logits."""
@@ -97,7 +97,7 @@ class Detector(nn.Module):
             with torch.no_grad():
                 logits = self(probe)
         except (RuntimeError, ValueError, IndexError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"detector '{self.name}' fails on {height}×{width} input: {reason}",
                 hint="give the size that its network was trained on, input_size: [height, width]",

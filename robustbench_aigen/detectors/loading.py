@@ -1,20 +1,18 @@
 """Loads detectors: shipped ones by id, the user's own by weights file and architecture."""
 
-import json
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
-from robustbench_aigen.errors import UserError, did_you_mean, shortened
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
+from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -63,24 +61,6 @@ def load_detector(
     return detector
 
 
-def read_card(weights: Path) -> dict[str, Any]:
-    """Return the JSON card beside a weights file, or an empty one.
-
-    Raises
-    ------
-    UserError
-        If it is not JSON.
-    """
-    card = weights.with_suffix(".json")
-    if not card.is_file():
-        return {}
-    try:
-        content: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"the card is not valid JSON: {error}", file=card) from error
-    return content
-
-
 def _from_id(name: str, alias: str | None) -> Detector:
     shipped = shipped_detectors()
     if name not in shipped:
@@ -89,8 +69,7 @@ def _from_id(name: str, alias: str | None) -> Detector:
             hint=f"{did_you_mean(name, shipped)} (your own is {{path: FILE, arch: NAME}})",
         )
     file = shipped[name]
-    card = read_card(file)
-    return _assemble(file, alias or name, card["arch"], card.get("arch_options", {}), _preprocessing(card))
+    return _assemble(file, alias or name, read_card(file), None)
 
 
 def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
@@ -102,49 +81,35 @@ def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
     if not is_there:
         raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {file}")
     card = read_card(file)
-    arch = spec.arch or card.get("arch")
-    if arch is None:
+    if (spec.arch or card.arch) is None:
         raise UserError(
             f"'{spec.path}' has no card that names its architecture",
             hint=f"add arch: one of {', '.join(architecture_names())}",
         )
-    given = {
-        key: value
-        for key in ("input_size", "mean", "std", "fake_index")
-        if (value := getattr(spec, key)) is not None
-    }
-    described = {**card, **given}
-    described.setdefault("input_size", default_input_size(arch))
-    detector = _assemble(
-        file, spec.name or file.stem, arch, card.get("arch_options", {}), _preprocessing(described)
-    )
-    if "mean" not in described or "std" not in described:
-        detector.assumptions = ("no card, mean or std: pixels go into the network as they are, in [0, 1]",)
-    return detector
+    return _assemble(file, spec.name or file.stem, card, spec)
 
 
-def _preprocessing(card: Mapping[str, Any]) -> Preprocessing:
-    size = card.get("input_size")
-    default = Preprocessing()
-    return Preprocessing(
-        None if size is None else (int(size[0]), int(size[1])),
-        tuple(card.get("mean", default.mean)),
-        tuple(card.get("std", default.std)),
-        int(card.get("fake_index", default.fake_index)),
-    )
-
-
-def _assemble(
-    file: Path, name: str, arch: str, options: Mapping[str, Any], preprocessing: Preprocessing
-) -> Detector:
-    network = build_architecture(arch, **options)
+def _assemble(file: Path, name: str, card: DetectorCard, spec: DetectorSpec | None) -> Detector:
+    """Build a detector from its weights and its card; what the scenario's ``spec`` gives wins over the card."""
+    said = card.model_dump(include=set(PreprocessingSpec.model_fields), exclude_none=True)
+    if spec is not None:
+        said |= spec.model_dump(include=set(PreprocessingSpec.model_fields), exclude_none=True)
+    arch = (spec.arch if spec is not None else None) or card.arch or ""
+    said.setdefault("input_size", default_input_size(arch))
+    network = build_architecture(arch, **card.arch_options)
     try:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=file) from error
-    _fill(network, _read_weights(file, content), file, arch)
     digest = sha256(content).hexdigest()
-    return Detector(network, preprocessing, name=name, architecture=arch, weights_sha256=digest)
+    if card.sha256 is not None and card.sha256 != digest:
+        hint = f"they have sha256 {digest}; correct the card or take its weights"
+        raise UserError("the card beside these weights is of other weights", file=file, hint=hint)
+    _fill(network, _read_weights(file, content), file, arch)
+    detector = Detector(network, Preprocessing(**said), name=name, architecture=arch, weights_sha256=digest)
+    if "mean" not in said or "std" not in said:
+        detector.assumptions = ("no card, mean or std: pixels go into the network as they are, in [0, 1]",)
+    return detector
 
 
 def _read_weights(file: Path, content: bytes) -> dict[str, Tensor]:
@@ -158,7 +123,7 @@ def _read_weights(file: Path, content: bytes) -> dict[str, Tensor]:
         Exception
     ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
         raise UserError(
-            f"cannot be read as a state dict: {str(error).splitlines()[0]}",
+            f"cannot be read as a state dict: {first_line(error)}",
             file=file,
             hint="save it with torch.save(model.state_dict(), FILE) or as safetensors",
         ) from error
@@ -179,6 +144,11 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], file: Path, arch: str)
         f"{key} is {_shape(weights[key])}, not {_shape(tensor)}"
         for key, tensor in expected.items()
         if key in weights and weights[key].shape != tensor.shape
+    ]
+    problems += [
+        f"{key} is {str(weights[key].dtype).removeprefix('torch.')}"
+        for key, tensor in expected.items()
+        if key in weights and weights[key].is_floating_point() != tensor.is_floating_point()
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.shards import Shard
-from robustbench_aigen.imports import import_object
+from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.schema import Mode, Objective
 
@@ -62,7 +62,9 @@ def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, setting
 
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
-        return {"stage": stage.as_dict(), "code": _implementation_code(str(stage.recipe.implementation))}
+        code = [_source_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
+        called = [stage.recipe.implementation, stage.recipe.random]
+        return {"stage": stage.as_dict(), "implementation": called, "code": code}
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     if backends.native is not None and backend == "native":
@@ -77,7 +79,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
 
 @cache
 def _base_code() -> list[str]:
-    packages = ("torch", "torchvision", "numpy", "pillow")
+    packages = ("torch", "numpy", "scipy", "pillow")
     return [_source_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]
 
 
@@ -90,7 +92,7 @@ def _source_hash(path: str) -> str:
 
 @cache
 def _implementation_code(reference: str) -> str:
-    file = inspect.getsourcefile(import_object(reference))
+    file = inspect.getsourcefile(import_function(reference))
     return _hash_files([Path(file)] if file else [])
 
 

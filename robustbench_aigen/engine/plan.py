@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from robustbench_aigen.attacks.execution import check_attack
 from robustbench_aigen.data.selection import Selection, open_source, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
 from robustbench_aigen.scenario.schema import LoadedScenario
@@ -74,6 +76,8 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     """
     scenario = loaded.scenario
     pipelines = expand_pipelines(loaded)
+    for pipeline in pipelines:
+        _check_stages(loaded, pipeline)
     target = resolve_device(device)
     detectors: list[Detector] = []
     for position, spec in enumerate(scenario.detectors):
@@ -99,3 +103,15 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     threshold = 0.5 if isinstance(scenario.threshold, str) else scenario.threshold
     thresholds = {detector.name: threshold for detector in detectors}
     return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds)
+
+
+def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
+    """Find out now whether the code that a pipeline's recipes name is there."""
+    for stage in pipeline.stages:
+        try:
+            if stage.kind == "attack":
+                check_attack(stage)
+            else:
+                import_function(str(stage.recipe.implementation))
+        except UserError as error:
+            raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error

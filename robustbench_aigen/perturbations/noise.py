@@ -1,10 +1,10 @@
-"""Additive noise."""
+"""Noise, drawn from each image's own stream. Definitions and severities of CIFAR-10-C where it has one."""
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.perturbations.pixelwise import on_floats
 
 
 def gaussian_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> Tensor:
@@ -19,5 +19,29 @@ def gaussian_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> T
     sigma
         Standard deviation in pixel units ([0, 1]).
     """
-    noise = torch.from_numpy(streams.normal(levels.shape[1:])).float().to(levels.device)
-    return to_levels(to_pixels(levels) + sigma * noise)
+    return on_floats(levels, lambda pixels: pixels + sigma * streams.normal(pixels.shape[1:]))
+
+
+def speckle_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> Tensor:
+    """Add normal noise in proportion to the pixel's value; ``sigma`` is the relative standard deviation."""
+    return on_floats(levels, lambda pixels: pixels * (1 + sigma * streams.normal(pixels.shape[1:])))
+
+
+def poisson_noise(levels: Tensor, streams: SampleStreams, *, photons: float) -> Tensor:
+    """Replace every value by a Poisson count over ``photons``, the mean count of white (shot noise)."""
+    return on_floats(
+        levels,
+        lambda pixels: np.stack(
+            [streams.generator(row).poisson(image * photons) / photons for row, image in enumerate(pixels)]
+        ),
+    )
+
+
+def salt_and_pepper(levels: Tensor, streams: SampleStreams, *, amount: float) -> Tensor:
+    """Set a share ``amount`` of all channel values to 0 or 1, evenly."""
+
+    def change(pixels: np.ndarray) -> np.ndarray:
+        drawn = streams.uniform(0, 1, pixels.shape[1:])
+        return np.where(drawn < amount / 2, 0.0, np.where(drawn < amount, 1.0, pixels))
+
+    return on_floats(levels, change)

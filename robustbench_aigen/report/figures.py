@@ -85,13 +85,13 @@ def _curves(curves: list[Curve]) -> Figure:
                     markersize=4,
                     color=colour,
                     linestyle=_LINES[number % len(_LINES)],
-                    label=label,
+                    label=_plain(label),
                 )
                 axis.fill_between(
                     points["x"], points["ci_low"], points["ci_high"], color=colour, alpha=0.15, linewidth=0
                 )
         axis.axhline(0.5, color="grey", linestyle=(0, (2, 2)), linewidth=0.8)
-        axis.set(title=panel[0], xlabel=panel[1], ylim=(-0.02, 1.02))
+        axis.set(title=_plain(panel[0]), xlabel=_plain(panel[1]), ylim=(-0.02, 1.02))
         axis.legend(fontsize=7, frameon=True)
     axes[0].set_ylabel("accuracy")
     return figure
@@ -122,11 +122,16 @@ def _bars(summary: pd.DataFrame) -> Figure:
             edgecolor="white",
             ecolor="black",
             capsize=2,
-            label=detector,
+            label=_plain(detector),
             error_kw={"linewidth": 0.8},
         )
     axis.axvline(0.5, color="grey", linestyle=(0, (2, 2)), linewidth=0.8)
-    axis.set(xlim=(0, 1.0), xlabel="accuracy", yticks=range(len(pipelines)), yticklabels=pipelines)
+    axis.set(
+        xlim=(0, 1.0),
+        xlabel="accuracy",
+        yticks=range(len(pipelines)),
+        yticklabels=[_plain(name) for name in pipelines],
+    )
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7)
@@ -160,7 +165,7 @@ def _heat_maps(summary: pd.DataFrame) -> Figure:
             cbar=place == len(pipelines) - 1,
             linewidths=0.5,
         )
-        axis.set(title=pipelines[place], xlabel="", ylabel="")
+        axis.set(title=_plain(pipelines[place]), xlabel="", ylabel="")
         axis.tick_params(axis="x", rotation=45)
         axis.tick_params(axis="y", rotation=0)
     return figure
@@ -170,4 +175,10 @@ def _matrix(part: pd.DataFrame) -> pd.DataFrame:
     table = part.pivot_table(
         index="detector", columns="generator", values="balanced_accuracy", sort=False, observed=True
     )
-    return table[[*sorted(name for name in table.columns if name != ALL_GENERATORS), ALL_GENERATORS]]
+    ordered = table[[*sorted(name for name in table.columns if name != ALL_GENERATORS), ALL_GENERATORS]]
+    return ordered.rename(index=_plain, columns=_plain)
+
+
+def _plain(name: object) -> str:
+    """Keep a name from being read as a formula by matplotlib."""
+    return str(name).replace("$", r"\$")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 
 _TEXT = {"stage_params": str, "generator": str, "detector": str, "pipeline": str}
@@ -46,7 +46,7 @@ def read_run(folder: str | Path) -> StoredRun:
             f"'{folder}' is not a run folder: {Path(str(error.filename)).name} is missing"
         ) from None
     except (ValueError, OSError) as error:
-        raise UserError(f"'{folder}' is damaged: {str(error).splitlines()[0]}") from error
+        raise UserError(f"'{folder}' is damaged: {first_line(error)}") from error
     if not isinstance(info, dict) or "scenario" not in info or list(summary.columns) != COLUMNS:
         raise UserError(f"'{folder}' was not written by this version of robust-aigen")
     return StoredRun(path, info, summary)

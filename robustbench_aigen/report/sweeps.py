@@ -50,10 +50,12 @@ def find_curves(summary: pd.DataFrame) -> list[Curve]:
             for column in params
             if len(params[column].astype(str).unique()) > 1 and "step_size" not in column
         ]
-        numbers = [column for column in varying if pd.api.types.is_numeric_dtype(params[column])]
+        # A severity stands for the parameters that it sets.
+        numbers = [column for column in varying if column.endswith(".severity")]
+        numbers = numbers or [column for column in varying if pd.api.types.is_numeric_dtype(params[column])]
         if len(numbers) != 1:
             continue
-        others = [column for column in varying if column not in numbers]
+        others = [column for column in varying if not pd.api.types.is_numeric_dtype(params[column])]
         keys = (
             params[others].astype(str).agg(", ".join, axis=1) if others else pd.Series("", index=family.index)
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["pixels", "number", "count", "switch", "choice"]
+Kind = Literal["pixels", "number", "count", "switch", "choice", "text"]
 Value = float | int | bool | str | None
 
 _WORDS: Mapping[str, str] = {
@@ -14,6 +14,7 @@ _WORDS: Mapping[str, str] = {
     "count": "a whole number",
     "switch": "true or false",
     "choice": "one of its choices",
+    "text": "text",
 }
 
 
@@ -61,7 +62,8 @@ class Parameter:
     Parameters
     ----------
     kind
-        ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``.
+        ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``;
+        ``text``.
     default
         Its value where the scenario gives none; None with ``required``; ``auto`` where the attack works it out.
     minimum, maximum
@@ -90,6 +92,10 @@ class Parameter:
             if value not in self.choices:
                 raise ValueError(f"must be one of {', '.join(self.choices)}, not {_show(value)}")
             return str(value)
+        if self.kind == "text":
+            if not isinstance(value, str):
+                raise ValueError(f"must be text, not {_show(value)}")
+            return value
         if self.kind == "switch":
             if not isinstance(value, bool):
                 raise ValueError(f"must be true or false, not {_show(value)}")

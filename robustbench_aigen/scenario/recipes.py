@@ -37,6 +37,8 @@ class Recipe:
         ``package.module:name`` of a perturbation's function.
     random
         Whether the perturbation draws random numbers.
+    severities
+        Of a perturbation: the values of some parameters at severities 1 to 5.
     """
 
     kind: Kind
@@ -48,6 +50,7 @@ class Recipe:
     backends: "Backends"
     implementation: str | None
     random: bool
+    severities: Mapping[str, tuple[Value, ...]]
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -68,9 +71,23 @@ class Recipe:
                 bound[name] = parameter.read(given[name]) if name in given else parameter.default
             except ValueError as error:
                 raise ParameterError(name, f"{name} {error}") from None
+        if "severity" in given:
+            self._apply_severity(bound, given)
+        else:
+            bound.pop("severity", None)
         if self.kind == "attack":
             self._check_attack(bound)
         return bound
+
+    def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
+        """Return what a perturbation's function is called with: bound parameters less the severity that set them."""
+        return {name: value for name, value in bound.items() if name != "severity"}
+
+    def _apply_severity(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        for name, values in self.severities.items():
+            if name in given:
+                raise ParameterError(name, f"{name} is what severity sets; give one of the two")
+            bound[name] = values[int(bound["severity"] or 1) - 1]
 
     def _check_attack(self, bound: dict[str, Value]) -> None:
         eps, norm = bound.get("eps"), bound["norm"]
@@ -142,6 +159,7 @@ class RecipeFile(Section):
     backends: Backends = Backends()
     implementation: str | None = None
     random: bool = False
+    severities: dict[str, tuple[Any, Any, Any, Any, Any]] = Field(default_factory=dict)
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -159,6 +177,9 @@ def read_recipe(file: Path) -> Recipe:
         backends = content.backends.names()
         if not backends or not content.norms:
             raise located.error("an attack needs 'norms' and at least one of its 'backends'", ())
+        if "eps" not in parameters:
+            raise located.error("an attack needs the parameter 'eps': its budget is checked", ("params",))
+        _check_arguments(located, content.backends, set(parameters) | {"norm"})
         parameters = {
             "backend": Parameter("choice", backends[0], choices=backends),
             "norm": Parameter("choice", content.norms[0], choices=content.norms),
@@ -166,6 +187,11 @@ def read_recipe(file: Path) -> Recipe:
         }
     elif content.implementation is None:
         raise located.error("a perturbation needs 'implementation: package.module:name'", ())
+    severities = {
+        name: _five(located, name, values, parameters) for name, values in content.severities.items()
+    }
+    if severities:
+        parameters["severity"] = Parameter("count", None, 1, 5)
     return Recipe(
         content.kind,
         content.name,
@@ -176,7 +202,18 @@ def read_recipe(file: Path) -> Recipe:
         content.backends,
         content.implementation,
         content.random,
+        severities,
     )
+
+
+def _check_arguments(located: LocatedYaml, backends: Backends, names: set[str]) -> None:
+    """Every ``$name`` in a library's arguments is a parameter of the recipe."""
+    for library in ("torchattacks", "art"):
+        for norm, call in (getattr(backends, library) or {}).items():
+            for argument, value in call.args.items():
+                if isinstance(value, str) and value.startswith("$") and value[1:] not in names:
+                    path = ("backends", library, norm, "args", argument)
+                    raise located.error(f"no parameter '{value[1:]}'", path, did_you_mean(value[1:], names))
 
 
 def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec) -> Parameter:
@@ -187,6 +224,20 @@ def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec) -> Paramete
         return replace(parameter, default=parameter.read(spec.default))
     except ValueError as error:
         raise located.error(f"default {error}", ("params", name)) from None
+
+
+def _five(
+    located: LocatedYaml, name: str, values: tuple[object, ...], parameters: Mapping[str, Parameter]
+) -> tuple[Value, ...]:
+    """Read the values of a parameter at the five severities."""
+    if name not in parameters:
+        raise located.error(
+            "is no parameter of this recipe", ("severities", name), did_you_mean(name, parameters)
+        )
+    try:
+        return tuple(parameters[name].read(value) for value in values)
+    except ValueError as error:
+        raise located.error(str(error), ("severities", name)) from None
 
 
 @cache

@@ -55,6 +55,8 @@ Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
 
 
 def _triple(value: object) -> object:
+    if value is None:
+        return None
     numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
     if len(numbers) != 3 or None in numbers:
         raise ValueError(f"must be three numbers, one per channel, not {show(value)}")
@@ -62,6 +64,8 @@ def _triple(value: object) -> object:
 
 
 def _positive_triple(value: object) -> object:
+    if value is None:
+        return None
     numbers = _triple(value)
     if min(numbers) <= 0:  # type: ignore[call-overload]
         raise ValueError(f"must be greater than 0, not {show(value)}")
@@ -73,7 +77,8 @@ def _sides(value: object) -> object:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Triple = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
+Side = Annotated[int, Field(strict=True, gt=0)]
+Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(_triple)]
 
 
 class DataSpec(Section):
@@ -88,17 +93,22 @@ class DataSpec(Section):
     limit: Count | None = None
 
 
-class DetectorSpec(Section):
+class PreprocessingSpec(Section):
+    """What happens to pixels before a network, as far as a scenario or a card says it; None where it does not."""
+
+    input_size: Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)] = None
+    mean: Triple = None
+    std: Annotated[tuple[float, float, float] | None, BeforeValidator(_positive_triple)] = None
+    fake_index: Literal[0, 1] | None = None
+
+
+class DetectorSpec(PreprocessingSpec):
     """Which detector: an id (or a bare string), or a weights file with its architecture."""
 
     id: str | None = None
     path: str | None = None
     arch: str | None = None
     name: str | None = None
-    input_size: Annotated[tuple[PositiveInt, PositiveInt] | None, BeforeValidator(_sides)] = None
-    mean: Triple | None = None
-    std: Annotated[tuple[float, float, float] | None, BeforeValidator(_positive_triple)] = None
-    fake_index: Literal[0, 1] | None = None
 
     @model_validator(mode="before")
     @classmethod
