@@ -82,7 +82,7 @@ def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, cli):
     [
         (["run", "pgd_eps4", "--device", "tpu"], "unknown device 'tpu'"),
         (["run", "pgd_eps4", "--device", "cuda:9"], "not available"),
-        (["run", "pgd_eps4", "--precision", "fp8"], "unknown precision 'fp8'"),
+        (["run", "pgd_eps4", "--precision", "fp8"], "precision: must be 'auto', 'fp32' or 'bf16', not 'fp8'"),
         (["run", "pgd_eps4", "--arch", "lenet5"], "--arch needs --detector"),
         (["run", "pgd_eps4", "--limit", "0"], "--limit"),
         (["run", "pgd_eps4", "--detector", "minigen/lenet6"], "did you mean 'minigen/lenet5'"),

@@ -14,6 +14,7 @@ from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.schema import DetectorSpec
 
 
 def test_the_published_parameter_counts():
@@ -151,3 +152,34 @@ def test_fpr_rule_stays_below_its_rate_even_when_scores_saturate():
     assert 0.2 < threshold < 1
     with pytest.raises(UserError, match="3.0 % of the validation reals"):
         fit_threshold("fpr@0", score, labels)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ([], "a card is a mapping"),
+        ({"input_size": "32"}, "input_size"),
+        ({"mean": [0.5] * 4}, "three numbers"),
+        ({"std": [1, 1, "a"]}, "three numbers"),
+        ({"fake_index": 2}, "fake_index: must be 0 or 1"),
+        ({"arch": 5}, "arch: must be text"),
+        ({"arch_options": {"input_size": 33}}, "does not take these options"),
+        ({"meen": [0.5, 0.5, 0.5]}, "did you mean 'mean'?"),
+        ({"sha256": "0" * 64}, "of other weights"),
+    ],
+)
+def test_a_mistake_in_a_card_is_named(weights, card, message):
+    weights.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(UserError) as raised:
+        load_detector(weights, arch="lenet5")
+    assert message in str(raised.value)
+
+
+def test_the_scenario_wins_over_the_card(weights):
+    weights.with_suffix(".json").write_text(
+        json.dumps({"arch": "lenet5", "mean": [0.5] * 3, "std": [0.5] * 3, "note": "x"})
+    )
+    spec = DetectorSpec(path=str(weights), mean=(0.1, 0.2, 0.3))
+    preprocessing = load_detector(spec).preprocessing
+    assert preprocessing.mean == (0.1, 0.2, 0.3)
+    assert preprocessing.std == (0.5, 0.5, 0.5)

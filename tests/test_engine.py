@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -315,10 +316,91 @@ def test_a_fractional_budget_is_floored_and_flagged(tmp_path):
 
 
 def test_a_failed_write_leaves_no_half_run(tmp_path):
-    with pytest.raises(RuntimeError), run_folder(tmp_path / "s", "1") as folder:
+    with pytest.raises(RuntimeError), run_folder(tmp_path / "s") as (_, folder):
         (folder / "summary.csv").write_text("half")
         raise RuntimeError
     assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_runs_that_end_in_the_same_second_get_folders_of_their_own(tmp_path):
+    """Eight threads, each filling and ending runs as fast as it can."""
+
+    def end(number: int) -> str:
+        with run_folder(tmp_path) as (run_id, folder):
+            (folder / "run.json").write_text(str(number))
+        return run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(end, range(100)))
+    assert len(set(ids)) == 100
+    assert sorted(int((tmp_path / i / "run.json").read_text()) for i in ids) == list(range(100))
+    assert (tmp_path / "latest" / "run.json").is_file()
+
+
+def test_what_a_killed_run_left_is_removed_after_an_hour(tmp_path):
+    for name, age in (("old", 4000), ("young", 10)):
+        (tmp_path / f".partial-{name}").mkdir()
+        os.utime(tmp_path / f".partial-{name}", (time.time() - age,) * 2)
+    with run_folder(tmp_path):
+        pass
+    assert [f.name for f in tmp_path.glob(".partial*")] == [".partial-young"]
+
+
+@pytest.mark.parametrize("split", ["val", "all"])
+def test_a_threshold_is_not_fitted_on_what_is_evaluated(tmp_path, split):
+    file = scenario(tmp_path, PGD_AND_NOISE, data=f"{{source: minigen, split: {split}}}", threshold="youden")
+    with pytest.raises(UserError, match="threshold: 'youden' is fitted on the validation split"):
+        run(file, output=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "../x"}, {"threshold": 7}, {"mode": "bogus"}, {"seed": "x"}, {"limit": 5}, {"detectors": []}],
+)
+def test_replaced_keys_are_validated_like_the_files(tmp_path, changes):
+    with pytest.raises(UserError, match=f"overrides: .*{next(iter(changes))}"):
+        load_scenario(scenario(tmp_path, PGD_AND_NOISE)).replaced(**changes)
+
+
+PERTURBATIONS = """
+import torch
+def floats(levels): return levels.float() / 255
+def grey(levels): return levels[:, :1]
+def fewer(levels): return levels[1:]
+def nothing(levels): return None
+def darker(levels): return levels // 2
+def brighter(levels): return 255 - (255 - levels) // 2
+number = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [("floats", "torch.float32"), ("grey", "returned \\(120, 1, 32, 32\\)"), ("fewer", "returned \\(119"), ("nothing", "NoneType"),
+     ("missing", "has no 'missing'"), ("number", "is no Python function")],
+)  # fmt: skip
+def test_what_a_users_perturbation_returns_is_verified(tmp_path, monkeypatch, function, message):
+    own_perturbation(tmp_path, monkeypatch, function)
+    with pytest.raises(UserError, match=message):
+        run(scenario(tmp_path, "{own: [{perturb: own.yaml}]}"), output=tmp_path / "out")
+
+
+def own_perturbation(tmp_path, monkeypatch, function: str) -> None:
+    (tmp_path / "own_perturbations.py").write_text(PERTURBATIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own.yaml").write_text(
+        f"kind: perturb\nname: own\nsummary: mine\nimplementation: own_perturbations:{function}\n"
+    )
+
+
+def test_another_function_in_the_same_recipe_is_another_result(tmp_path, monkeypatch):
+    scores = []
+    for function in ("darker", "brighter", "darker"):
+        own_perturbation(tmp_path, monkeypatch, function)
+        result = run(scenario(tmp_path, "{own: [{perturb: own.yaml}]}"), output=tmp_path / "out")
+        scores.append(result.records.query("pipeline == 'own'")["score"].to_numpy())
+    assert not np.array_equal(scores[0], scores[1])
+    assert np.array_equal(scores[0], scores[2])
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -19,6 +19,7 @@ class ProgressBar:
         self._progress = Progress(*columns, console=self._console, transient=True, disable=hidden)
         self._cells: TaskID | None = None
         self._cell: TaskID | None = None
+        self._left = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -38,13 +39,15 @@ class ProgressBar:
         """Begin the bar of a cell."""
         self._close_cell()
         self._cell = self._progress.add_task(escape(f"{detector} · {pipeline}"), total=images)
+        self._left = images
 
     def advance(self, images: int) -> None:
         """Move the bar of the cell, and with its last image that of all cells."""
-        if self._cell is None:
+        if self._cell is None or images == 0:
             return
         self._progress.advance(self._cell, images)
-        if self._cells is not None and self._progress.tasks[-1].finished:
+        self._left -= images
+        if self._cells is not None and self._left == 0:
             self._progress.advance(self._cells)
 
     def notice(self, text: str) -> None:

@@ -60,7 +60,7 @@ def _overridden(
 ) -> "LoadedScenario":
     from pathlib import Path
 
-    from robustbench_aigen.errors import UserError, did_you_mean
+    from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.schema import DetectorSpec
 
     changes: dict[str, object] = {}
@@ -85,10 +85,6 @@ def _overridden(
     if spec != loaded.scenario.data:
         changes["data"] = spec
     if precision is not None:
-        if precision not in ("auto", "fp32", "bf16"):
-            raise UserError(
-                f"unknown precision '{precision}'", hint=did_you_mean(precision, ("auto", "fp32", "bf16"))
-            )
         changes["precision"] = precision
     return loaded.replaced(**changes)
 

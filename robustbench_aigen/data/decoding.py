@@ -8,6 +8,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from robustbench_aigen.errors import first_line
+
 
 class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why."""
@@ -33,13 +35,8 @@ def decode(encoded: bytes) -> Tensor:
                 array = np.array(upright.convert("RGB"))
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(first_line(error)) from error
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()

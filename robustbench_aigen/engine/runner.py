@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigen.data.selection import select
+from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
-from robustbench_aigen.engine.store import ShardCache, new_run_id, run_folder
+from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.report.markdown import write_report
@@ -96,8 +96,7 @@ def run(
     summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), records)
     info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
     parent = output / loaded.scenario.name
-    run_id = new_run_id(parent)
-    with run_folder(parent, run_id) as folder:
+    with run_folder(parent) as (run_id, folder):
         records.to_parquet(folder / RECORDS, index=False)
         summary.to_csv(folder / SUMMARY, index=False)
         (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
@@ -107,12 +106,18 @@ def run(
 
 def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
     """Fit every detector's threshold on the clean validation split of the source."""
+    if plan.selection.split in ("val", ALL):
+        fault = UserError(
+            f"'{rule}' is fitted on the validation split, which is what split: {plan.selection.split} evaluates"
+        )
+        raise plan.loaded.located(fault, ("threshold",))
     try:
         validation = list(make_shards(select(plan.selection.source, "val", None)))
     except UserError as error:
         raise plan.loaded.located(error, ("threshold",)) from error
     for detector in plan.detectors:
         frame = execution.cell_records(plan.cell(detector, BoundPipeline(CLEAN, ())), validation)
+        execution.timings[-1]["pipeline"] = "clean (validation split)"
         if frame["label"].nunique() < 2:
             one_class = UserError(f"'{rule}' needs both classes in the validation split")
             raise plan.loaded.located(one_class, ("threshold",))
@@ -124,8 +129,12 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
 def _run_info(
     plan: Plan, execution: Execution, shards: list[Shard], started: datetime, seconds: float
 ) -> dict[str, Any]:
-    unreadable = {problem.sample for problem in execution.problems}
-    samples = [sample for shard in shards for sample in shard.samples if sample.id not in unreadable]
+    chosen = [sample for shard in shards for sample in shard.samples]
+    # Unreadable images of the validation split, where a threshold was fitted, are none of these.
+    ids = {sample.id for sample in chosen}
+    problems = [problem for problem in execution.problems if problem.sample in ids]
+    unreadable = {problem.sample for problem in problems}
+    samples = [sample for sample in chosen if sample.id not in unreadable]
     scenario = plan.loaded.scenario
     return {
         "scenario": scenario.model_dump(mode="json"),
@@ -142,7 +151,7 @@ def _run_info(
             "fake": sum(sample.label == 1 for sample in samples),
             "generators": sorted({sample.generator for sample in samples if sample.label == 1}),
             "fingerprint": fingerprint(shards),
-            "unreadable": [problem._asdict() for problem in execution.problems],
+            "unreadable": [problem._asdict() for problem in problems],
         },
         "detectors": [
             {

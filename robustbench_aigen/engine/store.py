@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -92,32 +94,56 @@ class ShardCache:
         return self._folder / key[:2] / f"{key}.parquet"
 
 
-def new_run_id(folder: Path) -> str:
-    """Return a run id, the UTC time, that is not taken in ``folder``."""
-    stem = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name, number = stem, 1
-    while (folder / name).exists():
-        number += 1
-        name = f"{stem}-{number}"
-    return name
-
-
 @contextmanager
-def run_folder(parent: Path, run_id: str) -> Iterator[Path]:
-    """Give a folder to fill, which becomes ``parent/run_id`` when the block ends without an error.
+def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
+    """Give a run id, the UTC time, and a folder to fill, which becomes ``parent/<run id>`` when the block ends.
 
-    ``parent/latest`` then points at it. After an error nothing of it is left.
+    ``parent/latest`` then points at it. After an error nothing of it is left. Runs that end at the same time get
+    ids of their own.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
     """
     with writing():
         parent.mkdir(parents=True, exist_ok=True)
-        partial = parent / f"{_PARTIAL}{run_id}-{os.getpid()}"
-        partial.mkdir()
+        _remove_leftovers(parent)
+        run_id, partial = _reserve(parent)
         try:
-            yield partial
+            yield run_id, partial
             partial.rename(parent / run_id)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        link = parent / f".latest-{os.getpid()}"
+        link = parent / f".latest-{run_id}"
         link.symlink_to(run_id, target_is_directory=True)
         link.replace(parent / "latest")
+
+
+def _reserve(parent: Path) -> tuple[str, Path]:
+    """Make the folder of a run in progress, under an id that nobody has or will get."""
+    stem = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for number in count(1):
+        run_id = stem if number == 1 else f"{stem}-{number}"
+        partial = parent / f"{_PARTIAL}{run_id}"
+        try:
+            partial.mkdir()
+        except FileExistsError:
+            continue
+        # Whoever had the id before has renamed his folder by now, or it would still be in the way.
+        if not (parent / run_id).exists():
+            return run_id, partial
+        partial.rmdir()
+    raise AssertionError("count does not end")
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what a killed run left while it was writing, which takes seconds: after an hour nobody is."""
+    for partial in parent.glob(f"{_PARTIAL}*"):
+        try:
+            age = time.time() - partial.stat().st_mtime
+        except FileNotFoundError:
+            continue  # Another run has just become whole.
+        if age > 3600:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -54,7 +54,9 @@ def read_run(folder: str | Path) -> StoredRun:
 
 def find_runs(output: str | Path) -> list[StoredRun]:
     """Return the whole runs below a results folder, newest first."""
-    folders = {file.parent.resolve() for file in Path(output).glob("*/*/run.json")}
+    folders = {
+        file.parent.resolve() for file in Path(output).glob("*/*/run.json") if file.parent.name[0] != "."
+    }
     runs = []
     for folder in folders:
         try:

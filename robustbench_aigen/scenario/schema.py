@@ -158,8 +158,15 @@ class LoadedScenario:
         return self.yaml.file.parent
 
     def replaced(self, **changes: object) -> "LoadedScenario":
-        """Return the same with some keys of the scenario replaced (the command line's overrides)."""
-        scenario = self.scenario.model_copy(update=changes)
+        """Return the same with some keys of the scenario replaced (the command line's overrides).
+
+        Raises
+        ------
+        UserError
+            If a value is not one that the file could have.
+        """
+        content = {**self.scenario.model_dump(exclude_unset=True), **changes}
+        scenario = validated(Scenario, LocatedYaml(Path("overrides"), content), "a scenario")
         return LoadedScenario(scenario, self.yaml, self.overridden | changes.keys())
 
     def located(self, error: UserError, path: Path_) -> UserError:
