@@ -13,7 +13,7 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress_bar import ProgressBar
 from robustbench_aigen.report.build import build_report
 
-_KEPT = ("summary.csv", "report.md", "run.json", "figures")
+_KEPT = ("summary.csv", "report.md", "run.json", "tables", "figures")
 """What is committed of a run; the records stay out, they are large and quickly made again."""
 
 

@@ -1,6 +1,7 @@
 """The command line: what it prints, how it ends, and that help stays light."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def test_options_override_the_file(tmp_path, image_folder, weights, cli):
     info = json.loads((Path(content["run_folder"]) / "run.json").read_text())
     assert info["data"]["images"] == 10
     assert info["precision"] == "fp32"
+    again = cli(*shlex.split(info["command"])[1:], "--output", tmp_path / "again", "--json")
+    assert json.loads(again.out)["summary"] == content["summary"]
+    assert info["command"] in (Path(content["run_folder"]) / "report.md").read_text()
 
 
 def test_a_shipped_detector_can_be_named_on_the_command_line(tmp_path, cli):

@@ -62,6 +62,7 @@ def test_a_run_folder_holds_what_the_design_says(tmp_path):
     for key in ("scenario", "seed", "packages", "git_revision", "hardware", "detectors", "data", "timings"):
         assert key in info
     assert len(info["detectors"][0]["weights_sha256"]) == 64
+    assert pd.read_csv(folder / "tables" / "accuracy.csv")["pipeline"].nunique() == 4
     assert "| minigen/lenet5 | pgd" in (folder / "report.md").read_text()
     assert not list((tmp_path / "out" / "example").glob(".partial*"))
 

@@ -161,6 +161,20 @@ def test_restarts_try_again_where_the_first_start_failed():
     assert survivors[1] < survivors[0]
 
 
+def test_more_restarts_never_lose_a_success_on_8_bits():
+    """Short L2 perturbations, where rounding decides: the try kept is one that is fooled on 8 bits, if there is one."""
+    detector = untrained()
+    labels, threshold = poised(detector)
+    fooled = []
+    for restarts in (1, 4, 12):
+        bound = stage("pgd", norm="l2", eps=0.06, steps=1, step_size=0.02, restarts=restarts)
+        outcome = run_attack(bound, task(detector, bound, labels=labels, threshold=threshold), silent)
+        fooled.append(held_by(detector, outcome.levels, threshold) != labels)
+    assert not (fooled[0] & ~fooled[1]).any()
+    assert not (fooled[1] & ~fooled[2]).any()
+    assert fooled[2].sum() > fooled[0].sum()
+
+
 def test_without_early_stop_restarts_keep_the_highest_loss():
     detector = untrained()
     losses = []

@@ -1,6 +1,7 @@
 """Runs a scenario into a run folder."""
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
@@ -20,11 +22,13 @@ from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.report.markdown import write_report
+from robustbench_aigen.report.tables import write_tables
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.trust.evidence import add_trust
 
-RECORDS, SUMMARY, RUN, REPORT = "records.parquet", "summary.csv", "run.json", "report.md"
+RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
+REPORT, TABLES = "report.md", "tables"
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def run(
         summary.to_csv(folder / SUMMARY, index=False)
         (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
         write_report(folder / REPORT, summary, info)
+        write_tables(folder / TABLES, summary)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
@@ -138,7 +143,7 @@ def _run_info(
     scenario = plan.loaded.scenario
     return {
         "scenario": scenario.model_dump(mode="json"),
-        "scenario_file": plan.loaded.yaml.file.name,
+        "command": _command(plan.loaded),
         "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
@@ -169,3 +174,20 @@ def _run_info(
         "hardware": hardware(plan.device),
         "timings": execution.timings,
     }
+
+
+def _command(loaded: LoadedScenario) -> str:
+    """Return the command line that runs a scenario with what was replaced in it."""
+    file = loaded.yaml.file
+    name = file.stem if shipped_files("scenarios").get(file.stem) == file.resolve() else str(file)
+    scenario, words = loaded.scenario, ["robust-aigen", "run", name]
+    if "detectors" in loaded.overridden:
+        for spec in scenario.detectors:
+            words += ["--detector", str(spec.id or spec.path)]
+        words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
+    if "data" in loaded.overridden:
+        words += ["--data", scenario.data.source, "--split", scenario.data.split]
+        words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
+    if "precision" in loaded.overridden:
+        words += ["--precision", scenario.precision]
+    return shlex.join(words)

@@ -42,7 +42,7 @@ def write_report(
     for caption, path in figures.items():
         parts.append(f"![{_cell(caption)}]({path})")
     parts += ["## What speaks against these numbers", _evidence(summary, data)]
-    parts += ["## Run it again", f"    robust-aigen run {_cell(info['scenario_file'])}"]
+    parts += ["## Run it again", f"    {' '.join(info['command'].split())}"]
     file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """The tables of a report as frames of text; Markdown and the terminal show the same ones."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 
@@ -49,3 +50,10 @@ def generator_table(summary: pd.DataFrame) -> pd.DataFrame:
     )
     ordered = [ALL_GENERATORS, *sorted(column for column in table.columns if column != ALL_GENERATORS)]
     return table[ordered].map(percent).reset_index()
+
+
+def write_tables(folder: Path, summary: pd.DataFrame) -> None:
+    """Write the tables as CSV files into a new folder."""
+    folder.mkdir()
+    accuracy_table(summary).to_csv(folder / "accuracy.csv", index=False)
+    generator_table(summary).to_csv(folder / "generators.csv", index=False)

@@ -62,8 +62,8 @@ def iterate(
     steps
         Updates per restart.
     restarts
-        Tries per image. With early stopping an image stops at its first success; without, the try with the
-        highest loss is kept.
+        Tries per image. With early stopping an image stops at its first success; without, a success is kept, or
+        else the try with the highest loss.
     start, update
         Where a try begins, and one step of it.
     """
@@ -150,14 +150,15 @@ def _finish(
     done, going = slots.select(ended), slots.select(~ended)
     with torch.no_grad():
         loss = functional.cross_entropy(task.detector(done.current), done.labels, reduction="none").cpu()
-    done.queries += 1
+    # A success on 8 bits outranks any loss, which is of the float image.
+    loss = torch.where(task.fooled(done.rows, done.current), torch.inf, loss)
+    done.queries += 2
     better = loss > done.best_loss
     done.best = torch.where(better.to(task.device).view(-1, 1, 1, 1), done.current, done.best)
     done.best_loss = torch.maximum(loss, done.best_loss)
     last = done.restart == restarts - 1
     if task.early_stop:
-        last |= task.fooled(done.rows, done.best)
-        done.queries += 1
+        last |= done.best_loss == torch.inf
     leaving, again = done.select(last), done.select(~last)
     if len(again):
         again.restart += 1

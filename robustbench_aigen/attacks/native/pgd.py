@@ -1,4 +1,4 @@
-"""PGD (Madry et al. 2018) and FGSM (Goodfellow et al. 2015) in the L∞ and L2 norms."""
+"""PGD (Madry et al. 2018), BIM (Kurakin et al. 2017) and FGSM (Goodfellow et al. 2015) in the L∞ and L2 norms."""
 
 from collections.abc import Iterator
 
@@ -31,6 +31,12 @@ def pgd(task: AttackTask) -> Iterator[AttackChunk]:
 def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
     """Fast gradient (sign) method: one step of length eps from the image itself."""
     return iterate(task, steps=1, restarts=1, start=_clean_start, update=_stepper(task.threat.eps))
+
+
+def bim(task: AttackTask) -> Iterator[AttackChunk]:
+    """Basic iterative method: PGD from the image itself. Reads ``steps`` and ``step_size`` (pixel units)."""
+    step = _stepper(float(task.params["step_size"] or 0))
+    return iterate(task, steps=int(task.params["steps"] or 1), restarts=1, start=_clean_start, update=step)
 
 
 def _clean_start(task: AttackTask, rows: Tensor, restart: int) -> Tensor:  # noqa: ARG001  the type Start
