@@ -94,6 +94,7 @@ def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, cli):
         (["run", "pgd_eps4", "--split", "holdout"], "no split 'holdout'"),
         (["run", "pgd_eps4", "--unknown"], "No such option"),
         (["run", "."], "cannot be read as text"),
+        (["run", "x" * 5000], "cannot be opened"),
         (["report", "nowhere"], "not a run folder"),
         (["list", "everything"], "everything"),
         (["frobnicate"], "frobnicate"),

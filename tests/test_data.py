@@ -87,6 +87,7 @@ LAYOUTS = {
     "plain": {"real/a.png": (0, "real", None), "fake/a.png": (1, "fake", None)},
     "cifake": {"train/REAL/a.png": (0, "real", "train"), "test/FAKE/a.png": (1, "fake", "test")},
     "genimage": {"ADM/val/nature/a.png": (0, "ADM", "val"), "ADM/train/ai/a.png": (1, "ADM", "train")},
+    "kinds": {"real/coco/a.png": (0, "real", None), "fake/sdxl/a.png": (1, "sdxl", None)},
     "forensynths": {"progan/0_real/a.png": (0, "progan", None), "progan/1_fake/a.png": (1, "progan", None)},
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,13 @@ def test_an_objective_attacks_one_class(tmp_path, objective, label):
     assert (cell.loc[~cell["attacked"], "score"] == cell.loc[~cell["attacked"], "clean_score"]).all()
 
 
+@pytest.mark.parametrize("threshold", [0.7, 0.4, 0.123456789])
+def test_a_threshold_decides_ties_alike_in_the_run_and_in_the_records(tmp_path, threshold):
+    file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", threshold=threshold)
+    recorded = run(file, output=tmp_path / "out").records["threshold"].unique()
+    assert recorded.tolist() == [float(np.float32(threshold))]
+
+
 @pytest.mark.parametrize("rule", ["youden", "fpr@0.05"])
 def test_a_fitted_threshold_comes_from_validation_and_stays(tmp_path, rule):
     file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}", threshold=rule)
@@ -274,6 +282,22 @@ def test_a_folder_of_unreadable_images_is_an_error(tmp_path, image_folder, weigh
     assert outcome.code == 2
     assert "none of the 24 images can be read" in outcome.err
     assert not (tmp_path / "out" / "example").exists()
+
+
+@pytest.mark.parametrize("missing", ["real", "fake"])
+def test_one_class_runs_with_what_needs_the_other_left_empty(tmp_path, image_folder, weights, cli, missing):
+    shutil.rmtree(image_folder / missing)
+    keys = {
+        "data": f"{{source: {image_folder}, split: all}}",
+        "detectors": f"[{{path: {weights}, arch: lenet5}}]",
+    }
+    outcome = cli("run", scenario(tmp_path, PGD_AND_NOISE, **keys), "--output", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "what needs" in outcome.err
+    for row in json.loads(outcome.out)["summary"]:
+        assert row["accuracy"] is not None
+        assert row["auroc"] is row["balanced_accuracy"] is None
+    assert cli("report", tmp_path / "out" / "example").code == 0
 
 
 def test_images_of_mixed_sizes_are_attacked_at_their_own_size(tmp_path, image_folder, weights):
@@ -369,6 +393,7 @@ def floats(levels): return levels.float() / 255
 def grey(levels): return levels[:, :1]
 def fewer(levels): return levels[1:]
 def nothing(levels): return None
+def boom(levels): raise ValueError("out of paint")
 def darker(levels): return levels // 2
 def brighter(levels): return 255 - (255 - levels) // 2
 number = 3
@@ -384,6 +409,13 @@ def test_what_a_users_perturbation_returns_is_verified(tmp_path, monkeypatch, fu
     own_perturbation(tmp_path, monkeypatch, function)
     with pytest.raises(UserError, match=message):
         run(scenario(tmp_path, "{own: [{perturb: own.yaml}]}"), output=tmp_path / "out")
+
+
+def test_a_users_perturbation_that_fails_is_named(tmp_path, monkeypatch, cli):
+    own_perturbation(tmp_path, monkeypatch, "boom")
+    outcome = cli("run", scenario(tmp_path, "{own: [{perturb: own.yaml}]}"), "--output", tmp_path / "out")
+    assert outcome.code == 3
+    assert "perturbation 'own' failed: ValueError: out of paint" in outcome.err
 
 
 def own_perturbation(tmp_path, monkeypatch, function: str) -> None:

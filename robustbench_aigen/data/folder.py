@@ -17,7 +17,7 @@ class FolderSource:
     """Images below a folder, such as ``{ai,real}``, ``{train,val,test}/{FAKE,REAL}`` or ``ADM/val/{ai,nature}``.
 
     The deepest folder with a class name gives the label, one named like a split the split, and the first of the
-    others the generator. Fakes without one are generator ``fake``; reals without one belong to all.
+    others the generator (for reals, of those above the class). Fakes without one are generator ``fake``; reals without one belong to all.
 
     Raises
     ------
@@ -65,9 +65,10 @@ def _sample(file: Path) -> Sample | None:
         return None
     label = label_of(parts[labelled[-1]])
     assert label is not None
-    others = [part for position, part in enumerate(parts) if position != labelled[-1]]
-    splits = [split for part in others if (split := split_of(part)) is not None]
-    generators = [part for part in others if split_of(part) is None]
+    above, below = parts[: labelled[-1]], parts[labelled[-1] + 1 :]
+    splits = [split for part in (*above, *below) if (split := split_of(part)) is not None]
+    # Below the real class stand kinds of photographs; only a folder above it says whose counterpart they are.
+    generators = [part for part in (*above, *(below if label else ())) if split_of(part) is None]
     generator = generators[0] if generators else ("fake" if label else REAL_POOL)
     return Sample(_printable(file), label, generator, splits[0] if splits else None)
 

@@ -181,7 +181,13 @@ class Cell:
                 given: list[Any] = [torch.stack([levels[row] for row in batch])]
                 if stage.recipe.random:
                     given.append(self._streams(images, batch.tolist(), position))
-                done = function(*given, **stage.recipe.arguments(stage.params))
+                try:
+                    done = function(*given, **stage.recipe.arguments(stage.params))
+                except UserError:
+                    raise
+                except Exception as error:
+                    message = f"perturbation '{stage.recipe.name}' failed: {type(error).__name__}: {error}"
+                    raise RuntimeError(message) from error
                 _verify_levels(stage.recipe.name, done, len(batch))
                 for row, image in zip(batch, done, strict=True):
                     levels[row] = image

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from robustbench_aigen.attacks.execution import check_attack
@@ -101,6 +102,8 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, 0.5)
     # A rule is fitted when the run starts, on clean scores, which do not depend on the threshold.
     threshold = 0.5 if isinstance(scenario.threshold, str) else scenario.threshold
+    # Scores are float32, and a tie is decided the same way by whoever reads the records.
+    threshold = float(np.float32(threshold))
     thresholds = {detector.name: threshold for detector in detectors}
     return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds)
 

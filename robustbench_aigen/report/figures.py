@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.sweeps import Curve, find_curves
+from robustbench_aigen.report.tables import generator_matrix
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", "-.", ":")
@@ -172,11 +173,7 @@ def _heat_maps(summary: pd.DataFrame) -> Figure:
 
 
 def _matrix(part: pd.DataFrame) -> pd.DataFrame:
-    table = part.pivot_table(
-        index="detector", columns="generator", values="balanced_accuracy", sort=False, observed=True
-    )
-    ordered = table[[*sorted(name for name in table.columns if name != ALL_GENERATORS), ALL_GENERATORS]]
-    return ordered.rename(index=_plain, columns=_plain)
+    return generator_matrix(part).droplevel("pipeline").rename(index=_plain, columns=_plain)
 
 
 def _plain(name: object) -> str:

@@ -36,20 +36,23 @@ def accuracy_table(summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def generator_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return balanced accuracy in per cent with a column per generator, on its fakes and the reals they belong to.
+def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return balanced accuracy by detector and pipeline (rows) and generator (columns, all of them last).
 
-    Balanced, because a generator often has fewer fakes than there are reals.
+    On a generator's fakes and the reals they belong to; balanced, because a generator often has fewer fakes than
+    there are reals. NaN where a class is missing.
     """
-    table = summary.pivot_table(
-        index=["detector", "pipeline"],
-        columns="generator",
-        values="balanced_accuracy",
-        sort=False,
-        observed=True,
-    )
-    ordered = [ALL_GENERATORS, *sorted(column for column in table.columns if column != ALL_GENERATORS)]
-    return table[ordered].map(percent).reset_index()
+    # pivot_table would drop a column of which every value is missing.
+    keys = ["detector", "pipeline"]
+    matrix = summary.pivot(index=keys, columns="generator", values="balanced_accuracy")  # noqa: PD010
+    rows = pd.MultiIndex.from_frame(summary[keys].drop_duplicates())
+    columns = sorted(name for name in matrix.columns if name != ALL_GENERATORS)
+    return matrix.reindex(index=rows, columns=[*columns, ALL_GENERATORS])
+
+
+def generator_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`generator_matrix` as text, in per cent."""
+    return generator_matrix(summary).map(percent).reset_index()
 
 
 def write_tables(folder: Path, summary: pd.DataFrame) -> None:

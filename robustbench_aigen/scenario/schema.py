@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.validation import Section, show, validated
@@ -194,7 +194,11 @@ def load_scenario(file: str | Path) -> LoadedScenario:
     """
     path = Path(file)
     shipped = shipped_files("scenarios")
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise UserError(f"scenario '{shortened(str(file))}' cannot be opened: {error.strerror}") from error
+    if not is_there:
         if str(file) in shipped:
             path = shipped[str(file)]
         elif path.stem in shipped and path.parts[:-1] in ((), ("scenarios",)):

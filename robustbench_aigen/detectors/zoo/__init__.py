@@ -45,7 +45,7 @@ def build_architecture(name: str, **options: object) -> nn.Module:
     module = _module(name)
     try:
         network: nn.Module = module.build(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"architecture '{name}' does not take these options: {error}") from error
     return network
 
