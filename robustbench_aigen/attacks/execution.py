@@ -22,11 +22,13 @@ from robustbench_aigen.scenario.cells import BoundStage
 class AttackOutcome(NamedTuple):
     """An attacked batch, in the order of the task.
 
-    ``levels`` is N×3×H×W uint8 on the CPU. ``correct_float`` is the verdict on the image before rounding;
+    ``levels`` is N×3×H×W uint8 on the CPU, ``score`` its scores. ``correct_float`` is the verdict on the image before
+    rounding;
     ``linf`` and ``l2`` the size of the 8-bit perturbation in pixel units.
     """
 
     levels: Tensor
+    score: Tensor
     correct_float: Tensor
     linf: Tensor
     l2: Tensor
@@ -65,6 +67,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
     count = len(task.levels)
     outcome = AttackOutcome(
         task.levels.clone(),
+        torch.zeros(count),
         torch.zeros(count, dtype=torch.bool),
         torch.zeros(count),
         torch.zeros(count),
@@ -82,7 +85,11 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
             outcome.linf[chunk.rows], outcome.l2[chunk.rows] = linf, l2
             outcome.steps[chunk.rows] = chunk.steps
             outcome.queries[chunk.rows] = chunk.queries
-            outcome.correct_float[chunk.rows] = _correct(task, chunk)
+            outcome.score[chunk.rows] = (
+                task.score(chunk.rows, chunk.pixels) if chunk.score is None else chunk.score
+            )
+            # An attack that stopped at a success has seen the float image fooled too.
+            outcome.correct_float[chunk.rows] = chunk.score is None and _correct(task, chunk)
             seen[chunk.rows] += 1
             advance(len(chunk.rows))
     if not (seen == 1).all():

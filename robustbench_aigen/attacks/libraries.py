@@ -108,7 +108,7 @@ def run_library(task: AttackTask, model: CountingDetector, craft: Craft) -> Iter
             with torch.no_grad():
                 loss = functional.cross_entropy(task.detector(crafted), labels, reduction="none").cpu()
             # A success on 8 bits outranks any loss.
-            loss = torch.where(task.fooled(rows, crafted), torch.inf, loss)
+            loss = torch.where(task.is_fooled(rows, task.score(rows, crafted)), torch.inf, loss)
             better = loss > rank
             best = torch.where(better.to(task.device).view(-1, 1, 1, 1), crafted, best)
             rank = torch.maximum(rank, loss)

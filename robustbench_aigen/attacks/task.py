@@ -58,8 +58,8 @@ class AttackTask:
         """Return the float32 pixels of some rows, on the device."""
         return to_pixels(self.levels[rows].to(self.device))
 
-    def fooled(self, rows: Tensor, adversarial: Tensor) -> Tensor:
-        """Whether the 8-bit versions of float pixels are misjudged, in float32: the verdict that counts.
+    def score(self, rows: Tensor, adversarial: Tensor) -> Tensor:
+        """Score the 8-bit versions of float pixels in float32: what every verdict rests on.
 
         Parameters
         ----------
@@ -71,10 +71,13 @@ class AttackTask:
         Returns
         -------
         Tensor
-            M booleans on the CPU.
+            M float32 scores on the CPU.
         """
         rounded = self.threat.round(self.levels[rows].to(self.device), adversarial)
-        score = predict(self.detector.detector, rounded, self.batch_size, self.device)
+        return predict(self.detector.detector, rounded, self.batch_size, self.device)
+
+    def is_fooled(self, rows: Tensor, score: Tensor) -> Tensor:
+        """Whether scores of some rows mean the wrong verdict, M booleans on the CPU."""
         return verdicts(score, self.detector.threshold) != self.labels[rows]
 
 
@@ -82,13 +85,15 @@ class AttackChunk(NamedTuple):
     """Finished images, in whatever order an attack finishes them.
 
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
-    and images put through the detector.
+    and images put through the detector. ``score`` are the scores of the 8-bit versions (:meth:`AttackTask.score`)
+    where the attack stopped because they are fooled, and so are the float pixels; None where it just ended.
     """
 
     rows: Tensor
     pixels: Tensor
     steps: Tensor
     queries: Tensor
+    score: Tensor | None = None
 
 
 Attack = Callable[[AttackTask], Iterator[AttackChunk]]

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,13 @@ def no_records() -> pd.DataFrame:
 
 @dataclass
 class PipelineState:
-    """Images on their way through a pipeline, with what the attacks have noted of each."""
+    """Images on their way through a pipeline, with what the attacks have noted of each.
+
+    ``score`` are the scores of the images as they are, None where nobody has scored them yet.
+    """
 
     levels: list[Tensor]
+    score: Tensor | None
     attacked: Tensor
     correct_float: Tensor
     linf: Tensor
@@ -60,11 +64,12 @@ class PipelineState:
     queries: Tensor
 
     @classmethod
-    def before(cls, levels: list[Tensor]) -> "PipelineState":
-        """Return the state before the first stage."""
+    def before(cls, levels: list[Tensor], score: Tensor | None) -> "PipelineState":
+        """Return the state before the first stage, with the scores of the source images where they are known."""
         count = len(levels)
         return cls(
             list(levels),
+            score,
             torch.zeros(count, dtype=torch.bool),
             torch.zeros(count, dtype=torch.bool),
             torch.zeros(count),
@@ -110,12 +115,14 @@ class Cell:
             Told how many more images an attack has finished.
         """
         labels = torch.tensor([sample.label for sample in images.samples])
-        state = self._through(images, labels, len(self.pipeline.stages), prefix, advance)
-        score = self.score(state.levels)
+        source = PipelineState.before(images.levels, clean_scores)
+        state = self._through(source, images, labels, len(self.pipeline.stages), prefix, advance)
+        score = self.score(state.levels) if state.score is None else state.score
         clean = score if clean_scores is None else clean_scores
         correct = verdicts(score, self.settings.threshold) == labels
         if not self.pipeline.attack_positions:
-            state.linf, state.l2 = _difference(images.levels, state.levels)
+            linf, l2 = _difference(images.levels, state.levels)
+            state = replace(state, linf=linf, l2=l2)
         columns = {
             "sample": [sample.id for sample in images.samples],
             "generator": [sample.generator for sample in images.samples],
@@ -151,6 +158,7 @@ class Cell:
 
     def _through(
         self,
+        source: PipelineState,
         images: ShardImages,
         labels: Tensor,
         length: int,
@@ -158,10 +166,10 @@ class Cell:
         advance: Callable[[int], None],
     ) -> PipelineState:
         if length == 0:
-            return PipelineState.before(images.levels)
+            return source
 
         def make() -> PipelineState:
-            before = self._through(images, labels, length - 1, prefix, advance)
+            before = self._through(source, images, labels, length - 1, prefix, advance)
             stage = self.pipeline.stages[length - 1]
             if stage.kind == "perturb":
                 return self._perturb(stage, length - 1, before, images)
@@ -191,9 +199,7 @@ class Cell:
                 _verify_levels(stage.recipe.name, done, len(batch))
                 for row, image in zip(batch, done, strict=True):
                     levels[row] = image
-        return PipelineState(
-            levels, state.attacked, state.correct_float, state.linf, state.l2, state.steps, state.queries
-        )
+        return replace(state, levels=levels, score=None)
 
     def _attack(
         self,
@@ -207,11 +213,20 @@ class Cell:
         # Accuracy is decided once the verdict is wrong, but only for the last stage: what follows may undo it.
         early = self.settings.mode == "accuracy" and position == len(self.pipeline.stages) - 1
         wanted = torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
+        score = state.score
+        if score is None:
+            # Not needed where every score is about to be replaced.
+            score = (
+                torch.full((len(labels),), torch.nan)
+                if wanted.all() and not early
+                else self.score(state.levels)
+            )
         if early:
-            wanted &= verdicts(self.score(state.levels), self.settings.threshold) == labels
+            wanted &= verdicts(score, self.settings.threshold) == labels
         levels, deployed = list(state.levels), DeployedDetector(self.detector, self.settings.threshold)
         after = PipelineState(
             levels,
+            score.clone(),
             state.attacked | wanted,
             state.correct_float.clone(),
             state.linf.clone(),
@@ -219,6 +234,7 @@ class Cell:
             state.steps.clone(),
             state.queries.clone(),
         )
+        assert after.score is not None
         for rows in _same_size(levels, wanted.nonzero().flatten().tolist()):
             task = AttackTask(
                 deployed,
@@ -235,7 +251,7 @@ class Cell:
             outcome = run_attack(stage, task, advance)
             for row, image in zip(rows, outcome.levels, strict=True):
                 levels[row] = image
-            after.correct_float[rows] = outcome.correct_float
+            after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
             after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
             after.steps[rows] += outcome.steps
             after.queries[rows] += outcome.queries

@@ -46,8 +46,8 @@ class _Slots:
     def joined(self, other: "_Slots") -> "_Slots":
         return _Slots(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
-    def chunk(self, pixels: Tensor) -> AttackChunk:
-        return AttackChunk(self.rows, pixels, self.taken, self.queries)
+    def chunk(self, pixels: Tensor, score: Tensor | None = None) -> AttackChunk:
+        return AttackChunk(self.rows, pixels, self.taken, self.queries, score)
 
 
 def iterate(
@@ -79,10 +79,10 @@ def iterate(
         gradient, logits = _gradient(task, slots)
         slots.queries += 1
         if task.early_stop:
-            fooled = _verified(task, slots, logits)
+            fooled, score = _verified(task, slots, logits)
             if fooled.any():
                 leaving = slots.select(fooled)
-                yield leaving.chunk(leaving.current)
+                yield leaving.chunk(leaving.current, score)
                 gradient = gradient[(~fooled).to(gradient.device)]
                 slots = slots.select(~fooled)
         if len(slots):
@@ -127,14 +127,20 @@ def _gradient(task: AttackTask, slots: _Slots) -> tuple[Tensor, Tensor]:
     return gradient.contiguous(), logits.detach()
 
 
-def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> Tensor:
-    """Which images are fooled on 8 bits; only those that the gradient's own forward reads as fooled are tried."""
-    suspected = (logits.argmax(dim=1) != slots.labels).cpu()
-    if suspected.any():
-        rows = slots.rows[suspected]
-        suspected[suspected.clone()] = task.fooled(rows, slots.current[suspected.to(task.device)])
-        slots.queries[torch.isin(slots.rows, rows)] += 1
-    return suspected
+def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which images are fooled on 8 bits, and the scores of those.
+
+    Only the images that the gradient's own forward already reads as fooled are scored.
+    """
+    fooled = (logits.argmax(dim=1) != slots.labels).cpu()
+    if not fooled.any():
+        return fooled, torch.empty(0)
+    rows = slots.rows[fooled]
+    score = task.score(rows, slots.current[fooled.to(task.device)])
+    slots.queries[fooled] += 1
+    verified = task.is_fooled(rows, score)
+    fooled[fooled.clone()] = verified
+    return fooled, score[verified]
 
 
 def _finish(
@@ -151,7 +157,8 @@ def _finish(
     with torch.no_grad():
         loss = functional.cross_entropy(task.detector(done.current), done.labels, reduction="none").cpu()
     # A success on 8 bits outranks any loss, which is of the float image.
-    loss = torch.where(task.fooled(done.rows, done.current), torch.inf, loss)
+    fooled = task.is_fooled(done.rows, task.score(done.rows, done.current))
+    loss = torch.where(fooled, torch.inf, loss)
     done.queries += 2
     better = loss > done.best_loss
     done.best = torch.where(better.to(task.device).view(-1, 1, 1, 1), done.current, done.best)

@@ -1,0 +1,221 @@
+"""How fast the native engine is beside torchattacks, ART and foolbox: one process, one detector, the same images.
+
+    python -m benchmarks.attacks [--detector ID_OR_FILE] [--data SOURCE] [--eps 4/255] [--mode accuracy]
+
+Every contestant gets the same correctly classified 8-bit images, budget, steps and step size, and its result is
+judged on the same rounded images in float32. Rounds alternate their order, and the ratio of times is taken round by
+round, because machines drift. The floor is the bare forward and backward passes that the native engine took, in its
+precision, and one float32 forward an image.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.attacks.execution import run_attack, threat_of
+from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.detectors.contract import DeployedDetector, predict
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.precision import gradient_precision, resolve_device, resolve_precision
+from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+
+
+@dataclass
+class Result:
+    """One contestant's times in seconds, round by round, and what its last round left standing."""
+
+    times: list[float]
+    held: float = float("nan")
+
+
+def main() -> None:
+    """Parse the command line, measure, and print the table."""
+    arguments = _arguments()
+    task, total = _task(arguments)
+    stage = BoundStage(shipped_recipes()["pgd"], task.params)
+    steps: list[int] = []
+
+    def native() -> Tensor:
+        outcome = run_attack(stage, task, _silent)
+        steps[:] = outcome.steps.tolist()
+        return outcome.levels
+
+    contestants: dict[str, Callable[[], Tensor]] = {"native": native}
+    contestants |= {name: make(task) for name, make in _LIBRARIES.items() if name not in arguments.without}
+    results = {name: Result([]) for name in contestants}
+    names = list(contestants)
+    for number in range(arguments.rounds + 1):
+        for name in names if number % 2 else reversed(names):
+            clock = time.perf_counter()
+            levels = contestants[name]()
+            seconds = time.perf_counter() - clock
+            if number:  # The first round warms up.
+                results[name].times.append(seconds)
+            results[name].held = _held(task, levels) / total
+    floor = Result([_floor(task, sum(steps)) for _ in range(arguments.rounds)])
+    print(
+        f"{len(task.levels)} of {total} images right on clean input, {arguments.detector}, {vars(arguments)['data']}"
+    )
+    print(
+        f"PGD-{task.params['steps']}, eps {arguments.eps}, {task.precision} gradients, {torch.get_num_threads()} threads, "
+        f"{sum(steps) / len(task.levels):.1f} steps an image, batch {task.batch_size}"
+    )
+    print(_table(results | {"floor": floor}).to_string(index=False))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--detector", default="minigen/cifake_cnn")
+    parser.add_argument("--arch")
+    parser.add_argument("--data", default="minigen")
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--eps", default="4/255")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--mode", choices=["accuracy", "score"], default="accuracy")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without", nargs="*", default=[], choices=list(_LIBRARIES))
+    return parser.parse_args()
+
+
+def _task(arguments: argparse.Namespace) -> tuple[AttackTask, int]:
+    """Return the images that the detector gets right, as a task, and how many there were before."""
+    device = resolve_device(arguments.device)
+    detector = load_detector(arguments.detector, arch=arguments.arch, device=device)
+    selection = select(open_source(arguments.data, Path()), "test", arguments.limit)
+    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    labels = torch.tensor([sample.label for sample in selection.samples])
+    right = (predict(detector, levels, arguments.batch_size, device) >= 0.5).long() == labels
+    rows = right.nonzero().flatten().tolist()
+    recipe = shipped_recipes()["pgd"]
+    params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps})
+    task = AttackTask(
+        DeployedDetector(detector, 0.5),
+        levels[rows],
+        labels[rows],
+        SampleStreams(42, tuple(selection.samples[row].id for row in rows), 0),
+        threat_of(BoundStage(recipe, params)),
+        params,
+        arguments.mode == "accuracy",
+        arguments.batch_size,
+        device,
+        resolve_precision(arguments.precision, device),
+    )
+    return task, len(levels)
+
+
+def _silent(images: int) -> None:
+    """Take no notice of progress."""
+    del images
+
+
+def _held(task: AttackTask, levels: Tensor) -> int:
+    """Count the images that are still right, on 8 bits, in float32."""
+    score = predict(task.detector.detector, levels, task.batch_size, task.device)
+    return int(((score >= 0.5).long() == task.labels).sum())
+
+
+def _rounded(task: AttackTask, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Run a library's own attack batch by batch and round what it returns, as ours is rounded."""
+    parts = []
+    for rows in task.batches():
+        adversarial = attack(task.pixels(rows), task.labels[rows].to(task.device))
+        parts.append(task.threat.round(task.levels[rows].to(task.device), adversarial.to(task.device)).cpu())
+    return torch.cat(parts)
+
+
+def _torchattacks(task: AttackTask) -> Callable[[], Tensor]:
+    import torchattacks
+
+    eps, step, steps = (task.params[name] for name in ("eps", "step_size", "steps"))
+    attack = torchattacks.PGD(task.detector, eps=eps, alpha=step, steps=steps)
+    return lambda: _rounded(task, attack)
+
+
+def _art(task: AttackTask) -> Callable[[], Tensor]:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    classifier = PyTorchClassifier(
+        task.detector, torch.nn.CrossEntropyLoss(), tuple(task.levels.shape[1:]), 2, clip_values=(0.0, 1.0),
+        device_type="cpu" if task.device.type == "cpu" else "gpu",
+    )  # fmt: skip
+    attack = ProjectedGradientDescentPyTorch(
+        classifier, eps=task.params["eps"], eps_step=task.params["step_size"], max_iter=task.params["steps"],
+        num_random_init=1, batch_size=task.batch_size, verbose=False,
+    )  # fmt: skip
+
+    def craft(pixels: Tensor, labels: Tensor) -> Tensor:
+        one_hot = np.eye(2, dtype=np.float32)[labels.cpu().numpy()]
+        return torch.from_numpy(attack.generate(pixels.cpu().numpy(), one_hot))
+
+    return lambda: _rounded(task, craft)
+
+
+def _foolbox(task: AttackTask) -> Callable[[], Tensor]:
+    import foolbox
+
+    model = foolbox.PyTorchModel(task.detector, bounds=(0, 1), device=task.device)
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=task.params["step_size"], steps=task.params["steps"])
+    return lambda: _rounded(
+        task, lambda pixels, labels: attack(model, pixels, labels, epsilons=task.params["eps"])[1]
+    )
+
+
+_LIBRARIES = {"torchattacks": _torchattacks, "art": _art, "foolbox": _foolbox}
+
+
+def _floor(task: AttackTask, steps: int) -> float:
+    """Seconds of so many bare image-steps in full batches and one float32 forward an image."""
+    batch = to_pixels(task.levels[: task.batch_size].to(task.device))
+    labels = task.labels[: len(batch)].to(task.device)
+    if task.precision == "bf16":
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    clock = time.perf_counter()
+    for _ in range(round(steps / len(batch))):
+        leaf = batch.detach().requires_grad_()
+        with gradient_precision(task.precision, task.device):
+            loss = functional.cross_entropy(task.detector(leaf).float(), labels)
+            torch.autograd.grad(loss, leaf)
+    predict(task.detector.detector, task.levels, task.batch_size, task.device)
+    return time.perf_counter() - clock
+
+
+def _table(results: dict[str, Result]) -> pd.DataFrame:
+    native = results["native"].times
+    rows = []
+    for name, result in results.items():
+        ratios = [theirs / ours for theirs, ours in zip(result.times, native, strict=True)]
+        rows.append(
+            {
+                "": name,
+                "seconds (median)": f"{statistics.median(result.times):.2f}",
+                "times native": f"{statistics.median(ratios):.2f}",
+                "from": f"{min(ratios):.2f}",
+                "to": f"{max(ratios):.2f}",
+                "accuracy left": "" if name == "floor" else f"{100 * result.held:.1f} %",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    main()
