@@ -50,9 +50,15 @@ def test_every_command_of_the_readme_runs(workplace, cli):
         assert outcome.code == 0, (command, outcome.err)
 
 
-def test_every_yaml_of_the_readme_is_valid(workplace):
+def test_every_yaml_of_the_readme_works(workplace, cli):
     assert load_scenario(workplace / "my_scenario.yaml").scenario.name == "my_scenario"
-    assert read_recipe(workplace / "mifgsm.yaml").name == "mifgsm"
+    assert read_recipe(workplace / "jitter.yaml").name == "jitter"
+    text = (
+        (workplace / "my_scenario.yaml").read_text().replace("attack: pgd, norm: linf", "attack: jitter.yaml")
+    )
+    (workplace / "with_own_recipe.yaml").write_text(text)
+    outcome = cli("run", "with_own_recipe.yaml", "--limit", 10)
+    assert outcome.code == 0, outcome.err
 
 
 def test_the_python_of_the_readme_runs(workplace):

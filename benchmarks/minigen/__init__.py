@@ -1,0 +1,1 @@
+"""The scripts that build minigen, the benchmark inside the package."""
