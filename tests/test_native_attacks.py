@@ -81,13 +81,72 @@ def test_pgd_is_torchattacks_pgd_given_its_start_and_step(architecture, norm, ep
     bound = stage("pgd", norm=norm, eps=eps, step_size=step, random_start=random_start)
     made = task(detector, bound)
     ours = float_result(bound, made)
+    # Its L2 step is shorter than alpha where the gradient is not much longer than a constant; not so here.
+    whole = {"eps_for_division": 1e-30} if norm == "l2" else {}
     reference = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[norm](
-        made.detector, eps=eps, alpha=step, steps=10, random_start=random_start
+        made.detector, eps=eps, alpha=step, steps=10, random_start=random_start, **whole
     )
     with library_randomness(SampleStreams(42, made.streams.samples, 0)):
         theirs = reference(to_pixels(made.levels), made.labels)
     assert (ours - theirs).abs().max() <= 1e-6
     assert (ours - to_pixels(made.levels)).abs().max() > 0.2 * step
+
+
+class Louder(nn.Module):
+    """The same verdicts and gradient directions with logits so many times as large."""
+
+    def __init__(self, network: nn.Module, times: float) -> None:
+        super().__init__()
+        self.network, self.times = network, times
+
+    def forward(self, x):
+        return self.network(x) * self.times
+
+
+def louder(times: float) -> Detector:
+    plain = untrained()
+    # Centred, so that a threshold of one half lies between the images at every loudness.
+    middle = plain(to_pixels(pictures())).mean(dim=0)
+    plain.network.head[-1].bias.data -= middle
+    return Detector(
+        Louder(plain.network, times),
+        plain.preprocessing,
+        name="loud",
+        architecture="lenet5",
+        weights_sha256="0",
+    )
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("times", [1e4, 1e5, 1e7])
+def test_confidence_does_not_protect(norm, times):
+    """Logits in the thousands: the cross-entropy has no gradient left in float32, and the attack works as before."""
+    quiet, loud = louder(1), louder(times)
+    labels = quiet(to_pixels(pictures())).argmax(dim=1)
+    margins = loud(to_pixels(pictures())).diff(dim=1).abs()
+    assert (margins > 100).any()
+    bound = stage("pgd", norm=norm, eps={"linf": 2 / 255, "l2": 0.3}[norm])
+    held = [
+        (
+            d(to_pixels(run_attack(bound, task(d, bound, labels=labels), silent).levels)).argmax(dim=1)
+            == labels
+        ).sum()
+        for d in (quiet, loud)
+    ]
+    assert held[1] <= held[0] < COUNT
+
+
+def test_l2_steps_are_whole_for_confident_images_in_every_backend():
+    """torchattacks divides by the gradient's norm plus 1e-10, which is longer than these gradients."""
+    detector = louder(300)
+    labels = detector(to_pixels(pictures())).argmax(dim=1)
+    outcomes = {}
+    for backend in ("native", "torchattacks", "art"):
+        bound = stage("pgd", norm="l2", eps=0.3, backend=backend)
+        outcomes[backend] = run_attack(bound, task(detector, bound, labels=labels), silent).levels
+    assert torch.equal(outcomes["native"], outcomes["torchattacks"])
+    held = {name: int((detector(to_pixels(o)).argmax(dim=1) == labels).sum()) for name, o in outcomes.items()}
+    assert abs(held["native"] - held["art"]) <= 1
 
 
 def test_fgsm_on_a_linear_detector_is_the_closed_form():

@@ -34,7 +34,7 @@ def git_revision() -> str | None:
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return f"{commit}+dirty" if _git(root, "status", "--porcelain") else commit
+        return f"{commit}+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
         return None
 

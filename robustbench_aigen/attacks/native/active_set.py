@@ -122,9 +122,24 @@ def _gradient(task: AttackTask, slots: _Slots) -> tuple[Tensor, Tensor]:
     with torch.enable_grad(), gradient_precision(task.precision, task.device):
         logits = task.detector(current)
         # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
-        loss = functional.cross_entropy(logits.float(), slots.labels)
-        (gradient,) = torch.autograd.grad(loss, current)
+        (gradient,) = torch.autograd.grad(_losses(logits.float(), slots.labels).mean(), current)
     return gradient.contiguous(), logits.detach()
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return N losses: the cross-entropy, or where that is saturated, the margin of the wrong class over the right.
+
+    With two classes the cross-entropy is a rising function of the margin, so both have the same gradient but for
+    its length, which no step depends on. A confident detector's cross-entropy has a gradient that float32 cannot
+    hold, and an attack that follows it stands still (Carlini and Wagner 2017, section VIII, on saturated networks).
+    """
+    wrong, right = logits.gather(1, 1 - labels[:, None])[:, 0], logits.gather(1, labels[:, None])[:, 0]
+    margin = wrong - right
+    return torch.where(margin < -_SATURATED, margin, functional.cross_entropy(logits, labels, reduction="none"))
+
+
+_SATURATED = 40.0
+"""Margin in nats beyond which the squares of the gradient of the cross-entropy (1e-17 of its length) leave float32."""
 
 
 def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> tuple[Tensor, Tensor]:

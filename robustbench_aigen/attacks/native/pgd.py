@@ -9,8 +9,8 @@ from robustbench_aigen.attacks.native.active_set import Update, iterate
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import l2_norm
 
-_TINY = 1e-10
-"""Added to a gradient's norm before dividing; torchattacks' constant."""
+_TINY = 1e-30
+"""Added to a gradient's norm before dividing, so that a gradient of zero gives no step instead of NaN."""
 
 
 def pgd(task: AttackTask) -> Iterator[AttackChunk]:
