@@ -135,7 +135,9 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     """
     wrong, right = logits.gather(1, 1 - labels[:, None])[:, 0], logits.gather(1, labels[:, None])[:, 0]
     margin = wrong - right
-    return torch.where(margin < -_SATURATED, margin, functional.cross_entropy(logits, labels, reduction="none"))
+    return torch.where(
+        margin < -_SATURATED, margin, functional.cross_entropy(logits, labels, reduction="none")
+    )
 
 
 _SATURATED = 40.0
