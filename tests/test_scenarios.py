@@ -234,6 +234,15 @@ def test_distances_are_written_as_people_write_them(value, text):
     assert Parameter("pixels").read(text) == pytest.approx(value)
 
 
+def test_a_parameter_without_a_default_must_be_given(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "kind: perturb\nname: own\nsummary: mine\nimplementation: a:b\nparams: {size: {kind: count}}\n"
+    )
+    with pytest.raises(UserError, match=r"scenario.yaml:6: pipelines.p\[0\].size: size has no default"):
+        pipelines_of(tmp_path, "  p: [{perturb: own.yaml}]\n")
+    assert pipelines_of(tmp_path, "  p: [{perturb: own.yaml, size: 3}]\n")[1].stages[0].params == {"size": 3}
+
+
 def test_a_merge_may_be_overridden(tmp_path):
     block = "  a: [&base {attack: pgd, eps: 4/255, steps: 7}]\n  b: [{<<: *base, eps: 2/255}]\n  c: [{<<: *base}]\n"
     a, b, c = [pipeline.stages[0].params for pipeline in pipelines_of(tmp_path, block)[1:]]

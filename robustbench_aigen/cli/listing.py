@@ -55,7 +55,12 @@ def _recipes(kind: str) -> "pd.DataFrame":
         if recipe.kind == kind:
             own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
             row = {"name": recipe.name, "summary": recipe.summary}
-            row["parameters"] = ", ".join(f"{name}={p.write(p.default)}" for name, p in own)
+            row["parameters"] = ", ".join(
+                f"{name} {p.minimum:g} to {p.maximum:g}"
+                if p.default is None
+                else f"{name}={p.write(p.default)}"
+                for name, p in own
+            )
             if kind == "attack":
                 row |= {"norms": ", ".join(recipe.norms), "backends": ", ".join(recipe.backends.names())}
             rows.append(row)

@@ -65,7 +65,8 @@ class Parameter:
         ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``;
         ``text``.
     default
-        Its value where the scenario gives none; None with ``required``; ``auto`` where the attack works it out.
+        Its value where the scenario gives none; None where the scenario must give one; ``auto`` where the attack
+        works it out.
     minimum, maximum
         Bounds, both included. ``pixels`` are positive.
     choices

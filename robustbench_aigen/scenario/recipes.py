@@ -71,6 +71,9 @@ class Recipe:
                 bound[name] = parameter.read(given[name]) if name in given else parameter.default
             except ValueError as error:
                 raise ParameterError(name, f"{name} {error}") from None
+        for name, value in bound.items():
+            if value is None and name != "severity" and not ("severity" in given and name in self.severities):
+                raise ParameterError(name, f"{name} has no default and must be given")
         if "severity" in given:
             self._apply_severity(bound, given)
         else:
