@@ -38,12 +38,6 @@ class UserError(Exception):
         text = ": ".join([*parts, " ".join(self.message.split())])
         return f"{text}\n  {' '.join(self.hint.split())}" if self.hint else text
 
-    def at(self, *, file: str | Path | None, line: int | None, key: str | None) -> "UserError":
-        """Return the same error with a place; what it already knew of its place wins."""
-        if self.file is not None:
-            return self
-        return UserError(self.message, file=file, line=line, key=self.key or key, hint=self.hint)
-
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known names nearest to ``name``, or list them all when none is near.

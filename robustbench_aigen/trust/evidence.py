@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.scenario.cells import CLEAN
 
@@ -47,12 +48,8 @@ def loses_to_rounding(cell: pd.DataFrame) -> bool:
 
 def has_floored_eps(stage_params: str) -> bool:
     """Whether an L∞ attack of a pipeline has a budget between two 8-bit levels."""
-    for stage in json.loads(stage_params):
-        if stage.get("norm") == "linf" and "eps" in stage:
-            levels = stage["eps"] * 255
-            if abs(levels - round(levels)) > 1e-3:
-                return True
-    return False
+    stages = json.loads(stage_params)
+    return any(ThreatModel(stage["norm"], stage["eps"]).is_floored for stage in stages if "attack" in stage)
 
 
 def add_trust(summary: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
