@@ -16,9 +16,8 @@ from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.detectors.contract import FAKE, REAL, DeployedDetector, Detector, predict, verdicts
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.errors import UserError
-from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
@@ -180,23 +179,13 @@ class Cell:
     def _perturb(
         self, stage: BoundStage, position: int, state: PipelineState, images: ShardImages
     ) -> PipelineState:
-        function = import_function(str(stage.recipe.implementation))
         levels = list(state.levels)
         for rows in _same_size(levels, range(len(levels))):
             for batch in np.array_split(
                 rows, range(self.settings.batch_size, len(rows), self.settings.batch_size)
             ):
-                given: list[Any] = [torch.stack([levels[row] for row in batch])]
-                if stage.recipe.random:
-                    given.append(self._streams(images, batch.tolist(), position))
-                try:
-                    done = function(*given, **stage.recipe.arguments(stage.params))
-                except UserError:
-                    raise
-                except Exception as error:
-                    message = f"perturbation '{stage.recipe.name}' failed: {type(error).__name__}: {error}"
-                    raise RuntimeError(message) from error
-                _verify_levels(stage.recipe.name, done, len(batch))
+                stack = torch.stack([levels[row] for row in batch])
+                done = perturb(stage, stack, self._streams(images, batch.tolist(), position))
                 for row, image in zip(batch, done, strict=True):
                     levels[row] = image
         return replace(state, levels=levels, score=None)
@@ -259,14 +248,6 @@ class Cell:
 
     def _streams(self, images: ShardImages, rows: Iterable[int], position: int) -> SampleStreams:
         return SampleStreams(self.settings.seed, tuple(images.samples[row].id for row in rows), position)
-
-
-def _verify_levels(name: str, levels: object, count: int) -> None:
-    """Raise UserError unless a perturbation, perhaps the user's own, returned what it should."""
-    is_batch = isinstance(levels, Tensor) and levels.ndim == 4 and levels.shape[:2] == (count, 3)
-    if not is_batch or levels.dtype != torch.uint8 or levels.numel() == 0:  # type: ignore[attr-defined]
-        got = f"{tuple(levels.shape)} {levels.dtype}" if isinstance(levels, Tensor) else type(levels).__name__
-        raise UserError(f"perturbation '{name}' returned {got}; needed are {count}×3×H×W torch.uint8")
 
 
 def _same_size(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:

@@ -16,7 +16,8 @@ from robustbench_aigen.scenario.parameters import Parameter, Value
 from robustbench_aigen.scenario.validation import Section, validated
 
 Kind = Literal["attack", "perturb"]
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l0", "spatial"]
+Access = Literal["gradients", "scores", "decisions"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class Recipe:
         Whether the perturbation draws random numbers.
     severities
         Of a perturbation: the values of some parameters at severities 1 to 5.
+    access
+        What an attack asks of the detector: gradients, scores, or verdicts alone.
+    minimum_norm
+        Whether an attack looks for the smallest perturbation instead of filling the budget. What it finds is then
+        moved past the boundary, on the 8-bit grid inside eps.
+    differentiable
+        ``package.module:name`` of a differentiable stand-in of the perturbation, for the gradients of adaptive
+        attacks: (pixels[, streams], **parameters) → pixels, float32.
     """
 
     kind: Kind
@@ -51,6 +60,9 @@ class Recipe:
     implementation: str | None
     random: bool
     severities: Mapping[str, tuple[Value, ...]]
+    access: Access = "gradients"
+    minimum_norm: bool = False
+    differentiable: str | None = None
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -163,6 +175,9 @@ class RecipeFile(Section):
     implementation: str | None = None
     random: bool = False
     severities: dict[str, tuple[Any, Any, Any, Any, Any]] = Field(default_factory=dict)
+    access: Access = "gradients"
+    minimum_norm: bool = False
+    differentiable: str | None = None
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -206,6 +221,9 @@ def read_recipe(file: Path) -> Recipe:
         content.implementation,
         content.random,
         severities,
+        content.access,
+        content.minimum_norm,
+        content.differentiable,
     )
 
 
