@@ -14,21 +14,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms.v2.functional import resize
 
 from robustbench_aigen import load_detector
-from robustbench_aigen.attacks.execution import run_attack, threat_of
+from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.selection import open_source, select
-from robustbench_aigen.detectors.contract import DeployedDetector, predict
+from robustbench_aigen.detectors.contract import Detector, predict
+from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.numerics.precision import gradient_precision, resolve_device, resolve_precision
+from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
@@ -45,8 +49,8 @@ class Result:
 def main() -> None:
     """Parse the command line, measure, and print the table."""
     arguments = _arguments()
-    task, total = _task(arguments)
-    stage = BoundStage(shipped_recipes()["pgd"], task.params)
+    stage, task, total = _task(arguments)
+    precision = resolve_precision(arguments.precision, task.device)
     steps: list[int] = []
 
     def native() -> Tensor:
@@ -66,12 +70,12 @@ def main() -> None:
             if number:  # The first round warms up.
                 results[name].times.append(seconds)
             results[name].held = _held(task, levels) / total
-    floor = Result([_floor(task, sum(steps)) for _ in range(arguments.rounds)])
+    floor = Result([_floor(task, sum(steps), precision) for _ in range(arguments.rounds)])
     print(
         f"{len(task.levels)} of {total} images right on clean input, {arguments.detector}, {vars(arguments)['data']}"
     )
     print(
-        f"PGD-{task.params['steps']}, eps {arguments.eps}, {task.precision} gradients, {torch.get_num_threads()} threads, "
+        f"PGD-{task.params['steps']}, eps {arguments.eps}, {precision} gradients, {torch.get_num_threads()} threads, "
         f"{sum(steps) / len(task.levels):.1f} steps an image, batch {task.batch_size}"
     )
     print(_table(results | {"floor": floor}).to_string(index=False))
@@ -88,7 +92,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eps", default="4/255")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--mode", choices=["accuracy", "score"], default="accuracy")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, help="default: the engine's own")
+    parser.add_argument(
+        "--side", type=int, help="resize the images to squares first; the libraries want one size"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=3)
@@ -96,30 +103,35 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _task(arguments: argparse.Namespace) -> tuple[AttackTask, int]:
+def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
     """Return the images that the detector gets right, as a task, and how many there were before."""
     device = resolve_device(arguments.device)
     detector = load_detector(arguments.detector, arch=arguments.arch, device=device)
+    batch_size = arguments.batch_size or default_batch_size(detector, device)
     selection = select(open_source(arguments.data, Path()), "test", arguments.limit)
-    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    pictures = [decode(selection.source.encoded(index)) for index in selection.indices]
+    if arguments.side:
+        pictures = [resize(picture, [arguments.side] * 2, antialias=True) for picture in pictures]
+    levels = torch.stack(pictures)
     labels = torch.tensor([sample.label for sample in selection.samples])
-    right = (predict(detector, levels, arguments.batch_size, device) >= 0.5).long() == labels
+    right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
     rows = right.nonzero().flatten().tolist()
     recipe = shipped_recipes()["pgd"]
     params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps})
-    task = AttackTask(
-        DeployedDetector(detector, 0.5),
+    stage = BoundStage(recipe, params)
+    task = make_task(
+        stage,
+        detector,
         levels[rows],
         labels[rows],
         SampleStreams(42, tuple(selection.samples[row].id for row in rows), 0),
-        threat_of(BoundStage(recipe, params)),
-        params,
-        arguments.mode == "accuracy",
-        arguments.batch_size,
-        device,
-        resolve_precision(arguments.precision, device),
+        threshold=0.5,
+        early_stop=arguments.mode == "accuracy",
+        batch_size=batch_size,
+        device=device,
+        precision=resolve_precision(arguments.precision, device),
     )
-    return task, len(levels)
+    return stage, task, len(levels)
 
 
 def _silent(images: int) -> None:
@@ -183,19 +195,21 @@ def _foolbox(task: AttackTask) -> Callable[[], Tensor]:
 _LIBRARIES = {"torchattacks": _torchattacks, "art": _art, "foolbox": _foolbox}
 
 
-def _floor(task: AttackTask, steps: int) -> float:
-    """Seconds of so many bare image-steps in full batches and one float32 forward an image."""
+def _floor(task: AttackTask, steps: int, precision: Literal["fp32", "bf16"]) -> float:
+    """Seconds of so many bare image-steps in full batches and one float32 forward an image.
+
+    The network is the prepared one (folded, laid out, in its precision): what is left to the attack is its own work.
+    """
     batch = to_pixels(task.levels[: task.batch_size].to(task.device))
     labels = task.labels[: len(batch)].to(task.device)
-    if task.precision == "bf16":
-        batch = batch.contiguous(memory_format=torch.channels_last)
+    detector = prepare(cast(Detector, task.detector.detector), precision)
     clock = time.perf_counter()
     for _ in range(round(steps / len(batch))):
         leaf = batch.detach().requires_grad_()
-        with gradient_precision(task.precision, task.device):
-            loss = functional.cross_entropy(task.detector(leaf).float(), labels)
-            torch.autograd.grad(loss, leaf)
+        torch.autograd.grad(functional.cross_entropy(detector(leaf), labels), leaf)
     predict(task.detector.detector, task.levels, task.batch_size, task.device)
+    if task.device.type == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - clock
 
 

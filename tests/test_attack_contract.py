@@ -15,7 +15,8 @@ CASES = [
     for name, recipe in shipped_recipes().items()
     if recipe.kind == "attack"
     for backend in recipe.backends.names()
-    for norm in (recipe.norms if backend == "native" else getattr(recipe.backends, backend))
+    for norm in recipe.norms
+    if recipe.backends.has(backend, norm)
 ]
 EPS = {"linf": [0.5 / 255, 1 / 255, 8 / 255], "l2": [0.25, 1.0]}
 

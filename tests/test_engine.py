@@ -25,7 +25,7 @@ from robustbench_aigen.metrics.summary import COLUMNS
 
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
-    "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256",
+    "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256", "search_eps",
 ]  # fmt: skip
 
 

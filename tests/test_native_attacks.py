@@ -1,15 +1,14 @@
 """The native engine against torchattacks, closed forms, and itself at other batch sizes."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torchattacks
 from torch import nn
 
 from robustbench_aigen.attacks import execution
-from robustbench_aigen.attacks.execution import run_attack, threat_of
+from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.native.active_set import iterate
+from robustbench_aigen.attacks.native.pgd import GradientSteps
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, Preprocessing
 from robustbench_aigen.detectors.zoo import build_architecture
@@ -40,23 +39,24 @@ def stage(name: str, **given) -> BoundStage:
 
 
 def task(
-    detector, bound, *, levels=None, labels=None, early_stop=False, batch_size=COUNT, threshold=0.5
+    detector,
+    bound,
+    *,
+    levels=None,
+    labels=None,
+    early_stop=False,
+    batch_size=COUNT,
+    threshold=0.5,
+    precision="fp32",
+    **others,
 ) -> AttackTask:
     levels = pictures() if levels is None else levels
     labels = torch.arange(len(levels)) % 2 if labels is None else labels
     names = tuple(f"picture{number}" for number in range(len(levels)))
-    return AttackTask(
-        DeployedDetector(detector, threshold),
-        levels,
-        labels,
-        SampleStreams(42, names, 0),
-        threat_of(bound),
-        bound.params,
-        early_stop,
-        batch_size,
-        torch.device("cpu"),
-        "fp32",
-    )
+    return make_task(
+        bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=threshold, early_stop=early_stop,
+        batch_size=batch_size, device=torch.device("cpu"), precision=precision, **others,
+    )  # fmt: skip
 
 
 def float_result(bound, made: AttackTask) -> torch.Tensor:
@@ -140,11 +140,14 @@ def test_l2_steps_are_whole_for_confident_images_in_every_backend():
     """torchattacks divides by the gradient's norm plus 1e-10, which is longer than these gradients."""
     detector = louder(300)
     labels = detector(to_pixels(pictures())).argmax(dim=1)
-    outcomes = {}
+    outcomes, floats = {}, {}
     for backend in ("native", "torchattacks", "art"):
         bound = stage("pgd", norm="l2", eps=0.3, backend=backend)
-        outcomes[backend] = run_attack(bound, task(detector, bound, labels=labels), silent).levels
-    assert torch.equal(outcomes["native"], outcomes["torchattacks"])
+        made = task(detector, bound, labels=labels)
+        floats[backend] = float_result(bound, made)
+        outcomes[backend] = run_attack(bound, made, silent).levels
+    # A quarter of a level: these logits have four digits left of float32's seven.
+    assert (floats["native"] - floats["torchattacks"]).abs().max() <= 0.25 / 255
     held = {name: int((detector(to_pixels(o)).argmax(dim=1) == labels).sum()) for name, o in outcomes.items()}
     assert abs(held["native"] - held["art"]) <= 1
 
@@ -221,12 +224,12 @@ def test_restarts_try_again_where_the_first_start_failed():
 
 
 def test_more_restarts_never_lose_a_success_on_8_bits():
-    """Short L2 perturbations, where rounding decides: the try kept is one that is fooled on 8 bits, if there is one."""
+    """Short steps from random starts: the try kept is one that is fooled on 8 bits, if there is one."""
     detector = untrained()
     labels, threshold = poised(detector)
     fooled = []
     for restarts in (1, 4, 12):
-        bound = stage("pgd", norm="l2", eps=0.06, steps=1, step_size=0.02, restarts=restarts)
+        bound = stage("pgd", norm="linf", eps=2 / 255, steps=1, step_size=0.1 / 255, restarts=restarts)
         outcome = run_attack(bound, task(detector, bound, labels=labels, threshold=threshold), silent)
         fooled.append(held_by(detector, outcome.levels, threshold) != labels)
     assert not (fooled[0] & ~fooled[1]).any()
@@ -249,17 +252,7 @@ def test_without_early_stop_restarts_keep_the_highest_loss():
 def test_every_image_is_finished_once_in_any_refill_order():
     detector, bound = untrained(), stage("pgd", eps=1 / 255)
     made = task(detector, bound, early_stop=True, batch_size=3)
-    chunks = list(
-        iterate(
-            made,
-            steps=3,
-            restarts=2,
-            start=lambda t, rows, restart: t.pixels(rows),
-            update=lambda t, clean, current, gradient: t.threat.project(
-                clean, current + gradient.sign() / 255
-            ),
-        )
-    )
+    chunks = list(iterate(made, GradientSteps(3, 2, 1 / 255)))
     assert sorted(torch.cat([chunk.rows for chunk in chunks]).tolist()) == list(range(COUNT))
 
 
@@ -279,7 +272,7 @@ def test_reduced_precision_attacks_as_well_as_float32():
     labels, threshold = poised(detector)
     survivors = {}
     for precision in ("fp32", "bf16"):
-        made = replace(task(detector, bound, labels=labels, threshold=threshold), precision=precision)
+        made = task(detector, bound, labels=labels, threshold=threshold, precision=precision)
         outcome = run_attack(bound, made, silent)
         survivors[precision] = int((held_by(detector, outcome.levels, threshold) == labels).sum())
     assert abs(survivors["bf16"] - survivors["fp32"]) <= 1

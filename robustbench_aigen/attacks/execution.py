@@ -2,29 +2,32 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.judgement import judge
 from robustbench_aigen.attacks.libraries import library_class
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
-from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept, verify_pixels
-from robustbench_aigen.detectors.contract import scores, verdicts
+from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector
+from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.imports import import_function
-from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import Norm
 
 
 class AttackOutcome(NamedTuple):
-    """An attacked batch, in the order of the task.
+    """Attacked images, in the order of the task.
 
-    ``levels`` is N×3×H×W uint8 on the CPU, ``score`` its scores. ``correct_float`` is the verdict on the image before
-    rounding;
-    ``linf`` and ``l2`` the size of the 8-bit perturbation in pixel units.
+    ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``score`` are the scores after it.
+    ``correct_float`` is the verdict on the image before rounding; ``linf`` and ``l2`` the size of the 8-bit
+    perturbation in pixel units.
     """
 
     levels: Tensor
@@ -38,8 +41,8 @@ class AttackOutcome(NamedTuple):
 
 def threat_of(stage: BoundStage) -> ThreatModel:
     """Return the threat model of an attack stage."""
-    norm = stage.params["norm"]
-    return ThreatModel("linf" if norm == "linf" else "l2", float(stage.params["eps"] or 0))
+    norm = cast(Norm, stage.params["norm"])
+    return ThreatModel(norm, float(stage.params.get("eps") or 0))
 
 
 def check_attack(stage: BoundStage) -> None:
@@ -54,6 +57,34 @@ def check_attack(stage: BoundStage) -> None:
     library_class(library, calls[stage.params["norm"]])
 
 
+def make_task(
+    stage: BoundStage,
+    detector: Detector,
+    levels: Tensor,
+    labels: Tensor,
+    streams: SampleStreams,
+    *,
+    threshold: float,
+    early_stop: bool,
+    batch_size: int,
+    device: torch.device,
+    precision: Literal["fp32", "bf16"],
+    sizes: Tensor | None = None,
+    surrogate: Detector | None = None,
+) -> AttackTask:
+    """Put together what an attack stage needs; the parameters are those of :class:`AttackTask`.
+
+    ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
+    """
+    deployed = DeployedDetector(detector, threshold)
+    crafted_on = deployed if surrogate is None else DeployedDetector(surrogate, 0.5)
+    prepared = DeployedDetector(prepare(cast(Detector, crafted_on.detector), precision), crafted_on.threshold)
+    return AttackTask(
+        deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
+        batch_size, device, sizes, stage.through, stage.eot,
+    )  # fmt: skip
+
+
 def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
     """Run an attack stage on images of one size, telling ``advance`` how many more are done.
 
@@ -63,7 +94,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
         If the attack returns NaN, leaves the range or the budget, misses an image, or changes the detector or
         the global random generators.
     """
-    name, threat = f"{stage.recipe.name} ({stage.params['backend']})", task.threat
+    name = f"{stage.recipe.name} ({stage.params['backend']})"
     count = len(task.levels)
     outcome = AttackOutcome(
         task.levels.clone(),
@@ -75,23 +106,17 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
         torch.zeros(count, dtype=torch.long),
     )
     seen = torch.zeros(count, dtype=torch.long)
-    with surroundings_kept(name, task.detector):
+    with surroundings_kept(name, task.crafted_on, task.detector):
         for chunk in _chunks(stage, task):
-            clean = task.pixels(chunk.rows)
-            verify_pixels(name, threat, clean, chunk.pixels)
-            rounded = threat.round(task.levels[chunk.rows].to(task.device), chunk.pixels)
-            outcome.levels[chunk.rows] = rounded.cpu()
-            linf, l2 = level_distances(task.levels[chunk.rows], outcome.levels[chunk.rows])
-            outcome.linf[chunk.rows], outcome.l2[chunk.rows] = linf, l2
-            outcome.steps[chunk.rows] = chunk.steps
-            outcome.queries[chunk.rows] = chunk.queries
-            outcome.score[chunk.rows] = (
-                task.score(chunk.rows, chunk.pixels) if chunk.score is None else chunk.score
-            )
-            # An attack that stopped at a success has seen the float image fooled too.
-            outcome.correct_float[chunk.rows] = chunk.score is None and _correct(task, chunk)
-            seen[chunk.rows] += 1
-            advance(len(chunk.rows))
+            judged = judge(name, stage.recipe, task, chunk)
+            rows = chunk.rows
+            outcome.levels[rows] = judged.levels
+            outcome.linf[rows], outcome.l2[rows] = level_distances(task.levels[rows], judged.levels)
+            outcome.steps[rows] = chunk.steps
+            outcome.queries[rows] = chunk.queries + judged.queries
+            outcome.score[rows], outcome.correct_float[rows] = judged.score, judged.correct_float
+            seen[rows] += 1
+            advance(len(rows))
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")
     return outcome
@@ -108,9 +133,3 @@ def _chunks(stage: BoundStage, task: AttackTask) -> Iterator[AttackChunk]:
     )
     assert calls is not None
     return run(task, calls[task.threat.norm])
-
-
-@torch.no_grad()
-def _correct(task: AttackTask, chunk: AttackChunk) -> Tensor:
-    score = scores(task.detector.detector(chunk.pixels)).cpu()
-    return verdicts(score, task.detector.threshold) == task.labels[chunk.rows]

@@ -99,7 +99,7 @@ def run_library(task: AttackTask, model: CountingDetector, craft: Craft) -> Iter
         model.queries = 0
         best, rank = pixels, torch.full((len(rows),), -torch.inf)
         for restart in range(restarts):
-            streams = task.streams.select(rows.tolist()).for_restart(restart)
+            streams = task.try_streams(rows, restart)
             with library_randomness(streams):
                 crafted = craft(pixels.clone(), labels.clone()).detach().to(task.device, torch.float32)
             if restarts == 1:

@@ -1,27 +1,36 @@
 """What every attack is given and what it gives back, whoever computes it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from robustbench_aigen.attacks.adaptive import stage_streams, straight_through
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, predict, verdicts
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.perturbations.application import perturb
+from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
 
 
 @dataclass(frozen=True)
 class AttackTask:
-    """Images of one size to be attacked.
+    """Images to be attacked.
 
     Parameters
     ----------
     detector
-        Pixels to logits whose argmax is the verdict; on ``device``, in evaluation mode.
+        Pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode: what is judged.
+    crafted_on
+        What the search queries: the same, or a surrogate.
+    prepared
+        What the search differentiates: ``crafted_on`` made ready for gradients.
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
@@ -35,11 +44,22 @@ class AttackTask:
     early_stop
         Whether an image is finished once its 8-bit version is fooled. Right for accuracy when the attack is the
         last stage; otherwise every image gets every step.
-    batch_size, device, precision
+    batch_size, device
         How to compute.
+    sizes
+        N×2 heights and widths where the images differ: smaller ones are padded with black at the right and at the
+        bottom, which no attack changes. None where all are H×W.
+    through
+        Perturbations between the attack and the detector, inside the attacked function.
+    eot
+        Random draws of ``through`` that a gradient is averaged over.
+    first_try
+        Number of the first restart: attacks that share a task draw noise of their own.
     """
 
     detector: DeployedDetector
+    crafted_on: DeployedDetector
+    prepared: DeployedDetector
     levels: Tensor
     labels: Tensor
     streams: SampleStreams
@@ -48,7 +68,10 @@ class AttackTask:
     early_stop: bool
     batch_size: int
     device: torch.device
-    precision: Literal["fp32", "bf16"]
+    sizes: Tensor | None = None
+    through: tuple[BoundStage, ...] = ()
+    eot: int = 1
+    first_try: int = 0
 
     def batches(self) -> Iterator[Tensor]:
         """Yield row numbers in batches, in order."""
@@ -58,8 +81,94 @@ class AttackTask:
         """Return the float32 pixels of some rows, on the device."""
         return to_pixels(self.levels[rows].to(self.device))
 
+    def restricted(self, rows: Tensor, params: Mapping[str, Value], first_try: int) -> "AttackTask":
+        """Return the task of some rows alone, for another attack with noise of its own."""
+        return replace(
+            self,
+            levels=self.levels[rows],
+            labels=self.labels[rows],
+            streams=self.streams.select(rows.tolist()),
+            sizes=None if self.sizes is None else self.sizes[rows],
+            params=params,
+            first_try=first_try,
+        )
+
+    def try_streams(self, rows: Tensor, restart: int) -> SampleStreams:
+        """Return fresh streams of some rows for one try."""
+        return self.streams.select(rows.tolist()).for_restart(self.first_try + restart)
+
+    def draw(
+        self, rows: Tensor, restart: int, draw: Callable[[SampleStreams, Sequence[int]], NDArray[np.float64]]
+    ) -> Tensor:
+        """Draw noise of the images' own sizes from their own streams: M×3×H×W float32, zero in the padding.
+
+        Parameters
+        ----------
+        rows, restart
+            Whose noise, and of which try.
+        draw
+            (streams, 3×h×w) → an array of ``len(streams)`` × 3×h×w.
+        """
+        streams = self.try_streams(rows, restart)
+        shape = tuple(self.levels.shape[1:])
+        if self.sizes is None:
+            return torch.from_numpy(draw(streams, shape)).float().to(self.device)
+        noise = torch.zeros((len(rows), *shape))
+        for row, (height, width) in enumerate(self.sizes[rows].tolist()):
+            drawn = draw(streams.select([row]), (3, height, width))
+            noise[row, :, :height, :width] = torch.from_numpy(drawn[0])
+        return noise.to(self.device)
+
+    def logits(
+        self, rows: Tensor, pixels: Tensor, *, draws: Sequence[int] | None = None, for_gradient: bool
+    ) -> Tensor:
+        """Return M×2 float32 logits of the attacked function, whose argmax is the verdict.
+
+        Parameters
+        ----------
+        rows
+            M row numbers.
+        pixels
+            M×3×H×W float32 on the device.
+        draws
+            Of random ``through`` stages, which draw an image uses: 0, the default, is the one that is judged.
+        for_gradient
+            Whether the result is differentiated, in the precision of the task, or a query, in float32.
+        """
+        for position, stage in enumerate(self.through):
+            streams = stage_streams(self.streams.select(rows.tolist()), position, draws)
+            pixels = straight_through(stage, pixels, streams)
+        module = self.prepared if for_gradient else self.crafted_on
+        logits: Tensor = module(pixels) if self.sizes is None else module(pixels, self.sizes[rows])
+        return logits.float()
+
+    def deliver(self, rows: Tensor, levels: Tensor) -> Tensor:
+        """Return what the detector gets of M×3×H×W uint8 images on the CPU: after the real ``through``."""
+        for position, stage in enumerate(self.through):
+            levels = perturb(stage, levels, stage_streams(self.streams.select(rows.tolist()), position, None))
+        return levels
+
+    def deliver_all(self, levels: Tensor) -> Tensor:
+        """Return what the detector gets of all images of the task, batch by batch."""
+        if not self.through:
+            return levels
+        return torch.cat([self.deliver(rows, levels[rows]) for rows in self.batches()])
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """Return the heights and widths of the images."""
+        if self.sizes is None:
+            return [(self.levels.shape[2], self.levels.shape[3])] * len(self.levels)
+        return [(height, width) for height, width in self.sizes.tolist()]
+
+    def score_levels(self, rows: Tensor, levels: Tensor) -> Tensor:
+        """Score M×3×H×W uint8 images in float32, after the real ``through``: what every verdict rests on."""
+        if self.through:
+            levels = self.deliver(rows, levels.cpu())
+        sizes = None if self.sizes is None else self.sizes[rows]
+        return predict(self.detector.detector, levels, self.batch_size, self.device, sizes)
+
     def score(self, rows: Tensor, adversarial: Tensor) -> Tensor:
-        """Score the 8-bit versions of float pixels in float32: what every verdict rests on.
+        """Score the 8-bit versions of float pixels.
 
         Parameters
         ----------
@@ -73,8 +182,7 @@ class AttackTask:
         Tensor
             M float32 scores on the CPU.
         """
-        rounded = self.threat.round(self.levels[rows].to(self.device), adversarial)
-        return predict(self.detector.detector, rounded, self.batch_size, self.device)
+        return self.score_levels(rows, self.threat.round(self.levels[rows].to(self.device), adversarial))
 
     def is_fooled(self, rows: Tensor, score: Tensor) -> Tensor:
         """Whether scores of some rows mean the wrong verdict, M booleans on the CPU."""
@@ -85,8 +193,9 @@ class AttackChunk(NamedTuple):
     """Finished images, in whatever order an attack finishes them.
 
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
-    and images put through the detector. ``score`` are the scores of the 8-bit versions (:meth:`AttackTask.score`)
-    where the attack stopped because they are fooled, and so are the float pixels; None where it just ended.
+    and images put through the attacked function. ``score`` are the scores of the 8-bit versions
+    (:meth:`AttackTask.score`) where the attack stopped because they are fooled, and so are the float pixels; None
+    where it just ended.
     """
 
     rows: Tensor

@@ -1,20 +1,19 @@
-"""The threat model: a norm, a budget in pixel units, and the 8-bit image that keeps it."""
+"""The threat model: a norm, a budget, and the 8-bit image that keeps it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from robustbench_aigen.numerics.eight_bit import LEVELS
-
-Norm = Literal["linf", "l2"]
+from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels, to_pixels
+from robustbench_aigen.scenario.recipes import Norm
 
 _ROUND_OFF = 1e-5
 """What float32 arithmetic may add to a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
 
 
-def _column(values: Tensor) -> Tensor:
+def column(values: Tensor) -> Tensor:
+    """Give N values the shape N×1×1×1."""
     return values.view(-1, 1, 1, 1)
 
 
@@ -36,9 +35,10 @@ class ThreatModel:
     Parameters
     ----------
     norm
-        ``linf`` or ``l2``.
+        ``linf``; ``l2``; ``l0``, the number of pixel positions that differ in any channel; or ``spatial``, where
+        pixels move and no such distance bounds anything.
     eps
-        Radius in pixel units: 4/255 is four levels.
+        Radius in pixel units, 4/255 is four levels; for ``l0`` a number of positions; unused for ``spatial``.
     """
 
     norm: Norm
@@ -55,9 +55,15 @@ class ThreatModel:
         return self.norm == "linf" and abs(self.eps * LEVELS - self.levels) > 1e-3
 
     def distance(self, clean: Tensor, adversarial: Tensor) -> Tensor:
-        """Return N distances in pixel units between N×3×H×W pixels."""
+        """Return N distances, in the unit of ``eps``, between N×3×H×W pixels; zero where nothing is bounded."""
         difference = adversarial - clean
-        return difference.flatten(1).abs().amax(dim=1) if self.norm == "linf" else l2_norm(difference)
+        if self.norm == "linf":
+            return difference.flatten(1).abs().amax(dim=1)
+        if self.norm == "l2":
+            return l2_norm(difference)
+        if self.norm == "l0":
+            return _changed(difference).flatten(1).sum(dim=1).float()
+        return torch.zeros(len(clean), device=clean.device)
 
     def holds(self, clean: Tensor, adversarial: Tensor) -> Tensor:
         """Return, per image, whether the distance is inside the budget up to float32 round-off."""
@@ -69,12 +75,31 @@ class ThreatModel:
         The order (budget, then range) is the one of Madry et al. and of torchattacks; clipping to the range
         moves towards the clean image and keeps the budget.
         """
+        if self.norm == "spatial":
+            return adversarial.clamp(0, 1)
         delta = adversarial - clean
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
+        elif self.norm == "l2":
+            delta = delta * column((self.eps / l2_norm(delta)).clamp(max=1))
         else:
-            delta = delta * _column((self.eps / l2_norm(delta)).clamp(max=1))
+            delta = _largest_positions(delta, int(self.eps))
         return (clean + delta).clamp(0, 1)
+
+    def shrink(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Return the pixels on the line to the clean image that are inside the budget: what clipping would bend.
+
+        For results of minimum-norm attacks, whose direction is what they found. L0 has no line: it projects.
+        """
+        if self.norm not in ("linf", "l2"):
+            return self.project(clean, adversarial)
+        scale = (self.eps / self.distance(clean, adversarial)).clamp(max=1)
+        return (clean + (adversarial - clean) * column(scale)).clamp(0, 1)
+
+    def stretch(self, clean: Tensor, adversarial: Tensor) -> Tensor:
+        """Return the pixels on the same line as far out as the budget reaches, clipped to [0, 1] (L∞ and L2)."""
+        scale = self.eps / self.distance(clean, adversarial).clamp(min=1e-12)
+        return (clean + (adversarial - clean) * column(scale)).clamp(0, 1)
 
     def round(self, clean_levels: Tensor, adversarial: Tensor) -> Tensor:
         """Return the 8-bit image of a float one, inside the budget.
@@ -95,6 +120,10 @@ class ThreatModel:
         Tensor
             N×3×H×W uint8.
         """
+        if self.norm == "spatial":
+            return to_levels(adversarial)
+        if self.norm == "l0":
+            return to_levels(self.project(to_pixels(clean_levels), adversarial))
         clean = clean_levels.to(torch.int16)
         wanted = adversarial * LEVELS
         rounded = wanted.round().clamp(0, LEVELS).to(torch.int16) - clean
@@ -103,6 +132,20 @@ class ThreatModel:
         else:
             rounded = _shorten(rounded, wanted - clean, (self.eps * LEVELS) ** 2)
         return (clean + rounded).to(torch.uint8)
+
+
+def _changed(difference: Tensor) -> Tensor:
+    """Return N×H×W: which positions differ by more than float32 arithmetic does."""
+    return (difference.abs() > _ROUND_OFF).any(dim=1)
+
+
+def _largest_positions(delta: Tensor, count: int) -> Tensor:
+    """Keep the ``count`` positions of an N×3×H×W perturbation that change most (Croce and Hein 2019, section 3.1)."""
+    size = delta.square().sum(dim=1).flatten(1)
+    if count >= size.shape[1]:
+        return delta
+    kept = torch.zeros_like(size).scatter_(1, size.topk(count, dim=1).indices, 1.0)
+    return delta * kept.view(len(delta), 1, *delta.shape[2:])
 
 
 def _shorten(rounded: Tensor, wanted: Tensor, budget: float) -> Tensor:

@@ -45,21 +45,22 @@ def verify_pixels(name: str, threat: ThreatModel, clean: Tensor, adversarial: Te
 
 
 @contextmanager
-def surroundings_kept(name: str, detector: nn.Module) -> Iterator[None]:
+def surroundings_kept(name: str, *detectors: nn.Module) -> Iterator[None]:
     """Raise AttackContractError if what runs inside changes the detector or the global random generators.
 
     Checked are the training flag of every submodule, the gradient flags and gradients of every parameter, the
     values of parameters and buffers (by their version counters), and the states of Python's, NumPy's and torch's
     global generators.
     """
-    before = _state(detector)
+    before = [_state(detector) for detector in detectors]
     generators = _generator_states()
     yield
-    for what, old, new in zip(
-        ("mode", "gradient flags", "weights or buffers"), before, _state(detector), strict=True
-    ):
-        if old != new:
-            raise AttackContractError(f"{name} changed the detector's {what}")
+    for detector, state in zip(detectors, before, strict=True):
+        for what, old, new in zip(
+            ("mode", "gradient flags", "weights or buffers"), state, _state(detector), strict=True
+        ):
+            if old != new:
+                raise AttackContractError(f"{name} changed the detector's {what}")
     for library, state in _generator_states().items():
         if not _equal(state, generators[library]):
             raise AttackContractError(f"{name} changed the global random generator of {library}")

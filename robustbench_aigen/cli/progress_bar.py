@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBar:
-    """A bar for all cells and one, with the time left, for the cell at work; plain lines of notice above them."""
+    """A bar with the time left, which names the cell at work; plain lines of notice above it."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -17,9 +17,7 @@ class ProgressBar:
         # Into a file only the notices go: bars would leave control characters and empty lines there.
         hidden = not self._console.is_terminal
         self._progress = Progress(*columns, console=self._console, transient=True, disable=hidden)
-        self._cells: TaskID | None = None
-        self._cell: TaskID | None = None
-        self._left = 0
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -30,31 +28,22 @@ class ProgressBar:
     ) -> None:
         self._progress.stop()
 
-    def start(self, cells: int) -> None:
-        """Begin the bar of all cells."""
-        self._close_cell()
-        self._cells = self._progress.add_task("cells", total=cells)
+    def start(self, images: int) -> None:
+        """Begin a bar of so many images."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task("", total=images)
 
-    def start_cell(self, detector: str, pipeline: str, images: int) -> None:
-        """Begin the bar of a cell."""
-        self._close_cell()
-        self._cell = self._progress.add_task(escape(f"{detector} · {pipeline}"), total=images)
-        self._left = images
+    def work_on(self, detector: str, pipeline: str) -> None:
+        """Name the cell at work."""
+        if self._task is not None:
+            self._progress.update(self._task, description=escape(f"{detector} · {pipeline}"))
 
     def advance(self, images: int) -> None:
-        """Move the bar of the cell, and with its last image that of all cells."""
-        if self._cell is None or images == 0:
-            return
-        self._progress.advance(self._cell, images)
-        self._left -= images
-        if self._cells is not None and self._left == 0:
-            self._progress.advance(self._cells)
+        """Move the bar."""
+        if self._task is not None:
+            self._progress.advance(self._task, images)
 
     def notice(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bar."""
         self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-    def _close_cell(self) -> None:
-        if self._cell is not None:
-            self._progress.remove_task(self._cell)
-            self._cell = None

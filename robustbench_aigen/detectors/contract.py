@@ -1,7 +1,6 @@
 """The detector contract: pixels in, two float32 logits out, everything between inside."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.numerics.eight_bit import to_pixels
 
 REAL, FAKE = 0, 1
 """Labels, and the columns of the logits."""
@@ -79,13 +79,23 @@ class Detector(nn.Module):
         self.eval()
         self.requires_grad_(False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return N×2 float32 logits (real, fake) for N×3×H×W pixels in [0, 1]."""
+    def forward(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Return N×2 float32 logits (real, fake) for N×3×H×W pixels in [0, 1].
+
+        Parameters
+        ----------
+        pixels
+            The images; smaller ones than H×W are padded at the right and at the bottom.
+        sizes
+            N×2 heights and widths of the images, where they are not all H×W.
+        """
         size = self.preprocessing.input_size
-        if size is not None and pixels.shape[-2:] != size:
-            pixels = functional.interpolate(
-                pixels, size, mode="bilinear", antialias=True, align_corners=False
-            )
+        if sizes is not None:
+            pieces = [image[None, :, :h, :w] for image, (h, w) in zip(pixels, sizes.tolist(), strict=True)]
+            # Without an input size the images of a batch are of one size, and stay of it.
+            pixels = torch.cat([_resized(piece, size) for piece in pieces])
+        else:
+            pixels = _resized(pixels, size)
         logits = self.network((pixels - cast(Tensor, self.mean)) / cast(Tensor, self.std)).float()
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
 
@@ -110,6 +120,12 @@ class Detector(nn.Module):
             raise UserError(
                 f"detector '{self.name}' returns NaN or infinity for a grey image: its weights are damaged"
             )
+
+
+def _resized(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
+    if size is None or pixels.shape[-2:] == size:
+        return pixels
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def scores(logits: Tensor) -> Tensor:
@@ -137,14 +153,20 @@ class DeployedDetector(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
         self.eval()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return N×2 logits whose argmax is the verdict."""
-        logits: Tensor = self.detector(pixels)
+    def forward(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Return N×2 logits whose argmax is the verdict; ``sizes`` as in :meth:`Detector.forward`."""
+        logits: Tensor = self.detector(pixels) if sizes is None else self.detector(pixels, sizes)
         return logits if self.threshold == 0.5 else logits - cast(Tensor, self.shift)
 
 
 @torch.no_grad()
-def predict(detector: nn.Module, levels: Tensor, batch_size: int, device: torch.device) -> Tensor:
+def predict(
+    detector: nn.Module,
+    levels: Tensor,
+    batch_size: int,
+    device: torch.device,
+    sizes: Tensor | None = None,
+) -> Tensor:
     """Score uint8 images in float32, on the 8-bit grid.
 
     Parameters
@@ -157,13 +179,17 @@ def predict(detector: nn.Module, levels: Tensor, batch_size: int, device: torch.
         Images per forward pass.
     device
         Where the detector is.
+    sizes
+        N×2 heights and widths, where the images are padded to H×W.
 
     Returns
     -------
     Tensor
         N float32 scores on the CPU.
     """
-    parts: Sequence[Tensor] = [
-        scores(detector(chunk.to(device).float() / 255)).cpu() for chunk in levels.split(batch_size)
-    ]
-    return torch.cat(list(parts))
+    parts: list[Tensor] = []
+    for first in range(0, len(levels), batch_size):
+        pixels = to_pixels(levels[first : first + batch_size].to(device))
+        own = () if sizes is None else (sizes[first : first + batch_size],)
+        parts.append(scores(detector(pixels, *own)).cpu())
+    return torch.cat(parts)

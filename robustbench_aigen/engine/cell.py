@@ -1,8 +1,7 @@
 """One cell on one shard: images through the stages of a pipeline, then the verdict on 8 bits in float32."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.execution import run_attack, threat_of
-from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.threat_model import level_distances
-from robustbench_aigen.detectors.contract import FAKE, REAL, DeployedDetector, Detector, predict, verdicts
+from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, predict, verdicts
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import ShardImages
+from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.scenario.schema import DetectorSpec
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
 RECORD_DTYPES = {
@@ -37,8 +37,13 @@ RECORD_DTYPES = {
     "steps": "int32",
     "queries": "int32",
     "sha256": "str",
+    "search_eps": "float32",
 }
-"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them."""
+"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
+
+``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
+handed on what had fallen, empty where nothing was attacked.
+"""
 
 
 def no_records() -> pd.DataFrame:
@@ -61,6 +66,7 @@ class PipelineState:
     l2: Tensor
     steps: Tensor
     queries: Tensor
+    search_eps: Tensor
 
     @classmethod
     def before(cls, levels: list[Tensor], score: Tensor | None) -> "PipelineState":
@@ -75,6 +81,7 @@ class PipelineState:
             torch.zeros(count),
             torch.zeros(count, dtype=torch.long),
             torch.zeros(count, dtype=torch.long),
+            torch.full((count,), torch.nan),
         )
 
     @property
@@ -85,12 +92,16 @@ class PipelineState:
 
 @dataclass(frozen=True)
 class Cell:
-    """A detector, a pipeline and the settings that its records depend on."""
+    """A detector, a pipeline and the settings that its records depend on.
+
+    ``surrogates`` are the detectors that its attacks are crafted on, by what the scenario says of them.
+    """
 
     detector: Detector
     pipeline: BoundPipeline
     settings: Settings
     device: torch.device
+    surrogates: Mapping[DetectorSpec, Detector] = field(default_factory=dict)
 
     def run(
         self,
@@ -98,6 +109,7 @@ class Cell:
         clean_scores: Tensor | None,
         prefix: Callable[[int, Callable[[], PipelineState]], PipelineState],
         advance: Callable[[int], None],
+        handed_on: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
         """Compute the records of one shard.
 
@@ -112,10 +124,14 @@ class Cell:
             stage share the attack before it.
         advance
             Told how many more images an attack has finished.
+        handed_on
+            The records of the same shard at the next smaller eps of the final attack, where a sweep shares work:
+            what fell there is not attacked again.
         """
         labels = torch.tensor([sample.label for sample in images.samples])
         source = PipelineState.before(images.levels, clean_scores)
-        state = self._through(source, images, labels, len(self.pipeline.stages), prefix, advance)
+        context = _Context(images, labels, prefix, advance, handed_on)
+        state = self._after(source, len(self.pipeline.stages), context)
         score = self.score(state.levels) if state.score is None else state.score
         clean = score if clean_scores is None else clean_scores
         correct = verdicts(score, self.settings.threshold) == labels
@@ -138,13 +154,14 @@ class Cell:
             "steps": state.steps.numpy(),
             "queries": state.queries.numpy(),
             "sha256": images.hashes,
+            "search_eps": state.search_eps.numpy(),
         }
         return pd.DataFrame(columns).astype(RECORD_DTYPES)
 
     def score(self, levels: list[Tensor]) -> Tensor:
         """Score uint8 images of any sizes, in float32, in fixed batches of one size."""
         result = torch.empty(len(levels))
-        for rows in _same_size(levels, range(len(levels))):
+        for rows in same_size(levels, range(len(levels))):
             stack = torch.stack([levels[row] for row in rows])
             result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
         return result
@@ -155,66 +172,56 @@ class Cell:
             return pd.array([pd.NA] * len(correct), dtype="boolean")
         return torch.where(state.attacked, state.correct_float, correct).numpy()
 
-    def _through(
-        self,
-        source: PipelineState,
-        images: ShardImages,
-        labels: Tensor,
-        length: int,
-        prefix: Callable[[int, Callable[[], PipelineState]], PipelineState],
-        advance: Callable[[int], None],
-    ) -> PipelineState:
+    def _after(self, source: PipelineState, length: int, context: "_Context") -> PipelineState:
+        """Return the images after the first ``length`` stages."""
         if length == 0:
             return source
 
         def make() -> PipelineState:
-            before = self._through(source, images, labels, length - 1, prefix, advance)
+            before = self._after(source, length - 1, context)
             stage = self.pipeline.stages[length - 1]
             if stage.kind == "perturb":
-                return self._perturb(stage, length - 1, before, images)
-            return self._attack(stage, length - 1, before, images, labels, advance)
+                return self._perturb(stage, length - 1, before, context)
+            return self._attack(stage, length - 1, before, context)
 
-        return make() if length == len(self.pipeline.stages) else prefix(length, make)
+        return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
 
     def _perturb(
-        self, stage: BoundStage, position: int, state: PipelineState, images: ShardImages
+        self, stage: BoundStage, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
         levels = list(state.levels)
-        for rows in _same_size(levels, range(len(levels))):
+        for rows in same_size(levels, range(len(levels))):
             for batch in np.array_split(
                 rows, range(self.settings.batch_size, len(rows), self.settings.batch_size)
             ):
                 stack = torch.stack([levels[row] for row in batch])
-                done = perturb(stage, stack, self._streams(images, batch.tolist(), position))
+                done = perturb(stage, stack, self._streams(context.images, batch.tolist(), position))
                 for row, image in zip(batch, done, strict=True):
                     levels[row] = image
         return replace(state, levels=levels, score=None)
 
     def _attack(
-        self,
-        stage: BoundStage,
-        position: int,
-        state: PipelineState,
-        images: ShardImages,
-        labels: Tensor,
-        advance: Callable[[int], None],
+        self, stage: BoundStage, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
+        labels = context.labels
+        is_last = position == len(self.pipeline.stages) - 1
+        accuracy = self.settings.mode == "accuracy" and is_last
         # Accuracy is decided once the verdict is wrong, but only for the last stage: what follows may undo it.
-        early = self.settings.mode == "accuracy" and position == len(self.pipeline.stages) - 1
+        # So may another detector than the one attacked, or another draw of something random.
+        early = accuracy and stage.is_judged_as_crafted
         wanted = torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
         score = state.score
         if score is None:
             # Not needed where every score is about to be replaced.
             score = (
                 torch.full((len(labels),), torch.nan)
-                if wanted.all() and not early
+                if wanted.all() and not accuracy
                 else self.score(state.levels)
             )
-        if early:
+        if accuracy:
             wanted &= verdicts(score, self.settings.threshold) == labels
-        levels, deployed = list(state.levels), DeployedDetector(self.detector, self.settings.threshold)
         after = PipelineState(
-            levels,
+            list(state.levels),
             score.clone(),
             state.attacked | wanted,
             state.correct_float.clone(),
@@ -222,40 +229,87 @@ class Cell:
             state.l2.clone(),
             state.steps.clone(),
             state.queries.clone(),
+            torch.where(wanted, float(stage.params.get("eps") or torch.nan), state.search_eps),
         )
-        assert after.score is not None
-        for rows in _same_size(levels, wanted.nonzero().flatten().tolist()):
-            task = AttackTask(
-                deployed,
-                torch.stack([levels[row] for row in rows]),
-                labels[rows],
-                self._streams(images, rows, position),
-                threat_of(stage),
-                stage.params,
-                early,
-                self.settings.batch_size,
-                self.device,
-                self.settings.precision,
-            )
-            outcome = run_attack(stage, task, advance)
-            for row, image in zip(rows, outcome.levels, strict=True):
-                levels[row] = image
-            after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
-            after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
-            after.steps[rows] += outcome.steps
-            after.queries[rows] += outcome.queries
+        if context.handed_on is not None and is_last:
+            wanted = wanted & ~_take_over(after, context.handed_on)
+        streams = self._streams(context.images, range(len(labels)), position)
+        for rows in self._groups(stage, after.levels, wanted.nonzero().flatten().tolist()):
+            self._attack_group(stage, rows, streams, early, after, context)
         return after
+
+    def _groups(self, stage: BoundStage, levels: list[Tensor], rows: list[int]) -> list[list[int]]:
+        """Return the rows that are attacked together: of any near sizes where backend and detector take them."""
+        takes_any = self.detector.preprocessing.input_size is not None and not stage.through
+        if stage.surrogate is not None:
+            takes_any &= self.surrogates[stage.surrogate].preprocessing.input_size is not None
+        if stage.params["backend"] == "native" and takes_any and not stage.recipe.same_size:
+            return nearby_sizes(levels, rows)
+        return same_size(levels, rows)
+
+    def _attack_group(
+        self,
+        stage: BoundStage,
+        rows: list[int],
+        streams: SampleStreams,
+        early: bool,
+        after: PipelineState,
+        context: "_Context",
+    ) -> None:
+        """Attack some images and put what comes of them into the state."""
+        stack, sizes = padded([after.levels[row] for row in rows])
+        task = make_task(
+            stage,
+            self.detector,
+            stack,
+            context.labels[rows],
+            streams.select(rows),
+            threshold=self.settings.threshold,
+            early_stop=early,
+            batch_size=self.settings.batch_size,
+            device=self.device,
+            precision=self.settings.precision,
+            sizes=sizes,
+            surrogate=None if stage.surrogate is None else self.surrogates[stage.surrogate],
+        )
+        outcome = run_attack(stage, task, context.advance)
+        assert after.score is not None
+        for row, image, (height, width) in zip(
+            rows, task.deliver_all(outcome.levels), task.image_sizes(), strict=True
+        ):
+            after.levels[row] = image if stage.through else image[:, :height, :width]
+        after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
+        after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
+        after.steps[rows] += outcome.steps
+        after.queries[rows] += outcome.queries
 
     def _streams(self, images: ShardImages, rows: Iterable[int], position: int) -> SampleStreams:
         return SampleStreams(self.settings.seed, tuple(images.samples[row].id for row in rows), position)
 
 
-def _same_size(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
-    """Group rows by the size of their images, in order of first appearance."""
-    groups: dict[torch.Size, list[int]] = defaultdict(list)
-    for row in rows:
-        groups[levels[row].shape].append(row)
-    return list(groups.values())
+@dataclass(frozen=True)
+class _Context:
+    """What the stages of one shard have in common."""
+
+    images: ShardImages
+    labels: Tensor
+    prefix: Callable[[int, Callable[[], PipelineState]], PipelineState]
+    advance: Callable[[int], None]
+    handed_on: pd.DataFrame | None
+
+
+def _take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
+    """Copy what fell at a smaller eps, and return which images those are."""
+    fallen = torch.from_numpy((handed_on["attacked"] & ~handed_on["correct"]).to_numpy(bool).copy())
+    assert after.score is not None
+    for name in ("score", "linf", "l2", "search_eps"):
+        values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
+        getattr(after, name)[fallen] = values[fallen]
+    for name in ("steps", "queries"):
+        values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
+        getattr(after, name)[fallen] = values[fallen]
+    after.correct_float[fallen] = False
+    return fallen
 
 
 def _difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:

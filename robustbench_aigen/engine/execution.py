@@ -1,7 +1,10 @@
-"""Computes the records of a plan, shard by shard, from the cache where it can."""
+"""Computes the records of a plan, shard by shard, from the cache where it can.
+
+A shard goes through all cells before the next is read, so memory does not grow with the number of images.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +14,7 @@ from torch import Tensor
 
 from robustbench_aigen.engine.cell import Cell, PipelineState, no_records
 from robustbench_aigen.engine.identity import shard_key
-from robustbench_aigen.engine.memory import BoundedCache
+from robustbench_aigen.engine.memory import BoundedCache, is_out_of_memory
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages, decode_shard
@@ -19,18 +22,12 @@ from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 
-
-def _ignore(images: int) -> None:
-    """Report no progress: the clean images that another cell looks up are not its own."""
-    del images
-
-
-_MEMORY = 512 * 1024**2
-"""Bytes of decoded images, and as many of half-way pipeline results, that a run may keep."""
+_MEMORY = 256 * 1024**2
+"""Bytes of half-way pipeline results that a shard may keep."""
 
 
 class Execution:
-    """The state of one run: memory of images, timings, unreadable images.
+    """The state of one run: the shard at work, timings, unreadable images.
 
     Parameters
     ----------
@@ -44,9 +41,8 @@ class Execution:
 
     def __init__(self, plan: Plan, cache: ShardCache, progress: Progress) -> None:
         self.plan, self.cache, self.progress = plan, cache, progress
-        self._images: BoundedCache[ShardImages] = BoundedCache(_MEMORY, lambda images: images.bytes)
-        self._states: BoundedCache[PipelineState] = BoundedCache(_MEMORY, lambda state: state.bytes)
         self._problems: dict[str, Problem] = {}
+        self._batch_limits: dict[str, int] = {}
         self.timings: list[dict[str, Any]] = []
 
     @property
@@ -54,96 +50,161 @@ class Execution:
         """Images that could not be read, in order of their ids."""
         return [self._problems[sample] for sample in sorted(self._problems)]
 
-    def records(self, shards: list[Shard]) -> pd.DataFrame:
+    def records(self, shards: Sequence[Shard]) -> pd.DataFrame:
         """Return the records of all cells of the plan."""
-        self.progress.start(self.plan.cells)
-        frames = []
-        for detector in self.plan.detectors:
-            for pipeline in self.plan.pipelines:
-                frame = self.cell_records(self.plan.cell(detector, pipeline), shards)
-                frame.insert(0, "pipeline", pipeline.name)
-                frame.insert(0, "detector", detector.name)
-                frames.append(frame)
+        cells = [
+            self.plan.cell(detector, pipeline)
+            for detector in self.plan.detectors
+            for pipeline in self.plan.pipelines
+        ]
+        frames = self.cell_records(cells, shards)
+        for cell, frame in zip(cells, frames, strict=True):
+            frame.insert(0, "pipeline", cell.pipeline.name)
+            frame.insert(0, "detector", cell.detector.name)
         return pd.concat(frames, ignore_index=True)
 
-    def cell_records(self, cell: Cell, shards: list[Shard]) -> pd.DataFrame:
-        """Return the records of one cell, computing the shards that are not in the cache.
+    def cell_records(self, cells: Sequence[Cell], shards: Sequence[Shard]) -> list[pd.DataFrame]:
+        """Return the records of some cells, computing the shards that are not in the cache.
 
         Raises
         ------
         UserError
             If not one image of the selection can be read.
         """
-        clock, computed = time.perf_counter(), 0
-        self.progress.start_cell(cell.detector.name, cell.pipeline.name, sum(len(s.indices) for s in shards))
-        frames = []
+        self.progress.start(len(cells) * sum(len(shard.indices) for shard in shards))
+        timings = [_timing(cell) for cell in cells]
+        self.timings += timings
+        frames: list[list[pd.DataFrame]] = [[] for _ in cells]
         for shard in shards:
-            frame, was_computed = self._shard_records(cell, shard, self.progress.advance)
-            computed += was_computed
-            frames.append(frame)
-        if not any(len(frame) for frame in frames):
+            work = _ShardWork(self, shard)
+            for cell, timing, parts in zip(cells, timings, frames, strict=True):
+                self.progress.work_on(cell.detector.name, cell.pipeline.name)
+                clock = time.perf_counter()
+                frame, batch_size = work.records(cell, self.progress.advance)
+                parts.append(frame)
+                timing["seconds"] = round(timing["seconds"] + time.perf_counter() - clock, 3)
+                timing["shards_computed" if work.was_computed(cell) else "shards_cached"] += 1
+                timing["batch_size"] = min(timing["batch_size"], batch_size)
+        if not any(len(frame) for frame in frames[0]):
             first = self.problems[0]
-            count = len(self.problems)
             error = UserError(
-                f"none of the {count} images can be read; the first is {first.sample}: {first.reason}"
+                f"none of the {len(self.problems)} images can be read; the first is {first.sample}: {first.reason}"
             )
             raise self.plan.loaded.located(error, ("data", "source"))
-        self.timings.append(
-            {
-                "detector": cell.detector.name,
-                "pipeline": cell.pipeline.name,
-                "seconds": round(time.perf_counter() - clock, 3),
-                "shards_computed": computed,
-                "shards_cached": len(shards) - computed,
-                "batch_size": cell.settings.batch_size,
-            }
-        )
-        return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+        return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]
 
-    def _shard_records(
-        self, cell: Cell, shard: Shard, advance: Callable[[int], None]
-    ) -> tuple[pd.DataFrame, bool]:
-        """Return a shard's records and whether they had to be computed."""
-        key = shard_key(cell.detector, cell.pipeline, shard, cell.settings)
-        held = self.cache.load(key)
-        if held is not None:
-            records, problems = held
-            advance(len(shard.indices))
-        else:
-            images = self._images.get(shard, lambda: decode_shard(shard))
-            problems = images.problems
-            records = self._compute(cell, shard, images, advance)
-            self.cache.save(key, records, problems)
+    def limited(self, cell: Cell) -> Cell:
+        """Return a cell with the batch size that its detector has been found to have memory for."""
+        limit = self._batch_limits.get(cell.detector.name, cell.settings.batch_size)
+        return replace(cell, settings=replace(cell.settings, batch_size=min(limit, cell.settings.batch_size)))
+
+    def halve_batch(self, cell: Cell) -> None:
+        """Take half the batch size of a cell for its detector from now on.
+
+        Raises
+        ------
+        UserError
+            If the batch is a single image.
+        """
+        size, name = cell.settings.batch_size, cell.detector.name
+        if size == 1:
+            raise UserError(f"not enough memory for one image through {name} at a time")
+        self._batch_limits[name] = size // 2
+        self.progress.notice(f"{name}: out of memory with batches of {size}; going on with {size // 2}")
+
+    def report(self, problems: Sequence[Problem]) -> None:
+        """Note unreadable images and tell of new ones."""
         for problem in problems:
             if problem.sample not in self._problems:
                 self._problems[problem.sample] = problem
                 self.progress.notice(f"skipped {problem.sample}: {problem.reason}")
-        return records, held is None
 
-    def _compute(
-        self, cell: Cell, shard: Shard, images: ShardImages, advance: Callable[[int], None]
-    ) -> pd.DataFrame:
-        if not images.samples:
-            advance(len(shard.indices))
-            return no_records()
-        clean_scores: Tensor | None = None
-        if cell.pipeline.name != CLEAN:
-            clean, _ = self._shard_records(replace(cell, pipeline=BoundPipeline(CLEAN, ())), shard, _ignore)
-            clean_scores = torch.from_numpy(clean["clean_score"].to_numpy().copy())
 
-        def prefix(length: int, make: Callable[[], PipelineState]) -> PipelineState:
-            beginning = BoundPipeline("", cell.pipeline.stages[:length])
-            return self._states.get(shard_key(cell.detector, beginning, shard, cell.settings), make)
+def _timing(cell: Cell) -> dict[str, Any]:
+    return {
+        "detector": cell.detector.name,
+        "pipeline": cell.pipeline.name,
+        "seconds": 0.0,
+        "shards_computed": 0,
+        "shards_cached": 0,
+        "batch_size": cell.settings.batch_size,
+    }
 
-        done = 0
+
+class _ShardWork:
+    """One shard on its way through the cells: its images, decoded when first needed, and what cells share."""
+
+    def __init__(self, execution: Execution, shard: Shard) -> None:
+        self._execution, self._shard = execution, shard
+        self._images: ShardImages | None = None
+        self._states: BoundedCache[PipelineState] = BoundedCache(_MEMORY, lambda state: state.bytes)
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._computed: set[str] = set()
+
+    def was_computed(self, cell: Cell) -> bool:
+        """Whether the records of a cell were not in the cache."""
+        return self._key(self._execution.limited(cell)) in self._computed
+
+    def records(self, cell: Cell, advance: Callable[[int], None]) -> tuple[pd.DataFrame, int]:
+        """Return the shard's records in a cell and the batch size that they were computed with."""
+        count, done = len(self._shard.indices), 0
 
         def advance_part(images: int) -> None:
-            # A second attack stage goes over the same images again, and those that are not attacked are never told.
+            # A second attack stage, or a second try, goes over the same images again; others are never told of.
             nonlocal done
-            part = min(images, len(shard.indices) - done)
+            part = min(images, count - done)
             done += part
             advance(part)
 
-        records = cell.run(images, clean_scores, prefix, advance_part)
-        advance_part(len(shard.indices))
-        return records
+        while True:
+            limited = self._execution.limited(cell)
+            try:
+                frame = self._one_try(limited, advance_part)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._states.clear()
+                self._execution.halve_batch(limited)
+                continue
+            advance_part(count)
+            return frame, limited.settings.batch_size
+
+    def _key(self, cell: Cell, length: int | None = None) -> str:
+        pipeline = cell.pipeline if length is None else BoundPipeline("", cell.pipeline.stages[:length])
+        return shard_key(cell.detector, pipeline, self._shard, cell.settings, cell.surrogates)
+
+    def _one_try(self, cell: Cell, advance: Callable[[int], None]) -> pd.DataFrame:
+        key = self._key(cell)
+        if key in self._frames:
+            return self._frames[key]
+        held = self._execution.cache.load(key)
+        if held is not None:
+            frame, problems = held
+        else:
+            if self._images is None:
+                self._images = decode_shard(self._shard)
+            problems = self._images.problems
+            frame = self._compute(cell, self._images, advance) if self._images.samples else no_records()
+            self._execution.cache.save(key, frame, problems)
+            self._computed.add(key)
+        self._execution.report(problems)
+        self._frames[key] = frame
+        return frame
+
+    def _compute(self, cell: Cell, images: ShardImages, advance: Callable[[int], None]) -> pd.DataFrame:
+        clean_scores: Tensor | None = None
+        if cell.pipeline.name != CLEAN:
+            clean = self._one_try(replace(cell, pipeline=BoundPipeline(CLEAN, ())), _ignore)
+            clean_scores = torch.from_numpy(clean["clean_score"].to_numpy().copy())
+        smaller = cell.pipeline.smaller
+        handed_on = None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)
+
+        def prefix(length: int, make: Callable[[], PipelineState]) -> PipelineState:
+            return self._states.get(self._key(cell, length), make)
+
+        return cell.run(images, clean_scores, prefix, advance, handed_on)
+
+
+def _ignore(images: int) -> None:
+    """Report no progress: the images that another cell looks up are not its own."""
+    del images

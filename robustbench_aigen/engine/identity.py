@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
@@ -14,11 +14,18 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import Mode, Objective
+from robustbench_aigen.scenario.schema import DetectorSpec, Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_FORMAT = 1
-_BASE = ("numerics", "detectors/contract.py", "data/decoding.py", "engine/cell.py")
+_FORMAT = 2
+_BASE = (
+    "numerics",
+    "detectors/contract.py",
+    "detectors/prepared.py",
+    "data/decoding.py",
+    "engine/cell.py",
+    "engine/sizes.py",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,13 @@ class Settings:
     threshold: float
 
 
-def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, settings: Settings) -> str:
+def shard_key(
+    detector: Detector,
+    pipeline: BoundPipeline,
+    shard: Shard,
+    settings: Settings,
+    surrogates: Mapping[DetectorSpec, Detector],
+) -> str:
     """Return the content address of a shard's records in a cell.
 
     Names of detectors and pipelines are not in it: records are found again under another name. Settings that a
@@ -48,25 +61,39 @@ def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, setting
     identity = {
         "format": _FORMAT,
         "code": _base_code(),
-        "detector": [
-            detector.weights_sha256,
-            asdict(detector.preprocessing),
-            _source_hash(f"detectors/zoo/{detector.architecture}.py"),
-        ],
+        "detector": _detector_identity(detector),
         "samples": shard.identity(),
         "stages": [_stage_identity(stage) for stage in pipeline.stages],
+        "surrogates": [
+            _detector_identity(surrogates[stage.surrogate])
+            for stage in pipeline.stages
+            if stage.surrogate is not None
+        ],
         "settings": kept,
     }
+    if pipeline.smaller is not None:
+        # The rungs below an eps decide which images are searched at it.
+        identity["smaller"] = shard_key(detector, pipeline.smaller, shard, settings, surrogates)
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _detector_identity(detector: Detector) -> list[Any]:
+    return [
+        detector.weights_sha256,
+        asdict(detector.preprocessing),
+        _source_hash(f"detectors/zoo/{detector.architecture}.py"),
+    ]
 
 
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
         code = [_source_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
-        called = [stage.recipe.implementation, stage.recipe.random]
+        called = [stage.recipe.implementation, stage.recipe.random, stage.recipe.differentiable]
         return {"stage": stage.as_dict(), "implementation": called, "code": code}
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
+    through = [_stage_identity(inner) for inner in stage.through]
+    flags = [stage.recipe.access, stage.recipe.minimum_norm]
     if backends.native is not None and backend == "native":
         code.append(_implementation_code(backends.native.implementation))
     else:
@@ -74,7 +101,9 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
             version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
         )
     recipe = backends.model_dump(include={backend}, mode="json")
-    return {"stage": stage.as_dict(), "backend": recipe, "code": code}
+    return {
+        "stage": stage.as_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
+    }  # fmt: skip
 
 
 @cache

@@ -1,8 +1,10 @@
-"""A cache in memory with a bound in bytes."""
+"""Memory: a cache with a bound in bytes, and how running out of it is told."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -36,3 +38,16 @@ class BoundedCache(Generic[T]):
                 _, oldest = self._values.popitem(last=False)
                 self._used -= self._size_of(oldest)
         return value
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._values.clear()
+        self._used = 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that a device, or this machine, had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -15,7 +15,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Plan:
     device: torch.device
     settings: Settings
     thresholds: dict[str, float]
+    surrogates: dict[DetectorSpec, Detector]
 
     @property
     def cells(self) -> int:
@@ -52,7 +53,7 @@ class Plan:
             threshold=self.thresholds[detector.name],
             batch_size=self.loaded.scenario.batch_size or default_batch_size(detector, self.device),
         )
-        return Cell(detector, pipeline, settings, self.device)
+        return Cell(detector, pipeline, settings, self.device, self.surrogates)
 
 
 def default_batch_size(detector: Detector, device: torch.device) -> int:
@@ -105,7 +106,27 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     # Scores are float32, and a tie is decided the same way by whoever reads the records.
     threshold = float(np.float32(threshold))
     thresholds = {detector.name: threshold for detector in detectors}
-    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds)
+    surrogates = _load_surrogates(loaded, pipelines, target)
+    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates)
+
+
+def _load_surrogates(
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], device: torch.device
+) -> dict[DetectorSpec, Detector]:
+    """Load the detectors that attacks are crafted on."""
+    surrogates: dict[DetectorSpec, Detector] = {}
+    for pipeline in pipelines:
+        for position, stage in enumerate(pipeline.stages):
+            if stage.surrogate is None or stage.surrogate in surrogates:
+                continue
+            try:
+                surrogates[stage.surrogate] = load_detector(
+                    stage.surrogate, folder=loaded.folder, device=device
+                )
+            except UserError as error:
+                place = ("pipelines", pipeline.name.partition("[")[0], position, "surrogate")
+                raise loaded.located(error, place) from error
+    return surrogates
 
 
 def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
@@ -114,7 +135,7 @@ def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
         try:
             if stage.kind == "attack":
                 check_attack(stage)
-            else:
-                import_function(str(stage.recipe.implementation))
+            for inner in stage.through if stage.kind == "attack" else (stage,):
+                import_function(str(inner.recipe.implementation))
         except UserError as error:
             raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error

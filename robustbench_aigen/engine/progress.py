@@ -6,11 +6,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives the course of a run; the command line draws it, a test or a notebook may ignore it."""
 
-    def start(self, cells: int) -> None:
-        """A run of so many cells begins."""
+    def start(self, images: int) -> None:
+        """So much work begins: images times cells."""
 
-    def start_cell(self, detector: str, pipeline: str, images: int) -> None:
-        """A cell of so many images begins."""
+    def work_on(self, detector: str, pipeline: str) -> None:
+        """The cell that the next images belong to."""
 
     def advance(self, images: int) -> None:
         """So many more images of the cell are done."""
@@ -22,10 +22,10 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def start(self, cells: int) -> None:
+    def start(self, images: int) -> None:
         """Do nothing."""
 
-    def start_cell(self, detector: str, pipeline: str, images: int) -> None:
+    def work_on(self, detector: str, pipeline: str) -> None:
         """Do nothing."""
 
     def advance(self, images: int) -> None:

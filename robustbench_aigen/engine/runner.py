@@ -120,9 +120,11 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
         validation = list(make_shards(select(plan.selection.source, "val", None)))
     except UserError as error:
         raise plan.loaded.located(error, ("threshold",)) from error
-    for detector in plan.detectors:
-        frame = execution.cell_records(plan.cell(detector, BoundPipeline(CLEAN, ())), validation)
-        execution.timings[-1]["pipeline"] = "clean (validation split)"
+    cells = [plan.cell(detector, BoundPipeline(CLEAN, ())) for detector in plan.detectors]
+    frames = execution.cell_records(cells, validation)
+    for timing in execution.timings:
+        timing["pipeline"] = "clean (validation split)"
+    for detector, frame in zip(plan.detectors, frames, strict=True):
         if frame["label"].nunique() < 2:
             one_class = UserError(f"'{rule}' needs both classes in the validation split")
             raise plan.loaded.located(one_class, ("threshold",))

@@ -2,42 +2,73 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_
-from robustbench_aigen.scenario.parameters import Value
+from robustbench_aigen.scenario.parameters import Parameter, Value
 from robustbench_aigen.scenario.recipes import Kind, ParameterError, Recipe, find_recipe
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+from robustbench_aigen.scenario.validation import validated_part
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True)
 class BoundStage:
-    """One stage with every parameter given."""
+    """One stage with every parameter given.
+
+    Parameters
+    ----------
+    recipe, params
+        What it is, and its bound parameters.
+    through
+        Of an attack: perturbations inside the attacked function.
+    eot
+        Of an attack: random draws of ``through`` that a gradient is averaged over (Athalye et al. 2018).
+    surrogate
+        Of an attack: the detector that it is crafted on, where that is not the scored one.
+    """
 
     recipe: Recipe
     params: Mapping[str, Value]
+    through: tuple["BoundStage", ...] = ()
+    eot: int = 1
+    surrogate: DetectorSpec | None = None
 
     @property
     def kind(self) -> Kind:
         """``attack`` or ``perturb``."""
         return self.recipe.kind
 
-    def as_dict(self) -> dict[str, Value]:
+    @property
+    def is_judged_as_crafted(self) -> bool:
+        """Whether success against the attacked function is success: no surrogate, nothing random in between."""
+        return self.surrogate is None and not any(stage.recipe.random for stage in self.through)
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the stage as it stands in ``stage_params`` and in the identity of a shard."""
-        return {self.kind: self.recipe.name, **self.params}
+        stage: dict[str, Any] = {self.kind: self.recipe.name, **self.params}
+        if self.through:
+            stage |= {"through": [inner.as_dict() for inner in self.through], "eot": self.eot}
+        if self.surrogate is not None:
+            stage["surrogate"] = self.surrogate.id or self.surrogate.model_dump(exclude_none=True)
+        return stage
 
 
 @dataclass(frozen=True)
 class BoundPipeline:
-    """A named list of bound stages; ``clean`` has none."""
+    """A named list of bound stages; ``clean`` has none.
+
+    ``smaller`` is the same pipeline at the next smaller eps of its final attack, where a sweep shares work: what
+    falls there has fallen here.
+    """
 
     name: str
     stages: tuple[BoundStage, ...]
+    smaller: "BoundPipeline | None" = None
 
     @property
     def stage_params(self) -> str:
@@ -78,47 +109,148 @@ def expand_pipelines(loaded: LoadedScenario) -> list[BoundPipeline]:
     return pipelines
 
 
+_ATTACK_KEYS = {"through", "eot", "surrogate"}
+"""What a scenario may say of any attack, whatever its recipe."""
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """A list in a stage: where it stands below the pipeline, its parameter, how names call it, its values."""
+
+    address: Path_
+    parameter: Parameter
+    key: str
+    values: list[object]
+
+
 def _expand(
     loaded: LoadedScenario, name: str, stages: list[dict[str, Any]], path: Path_
 ) -> list[BoundPipeline]:
-    recipes: list[Recipe] = []
-    swept: list[tuple[int, str, list[object]]] = []
+    swept: list[_Swept] = []
     for position, stage in enumerate(stages):
         recipe = _recipe(loaded, stage, (*path, position))
-        recipes.append(recipe)
-        for parameter, value in stage.items():
-            if parameter != recipe.kind and isinstance(value, list):
-                if not value:
-                    raise loaded.yaml.error("an empty list sweeps nothing", (*path, position, parameter))
-                swept.append((position, parameter, value))
-    pipelines = []
-    for values in product(*(range(len(choices)) for _, _, choices in swept)):
-        given = [
-            {k: v for k, v in stage.items() if k != recipe.kind}
-            for stage, recipe in zip(stages, recipes, strict=True)
-        ]
-        origin: dict[tuple[int, str], Path_] = {}
-        for (position, parameter, choices), index in zip(swept, values, strict=True):
-            given[position][parameter] = choices[index]
-            origin[position, parameter] = (*path, position, parameter, index)
+        swept += _lists(loaded.yaml, recipe, stage, path, (position,))
+        for inner, inner_stage in enumerate(_through(loaded.yaml, recipe, stage, (*path, position))):
+            address = (position, "through", inner)
+            inner_recipe = _recipe(loaded, inner_stage, (*path, *address), only="perturb")
+            swept += _lists(loaded.yaml, inner_recipe, inner_stage, path, address)
+    pipelines: dict[tuple[int, ...], BoundPipeline] = {}
+    for chosen in product(*(range(len(sweep.values)) for sweep in swept)):
+        indices = {sweep.address: index for sweep, index in zip(swept, chosen, strict=True)}
         bound = tuple(
-            BoundStage(
-                recipe, _bind(loaded.yaml, recipe, given[position], (*path, position), origin, position)
-            )
-            for position, recipe in enumerate(recipes)
+            _bind_stage(loaded, stage, path, (position,), indices) for position, stage in enumerate(stages)
         )
-        pipelines.append(BoundPipeline(_swept_name(name, bound, swept), bound))
-    names = [pipeline.name for pipeline in pipelines]
+        pipelines[chosen] = BoundPipeline(_swept_name(name, bound, swept), bound)
+    names = [pipeline.name for pipeline in pipelines.values()]
     if len(set(names)) < len(names):
         raise loaded.yaml.error("a sweep has the same value twice", path)
-    return pipelines
+    return list(_with_ladder(loaded, pipelines, swept).values())
 
 
-def _recipe(loaded: LoadedScenario, stage: dict[str, Any], path: Path_) -> Recipe:
+def _lists(
+    yaml: LocatedYaml, recipe: Recipe, stage: dict[str, Any], path: Path_, address: Path_
+) -> list[_Swept]:
+    """Return the swept parameters of one stage."""
+    found = []
+    for name, value in stage.items():
+        if name in {recipe.kind, *_ATTACK_KEYS} or not isinstance(value, list):
+            continue
+        if not value:
+            raise yaml.error("an empty list sweeps nothing", (*path, *address, name))
+        if name not in recipe.parameters:
+            raise _unknown(yaml, recipe, name, (*path, *address))
+        key = f"through.{name}" if "through" in address else name
+        found.append(_Swept((*address, name), recipe.parameters[name], key, value))
+    return found
+
+
+def _through(yaml: LocatedYaml, recipe: Recipe, stage: dict[str, Any], path: Path_) -> list[dict[str, Any]]:
+    """Return the stages inside an attacked function, none for a perturbation."""
+    for name in _ATTACK_KEYS & stage.keys():
+        if recipe.kind != "attack":
+            raise yaml.error(f"only an attack has '{name}'", (*path, name))
+    inner = stage.get("through", [])
+    if "through" in stage and not (
+        inner and isinstance(inner, list) and all(isinstance(i, dict) for i in inner)
+    ):
+        raise yaml.error(
+            "must be a list of perturbations, - {perturb: jpeg, quality: 75}", (*path, "through")
+        )
+    return inner
+
+
+def _bind_stage(
+    loaded: LoadedScenario,
+    stage: dict[str, Any],
+    path: Path_,
+    address: Path_,
+    indices: Mapping[Path_, int],
+) -> BoundStage:
+    """Bind one stage at one combination of swept values."""
+    yaml, place = loaded.yaml, (*path, *address)
+    recipe = _recipe(loaded, stage, place)
+    given, origin = {}, {}
+    for name, value in stage.items():
+        if name in {recipe.kind, *_ATTACK_KEYS}:
+            continue
+        index = indices.get((*address, name))
+        given[name] = value if index is None else value[index]
+        origin[name] = (*place, name) if index is None else (*place, name, index)
+    params = _bind(yaml, recipe, given, place, origin)
+    through = tuple(
+        _bind_stage(loaded, inner, path, (*address, "through", position), indices)
+        for position, inner in enumerate(stage.get("through", []))
+    )
+    try:
+        eot = int(_EOT.read(stage.get("eot", 1)) or 1)
+    except ValueError as error:
+        raise yaml.error(f"eot {error}", (*place, "eot")) from None
+    if eot > 1 and not any(inner.recipe.random for inner in through):
+        raise yaml.error("eot averages over random perturbations, and 'through' has none", (*place, "eot"))
+    surrogate = None
+    if "surrogate" in stage:
+        surrogate = validated_part(DetectorSpec, stage["surrogate"], yaml, (*place, "surrogate"))
+    elif recipe.needs_surrogate:
+        raise yaml.error(
+            f"{recipe.name} needs the detector it is crafted on", place, "surrogate: minigen/lenet5"
+        )
+    return BoundStage(recipe, params, through, eot, surrogate)
+
+
+_EOT = Parameter("count", 1, 1)
+
+
+def _with_ladder(
+    loaded: LoadedScenario, pipelines: dict[tuple[int, ...], BoundPipeline], swept: list[_Swept]
+) -> dict[tuple[int, ...], BoundPipeline]:
+    """Link the pipelines of a sweep over a final attack's eps, each to the next smaller, where work is shared.
+
+    Sharing is right for accuracy alone, when the attack is the last stage and judged as crafted.
+    """
+    first = next(iter(pipelines.values()))
+    last = (len(first.stages) - 1, "eps")
+    place = next((number for number, sweep in enumerate(swept) if sweep.address == last), None)
+    if place is None or loaded.scenario.mode != "accuracy" or not loaded.scenario.share_sweeps:
+        return pipelines
+    if not first.stages[-1].is_judged_as_crafted:
+        return pipelines
+    linked: dict[tuple[int, ...], BoundPipeline] = {}
+    rungs: dict[tuple[int, ...], BoundPipeline] = {}
+    for chosen in sorted(
+        pipelines, key=lambda chosen: float(pipelines[chosen].stages[-1].params["eps"] or 0)
+    ):
+        others = (*chosen[:place], *chosen[place + 1 :])
+        linked[chosen] = rungs[others] = replace(pipelines[chosen], smaller=rungs.get(others))
+    return {chosen: linked[chosen] for chosen in pipelines}
+
+
+def _recipe(loaded: LoadedScenario, stage: dict[str, Any], path: Path_, only: Kind | None = None) -> Recipe:
     kinds: list[Kind] = [kind for kind in ("attack", "perturb") if kind in stage]
     if len(kinds) != 1:
         raise loaded.yaml.error("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", path)
     kind = kinds[0]
+    if only not in {None, kind}:
+        raise loaded.yaml.error("only perturbations stand inside the attacked function", (*path, kind))
     if not isinstance(stage[kind], str):
         raise loaded.yaml.error(
             "must be the name of one recipe", (*path, kind), "use a pipeline for each attack"
@@ -130,33 +262,33 @@ def _recipe(loaded: LoadedScenario, stage: dict[str, Any], path: Path_) -> Recip
 
 
 def _bind(
-    yaml: LocatedYaml,
-    recipe: Recipe,
-    given: dict[str, Any],
-    path: Path_,
-    origin: Mapping[tuple[int, str], Path_],
-    position: int,
+    yaml: LocatedYaml, recipe: Recipe, given: dict[str, Any], path: Path_, origin: Mapping[str, Path_]
 ) -> dict[str, Value]:
     try:
         return recipe.bind(given)
     except KeyError as error:
-        name = str(error.args[0])
-        raise yaml.error(
-            f"{recipe.name} has no parameter '{name}'", (*path, name), did_you_mean(name, recipe.parameters)
-        ) from None
+        raise _unknown(yaml, recipe, str(error.args[0]), path) from None
     except ParameterError as error:
-        raise yaml.error(
-            error.message, origin.get((position, error.name), (*path, error.name)), error.hint
-        ) from None
+        raise yaml.error(error.message, origin.get(error.name, (*path, error.name)), error.hint) from None
 
 
-def _swept_name(name: str, stages: tuple[BoundStage, ...], swept: list[tuple[int, str, list[object]]]) -> str:
+def _unknown(yaml: LocatedYaml, recipe: Recipe, name: str, path: Path_) -> UserError:
+    known = [*recipe.parameters, *(_ATTACK_KEYS if recipe.kind == "attack" else ())]
+    return yaml.error(f"{recipe.name} has no parameter '{name}'", (*path, name), did_you_mean(name, known))
+
+
+def _swept_name(name: str, stages: tuple[BoundStage, ...], swept: list[_Swept]) -> str:
     if not swept:
         return name
-    names = [parameter for _, parameter, _ in swept]
+    keys = [sweep.key for sweep in swept]
     parts = []
-    for position, parameter, _ in swept:
-        stage = stages[position]
-        key = f"{position}.{parameter}" if names.count(parameter) > 1 else parameter
-        parts.append(f"{key}={stage.recipe.parameters[parameter].write(stage.params[parameter])}")
+    for sweep in swept:
+        position, *inner = sweep.address
+        stage = stages[int(position)]
+        if inner[0] == "through":
+            stage = stage.through[int(inner[1])]
+        key = sweep.key
+        if keys.count(key) > 1:
+            key = ".".join(str(part) for part in sweep.address)
+        parts.append(f"{key}={sweep.parameter.write(stage.params[str(sweep.address[-1])])}")
     return f"{name}[{','.join(parts)}]"

@@ -48,6 +48,10 @@ class Recipe:
     differentiable
         ``package.module:name`` of a differentiable stand-in of the perturbation, for the gradients of adaptive
         attacks: (pixels[, streams], **parameters) → pixels, float32.
+    needs_surrogate
+        Whether an attack is crafted on another detector, which the scenario names.
+    same_size
+        Whether a native attack takes images of one size only.
     """
 
     kind: Kind
@@ -63,6 +67,8 @@ class Recipe:
     access: Access = "gradients"
     minimum_norm: bool = False
     differentiable: str | None = None
+    needs_surrogate: bool = False
+    same_size: bool = False
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -91,6 +97,9 @@ class Recipe:
         else:
             bound.pop("severity", None)
         if self.kind == "attack":
+            if "backend" not in given:
+                able = [name for name in self.backends.names() if self.backends.has(name, bound["norm"])]
+                bound["backend"] = able[0] if able else bound["backend"]
             self._check_attack(bound)
         return bound
 
@@ -114,9 +123,8 @@ class Recipe:
         if bound.get("step_size") == "auto" and isinstance(eps, float):
             # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
             bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
-        backend = str(bound["backend"])
-        if backend != "native" and norm not in getattr(self.backends, backend):
-            raise ParameterError("norm", f"{self.name} through {backend} has no {norm} version")
+        if not self.backends.has(str(bound["backend"]), norm):
+            raise ParameterError("norm", f"{self.name} through {bound['backend']} has no {norm} version")
 
 
 class ParameterError(Exception):
@@ -138,9 +146,10 @@ class ParameterSpec(Section):
 
 
 class NativeCall(Section):
-    """``package.module:name`` of a function from an attack task to finished chunks."""
+    """``package.module:name`` of a function from an attack task to finished chunks, and the norms it has if not all."""
 
     implementation: str
+    norms: tuple[Norm, ...] | None = None
 
 
 class LibraryCall(Section):
@@ -161,6 +170,12 @@ class Backends(Section):
         """The backends that the recipe has, the default first."""
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
 
+    def has(self, backend: str, norm: object) -> bool:
+        """Whether a backend of the recipe keeps budgets in a norm."""
+        if backend == "native":
+            return self.native is not None and (self.native.norms is None or norm in self.native.norms)
+        return norm in (getattr(self, backend) or {})
+
 
 class RecipeFile(Section):
     """A recipe as it stands in its file."""
@@ -178,6 +193,8 @@ class RecipeFile(Section):
     access: Access = "gradients"
     minimum_norm: bool = False
     differentiable: str | None = None
+    needs_surrogate: bool = False
+    same_size: bool = False
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -195,7 +212,7 @@ def read_recipe(file: Path) -> Recipe:
         backends = content.backends.names()
         if not backends or not content.norms:
             raise located.error("an attack needs 'norms' and at least one of its 'backends'", ())
-        if "eps" not in parameters:
+        if "eps" not in parameters and set(content.norms) != {"spatial"}:
             raise located.error("an attack needs the parameter 'eps': its budget is checked", ("params",))
         _check_arguments(located, content.backends, set(parameters) | {"norm"})
         parameters = {
@@ -224,6 +241,8 @@ def read_recipe(file: Path) -> Recipe:
         content.access,
         content.minimum_norm,
         content.differentiable,
+        content.needs_surrogate,
+        content.same_size,
     )
 
 

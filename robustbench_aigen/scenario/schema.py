@@ -136,6 +136,7 @@ class Scenario(Section):
     objective: Objective = "both"
     mode: Mode = "accuracy"
     pipelines: dict[str, list[dict[str, Any]]]
+    share_sweeps: bool = True
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"

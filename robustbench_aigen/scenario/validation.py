@@ -42,6 +42,20 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
         raise _as_user_error(model, located, error) from None
 
 
+def validated_part(model: type[M], value: object, located: LocatedYaml, at: Path_) -> M:
+    """Validate one value of a file, which stands at the path ``at``.
+
+    Raises
+    ------
+    UserError
+        As :func:`validated` does.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _as_user_error(model, located, error, at) from None
+
+
 _EXPECTED: Mapping[str, str] = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -60,15 +74,20 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def _as_user_error(model: type[BaseModel], located: LocatedYaml, error: ValidationError) -> UserError:
+def _as_user_error(
+    model: type[BaseModel], located: LocatedYaml, error: ValidationError, at: Path_ = ()
+) -> UserError:
     # Unknown keys first: a misspelt key is also a missing one, and only the former says what was typed.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
-    path = tuple(problem["loc"])
+    inside = tuple(problem["loc"])
+    path = (*at, *inside)
     kind, given = problem["type"], problem["input"]
-    last = path[-1] if path else ""
+    last = inside[-1] if inside else ""
     if kind == "extra_forbidden":
-        return located.error(f"unknown key '{last}'", path, did_you_mean(str(last), _keys(model, path[:-1])))
+        return located.error(
+            f"unknown key '{last}'", path, did_you_mean(str(last), _keys(model, inside[:-1]))
+        )
     if kind == "missing":
         text, place = (
             ("has too few values", path[:-1])

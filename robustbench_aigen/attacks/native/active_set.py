@@ -1,193 +1,272 @@
-"""The loop of an iterated gradient attack: a full batch of unfinished images, refilled from the queue.
+"""The loop of an iterated attack: a full batch of unfinished images, refilled from the queue.
 
-An image leaves as soon as its 8-bit version is fooled (where early stopping is right) or its steps are used up,
-and the next image of the shard takes its place. With early stopping off the batches are those of a plain loop.
+An image leaves as soon as its 8-bit version is fooled (where early stopping is right) or its evaluations are used
+up, and the next image of the shard takes its place. With early stopping off the batches are those of a plain loop.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.numerics.precision import gradient_precision
-
-Start = Callable[[AttackTask, Tensor, int], Tensor]
-"""(task, rows, restart) → starting pixels of those rows, on the device."""
-Update = Callable[[AttackTask, Tensor, Tensor, Tensor], Tensor]
-"""(task, clean, current, gradient of the loss) → next pixels, inside the budget."""
 
 
-@dataclass
-class _Slots:
-    """State of the images in the batch; every field has one entry an image."""
+class Evaluation(NamedTuple):
+    """What the attacked function says of the current pixels.
 
-    rows: Tensor
-    clean: Tensor
-    current: Tensor
-    labels: Tensor
-    step: Tensor
-    taken: Tensor
-    queries: Tensor
-    restart: Tensor
-    best: Tensor
-    best_loss: Tensor
+    ``margin`` are N float32 differences, logit of the wrong class less that of the right one: positive where the
+    verdict is wrong. ``gradient`` is N×3×H×W, of the search's loss; None in a search that only queries.
+    """
+
+    margin: Tensor
+    gradient: Tensor | None
+
+
+Loss = Literal["ce", "margin"] | None
+"""What a search differentiates: the cross-entropy, the margin, or nothing."""
+
+
+class Search(Protocol):
+    """One attack's own part: where a try begins, and what one evaluation makes of it.
+
+    ``evaluations`` are those of one try, ``restarts`` the tries of an image. A try also ends where the state has a
+    tensor ``ended`` that says so. ``minimum_norm`` is whether it looks for the smallest perturbation: then an image
+    beyond the boundary is tried at its own distance and at the whole budget.
+    """
+
+    evaluations: int
+    restarts: int
+    loss: Loss
+    minimum_norm: bool
+
+    def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
+        """Return the state of some rows at the beginning of a try: ``current`` pixels, and whatever else it needs.
+
+        Every tensor has one entry an image in its first dimension and is on the task's device.
+        """
+
+    def update(self, task: AttackTask, slots: "Slots", found: Evaluation) -> None:
+        """Take in what was found at ``slots["current"]`` and put the next pixels there.
+
+        ``slots["step"]`` is the number of evaluations of this try before the present one, on the CPU.
+        """
+
+    def outcome(self, slots: "Slots") -> Tensor:
+        """Return the pixels that a try has come to."""
+
+
+class Slots:
+    """State of the images in the batch: named tensors with one entry an image.
+
+    ``rows``, ``step``, ``taken``, ``queries``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
+    ``labels``, ``best`` and what the search has put there) on the device.
+    """
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        self._values = values
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._values["rows"])
 
-    def select(self, chosen: Tensor) -> "_Slots":
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        self._values[name] = value
+
+    def select(self, chosen: Tensor) -> "Slots":
         """Keep the images that a boolean CPU mask names."""
-        return _Slots(*(getattr(self, f.name)[chosen.to(getattr(self, f.name).device)] for f in fields(self)))
+        index = chosen.nonzero().flatten()
+        return Slots({name: value[index.to(value.device)] for name, value in self._values.items()})
 
-    def joined(self, other: "_Slots") -> "_Slots":
-        return _Slots(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+    def joined(self, other: "Slots") -> "Slots":
+        """Put the images of two batches into one."""
+        return Slots({name: torch.cat([value, other[name]]) for name, value in self._values.items()})
 
     def chunk(self, pixels: Tensor, score: Tensor | None = None) -> AttackChunk:
-        return AttackChunk(self.rows, pixels, self.taken, self.queries, score)
+        """Return these images as finished."""
+        return AttackChunk(self["rows"], pixels, self["taken"], self["queries"], score)
 
 
-def iterate(
-    task: AttackTask, *, steps: int, restarts: int, start: Start, update: Update
-) -> Iterator[AttackChunk]:
+def iterate(task: AttackTask, search: Search) -> Iterator[AttackChunk]:
     """Run an iterated attack on a task and yield images as they finish.
 
-    Parameters
-    ----------
-    task
-        Images, labels, detector and budget.
-    steps
-        Updates per restart.
-    restarts
-        Tries per image. With early stopping an image stops at its first success; without, a success is kept, or
-        else the try with the highest loss.
-    start, update
-        Where a try begins, and one step of it.
+    With early stopping an image stops at its first success on 8 bits; without, and after the last restart, it has
+    its first successful try, or else the try with the highest loss.
     """
     queue = deque(range(len(task.levels)))
-    slots: _Slots | None = None
+    slots: Slots | None = None
     while queue or slots is not None:
         space = task.batch_size - (len(slots) if slots is not None else 0)
         # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
         if queue and space > 0 and (slots is None or task.early_stop):
-            fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], start)
+            fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search)
             slots = fresh if slots is None else slots.joined(fresh)
         assert slots is not None
-        gradient, logits = _gradient(task, slots)
-        slots.queries += 1
+        found = _evaluate(task, slots, search.loss)
+        slots["queries"] += task.eot
         if task.early_stop:
-            fooled, score = _verified(task, slots, logits)
+            fooled, pixels, score = _verified(task, slots, found.margin, search)
             if fooled.any():
                 leaving = slots.select(fooled)
-                yield leaving.chunk(leaving.current, score)
-                gradient = gradient[(~fooled).to(gradient.device)]
+                leaving["taken"] += search.loss is None
+                yield leaving.chunk(pixels, score)
+                kept = (~fooled).nonzero().flatten().to(task.device)
+                gradient = None if found.gradient is None else found.gradient[kept]
+                found = Evaluation(found.margin[kept], gradient)
                 slots = slots.select(~fooled)
         if len(slots):
-            slots.current = update(task, slots.clean, slots.current, gradient)
-            slots.step += 1
-            slots.taken += 1
-            slots, finished = _finish(task, slots, steps, restarts, start)
+            search.update(task, slots, found)
+            slots["step"] += 1
+            slots["taken"] += 1
+            slots, finished = _finish(task, slots, search)
             yield from finished
         if not len(slots):
             slots = None
 
 
-def _fresh(task: AttackTask, rows: list[int], start: Start) -> _Slots:
+def _fresh(task: AttackTask, rows: list[int], search: Search) -> Slots:
     index = torch.tensor(rows)
-    clean, current = task.pixels(index), start(task, index, 0)
+    clean = task.pixels(index)
     count = torch.zeros(len(rows), dtype=torch.long)
-    return _Slots(
-        index,
-        clean,
-        current,
-        task.labels[index].to(task.device),
-        count,
-        count.clone(),
-        count.clone(),
-        count.clone(),
-        clean,
-        torch.full((len(rows),), -torch.inf),
-    )
+    state = {
+        "rows": index,
+        "clean": clean,
+        "labels": task.labels[index].to(task.device),
+        "step": count,
+        "taken": count.clone(),
+        "queries": count.clone(),
+    }
+    if search.restarts > 1:
+        state |= {
+            "restart": count.clone(),
+            "best": clean,
+            "best_loss": torch.full((len(rows),), -torch.inf),
+        }
+    return Slots(state | search.start(task, index, clean, 0))
 
 
-def _gradient(task: AttackTask, slots: _Slots) -> tuple[Tensor, Tensor]:
-    current = slots.current.detach()
-    if task.precision == "bf16":
-        # Reduced-precision convolutions run on channels-last tensors; float32 keeps the plain layout of the libraries.
-        current = current.contiguous(memory_format=torch.channels_last)
-    current.requires_grad_()
-    with torch.enable_grad(), gradient_precision(task.precision, task.device):
-        logits = task.detector(current)
-        # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
-        (gradient,) = torch.autograd.grad(_losses(logits.float(), slots.labels).mean(), current)
-    return gradient.contiguous(), logits.detach()
+def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
+    labels = slots["labels"]
+    draws = None
+    margins, gradients = [], []
+    for number in range(task.eot):
+        if any(stage.recipe.random for stage in task.through):
+            draws = (slots["taken"] * task.eot + number + 1).tolist()
+        current = slots["current"].detach()
+        if loss is None:
+            with torch.no_grad():
+                logits = task.logits(slots["rows"], current, draws=draws, for_gradient=False)
+        else:
+            current.requires_grad_()
+            with torch.enable_grad():
+                logits = task.logits(slots["rows"], current, draws=draws, for_gradient=True)
+                (gradient,) = torch.autograd.grad(_scalar(logits, labels, loss), current)
+            gradients.append(gradient.contiguous())
+        margins.append(margin_of(logits.detach(), labels))
+    mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
+    if loss is None:
+        return Evaluation(mean, None)
+    return Evaluation(mean, gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0))
 
 
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return N losses: the cross-entropy, or where that is saturated, the margin of the wrong class over the right.
+def margin_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return N margins for N×2 logits: of the wrong class over the right one."""
+    return (logits[:, 1] - logits[:, 0]) * (1 - 2 * labels)
+
+
+def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Return what is differentiated.
 
     With two classes the cross-entropy is a rising function of the margin, so both have the same gradient but for
-    its length, which no step depends on. A confident detector's cross-entropy has a gradient that float32 cannot
-    hold, and an attack that follows it stands still (Carlini and Wagner 2017, section VIII, on saturated networks).
+    its length. A confident detector's cross-entropy has a gradient that float32 cannot hold, and an attack that
+    follows it stands still (Carlini and Wagner 2017, section VIII, on saturated networks): there the margin takes
+    its place.
     """
-    wrong, right = logits.gather(1, 1 - labels[:, None])[:, 0], logits.gather(1, labels[:, None])[:, 0]
-    margin = wrong - right
-    return torch.where(
-        margin < -_SATURATED, margin, functional.cross_entropy(logits, labels, reduction="none")
-    )
+    margin = margin_of(logits, labels)
+    if loss == "margin":
+        return margin.sum()
+    entropy = functional.cross_entropy(logits, labels, reduction="none")
+    # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
+    return torch.where(margin < -_SATURATED, margin, entropy).mean()
 
 
 _SATURATED = 40.0
 """Margin in nats beyond which the squares of the gradient of the cross-entropy (1e-17 of its length) leave float32."""
 
 
-def _verified(task: AttackTask, slots: _Slots, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which images are fooled on 8 bits, and the scores of those.
+def _verified(
+    task: AttackTask, slots: Slots, margin: Tensor, search: Search
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which images are fooled on 8 bits, and the pixels and scores of those.
 
-    Only the images that the gradient's own forward already reads as fooled are scored.
+    Only the images that the search's own evaluation reads as fooled are scored. That is the evaluator's look at the
+    image, no query of the attacker.
     """
-    fooled = (logits.argmax(dim=1) != slots.labels).cpu()
+    labels = slots["labels"]
+    # Ties are fake.
+    fooled = torch.where(labels == 1, margin > 0, margin >= 0).cpu()
+    current = slots["current"]
     if not fooled.any():
-        return fooled, torch.empty(0)
-    rows = slots.rows[fooled]
-    score = task.score(rows, slots.current[fooled.to(task.device)])
-    slots.queries[fooled] += 1
+        return fooled, current[:0], torch.empty(0)
+    at = fooled.nonzero().flatten()
+    if search.minimum_norm:
+        # It passes through points outside the budget.
+        at = at[task.threat.holds(slots["clean"][at.to(task.device)], current[at.to(task.device)]).cpu()]
+    rows, pixels = slots["rows"][at], current[at.to(task.device)]
+    score = task.score(rows, pixels)
     verified = task.is_fooled(rows, score)
-    fooled[fooled.clone()] = verified
-    return fooled, score[verified]
+    if search.minimum_norm and not verified.all():
+        again = (~verified).nonzero().flatten()
+        stretched = task.threat.stretch(
+            slots["clean"][at[again].to(task.device)], pixels[again.to(task.device)]
+        )
+        score[again] = task.score(rows[again], stretched)
+        pixels[again.to(task.device)] = stretched
+        verified = task.is_fooled(rows, score)
+    fooled = torch.zeros_like(fooled)
+    fooled[at[verified]] = True
+    return fooled, pixels[verified.to(task.device)], score[verified]
 
 
-def _finish(
-    task: AttackTask, slots: _Slots, steps: int, restarts: int, start: Start
-) -> tuple[_Slots, list[AttackChunk]]:
-    """Let images whose steps are used up leave, or begin their next restart."""
-    ended = slots.step == steps
+def _finish(task: AttackTask, slots: Slots, search: Search) -> tuple[Slots, list[AttackChunk]]:
+    """Let images whose evaluations are used up leave, or begin their next restart."""
+    ended = slots["step"] == search.evaluations
+    if "ended" in slots:
+        ended |= slots["ended"].cpu()
     if not ended.any():
         return slots, []
-    if restarts == 1:
-        leaving = slots.select(ended)
-        return slots.select(~ended), [leaving.chunk(leaving.current)]
     done, going = slots.select(ended), slots.select(~ended)
+    result = search.outcome(done)
+    if search.restarts == 1:
+        return going, [done.chunk(result)]
     with torch.no_grad():
-        loss = functional.cross_entropy(task.detector(done.current), done.labels, reduction="none").cpu()
-    # A success on 8 bits outranks any loss, which is of the float image.
-    fooled = task.is_fooled(done.rows, task.score(done.rows, done.current))
-    loss = torch.where(fooled, torch.inf, loss)
-    done.queries += 2
-    better = loss > done.best_loss
-    done.best = torch.where(better.to(task.device).view(-1, 1, 1, 1), done.current, done.best)
-    done.best_loss = torch.maximum(loss, done.best_loss)
-    last = done.restart == restarts - 1
+        margin = margin_of(task.logits(done["rows"], result, for_gradient=False), done["labels"]).cpu()
+    done["queries"] += 1
+    # A success on 8 bits outranks any margin, which is of the float image.
+    fooled = task.is_fooled(done["rows"], task.score(done["rows"], task.threat.shrink(done["clean"], result)))
+    margin = torch.where(fooled, torch.inf, margin)
+    better = margin > done["best_loss"]
+    done["best"] = torch.where(better.to(task.device).view(-1, 1, 1, 1), result, done["best"])
+    done["best_loss"] = torch.maximum(margin, done["best_loss"])
+    last = done["restart"] == search.restarts - 1
     if task.early_stop:
-        last |= done.best_loss == torch.inf
+        last |= done["best_loss"] == torch.inf
     leaving, again = done.select(last), done.select(~last)
     if len(again):
-        again.restart += 1
-        again.step.zero_()
-        again.current = torch.cat(
-            [start(task, again.rows[i : i + 1], int(again.restart[i])) for i in range(len(again))]
-        )
-    return going.joined(again), [leaving.chunk(leaving.best)] if len(leaving) else []
+        again["restart"] += 1
+        again["step"].zero_()
+        tries = [
+            search.start(task, again["rows"][i : i + 1], again["clean"][i : i + 1], int(again["restart"][i]))
+            for i in range(len(again))
+        ]
+        for name in tries[0]:
+            again[name] = torch.cat([state[name] for state in tries])
+    return going.joined(again), [leaving.chunk(leaving["best"])] if len(leaving) else []

@@ -1,68 +1,123 @@
-"""PGD (Madry et al. 2018), BIM (Kurakin et al. 2017) and FGSM (Goodfellow et al. 2015) in the L∞ and L2 norms."""
+"""PGD (Madry et al. 2018), BIM (Kurakin et al. 2017), FGSM (Goodfellow et al. 2015) and MI-FGSM (Dong et al. 2018)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.active_set import Update, iterate
+from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.attacks.threat_model import l2_norm
+from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
+from robustbench_aigen.numerics.seeding import SampleStreams
 
 _TINY = 1e-30
 """Added to a gradient's norm before dividing, so that a gradient of zero gives no step instead of NaN."""
 
 
 def pgd(task: AttackTask) -> Iterator[AttackChunk]:
-    """Projected gradient descent.
+    """Projected gradient descent, L∞ or L2.
 
     Reads ``steps``, ``step_size`` (pixel units), ``random_start`` and ``restarts``.
     """
     params = task.params
+    step_size, restarts = float(params["step_size"] or 0), int(params["restarts"] or 1)
     return iterate(
         task,
-        steps=int(params["steps"] or 1),
-        restarts=int(params["restarts"] or 1),
-        start=_random_start if params["random_start"] else _clean_start,
-        update=_stepper(float(params["step_size"] or 0)),
+        GradientSteps(
+            int(params["steps"] or 1), restarts, step_size, random_start=bool(params["random_start"])
+        ),
     )
 
 
 def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
     """Fast gradient (sign) method: one step of length eps from the image itself."""
-    return iterate(task, steps=1, restarts=1, start=_clean_start, update=_stepper(task.threat.eps))
+    return iterate(task, GradientSteps(1, 1, task.threat.eps))
 
 
 def bim(task: AttackTask) -> Iterator[AttackChunk]:
     """Basic iterative method: PGD from the image itself. Reads ``steps`` and ``step_size`` (pixel units)."""
-    step = _stepper(float(task.params["step_size"] or 0))
-    return iterate(task, steps=int(task.params["steps"] or 1), restarts=1, start=_clean_start, update=step)
+    params = task.params
+    return iterate(task, GradientSteps(int(params["steps"] or 1), 1, float(params["step_size"] or 0)))
 
 
-def _clean_start(task: AttackTask, rows: Tensor, restart: int) -> Tensor:  # noqa: ARG001  the type Start
-    return task.pixels(rows)
+def mifgsm(task: AttackTask) -> Iterator[AttackChunk]:
+    """Momentum iterative method. Reads ``steps``, ``step_size`` (pixel units) and ``decay``."""
+    params = task.params
+    step_size, decay = float(params["step_size"] or 0), float(params["decay"] or 0)
+    return iterate(task, GradientSteps(int(params["steps"] or 1), 1, step_size, decay=decay))
 
 
-def _random_start(task: AttackTask, rows: Tensor, restart: int) -> Tensor:
+@dataclass
+class GradientSteps:
+    """Steps of a fixed length along the gradient, projected into the budget after each.
+
+    Parameters
+    ----------
+    evaluations
+        Steps of one try.
+    restarts
+        Tries.
+    step_size
+        In pixel units.
+    random_start
+        Whether a try begins at random in the budget instead of at the image.
+    decay
+        Of the momentum (Dong et al. 2018, algorithm 1); None for the plain gradient.
+    """
+
+    evaluations: int
+    restarts: int
+    step_size: float
+    random_start: bool = False
+    decay: float | None = None
+    loss: Loss = "ce"
+    minimum_norm: bool = False
+
+    def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
+        """Begin at the image or at random, with no momentum."""
+        state = {"current": random_start(task, rows, clean, restart) if self.random_start else clean}
+        return state if self.decay is None else {**state, "momentum": torch.zeros_like(clean)}
+
+    def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
+        """Take a step."""
+        gradient = found.gradient
+        assert gradient is not None
+        if self.decay is not None:
+            # The mean, not the sum of the paper's L1 norm: torchattacks' and the authors' own code.
+            unit = gradient / (gradient.abs().mean(dim=(1, 2, 3), keepdim=True) + _TINY)
+            gradient = slots["momentum"] = self.decay * slots["momentum"] + unit
+        step = self.step_size * steepest(task.threat, gradient)
+        slots["current"] = task.threat.project(slots["clean"], slots["current"] + step)
+
+    def outcome(self, slots: Slots) -> Tensor:
+        """Return where the last step led."""
+        return slots["current"]
+
+
+def steepest(threat: ThreatModel, gradient: Tensor) -> Tensor:
+    """Return the direction of unit length, in the norm of the threat model, along which a loss rises fastest."""
+    if threat.norm == "linf":
+        return gradient.sign()
+    return gradient / (l2_norm(gradient) + _TINY).view(-1, 1, 1, 1)
+
+
+def random_start(task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> Tensor:
     """Uniform in the L∞ ball; for L2 a uniform direction and a uniform radius, as in torchattacks."""
-    clean = task.pixels(rows)
-    streams = task.streams.select(rows.tolist()).for_restart(restart)
     eps = task.threat.eps
     if task.threat.norm == "linf":
-        noise = torch.from_numpy(streams.uniform(-eps, eps, clean.shape[1:])).float().to(clean.device)
-    else:
-        direction = torch.from_numpy(streams.normal(clean.shape[1:])).float().to(clean.device)
-        radius = torch.from_numpy(streams.uniform(0, 1, (1, 1, 1))).float().to(clean.device)
-        noise = direction * (radius / l2_norm(direction).view(-1, 1, 1, 1) * eps)
-    return (clean + noise).clamp(0, 1)
+        noise = task.draw(rows, restart, lambda streams, shape: streams.uniform(-eps, eps, shape))
+        return (clean + noise).clamp(0, 1)
+    # The radius is drawn after the direction, from the same stream.
+    radii: list[Tensor] = []
 
+    def direction_then_radius(streams: SampleStreams, shape: Sequence[int]) -> NDArray[np.float64]:
+        direction = streams.normal(shape)
+        radii.append(torch.from_numpy(streams.uniform(0, 1, (1, 1, 1))).float())
+        return direction
 
-def _stepper(step_size: float) -> Update:
-    def update(task: AttackTask, clean: Tensor, current: Tensor, gradient: Tensor) -> Tensor:
-        if task.threat.norm == "linf":
-            direction = gradient.sign()
-        else:
-            direction = gradient / (l2_norm(gradient) + _TINY).view(-1, 1, 1, 1)
-        return task.threat.project(clean, current + step_size * direction)
-
-    return update
+    direction = task.draw(rows, restart, direction_then_radius)
+    radius = torch.cat(radii).to(clean.device)
+    return (clean + direction * (radius / l2_norm(direction).view(-1, 1, 1, 1) * eps)).clamp(0, 1)

@@ -1,0 +1,73 @@
+"""The verdict on what an attack returns: on 8 bits, in float32, inside the budget."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.grid_search import GridSearch
+from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.attacks.verification import verify_pixels
+from robustbench_aigen.detectors.contract import scores, verdicts
+from robustbench_aigen.scenario.recipes import Recipe
+
+
+class Judged(NamedTuple):
+    """8-bit images with their scores.
+
+    ``levels`` are M×3×H×W uint8 on the CPU, ``score`` M float32. ``correct_float`` is the verdict on the image before
+    rounding; where the attacked function rounds inside (``through``), the verdict after it. ``queries`` are those of
+    the search on the 8-bit grid.
+    """
+
+    levels: Tensor
+    score: Tensor
+    correct_float: Tensor
+    queries: Tensor
+
+
+def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Judged:
+    """Verify a chunk, round it and score it; what rounding would lose is looked for on the grid.
+
+    Raises
+    ------
+    AttackContractError
+        If the pixels are not finite, in range and inside the budget.
+    """
+    clean, pixels, rows = task.pixels(chunk.rows), chunk.pixels, chunk.rows
+    if recipe.minimum_norm and pixels.shape == clean.shape:
+        pixels = task.threat.shrink(clean, pixels)
+    verify_pixels(name, task.threat, clean, pixels)
+    levels = task.threat.round(task.levels[rows].to(task.device), pixels).cpu()
+    none = torch.zeros(len(rows), dtype=torch.long)
+    if chunk.score is not None:
+        # The attack stopped at a success, and has seen the float image fooled too.
+        return Judged(levels, chunk.score, torch.zeros(len(rows), dtype=torch.bool), none)
+    score = task.score_levels(rows, levels)
+    fooled = task.is_fooled(rows, score)
+    correct_float = ~fooled if task.through else _correct(task, rows, pixels)
+    lost = ~fooled & (~correct_float | recipe.minimum_norm)
+    if lost.any() and _knows_the_verdict(task):
+        at = lost.nonzero().flatten()
+        search = GridSearch(task, rows[at], pixels[at.to(pixels.device)].clone())
+        search.run(with_gradients=recipe.access == "gradients")
+        kept = at[search.fooled]
+        levels[kept] = search.levels.cpu()[search.fooled]
+        score[kept], correct_float[kept] = search.score[search.fooled], False
+        none[at] += search.queries
+    return Judged(levels, score, correct_float, none)
+
+
+def _knows_the_verdict(task: AttackTask) -> bool:
+    """Whether an attacker could ask: not of another's detector, nor of a random draw that is yet to come."""
+    return task.crafted_on is task.detector and not any(stage.recipe.random for stage in task.through)
+
+
+@torch.no_grad()
+def _correct(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:
+    sizes = () if task.sizes is None else (task.sizes[rows],)
+    parts = []
+    for part in torch.arange(len(rows)).split(task.batch_size):
+        own = tuple(size[part] for size in sizes)
+        parts.append(scores(task.detector.detector(pixels[part.to(pixels.device)], *own)).cpu())
+    return verdicts(torch.cat(parts), task.detector.threshold) == task.labels[rows]

@@ -1,0 +1,123 @@
+"""Auto-PGD (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness, section 3, algorithm 1).
+
+With two classes the cross-entropy is a rising function of the margin. The attack on the margin then takes the steps
+of the attack on the cross-entropy, and differs where the latter saturates; the paper's DLR loss needs three classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
+from robustbench_aigen.attacks.native.pgd import random_start, steepest
+from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+
+_RHO = 0.75
+"""Share of steps of a window that must have raised the loss (section 3.2)."""
+_MOMENTUM = 0.75
+"""Weight of the gradient step beside the last movement (section 3.1)."""
+
+
+def apgd(task: AttackTask) -> Iterator[AttackChunk]:
+    """Auto-PGD, L∞ or L2. Reads ``steps``, ``restarts`` and ``loss``, ``ce`` or ``margin``."""
+    params = task.params
+    loss: Loss = "ce" if params["loss"] == "ce" else "margin"
+    return iterate(task, AutoPGD(int(params["steps"] or 1), int(params["restarts"] or 1), loss))
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the steps after which the step size may be halved (section 3.2).
+
+    >>> checkpoints(100)[:4]
+    [22, 41, 57, 70]
+    """
+    shares, found = [0.0, 0.22], []
+    while shares[-1] <= 1:
+        found.append(-int(-shares[-1] * steps // 1))
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return found
+
+
+@dataclass
+class AutoPGD:
+    """PGD with momentum that halves an image's step size, and returns to its best point, where it stops gaining."""
+
+    steps: int
+    restarts: int
+    loss: Loss
+    minimum_norm: bool = False
+
+    def __post_init__(self) -> None:
+        # The point that the last step leads to is looked at too.
+        self.evaluations = self.steps + 1
+        marks = checkpoints(self.steps)
+        # Per step, the length of the window that ends there; zero between checkpoints.
+        self._windows = torch.zeros(self.evaluations + 1)
+        for before, mark in zip([0, *marks], marks, strict=False):
+            self._windows[mark] = mark - before
+
+    def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
+        """Begin at random in the budget with a step of twice its size."""
+        current = random_start(task, rows, clean, restart)
+        per_image = torch.zeros(len(rows), device=clean.device)
+        return {
+            "current": current,
+            "previous": current,
+            "point": current,
+            "point_gradient": torch.zeros_like(current),
+            "point_loss": torch.full_like(per_image, -torch.inf),
+            "last_loss": torch.full_like(per_image, -torch.inf),
+            "rises": per_image,
+            "size": torch.full_like(per_image, 2 * task.threat.eps),
+            "mark_size": torch.full_like(per_image, torch.inf),
+            "mark_loss": torch.full_like(per_image, -torch.inf),
+        }
+
+    def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
+        """Note the best point, halve the step size at a checkpoint without gain, and move."""
+        gradient, margin = found.gradient, found.margin
+        assert gradient is not None
+        # Compared only, so the margin serves for both; the cross-entropy of a saturated image would tie.
+        self._note(slots, margin, gradient)
+        current, gradient = self._halve(slots, gradient)
+        clean, threat = slots["clean"], task.threat
+        step = slots["size"].view(-1, 1, 1, 1) * steepest(threat, gradient)
+        ahead = threat.project(clean, current + step)
+        share = torch.where(slots["step"] > 0, _MOMENTUM, 1.0).to(current).view(-1, 1, 1, 1)
+        moved = current + share * (ahead - current) + (1 - share) * (current - slots["previous"])
+        slots["previous"], slots["current"] = current, threat.project(clean, moved)
+
+    def outcome(self, slots: Slots) -> Tensor:
+        """Return the point with the highest loss."""
+        return slots["point"]
+
+    @staticmethod
+    def _note(slots: Slots, loss: Tensor, gradient: Tensor) -> None:
+        later = (slots["step"] > 0).to(loss.device)
+        slots["rises"] = slots["rises"] + ((loss > slots["last_loss"]) & later)
+        slots["last_loss"] = loss
+        better = loss > slots["point_loss"]
+        wide = better.view(-1, 1, 1, 1)
+        slots["point"] = torch.where(wide, slots["current"], slots["point"])
+        slots["point_gradient"] = torch.where(wide, gradient, slots["point_gradient"])
+        slots["point_loss"] = torch.maximum(loss, slots["point_loss"])
+
+    def _halve(self, slots: Slots, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where to step from and along what, halving sizes and going back where a checkpoint says so."""
+        window = self._windows[slots["step"]].to(gradient.device)
+        current = slots["current"]
+        if not (window > 0).any():
+            return current, gradient
+        at_mark = window > 0
+        stuck = (slots["mark_size"] == slots["size"]) & (slots["mark_loss"] >= slots["point_loss"])
+        halved = at_mark & ((slots["rises"] < _RHO * window) | stuck)
+        slots["mark_size"] = torch.where(at_mark, slots["size"], slots["mark_size"])
+        slots["mark_loss"] = torch.where(at_mark, slots["point_loss"], slots["mark_loss"])
+        slots["rises"] = torch.where(at_mark, 0.0, slots["rises"])
+        slots["size"] = torch.where(halved, slots["size"] / 2, slots["size"])
+        wide = halved.view(-1, 1, 1, 1)
+        return torch.where(wide, slots["point"], current), torch.where(
+            wide, slots["point_gradient"], gradient
+        )

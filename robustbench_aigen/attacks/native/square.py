@@ -1,0 +1,104 @@
+"""Square (Andriushchenko et al. 2020, arXiv:1912.00049), algorithms 1 and 2: a score-based attack by random search."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
+from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.numerics.eight_bit import LEVELS
+from robustbench_aigen.numerics.seeding import SampleStreams
+
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, of a budget of 10,000, after which the share of pixels in a square is halved (section 4)."""
+
+
+def square(task: AttackTask) -> Iterator[AttackChunk]:
+    """Square, L∞. Reads ``steps``, the queries, and ``p_init``, the first share of pixels in a square."""
+    return iterate(task, Square(int(task.params["steps"] or 1), float(task.params["p_init"] or 0)))
+
+
+def share_at(query: Tensor, queries: int, p_init: float) -> Tensor:
+    """Return the share of pixels in the square of a query, for N numbers of queries."""
+    scaled = query.double() * 10_000 / queries
+    passed = (scaled.view(-1, 1) > torch.tensor(_HALVINGS)).sum(dim=1)
+    return p_init / 2.0**passed
+
+
+@dataclass
+class Square:
+    """Vertical stripes first, then one square an image and query, kept where the margin grows.
+
+    Everything stays on the 8-bit grid: a query is an image that could be uploaded.
+
+    Parameters
+    ----------
+    evaluations
+        Queries.
+    p_init
+        First share of pixels in a square.
+    """
+
+    evaluations: int
+    p_init: float
+    restarts: int = 1
+    loss: Loss = None
+    minimum_norm: bool = False
+
+    def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
+        """Begin with stripes of full strength."""
+
+        def stripes(streams: SampleStreams, shape: Sequence[int]) -> NDArray[np.float64]:
+            signs = np.sign(streams.uniform(-1, 1, (3, 1, shape[2])))
+            return np.broadcast_to(signs, (len(streams), *shape)).copy()
+
+        levels = task.threat.levels / LEVELS
+        current = (clean + levels * task.draw(rows, restart, stripes)).clamp(0, 1)
+        # Position and colour of every square to come, from a stream of its own.
+        own = task.try_streams(rows, 1000 + restart)
+        draws = torch.from_numpy(own.uniform(0, 1, (self.evaluations, 5)))
+        return {
+            "current": current,
+            "kept": current,
+            "kept_margin": torch.full((len(clean),), -torch.inf, device=clean.device),
+            "draws": draws.float().to(clean.device),
+        }
+
+    def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
+        """Keep the candidate where the margin grew, and propose the next."""
+        better = found.margin > slots["kept_margin"]
+        kept = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
+        slots["kept"] = kept
+        slots["kept_margin"] = torch.maximum(found.margin, slots["kept_margin"])
+        clean, step = slots["clean"], slots["step"]
+        drawn = slots["draws"][torch.arange(len(kept)), step.to(kept.device)]
+        inside = self._window(task, slots, drawn[:, :2])
+        colours = (drawn[:, 2:] >= 0.5).float() * 2 - 1
+        filled = (clean + task.threat.levels / LEVELS * colours.view(-1, 3, 1, 1)).clamp(0, 1)
+        slots["current"] = torch.where(inside, filled, kept)
+
+    def outcome(self, slots: Slots) -> Tensor:
+        """Return the image with the greatest margin."""
+        return slots["kept"]
+
+    def _window(self, task: AttackTask, slots: Slots, drawn: Tensor) -> Tensor:
+        """Return N×1×H×W: which pixels are in the next square of each image."""
+        device = drawn.device
+        height, width = task.levels.shape[2:]
+        if task.sizes is None:
+            heights, widths = torch.full((len(drawn),), height), torch.full((len(drawn),), width)
+        else:
+            heights, widths = task.sizes[slots["rows"]].unbind(dim=1)
+        share = share_at(slots["step"] + 1, self.evaluations, self.p_init)
+        side = (share * heights * widths).sqrt().round()
+        side = torch.minimum(side.clamp(min=1), torch.minimum(heights, widths) - 1).clamp(min=1).to(device)
+        top = (drawn[:, 0] * (heights.to(device) - side + 1)).floor()
+        left = (drawn[:, 1] * (widths.to(device) - side + 1)).floor()
+        row = torch.arange(height, device=device).view(1, 1, -1, 1)
+        column = torch.arange(width, device=device).view(1, 1, 1, -1)
+        top, left, side = (value.view(-1, 1, 1, 1) for value in (top, left, side))
+        return (row >= top) & (row < top + side) & (column >= left) & (column < left + side)

@@ -1,0 +1,47 @@
+"""Universal adversarial perturbation by gradient steps (Shafahi et al. 2020, arXiv:1811.11304, algorithm 2)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.native.active_set import margin_of
+from robustbench_aigen.attacks.native.pgd import steepest
+from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+
+
+def universal(task: AttackTask) -> Iterator[AttackChunk]:
+    """One perturbation for the images of a class in a shard, L∞ or L2: reals are framed by one, fakes evade by another.
+
+    Each step follows the mean gradient, over the images that are not fooled yet, of their margin (the paper clips the
+    loss of those that are). Reads ``steps`` (passes over the images) and ``step_size`` (pixel units). Images of a
+    task are of one size.
+    """
+    params = task.params
+    steps, size = int(params["steps"] or 1), float(params["step_size"] or 0)
+    for label in task.labels.unique().tolist():
+        rows = (task.labels == label).nonzero().flatten()
+        delta = torch.zeros((1, *task.levels.shape[1:]), device=task.device)
+        for _ in range(steps):
+            for part in rows.split(task.batch_size):
+                gradient = _mean_gradient(task, part, delta)
+                delta = _inside(task, delta + size * steepest(task.threat, gradient))
+        for part in rows.split(task.batch_size):
+            clean = task.pixels(part)
+            count = torch.full((len(part),), steps)
+            yield AttackChunk(part, (clean + delta).clamp(0, 1), count, count.clone())
+
+
+def _mean_gradient(task: AttackTask, rows: Tensor, delta: Tensor) -> Tensor:
+    pixels = (task.pixels(rows) + delta).clamp(0, 1).requires_grad_()
+    with torch.enable_grad():
+        margin = margin_of(task.logits(rows, pixels, for_gradient=True), task.labels[rows].to(task.device))
+        (gradient,) = torch.autograd.grad(margin.clamp(max=0).sum(), pixels)
+    return gradient.mean(dim=0, keepdim=True)
+
+
+def _inside(task: AttackTask, delta: Tensor) -> Tensor:
+    """Bring a perturbation, not an image, into the budget."""
+    if task.threat.norm == "linf":
+        return delta.clamp(-task.threat.eps, task.threat.eps)
+    return delta * (task.threat.eps / delta.norm()).clamp(max=1)

@@ -1,0 +1,59 @@
+"""Batches of images that are not all of one size."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+_WASTE = 1.5
+"""How many times an image's own area its place in a batch may be."""
+
+
+def same_size(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
+    """Group rows by the size of their images, in order of first appearance."""
+    groups: dict[torch.Size, list[int]] = defaultdict(list)
+    for row in rows:
+        groups[levels[row].shape].append(row)
+    return list(groups.values())
+
+
+def nearby_sizes(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
+    """Group rows so that padding to the largest of a group wastes little memory; one size is one group.
+
+    Images are taken in order of their shapes; a group ends where an image would leave another with a place of more
+    than 1.5 times its area.
+    """
+    ordered = sorted(rows, key=lambda row: tuple(levels[row].shape[1:]))
+    groups: list[list[int]] = []
+    height, width, smallest = 0, 0, 0
+    for row in ordered:
+        own_height, own_width = levels[row].shape[1:]
+        new_height, new_width = max(height, own_height), max(width, own_width)
+        new_smallest = min(smallest or own_height * own_width, own_height * own_width)
+        if groups and new_height * new_width <= _WASTE * new_smallest:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+            new_height, new_width = own_height, own_width
+            new_smallest = own_height * own_width
+        height, width, smallest = new_height, new_width, new_smallest
+    return groups
+
+
+def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Stack 3×h×w uint8 images into N×3×H×W, padded with black at the right and at the bottom.
+
+    Returns
+    -------
+    tuple
+        The stack, and N×2 heights and widths; None instead where all are H×W.
+    """
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    height, width = sizes.amax(dim=0).tolist()
+    if bool((sizes == sizes[0]).all()):
+        return torch.stack(images), None
+    stack = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)
+    for place, image in zip(stack, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return stack, sizes
