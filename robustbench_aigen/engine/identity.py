@@ -62,9 +62,16 @@ def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, setting
 
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
-        code = [_source_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
-        called = [stage.recipe.implementation, stage.recipe.random]
-        return {"stage": stage.as_dict(), "implementation": called, "code": code}
+        operations = stage.recipe.operations(stage.params)
+        code = [_implementation_code(str(operation.recipe.implementation)) for operation in operations]
+        called = [
+            [recipe.implementation, recipe.random, recipe.arguments(params)] for recipe, params in operations
+        ]
+        return {
+            "stage": stage.as_dict(),
+            "operations": called,
+            "code": [_source_hash("perturbations"), *code],
+        }
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     if backends.native is not None and backend == "native":

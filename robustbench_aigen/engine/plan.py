@@ -115,6 +115,7 @@ def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
             if stage.kind == "attack":
                 check_attack(stage)
             else:
-                import_function(str(stage.recipe.implementation))
+                for operation in stage.recipe.operations(stage.params):
+                    import_function(str(operation.recipe.implementation))
         except UserError as error:
             raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error
