@@ -21,7 +21,7 @@ def rounded(values: Tensor) -> Tensor:
 
 def on_8_bits(pixels: Tensor) -> Tensor:
     """Round pixels to what an image file holds, as real operations do between two of them; the gradient is 1."""
-    return straight_through(pixels, (pixels * LEVELS).round().clamp(0, LEVELS) / LEVELS)
+    return straight_through(pixels, rounded(pixels * LEVELS).clamp(0, LEVELS) / LEVELS)
 
 
 def softly_rounded(values: Tensor) -> Tensor:
