@@ -230,6 +230,16 @@ def test_gradients_through_the_stand_in_survive_jpeg_better_than_gradients_that_
     assert adaptive < accuracy(lambda pixels: pixels) - 0.05
 
 
+@pytest.mark.parametrize("name", ["jpeg", "resize", "gaussian_blur", "facebook"])
+def test_a_detector_in_bfloat16_leaves_the_stand_in_in_float32(name):
+    pixels = to_pixels(textured(20, 30))
+    alone = perturb_differentiably(stage(name), pixels, streams(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = perturb_differentiably(stage(name), pixels, streams(3))
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, alone)
+
+
 def test_covering_text_has_no_gradient_and_the_rest_has_all_of_it():
     pixels = torch.full((1, 3, 60, 80), 0.3, requires_grad=True)
     done = perturb_differentiably(

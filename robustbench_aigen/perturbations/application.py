@@ -98,7 +98,9 @@ def _stand_in(operation: Operation, pixels: Tensor, streams: SampleStreams) -> T
     if recipe.differentiable is not None:
         function = import_function(recipe.differentiable)
         given: list[Any] = [pixels, streams] if recipe.random else [pixels]
-        done: Tensor = function(*given, **recipe.arguments(operation.params))
+        # bfloat16 is for the detector: it cannot tell the 256 levels of a channel apart.
+        with torch.autocast(pixels.device.type, enabled=False):
+            done: Tensor = function(*given, **recipe.arguments(operation.params))
         return done
     real = to_pixels(_applied(operation, to_levels(pixels.detach().cpu()), streams)).to(pixels)
     return straight_through(pixels, real) if real.shape == pixels.shape else None
