@@ -9,11 +9,12 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image, features
 
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.eight_bit import to_levels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import blur, codecs, geometry, noise, overlay, tone
-from robustbench_aigen.perturbations.resize import pixelate, resize, resize_to
+from robustbench_aigen.perturbations.application import perturb
+from robustbench_aigen.perturbations.resize import fit_within, pixelate, resize, resize_to
+from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import ParameterError, shipped_recipes
 
 RECIPES = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "perturb"}
@@ -32,11 +33,8 @@ def smooth(count: int = 6, height: int = 32, width: int = 40) -> torch.Tensor:
 
 
 def applied(name: str, levels: torch.Tensor, rows=range(6), **given) -> torch.Tensor:
-    recipe = RECIPES[name]
-    function = import_function(recipe.implementation)
-    arguments = recipe.arguments(recipe.bind(given))
-    streams = [SampleStreams(42, tuple(NAMES[row] for row in rows), 0)] if recipe.random else []
-    return function(levels[list(rows)], *streams, **arguments)
+    stage = BoundStage(RECIPES[name], RECIPES[name].bind(given))
+    return perturb(stage, levels[list(rows)], SampleStreams(42, tuple(NAMES[row] for row in rows), 0))
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +46,13 @@ def _needs_its_codec(request):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_perturbation_gives_8_bit_images_that_belong_to_their_image_alone(name):
     levels = smooth()
-    together = applied(name, levels)
+    given = {"side": 24} if name == "fit_within" else {}  # its default leaves these as they are
+    together = applied(name, levels, **given)
     assert together.dtype == torch.uint8
     assert together.shape[:2] == (6, 3)
     assert together.shape != levels.shape or not torch.equal(together, levels)
     for rows in ([3], [5, 3, 0]):
-        assert torch.equal(applied(name, levels, rows), together[list(rows)])
+        assert torch.equal(applied(name, levels, rows, **given), together[list(rows)])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +122,17 @@ def test_resize_there_and_back_keeps_size_and_without_back_changes_it(filter_):
     assert resize(images, scale=0.5, filter=filter_, back=False).shape == (2, 3, 16, 20)
     assert torch.equal(resize(images, scale=1, filter=filter_, back=True), images)
     assert resize_to(images, side=8, filter=filter_, back=False).shape == (2, 3, 8, 10)
+
+
+def test_fit_within_shrinks_to_the_longer_side_and_never_enlarges():
+    images = smooth(2)
+    assert fit_within(images, side=20, filter="bicubic").shape == (2, 3, 16, 20)
+    assert torch.equal(
+        fit_within(images, side=20, filter="lanczos"), resize(images, scale=0.5, filter="lanczos", back=False)
+    )
+    for side in (40, 41, 5000):
+        assert torch.equal(fit_within(images, side=side, filter="bicubic"), images)
+    assert fit_within(smooth(1, 100, 3), side=10, filter="box").shape == (1, 3, 10, 1)
 
 
 def test_shrinking_is_antialiased():

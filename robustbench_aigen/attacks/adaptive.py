@@ -13,6 +13,7 @@ from torch.nn import functional
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
+from robustbench_aigen.perturbations.differentiable.rounding import straight_through
 from robustbench_aigen.scenario.cells import BoundStage
 
 
@@ -35,7 +36,7 @@ def stage_streams(streams: SampleStreams, position: int, draws: Sequence[int] | 
     return SampleStreams(streams.seed, samples, 1000 * (streams.stage + 1) + position)
 
 
-def straight_through(stage: BoundStage, pixels: Tensor, streams: SampleStreams) -> Tensor:
+def through_stage(stage: BoundStage, pixels: Tensor, streams: SampleStreams) -> Tensor:
     """Apply a perturbation with the values of the real operation and the gradient of its stand-in.
 
     Parameters
@@ -60,7 +61,7 @@ def straight_through(stage: BoundStage, pixels: Tensor, streams: SampleStreams) 
         smooth = pixels
     if smooth.shape != real.shape:
         smooth = functional.interpolate(smooth, real.shape[-2:], mode="bilinear", align_corners=False)
-    return smooth + (real - smooth).detach()
+    return straight_through(smooth, real)
 
 
 def _fresh(streams: SampleStreams) -> SampleStreams:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigen.attacks.adaptive import stage_streams, straight_through
+from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, predict, verdicts
 from robustbench_aigen.numerics.eight_bit import to_pixels
@@ -137,7 +137,7 @@ class AttackTask:
         """
         for position, stage in enumerate(self.through):
             streams = stage_streams(self.streams.select(rows.tolist()), position, draws)
-            pixels = straight_through(stage, pixels, streams)
+            pixels = through_stage(stage, pixels, streams)
         module = self.prepared if for_gradient else self.crafted_on
         logits: Tensor = module(pixels) if self.sizes is None else module(pixels, self.sizes[rows])
         return logits.float()

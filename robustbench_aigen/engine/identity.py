@@ -87,9 +87,23 @@ def _detector_identity(detector: Detector) -> list[Any]:
 
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
-        code = [_source_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
-        called = [stage.recipe.implementation, stage.recipe.random, stage.recipe.differentiable]
-        return {"stage": stage.as_dict(), "implementation": called, "code": code}
+        operations = stage.recipe.operations(stage.params)
+        code = [_implementation_code(str(operation.recipe.implementation)) for operation in operations]
+        # A stand-in decides what an adaptive attack finds.
+        code += [
+            _implementation_code(recipe.differentiable)
+            for recipe, _ in operations
+            if recipe.differentiable is not None
+        ]
+        called = [
+            [recipe.implementation, recipe.random, recipe.differentiable, recipe.arguments(params)]
+            for recipe, params in operations
+        ]
+        return {
+            "stage": stage.as_dict(),
+            "operations": called,
+            "code": [_source_hash("perturbations"), *code],
+        }
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     through = [_stage_identity(inner) for inner in stage.through]

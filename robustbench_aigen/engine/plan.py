@@ -136,6 +136,9 @@ def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
             if stage.kind == "attack":
                 check_attack(stage)
             for inner in stage.through if stage.kind == "attack" else (stage,):
-                import_function(str(inner.recipe.implementation))
+                for operation in inner.recipe.operations(inner.params):
+                    import_function(str(operation.recipe.implementation))
+                    if operation.recipe.differentiable is not None:
+                        import_function(operation.recipe.differentiable)
         except UserError as error:
             raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error

@@ -36,12 +36,16 @@ class SampleStreams:
         which makes the comparison between them a paired one.
     restart
         Number of the random restart, from 0.
+    step
+        Number of the operation in a stage that is a chain of them, from 0.
     """
 
     seed: int
     samples: tuple[str, ...]
     stage: int
     restart: int = 0
+    step: int = 0
+    _steps: dict[int, "SampleStreams"] = field(default_factory=dict, compare=False, repr=False)
     _generators: dict[int, np.random.Generator] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -49,16 +53,27 @@ class SampleStreams:
 
     def select(self, rows: Sequence[int]) -> "SampleStreams":
         """Return fresh streams for some of the images."""
-        return SampleStreams(self.seed, tuple(self.samples[row] for row in rows), self.stage, self.restart)
+        samples = tuple(self.samples[row] for row in rows)
+        return SampleStreams(self.seed, samples, self.stage, self.restart, self.step)
 
     def for_restart(self, restart: int) -> "SampleStreams":
         """Return fresh streams of the same images for another restart."""
-        return SampleStreams(self.seed, self.samples, self.stage, restart)
+        return SampleStreams(self.seed, self.samples, self.stage, restart, self.step)
+
+    def for_step(self, step: int) -> "SampleStreams":
+        """Return the streams of another operation of the same stage; they too go on where their last draw ended."""
+        if step == self.step:
+            return self
+        if step not in self._steps:
+            self._steps[step] = SampleStreams(self.seed, self.samples, self.stage, self.restart, step)
+        return self._steps[step]
 
     def generator(self, row: int) -> np.random.Generator:
         """Return the generator of one image; it goes on where its last draw ended."""
         if row not in self._generators:
             key = f"{self.seed}\0{self.samples[row]}\0{self.stage}\0{self.restart}".encode()
+            if self.step:
+                key += f"\0{self.step}".encode()
             digest = int.from_bytes(blake2b(key, digest_size=16).digest(), "little")
             self._generators[row] = np.random.Generator(np.random.Philox(key=digest))
         return self._generators[row]

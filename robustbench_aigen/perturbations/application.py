@@ -7,12 +7,15 @@ from torch import Tensor
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
 from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import Operation
 
 
 def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor:
-    """Apply the real operation of a perturbation stage.
+    """Apply the real operation of a perturbation stage, or those of a chain one after another.
 
     Parameters
     ----------
@@ -21,7 +24,7 @@ def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor
     levels
         N×3×H×W uint8 on the CPU.
     streams
-        The images' random streams; read by random perturbations alone.
+        The images' random streams; read by random perturbations alone. In a chain, each operation has its own.
 
     Returns
     -------
@@ -33,26 +36,36 @@ def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor
     UserError
         If the perturbation returns something else.
     """
-    function = import_function(str(stage.recipe.implementation))
-    given: list[Any] = [levels, streams] if stage.recipe.random else [levels]
+    for step, operation in enumerate(stage.recipe.operations(stage.params)):
+        levels = _applied(operation, levels, streams.for_step(step))
+    return levels
+
+
+def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Tensor:
+    recipe = operation.recipe
+    function = import_function(str(recipe.implementation))
+    given: list[Any] = [levels, streams] if recipe.random else [levels]
     try:
-        done = function(*given, **stage.recipe.arguments(stage.params))
+        done = function(*given, **recipe.arguments(operation.params))
     except UserError:
         raise
     except Exception as error:
-        message = f"perturbation '{stage.recipe.name}' failed: {type(error).__name__}: {error}"
+        message = f"perturbation '{recipe.name}' failed: {type(error).__name__}: {error}"
         raise RuntimeError(message) from error
     is_batch = isinstance(done, Tensor) and done.ndim == 4 and done.shape[:2] == (len(levels), 3)
     if not is_batch or done.dtype != torch.uint8 or done.numel() == 0:
         got = f"{tuple(done.shape)} {done.dtype}" if isinstance(done, Tensor) else type(done).__name__
         raise UserError(
-            f"perturbation '{stage.recipe.name}' returned {got}; needed are {len(levels)}×3×H×W torch.uint8"
+            f"perturbation '{recipe.name}' returned {got}; needed are {len(levels)}×3×H×W torch.uint8"
         )
     return done
 
 
 def perturb_differentiably(stage: BoundStage, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
     """Apply the differentiable stand-in of a perturbation stage, for gradients alone.
+
+    A chain rounds to 8 bits between its operations, with a gradient of 1, and one of its operations that has no
+    stand-in is applied for real, with a gradient of 1 (BPDA), where it keeps the size.
 
     Parameters
     ----------
@@ -68,9 +81,26 @@ def perturb_differentiably(stage: BoundStage, pixels: Tensor, streams: SampleStr
     Tensor or None
         N×3×H'×W' float32 pixels of the shape that :func:`perturb` gives; None where the recipe has no stand-in.
     """
-    if stage.recipe.differentiable is None:
+    operations = stage.recipe.operations(stage.params)
+    if all(operation.recipe.differentiable is None for operation in operations):
         return None
-    function = import_function(stage.recipe.differentiable)
-    given: list[Any] = [pixels, streams] if stage.recipe.random else [pixels]
-    done: Tensor = function(*given, **stage.recipe.arguments(stage.params))
-    return done
+    for step, operation in enumerate(operations):
+        given = pixels if step == 0 else on_8_bits(pixels)
+        done = _stand_in(operation, given, streams.for_step(step))
+        if done is None:
+            return None
+        pixels = done
+    return pixels
+
+
+def _stand_in(operation: Operation, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
+    recipe = operation.recipe
+    if recipe.differentiable is not None:
+        function = import_function(recipe.differentiable)
+        given: list[Any] = [pixels, streams] if recipe.random else [pixels]
+        # bfloat16 is for the detector: it cannot tell the 256 levels of a channel apart.
+        with torch.autocast(pixels.device.type, enabled=False):
+            done: Tensor = function(*given, **recipe.arguments(operation.params))
+        return done
+    real = to_pixels(_applied(operation, to_levels(pixels.detach().cpu()), streams)).to(pixels)
+    return straight_through(pixels, real) if real.shape == pixels.shape else None

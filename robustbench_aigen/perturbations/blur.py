@@ -48,12 +48,12 @@ def motion_blur(levels: Tensor, streams: SampleStreams, *, radius: int, sigma: f
     """
     angles = streams.uniform(-45, 45, ())
     return on_floats(levels, lambda pixels: np.stack(
-        [ndimage.convolve(image, _smear(radius, sigma, angle)[None], mode="nearest") for image, angle in zip(pixels, angles, strict=True)]
+        [ndimage.convolve(image, motion_kernel(radius, sigma, angle)[None], mode="nearest") for image, angle in zip(pixels, angles, strict=True)]
     ))  # fmt: skip
 
 
-def _smear(radius: int, sigma: float, angle: float) -> NDArray[np.float64]:
-    """Return the kernel of a motion in the direction of ``angle`` (degrees)."""
+def motion_kernel(radius: int, sigma: float, angle: float) -> NDArray[np.float64]:
+    """Return the kernel of a motion in the direction of ``angle`` (degrees), its origin in the middle."""
     length = 2 * radius + 1
     kernel = np.zeros((2 * length - 1, 2 * length - 1))
     centre = length - 1

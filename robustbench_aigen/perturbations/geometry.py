@@ -1,4 +1,4 @@
-"""Crops, rotation and flips."""
+"""Crops, rotation and flips. Those that only move pixels take floats as well, and have gradients."""
 
 import torch
 from PIL import Image

@@ -21,10 +21,16 @@ def text_overlay(levels: Tensor, *, text: str, height: float, opacity: float) ->
         1 covers what is below, 0 is invisible.
     """
     rows, columns = levels.shape[-2:]
+    mask = text_mask(rows, columns, text, height, opacity)
+    white = Image.new("RGB", (columns, rows), (255, 255, 255))
+    return on_pictures(levels, lambda picture: Image.composite(white, picture, mask))
+
+
+def text_mask(rows: int, columns: int, text: str, height: float, opacity: float) -> Image.Image:
+    """Return how much of each pixel the text covers, 0 to 255, as a grey picture."""
     mask = Image.new("L", (columns, rows), 0)
     margin = max(1, rows // 50)
     font = ImageFont.load_default(max(4, round(rows * height)))
     place = (columns - margin, rows - margin)
     ImageDraw.Draw(mask).text(place, text, fill=round(255 * opacity), font=font, anchor="rd")
-    white = Image.new("RGB", (columns, rows), (255, 255, 255))
-    return on_pictures(levels, lambda picture: Image.composite(white, picture, mask))
+    return mask

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import Kind as ParameterKind
 from robustbench_aigen.scenario.parameters import Parameter, Value
 from robustbench_aigen.scenario.validation import Section, validated
@@ -35,9 +35,9 @@ class Recipe:
     backends
         Per backend of an attack, what its adapter needs (class and arguments, or an implementation).
     implementation
-        ``package.module:name`` of a perturbation's function.
+        ``package.module:name`` of a perturbation's function; None for a chain.
     random
-        Whether the perturbation draws random numbers.
+        Whether the perturbation draws random numbers; a chain does if one of its stages does.
     severities
         Of a perturbation: the values of some parameters at severities 1 to 5.
     access
@@ -52,6 +52,8 @@ class Recipe:
         Whether an attack is crafted on another detector, which the scenario names.
     same_size
         Whether a native attack takes images of one size only.
+    chain
+        The perturbations that this one is made of, in their order; empty for one with a function of its own.
     """
 
     kind: Kind
@@ -69,6 +71,7 @@ class Recipe:
     differentiable: str | None = None
     needs_surrogate: bool = False
     same_size: bool = False
+    chain: tuple["ChainStage", ...] = ()
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -97,15 +100,22 @@ class Recipe:
         else:
             bound.pop("severity", None)
         if self.kind == "attack":
-            if "backend" not in given:
-                able = [name for name in self.backends.names() if self.backends.has(name, bound["norm"])]
-                bound["backend"] = able[0] if able else bound["backend"]
-            self._check_attack(bound)
+            self._check_attack(bound, given)
+        for stage in self.chain:
+            stage.bind(bound)
         return bound
 
     def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
         """Return what a perturbation's function is called with: bound parameters less the severity that set them."""
         return {name: value for name, value in bound.items() if name != "severity"}
+
+    def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
+        """Return what a perturbation does to an image, step by step: itself, or the stages of a chain."""
+        if not self.chain:
+            return (Operation(self, bound),)
+        return tuple(
+            operation for stage in self.chain for operation in stage.recipe.operations(stage.bind(bound))
+        )
 
     def _apply_severity(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         for name, values in self.severities.items():
@@ -113,7 +123,10 @@ class Recipe:
                 raise ParameterError(name, f"{name} is what severity sets; give one of the two")
             bound[name] = values[int(bound["severity"] or 1) - 1]
 
-    def _check_attack(self, bound: dict[str, Value]) -> None:
+    def _check_attack(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        able = [name for name in self.backends.names() if self.backends.has(name, bound["norm"])]
+        if "backend" not in given and able:
+            bound["backend"] = able[0]
         eps, norm = bound.get("eps"), bound["norm"]
         for name in ("eps", "step_size"):
             value = bound.get(name)
@@ -123,8 +136,57 @@ class Recipe:
         if bound.get("step_size") == "auto" and isinstance(eps, float):
             # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
             bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
-        if not self.backends.has(str(bound["backend"]), norm):
+        if bound["backend"] not in able:
             raise ParameterError("norm", f"{self.name} through {bound['backend']} has no {norm} version")
+
+
+class Operation(NamedTuple):
+    """A perturbation with a function of its own, and its parameters."""
+
+    recipe: Recipe
+    params: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """One perturbation of a chain.
+
+    Parameters
+    ----------
+    recipe
+        The perturbation; it may be a chain itself.
+    given
+        Values of its parameters as the chain's file gives them; ``$name`` stands for a parameter of the chain.
+    """
+
+    recipe: Recipe
+    given: Mapping[str, object]
+
+    def bind(self, outer: Mapping[str, Value]) -> dict[str, Value]:
+        """Bind the stage's parameters to what the chain's own are bound to.
+
+        Raises
+        ------
+        ParameterError
+            If a value of the chain is not what the stage takes; it names the chain's parameter.
+        """
+        try:
+            return self.recipe.bind(
+                {
+                    name: outer[own] if (own := reference(value)) is not None else value
+                    for name, value in self.given.items()
+                }
+            )
+        except ParameterError as error:
+            own = reference(self.given.get(error.name))
+            if own is None:
+                raise
+            raise ParameterError(own, f"{own}: {self.recipe.name}'s {error.message}", error.hint) from None
+
+
+def reference(value: object) -> str | None:
+    """Return the name of the parameter that ``$name`` stands for; None where the value is another."""
+    return value[1:] if isinstance(value, str) and value.startswith("$") else None
 
 
 class ParameterError(Exception):
@@ -195,6 +257,7 @@ class RecipeFile(Section):
     differentiable: str | None = None
     needs_surrogate: bool = False
     same_size: bool = False
+    chain: list[dict[str, Any]] | None = None
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -205,6 +268,11 @@ def read_recipe(file: Path) -> Recipe:
     UserError
         If it is not a recipe; file, line and key are named.
     """
+    return _read(file, ())
+
+
+def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
+    """Read a recipe that the chains of the files ``within``, outermost first, contain."""
     located = read_yaml(file)
     content = validated(RecipeFile, located, "a recipe")
     parameters = {name: _parameter(located, name, spec) for name, spec in content.params.items()}
@@ -220,8 +288,11 @@ def read_recipe(file: Path) -> Recipe:
             "norm": Parameter("choice", content.norms[0], choices=content.norms),
             **parameters,
         }
-    elif content.implementation is None:
-        raise located.error("a perturbation needs 'implementation: package.module:name'", ())
+    elif content.implementation is None and content.chain is None:
+        raise located.error(
+            "a perturbation needs 'implementation: package.module:name', or a 'chain' of others", ()
+        )
+    chain = _chain(located, content, parameters, (*within, file.resolve()))
     severities = {
         name: _five(located, name, values, parameters) for name, values in content.severities.items()
     }
@@ -236,14 +307,83 @@ def read_recipe(file: Path) -> Recipe:
         parameters,
         content.backends,
         content.implementation,
-        content.random,
+        content.random or any(stage.recipe.random for stage in chain),
         severities,
         content.access,
         content.minimum_norm,
         content.differentiable,
         content.needs_surrogate,
         content.same_size,
+        chain,
     )
+
+
+def _chain(
+    located: LocatedYaml, content: RecipeFile, parameters: Mapping[str, Parameter], within: tuple[Path, ...]
+) -> tuple[ChainStage, ...]:
+    """Read the stages of a chain and check them as far as the chain's own parameters have defaults."""
+    if content.chain is None:
+        return ()
+    if content.kind == "attack":
+        raise located.error("an attack has no chain: a pipeline puts perturbations after it", ("chain",))
+    for key in ("implementation", "random", "differentiable"):
+        if getattr(content, key):
+            raise located.error(f"'{key}' does not go with 'chain': the stages have their own", (key,))
+    if not content.chain:
+        raise located.error("a chain needs at least one stage", ("chain",), "- {perturb: jpeg, quality: 75}")
+    used = {reference(value) for stage in content.chain for value in stage.values()}
+    for name in parameters:
+        if name not in used:
+            raise located.error(f"no stage of the chain uses '${name}'", ("params", name))
+    return tuple(
+        _chain_stage(located, stage, parameters, ("chain", position), within)
+        for position, stage in enumerate(content.chain)
+    )
+
+
+def _chain_stage(
+    located: LocatedYaml,
+    stage: Mapping[str, Any],
+    parameters: Mapping[str, Parameter],
+    path: Path_,
+    within: tuple[Path, ...],
+) -> ChainStage:
+    name = stage.get("perturb")
+    if not isinstance(name, str):
+        raise located.error("a stage of a chain is '{perturb: NAME, …}'", path)
+    is_own = name.endswith((".yaml", ".yml"))
+    file = located.file.parent / name if is_own else shipped_files("attacks").get(name)
+    if file is None:
+        hint = did_you_mean(name, shipped_files("attacks"))
+        raise located.error(f"unknown perturbation '{name}'", (*path, "perturb"), hint)
+    if file.resolve() in within:
+        names = " → ".join([*(other.stem for other in within), file.stem])
+        raise located.error(f"the chain contains itself: {names}", (*path, "perturb"))
+    recipe = _read(file, within)
+    if recipe.kind != "perturb":
+        raise located.error(f"'{name}' is an attack; a chain has perturbations alone", (*path, "perturb"))
+    given = {key: value for key, value in stage.items() if key != "perturb"}
+    owns = {key: own for key, value in given.items() if (own := reference(value)) is not None}
+    for key, own in owns.items():
+        if own not in parameters:
+            raise located.error(f"no parameter '{own}'", (*path, key), did_you_mean(own, parameters))
+    # What has no default is checked when the chain is bound.
+    later = {key for key, own in owns.items() if parameters[own].default is None}
+    known = {
+        key: parameters[owns[key]].default if key in owns else value
+        for key, value in given.items()
+        if key not in later
+    }
+    try:
+        recipe.bind(known)
+    except KeyError as error:
+        key = str(error.args[0])
+        hint = did_you_mean(key, recipe.parameters)
+        raise located.error(f"{recipe.name} has no parameter '{key}'", (*path, key), hint) from None
+    except ParameterError as error:
+        if error.name not in later:
+            raise located.error(error.message, (*path, error.name), error.hint) from None
+    return ChainStage(recipe, given)
 
 
 def _check_arguments(located: LocatedYaml, backends: Backends, names: set[str]) -> None:
