@@ -1,5 +1,7 @@
 """What the shared verifier lets through, from every backend, and what it stops."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_native_attacks import float_result, held_by, pictures, poised, silent, stage, task, untrained
@@ -9,6 +11,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.scenario.schema import DetectorSpec
 
 CASES = [
     (name, norm, backend)
@@ -18,29 +21,61 @@ CASES = [
     for norm in recipe.norms
     if recipe.backends.has(backend, norm)
 ]
-EPS = {"linf": [0.5 / 255, 1 / 255, 8 / 255], "l2": [0.25, 1.0]}
+EPS = {"linf": [0.5 / 255, 1 / 255, 8 / 255], "l2": [0.25, 1.0], "l0": [1, 40], "spatial": [None]}
+STRONG = {"linf": 8 / 255, "l2": 1.5, "l0": 200, "spatial": None}
+# Black-box searches need queries; what follows them around is steps.
+MANY = {"square": {"steps": 200}, "simba": {"steps": 400, "step_size": 0.5}}
+WIDE = {("simba", "l2"): 5.0, ("simba", "linf"): 0.9}
+
+
+def bound_stage(attack, norm, backend, eps, **given):
+    budget = {} if norm == "spatial" else {"eps": eps}
+    surrogate = None
+    if shipped_recipes()[attack].needs_surrogate:
+        surrogate = DetectorSpec(id="minigen/lenet5")
+    made = stage(attack, norm=norm, backend=backend, **(budget | given))
+    return replace(made, surrogate=surrogate)
 
 
 def quick(attack: str) -> dict[str, int]:
     """A handful of steps, where an attack has steps."""
-    return {"steps": 5} if "steps" in shipped_recipes()[attack].parameters else {}
+    few = {"steps": 5, "queries": 5, "searches": 2}
+    return {name: value for name, value in few.items() if name in shipped_recipes()[attack].parameters}
+
+
+def distance(norm: str, levels: torch.Tensor, adversarial: torch.Tensor) -> torch.Tensor:
+    difference = (adversarial.double() - levels.double()) / 255
+    if norm == "linf":
+        return difference.flatten(1).abs().amax(dim=1)
+    if norm == "l2":
+        return difference.flatten(1).norm(dim=1)
+    return (difference != 0).any(dim=1).flatten(1).sum(dim=1).double()
 
 
 @pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
-@pytest.mark.parametrize("early_stop", [True, False])
-def test_every_attack_keeps_its_budget_on_8_bits(attack, norm, backend, early_stop):
+@pytest.mark.parametrize("objective", ["both", "fake_to_real", "real_to_fake"])
+def test_every_attack_keeps_its_budget_on_8_bits(attack, norm, backend, objective):
+    """Range, budget, 8 bits, counts, and (by the verifier) mode, flags, weights and global generators."""
     detector = untrained()
+    labels = {
+        "both": torch.arange(6) % 2,
+        "fake_to_real": torch.ones(6).long(),
+        "real_to_fake": torch.zeros(6).long(),
+    }
     for eps in EPS[norm]:
-        bound = stage(attack, norm=norm, eps=eps, backend=backend, **quick(attack))
-        levels = pictures(6)
-        outcome = run_attack(
-            bound, task(detector, bound, levels=levels, early_stop=early_stop, batch_size=4), silent
-        )
-        difference = (outcome.levels.double() - levels.double()).flatten(1) / 255
-        length = difference.abs().amax(dim=1) if norm == "linf" else difference.norm(dim=1)
-        assert (length <= eps * (1 + 1e-6)).all()
-        assert torch.allclose(getattr(outcome, norm).double(), length, atol=1e-6)
-        assert (outcome.queries > 0).all()
+        for early_stop in (True, False):
+            bound = bound_stage(attack, norm, backend, eps, **quick(attack))
+            levels = pictures(6)
+            made = task(
+                detector, bound, levels=levels, labels=labels[objective], early_stop=early_stop, batch_size=4
+            )
+            outcome = run_attack(bound, made, silent)
+            assert outcome.levels.dtype == torch.uint8
+            if norm != "spatial":
+                assert (distance(norm, levels, outcome.levels) <= eps * (1 + 1e-6)).all()
+            assert torch.allclose(outcome.linf.double(), distance("linf", levels, outcome.levels), atol=1e-6)
+            assert torch.allclose(outcome.l2.double(), distance("l2", levels, outcome.levels), atol=1e-5)
+            assert (outcome.queries > 0).all()
 
 
 @pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
@@ -48,10 +83,19 @@ def test_an_attack_with_a_budget_turns_verdicts(attack, norm, backend):
     """Labels are all right before, with scores on both sides of the threshold; few are right after."""
     detector = untrained()
     labels, threshold = poised(detector)
-    many = {"steps": 200} if attack == "square" else {}
-    bound = stage(attack, norm=norm, eps={"linf": 8 / 255, "l2": 1.5}[norm], backend=backend, **many)
+    eps = WIDE.get((attack, norm), STRONG[norm])
+    bound = bound_stage(attack, norm, backend, eps, **MANY.get(attack, {}))
     outcome = run_attack(bound, task(detector, bound, labels=labels, threshold=threshold), silent)
-    assert (held_by(detector, outcome.levels, threshold) == labels).float().mean() < 0.3
+    assert (held_by(detector, outcome.levels, threshold) == labels).float().mean() < 0.35
+
+
+@pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
+def test_an_attack_repeats_itself(attack, norm, backend):
+    bound = bound_stage(attack, norm, backend, EPS[norm][-1], **quick(attack))
+    made = task(untrained(), bound, levels=pictures(6), batch_size=4, early_stop=True)
+    first, second = run_attack(bound, made, silent), run_attack(bound, made, silent)
+    assert torch.equal(first.levels, second.levels)
+    assert torch.equal(first.queries, second.queries)
 
 
 @pytest.mark.parametrize("backend", ["native", "torchattacks", "art"])

@@ -187,7 +187,7 @@ def predict(
     Tensor
         N float32 scores on the CPU.
     """
-    parts: list[Tensor] = []
+    parts = [torch.empty(0)]
     for first in range(0, len(levels), batch_size):
         pixels = to_pixels(levels[first : first + batch_size].to(device))
         own = () if sizes is None else (sizes[first : first + batch_size],)

@@ -42,7 +42,7 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
             pixels = to_pixels(levels[finished].to(task.device))
             yield AttackChunk(finished, pixels, steps[finished], queries[finished], score[finished])
     rest = left if task.early_stop else torch.arange(count)
-    for rows in rest.split(task.batch_size):
+    for rows in rest.split(task.batch_size) if len(rest) else ():
         yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), steps[rows], queries[rows])
 
 
