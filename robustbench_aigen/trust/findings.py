@@ -48,7 +48,8 @@ LARGER_EPS = Finding(
     "the same attack leaves a higher accuracy than with a smaller eps, all of whose images it could have used",
 )
 ZERO_GRADIENTS = Finding(
-    "zero_gradients", "the detector has input gradients that are zero or not finite: an attack stands still there"
+    "zero_gradients",
+    "the detector has input gradients that are zero or not finite: an attack stands still there",
 )
 UNINFORMATIVE = Finding(
     "uninformative_gradients",
