@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -116,20 +117,17 @@ class Probing:
             return None
         unbounded = probes.unbounded_attack()
         samples = [name for _, _, name in turns[:PROBED]]
-        return self._answers(detector, (unbounded,), samples, _probe_detector)
+        return self._answers(detector, (unbounded,), samples, probes.probe_detector)
 
     def _cell_answers(
         self, detector: Detector, pipeline: BoundPipeline, survivors: list[str], count: int
     ) -> pd.DataFrame:
         (stage,) = pipeline.stages
 
-        def probe(images: ProbeImages) -> dict[str, torch.Tensor]:
-            more = probes.falls_to_more_steps(images, stage)
-            answers = {"black_box": probes.falls_to_black_box(images, stage)}
-            return answers if more is None else {"more_steps": more, **answers}
-
         samples = sorted(survivors, key=order_key)[:count]
-        return self._answers(detector, (stage, probes.black_box(stage)), samples, probe)
+        return self._answers(
+            detector, (stage, probes.black_box(stage)), samples, partial(probes.probe_cell, stage=stage)
+        )
 
     def _answers(
         self,
@@ -176,17 +174,6 @@ class Probing:
                 self.plan.device,
                 settings.precision,
             )
-
-
-def _probe_detector(images: ProbeImages) -> dict[str, torch.Tensor]:
-    gradients = probes.input_gradients(images)
-    return {
-        "zero_gradient": probes.zero_gradients(gradients),
-        "informed": probes.gradient_informs(images, gradients),
-        "stochastic": probes.changes_its_mind(images),
-        "margin": images.margins(images.levels),
-        "held_unbounded": probes.holds_unbounded(images),
-    }
 
 
 def _follows_gradients(pipeline: BoundPipeline) -> bool:

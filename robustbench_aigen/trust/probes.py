@@ -190,3 +190,22 @@ def black_box(stage: BoundStage) -> BoundStage:
     square = shipped_recipes()["square"]
     threat = {name: stage.params[name] for name in ("norm", "eps")}
     return BoundStage(square, square.bind({**threat, "steps": _QUERIES}))
+
+
+def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
+    """Return the answers of every probe of a detector, N values each."""
+    gradients = input_gradients(images)
+    return {
+        "zero_gradient": zero_gradients(gradients),
+        "informed": gradient_informs(images, gradients),
+        "stochastic": changes_its_mind(images),
+        "margin": images.margins(images.levels),
+        "held_unbounded": holds_unbounded(images),
+    }
+
+
+def probe_cell(images: ProbeImages, stage: BoundStage) -> dict[str, Tensor]:
+    """Return the answers of every probe of an attack on images that withstood it, N values each."""
+    more = falls_to_more_steps(images, stage)
+    answers = {"black_box": falls_to_black_box(images, stage)}
+    return answers if more is None else {"more_steps": more, **answers}
