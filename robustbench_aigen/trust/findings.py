@@ -35,8 +35,8 @@ OWN_QUALITY = Finding(
 )
 BLACK_BOX = Finding(
     "black_box_beats_white_box",
-    "an attack without gradients fools images that the one with gradients does not: the gradients mislead it, "
-    "and the accuracy is too high",
+    "an attack without gradients fools images that the one with gradients does not: that one is misled by the "
+    "gradients, or too weak, and the accuracy is too high",
 )
 TRANSFER = Finding(
     "transfer_beats_direct",
