@@ -51,7 +51,7 @@ def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, setting
         "detector": [
             detector.weights_sha256,
             asdict(detector.preprocessing),
-            code_hash(f"detectors/zoo/{detector.architecture}.py"),
+            _source_hash(f"detectors/zoo/{detector.architecture}.py"),
         ],
         "samples": shard.identity(),
         "stages": [_stage_identity(stage) for stage in pipeline.stages],
@@ -60,13 +60,20 @@ def shard_key(detector: Detector, pipeline: BoundPipeline, shard: Shard, setting
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:
+    """Return the content address of what probes with some attacks answer on a few images."""
+    code = [_source_hash("trust"), _source_hash("engine/probing.py")]
+    identity = [shard_key(detector, BoundPipeline("", attacks), images, settings), *code]
+    return sha256(" ".join(identity).encode()).hexdigest()
+
+
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
-        code = [code_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
+        code = [_source_hash("perturbations"), _implementation_code(str(stage.recipe.implementation))]
         called = [stage.recipe.implementation, stage.recipe.random]
         return {"stage": stage.as_dict(), "implementation": called, "code": code}
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
-    code = [code_hash("attacks")]
+    code = [_source_hash("attacks")]
     if backends.native is not None and backend == "native":
         code.append(_implementation_code(backends.native.implementation))
     else:
@@ -80,11 +87,11 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
 @cache
 def _base_code() -> list[str]:
     packages = ("torch", "numpy", "scipy", "pillow")
-    return [code_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]
+    return [_source_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]
 
 
 @cache
-def code_hash(path: str) -> str:
+def _source_hash(path: str) -> str:
     """Hash one module, or every module of a folder, of this package."""
     target = _PACKAGE / path
     return _hash_files([target] if target.is_file() else sorted(target.rglob("*.py")))

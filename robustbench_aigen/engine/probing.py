@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +12,7 @@ import torch
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
-from robustbench_aigen.engine.identity import Settings, code_hash, shard_key
+from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Shard, decode_shard
@@ -123,11 +122,9 @@ class Probing:
         self, detector: Detector, pipeline: BoundPipeline, survivors: list[str], count: int
     ) -> pd.DataFrame:
         (stage,) = pipeline.stages
-
+        probe = partial(probes.probe_cell, stage=stage)
         samples = sorted(survivors, key=order_key)[:count]
-        return self._answers(
-            detector, (stage, probes.black_box(stage)), samples, partial(probes.probe_cell, stage=stage)
-        )
+        return self._answers(detector, (stage, probes.black_box(stage)), samples, probe)
 
     def _answers(
         self,
@@ -139,8 +136,7 @@ class Probing:
         """Return a row per image of a probe's answers, from the cache where they are."""
         settings = self.plan.cell(detector, self.plan.pipelines[0]).settings
         images = self._shard(set(samples))
-        key = shard_key(detector, BoundPipeline("", attacks), images, settings)
-        key = sha256(f"{key} {code_hash('trust')} {code_hash('engine/probing.py')}".encode()).hexdigest()
+        key = probe_key(detector, attacks, images, settings)
         held = self.cache.load(key)
         if held is not None:
             return held[0]
