@@ -1,7 +1,7 @@
 """Flags that two pipelines of one run raise against each other: a stronger attack may not leave more standing.
 
-After AutoAttack's checks (Croce and Hein 2020, section 6) and Carlini et al. 2019, On Evaluating Adversarial
-Robustness, sections 5.2 to 5.4.
+The signs are those of Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and of
+Carlini et al. 2019, On Evaluating Adversarial Robustness.
 """
 
 from collections.abc import Iterator, Sequence

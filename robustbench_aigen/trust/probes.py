@@ -1,8 +1,8 @@
 """Small experiments on a detector that look for reasons why an attack on it fails.
 
-After AutoAttack's checks (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness, and the flags of its
-code) and the indicators of Pintor et al. 2022, Indicators of Attack Failure, section 3, for two classes. Every probe
-takes images of one size that the detector gets right and answers per image, so that sizes can be mixed and answers
+After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
+Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
+al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images of one size that the detector gets right and answers per image, so that sizes can be mixed and answers
 kept; :mod:`robustbench_aigen.trust.judgement` makes flags of them.
 """
 
@@ -103,7 +103,7 @@ def input_gradients(images: ProbeImages) -> Tensor:
     parts = []
     for rows in torch.arange(len(images)).split(images.batch_size):
         pixels = to_pixels(images.levels[rows].to(images.device)).requires_grad_()
-        with preserved_global_rng(), torch.enable_grad():
+        with torch.enable_grad():
             margin = _margin(images.detector(pixels), images.labels[rows].to(images.device)).sum()
             hidden = not margin.requires_grad
             gradient = None if hidden else torch.autograd.grad(margin, pixels, allow_unused=True)[0]
@@ -128,8 +128,8 @@ def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
 
     Both steps are of 1, 2 and 4 levels in every value, in the sign of the gradient or in random signs, on the 8-bit
     grid; the greater part of the three decides. Half of the images pass by chance where the gradient says
-    nothing; a step that changes nothing does not pass. A tool for BPDA-less quantisation and wrong gradients
-    (Athalye et al. 2018, Obfuscated Gradients, section 3.1).
+    nothing; a step that changes nothing does not pass. That catches what :func:`zero_gradients` does not: gradients
+    of a branch or an approximation that the verdict does not depend on.
     """
     random = torch.from_numpy(images.streams.for_restart(0).uniform(-1, 1, images.levels.shape[1:]))
     won = torch.zeros(len(images), dtype=torch.long)
@@ -146,10 +146,9 @@ def changes_its_mind(images: ProbeImages) -> Tensor:
     """Whether two forward passes on the same image give different logits, N booleans.
 
     Different means by more than 1e-5 of the larger logit (or of 1): float32 sums in another order differ by about
-    1e-6, random transformations by 1e-2 and more.
+    1e-6, and what changes a logit less than that hinders no attack.
     """
-    with preserved_global_rng():
-        first, second = images.logits(images.levels), images.logits(images.levels)
+    first, second = images.logits(images.levels), images.logits(images.levels)
     scale = torch.maximum(first.abs(), second.abs()).clamp(min=1)
     return ((first - second).abs() > _FLOAT_NOISE * scale).any(dim=1)
 
@@ -171,8 +170,8 @@ def unbounded_attack() -> BoundStage:
 def falls_to_more_steps(images: ProbeImages, stage: BoundStage) -> Tensor | None:
     """Whether an image that withstood an attack falls to five times its steps, N booleans; None without steps.
 
-    The step size stays, and with it the beginning of the search (Pintor et al. 2022, section 3, indicator of
-    non-convergence).
+    The step size and the random start stay, so that this is the same search going on (Pintor et al. 2022 on attacks
+    that have not converged).
     """
     if "steps" not in stage.params:
         return None
@@ -194,14 +193,15 @@ def black_box(stage: BoundStage) -> BoundStage:
 
 def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
     """Return the answers of every probe of a detector, N values each."""
-    gradients = input_gradients(images)
-    return {
-        "zero_gradient": zero_gradients(gradients),
-        "informed": gradient_informs(images, gradients),
-        "stochastic": changes_its_mind(images),
-        "margin": images.margins(images.levels),
-        "held_unbounded": holds_unbounded(images),
-    }
+    with preserved_global_rng():
+        gradients = input_gradients(images)
+        return {
+            "zero_gradient": zero_gradients(gradients),
+            "informed": gradient_informs(images, gradients),
+            "stochastic": changes_its_mind(images),
+            "margin": images.margins(images.levels),
+            "held_unbounded": holds_unbounded(images),
+        }
 
 
 def probe_cell(images: ProbeImages, stage: BoundStage) -> dict[str, Tensor]:
