@@ -1,12 +1,28 @@
 """Each flag is raised where it should be and not beside it."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from test_engine import scenario
 
-from robustbench_aigen.trust.evidence import answers_one_class, has_floored_eps, loses_to_rounding
+from robustbench_aigen import run
+from robustbench_aigen.metrics.paired import mcnemar_p_value
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
+from robustbench_aigen.trust.evidence import (
+    add_trust,
+    answers_one_class,
+    has_floored_eps,
+    loses_to_rounding,
+    raised_by_records,
+)
+from robustbench_aigen.trust.findings import FINDINGS, Raised
+from robustbench_aigen.trust.stored_quality import jpeg_quality, stored_quality
 
 
 @pytest.mark.parametrize(
@@ -41,3 +57,182 @@ def test_rounding_is_flagged_from_two_in_a_hundred_attacked_images(lost, flagged
 def test_a_budget_between_levels_is_flagged(norm, eps, flagged):
     stages = [{"perturb": "jpeg", "quality": 75}, {"attack": "pgd", "norm": norm, "eps": eps}]
     assert has_floored_eps(json.dumps(stages)) == flagged
+
+
+def verdicts(right: int, of: int = 200) -> pd.Series:
+    """The first so many samples are right."""
+    return pd.Series(np.arange(of) < right, index=[f"s{number}" for number in range(of)])
+
+
+def cell(
+    name: str, right: int, attack: str = "pgd", access: str = "gradients", before=(), **params
+) -> AttackCell:
+    last = {"attack": attack, "norm": "linf", "eps": 4 / 255, **params}
+    return AttackCell(name, (*before, last), access, verdicts(right))
+
+
+def raised(*cells: AttackCell) -> set[tuple[str, str]]:
+    return {(flag.flag, flag.pipeline) for flag in compare_cells("d", cells)}
+
+
+@pytest.mark.parametrize(("right", "other"), [(100, 100), (100, 95), (100, 92), (100, 90), (90, 100), (3, 0)])
+def test_clearly_lower_is_mcnemar_on_one_side(right, other):
+    before, after = verdicts(right), verdicts(other)
+    two_sided = mcnemar_p_value(before.to_numpy(), after.to_numpy())
+    assert clearly_lower(before, after) == (other < right and two_sided / 2 < 0.01)
+
+
+def test_a_difference_below_a_point_is_none_however_certain():
+    before, after = (pd.Series(np.arange(2000) < right) for right in (1000, 985))
+    assert mcnemar_p_value(before.to_numpy(), after.to_numpy()) < 1e-3
+    assert not clearly_lower(before, after)
+    assert clearly_lower(before, pd.Series(np.arange(2000) < 980))
+
+
+def test_only_images_that_both_have_are_compared():
+    few = verdicts(100).iloc[:50]
+    assert not clearly_lower(few, pd.Series(False, index=[f"other{n}" for n in range(200)]))
+    assert clearly_lower(few, verdicts(0))
+
+
+@pytest.mark.parametrize("access", ["scores", "decisions"])
+def test_a_black_box_that_leaves_less_speaks_against_the_white_box(access):
+    white = cell("pgd", 100)
+    assert raised(white, cell("box", 50, "square", access)) == {("black_box_beats_white_box", "pgd")}
+    assert raised(white, cell("box", 99, "square", access)) == set()
+    assert raised(white, cell("box", 150, "square", access)) == set()
+    for elsewhere in (
+        {"eps": 8 / 255},
+        {"norm": "l2"},
+        {"through": "jpeg"},
+        {"before": ({"perturb": "jpeg"},)},
+    ):
+        assert raised(white, cell("box", 50, "square", access, **elsewhere)) == set()
+    assert raised(white, cell("apgd", 50, "apgd")) == set()
+
+
+def test_transfer_that_leaves_less_speaks_against_the_direct_attack():
+    direct, transfer = cell("pgd", 100), cell("transfer", 50, surrogate="minigen/lenet5")
+    assert raised(direct, transfer) == {("transfer_beats_direct", "pgd")}
+    assert raised(direct, cell("transfer", 120, surrogate="minigen/lenet5")) == set()
+    # Neither is a transfer attack a white box, nor one that is weaker than a black box a sign of anything.
+    assert raised(transfer, cell("box", 10, "square", "scores")) == set()
+
+
+def test_a_larger_eps_may_not_leave_more():
+    small, large = (
+        cell("small", 50, eps=2 / 255, step_size=0.5),
+        cell("large", 90, eps=8 / 255, step_size=2.0),
+    )
+    assert raised(small, large) == {("larger_eps_not_stronger", "large")}
+    assert raised(small, cell("large", 51, eps=8 / 255)) == set()
+    assert raised(small, cell("large", 10, eps=8 / 255)) == set()
+    for other in ({"attack": "fgsm"}, {"norm": "l2"}, {"steps": 20}, {"before": ({"perturb": "blur"},)}):
+        assert raised(small, cell("large", 90, **{"eps": 8 / 255, **other})) == set()
+
+
+def test_each_flag_names_the_strongest_rival_once():
+    cells = [cell("pgd", 150), cell("weak", 100, "square", "scores"), cell("strong", 20, "square", "scores")]
+    (flag,) = compare_cells("d", cells)
+    assert flag.evidence == "75.0 % of 200 images are left, 10.0 % by strong"
+
+
+def encoded(format_: str = "JPEG", mode: str = "RGB", **options) -> bytes:
+    buffer = BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("quality", [10, 50, 75, 90, 95, 100])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"mode": "L"}, {"progressive": True}])
+def test_a_jpegs_quality_is_read_from_its_tables(quality, options):
+    assert jpeg_quality(encoded(quality=quality, **options)) == quality
+
+
+def test_what_has_no_quality_has_none():
+    assert jpeg_quality(encoded("PNG")) is None
+    assert jpeg_quality(b"no image") is None
+    assert jpeg_quality(encoded(qtables=[[7] * 64, [9] * 64])) is None
+
+
+def test_images_are_stored_at_the_quality_that_most_of_them_have():
+    of_75, of_90, png = encoded(quality=75), encoded(quality=90), encoded("PNG")
+    assert stored_quality([of_75, of_75, of_90]) == (75, 2, 3)
+    assert stored_quality([of_75, of_90]) is None
+    assert stored_quality([of_75, png, png]) is None
+    assert stored_quality([png]) is None
+    assert stored_quality([]) is None
+
+
+def test_a_jpeg_at_the_datas_own_quality_is_flagged(tmp_path, image_folder, weights):
+    for file in image_folder.rglob("*.png"):
+        Image.open(file).save(file.with_suffix(".jpg"), quality=75)
+        file.unlink()
+    keys = {
+        "data": f"{{source: {image_folder}, split: all}}",
+        "detectors": f"[{{path: {weights}, arch: lenet5}}]",
+    }
+    pipelines = (
+        "{up: [{perturb: jpeg, quality: [75, 80]}], then: [{perturb: jpeg}, {perturb: gaussian_blur}]}"
+    )
+    result = run(scenario(tmp_path, pipelines, **keys), output=tmp_path / "out")
+    flagged = result.summary[result.summary["trust"].str.contains("jpeg_at_own_quality")]
+    assert set(flagged["pipeline"]) == {"up[quality=75]"}
+    sentence = "24 of 24 source images are stored at quality 75"
+    assert sentence in (result.folder / "report.md").read_text()
+
+
+def records(pipeline: str, right: int, *, attacked: bool = True) -> pd.DataFrame:
+    count, labels = 200, np.arange(200) % 2
+    return pd.DataFrame(
+        {
+            "detector": "d",
+            "pipeline": pipeline,
+            "sample": [f"s{number}" for number in range(count)],
+            "label": labels,
+            "attacked": attacked,
+            "correct": np.arange(count) < right,
+            "correct_float": pd.array(np.arange(count) < right, dtype="boolean"),
+        }
+    )
+
+
+def pipeline(name: str, attack: str, **given) -> BoundPipeline:
+    recipe = shipped_recipes()[attack]
+    return BoundPipeline(name, (BoundStage(recipe, recipe.bind(given)),))
+
+
+def test_the_records_of_a_run_raise_their_flags_with_a_sentence():
+    pipelines = [
+        BoundPipeline("clean", ()),
+        pipeline("pgd", "pgd", eps=2.5 / 255),
+        pipeline("box", "square", eps=2.5 / 255),
+    ]
+    frames = [records("clean", 190, attacked=False), records("pgd", 150), records("box", 60)]
+    found = raised_by_records(pd.concat(frames, ignore_index=True), pipelines)
+    assert {(flag.pipeline, flag.flag) for flag in found} == {
+        ("pgd", "black_box_beats_white_box"),
+        ("pgd", "eps_floored"),
+        ("box", "eps_floored"),
+    }
+    assert all(flag.detector == "d" and flag.evidence for flag in found)
+
+
+def test_every_row_of_a_cell_carries_its_flags_once_and_in_one_order():
+    summary = pd.DataFrame(
+        {"detector": "d", "pipeline": ["clean", "pgd", "pgd"], "generator": ["all", "all", "gan"]}
+    )
+    given = [
+        Raised("loss_still_rising", "d", "pgd", ""),
+        Raised("black_box_beats_white_box", "d", "pgd", "seen in the records"),
+        Raised("black_box_beats_white_box", "d", "pgd", "seen by the probe"),
+        Raised("one_class", "other", "pgd", ""),
+    ]
+    both = "loss_still_rising black_box_beats_white_box"
+    assert add_trust(summary, given)["trust"].tolist() == ["ok", both, both]
+
+
+def test_no_two_findings_share_a_name_and_each_has_a_meaning():
+    assert len({finding.flag for finding in FINDINGS}) == len(FINDINGS)
+    assert all(finding.meaning and not finding.meaning.endswith(".") for finding in FINDINGS)

@@ -85,6 +85,13 @@ def _detector_identity(detector: Detector) -> list[Any]:
     ]
 
 
+def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:
+    """Return the content address of what probes with some attacks answer on a few images."""
+    code = [_source_hash("trust"), _source_hash("engine/probing.py")]
+    identity = [shard_key(detector, BoundPipeline("", attacks), images, settings, {}), *code]
+    return sha256(" ".join(identity).encode()).hexdigest()
+
+
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
         operations = stage.recipe.operations(stage.params)

@@ -15,6 +15,7 @@ from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.plan import Plan, make_plan
+from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
@@ -25,7 +26,7 @@ from robustbench_aigen.report.markdown import write_report
 from robustbench_aigen.report.tables import write_tables
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
-from robustbench_aigen.trust.evidence import add_trust
+from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
 RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
 REPORT, TABLES = "report.md", "tables"
@@ -97,8 +98,15 @@ def run(
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
     shards = list(make_shards(plan.selection))
     records = execution.records(shards)
-    summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), records)
+    probed = Probing(plan, shards, records, execution.cache, progress).run()
+    raised = raised_by_records(records, plan.pipelines, quality_of(shards))
+    raised += [flag for found in probed for flag in found.raised()]
+    summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
     info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+    info["trust"] = {
+        "flags": [flag._asdict() for flag in raised],
+        "probes": [found.as_dict() for found in probed],
+    }
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
         records.to_parquet(folder / RECORDS, index=False)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.report.tables import accuracy_table, generator_table
-from robustbench_aigen.trust.evidence import FINDINGS
+from robustbench_aigen.trust.findings import FINDINGS
 
 
 def write_report(
@@ -41,7 +41,7 @@ def write_report(
         ]
     for caption, path in figures.items():
         parts.append(f"![{_cell(caption)}]({path})")
-    parts += ["## What speaks against these numbers", _evidence(summary, data)]
+    parts += ["## What speaks against these numbers", _evidence(info)]
     parts += ["## Run it again", f"    {' '.join(info['command'].split())}"]
     file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
@@ -76,10 +76,20 @@ def _setting(info: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _evidence(summary: pd.DataFrame, data: Mapping[str, Any]) -> str:
-    raised = {flag for flags in summary["trust"] for flag in flags.split()}
-    lines = [f"- `{finding.flag}`: {finding.meaning}." for finding in FINDINGS if finding.flag in raised]
+def _evidence(info: Mapping[str, Any]) -> str:
+    data, flags = info["data"], info.get("trust", {}).get("flags", [])
+    lines = []
+    for finding in FINDINGS:
+        # What speaks against several pipelines of a detector in the same words is one line.
+        pipelines: dict[tuple[str, str], list[str]] = {}
+        for flag in flags:
+            if flag["flag"] == finding.flag:
+                pipelines.setdefault((flag["detector"], flag["evidence"]), []).append(flag["pipeline"])
+        if pipelines:
+            lines.append(f"- `{finding.flag}`: {finding.meaning}.")
+        for (detector, evidence), names in pipelines.items():
+            lines.append(f"  - {_cell(detector)}, {_cell(', '.join(names))}: {_cell(evidence)}.")
     if data["unreadable"]:
-        names = ", ".join(_cell(problem["sample"]) for problem in data["unreadable"][:5])
-        lines.append(f"- {len(data['unreadable'])} images could not be read and were skipped: {names}.")
-    return "\n".join(lines) or "No check of the records raised a flag."
+        skipped = ", ".join(_cell(problem["sample"]) for problem in data["unreadable"][:5])
+        lines.append(f"- {len(data['unreadable'])} images could not be read and were skipped: {skipped}.")
+    return "\n".join(lines) or "No check raised a flag."

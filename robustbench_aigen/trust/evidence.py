@@ -1,33 +1,16 @@
-"""Flags that the records themselves raise."""
+"""Flags that the records themselves raise, and the ``trust`` column."""
 
 import json
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.scenario.cells import CLEAN
-
-
-class Finding(NamedTuple):
-    """A flag of the ``trust`` column and what it means."""
-
-    flag: str
-    meaning: str
-
-
-ONE_CLASS = Finding(
-    "one_class", "the detector gives nearly every image the same verdict; its accuracy is the class balance"
-)
-ROUNDING = Finding(
-    "lost_to_rounding",
-    "the attack succeeds on float images and fails on the 8-bit ones an attacker could upload",
-)
-FLOORED = Finding(
-    "eps_floored", "eps is not a whole number of 8-bit levels; the budget was rounded down to one"
-)
-FINDINGS = (ONE_CLASS, ROUNDING, FLOORED)
+from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
+from robustbench_aigen.trust.findings import FINDINGS, FLOORED, ONE_CLASS, OWN_QUALITY, ROUNDING, Raised
+from robustbench_aigen.trust.stored_quality import StoredQuality, ends_at_quality
 
 _ONE_CLASS_SHARE = 0.99
 _ROUNDING_LOSS = 0.02
@@ -52,27 +35,66 @@ def has_floored_eps(stage_params: str) -> bool:
     return any(ThreatModel(stage["norm"], stage["eps"]).is_floored for stage in stages if "attack" in stage)
 
 
-def add_trust(summary: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+def raised_by_records(
+    records: pd.DataFrame, pipelines: Sequence[BoundPipeline], stored: StoredQuality | None = None
+) -> list[Raised]:
+    """Return every flag that the records of a run raise.
+
+    Checked per detector and pipeline on all images. A detector that answers one class on clean images is flagged in
+    all its cells. An attack that turns every verdict of an ordinary detector is a result, not a flaw.
+
+    Parameters
+    ----------
+    records
+        All records of the run.
+    pipelines
+        Its pipelines.
+    stored
+        The JPEG quality of the source images, where they have one.
+    """
+    by_name = {pipeline.name: pipeline for pipeline in pipelines}
+    raised: list[Raised] = []
+    one_class: dict[str, str] = {}
+    for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
+        attacked = bool(cell["attacked"].any())
+        evidence = one_class.get(detector)
+        if not attacked and answers_one_class(cell):
+            fake = (cell["correct"] == (cell["label"] == 1)).mean()
+            evidence = f"{100 * max(fake, 1 - fake):.1f} % of {len(cell)} verdicts are one class"
+            if name == CLEAN:
+                one_class[detector] = evidence
+        if evidence is not None:
+            raised.append(Raised(ONE_CLASS.flag, detector, name, evidence))
+        if attacked and loses_to_rounding(cell):
+            tried = cell[cell["attacked"] & cell["correct_float"].notna()]
+            lost = (tried["correct"] & ~tried["correct_float"].astype(bool)).mean()
+            evidence = f"{100 * lost:.1f} % of {len(tried)} attacked images are fooled as float images alone"
+            raised.append(Raised(ROUNDING.flag, detector, name, evidence))
+        if has_floored_eps(by_name[name].stage_params):
+            raised.append(
+                Raised(FLOORED.flag, detector, name, "the budget is smaller than the eps of its name")
+            )
+        if stored is not None and ends_at_quality(by_name[name], stored.quality):
+            evidence = (
+                f"{stored.having} of {stored.images} source images are stored at quality {stored.quality}"
+            )
+            raised.append(Raised(OWN_QUALITY.flag, detector, name, evidence))
+    for detector, cells in attack_cells(records, pipelines):
+        raised += compare_cells(detector, cells)
+    return raised
+
+
+def add_trust(summary: pd.DataFrame, raised: Iterable[Raised]) -> pd.DataFrame:
     """Return the summary with its ``trust`` column: flags separated by spaces, ``ok`` where none is raised.
 
-    Checked per detector and pipeline on all images; every generator row of a cell carries the cell's flags. A
-    detector that answers one class on clean images is flagged in all its cells. An attack that turns every
-    verdict of an ordinary detector is a result, not a flaw.
+    Every generator row of a cell carries the cell's flags.
     """
-    flags: dict[tuple[str, str], list[str]] = {}
-    one_class: set[str] = set()
-    for (detector, pipeline), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
-        attacked = bool(cell["attacked"].any())
-        raised = not attacked and answers_one_class(cell)
-        if raised and pipeline == CLEAN:
-            one_class.add(detector)
-        cell_flags = flags.setdefault((detector, pipeline), [])
-        if raised or detector in one_class:
-            cell_flags.append(ONE_CLASS.flag)
-        if attacked and loses_to_rounding(cell):
-            cell_flags.append(ROUNDING.flag)
-    for row in summary[summary["generator"] == ALL_GENERATORS].itertuples():
-        if has_floored_eps(row.stage_params):
-            flags[row.detector, row.pipeline].append(FLOORED.flag)
-    trust = [" ".join(flags[row.detector, row.pipeline]) or "ok" for row in summary.itertuples()]
+    of_cell: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for flag, detector, pipeline, _ in raised:
+        of_cell[detector, pipeline].add(flag)
+    order = [finding.flag for finding in FINDINGS]
+    trust = [
+        " ".join(sorted(of_cell[row.detector, row.pipeline], key=order.index)) or "ok"
+        for row in summary.itertuples()
+    ]
     return summary.assign(trust=trust)

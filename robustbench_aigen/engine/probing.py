@@ -1,0 +1,201 @@
+"""Probes the detectors of a run: which images, which cells, from the cache where they were probed before."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from robustbench_aigen.data.samples import read_encoded
+from robustbench_aigen.data.splitting import order_key
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector
+from robustbench_aigen.engine.identity import Settings, probe_key
+from robustbench_aigen.engine.plan import Plan
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.engine.shards import Shard, decode_shard
+from robustbench_aigen.engine.store import ShardCache
+from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.trust import probes
+from robustbench_aigen.trust.findings import Raised
+from robustbench_aigen.trust.judgement import (
+    PROBED,
+    Measurement,
+    judge_cell,
+    judge_detector,
+    survivors_to_probe,
+)
+from robustbench_aigen.trust.probes import ProbeImages
+from robustbench_aigen.trust.stored_quality import StoredQuality, stored_quality
+
+
+class Probed(NamedTuple):
+    """What was measured on a detector or on one of its cells, and the pipelines that it speaks of."""
+
+    detector: str
+    pipelines: tuple[str, ...]
+    measurement: Measurement
+
+    def raised(self) -> Iterator[Raised]:
+        """Yield the flag for every pipeline that it is raised on."""
+        if self.measurement.raised:
+            for pipeline in self.pipelines:
+                yield Raised(self.measurement.flag, self.detector, pipeline, self.measurement.evidence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what stands in ``run.json``."""
+        return {"detector": self.detector, "pipelines": list(self.pipelines), **self.measurement._asdict()}
+
+
+def quality_of(shards: list[Shard]) -> StoredQuality | None:
+    """Return the JPEG quality that most of the images are stored at, from a fixed sample of them."""
+    rows = {
+        sample.id: (shard, index)
+        for shard in shards
+        for sample, index in zip(shard.samples, shard.indices, strict=True)
+    }
+    chosen = [rows[name] for name in sorted(rows, key=order_key)[:PROBED]]
+    return stored_quality(read_encoded(shard.selection.source, index) for shard, index in chosen)
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Probes after the records are there.
+
+    Parameters
+    ----------
+    plan, shards
+        What was run.
+    records
+        Its records: they say what the detectors get right, and what withstood an attack.
+    cache
+        Earlier answers.
+    progress
+        Who is told.
+    """
+
+    plan: Plan
+    shards: list[Shard]
+    records: pd.DataFrame
+    cache: ShardCache
+    progress: Progress
+
+    def run(self) -> list[Probed]:
+        """Probe every detector that is attacked with gradients, and of every sweep its smallest and largest eps."""
+        following = [pipeline for pipeline in self.plan.pipelines if _follows_gradients(pipeline)]
+        found: list[Probed] = []
+        if not following:
+            return found
+        names = tuple(pipeline.name for pipeline in following)
+        for detector in self.plan.detectors:
+            mine = self.records[self.records["detector"] == detector.name]
+            answers = self._detector_answers(detector, mine[mine["pipeline"] == names[0]])
+            if answers is None:
+                continue
+            found += [Probed(detector.name, names, measured) for measured in judge_detector(answers)]
+            for pipeline in _ends_of_sweeps(following):
+                cell = mine[(mine["pipeline"] == pipeline.name) & mine["attacked"] & mine["correct_clean"]]
+                survivors = cell[cell["correct"]]
+                count = survivors_to_probe(len(survivors), len(cell))
+                if count:
+                    answers = self._cell_answers(detector, pipeline, survivors["sample"].tolist(), count)
+                    held = len(survivors) / len(cell)
+                    found += [Probed(detector.name, (pipeline.name,), m) for m in judge_cell(answers, held)]
+        return found
+
+    def _detector_answers(self, detector: Detector, cell: pd.DataFrame) -> pd.DataFrame | None:
+        """Probe images of the attacked classes that the detector gets right, as many of each as there are."""
+        right = cell[cell["attacked"] & cell["correct_clean"]]
+        by_class = [sorted(rows["sample"], key=order_key) for _, rows in right.groupby("label")]
+        # The next of each class in turn, so that the classes are as even as can be.
+        turns = sorted((turn, order_key(name), name) for names in by_class for turn, name in enumerate(names))
+        if not turns:
+            return None
+        unbounded = probes.unbounded_attack()
+        samples = [name for _, _, name in turns[:PROBED]]
+        return self._answers(detector, (unbounded,), samples, probes.probe_detector)
+
+    def _cell_answers(
+        self, detector: Detector, pipeline: BoundPipeline, survivors: list[str], count: int
+    ) -> pd.DataFrame:
+        (stage,) = pipeline.stages
+        probe = partial(probes.probe_cell, stage=stage)
+        samples = sorted(survivors, key=order_key)[:count]
+        return self._answers(detector, (stage, probes.black_box(stage)), samples, probe)
+
+    def _answers(
+        self,
+        detector: Detector,
+        attacks: tuple[BoundStage, ...],
+        samples: list[str],
+        probe: Callable[[ProbeImages], dict[str, torch.Tensor]],
+    ) -> pd.DataFrame:
+        """Return a row per image of a probe's answers, from the cache where they are."""
+        settings = self.plan.cell(detector, self.plan.pipelines[0]).settings
+        images = self._shard(set(samples))
+        key = probe_key(detector, attacks, images, settings)
+        held = self.cache.load(key)
+        if held is not None:
+            return held[0]
+        self.progress.work_on(detector.name, "trust")
+        frame = pd.concat([pd.DataFrame(probe(batch)) for batch in self._batches(detector, images, settings)])
+        self.cache.save(key, frame, [])
+        return frame
+
+    def _shard(self, wanted: set[str]) -> Shard:
+        rows = [
+            (index, digest)
+            for shard in self.shards
+            for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True)
+            if sample.id in wanted
+        ]
+        return Shard(self.plan.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows))
+
+    def _batches(self, detector: Detector, shard: Shard, settings: Settings) -> Iterator[ProbeImages]:
+        """Decode the images and yield those of each size."""
+        images = decode_shard(shard)
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for row, levels in enumerate(images.levels):
+            by_size[levels.shape].append(row)
+        for rows in by_size.values():
+            yield ProbeImages(
+                DeployedDetector(detector, settings.threshold),
+                torch.stack([images.levels[row] for row in rows]),
+                torch.tensor([images.samples[row].label for row in rows]),
+                SampleStreams(settings.seed, tuple(images.samples[row].id for row in rows), 0),
+                settings.batch_size,
+                self.plan.device,
+                settings.precision,
+            )
+
+
+def _follows_gradients(pipeline: BoundPipeline) -> bool:
+    """Whether an attack of a pipeline follows the detector's own gradients."""
+    attacks = [stage for stage in pipeline.stages if stage.kind == "attack"]
+    return any(stage.recipe.access == "gradients" and stage.surrogate is None for stage in attacks)
+
+
+def _ends_of_sweeps(pipelines: list[BoundPipeline]) -> list[BoundPipeline]:
+    """Return the pipelines of one attack that have the smallest or the largest eps of their sweep.
+
+    Where something stands before or after the attack, what withstood the pipeline is not what withstood the attack.
+    """
+    sweeps: dict[str, list[BoundPipeline]] = defaultdict(list)
+    for pipeline in pipelines:
+        first = pipeline.stages[0]
+        stage = first.as_dict()
+        if (
+            len(pipeline.stages) == 1
+            and stage.get("norm") in ("linf", "l2")
+            and not (first.through or first.surrogate)
+        ):
+            rest = {name: value for name, value in stage.items() if name not in ("eps", "step_size")}
+            sweeps[repr(rest)].append(pipeline)
+    chosen = []
+    for sweep in sweeps.values():
+        sweep.sort(key=lambda pipeline: float(pipeline.stages[0].params["eps"] or 0))
+        chosen += [sweep[0], sweep[-1]] if len(sweep) > 1 else sweep
+    return chosen

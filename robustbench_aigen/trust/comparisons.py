@@ -1,0 +1,127 @@
+"""Flags that two pipelines of one run raise against each other: a stronger attack may not leave more standing.
+
+The signs are those of Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and of
+Carlini et al. 2019, On Evaluating Adversarial Robustness.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from robustbench_aigen.scenario.cells import BoundPipeline
+from robustbench_aigen.scenario.parameters import Value
+from robustbench_aigen.trust.findings import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
+
+_SIGNIFICANCE = 0.01
+_POINTS = 0.01
+_SWEPT = {"eps", "step_size"}
+"""Parameters that two cells of a sweep over eps may differ in: a step size left to the recipe follows eps."""
+
+
+class AttackCell(NamedTuple):
+    """A cell whose pipeline ends in an attack.
+
+    ``stages`` are :meth:`~robustbench_aigen.scenario.cells.BoundStage.as_dict`; ``access`` is what the attack asks of
+    the detector; ``correct`` has a verdict per sample id, under a unique index.
+    """
+
+    pipeline: str
+    stages: tuple[dict[str, Value], ...]
+    access: str
+    correct: "pd.Series[bool]"
+
+    @property
+    def attack(self) -> dict[str, Value]:
+        """The last stage."""
+        return self.stages[-1]
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the images are made against another detector."""
+        return bool(self.attack.get("surrogate"))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the attack follows the detector's own gradients."""
+        return self.access == "gradients" and not self.is_transfer
+
+    def faces(self, other: "AttackCell") -> bool:
+        """Whether both attack the same images under the same threat model: equal norm, eps and deployment."""
+        keys = ("norm", "eps", "through")
+        return self.stages[:-1] == other.stages[:-1] and all(
+            self.attack.get(key) == other.attack.get(key) for key in keys
+        )
+
+    def sweeps_with(self, other: "AttackCell") -> bool:
+        """Whether the two differ in eps alone."""
+
+        def rest(cell: AttackCell) -> dict[str, Value]:
+            return {name: value for name, value in cell.attack.items() if name not in _SWEPT}
+
+        return (
+            self.stages[:-1] == other.stages[:-1]
+            and rest(self) == rest(other)
+            and self.attack["eps"] != other.attack["eps"]
+        )
+
+
+def attack_cells(
+    records: pd.DataFrame, pipelines: Sequence[BoundPipeline]
+) -> Iterator[tuple[str, list[AttackCell]]]:
+    """Yield every detector with its cells that end in an attack."""
+    ending = {p.name: p for p in pipelines if p.stages and p.stages[-1].kind == "attack"}
+    for detector, rows in records.groupby("detector", sort=False, observed=True):
+        cells = []
+        for name, cell in rows.groupby("pipeline", sort=False, observed=True):
+            if (pipeline := ending.get(str(name))) is not None:
+                stages = tuple(stage.as_dict() for stage in pipeline.stages)
+                correct = cell.set_index("sample")["correct"].astype(bool)
+                cells.append(AttackCell(str(name), stages, pipeline.stages[-1].recipe.access, correct))
+        yield str(detector), cells
+
+
+def clearly_lower(correct: "pd.Series[bool]", other: "pd.Series[bool]") -> bool:
+    """Whether the second of two attacks leaves clearly less: at least a point, and not by chance.
+
+    By chance: the one-sided exact McNemar test (McNemar 1947) on the images that both have, p < 0.01.
+
+    Parameters
+    ----------
+    correct, other
+        Verdicts by sample id.
+    """
+    common = correct.index.intersection(other.index)
+    ours, theirs = correct[common].to_numpy(bool), other[common].to_numpy(bool)
+    lost, won = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+    if lost - won < max(1, _POINTS * len(common)):
+        return False
+    return bool(binomtest(lost, lost + won, 0.5, alternative="greater").pvalue < _SIGNIFICANCE)
+
+
+def compare_cells(detector: str, cells: Sequence[AttackCell]) -> Iterator[Raised]:
+    """Yield the flags that the attack cells of one detector raise against each other, each against its worst rival."""
+    for cell in cells:
+        worst: dict[Finding, AttackCell] = {}
+        for other in cells:
+            finding = _rivalry(cell, other)
+            if finding is not None and clearly_lower(cell.correct, other.correct):
+                before = worst.setdefault(finding, other)
+                worst[finding] = min(before, other, key=lambda rival: rival.correct.mean())
+        for finding, other in worst.items():
+            common = cell.correct.index.intersection(other.correct.index)
+            kept, left = (100 * c.correct[common].mean() for c in (cell, other))
+            evidence = f"{kept:.1f} % of {len(common)} images are left, {left:.1f} % by {other.pipeline}"
+            yield Raised(finding.flag, detector, cell.pipeline, evidence)
+
+
+def _rivalry(cell: AttackCell, other: AttackCell) -> Finding | None:
+    """Return what it means if ``other`` leaves less than ``cell``; None where it may."""
+    if cell.sweeps_with(other):
+        return LARGER_EPS if float(other.attack["eps"] or 0) < float(cell.attack["eps"] or 0) else None
+    if not (cell.is_direct and cell.faces(other)):
+        return None
+    if other.is_transfer:
+        return TRANSFER
+    return BLACK_BOX if other.access != "gradients" else None

@@ -1,0 +1,210 @@
+"""Small experiments on a detector that look for reasons why an attack on it fails.
+
+After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
+Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
+al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images of one size that the detector gets right and answers per image, so that sizes can be mixed and answers
+kept; :mod:`robustbench_aigen.trust.judgement` makes flags of them.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
+from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+
+_FLOAT_NOISE = 1e-5
+"""Relative change of a logit that the order of a float32 sum explains (about 1e-6), with a margin."""
+_STEPS_IN_LEVELS = (1, 2, 4)
+_MORE_STEPS = 5
+_QUERIES = 250
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """Images of one size that a detector gets right.
+
+    Parameters
+    ----------
+    detector
+        As attacks see it: the argmax of its logits is the verdict.
+    levels
+        N×3×H×W uint8 on the CPU.
+    labels
+        N labels, 0 real and 1 fake.
+    streams
+        The images' random streams.
+    batch_size, device, precision
+        How the run computes.
+    """
+
+    detector: DeployedDetector
+    levels: Tensor
+    labels: Tensor
+    streams: SampleStreams
+    batch_size: int
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    @torch.no_grad()
+    def logits(self, levels: Tensor) -> Tensor:
+        """Return N×2 float32 logits of N×3×H×W uint8 images, on the CPU."""
+        return torch.cat(
+            [self.detector(to_pixels(part.to(self.device))).cpu() for part in levels.split(self.batch_size)]
+        )
+
+    def margins(self, levels: Tensor) -> Tensor:
+        """Return by how many nats the right class leads, N float32."""
+        return _margin(self.logits(levels), self.labels)
+
+    def held(self, stage: BoundStage) -> Tensor:
+        """Attack the images and return which of them still get the right verdict, N booleans."""
+        task = make_task(
+            stage,
+            cast(Detector, self.detector.detector),
+            self.levels,
+            self.labels,
+            self.streams,
+            threshold=self.detector.threshold,
+            early_stop=True,
+            batch_size=self.batch_size,
+            device=self.device,
+            precision=self.precision,
+        )
+        outcome = run_attack(stage, task, _ignore)
+        return verdicts(outcome.score, self.detector.threshold) == self.labels
+
+
+def _ignore(images: int) -> None:
+    del images
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    rows = torch.arange(len(labels), device=logits.device)
+    return logits[rows, labels] - logits[rows, 1 - labels]
+
+
+def input_gradients(images: ProbeImages) -> Tensor:
+    """Return the gradient of the margin to the pixels, N×3×H×W float32 on the CPU.
+
+    The margin and not a loss, which may be saturated where the detector is not; zero where the detector hides its
+    input from autograd.
+    """
+    parts = []
+    for rows in torch.arange(len(images)).split(images.batch_size):
+        pixels = to_pixels(images.levels[rows].to(images.device)).requires_grad_()
+        with torch.enable_grad():
+            margin = _margin(images.detector(pixels), images.labels[rows].to(images.device)).sum()
+            hidden = not margin.requires_grad
+            gradient = None if hidden else torch.autograd.grad(margin, pixels, allow_unused=True)[0]
+        parts.append(torch.zeros_like(pixels).detach() if gradient is None else gradient)
+    return torch.cat(parts).cpu()
+
+
+def zero_gradients(gradients: Tensor) -> Tensor:
+    """Whether a gradient is zero or not finite, N booleans for N×3×H×W.
+
+    Zero also where it is so in 99 % of the values that have a gradient in any of the images. What a crop leaves
+    out has none in any, and is not counted.
+    """
+    values = gradients.flatten(1)
+    nonzero = values != 0
+    reached = nonzero.any(dim=0).sum()
+    return (nonzero.sum(dim=1) <= 0.01 * reached) | ~values.isfinite().all(dim=1)
+
+
+def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
+    """Whether a step against the gradient of the margin lowers it more than a random step does, N booleans.
+
+    Both steps are of 1, 2 and 4 levels in every value, in the sign of the gradient or in random signs, on the 8-bit
+    grid; the greater part of the three decides. Half of the images pass by chance where the gradient says
+    nothing; a step that changes nothing does not pass. That catches what :func:`zero_gradients` does not: gradients
+    of a branch or an approximation that the verdict does not depend on.
+    """
+    random = torch.from_numpy(images.streams.for_restart(0).uniform(-1, 1, images.levels.shape[1:]))
+    won = torch.zeros(len(images), dtype=torch.long)
+    for size in _STEPS_IN_LEVELS:
+        followed, drawn = (
+            images.margins((images.levels - size * direction.sign().nan_to_num()).clamp(0, LEVELS).byte())
+            for direction in (gradients, random)
+        )
+        won += followed < drawn
+    return 2 * won > len(_STEPS_IN_LEVELS)
+
+
+def changes_its_mind(images: ProbeImages) -> Tensor:
+    """Whether two forward passes on the same image give different logits, N booleans.
+
+    Different means by more than 1e-5 of the larger logit (or of 1): float32 sums in another order differ by about
+    1e-6, and what changes a logit less than that hinders no attack.
+    """
+    first, second = images.logits(images.levels), images.logits(images.levels)
+    scale = torch.maximum(first.abs(), second.abs()).clamp(min=1)
+    return ((first - second).abs() > _FLOAT_NOISE * scale).any(dim=1)
+
+
+def holds_unbounded(images: ProbeImages) -> Tensor:
+    """Whether an image withstands the unbounded attack, N booleans."""
+    return images.held(unbounded_attack())
+
+
+def unbounded_attack() -> BoundStage:
+    """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
+
+    From the image itself: noise of that size is far from anything that the detector has seen.
+    """
+    pgd = shipped_recipes()["pgd"]
+    return BoundStage(pgd, pgd.bind({"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False}))
+
+
+def falls_to_more_steps(images: ProbeImages, stage: BoundStage) -> Tensor | None:
+    """Whether an image that withstood an attack falls to five times its steps, N booleans; None without steps.
+
+    The step size and the random start stay, so that this is the same search going on (Pintor et al. 2022 on attacks
+    that have not converged).
+    """
+    if "steps" not in stage.params:
+        return None
+    params = {**stage.params, "steps": _MORE_STEPS * int(stage.params["steps"] or 1)}
+    return ~images.held(replace(stage, params=params))
+
+
+def falls_to_black_box(images: ProbeImages, stage: BoundStage) -> Tensor:
+    """Whether an image that withstood an attack falls to 250 queries of Square with its norm and eps, N booleans."""
+    return ~images.held(black_box(stage))
+
+
+def black_box(stage: BoundStage) -> BoundStage:
+    """Return the black-box attack of the same norm and eps."""
+    square = shipped_recipes()["square"]
+    threat = {name: stage.params[name] for name in ("norm", "eps")}
+    return BoundStage(square, square.bind({**threat, "steps": _QUERIES}))
+
+
+def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
+    """Return the answers of every probe of a detector, N values each."""
+    with preserved_global_rng():
+        gradients = input_gradients(images)
+        return {
+            "zero_gradient": zero_gradients(gradients),
+            "informed": gradient_informs(images, gradients),
+            "stochastic": changes_its_mind(images),
+            "margin": images.margins(images.levels),
+            "held_unbounded": holds_unbounded(images),
+        }
+
+
+def probe_cell(images: ProbeImages, stage: BoundStage) -> dict[str, Tensor]:
+    """Return the answers of every probe of an attack on images that withstood it, N values each."""
+    more = falls_to_more_steps(images, stage)
+    answers = {"black_box": falls_to_black_box(images, stage)}
+    return answers if more is None else {"more_steps": more, **answers}

@@ -1,0 +1,286 @@
+"""Detectors that hide their gradients are caught, each by the probe that is there for it; ordinary ones pass."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from test_engine import scenario
+from torch import nn
+
+from robustbench_aigen import load_detector, run
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.engine import plan
+from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
+from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.perturbations.codecs import jpeg
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.trust import probes
+from robustbench_aigen.trust.judgement import (
+    judge_cell,
+    judge_detector,
+    survivors_to_probe,
+    takes_off_clearly,
+)
+from robustbench_aigen.trust.probes import ProbeImages
+
+
+class FrontEnd(nn.Module):
+    """A network behind a transformation of its input; both see pixels in [0, 1]."""
+
+    def __init__(self, detector: Detector, transformation) -> None:
+        super().__init__()
+        self.inner, self.transformation = detector, transformation
+
+    def forward(self, pixels):
+        return self.inner(self.transformation(pixels))
+
+
+def rounded_to_4_bits(pixels):
+    return (pixels * 15).round() / 15
+
+
+def through_a_jpeg(pixels):
+    return (
+        to_pixels(jpeg(to_levels(pixels.detach()), quality=90, subsampling="4:2:0", repeats=1)) + 0 * pixels
+    )
+
+
+class Noise:
+    """Draws from a generator of its own: attacks may not touch the global one."""
+
+    def __init__(self, sigma: float) -> None:
+        self.generator, self.sigma = torch.Generator().manual_seed(0), sigma
+
+    def __call__(self, pixels):
+        return pixels + self.sigma * torch.randn(pixels.shape, generator=self.generator)
+
+
+class Louder(nn.Module):
+    def __init__(self, detector: Detector, times: float) -> None:
+        super().__init__()
+        self.inner, self.times = detector, times
+
+    def forward(self, pixels):
+        return self.times * self.inner(pixels)
+
+
+class Decoy(nn.Module):
+    """Logits without a gradient, plus faint ones of an untrained network, which have all of it."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.inner, self.decoy = detector, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+
+    def forward(self, pixels):
+        return self.inner(pixels).detach() + 1e-4 * self.decoy(pixels)
+
+
+class Detached(nn.Module):
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.inner = detector
+
+    def forward(self, pixels):
+        return self.inner(pixels.detach())
+
+
+@pytest.fixture(scope="module")
+def lenet5() -> Detector:
+    return load_detector("minigen/lenet5")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    chosen = select(open_source("minigen", tmp_path_factory.mktemp("none")), "test", 100)
+    levels = torch.stack([decode(chosen.source.encoded(index)) for index in chosen.indices])
+    return levels, torch.tensor([s.label for s in chosen.samples]), [s.id for s in chosen.samples]
+
+
+def right(detector: nn.Module, pictures, count: int = 32, threshold: float = 0.5) -> ProbeImages:
+    """Some of the pictures that a detector gets right."""
+    levels, labels, names = pictures
+    deployed = DeployedDetector(detector, threshold)
+    rows = (deployed(to_pixels(levels)).argmax(dim=1) == labels).nonzero().flatten()[:count]
+    streams = SampleStreams(42, tuple(names[row] for row in rows), 0)
+    return ProbeImages(deployed, levels[rows], labels[rows], streams, 128, torch.device("cpu"), "fp32")
+
+
+def flags(detector: nn.Module, pictures) -> set[str]:
+    answers = pd.DataFrame(probes.probe_detector(right(detector, pictures)))
+    return {measured.flag for measured in judge_detector(answers) if measured.raised}
+
+
+@pytest.mark.parametrize("name", shipped_detectors())
+def test_an_ordinary_detector_has_nothing_against_it(pictures, name):
+    assert flags(load_detector(name), pictures) == set()
+
+
+def test_quantised_input_has_no_gradients(lenet5, pictures):
+    found = flags(FrontEnd(lenet5, rounded_to_4_bits), pictures)
+    assert found == {"zero_gradients", "uninformative_gradients", "unbounded_attack_fails"}
+
+
+def test_a_front_end_that_cannot_be_differentiated_has_no_gradients(lenet5, pictures):
+    found = flags(FrontEnd(lenet5, through_a_jpeg), pictures)
+    assert found == {"zero_gradients", "uninformative_gradients", "unbounded_attack_fails"}
+
+
+def test_a_detector_that_is_cut_off_from_autograd_has_no_gradients(lenet5, pictures):
+    images = right(Detached(lenet5), pictures)
+    assert probes.zero_gradients(probes.input_gradients(images)).all()
+
+
+def test_a_random_front_end_answers_differently_each_time(lenet5, pictures):
+    for sigma in (0.001, 0.1):
+        assert "stochastic_output" in flags(FrontEnd(lenet5, Noise(sigma)), pictures)
+
+
+def test_loud_logits_are_saturated_and_that_is_all(lenet5, pictures):
+    assert flags(Louder(lenet5, 1e4), pictures) == {"saturated_logits"}
+    assert flags(Louder(lenet5, 2), pictures) == set()
+
+
+def test_a_gradient_that_is_there_and_says_nothing_is_not_taken_for_one(lenet5, pictures):
+    found = flags(Decoy(lenet5), pictures)
+    assert "zero_gradients" not in found
+    assert "uninformative_gradients" in found
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (torch.zeros_like, 4),
+        (lambda g: g.index_fill(0, torch.tensor([1]), 0), 1),
+        (lambda g: g.index_fill(0, torch.tensor([2]), torch.nan), 1),
+        (lambda g: g.index_fill(0, torch.tensor([2]), torch.inf), 1),
+        (lambda g: torch.cat([g[:3], g[3:].flatten().index_fill(0, torch.arange(1, 192), 0).view(1, 3, 8, 8)]), 1),
+        (lambda g: nn.functional.pad(g[..., 4:5, 4:5], (4, 3, 4, 3)), 0),  # what a crop leaves out
+        (lambda g: g * 1e-30, 0),
+    ],
+)  # fmt: skip
+def test_zero_is_no_gradient_or_none_to_speak_of(make, expected):
+    gradients = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert int(probes.zero_gradients(make(gradients)).sum()) == expected
+
+
+def stage(name: str, **given) -> BoundStage:
+    recipe = shipped_recipes()[name]
+    return BoundStage(recipe, recipe.bind(given))
+
+
+def cell_flags(detector: nn.Module, pictures, bound: BoundStage) -> set[str]:
+    """Flags of an attack on a detector, with images that withstood it as a run would pick them."""
+    images = right(detector, pictures, 24)
+    held = images.held(bound)
+    count = survivors_to_probe(int(held.sum()), len(held))
+    if not count:
+        return set()
+    rows = held.nonzero().flatten()[:count]
+    survivors = ProbeImages(
+        images.detector,
+        images.levels[rows],
+        images.labels[rows],
+        images.streams.select(rows.tolist()),
+        128,
+        images.device,
+        "fp32",
+    )
+    answers = pd.DataFrame(probes.probe_cell(survivors, bound))
+    return {measured.flag for measured in judge_cell(answers, float(held.float().mean())) if measured.raised}
+
+
+@pytest.mark.parametrize("name", shipped_detectors())
+def test_pgd_on_an_ordinary_detector_has_nothing_against_it(pictures, name):
+    detector = load_detector(name)
+    for eps in (1 / 255, 4 / 255):
+        assert cell_flags(detector, pictures, stage("pgd", eps=eps)) == set()
+
+
+@pytest.mark.parametrize("masked", [lambda d: FrontEnd(d, rounded_to_4_bits), Decoy])
+def test_a_black_box_attack_sees_through_masked_gradients(lenet5, pictures, masked):
+    assert "black_box_beats_white_box" in cell_flags(masked(lenet5), pictures, stage("pgd", eps=8 / 255))
+
+
+def test_an_attack_that_was_stopped_too_soon_is_not_converged(lenet5, pictures):
+    hasty = stage("pgd", eps=4 / 255, steps=3, step_size=0.3 / 255, random_start=False)
+    assert "loss_still_rising" in cell_flags(lenet5, pictures, hasty)
+
+
+def test_without_steps_there_are_no_more_of_them(lenet5, pictures):
+    assert "more_steps" not in probes.probe_cell(right(lenet5, pictures, 2), stage("fgsm"))
+
+
+def test_probes_of_an_l2_attack_keep_its_norm():
+    bound = probes.black_box(stage("pgd", norm="l2", eps=0.25))
+    assert (bound.params["norm"], bound.params["eps"]) == ("l2", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("fallen", "count", "held", "flagged"),
+    [(0, 32, 1.0, False), (5, 32, 1.0, False), (6, 32, 1.0, True), (2, 15, 0.44, False), (8, 8, 0.2, True),
+     (8, 8, 0.04, False)],
+)  # fmt: skip
+def test_five_points_have_to_be_gone_and_not_by_chance(fallen, count, held, flagged):
+    assert takes_off_clearly(fallen, count, held) == flagged
+
+
+def test_nothing_is_attacked_again_where_nothing_could_come_of_it():
+    assert survivors_to_probe(0, 100) == 0
+    assert survivors_to_probe(3, 100) == 0
+    assert survivors_to_probe(1, 1) == 0
+    assert survivors_to_probe(100, 100) == 32
+
+
+@pytest.fixture
+def masked_run(monkeypatch):
+    """Every detector is loaded with an input of 4 bits."""
+    whole = plan.load_detector
+
+    def load(spec, **keys):
+        detector = whole(spec, **keys)
+        detector.network = FrontEnd(detector.network, lambda x: ((x + 1) * 7.5).round() / 7.5 - 1)
+        detector.weights_sha256 += " behind 4 bits"
+        return detector
+
+    monkeypatch.setattr(plan, "load_detector", load)
+
+
+def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, monkeypatch):
+    pipelines = "{pgd: [{attack: pgd, eps: [4/255, 8/255]}], jpeg: [{perturb: jpeg}]}"
+    file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 40}")
+    first = run(file, output=tmp_path / "out")
+    overall = first.summary[first.summary["generator"] == "all"].set_index("pipeline")["trust"]
+    assert overall["clean"] == overall["jpeg"] == "ok"
+    for name in ("pgd[eps=4/255]", "pgd[eps=8/255]"):
+        assert overall[name].split()[:2] == ["zero_gradients", "uninformative_gradients"]
+    assert "black_box_beats_white_box" in overall["pgd[eps=8/255]"]
+    report = (first.folder / "report.md").read_text()
+    assert "- `zero_gradients`: " in report
+    assert "probe images have a gradient of zero or not finite." in report
+    info = json.loads((first.folder / "run.json").read_text())
+    assert {flag["flag"] for flag in info["trust"]["flags"]} == set(" ".join(overall[1:3]).split())
+    assert any(not probe["raised"] for probe in info["trust"]["probes"])
+    monkeypatch.setattr(ProbeImages, "logits", None)
+    monkeypatch.setattr(ProbeImages, "held", None)
+    second = run(file, output=tmp_path / "out")
+    assert second.info["trust"] == first.info["trust"]
+
+
+def test_without_a_gradient_attack_nothing_is_probed(tmp_path):
+    pipelines = "{jpeg: [{perturb: jpeg}], square: [{attack: square, steps: 3}]}"
+    file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}")
+    assert run(file, output=tmp_path / "out").info["trust"] == {"flags": [], "probes": []}
+
+
+def test_scores_of_the_probes_are_those_of_the_run(lenet5, pictures):
+    """At a threshold other than one half an image that is held is one that the threshold holds."""
+    images = right(lenet5, pictures, 32, threshold=0.3)
+    score = lenet5(to_pixels(images.levels)).softmax(dim=1)[:, 1]
+    assert torch.equal(verdicts(score, 0.3), images.labels)
+    assert (images.margins(images.levels) >= 0).all()
