@@ -209,8 +209,9 @@ def _introduction() -> Iterator[str]:
     yield "`spatial` has no Lp budget; with `l0`, eps counts pixels."
     yield ""
     yield "Attacks whose access is scores or decisions run one image at a time, so that the queries in the records are"
-    yield "each image's own. HopSkipJump, BoundaryAttack and GeoDA get a start with the wrong"
-    yield "verdict (45 queries): their own search draws noise, which a detector may give one verdict throughout."
+    yield "each image's own. HopSkipJump, BoundaryAttack, BrendelBethgeAttack and GeoDA get a"
+    yield "start with the wrong verdict (45 queries): their own search draws noise, which a detector may give one verdict"
+    yield "throughout."
 
 
 def _works() -> Iterator[str]:

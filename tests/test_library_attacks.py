@@ -135,6 +135,19 @@ def test_a_black_box_attack_does_not_depend_on_the_batch(attack):
     assert torch.equal(chunk.queries, whole[2].queries)
 
 
+@pytest.mark.parametrize("name", ["BoundaryAttack", "HopSkipJump"])
+def test_decision_based_attacks_have_a_start_for_both_classes(name):
+    """ART looks for one in noise, to which this detector gives one verdict; half of the images came back as they were."""
+    attack = next(attack for attack in working() if attack.name == name)
+    attack = replace(attack, images=8, minimum_norm=False)
+    _, result = attempt(attack, "l2")
+    made = task(attack, "l2", attack.recipe("l2"))
+    noise = torch.rand(50, *result.shape[1:], generator=torch.Generator().manual_seed(0))
+    assert len(made.detector(noise).argmax(dim=1).unique()) == 1
+    assert set(made.labels.tolist()) == {0, 1}
+    assert (made.detector(result).argmax(dim=1) != made.labels).all()
+
+
 class Failing(nn.Module):
     """A detector that raises, going forward or coming back."""
 

@@ -28,6 +28,7 @@ _ONE_IMAGE = {
     "AdversarialPatch",
     "AdversarialPatchPyTorch",
     "BoundaryAttack",
+    "BrendelBethgeAttack",
     "GeoDA",
     "HopSkipJump",
     "ShadowAttack",
@@ -39,7 +40,7 @@ _ONE_IMAGE = {
 _TARGETS = {"SaliencyMapMethod", "TargetedUniversalPerturbation"}
 """Classes to which labels are targets without a switch that says so."""
 
-_COLUMN_OF_LABELS = {"PixelAttack", "SignOPTAttack", "ThresholdAttack"}
+_COLUMN_OF_LABELS = {"PixelAttack", "SignOPTAttack"}
 """Classes that turn labels into a column and then take two classes with one column for a single output. They are
 shown a third class, of probability 0.
 """
@@ -47,9 +48,8 @@ shown a third class, of probability 0.
 _PROBABILITIES = {"NewtonFool", "SimBA", "VirtualAdversarialMethod"} | _COLUMN_OF_LABELS
 """Classes whose method is defined on probabilities; the others get logits."""
 
-
-_STARTED = {"BoundaryAttack", "GeoDA", "HopSkipJump"}
-"""Decision-based classes that take a start with the wrong verdict."""
+_STARTED = {"BoundaryAttack", "BrendelBethgeAttack", "GeoDA", "HopSkipJump"}
+"""Classes that start from an image with the wrong verdict."""
 
 
 def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:
