@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import signature
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robustbench_aigen.attacks.adversarial_starts import adversarial_starts
 from robustbench_aigen.attacks.libraries import (
     CountingDetector,
     construct,
@@ -19,14 +22,41 @@ from robustbench_aigen.attacks.libraries import (
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.recipes import LibraryCall
+from robustbench_aigen.scenario.recipes import LibraryCall, Recipe
+
+_ONE_IMAGE = {
+    "AdversarialPatch",
+    "AdversarialPatchPyTorch",
+    "BoundaryAttack",
+    "BrendelBethgeAttack",
+    "GeoDA",
+    "HopSkipJump",
+    "ShadowAttack",
+    "SimBA",
+    "SpatialTransformation",
+}
+"""Classes that take one image at a time, or that make one patch or one transformation for all that they are given."""
+
+_TARGETS = {"SaliencyMapMethod", "TargetedUniversalPerturbation"}
+"""Classes to which labels are targets without a switch that says so."""
+
+_COLUMN_OF_LABELS = {"PixelAttack", "SignOPTAttack"}
+"""Classes that turn labels into a column and then take two classes with one column for a single output. They are
+shown a third class, of probability 0.
+"""
+
+_PROBABILITIES = {"NewtonFool", "SimBA", "VirtualAdversarialMethod"} | _COLUMN_OF_LABELS
+"""Classes whose method is defined on probabilities; the others get logits."""
+
+_STARTED = {"BoundaryAttack", "BrendelBethgeAttack", "GeoDA", "HopSkipJump"}
+"""Classes that start from an image with the wrong verdict."""
 
 
-def run_art(task: AttackTask, call: LibraryCall) -> Iterator[AttackChunk]:
+def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:
     """Run an ART evasion class.
 
-    True labels are always given (without them ART attacks its own predictions). A norm stands as ART writes it,
-    ``inf`` or 2, and an eps as a float.
+    True labels are always given (without them ART attacks its own predictions), or where the class is ``targeted``
+    the wrong ones. A norm stands as ART writes it, ``inf`` or 2, and an eps as a float.
 
     Parameters
     ----------
@@ -34,35 +64,70 @@ def run_art(task: AttackTask, call: LibraryCall) -> Iterator[AttackChunk]:
         Images, labels, detector and budget.
     call
         The class and its arguments for the task's norm.
+    recipe
+        The recipe that the call is from.
     """
-    model = CountingDetector(task.detector)
+    name, single = call.class_name, call.class_name in _ONE_IMAGE
+    model = CountingDetector(task)
     # Importing ART draws from the global generators, and so may building an attack.
     with preserved_global_rng():
         from art.attacks import evasion
         from art.estimators.classification import PyTorchClassifier
 
+        attack_class = library_class(evasion, call)
+        classes = 3 if name in _COLUMN_OF_LABELS else 2
         classifier = PyTorchClassifier(
-            model=model,
+            model=_presented(model, name),
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(task.levels.shape[1:]),
-            nb_classes=2,
+            nb_classes=classes,
             clip_values=(0.0, 1.0),
             device_type="cpu" if task.device.type == "cpu" else "gpu",
         )
-        arguments = fill_arguments(call.args, {**task.params, "norm": _art_norm(task)})
-        if isinstance(arguments.get("num_random_init"), bool):
-            arguments["num_random_init"] = int(arguments["num_random_init"])
-        attack_class = library_class(evasion, call)
-        if "verbose" in attack_class.attack_params:
-            arguments["verbose"] = False
-        attack = construct(attack_class, classifier, batch_size=task.batch_size, **arguments)
+    arguments = fill_arguments(call.args, {**task.params, "norm": _art_norm(task)})
+    if isinstance(arguments.get("num_random_init"), bool):
+        arguments["num_random_init"] = int(arguments["num_random_init"])
+    offered = {"verbose": False, "batch_size": 1 if name == "SimBA" else task.batch_size}
+    taken = signature(attack_class).parameters
+    arguments = {key: value for key, value in offered.items() if key in taken} | arguments
 
     def craft(pixels: Tensor, labels: Tensor) -> Tensor:
-        one_hot = np.eye(2, dtype=np.float32)[labels.cpu().numpy()]
-        with _shared_starts():
-            return torch.from_numpy(attack.generate(x=pixels.cpu().numpy(), y=one_hot))
+        # Built anew for every batch: some keep what they found for the one before.
+        attack = construct(model, attack_class, classifier, **arguments)
+        is_target = name in _TARGETS or getattr(attack, "targeted", False)
+        aim = (1 - labels if is_target else labels).cpu().numpy()
+        given = {}
+        if name in _STARTED:
+            start = adversarial_starts(model, pixels, labels)
+            if start.isnan().any():
+                return pixels
+            given = _with_start(attack, name, start.cpu().numpy())
+        images = pixels.cpu().numpy()
+        # GeoDA still calls np.mat, which NumPy 2 no longer has.
+        with _shared_starts(), mock.patch.object(np, "mat", np.asmatrix, create=True):
+            crafted = attack.generate(x=images, y=np.eye(classes, dtype=np.float32)[aim], **given)
+            if isinstance(crafted, tuple):
+                # A patch and its mask: the images with it are what the detector is shown.
+                crafted = attack.apply_patch(images, scale=arguments.get("scale_max", 1.0))
+        return torch.from_numpy(crafted)
 
-    return run_library(task, model, craft)
+    return run_library(task, model, craft, recipe, name=f"ART {name}", single=single)
+
+
+def _presented(model: CountingDetector, name: str) -> nn.Module:
+    """Return the detector with the outputs that a class works on."""
+    if name in _COLUMN_OF_LABELS:
+        return nn.Sequential(model, nn.Softmax(dim=1), nn.ConstantPad1d((0, 1), 0.0))
+    return nn.Sequential(model, nn.Softmax(dim=1)) if name in _PROBABILITIES else model
+
+
+def _with_start(attack: Any, name: str, start: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the arguments that give a decision-based attack its start."""
+    if name == "GeoDA":
+        # It searches for as long as it takes, which is for ever where noise has one verdict only.
+        attack._find_random_adversarial = lambda **_: start
+        return {}
+    return {"x_adv_init": start}
 
 
 @contextmanager

@@ -132,4 +132,4 @@ def _chunks(stage: BoundStage, task: AttackTask) -> Iterator[AttackChunk]:
         (backends.torchattacks, run_torchattacks) if backend == "torchattacks" else (backends.art, run_art)
     )
     assert calls is not None
-    return run(task, calls[task.threat.norm])
+    return run(task, calls[task.threat.norm], recipe=stage.recipe)

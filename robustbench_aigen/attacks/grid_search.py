@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.active_set import margin_of
+from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, column

@@ -2,7 +2,7 @@
 
 A recipe names a class and its arguments; ``$name`` stands for a parameter of the scenario. An adapter turns that
 into a function from a batch to adversarial pixels, and :func:`run_library` does the rest: per-image randomness,
-restarts, query counts, batches.
+restarts, query counts, batches, and errors that name the class.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,25 +11,42 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
+from robustbench_aigen.attacks.library_limits import reason_against
+from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
-from robustbench_aigen.numerics.seeding import library_randomness
+from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipes import LibraryCall
+from robustbench_aigen.scenario.recipes import LibraryCall, Recipe
 
 Craft = Callable[[Tensor, Tensor], Tensor]
 """(pixels M×3×H×W, labels M) → adversarial pixels, all on the device."""
 
+_ROUND_OFF = 1e-5
+"""By how much a library may leave [0, 1] in float32: EAD returns -4e-6."""
+
 
 class CountingDetector(nn.Module):
-    """The deployed detector as a library sees it: counts its queries and cannot be put into training mode."""
+    """The attacked function as a library sees it: counts its queries and cannot be put into training mode.
 
-    def __init__(self, detector: nn.Module) -> None:
+    Random stages inside the attacked function draw anew for every query.
+
+    Attributes
+    ----------
+    queries
+        Images put through the detector so far.
+    failure
+        What the detector itself last raised: its errors are not the library's.
+    """
+
+    def __init__(self, task: AttackTask) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector = task.crafted_on
         self.queries = 0
+        self._through, self._stage, self._seed = task.through, task.streams.stage, task.streams.seed
+        self.failure: Exception | None = None
         super().train(False)
 
     def train(self, mode: bool = True) -> "CountingDetector":
@@ -38,18 +55,36 @@ class CountingDetector(nn.Module):
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return N×2 logits and count N queries."""
+        """Return N×2 logits and count N queries; ART's decision-based attacks hand over float64."""
         self.queries += len(pixels)
-        logits: Tensor = self.detector(pixels)
+        try:
+            logits: Tensor = self.detector(self._seen(pixels.float()))
+        except Exception as error:
+            self.failure = error
+            raise
         return logits
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        names = tuple(f"query {self.queries - number}" for number in range(len(pixels)))
+        streams = SampleStreams(self._seed, names, self._stage)
+        for position, stage in enumerate(self._through):
+            pixels = through_stage(stage, pixels, stage_streams(streams, position, None))
+        return pixels
 
 
 def fill_arguments(arguments: Mapping[str, Any], params: Mapping[str, Value]) -> dict[str, Any]:
-    """Put parameters in the place of ``$name`` in a recipe's arguments."""
-    return {
-        name: params[value[1:]] if isinstance(value, str) and value.startswith("$") else value
-        for name, value in arguments.items()
-    }
+    """Put parameters in the place of ``$name`` in a recipe's arguments; a list of YAML becomes a tuple."""
+    return {name: _filled(value, params) for name, value in arguments.items()}
+
+
+def _filled(value: Any, params: Mapping[str, Value]) -> Any:
+    if isinstance(value, str) and value.startswith("$"):
+        return params[value[1:]]
+    if isinstance(value, list):
+        return tuple(_filled(item, params) for item in value)
+    if isinstance(value, dict):
+        return fill_arguments(value, params)
+    return value
 
 
 def library_class(library: ModuleType, call: LibraryCall) -> Any:
@@ -58,8 +93,11 @@ def library_class(library: ModuleType, call: LibraryCall) -> Any:
     Raises
     ------
     UserError
-        If the library has no such class.
+        If the library has no such class, or it is known not to work on a detector of two classes.
     """
+    reason = reason_against(library.__name__, call.class_name)
+    if reason is not None:
+        raise UserError(f"{library.__name__} {call.class_name} cannot attack a detector: {reason}")
     found = getattr(library, call.class_name, None)
     if not isinstance(found, type):
         known = [name for name, value in vars(library).items() if isinstance(value, type)]
@@ -69,7 +107,7 @@ def library_class(library: ModuleType, call: LibraryCall) -> Any:
     return found
 
 
-def construct(attack_class: Any, *positional: object, **arguments: object) -> Any:
+def construct(model: CountingDetector, attack_class: Any, *positional: object, **arguments: object) -> Any:
     """Build a library's attack; an argument that it does not take is the recipe's mistake.
 
     Raises
@@ -77,41 +115,97 @@ def construct(attack_class: Any, *positional: object, **arguments: object) -> An
     UserError
         With the library's own words.
     """
+    model.failure = None
     try:
         return attack_class(*positional, **arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        raise_unless_librarys(error, model)
         raise UserError(
             f"{attack_class.__name__} does not take these arguments: {first_line(error)}"
         ) from error
 
 
-def run_library(task: AttackTask, model: CountingDetector, craft: Craft) -> Iterator[AttackChunk]:
+def raise_unless_librarys(error: Exception, model: CountingDetector) -> None:
+    """Raise what is none of a library's doing as it came: an error of the detector, or memory that ran out."""
+    if model.failure is not None:
+        raise model.failure
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
+        raise error
+
+
+def run_library(
+    task: AttackTask,
+    model: CountingDetector,
+    craft: Craft,
+    recipe: Recipe,
+    *,
+    name: str,
+    single: bool = False,
+) -> Iterator[AttackChunk]:
     """Run a library's attack batch by batch.
 
-    With restarts an image keeps its first success, or its try with the highest loss. ``queries`` are the images
-    that passed through the detector, shared out evenly over a batch, because a library does not say whose they
-    were.
+    With restarts an image keeps its first success, or its try with the highest loss. A black-box attack (its
+    recipe's ``access`` is scores or decisions) is run one image at a time: ``queries`` are then that image's own
+    and what comes back does not depend on the batch. Elsewhere they are the images that passed through the
+    detector, shared out evenly over the batch, because a library does not say whose they were.
+
+    Parameters
+    ----------
+    task
+        Images, labels, detector and budget.
+    model
+        The detector that the attack was built on.
+    craft
+        The attack.
+    recipe
+        Where the attack is from.
+    name
+        Library and class, for messages.
+    single
+        Whether the class takes one image at a time, whatever its access.
     """
     restarts = int(task.params.get("restarts") or 1)
     steps = int(task.params.get("steps") or 1)
-    for rows in task.batches():
+    one_by_one = single or recipe.access != "gradients"
+    for rows in torch.arange(len(task.levels)).split(1) if one_by_one else task.batches():
         pixels, labels = task.pixels(rows), task.labels[rows].to(task.device)
         model.queries = 0
         best, rank = pixels, torch.full((len(rows),), -torch.inf)
         for restart in range(restarts):
             streams = task.try_streams(rows, restart)
             with library_randomness(streams):
-                crafted = craft(pixels.clone(), labels.clone()).detach().to(task.device, torch.float32)
+                crafted = _crafted(craft, model, name, pixels.clone(), labels.clone())
+            crafted = crafted.detach().to(task.device, torch.float32)
+            # Round-off past black and white; what goes further is left for the verifier.
+            inside = crafted.clamp(0, 1)
+            crafted = torch.where((crafted - inside).abs() <= _ROUND_OFF, inside, crafted)
             if restarts == 1:
                 best = crafted
                 break
             with torch.no_grad():
-                loss = functional.cross_entropy(task.detector(crafted), labels, reduction="none").cpu()
-            # A success on 8 bits outranks any loss.
-            loss = torch.where(task.is_fooled(rows, task.score(rows, crafted)), torch.inf, loss)
+                loss = margin_of(task.logits(rows, crafted, for_gradient=False), labels).cpu()
+            # A success on 8 bits outranks any margin.
+            fooled = task.is_fooled(rows, task.score(rows, task.threat.shrink(pixels, crafted)))
+            loss = torch.where(fooled, torch.inf, loss)
             better = loss > rank
             best = torch.where(better.to(task.device).view(-1, 1, 1, 1), crafted, best)
             rank = torch.maximum(rank, loss)
         count = len(rows)
         queries = torch.full((count,), round(model.queries / count))
         yield AttackChunk(rows, best, torch.full((count,), steps * restarts), queries)
+
+
+def _crafted(craft: Craft, model: CountingDetector, name: str, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Call a library; its own errors become one line that names the class, the detector's pass unchanged."""
+    model.failure = None
+    try:
+        return craft(pixels, labels)
+    except UserError:
+        raise
+    except Exception as error:
+        raise_unless_librarys(error, model)
+        # What indexes past two classes is a DLR loss or a choice among several wrong classes.
+        hint = (
+            "it may need more classes than the two of a detector" if isinstance(error, IndexError) else None
+        )
+        raise UserError(f"{name} failed: {type(error).__name__}: {first_line(error)}", hint=hint) from error

@@ -1,6 +1,10 @@
 """torchattacks as a backend: any of its attack classes, from a recipe alone."""
 
 from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from robustbench_aigen.attacks.libraries import (
     CountingDetector,
@@ -11,11 +15,13 @@ from robustbench_aigen.attacks.libraries import (
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.recipes import LibraryCall
+from robustbench_aigen.scenario.recipes import LibraryCall, Recipe
 
 
-def run_torchattacks(task: AttackTask, call: LibraryCall) -> Iterator[AttackChunk]:
+def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:
     """Run a torchattacks class.
+
+    The argument ``targeted: true``, which is none of the constructors', aims at the wrong class by label.
 
     Parameters
     ----------
@@ -23,12 +29,32 @@ def run_torchattacks(task: AttackTask, call: LibraryCall) -> Iterator[AttackChun
         Images, labels, detector and budget.
     call
         The class and its arguments for the task's norm.
+    recipe
+        The recipe that the call is from.
     """
-    model = CountingDetector(task.detector)
+    model = CountingDetector(task)
+    arguments = fill_arguments(call.args, task.params)
+    targeted = bool(arguments.pop("targeted", False))
     # Neither the import nor the constructor is trusted with the global generators.
     with preserved_global_rng():
         import torchattacks
 
-        attack = construct(library_class(torchattacks, call), model, **fill_arguments(call.args, task.params))
+        attack_class = library_class(torchattacks, call)
+
+    def build() -> Any:
+        attack = construct(model, attack_class, model, **arguments)
         attack.set_device(task.device)
-    return run_library(task, model, attack)
+        if targeted:
+            construct(model, attack.set_mode_targeted_by_label, quiet=True)
+        return attack
+
+    def craft(pixels: Tensor, labels: Tensor) -> Tensor:
+        # Built anew for every batch: what one leaves behind in the object is not handed to the next.
+        attack = build()
+        if hasattr(attack, "seed"):
+            # It seeds the global generators with this, by default the same for every image and restart.
+            attack.seed = int(torch.randint(2**31, ()))
+        crafted: Tensor = attack(pixels, 1 - labels if targeted else labels)
+        return crafted
+
+    return run_library(task, model, craft, recipe, name=f"torchattacks {call.class_name}")

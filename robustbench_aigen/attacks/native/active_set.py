@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 
 
@@ -168,8 +169,7 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
             current.requires_grad_()
             with torch.enable_grad():
                 logits = task.logits(slots["rows"], current, draws=draws, for_gradient=True)
-                (gradient,) = torch.autograd.grad(_scalar(logits, labels, loss), current)
-            gradients.append(gradient.contiguous())
+                gradients.append(_gradient(_scalar(logits, labels, loss), current))
         margins.append(margin_of(logits.detach(), labels))
     mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
     if loss is None:
@@ -177,9 +177,12 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
     return Evaluation(mean, gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0))
 
 
-def margin_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return N margins for N×2 logits: of the wrong class over the right one."""
-    return (logits[:, 1] - logits[:, 0]) * (1 - 2 * labels)
+def _gradient(value: Tensor, pixels: Tensor) -> Tensor:
+    """Return the gradient; zero where a detector hides its input from autograd, which its trust flags say."""
+    if not value.requires_grad:
+        return torch.zeros_like(pixels)
+    (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
+    return torch.zeros_like(pixels) if gradient is None else gradient.contiguous()
 
 
 def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:

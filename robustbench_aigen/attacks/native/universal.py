@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.active_set import margin_of
+from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 

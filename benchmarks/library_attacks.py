@@ -1,0 +1,270 @@
+"""Which attack classes of torchattacks and ART work on a detector, from a recipe alone.
+
+``python -m benchmarks.library_attacks`` tries every class and writes ``docs/LIBRARY_ATTACKS.md``;
+``tests/test_library_attacks.py`` holds the document to what happens. What works is declared in
+``library_attacks.yaml`` beside this file, what does not in ``robustbench_aigen/attacks/library_limits.py``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.execution import make_task
+from robustbench_aigen.attacks.library_limits import reason_against
+from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
+from robustbench_aigen.attacks.verification import surroundings_kept
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.detectors.contract import Detector, predict
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import Recipe, read_recipe
+
+TABLE = Path(__file__).with_suffix(".yaml")
+DOCUMENT = Path("docs/LIBRARY_ATTACKS.md")
+MODULES = {"torchattacks": "torchattacks", "art": "art.attacks.evasion"}
+NORMS = ("linf", "l2", "l0", "spatial")
+EPS: Mapping[str, object] = {"linf": "8/255", "l2": 1.0, "l0": 3, "spatial": 1.0}
+_PARAMETERS = {
+    "linf": {"kind": "pixels", "default": "4/255"},
+    "l2": {"kind": "pixels", "default": 0.5},
+    "l0": {"kind": "count", "default": 10, "min": 1},
+    "spatial": {"kind": "number", "default": 1},
+}
+RUN = {"torchattacks": run_torchattacks, "art": run_art}
+
+
+@dataclass(frozen=True)
+class LibraryAttack:
+    """A class that works: how a recipe calls it, and how the survey tries it.
+
+    Parameters
+    ----------
+    library, name
+        ``torchattacks`` or ``art``, and the class.
+    arguments
+        By norm, the arguments of a recipe.
+    access, minimum_norm
+        As in a recipe.
+    quick, images
+        Arguments that the survey puts in the place of others, and how many images it takes.
+    needs
+        A package without which the library does not have the class.
+    note
+        What to know before using it.
+    """
+
+    library: str
+    name: str
+    arguments: Mapping[str, Mapping[str, Any]]
+    access: str = "gradients"
+    minimum_norm: bool = False
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    images: int = 8
+    needs: str = ""
+    note: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether what the class needs is there."""
+        return not self.needs or find_spec(self.needs) is not None
+
+    def recipe(self, norm: str) -> Recipe:
+        """Return a recipe of the class, read from YAML as a user's own would be, for the survey's quick run."""
+        content = {
+            "kind": "attack",
+            "name": self.name,
+            "summary": f"{self.name} of {self.library}",
+            "norms": [norm],
+            "params": {
+                "eps": _PARAMETERS[norm],
+                "steps": {"kind": "count", "default": 2, "min": 1},
+                "step_size": {"kind": "pixels", "default": "auto"},
+            },
+            "access": self.access,
+            "minimum_norm": self.minimum_norm,
+            "backends": {
+                self.library: {norm: {"class": self.name, "args": {**self.arguments[norm], **self.quick}}}
+            },
+        }
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "recipe.yaml"
+            file.write_text(yaml.safe_dump(content), encoding="utf-8")
+            return read_recipe(file)
+
+
+@cache
+def working() -> list[LibraryAttack]:
+    """Return the classes that are declared to work."""
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return [
+        LibraryAttack(
+            library,
+            name,
+            {norm: entry[norm] for norm in NORMS if norm in entry},
+            **{key: value for key, value in entry.items() if key not in NORMS},
+        )
+        for library, classes in table.items()
+        for name, entry in classes.items()
+    ]
+
+
+def exported(library: str) -> list[str]:
+    """Return the names of the attack classes that a library exports, sorted."""
+    with preserved_global_rng():
+        module = import_module(MODULES[library])
+    return sorted(name for name, value in vars(module).items() if isinstance(value, type))
+
+
+def not_working() -> list[tuple[str, str, str]]:
+    """Return library, class and reason of every class that is known not to work."""
+    return [
+        (library, name, reason)
+        for library, module in MODULES.items()
+        for name in exported(library)
+        if (reason := reason_against(module, name)) is not None
+    ]
+
+
+@cache
+def _pictures() -> tuple[Detector, Tensor, Tensor]:
+    """Return lenet5 and four real and four fake images of minigen that it judges right."""
+    detector = load_detector("minigen/lenet5")
+    selection = select(open_source("minigen", Path()), "test", 64)
+    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    labels = torch.tensor([sample.label for sample in selection.samples])
+    right = (predict(detector, levels, 64, torch.device("cpu")) >= 0.5).long() == labels
+    pairs = zip(
+        *[(right & (labels == label)).nonzero().flatten()[:4].tolist() for label in (0, 1)], strict=True
+    )
+    rows = [row for pair in pairs for row in pair]
+    return detector, levels[rows], labels[rows]
+
+
+def task(attack: LibraryAttack, norm: str, recipe: Recipe, *, batch_size: int = 4) -> AttackTask:
+    """Return the survey's images as a task."""
+    detector, levels, labels = _pictures()
+    return make_task(
+        BoundStage(recipe, recipe.bind({"eps": EPS[norm]})),
+        detector,
+        levels[: attack.images],
+        labels[: attack.images],
+        SampleStreams(42, tuple(f"picture{number}" for number in range(attack.images)), 0),
+        threshold=0.5,
+        early_stop=False,
+        batch_size=batch_size,
+        device=torch.device("cpu"),
+        precision="fp32",
+    )
+
+
+def attempt(attack: LibraryAttack, norm: str, *, batch_size: int = 4) -> tuple[Tensor, Tensor]:
+    """Attack the survey's images: the clean ones and what came back, N×3×H×W float32.
+
+    Raises
+    ------
+    UserError
+        If the class fails.
+    AttackContractError
+        If it changes the detector or the global random generators.
+    """
+    recipe = attack.recipe(norm)
+    made = task(attack, norm, recipe, batch_size=batch_size)
+    clean = to_pixels(made.levels)
+    result = torch.full_like(clean, torch.nan)
+    call = getattr(recipe.backends, attack.library)[norm]
+    with surroundings_kept(attack.name, made.detector):
+        for chunk in RUN[attack.library](made, call, recipe=recipe):
+            result[chunk.rows] = chunk.pixels
+    return clean, result
+
+
+def document() -> str:
+    """Return the document: every exported class with the recipe's lines that work or the reason against it."""
+    return "\n".join([*_introduction(), *_works(), *_does_not()]) + "\n"
+
+
+def _introduction() -> Iterator[str]:
+    yield "# Attack classes of torchattacks and ART"
+    yield ""
+    yield "Written by `python -m benchmarks.library_attacks`, which tries every class on a detector of two classes;"
+    yield "`tests/test_library_attacks.py` holds it to what happens. A class that works needs a recipe and no code:"
+    yield "what stands here goes under `backends` → library → norm, `access` and `minimum_norm` beside it. `$eps`,"
+    yield "`$steps` and `$step_size` are parameters of the recipe, `$norm` is written as the library does. A norm"
+    yield "`spatial` has no Lp budget; with `l0`, eps counts pixels."
+    yield ""
+    yield "Attacks whose access is scores or decisions run one image at a time, so that the queries in the records are"
+    yield "each image's own. HopSkipJump, BoundaryAttack, BrendelBethgeAttack and GeoDA get a"
+    yield "start with the wrong verdict (45 queries): their own search draws noise, which a detector may give one verdict"
+    yield "throughout."
+
+
+def _works() -> Iterator[str]:
+    for library in MODULES:
+        attacks = sorted((a for a in working() if a.library == library), key=lambda a: a.name)
+        yield ""
+        yield f"## {library}: {len(attacks)} classes work"
+        yield ""
+        yield "| class | norm | access | recipe | |"
+        yield "|---|---|---|---|---|"
+        for attack in attacks:
+            # Norms with the same arguments share a line.
+            shared: dict[str, list[str]] = {}
+            for norm, arguments in attack.arguments.items():
+                shared.setdefault(_fragment(attack.name, arguments), []).append(norm)
+            for fragment, norms in shared.items():
+                access = attack.access + (", `minimum_norm: true`" if attack.minimum_norm else "")
+                yield f"| {attack.name} | {', '.join(norms)} | {access} | `{fragment}` | {attack.note} |"
+
+
+def _fragment(name: str, arguments: Mapping[str, Any]) -> str:
+    args = yaml.safe_dump(dict(arguments), default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return f"{{class: {name}, args: {args}}}"
+
+
+def _does_not() -> Iterator[str]:
+    for library in MODULES:
+        refused = [entry for entry in not_working() if entry[0] == library]
+        yield ""
+        yield f"## {library}: {len(refused)} classes do not work"
+        yield ""
+        yield "| class | why |"
+        yield "|---|---|"
+        for _, name, reason in refused:
+            yield f"| {name} | {reason} |"
+
+
+def main() -> None:
+    """Try every class, print how it went, and write the document."""
+    start = perf_counter()
+    for attack in working():
+        for norm in attack.arguments:
+            clock = perf_counter()
+            if attack.is_installed:
+                clean, result = attempt(attack, norm)
+                changed = int((result != clean).flatten(1).any(dim=1).sum())
+                how = f"changed {changed} of {len(clean)}, {perf_counter() - clock:.1f} s"
+            else:
+                how = f"not tried, {attack.needs} is not installed"
+            print(f"{attack.library} {attack.name} {norm}: {how}")
+    print(f"{perf_counter() - start:.0f} s")
+    DOCUMENT.parent.mkdir(exist_ok=True)
+    DOCUMENT.write_text(document(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
