@@ -28,8 +28,9 @@ from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.selection import open_source, select
-from robustbench_aigen.detectors.contract import Detector, predict
+from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision

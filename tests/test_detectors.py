@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from robustbench_aigen import load_detector
-from robustbench_aigen.detectors.contract import Detector, Preprocessing, predict, scores, verdicts
+from robustbench_aigen.detectors.contract import Detector, Preprocessing, scores, verdicts
 from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
 from robustbench_aigen.errors import UserError

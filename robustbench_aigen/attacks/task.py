@@ -11,7 +11,8 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.detectors.contract import DeployedDetector, predict, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
+from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.numerics.eight_bit import to_pixels
 
 REAL, FAKE = 0, 1
 """Labels, and the columns of the logits."""
@@ -157,39 +156,3 @@ class DeployedDetector(nn.Module):
         """Return N×2 logits whose argmax is the verdict; ``sizes`` as in :meth:`Detector.forward`."""
         logits: Tensor = self.detector(pixels) if sizes is None else self.detector(pixels, sizes)
         return logits if self.threshold == 0.5 else logits - cast(Tensor, self.shift)
-
-
-@torch.no_grad()
-def predict(
-    detector: nn.Module,
-    levels: Tensor,
-    batch_size: int,
-    device: torch.device,
-    sizes: Tensor | None = None,
-) -> Tensor:
-    """Score uint8 images in float32, on the 8-bit grid.
-
-    Parameters
-    ----------
-    detector
-        Module from pixels to logits.
-    levels
-        N×3×H×W uint8.
-    batch_size
-        Images per forward pass.
-    device
-        Where the detector is.
-    sizes
-        N×2 heights and widths, where the images are padded to H×W.
-
-    Returns
-    -------
-    Tensor
-        N float32 scores on the CPU.
-    """
-    parts = [torch.empty(0)]
-    for first in range(0, len(levels), batch_size):
-        pixels = to_pixels(levels[first : first + batch_size].to(device))
-        own = () if sizes is None else (sizes[first : first + batch_size],)
-        parts.append(scores(detector(pixels, *own)).cpu())
-    return torch.cat(parts)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.threat_model import level_distances
-from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, predict, verdicts
+from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
+from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size

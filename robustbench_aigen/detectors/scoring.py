@@ -1,0 +1,60 @@
+"""Scores of images: what every verdict rests on."""
+
+from copy import deepcopy
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.numerics.eight_bit import to_pixels
+
+
+@torch.no_grad()
+def predict(
+    detector: nn.Module,
+    levels: Tensor,
+    batch_size: int,
+    device: torch.device,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """Score uint8 images in float32, on the 8-bit grid.
+
+    Parameters
+    ----------
+    detector
+        Module from pixels to logits.
+    levels
+        N×3×H×W uint8.
+    batch_size
+        At most so many images per forward pass.
+    device
+        Where the detector is.
+    sizes
+        N×2 heights and widths, where the images are padded to H×W.
+
+    Returns
+    -------
+    Tensor
+        N float32 scores on the CPU.
+    """
+    module = _laid_out(detector) if isinstance(detector, Detector) else detector
+    # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
+    size = min(batch_size, max(16, _CACHED // levels.shape[-1] ** 2)) if device.type == "cpu" else batch_size
+    parts = [torch.empty(0)]
+    for first in range(0, len(levels), size):
+        pixels = to_pixels(levels[first : first + size].to(device))
+        own = () if sizes is None else (sizes[first : first + size],)
+        parts.append(scores(module(pixels, *own)).cpu())
+    return torch.cat(parts)
+
+
+_CACHED = 2**16
+"""Pixels of a channel in a batch: 64 images of 32 pixels a side."""
+
+
+@lru_cache(maxsize=16)
+def _laid_out(detector: Detector) -> Detector:
+    """Return a copy whose convolutions run on channels-last tensors: the same sums, up to 1.5 times as fast."""
+    kept = {id(p): p for p in (*detector.parameters(), *detector.buffers()) if p.dim() != 4}
+    return deepcopy(detector, kept).to(memory_format=torch.channels_last)
