@@ -6,29 +6,16 @@ up, and the next image of the shard takes its place. With early stopping off the
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from robustbench_aigen.attacks.margins import margin_of
+from robustbench_aigen.attacks.native.evaluation import SATURATED, Evaluation, Loss
+from robustbench_aigen.attacks.native.foresight import LOOKED_AT, UNKNOWN, Odds, reach_of
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-
-
-class Evaluation(NamedTuple):
-    """What the attacked function says of the current pixels.
-
-    ``margin`` are N float32 differences, logit of the wrong class less that of the right one: positive where the
-    verdict is wrong. ``gradient`` is N×3×H×W, of the search's loss; None in a search that only queries.
-    """
-
-    margin: Tensor
-    gradient: Tensor | None
-
-
-Loss = Literal["ce", "margin"] | None
-"""What a search differentiates: the cross-entropy, the margin, or nothing."""
 
 
 class Search(Protocol):
@@ -63,7 +50,7 @@ class Search(Protocol):
 class Slots:
     """State of the images in the batch: named tensors with one entry an image.
 
-    ``rows``, ``step``, ``taken``, ``queries``, ``looked_at``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
+    ``rows``, ``step``, ``taken``, ``queries``, ``reach``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
     ``labels``, ``best`` and what the search has put there) on the device.
     """
 
@@ -104,82 +91,61 @@ def iterate(task: AttackTask, search: Search) -> Iterator[AttackChunk]:
     """
     queue = deque(range(len(task.levels)))
     slots: Slots | None = None
-    odds = _Odds(search.evaluations)
+    odds, looks = Odds(), task.early_stop and search.loss is not None and not search.minimum_norm
     while queue or slots is not None:
-        space = task.batch_size - (len(slots) if slots is not None else 0)
-        # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
-        if queue and space > 0 and (slots is None or task.early_stop):
-            fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search)
-            slots = fresh if slots is None else slots.joined(fresh)
-        assert slots is not None
-        if task.early_stop and search.loss is not None and not search.minimum_norm:
-            looked_at = odds.favour_a_look(slots)
-            if looked_at.any():
-                fooled, score = _look(task, slots, looked_at)
-                odds.note(slots, looked_at, fooled)
-                slots["looked_at"] |= looked_at
-                if fooled.any():
-                    leaving = slots.select(fooled)
-                    yield leaving.chunk(leaving["current"], score)
-                    slots = slots.select(~fooled) if len(leaving) < len(slots) else None
-                    continue
+        slots = _refilled(task, slots, queue, search)
+        if looks:
+            fooled, score = _look(task, slots, odds)
+            if fooled.any():
+                leaving = slots.select(fooled)
+                yield leaving.chunk(leaving["current"], score)
+                slots = slots.select(~fooled) if len(leaving) < len(slots) else None
+                continue
         found = _evaluate(task, slots, search.loss)
         slots["queries"] += task.eot
         if task.early_stop:
             fooled, pixels, score = _verified(task, slots, found.margin, search)
-            odds.note(slots, ~slots["looked_at"], fooled)
+            odds.note(slots["reach"], slots["reach"] >= 0, fooled)
             if fooled.any():
                 leaving = slots.select(fooled)
                 leaving["taken"] += search.loss is None
                 yield leaving.chunk(pixels, score)
-                kept = (~fooled).nonzero().flatten().to(task.device)
-                gradient = None if found.gradient is None else found.gradient[kept]
-                found = Evaluation(found.margin[kept], gradient)
-                slots = slots.select(~fooled)
+                found, slots = found.select(~fooled), slots.select(~fooled)
         if len(slots):
+            before = slots["current"]
             search.update(task, slots, found)
             slots["step"] += 1
             slots["taken"] += 1
-            slots["looked_at"] = torch.zeros_like(slots["looked_at"])
+            if looks:
+                slots["reach"] = reach_of(found, slots["current"] - before, search.loss)
             slots, finished = _finish(task, slots, search)
             yield from finished
-        if not len(slots):
-            slots = None
+        slots = slots if len(slots) else None
 
 
-class _Odds:
-    """How often images were fooled after so many steps, and whether that is worth a look before the next gradient.
-
-    Where most images are fooled by now, the float32 verdict on the 8-bit image, which a success needs anyway, comes
-    first and saves a forward and a backward pass; elsewhere the gradient's own forward says whom to look at.
-    """
-
-    def __init__(self, evaluations: int) -> None:
-        self._tried = torch.zeros(evaluations + 1)
-        self._fooled = torch.zeros(evaluations + 1)
-
-    def favour_a_look(self, slots: Slots) -> Tensor:
-        """Return which images are likely enough to be fooled, and were not looked at since their last step."""
-        likely = (self._tried >= _TRIED) & (self._fooled > _LIKELY * self._tried)
-        return likely[slots["step"]] & (slots["step"] > 0) & ~slots["looked_at"]
-
-    def note(self, slots: Slots, looked_at: Tensor, fooled: Tensor) -> None:
-        """Count images at their steps; ``fooled`` are among those looked at."""
-        self._tried += torch.bincount(slots["step"][looked_at], minlength=len(self._tried))
-        self._fooled += torch.bincount(slots["step"][fooled & looked_at], minlength=len(self._fooled))
+def _refilled(task: AttackTask, slots: Slots | None, queue: deque[int], search: Search) -> Slots:
+    """Fill the batch from the queue."""
+    space = task.batch_size - (len(slots) if slots is not None else 0)
+    # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
+    if queue and space > 0 and (slots is None or task.early_stop):
+        fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search)
+        return fresh if slots is None else slots.joined(fresh)
+    assert slots is not None
+    return slots
 
 
-_TRIED, _LIKELY = 16, 0.5
-
-
-def _look(task: AttackTask, slots: Slots, looked_at: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which of some images are fooled on 8 bits, as a mask over all, and the scores of those."""
-    at = looked_at.nonzero().flatten()
-    rows = slots["rows"][at]
-    score = task.score(rows, slots["current"][at.to(task.device)])
-    verified = task.is_fooled(rows, score)
+def _look(task: AttackTask, slots: Slots, odds: Odds) -> tuple[Tensor, Tensor]:
+    """Return which of the images that are probably fooled are, on 8 bits, and the scores of those."""
+    looked_at = odds.favour_a_look(slots["reach"])
     fooled = torch.zeros_like(looked_at)
+    if not looked_at.any():
+        return fooled, torch.empty(0)
+    at = looked_at.nonzero().flatten()
+    score = task.score(slots["rows"][at], slots["current"][at.to(task.device)])
+    verified = task.is_fooled(slots["rows"][at], score)
     fooled[at[verified]] = True
+    odds.note(slots["reach"], looked_at, fooled)
+    slots["reach"][looked_at] = LOOKED_AT
     return fooled, score[verified]
 
 
@@ -194,7 +160,7 @@ def _fresh(task: AttackTask, rows: list[int], search: Search) -> Slots:
         "step": count,
         "taken": count.clone(),
         "queries": count.clone(),
-        "looked_at": torch.zeros(len(rows), dtype=torch.bool),
+        "reach": torch.full((len(rows),), UNKNOWN),
     }
     if search.restarts > 1:
         state |= {
@@ -224,8 +190,9 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
         margins.append(margin_of(logits.detach(), labels))
     mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
     if loss is None:
-        return Evaluation(mean, None)
-    return Evaluation(mean, gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0))
+        return Evaluation(mean, None, len(mean))
+    gradient = gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0)
+    return Evaluation(mean, gradient, len(mean))
 
 
 def _gradient(value: Tensor, pixels: Tensor) -> Tensor:
@@ -249,11 +216,7 @@ def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
         return margin.sum()
     entropy = functional.cross_entropy(logits, labels, reduction="none")
     # The mean, as in torchattacks: its last bit decides the sign of a gradient that is all but zero.
-    return torch.where(margin < -_SATURATED, margin, entropy).mean()
-
-
-_SATURATED = 40.0
-"""Margin in nats beyond which the squares of the gradient of the cross-entropy (1e-17 of its length) leave float32."""
+    return torch.where(margin < -SATURATED, margin, entropy).mean()
 
 
 def _verified(
@@ -267,7 +230,7 @@ def _verified(
     labels = slots["labels"]
     # Ties are fake.
     fooled = torch.where(labels == 1, margin > 0, margin >= 0).cpu()
-    fooled &= ~slots["looked_at"]
+    fooled &= slots["reach"] != LOOKED_AT
     current = slots["current"]
     if not fooled.any():
         return fooled, current[:0], torch.empty(0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
+from robustbench_aigen.attacks.native.active_set import Slots, iterate
+from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.native.nearest import Nearest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import column

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
+from robustbench_aigen.attacks.native.active_set import Slots, iterate
+from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
 from robustbench_aigen.numerics.seeding import SampleStreams

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_aigen.attacks.native.active_set import Evaluation, Loss, Slots, iterate
+from robustbench_aigen.attacks.native.active_set import Slots, iterate
+from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 

@@ -1,0 +1,63 @@
+"""Which images are probably fooled by their last step, so that the verdict comes before the next gradient.
+
+An image that is fooled needs no further gradient, but only the forward pass of one shows that it is. Where success is
+likely, the float32 verdict on the 8-bit image, which a success needs anyway, is taken first and saves a forward and a
+backward pass. How likely it is, the task itself shows: the gradient predicts how far a step moves the margin, and for
+every reach, the predicted change as a share of the margin that is to be overcome, successes are counted.
+"""
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.native.evaluation import SATURATED, Evaluation, Loss
+
+UNKNOWN, LOOKED_AT = -1, -2
+"""In place of a reach: before the first step, and after a look."""
+_EDGES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+_TRIED, _LIKELY = 8, 0.5
+
+
+def reach_of(found: Evaluation, moved: Tensor, loss: Loss) -> Tensor:
+    """Return for each image the interval of :data:`_EDGES` that the predicted reach of its last step is in.
+
+    Parameters
+    ----------
+    found
+        Margin and gradient where the step began.
+    moved
+        N×3×H×W, the step.
+    loss
+        What the gradient is of.
+
+    Returns
+    -------
+    Tensor
+        N whole numbers, on the CPU.
+    """
+    margin, gradient = found.margin, found.gradient
+    assert gradient is not None
+    change = (gradient * moved).flatten(1).sum(dim=1)
+    if loss == "ce":
+        # The gradient is of the mean cross-entropy, softplus of the margin.
+        slope = torch.where(margin < -SATURATED, 1.0, margin.sigmoid())
+        change = change * found.batch / slope.clamp(min=1e-30)
+    share = change / (-margin).clamp(min=1e-6)
+    return torch.bucketize(share, torch.tensor(_EDGES, device=share.device)).cpu()
+
+
+class Odds:
+    """How often images of each reach were fooled, so far in this task."""
+
+    def __init__(self) -> None:
+        self._tried = torch.zeros(len(_EDGES) + 1)
+        self._fooled = torch.zeros(len(_EDGES) + 1)
+
+    def favour_a_look(self, reach: Tensor) -> Tensor:
+        """Return which images are likely enough to be fooled, N booleans."""
+        likely = (self._tried >= _TRIED) & (self._fooled > _LIKELY * self._tried)
+        return (reach >= 0) & likely[reach.clamp(min=0)]
+
+    def note(self, reach: Tensor, known: Tensor, fooled: Tensor) -> None:
+        """Count the images of which it is known whether they are fooled."""
+        self._tried += torch.bincount(reach[known], minlength=len(self._tried))
+        self._fooled += torch.bincount(reach[known & fooled], minlength=len(self._fooled))
