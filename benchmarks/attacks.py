@@ -34,7 +34,7 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
-from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
@@ -150,7 +150,9 @@ def _rounded(task: AttackTask, attack: Callable[[Tensor, Tensor], Tensor]) -> Te
     """Run a library's own attack batch by batch and round what it returns, as ours is rounded."""
     parts = []
     for rows in task.batches():
-        adversarial = attack(task.pixels(rows), task.labels[rows].to(task.device))
+        # The random starts are the native engine's: a comparison of searches is not one of luck.
+        with library_randomness(task.try_streams(rows, 0)):
+            adversarial = attack(task.pixels(rows), task.labels[rows].to(task.device))
         parts.append(task.threat.round(task.levels[rows].to(task.device), adversarial.to(task.device)).cpu())
     return torch.cat(parts)
 

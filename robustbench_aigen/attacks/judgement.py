@@ -8,7 +8,7 @@ from torch import Tensor
 from robustbench_aigen.attacks.grid_search import GridSearch
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.verification import verify_pixels
-from robustbench_aigen.detectors.contract import scores, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector
 from robustbench_aigen.scenario.recipes import Recipe
 
 
@@ -45,7 +45,7 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
         return Judged(levels, chunk.score, torch.zeros(len(rows), dtype=torch.bool), none)
     score = task.score_levels(rows, levels)
     fooled = task.is_fooled(rows, score)
-    correct_float = ~fooled if task.through else _correct(task, rows, pixels)
+    correct_float = ~fooled if task.through else _float_verdicts(task, rows, pixels, fooled)
     lost = ~fooled & (~correct_float | recipe.minimum_norm)
     if lost.any() and _knows_the_verdict(task):
         at = lost.nonzero().flatten()
@@ -63,11 +63,29 @@ def _knows_the_verdict(task: AttackTask) -> bool:
     return task.crafted_on is task.detector and not any(stage.recipe.random for stage in task.through)
 
 
+def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor, fooled: Tensor) -> Tensor:
+    """Return whether the verdicts on float images are right, given those on their 8-bit versions.
+
+    Where the precision of gradients and the 8-bit image agree, that is it; what they disagree on is decided in
+    float32. With another detector's gradients everything is.
+    """
+    correct = ~fooled
+    unsure = torch.arange(len(rows))
+    if task.crafted_on is task.detector:
+        correct = _correct(task, rows, pixels, task.prepared)
+        unsure = (correct == fooled).nonzero().flatten()
+    if len(unsure):
+        at = unsure.to(pixels.device)
+        correct[unsure] = _correct(task, rows[unsure], pixels[at], task.detector)
+    return correct
+
+
 @torch.no_grad()
-def _correct(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:
-    sizes = () if task.sizes is None else (task.sizes[rows],)
+def _correct(task: AttackTask, rows: Tensor, pixels: Tensor, deployed: DeployedDetector) -> Tensor:
     parts = []
     for part in torch.arange(len(rows)).split(task.batch_size):
-        own = tuple(size[part] for size in sizes)
-        parts.append(scores(task.detector.detector(pixels[part.to(pixels.device)], *own)).cpu())
-    return verdicts(torch.cat(parts), task.detector.threshold) == task.labels[rows]
+        own = () if task.sizes is None else (task.sizes[rows[part]],)
+        # The deployed logits are shifted so that their argmax is the verdict; ties are fake.
+        logits = deployed(pixels[part.to(pixels.device)], *own)
+        parts.append((logits[:, 1] >= logits[:, 0]).long().cpu())
+    return torch.cat(parts) == task.labels[rows]

@@ -63,6 +63,8 @@ def _faster(detector: Detector) -> nn.Module:
     probe = torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)).to(device)
     for rewrite in (_folded, _with_unshuffled_stem):
         changed = rewrite(network)
+        if changed is network:
+            continue
         with torch.no_grad():
             before, after = network(probe), changed(probe)
         if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
@@ -82,11 +84,16 @@ def _folded(network: nn.Module) -> nn.Module:
 
 def _with_unshuffled_stem(network: nn.Module) -> nn.Module:
     """Replace strided convolutions of the three colours by :class:`UnshuffledConvolution`."""
+    stems = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and UnshuffledConvolution.takes(module)
+    }
+    if not stems:
+        return network
     changed = deepcopy(network)
-    for name, module in network.named_modules():
-        is_stem = isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1
-        if is_stem and UnshuffledConvolution.takes(cast(nn.Conv2d, module)):
-            changed.set_submodule(name, UnshuffledConvolution(cast(nn.Conv2d, module)))
+    for name, module in stems.items():
+        changed.set_submodule(name, UnshuffledConvolution(module))
     return changed
 
 
@@ -123,9 +130,11 @@ class UnshuffledConvolution(nn.Module):
 
     @staticmethod
     def takes(convolution: nn.Conv2d) -> bool:
-        """Whether a convolution has one stride above 1, no dilation and zero padding."""
+        """Whether a convolution is of three channels, with one stride above 1, no dilation and zero padding."""
         return (
-            convolution.stride[0] == convolution.stride[1] > 1
+            convolution.in_channels == 3
+            and convolution.groups == 1
+            and convolution.stride[0] == convolution.stride[1] > 1
             and convolution.dilation == (1, 1)
             and convolution.padding_mode == "zeros"
             and isinstance(convolution.padding, tuple)

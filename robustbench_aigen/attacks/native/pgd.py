@@ -90,8 +90,8 @@ class GradientSteps:
             # The mean, not the sum of the paper's L1 norm: torchattacks' and the authors' own code.
             unit = gradient / (gradient.abs().mean(dim=(1, 2, 3), keepdim=True) + _TINY)
             gradient = slots["momentum"] = self.decay * slots["momentum"] + unit
-        step = self.step_size * steepest(task.threat, gradient)
-        slots["current"] = task.threat.project(slots["clean"], slots["current"] + step)
+        step = steepest(task.threat, gradient).mul_(self.step_size)
+        slots["current"] = task.threat.project(slots["clean"], step.add_(slots["current"]))
 
     def outcome(self, slots: Slots) -> Tensor:
         """Return where the last step led."""
