@@ -22,6 +22,7 @@ _BASE = (
     "numerics",
     "detectors/contract.py",
     "detectors/prepared.py",
+    "detectors/rewriting.py",
     "detectors/scoring.py",
     "data/decoding.py",
     "engine/cell.py",
