@@ -1,0 +1,165 @@
+"""Whether anything in the libraries is stronger than ``auto``: every attack of the catalogue against its survivors.
+
+    python -m benchmarks.strength [--limit 1000] [--detectors ID_OR_FILE …] [--data SOURCE] [--output FILE]
+
+An attack leaves fewer images standing than ``auto`` only by breaking images that ``auto`` leaves standing, so it is
+enough to run it on those: ``breaks`` bounds, in images, how far its robust accuracy can be below that of ``auto``.
+Every recipe runs over torchattacks and ART with the budget of ``auto`` and its own defaults otherwise, and
+pyautoattack's APGD-CE, FAB and Square beside them where it is installed. All are judged on 8 bits, in float32.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.engine.plan import default_batch_size
+from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
+from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.recipes import Recipe, shipped_recipes
+
+BUDGETS = ("linf 1/255", "linf 2/255", "l2 0.25")
+
+
+def main() -> None:
+    """Parse the command line, measure, print and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--detectors", nargs="*", default=list(shipped_detectors()))
+    parser.add_argument("--data", default="minigen")
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--budgets", nargs="*", default=list(BUDGETS), help="such as 'linf 1/255'")
+    parser.add_argument("--without", nargs="*", default=[], help="recipes to leave out")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, help="a CSV file")
+    arguments = parser.parse_args()
+    tables = []
+    for name in arguments.detectors:
+        for budget in arguments.budgets:
+            rows = list(_measure(arguments, name, budget))
+            tables.append(pd.DataFrame(rows))
+            print(tables[-1].to_string(index=False), flush=True)
+    table = pd.concat(tables, ignore_index=True)
+    worst = table[table["attack"] != "auto"]["breaks"].max()
+    print(f"the strongest breaks {worst:.0f} images that auto leaves standing")
+    if arguments.output:
+        table.to_csv(arguments.output, index=False)
+
+
+def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[dict[str, object]]:
+    norm, eps = budget.split()
+    device = resolve_device(arguments.device)
+    detector = load_detector(name, device=device)
+    selection = select(open_source(arguments.data, Path()), "test", arguments.limit)
+    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    labels = torch.tensor([sample.label for sample in selection.samples])
+    names = tuple(sample.id for sample in selection.samples)
+    batch_size = default_batch_size(detector, device)
+    right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
+
+    def attacked(stage: BoundStage, rows: Tensor) -> tuple[Tensor, float]:
+        task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
+        clock = time.perf_counter()
+        outcome = run_attack(stage, task, _silent)
+        fooled = task.is_fooled(torch.arange(len(rows)), outcome.score)
+        return fooled, time.perf_counter() - clock
+
+    auto = shipped_recipes()["auto"]
+    stage = BoundStage(auto, auto.bind({"norm": norm, "eps": eps}))
+    rows = right.nonzero().flatten()
+    fooled, seconds = attacked(stage, rows)
+    left = rows[~fooled]
+    head = {"detector": Path(name).stem if "/" not in name else name, "budget": budget}
+    yield {
+        **head,
+        "attack": "auto",
+        "breaks": int(fooled.sum()),
+        "of": len(rows),
+        "seconds": round(seconds, 1),
+    }
+    for recipe, backend in _rivals(norm, set(arguments.without)):
+        if not len(left):
+            return
+        rival = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "backend": backend}))
+        fooled, seconds = attacked(rival, left)
+        yield {
+            **head, "attack": f"{recipe.name} ({backend})", "breaks": int(fooled.sum()), "of": len(left),
+            "seconds": round(seconds, 1),
+        }  # fmt: skip
+    if len(left) and find_spec("pyautoattack") is not None:
+        task = _task(stage, detector, levels[left], labels[left], [names[row] for row in left.tolist()])
+        fooled, seconds = _pyautoattack(task, norm, float(read_fraction(eps) or 0))
+        yield {
+            **head, "attack": "APGD-CE + FAB + Square (pyautoattack)", "breaks": int(fooled.sum()),
+            "of": len(left), "seconds": round(seconds, 1),
+        }  # fmt: skip
+
+
+def _task(
+    stage: BoundStage, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]
+) -> AttackTask:
+    device = next(detector.parameters()).device
+    return make_task(
+        stage,
+        detector,
+        levels,
+        labels,
+        SampleStreams(42, tuple(names), 0),
+        threshold=0.5,
+        early_stop=True,
+        batch_size=default_batch_size(detector, device),
+        device=device,
+        precision=resolve_precision("auto", device),
+    )
+
+
+def _rivals(norm: str, without: set[str]) -> Iterator[tuple[Recipe, str]]:
+    for recipe in shipped_recipes().values():
+        if recipe.kind == "attack" and norm in recipe.norms and recipe.name not in without:
+            for backend in ("torchattacks", "art"):
+                if recipe.backends.has(backend, norm):
+                    yield recipe, backend
+
+
+def _pyautoattack(task: AttackTask, norm: str, eps: float) -> tuple[Tensor, float]:
+    """Run another package's APGD-CE, FAB and Square on the images of a task."""
+    from pyautoattack import AutoAttack
+
+    clock = time.perf_counter()
+    attack = AutoAttack(
+        task.detector, attacks=["apgd-ce", "fab", "square"], device=task.device, eps=eps,
+        norm="Linf" if norm == "linf" else "L2", seed=0, version="custom",
+    )  # fmt: skip
+    rows = torch.arange(len(task.levels))
+    with library_randomness(task.streams):
+        crafted = attack.run_standard_evaluation(
+            task.pixels(rows), task.labels.to(task.device), batch_size=task.batch_size
+        )
+    adversarial = crafted[0] if isinstance(crafted, tuple) else crafted
+    within = task.threat.project(task.pixels(rows), adversarial.to(task.device))
+    return task.is_fooled(rows, task.score(rows, within)), time.perf_counter() - clock
+
+
+def _silent(images: int) -> None:
+    """Take no notice of progress."""
+    del images
+
+
+if __name__ == "__main__":
+    main()
