@@ -1,6 +1,7 @@
 """The command line: what it prints, how it ends, and that help stays light."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -139,6 +140,17 @@ def test_validate_checks_every_shipped_scenario(cli):
 def test_lists(cli, kind, part):
     assert part in cli("list", kind).out
     assert part in {row["name"] for row in json.loads(cli("list", kind, "--json").out)}
+
+
+def test_attacks_are_listed_readably_at_100_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    lines = re.sub(r"\x1b\[\d+m", "", cli("list", "attacks").out).splitlines()
+    assert max(map(len, lines)) <= 100
+    (line,) = [line for line in lines if line.split()[:1] == ["hopskipjump"]]
+    assert line.split()[:5] == ["hopskipjump", "linf,", "l2", "decisions", "art"]
+    assert any(line.split()[:1] == ["rescaling_autoconjugate"] for line in lines)
+    assert any(line.split()[:2] == ["pgd", "linf,"] and "native," in line for line in lines)
 
 
 def test_a_reader_that_goes_away_is_no_gate_failure():

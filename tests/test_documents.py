@@ -12,7 +12,8 @@ import yaml
 from conftest import REPOSITORY
 
 from robustbench_aigen.report.tables import percent
-from robustbench_aigen.scenario.recipes import read_recipe
+from robustbench_aigen.scenario.cells import expand_pipelines
+from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
 from robustbench_aigen.scenario.schema import load_scenario
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -65,6 +66,92 @@ def test_every_yaml_of_the_readme_works(workplace, cli):
     assert outcome.code == 0, outcome.err
 
 
+HEAD = "version: 1\nname: x\ndata: {source: minigen}\ndetectors: [minigen/lenet5]\n"
+
+
+def blocks_of(document: str) -> list[tuple[str, str]]:
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md"])
+def test_every_yaml_binds(document, tmp_path):
+    """A recipe is read, a scenario expanded; a block of ``pipelines`` alone is one of a scenario on minigen."""
+    found = [text for kind, text in blocks_of(document) if kind == "yaml"]
+    assert found
+    for number, text in enumerate(found):
+        file, content = tmp_path / f"{number}.yaml", yaml.safe_load(text)
+        if set(content) == {"pipelines"}:
+            file.write_text(HEAD + text)
+        else:
+            file.write_text(text)
+        if "kind" in content:
+            assert read_recipe(file).name == content["name"]
+        else:
+            assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
+
+
+def test_every_command_of_the_attacks_document_runs(tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        line[2:]
+        for kind, text in blocks_of("docs/ATTACKS.md")
+        if kind == "console"
+        for line in text.splitlines()
+    ]
+    assert commands
+    for command in commands:
+        outcome = cli(*shlex.split(command)[1:])
+        assert outcome.code == 0, (command, outcome.err)
+
+
+def test_no_other_document_has_untested_examples():
+    kinds = {
+        kind
+        for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
+        if file.name != "ATTACKS.md"
+        for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
+    }
+    assert kinds <= {"sh"}  # make, in CONTRIBUTING.
+
+
+ATTACKS = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "attack"}
+
+
+def test_the_catalogue_in_the_attacks_document_is_the_catalogue():
+    text = (REPOSITORY / "docs" / "ATTACKS.md").read_text(encoding="utf-8")
+    said = re.findall(
+        r"^\| `(\w+)` \| ([^|]+) \| (gradients|scores|decisions) \| ([^|]+) \|$", text, re.MULTILINE
+    )
+    assert said == [
+        (name, ", ".join(recipe.norms), recipe.access, ", ".join(recipe.backends.names()))
+        for name, recipe in ATTACKS.items()
+    ]
+
+
+def test_the_attacks_of_the_readme_are_the_catalogue():
+    """Each stands once, in the row of its kind, after the library that computes it by default."""
+    section = README.split("## Attacks")[1].split("```")[0]
+    said = {}
+    for kind, row in re.findall(r"^\| ([\w ]+) \| (.*`.*) \|$", section, re.MULTILINE):
+        for part in row.split("; "):
+            library, _, names = part.rpartition(": ")
+            for name in re.findall(r"`(\w+)`", names or part):
+                assert name not in said
+                said[name] = kind, library.lower() or "native"
+    assert said == {name: (kind_of(recipe), recipe.backends.names()[0]) for name, recipe in ATTACKS.items()}
+
+
+def kind_of(recipe) -> str:
+    if recipe.access != "gradients":
+        return {"scores": "scores alone", "decisions": "verdicts alone"}[recipe.access]
+    if recipe.needs_surrogate:
+        return "crafted on another detector"
+    if recipe.name == "universal":
+        return "one perturbation for all images"
+    return "minimum norm" if recipe.minimum_norm else "gradients"
+
+
 def test_the_python_of_the_readme_runs(workplace):
     (code,) = [text for kind, text in BLOCKS if kind == "python"]
     exec(compile(ast.parse(code), "README", "exec"), {})
@@ -85,7 +172,14 @@ def test_the_readmes_first_table_is_the_committed_result():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "benchmarks/minigen/README.md", "benchmarks/minigen/CARD.md"]
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/ATTACKS.md",
+        "benchmarks/minigen/README.md",
+        "benchmarks/minigen/CARD.md",
+    ],
 )
 def test_links_and_paths_lead_somewhere(document):
     file = REPOSITORY / document
@@ -94,7 +188,7 @@ def test_links_and_paths_lead_somewhere(document):
             assert (file.parent / target).exists(), target
     if document == "CONTRIBUTING.md":
         for path in re.findall(
-            r"`((?:scenario|engine|attacks|metrics|tests|benchmarks|robustbench_aigen)/[\w./]+)`",
+            r"`((?:scenario|engine|attacks|detectors|metrics|tests|benchmarks|docs|robustbench_aigen)/[\w./]+)`",
             file.read_text(),
         ):
             assert (REPOSITORY / path).exists() or (REPOSITORY / "robustbench_aigen" / path).exists(), path

@@ -74,6 +74,14 @@ def test_every_shipped_scenario_and_recipe_is_valid():
         assert recipe.source
 
 
+@pytest.mark.parametrize("name", ["auto", "through_jpeg", "transfer", "platforms", "black_box"])
+def test_the_scenarios_of_the_attack_engine_run(name, tmp_path, cli):
+    outcome = cli("run", name, "--limit", 6, "--output", tmp_path, "--json")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)["summary"]
+    assert {row["detector"] for row in rows} == {"minigen/lenet5", "minigen/cifake_cnn"}
+
+
 MISTAKES = [
     # (what stands in the good file, what is typed instead, line, what the message must name)
     ("seed: 1", "sed: 1", 9, ["unknown key 'sed'", "did you mean 'seed'?"]),

@@ -19,7 +19,13 @@ _TEXT_COLUMNS = {
     "norms",
     "scenario",
     "parameters",
+    "access",
+    "summary and parameters",
 }
+_UNBROKEN = {"name", "norms", "access"}
+"""Columns of text that are short and looked up: they are not folded."""
+_WIDEST = {"backends": 13}
+"""Columns that fold at a comma on a terminal, to leave room for prose."""
 
 
 def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> None:
@@ -50,7 +56,14 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
         names = table[group].unique() if group is not None and column == columns[0] else []
         widest = min(24, max((len(str(name)) for name in names), default=0)) or None
         justify: JustifyMethod = "left" if is_text else "right"
-        shown.add_column(column, justify=justify, overflow="fold", no_wrap=not is_text, min_width=widest)
+        shown.add_column(
+            column,
+            justify=justify,
+            overflow="fold",
+            no_wrap=not is_text or column in _UNBROKEN,
+            min_width=widest,
+            max_width=_WIDEST.get(column) if sys.stdout.isatty() else None,
+        )
     last: object = None
     for row in table.to_dict(orient="records"):
         if group is not None and row[group] != last:

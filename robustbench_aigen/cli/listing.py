@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_ABOUT = "summary and parameters"
+
+
 class Kind(StrEnum):
     """What can be listed."""
 
@@ -42,6 +45,10 @@ def list_things(
     elif table.empty:
         typer.echo(f"no {kind.value} in {output}" if kind is Kind.runs else f"no {kind.value}")
     else:
+        if kind is Kind.attacks:
+            # One column of prose, so that the others stand unbroken in a narrow terminal.
+            about = table["summary"] + " " + table["parameters"]
+            table = table[["name", "norms", "access", "backends"]].assign(**{_ABOUT: about})
         print_table(table, kind.value)
 
 
@@ -62,7 +69,11 @@ def _recipes(kind: str) -> "pd.DataFrame":
                 for name, p in own
             )
             if kind == "attack":
-                row |= {"norms": ", ".join(recipe.norms), "backends": ", ".join(recipe.backends.names())}
+                row |= {
+                    "norms": ", ".join(recipe.norms),
+                    "access": recipe.access,
+                    "backends": ", ".join(recipe.backends.names()),
+                }
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -30,7 +30,7 @@ def run(
         bool, typer.Option("--fresh", help="Ignore finished shards and compute everything.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and an estimate of the time.")
+        bool, typer.Option("--dry-run", help="Show the cells and an upper estimate of the time.")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -103,7 +103,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, json_output: bool) -> None
     shown = table.assign(seconds=table["seconds"].map("{:.1f}".format))
     print_table(
         shown,
-        f"{loaded.scenario.name}: {len(table)} cells, about {seconds:.0f} s without the cache",
+        f"{loaded.scenario.name}: {len(table)} cells, at most about {seconds:.0f} s (all steps, no cache)",
         group="detector",
     )
 

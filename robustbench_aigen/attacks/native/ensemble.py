@@ -4,7 +4,7 @@ Four attacks of different kinds, each on what the ones before it have left stand
 the original need more than two classes; the margin takes their place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -12,6 +12,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
 
@@ -27,7 +28,7 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
     score = torch.full((count,), torch.nan)
     steps, queries = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     left = torch.arange(count)
-    for number, stage in enumerate(_stages(task)):
+    for number, stage in enumerate(parts(task.params, task.through, task.eot)):
         if not len(left):
             break
         part = task.restricted(left, stage.params, task.first_try + 100 * number)
@@ -46,9 +47,9 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
         yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), steps[rows], queries[rows])
 
 
-def _stages(task: AttackTask) -> list[BoundStage]:
-    params, norm = task.params, task.threat.norm
-    common = {"norm": norm, "eps": task.threat.eps}
+def parts(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:
+    """Return the four attacks with what they are given, in their order; the parameters are those of ``auto``."""
+    common = {"norm": params["norm"], "eps": params["eps"]}
     steps, restarts = params["steps"], params["restarts"]
     given: list[tuple[str, dict[str, object]]] = [
         ("apgd", {"steps": steps, "loss": "ce"}),
@@ -58,8 +59,7 @@ def _stages(task: AttackTask) -> list[BoundStage]:
     ]
     recipes = shipped_recipes()
     return [
-        BoundStage(recipes[name], recipes[name].bind({**common, **own}), task.through, task.eot)
-        for name, own in given
+        BoundStage(recipes[name], recipes[name].bind({**common, **own}), through, eot) for name, own in given
     ]
 
 

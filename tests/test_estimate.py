@@ -1,0 +1,54 @@
+"""The estimate of a dry run: what an attack asks for an image, against what it does."""
+
+import json
+
+import pytest
+import torch
+from test_attack_contract import bound_stage, pictures, silent, task, untrained
+from test_engine import scenario
+
+from robustbench_aigen.attacks.execution import run_attack
+from robustbench_aigen.engine.estimate import work_of
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "params", "work"),
+    [
+        ("fgsm", "linf", {}, (1, 0)),
+        ("pgd", "linf", {"steps": 7, "restarts": 3}, (21, 0)),
+        ("cw", "l2", {"steps": 50, "searches": 4}, (200, 0)),
+        ("square", "linf", {"steps": 300}, (0, 300)),
+        ("simba", "l2", {"steps": 40}, (0, 40)),
+        # APGD, APGD twice, FAB twice, and Square.
+        ("auto", "linf", {"steps": 10, "restarts": 2, "queries": 100}, (50, 100)),
+    ],
+)
+def test_work_is_steps_tries_searches_and_queries(attack, norm, params, work):
+    assert work_of(bound_stage(attack, norm, "native", 0.01, **params)) == work
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "backend", "params"),
+    [
+        ("pgd", "linf", "native", {"steps": 7}),
+        ("square", "linf", "native", {"steps": 30}),
+        ("spsa", "linf", "torchattacks", {"steps": 3, "samples": 8}),
+        ("zoo", "l2", "art", {"steps": 4, "coordinates": 16}),
+        ("vmifgsm", "linf", "torchattacks", {"steps": 3, "neighbours": 5}),
+    ],
+)
+def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backend, params):
+    """Within a verdict a step and the few queries of start and end."""
+    bound = bound_stage(attack, norm, backend, 0.001, **params)
+    outcome = run_attack(bound, task(untrained(), bound, levels=pictures(4), early_stop=False), silent)
+    counted, expected = float(outcome.queries.float().mean()), sum(work_of(bound))
+    assert torch.isfinite(outcome.score).all()
+    assert expected * 0.8 <= counted <= expected + 2 * params["steps"] + 20
+
+
+def test_black_box_attacks_cost_forward_passes_and_auto_more_than_each_of_its_parts(tmp_path, cli):
+    pipelines = "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}]}"
+    outcome = cli("run", scenario(tmp_path, pipelines), "--dry-run", "--json")
+    seconds = {cell["pipeline"]: cell["seconds"] for cell in json.loads(outcome.out)}
+    assert seconds["clean"] < seconds["square"] < seconds["auto"]
+    assert seconds["square"] < seconds["pgd"]
