@@ -309,7 +309,9 @@ def _take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
     for name in ("steps", "queries"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
         getattr(after, name)[fallen] = values[fallen]
-    after.correct_float[fallen] = False
+    # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
+    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
+    after.correct_float[fallen] = held[fallen]
     return fallen
 
 
