@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
+from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
 from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
 
@@ -173,9 +172,7 @@ class AttackTask:
 
     def deliver(self, rows: Tensor, levels: Tensor) -> Tensor:
         """Return what the detector gets of M×3×H×W uint8 images on the CPU: after the real ``through``."""
-        for position, stage in enumerate(self.through):
-            levels = perturb(stage, levels, stage_streams(self.streams.select(rows.tolist()), position, None))
-        return levels
+        return deliver(self.through, levels, self.streams.select(rows.tolist()))
 
     def deliver_all(self, levels: Tensor) -> Tensor:
         """Return what the detector gets of all images of the task, batch by batch."""
