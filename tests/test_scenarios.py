@@ -63,6 +63,16 @@ def test_two_sweeps_are_crossed_and_equal_names_are_told_apart_by_stage(tmp_path
     ]
 
 
+def test_a_sweep_inside_the_attacked_function_is_named_so(tmp_path):
+    block = "  p: [{attack: pgd, eps: [1/255, 2/255], through: [{perturb: jpeg, quality: [75, 50]}]}]\n"
+    pipelines = pipelines_of(tmp_path, block)[1:]
+    assert [p.name for p in pipelines] == [
+        f"p[eps={eps},through.quality={quality}]" for eps in ("1/255", "2/255") for quality in (75, 50)
+    ]
+    (inside,) = json.loads(pipelines[1].stage_params)[0]["through"]
+    assert (inside["perturb"], inside["quality"]) == ("jpeg", 50)
+
+
 def test_every_shipped_scenario_and_recipe_is_valid():
     for file in shipped_files("scenarios").values():
         loaded = load_scenario(file)
@@ -152,6 +162,30 @@ MISTAKES = [
     ("path: untrained.safetensors", "path: " + "x" * 300, 5, ["cannot be opened"]),
     ("source: images", "source: " + "x" * 300, 3, ["cannot be opened"]),
     ("name: example", "name: " + "x" * 300, 2, ["at most 100"]),
+    ("steps: 3", "through: {perturb: jpeg}", 7, ["pgd[0].through", "must be a list of perturbations"]),
+    ("steps: 3", "through: jpeg", 7, ["pgd[0].through", "must be a list of perturbations"]),
+    ("steps: 3", "through: []", 7, ["pgd[0].through", "must be a list of perturbations"]),
+    ("steps: 3", "through: [jpeg]", 7, ["pgd[0].through", "must be a list of perturbations"]),
+    ("steps: 3", "through: [{attack: fgsm}]", 7, ["pgd[0].through[0].attack", "only perturbations stand inside"]),
+    ("steps: 3", "through: [{perturb: jpg}]", 7, ["pgd[0].through[0].perturb", "did you mean 'jpeg'?"]),
+    ("steps: 3", "through: [{perturb: jpeg, quality: 101}]", 7, ["through[0].quality", "must be at most 100"]),
+    ("steps: 3", "through: [{perturb: jpeg, quality: [50, 101]}]", 7, ["through[0].quality[1]", "must be at most 100"]),
+    ("steps: 3", "through: [{perturb: jpeg, qality: 50}]", 7, ["has no parameter 'qality'", "did you mean 'quality'?"]),
+    ("steps: 3", "through: [{perturb: jpeg, through: [{perturb: jpeg}]}]", 7, ["through[0].through", "only an attack has"]),
+    ("steps: 3", "thruogh: [{perturb: jpeg}]", 7, ["has no parameter 'thruogh'", "did you mean 'through'?"]),
+    ("steps: 3", "eot: 4", 7, ["pgd[0].eot", "eot averages over random perturbations"]),
+    ("steps: 3", "eot: 4, through: [{perturb: jpeg}]", 7, ["pgd[0].eot", "eot averages over random perturbations"]),
+    ("steps: 3", "eot: 0, through: [{perturb: gaussian_noise}]", 7, ["pgd[0].eot", "at least 1"]),
+    ("steps: 3", "eot: [2, 4], through: [{perturb: gaussian_noise}]", 7, ["pgd[0].eot", "whole number"]),
+    ("steps: 3", "eot: 4, backend: art, through: [{perturb: gaussian_noise}]", 7, ["pgd[0].eot", "native backend alone"]),
+    ("steps: 3", "surrogate: minigen/lenet", 7, ["pgd[0].surrogate", "unknown detector 'minigen/lenet'", "did you mean"]),
+    ("steps: 3", "surrogate: {pth: a.safetensors}", 7, ["unknown key 'pth'", "did you mean 'path'?"]),
+    ("steps: 3", "surrogate: 3", 7, ["pgd[0].surrogate"]),
+    ("attack: pgd", "attack: transfer", 7, ["transfer needs the detector it is crafted on", "surrogate: minigen/lenet5"]),
+    ("perturb: jpeg, quality", "perturb: jpeg, through: [{perturb: jpeg}], quality", 8, ["both[1].through", "only an attack has 'through'"]),
+    ("perturb: jpeg, quality", "perturb: jpeg, eot: 2, quality", 8, ["both[1].eot", "only an attack has 'eot'"]),
+    ("perturb: jpeg, quality", "perturb: jpeg, surrogate: minigen/lenet5, quality", 8, ["both[1].surrogate", "only an attack has"]),
+    ("seed: 1", "share_sweeps: maybe", 9, ["share_sweeps"]),
 ]  # fmt: skip
 
 

@@ -64,6 +64,16 @@ def through_stage(stage: BoundStage, pixels: Tensor, streams: SampleStreams) -> 
     return straight_through(smooth, real)
 
 
+def deliver(through: Sequence[BoundStage], levels: Tensor, streams: SampleStreams) -> Tensor:
+    """Return what the detector gets of N×3×H×W uint8 images on the CPU: after the real operations, judged draws.
+
+    ``streams`` are those of the attack.
+    """
+    for position, stage in enumerate(through):
+        levels = perturb(stage, levels, stage_streams(streams, position, None))
+    return levels
+
+
 def _fresh(streams: SampleStreams) -> SampleStreams:
     """Return the streams from their beginning: the operation and its stand-in draw the same numbers."""
     return streams.select(range(len(streams)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.margins import margin_of
+from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, column
@@ -92,7 +92,7 @@ class GridSearch:
             with torch.enable_grad():
                 logits = self.task.logits(rows, leaf, for_gradient=True)
                 margin = margin_of(logits, self.task.labels[rows].to(self.task.device))
-                parts.append(torch.autograd.grad(margin.sum(), leaf)[0])
+                parts.append(gradient_of(margin.sum(), leaf))
         return torch.cat(parts)
 
     def _try(self, levels: Tensor) -> None:

@@ -47,7 +47,7 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
     fooled = task.is_fooled(rows, score)
     correct_float = ~fooled if task.through else _float_verdicts(task, rows, pixels, fooled)
     lost = ~fooled & (~correct_float | recipe.minimum_norm)
-    if lost.any() and _knows_the_verdict(task):
+    if lost.any() and task.knows_the_verdict:
         at = lost.nonzero().flatten()
         search = GridSearch(task, rows[at], pixels[at.to(pixels.device)].clone())
         search.run(with_gradients=recipe.access == "gradients")
@@ -56,11 +56,6 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
         score[kept], correct_float[kept] = search.score[search.fooled], False
         none[at] += search.queries
     return Judged(levels, score, correct_float, none)
-
-
-def _knows_the_verdict(task: AttackTask) -> bool:
-    """Whether an attacker could ask: not of another's detector, nor of a random draw that is yet to come."""
-    return task.crafted_on is task.detector and not any(stage.recipe.random for stage in task.through)
 
 
 def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor, fooled: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
+from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
+from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
 
@@ -143,11 +143,36 @@ class AttackTask:
         logits: Tensor = module(pixels) if self.sizes is None else module(pixels, self.sizes[rows])
         return logits.float()
 
+    @property
+    def is_random(self) -> bool:
+        """Whether something random stands between the attack and the detector."""
+        return any(stage.recipe.random for stage in self.through)
+
+    @property
+    def knows_the_verdict(self) -> bool:
+        """Whether an attacker could ask: not of another's detector, nor of a random draw that is yet to come."""
+        return self.crafted_on is self.detector and not self.is_random
+
+    def seen_margin(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Return M margins of the attacked function on the CPU, by which a search ranks what it has found.
+
+        Over random stages the mean of draws that neither the judge nor a gradient sees.
+        """
+        draws = [[-1 - number] for number in range(self.eot)] if self.is_random else [None]
+        parts = []
+        with torch.no_grad():
+            for part in torch.arange(len(rows)).split(self.batch_size):
+                labels, some = self.labels[rows[part]].to(self.device), pixels[part.to(pixels.device)]
+                logits = [
+                    self.logits(rows[part], some, draws=draw and draw * len(part), for_gradient=False)
+                    for draw in draws
+                ]
+                parts.append(torch.stack([margin_of(each, labels) for each in logits]).mean(dim=0).cpu())
+        return torch.cat(parts)
+
     def deliver(self, rows: Tensor, levels: Tensor) -> Tensor:
         """Return what the detector gets of M×3×H×W uint8 images on the CPU: after the real ``through``."""
-        for position, stage in enumerate(self.through):
-            levels = perturb(stage, levels, stage_streams(self.streams.select(rows.tolist()), position, None))
-        return levels
+        return deliver(self.through, levels, self.streams.select(rows.tolist()))
 
     def deliver_all(self, levels: Tensor) -> Tensor:
         """Return what the detector gets of all images of the task, batch by batch."""

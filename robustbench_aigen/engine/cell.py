@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
@@ -237,7 +238,26 @@ class Cell:
         streams = self._streams(context.images, range(len(labels)), position)
         for rows in self._groups(stage, after.levels, wanted.nonzero().flatten().tolist()):
             self._attack_group(stage, rows, streams, early, after, context)
+        others = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
+        if stage.through and others.any():
+            self._deliver(stage, others.nonzero().flatten().tolist(), streams, after)
         return after
+
+    def _deliver(
+        self, stage: BoundStage, rows: list[int], streams: SampleStreams, after: PipelineState
+    ) -> None:
+        """Put images of the class that nobody attacks through what stands between an attack and the detector."""
+        assert after.score is not None
+        for group in same_size(after.levels, rows):
+            for batch in torch.tensor(group).split(self.settings.batch_size):
+                stack = deliver(
+                    stage.through,
+                    torch.stack([after.levels[row] for row in batch]),
+                    streams.select(batch.tolist()),
+                )
+                for row, image in zip(batch.tolist(), stack, strict=True):
+                    after.levels[row] = image
+        after.score[rows] = self.score([after.levels[row] for row in rows])
 
     def _groups(self, stage: BoundStage, levels: list[Tensor], rows: list[int]) -> list[list[int]]:
         """Return the rows that are attacked together: of any near sizes where backend and detector take them."""
@@ -309,7 +329,9 @@ def _take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
     for name in ("steps", "queries"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
         getattr(after, name)[fallen] = values[fallen]
-    after.correct_float[fallen] = False
+    # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
+    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
+    after.correct_float[fallen] = held[fallen]
     return fallen
 
 

@@ -12,11 +12,11 @@ import torch
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
+from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.identity import Settings, probe_key
+from robustbench_aigen.engine.memory import is_out_of_memory
 from robustbench_aigen.engine.plan import Plan
-from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Shard, decode_shard
-from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.trust import probes
@@ -67,21 +67,20 @@ class Probing:
 
     Parameters
     ----------
-    plan, shards
-        What was run.
-    records
-        Its records: they say what the detectors get right, and what withstood an attack.
-    cache
-        Earlier answers.
-    progress
-        Who is told.
+    execution
+        What was run, with its cache of earlier answers and the batch sizes that there is memory for.
+    shards, records
+        Its images and records: they say what the detectors get right, and what withstood an attack.
     """
 
-    plan: Plan
+    execution: Execution
     shards: list[Shard]
     records: pd.DataFrame
-    cache: ShardCache
-    progress: Progress
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that was run."""
+        return self.execution.plan
 
     def run(self) -> list[Probed]:
         """Probe every detector that is attacked with gradients, and of every sweep its smallest and largest eps."""
@@ -134,16 +133,24 @@ class Probing:
         probe: Callable[[ProbeImages], dict[str, torch.Tensor]],
     ) -> pd.DataFrame:
         """Return a row per image of a probe's answers, from the cache where they are."""
-        settings = self.plan.cell(detector, self.plan.pipelines[0]).settings
-        images = self._shard(set(samples))
-        key = probe_key(detector, attacks, images, settings)
-        held = self.cache.load(key)
-        if held is not None:
-            return held[0]
-        self.progress.work_on(detector.name, "trust")
-        frame = pd.concat([pd.DataFrame(probe(batch)) for batch in self._batches(detector, images, settings)])
-        self.cache.save(key, frame, [])
-        return frame
+        images, cache = self._shard(set(samples)), self.execution.cache
+        while True:
+            cell = self.execution.limited(self.plan.cell(detector, self.plan.pipelines[0]))
+            key = probe_key(detector, attacks, images, cell.settings)
+            held = cache.load(key)
+            if held is not None:
+                return held[0]
+            self.execution.progress.work_on(detector.name, "trust")
+            batches = self._batches(detector, images, cell.settings)
+            try:
+                frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.execution.halve_batch(cell)
+                continue
+            cache.save(key, frame, [])
+            return frame
 
     def _shard(self, wanted: set[str]) -> Shard:
         rows = [

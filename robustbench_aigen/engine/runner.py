@@ -98,7 +98,7 @@ def run(
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
     shards = list(make_shards(plan.selection))
     records = execution.records(shards)
-    probed = Probing(plan, shards, records, execution.cache, progress).run()
+    probed = Probing(execution, shards, records).run()
     raised = raised_by_records(records, plan.pipelines, quality_of(shards))
     raised += [flag for found in probed for flag in found.raised()]
     summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)

@@ -133,6 +133,7 @@ def _expand(
         for inner, inner_stage in enumerate(_through(loaded.yaml, recipe, stage, (*path, position))):
             address = (position, "through", inner)
             inner_recipe = _recipe(loaded, inner_stage, (*path, *address), only="perturb")
+            _through(loaded.yaml, inner_recipe, inner_stage, (*path, *address))
             swept += _lists(loaded.yaml, inner_recipe, inner_stage, path, address)
     pipelines: dict[tuple[int, ...], BoundPipeline] = {}
     for chosen in product(*(range(len(sweep.values)) for sweep in swept)):
@@ -207,6 +208,8 @@ def _bind_stage(
         raise yaml.error(f"eot {error}", (*place, "eot")) from None
     if eot > 1 and not any(inner.recipe.random for inner in through):
         raise yaml.error("eot averages over random perturbations, and 'through' has none", (*place, "eot"))
+    if eot > 1 and params["backend"] != "native":
+        raise yaml.error("eot averages the gradients of the native backend alone", (*place, "eot"))
     surrogate = None
     if "surrogate" in stage:
         surrogate = validated_part(DetectorSpec, stage["surrogate"], yaml, (*place, "surrogate"))

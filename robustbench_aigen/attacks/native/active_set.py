@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_aigen.attacks.margins import margin_of
+from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.evaluation import SATURATED, Evaluation, Loss
 from robustbench_aigen.attacks.native.foresight import LOOKED_AT, UNKNOWN, Odds, reach_of
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
@@ -176,7 +176,7 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
     draws = None
     margins, gradients = [], []
     for number in range(task.eot):
-        if any(stage.recipe.random for stage in task.through):
+        if task.is_random:
             draws = (slots["taken"] * task.eot + number + 1).tolist()
         current = slots["current"].detach()
         if loss is None:
@@ -186,21 +186,13 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
             current.requires_grad_()
             with torch.enable_grad():
                 logits = task.logits(slots["rows"], current, draws=draws, for_gradient=True)
-                gradients.append(_gradient(_scalar(logits, labels, loss), current))
+                gradients.append(gradient_of(_scalar(logits, labels, loss), current))
         margins.append(margin_of(logits.detach(), labels))
     mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
     if loss is None:
         return Evaluation(mean, None, len(mean))
     gradient = gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0)
     return Evaluation(mean, gradient, len(mean))
-
-
-def _gradient(value: Tensor, pixels: Tensor) -> Tensor:
-    """Return the gradient; zero where a detector hides its input from autograd, which its trust flags say."""
-    if not value.requires_grad:
-        return torch.zeros_like(pixels)
-    (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
-    return torch.zeros_like(pixels) if gradient is None else gradient.contiguous()
 
 
 def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
@@ -265,12 +257,12 @@ def _finish(task: AttackTask, slots: Slots, search: Search) -> tuple[Slots, list
     result = search.outcome(done)
     if search.restarts == 1:
         return going, [done.chunk(result)]
-    with torch.no_grad():
-        margin = margin_of(task.logits(done["rows"], result, for_gradient=False), done["labels"]).cpu()
-    done["queries"] += 1
-    # A success on 8 bits outranks any margin, which is of the float image.
-    fooled = task.is_fooled(done["rows"], task.score(done["rows"], task.threat.shrink(done["clean"], result)))
-    margin = torch.where(fooled, torch.inf, margin)
+    margin = task.seen_margin(done["rows"], result)
+    done["queries"] += task.eot
+    if task.knows_the_verdict:
+        # A success on 8 bits outranks any margin, which is of the float image.
+        score = task.score(done["rows"], task.threat.shrink(done["clean"], result))
+        margin = torch.where(task.is_fooled(done["rows"], score), torch.inf, margin)
     better = margin > done["best_loss"]
     done["best"] = torch.where(better.to(task.device).view(-1, 1, 1, 1), result, done["best"])
     done["best_loss"] = torch.maximum(margin, done["best_loss"])

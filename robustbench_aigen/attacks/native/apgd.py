@@ -34,10 +34,11 @@ def checkpoints(steps: int) -> list[int]:
     >>> checkpoints(100)[:4]
     [22, 41, 57, 70]
     """
-    shares, found = [0.0, 0.22], []
-    while shares[-1] <= 1:
-        found.append(-int(-shares[-1] * steps // 1))
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    # In whole per cent: a float sum of 0.57 is a little more, and would be rounded up to 58 of 100 steps.
+    before, share, found = 0, 22, []
+    while share <= 100:
+        found.append(-(-share * steps // 100))
+        before, share = share, share + max(share - before - 3, 6)
     return found
 
 

@@ -35,7 +35,10 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
         outcome = run_attack(stage, part, _silent)
         steps[left] += outcome.steps
         queries[left] += outcome.queries
-        fooled = task.is_fooled(left, outcome.score)
+        if task.knows_the_verdict:
+            fooled = task.is_fooled(left, outcome.score)
+        else:
+            fooled = task.seen_margin(left, to_pixels(outcome.levels.to(task.device))) > 0
         taken = fooled | torch.full_like(fooled, number == 0)
         levels[left[taken]], score[left[taken]] = outcome.levels[taken], outcome.score[taken]
         finished, left = left[fooled], left[~fooled]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.margins import margin_of
+from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 
@@ -22,21 +22,28 @@ def universal(task: AttackTask) -> Iterator[AttackChunk]:
     for label in task.labels.unique().tolist():
         rows = (task.labels == label).nonzero().flatten()
         delta = torch.zeros((1, *task.levels.shape[1:]), device=task.device)
-        for _ in range(steps):
+        for step in range(steps):
             for part in rows.split(task.batch_size):
-                gradient = _mean_gradient(task, part, delta)
+                gradients = [
+                    _mean_gradient(task, part, delta, step * task.eot + number + 1)
+                    for number in range(task.eot)
+                ]
+                gradient = torch.stack(gradients).mean(dim=0)
                 delta = _inside(task, delta + size * steepest(task.threat, gradient))
         for part in rows.split(task.batch_size):
             clean = task.pixels(part)
             count = torch.full((len(part),), steps)
-            yield AttackChunk(part, (clean + delta).clamp(0, 1), count, count.clone())
+            yield AttackChunk(part, (clean + delta).clamp(0, 1), count, count * task.eot)
 
 
-def _mean_gradient(task: AttackTask, rows: Tensor, delta: Tensor) -> Tensor:
+def _mean_gradient(task: AttackTask, rows: Tensor, delta: Tensor, draw: int) -> Tensor:
     pixels = (task.pixels(rows) + delta).clamp(0, 1).requires_grad_()
     with torch.enable_grad():
-        margin = margin_of(task.logits(rows, pixels, for_gradient=True), task.labels[rows].to(task.device))
-        (gradient,) = torch.autograd.grad(margin.clamp(max=0).sum(), pixels)
+        logits = task.logits(
+            rows, pixels, draws=[draw] * len(rows) if task.is_random else None, for_gradient=True
+        )
+        margin = margin_of(logits, task.labels[rows].to(task.device))
+        gradient = gradient_of(margin.clamp(max=0).sum(), pixels)
     return gradient.mean(dim=0, keepdim=True)
 
 
