@@ -30,7 +30,8 @@ from robustbench_aigen.attacks.native.fab import to_plane
 from robustbench_aigen.attacks.native.square import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
-from robustbench_aigen.detectors.prepared import UnshuffledConvolution, prepare
+from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.rewriting import UnshuffledConvolution, fold_batch_norms_forwards
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
 # APGD
@@ -412,3 +413,33 @@ def test_a_detector_without_gradients_is_no_error(attack):
     bound = stage(attack, eps=1 / 255 if attack != "cw" else 0.2, **given)
     outcome = run_attack(bound, task(detector, bound, labels=labels, threshold=threshold), silent)
     assert (held_by(detector, outcome.levels, threshold) == labels).float().mean() > 0.7
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_batch_norm_after_a_relu_goes_into_the_layer_after_it(positive):
+    """Zero padding cuts the shift off at the edges; max pooling lets only positive scales through."""
+    torch.manual_seed(5)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(8),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 8 * 8, 2),
+    )
+    for norm in (module for module in network if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(norm.bias)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        if not positive:
+            norm.weight.data[0] *= -1
+    network.eval().requires_grad_(False)
+    folded = fold_batch_norms_forwards(network)
+    left = [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(left) == (0 if positive else 1)
+    pixels = torch.rand(4, 3, 16, 16)
+    assert torch.allclose(folded(pixels), network(pixels), atol=1e-4)
