@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.judgement import judge
@@ -59,7 +59,7 @@ def check_attack(stage: BoundStage) -> None:
 
 def make_task(
     stage: BoundStage,
-    detector: Detector,
+    detector: nn.Module,
     levels: Tensor,
     labels: Tensor,
     streams: SampleStreams,
@@ -74,11 +74,14 @@ def make_task(
 ) -> AttackTask:
     """Put together what an attack stage needs; the parameters are those of :class:`AttackTask`.
 
-    ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
+    The detector maps pixels to logits. ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
     """
     deployed = DeployedDetector(detector, threshold)
     crafted_on = deployed if surrogate is None else DeployedDetector(surrogate, 0.5)
-    prepared = DeployedDetector(prepare(cast(Detector, crafted_on.detector), precision), crafted_on.threshold)
+    module = crafted_on.detector
+    # What is wrapped around a detector is differentiated as it is.
+    fast = prepare(module, precision) if isinstance(module, Detector) else module
+    prepared = DeployedDetector(fast, crafted_on.threshold)
     return AttackTask(
         deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
         batch_size, device, sizes, stage.through, stage.eot,

@@ -7,13 +7,13 @@ kept; :mod:`robustbench_aigen.trust.judgement` makes flags of them.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.execution import make_task, run_attack
-from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
@@ -70,7 +70,7 @@ class ProbeImages:
         """Attack the images and return which of them still get the right verdict, N booleans."""
         task = make_task(
             stage,
-            cast(Detector, self.detector.detector),
+            self.detector.detector,
             self.levels,
             self.labels,
             self.streams,

@@ -1,4 +1,7 @@
-"""Square (Andriushchenko et al. 2020, arXiv:1912.00049), algorithms 1 and 2: a score-based attack by random search."""
+"""Square (Andriushchenko et al. 2020, arXiv:1912.00049), algorithms 1 and 2: a score-based attack by random search.
+
+The L2 version has moves of its own: :mod:`robustbench_aigen.attacks.native.square_l2`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +22,11 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def square(task: AttackTask) -> Iterator[AttackChunk]:
-    """Square, L∞. Reads ``steps``, the queries, and ``p_init``, the first share of pixels in a square."""
-    return iterate(task, Square(int(task.params["steps"] or 1), float(task.params["p_init"] or 0)))
+    """Square, L∞ or L2. Reads ``steps``, the queries, and ``p_init``, the first share of pixels in a square."""
+    from robustbench_aigen.attacks.native.square_l2 import SquareL2
+
+    search = Square if task.threat.norm == "linf" else SquareL2
+    return iterate(task, search(int(task.params["steps"] or 1), float(task.params["p_init"] or 0)))
 
 
 def share_at(query: Tensor, queries: int, p_init: float) -> Tensor:
@@ -28,6 +34,23 @@ def share_at(query: Tensor, queries: int, p_init: float) -> Tensor:
     scaled = query.double() * 10_000 / queries
     passed = (scaled.view(-1, 1) > torch.tensor(_HALVINGS)).sum(dim=1)
     return p_init / 2.0**passed
+
+
+def image_sides(task: AttackTask, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the heights and widths of some images."""
+    if task.sizes is None:
+        height, width = task.levels.shape[2:]
+        return torch.full((len(rows),), height), torch.full((len(rows),), width)
+    heights, widths = task.sizes[rows].unbind(dim=1)
+    return heights, widths
+
+
+def keep_better(slots: Slots, found: Evaluation) -> Tensor:
+    """Keep the candidates whose margin is greater than that of the kept images, and return the kept ones."""
+    better = found.margin > slots["kept_margin"]
+    slots["kept"] = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
+    slots["kept_margin"] = torch.maximum(found.margin, slots["kept_margin"])
+    return slots["kept"]
 
 
 @dataclass
@@ -71,10 +94,7 @@ class Square:
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
         """Keep the candidate where the margin grew, and propose the next."""
-        better = found.margin > slots["kept_margin"]
-        kept = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
-        slots["kept"] = kept
-        slots["kept_margin"] = torch.maximum(found.margin, slots["kept_margin"])
+        kept = keep_better(slots, found)
         clean, step = slots["clean"], slots["step"]
         drawn = slots["draws"][torch.arange(len(kept)), step.to(kept.device)]
         inside = self._window(task, slots, drawn[:, :2])
@@ -90,10 +110,7 @@ class Square:
         """Return N×1×H×W: which pixels are in the next square of each image."""
         device = drawn.device
         height, width = task.levels.shape[2:]
-        if task.sizes is None:
-            heights, widths = torch.full((len(drawn),), height), torch.full((len(drawn),), width)
-        else:
-            heights, widths = task.sizes[slots["rows"]].unbind(dim=1)
+        heights, widths = image_sides(task, slots["rows"])
         share = share_at(slots["step"] + 1, self.evaluations, self.p_init)
         side = (share * heights * widths).sqrt().round()
         side = torch.minimum(side.clamp(min=1), torch.minimum(heights, widths) - 1).clamp(min=1).to(device)
