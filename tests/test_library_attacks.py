@@ -112,7 +112,7 @@ def test_queries_of_a_black_box_attack_are_each_images_own(attack):
     # A wrapper, so that the detector that all tests share keeps no hook.
     counted = nn.Sequential(made.detector.detector)
     seen = images_seen_by(counted)
-    for chunk in run(replace(made, detector=DeployedDetector(counted, 0.5))):
+    for chunk in run(replace(made, crafted_on=DeployedDetector(counted, 0.5))):
         assert len(chunk.rows) == 1
         assert chunk.queries.tolist() == [sum(seen)]
         assert sum(seen) > 0
