@@ -27,7 +27,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.native import foresight
 from robustbench_aigen.attacks.native.apgd import checkpoints
 from robustbench_aigen.attacks.native.fab import to_plane
-from robustbench_aigen.attacks.native.square import share_at
+from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.prepared import prepare

@@ -186,6 +186,14 @@ class AttackTask:
             return [(self.levels.shape[2], self.levels.shape[3])] * len(self.levels)
         return [(height, width) for height, width in self.sizes.tolist()]
 
+    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the heights and the widths of some images, M whole numbers each, on the CPU."""
+        if self.sizes is None:
+            height, width = self.levels.shape[2:]
+            return torch.full((len(rows),), height), torch.full((len(rows),), width)
+        heights, widths = self.sizes[rows].unbind(dim=1)
+        return heights, widths
+
     def score_levels(self, rows: Tensor, levels: Tensor) -> Tensor:
         """Score M×3×H×W uint8 images in float32, after the real ``through``: what every verdict rests on."""
         if self.through:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
+from robustbench_aigen.attacks.native.kept import Kept
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
@@ -55,9 +56,7 @@ class SimBA:
         ranks = torch.where(ranks == 0, torch.inf, ranks)
         count = torch.zeros(len(clean), dtype=torch.long, device=clean.device)
         return {
-            "current": clean,
-            "kept": clean,
-            "kept_margin": torch.full((len(clean),), -torch.inf, device=clean.device),
+            **Kept.start(clean),
             "order": ranks.argsort(dim=1)[:, : self.evaluations],
             "place": count,
             "is_down": torch.ones_like(count, dtype=torch.bool),
@@ -65,9 +64,8 @@ class SimBA:
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
         """Keep the candidate where the margin grew; then the same value downwards, or the next one upwards."""
-        better = found.margin > slots["kept_margin"]
-        kept = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
-        slots["kept"], slots["kept_margin"] = kept, torch.maximum(found.margin, slots["kept_margin"])
+        better = Kept.note(slots, found)
+        kept = slots["kept"]
         go_down = ~better & ~slots["is_down"]
         slots["place"] = slots["place"] + (~go_down & (slots["step"] > 0).to(better.device))
         slots["is_down"] = go_down

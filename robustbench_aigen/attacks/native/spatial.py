@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
+from robustbench_aigen.attacks.native.kept import Kept
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 
@@ -51,18 +52,14 @@ class WorstOfMany:
             task.try_streams(rows, restart).uniform(-1, 1, (self.evaluations, 3))
         ).float()
         return {
-            "current": clean,
-            "kept": clean,
-            "kept_margin": torch.full((len(clean),), -torch.inf, device=clean.device),
+            **Kept.start(clean),
             "draws": draws.to(clean.device),
         }
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
         """Keep the candidate with the greatest margin, and turn and move the image anew."""
         del task
-        better = found.margin > slots["kept_margin"]
-        slots["kept"] = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
-        slots["kept_margin"] = torch.maximum(found.margin, slots["kept_margin"])
+        Kept.note(slots, found)
         clean = slots["clean"]
         drawn = slots["draws"][torch.arange(len(clean)), slots["step"].to(clean.device)]
         angle = drawn[:, 0] * self.max_rotation * pi / 180

@@ -13,44 +13,18 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
+from robustbench_aigen.attacks.native.kept import Kept
+from robustbench_aigen.attacks.native.square_l2 import SquareL2
+from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.seeding import SampleStreams
 
-_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Queries, of a budget of 10,000, after which the share of pixels in a square is halved (section 4)."""
-
 
 def square(task: AttackTask) -> Iterator[AttackChunk]:
     """Square, L∞ or L2. Reads ``steps``, the queries, and ``p_init``, the first share of pixels in a square."""
-    from robustbench_aigen.attacks.native.square_l2 import SquareL2
-
     search = Square if task.threat.norm == "linf" else SquareL2
     return iterate(task, search(int(task.params["steps"] or 1), float(task.params["p_init"] or 0)))
-
-
-def share_at(query: Tensor, queries: int, p_init: float) -> Tensor:
-    """Return the share of pixels in the square of a query, for N numbers of queries."""
-    scaled = query.double() * 10_000 / queries
-    passed = (scaled.view(-1, 1) > torch.tensor(_HALVINGS)).sum(dim=1)
-    return p_init / 2.0**passed
-
-
-def image_sides(task: AttackTask, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the heights and widths of some images."""
-    if task.sizes is None:
-        height, width = task.levels.shape[2:]
-        return torch.full((len(rows),), height), torch.full((len(rows),), width)
-    heights, widths = task.sizes[rows].unbind(dim=1)
-    return heights, widths
-
-
-def keep_better(slots: Slots, found: Evaluation) -> Tensor:
-    """Keep the candidates whose margin is greater than that of the kept images, and return the kept ones."""
-    better = found.margin > slots["kept_margin"]
-    slots["kept"] = torch.where(better.view(-1, 1, 1, 1), slots["current"], slots["kept"])
-    slots["kept_margin"] = torch.maximum(found.margin, slots["kept_margin"])
-    return slots["kept"]
 
 
 @dataclass
@@ -86,16 +60,14 @@ class Square:
         own = task.try_streams(rows, 1000 + restart)
         draws = torch.from_numpy(own.uniform(0, 1, (self.evaluations, 5)))
         return {
-            "current": current,
-            "kept": current,
-            "kept_margin": torch.full((len(clean),), -torch.inf, device=clean.device),
+            **Kept.start(current),
             "draws": draws.float().to(clean.device),
         }
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
         """Keep the candidate where the margin grew, and propose the next."""
-        kept = keep_better(slots, found)
-        clean, step = slots["clean"], slots["step"]
+        Kept.note(slots, found)
+        kept, clean, step = slots["kept"], slots["clean"], slots["step"]
         drawn = slots["draws"][torch.arange(len(kept)), step.to(kept.device)]
         inside = self._window(task, slots, drawn[:, :2])
         colours = (drawn[:, 2:] >= 0.5).float() * 2 - 1
@@ -110,7 +82,7 @@ class Square:
         """Return N×1×H×W: which pixels are in the next square of each image."""
         device = drawn.device
         height, width = task.levels.shape[2:]
-        heights, widths = image_sides(task, slots["rows"])
+        heights, widths = task.sides(slots["rows"])
         share = share_at(slots["step"] + 1, self.evaluations, self.p_init)
         side = (share * heights * widths).sqrt().round()
         side = torch.minimum(side.clamp(min=1), torch.minimum(heights, widths) - 1).clamp(min=1).to(device)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.native.active_set import Slots
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
-from robustbench_aigen.attacks.native.square import image_sides, keep_better, share_at
+from robustbench_aigen.attacks.native.kept import Kept
+from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.numerics.seeding import SampleStreams
 
@@ -42,7 +43,7 @@ class SquareL2:
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Begin with tiles of bumps of random signs, scaled to the budget."""
-        heights, widths = image_sides(task, rows)
+        heights, widths = task.sides(rows)
         draws = torch.from_numpy(
             task.try_streams(rows, 1000 + restart).uniform(0, 1, (self.evaluations, 8))
         ).float()
@@ -63,20 +64,18 @@ class SquareL2:
         delta = bumps.to(clean.device) * task.draw(rows, restart, signs)
         current = _filled(clean, delta, task.threat.eps)
         return {
-            "current": current,
-            "kept": current,
-            "kept_margin": torch.full((len(clean),), -torch.inf, device=clean.device),
+            **Kept.start(current),
             "draws": draws.to(clean.device),
         }
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
         """Keep the candidate where the margin grew, and propose the next."""
-        kept = keep_better(slots, found)
-        clean = slots["clean"]
+        Kept.note(slots, found)
+        kept, clean = slots["kept"], slots["clean"]
         delta = kept - clean
         step = slots["step"]
         drawn = slots["draws"][torch.arange(len(kept)), step.to(kept.device)].cpu()
-        heights, widths = image_sides(task, slots["rows"])
+        heights, widths = task.sides(slots["rows"])
         share = share_at(step + 1, self.evaluations, self.p_init)
         side = (share * heights * widths).sqrt().round().long().clamp(min=_SMALLEST)
         side = torch.minimum(side + (side % 2 == 0), torch.minimum(heights, widths) - 1).clamp(min=1)
