@@ -64,14 +64,19 @@ def test_an_image_among_others_is_attacked_as_it_is_alone(attack, norm, early_st
     made = together(
         detector, bound, threshold=threshold_between(detector), early_stop=early_stop, batch_size=5
     )
-    mixed = run_attack(bound, made, silent)
+    mixed, floats = run_attack(bound, made, silent), float_result(bound, made)
     for row, (height, width) in enumerate(SIDES):
         single = run_attack(bound, alone(made, row), silent)
         own = mixed.levels[row, :, :height, :width]
         # A float32 sum that decides about the last bit of a gradient may move a value by a level or a few.
         strayed = (own.int() - single.levels[0].int()).abs()
-        # A search by L2 bumps rounds whole windows, where the last bit moves more of them.
-        assert (strayed > 0).float().mean() <= (0.02 if (attack, norm) == ("square", "l2") else 0.01)
+        if (attack, norm) == ("square", "l2"):
+            # Bumps put equal values into many pixels: which of them L2 rounding shortens, the last bit decides.
+            single_float = float_result(bound, alone(made, row))[0]
+            assert (floats[row, :, :height, :width] - single_float).abs().max() <= 1e-6
+            assert strayed.max() <= 1
+        else:
+            assert (strayed > 0).float().mean() <= 0.01
         assert abs(float(mixed.score[row] - single.score[0])) <= 2e-4
         assert mixed.correct_float[row] == single.correct_float[0]
         assert abs(float(mixed.l2[row] - single.l2[0])) <= 0.02

@@ -16,8 +16,9 @@ class Judged(NamedTuple):
     """8-bit images with their scores.
 
     ``levels`` are M×3×H×W uint8 on the CPU, ``score`` M float32. ``correct_float`` is the verdict on the image before
-    rounding; where the attacked function rounds inside (``through``), the verdict after it. ``queries`` are those of
-    the search on the 8-bit grid.
+    rounding; where the attacked function rounds inside (``through``), the verdict after it; and False, unseen, where
+    an attack stopped at a success on 8 bits, or the search on the grid found one: neither was lost to rounding.
+    ``queries`` are those of the search on the 8-bit grid.
     """
 
     levels: Tensor
@@ -41,7 +42,7 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
     levels = task.threat.round(task.levels[rows].to(task.device), pixels).cpu()
     none = torch.zeros(len(rows), dtype=torch.long)
     if chunk.score is not None:
-        # The attack stopped at a success, and has seen the float image fooled too.
+        # The attack stopped at a success on 8 bits: nothing was lost to rounding, and no float verdict is needed.
         return Judged(levels, chunk.score, torch.zeros(len(rows), dtype=torch.bool), none)
     score = task.score_levels(rows, levels)
     fooled = task.is_fooled(rows, score)

@@ -228,8 +228,7 @@ class AttackChunk(NamedTuple):
 
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
     and images put through the attacked function. ``score`` are the scores of the 8-bit versions
-    (:meth:`AttackTask.score`) where the attack stopped because they are fooled, and so are the float pixels; None
-    where it just ended.
+    (:meth:`AttackTask.score`) where the attack stopped because they are fooled; None where it just ended.
     """
 
     rows: Tensor
