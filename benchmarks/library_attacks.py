@@ -33,7 +33,8 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import Recipe, read_recipe
+from robustbench_aigen.scenario.recipe import Recipe
+from robustbench_aigen.scenario.recipes import read_recipe
 
 TABLE = Path(__file__).with_suffix(".yaml")
 DOCUMENT = Path("docs/LIBRARY_ATTACKS.md")

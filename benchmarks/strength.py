@@ -31,7 +31,8 @@ from robustbench_aigen.numerics.precision import resolve_device, resolve_precisi
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.recipes import Recipe, shipped_recipes
+from robustbench_aigen.scenario.recipe import Recipe
+from robustbench_aigen.scenario.recipes import shipped_recipes
 
 BUDGETS = ("linf 1/255", "linf 2/255", "l2 0.25")
 

@@ -19,7 +19,7 @@ from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import Norm
+from robustbench_aigen.scenario.recipe import Norm
 
 
 class AttackOutcome(NamedTuple):

@@ -18,7 +18,7 @@ from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipes import LibraryCall, Recipe
+from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
 
 Craft = Callable[[Tensor, Tensor], Tensor]
 """(pixels M×3×H×W, labels M) → adversarial pixels, all on the device."""

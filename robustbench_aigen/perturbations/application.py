@@ -11,7 +11,7 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import Operation
+from robustbench_aigen.scenario.recipe import Operation
 
 
 def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor:

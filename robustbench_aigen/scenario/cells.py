@@ -9,7 +9,8 @@ from typing import Any
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_
 from robustbench_aigen.scenario.parameters import Parameter, Value
-from robustbench_aigen.scenario.recipes import Kind, ParameterError, Recipe, find_recipe
+from robustbench_aigen.scenario.recipe import Kind, ParameterError, Recipe
+from robustbench_aigen.scenario.recipes import find_recipe
 from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
 from robustbench_aigen.scenario.validation import validated_part
 
