@@ -165,12 +165,21 @@ def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
         tmp_path, "{pgd: [{attack: pgd, steps: 100, restarts: 10}]}", data="{source: minigen}", mode="score"
     )
     command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").glob(".cache/*/*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "out").glob(".cache/*/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 3
     assert (
         err.decode().strip()

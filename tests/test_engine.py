@@ -18,10 +18,10 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.engine.memory import BoundedCache
 from robustbench_aigen.engine.store import run_folder, write_atomically
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.numerics.memory import BoundedCache
 
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",

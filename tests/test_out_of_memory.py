@@ -135,3 +135,21 @@ def test_other_errors_of_a_detector_are_not_taken_for_a_lack_of_memory(tmp_path,
     with pytest.raises(RuntimeError, match="size mismatch"):
         run(scenario(tmp_path, PIPELINES, **KEYS), output=tmp_path / "out")
     assert len(calls) == 2
+
+
+def test_memory_that_a_perturbation_lacks_halves_the_batch_too(tmp_path, monkeypatch):
+    sizes = []
+
+    def blurred(levels, sigma):
+        sizes.append(len(levels))
+        if len(levels) > 30:
+            raise MemoryError
+        return levels
+
+    monkeypatch.setattr("robustbench_aigen.perturbations.blur.gaussian_blur", blurred)
+    file = scenario(tmp_path, "{blurred: [{perturb: gaussian_blur}]}", batch_size=60, **KEYS)
+    result = run(file, output=tmp_path / "out")
+    assert sizes[:3] == [60, 30, 30]
+    assert {timing["batch_size"] for timing in result.info["timings"] if timing["pipeline"] == "blurred"} == {
+        30
+    }

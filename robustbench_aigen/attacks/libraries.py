@@ -16,6 +16,7 @@ from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
 from robustbench_aigen.attacks.library_limits import reason_against
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
+from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
@@ -128,7 +129,7 @@ def raise_unless_librarys(error: Exception, model: CountingDetector) -> None:
     """Raise what is none of a library's doing as it came: an error of the detector, or memory that ran out."""
     if model.failure is not None:
         raise model.failure
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         raise error
 
 

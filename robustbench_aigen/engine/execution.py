@@ -14,12 +14,12 @@ from torch import Tensor
 
 from robustbench_aigen.engine.cell import Cell, PipelineState, no_records
 from robustbench_aigen.engine.identity import shard_key
-from robustbench_aigen.engine.memory import BoundedCache, is_out_of_memory
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages, decode_shard
 from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 
 _MEMORY = 256 * 1024**2

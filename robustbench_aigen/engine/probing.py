@@ -14,9 +14,9 @@ from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.identity import Settings, probe_key
-from robustbench_aigen.engine.memory import is_out_of_memory
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
+from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.trust import probes

@@ -8,6 +8,7 @@ from torch import Tensor
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
+from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
 from robustbench_aigen.scenario.cells import BoundStage
@@ -50,6 +51,8 @@ def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Te
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):  # A smaller batch may do.
+            raise
         message = f"perturbation '{recipe.name}' failed: {type(error).__name__}: {error}"
         raise RuntimeError(message) from error
     is_batch = isinstance(done, Tensor) and done.ndim == 4 and done.shape[:2] == (len(levels), 3)

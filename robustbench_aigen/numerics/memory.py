@@ -49,5 +49,8 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that a device, or this machine, had no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # The CPU's allocator, and some of CUDA's libraries, raise a plain RuntimeError.
+    told = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in told or "out of memory" in told.lower()
+    )
