@@ -79,7 +79,10 @@ def main() -> None:
         f"PGD-{task.params['steps']}, eps {arguments.eps}, {precision} gradients, {torch.get_num_threads()} threads, "
         f"{sum(steps) / len(task.levels):.1f} steps an image, batch {task.batch_size}"
     )
-    print(_table(results | {"floor": floor}).to_string(index=False))
+    table = _table(results | {"floor": floor})
+    print(table.to_string(index=False))
+    if arguments.output:
+        _append(table, arguments, precision, sum(steps) / len(task.levels), len(task.levels))
 
 
 def _arguments() -> argparse.Namespace:
@@ -101,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], choices=list(_LIBRARIES))
+    parser.add_argument("--output", type=Path, help="a CSV file; rows of the same settings are replaced")
     return parser.parse_args()
 
 
@@ -232,6 +236,27 @@ def _table(results: dict[str, Result]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _append(
+    table: pd.DataFrame, arguments: argparse.Namespace, precision: str, steps: float, images: int
+) -> None:
+    """Put the rows into a CSV file, in place of earlier ones of the same detector, budget and mode."""
+    head = {
+        # A file by its name alone: where it lay is nobody's concern.
+        "detector": Path(arguments.detector).stem if Path(arguments.detector).is_file() else arguments.detector,
+        "eps": arguments.eps, "mode": arguments.mode, "images": images, "precision": precision,
+        "threads": torch.get_num_threads(), "device": arguments.device, "rounds": arguments.rounds,
+        "steps_per_image": round(steps, 2),
+    }  # fmt: skip
+    rows = table.assign(**head)[[*head, *table.columns]].rename(columns={"": "contestant"})
+    same = ["detector", "eps", "mode"]
+    if arguments.output.is_file():
+        before = pd.read_csv(arguments.output, dtype=str)
+        kept = before[~(before[same] == [str(head[key]) for key in same]).all(axis=1)]
+        rows = pd.concat([kept, rows.astype(str)], ignore_index=True)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(arguments.output, index=False)
 
 
 if __name__ == "__main__":
