@@ -1,18 +1,21 @@
 """Architectures, one per module.
 
-The module's name is the architecture's; ``build`` makes the network, and ``INPUT_SIZE`` is the height and width it
-wants.
+The module's name is the architecture's; ``build`` makes the network, ``INPUT_SIZE`` is the height and width it wants
+(None: any), and ``NORMALISATION`` what it is trained with unless a card says otherwise. An option ``weights`` of
+``build`` says what a backbone starts from: ``none`` (the default), ``imagenet``, or a file.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
 normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.
 """
 
 from importlib import import_module
+from inspect import Parameter, signature
 from pkgutil import iter_modules
 from types import ModuleType
 
 from torch import nn
 
+from robustbench_aigen.detectors.normalisation import Normalisation
 from robustbench_aigen.errors import UserError, did_you_mean
 
 
@@ -25,6 +28,17 @@ def default_input_size(name: str) -> tuple[int, int] | None:
     """Return the height and width that an architecture wants unless told otherwise; None where any will do."""
     size: tuple[int, int] | None = _module(name).INPUT_SIZE
     return size
+
+
+def default_normalisation(name: str) -> Normalisation:
+    """Return the mean and standard deviation per channel that an architecture is trained with."""
+    normalisation: Normalisation = _module(name).NORMALISATION
+    return normalisation
+
+
+def architecture_options(name: str) -> dict[str, Parameter]:
+    """Return the options that an architecture's ``build`` takes, with their defaults."""
+    return dict(signature(_module(name).build).parameters)
 
 
 def build_architecture(name: str, **options: object) -> nn.Module:

@@ -2,7 +2,10 @@
 
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.normalisation import SYMMETRIC
+
 INPUT_SIZE = (32, 32)
+NORMALISATION = SYMMETRIC
 
 
 class LeNet5(nn.Module):

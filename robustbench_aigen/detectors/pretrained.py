@@ -1,0 +1,165 @@
+"""Weights that a backbone starts from: ImageNet's, downloaded once by their library, or a local file."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+
+from robustbench_aigen.errors import UserError, first_line
+
+Download = Callable[[], Mapping[str, Tensor]]
+
+
+def torchvision_weights(weights: WeightsEnum) -> Download:
+    """Return what downloads weights of torchvision into torch's hub cache, with a progress bar and its own hash."""
+    return partial(weights.get_state_dict, progress=True, check_hash=True)
+
+
+def initialise(network: nn.Module, weights: str, imagenet: Download, *, head: str) -> None:
+    """Fill a network, in place, with weights trained elsewhere; its head stays as it was drawn.
+
+    Parameters
+    ----------
+    network
+        With the names of the library that the weights come from.
+    weights
+        ``none``, ``imagenet``, or a state dict in a ``.safetensors``, ``.pt`` or ``.pth`` file.
+    imagenet
+        Downloads the ImageNet weights.
+    head
+        Where the names of the head begin; such weights are left out.
+
+    Raises
+    ------
+    UserError
+        If the weights cannot be had or are of another network.
+    """
+    if weights == "none":
+        return
+    state = downloaded(imagenet) if weights == "imagenet" else read_state_dict(Path(weights))
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    body = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
+    odd = sorted(own.keys() ^ body.keys())
+    odd += sorted(name for name in own.keys() & body.keys() if own[name].shape != body[name].shape)
+    # Files from before 2018 do not count their batches; no one reads the count.
+    odd = [name for name in odd if not name.endswith("num_batches_tracked")]
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise UserError(
+            f"weights '{weights}' are not of this backbone: {', '.join(odd[:3])}{more} missing, unknown or of another shape"
+        )
+    network.load_state_dict(body, strict=False)
+
+
+def timm_backbone(name: str, weights: str, **options: Any) -> nn.Module:
+    """Build a backbone of timm without its head.
+
+    Parameters
+    ----------
+    name
+        timm's name of the model.
+    weights
+        ``none``, ``imagenet``, or a file of the model's weights in timm's layout, whatever their input size.
+    options
+        Of ``timm.create_model``.
+
+    Raises
+    ------
+    UserError
+        If timm is missing, or the weights cannot be had or are of another network.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError("this backbone is timm's", hint='pip install "robustbench-aigen[timm]"') from error
+    options["num_classes"] = 0
+    if weights == "none":
+        backbone: nn.Module = timm.create_model(name, **options)
+    elif weights == "imagenet":
+        backbone = downloaded(partial(timm.create_model, name, pretrained=True, **options))
+    else:
+        # timm resamples position embeddings; what it does not say is whose file it was.
+        source = {"state_dict": read_state_dict(Path(weights))}
+        try:
+            backbone = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=source, **options)
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"weights '{weights}' are not of {name}: {first_line(error)}") from error
+    return backbone
+
+
+def hub_file(url: str, sha256: str | None = None) -> Path:
+    """Return a file of torch's hub cache (``TORCH_HOME``), downloaded with a progress bar where it is not there yet.
+
+    It is downloaded to a temporary name and renamed when it is whole.
+
+    Parameters
+    ----------
+    url
+        Where it is; the file's name is the last part of the path.
+    sha256
+        Its hash, where that is known: what has another is thrown away.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        If it cannot be downloaded, or has another hash. :func:`downloaded` tells the user.
+    """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=sha256)
+    return file
+
+
+def downloaded(download: Callable[[], Any]) -> Any:
+    """Return what a library downloads.
+
+    Raises
+    ------
+    UserError
+        If there is no network, no such file, or what came has another hash.
+    """
+    try:
+        return download()
+    except (OSError, RuntimeError) as error:
+        # torch raises RuntimeError for a wrong hash; huggingface_hub's errors are OSErrors.
+        raise UserError(
+            f"ImageNet weights cannot be downloaded: {first_line(error)}",
+            hint="connect once (they are cached afterwards), give a local file as weights, or weights: none",
+        ) from error
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weights file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or holds anything else.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no weights file '{file}'", hint="weights is imagenet, none or the path of a file"
+        ) from error
+    except SafetensorError as error:
+        raise UserError(f"not a safetensors file: {error}", file=file) from error
+    except (
+        Exception
+    ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
+        raise UserError(f"cannot be read as a state dict: {first_line(error)}", file=file) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserError("holds no state dict", file=file)
+    return loaded
