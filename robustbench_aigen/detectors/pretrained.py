@@ -94,7 +94,7 @@ def timm_backbone(name: str, weights: str, **options: Any) -> nn.Module:
     return backbone
 
 
-def hub_file(url: str, sha256: str | None = None) -> Path:
+def hub_file(url: str, sha256: str | None = None, name: str | None = None) -> Path:
     """Return a file of torch's hub cache (``TORCH_HOME``), downloaded with a progress bar where it is not there yet.
 
     It is downloaded to a temporary name and renamed when it is whole.
@@ -102,23 +102,25 @@ def hub_file(url: str, sha256: str | None = None) -> Path:
     Parameters
     ----------
     url
-        Where it is; the file's name is the last part of the path.
+        Where it is.
     sha256
         Its hash, where that is known: what has another is thrown away.
+    name
+        What it is called in the cache; by default the last part of the URL's path.
 
     Raises
     ------
     OSError, RuntimeError
         If it cannot be downloaded, or has another hash. :func:`downloaded` tells the user.
     """
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    file = Path(torch.hub.get_dir()) / "checkpoints" / (name or Path(urlsplit(url).path).name)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(file), hash_prefix=sha256)
     return file
 
 
-def downloaded(download: Callable[[], Any]) -> Any:
+def downloaded(download: Callable[[], Any], what: str = "ImageNet weights") -> Any:
     """Return what a library downloads.
 
     Raises
@@ -129,10 +131,11 @@ def downloaded(download: Callable[[], Any]) -> Any:
     try:
         return download()
     except (OSError, RuntimeError) as error:
-        # torch raises RuntimeError for a wrong hash; huggingface_hub's errors are OSErrors.
+        # torch raises RuntimeError for a wrong hash; urllib's and huggingface_hub's errors are OSErrors.
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
-            f"ImageNet weights cannot be downloaded: {first_line(error)}",
-            hint="connect once (they are cached afterwards), give a local file as weights, or weights: none",
+            f"{what} cannot be downloaded: {first_line(error)}",
+            hint=f"connect once (they are cached in {cache}), or use a local file",
         ) from error
 
 
@@ -158,8 +161,10 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         Exception
     ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
         raise UserError(f"cannot be read as a state dict: {first_line(error)}", file=file) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    # Checkpoints of a training hold the weights beside the optimiser; DataParallel writes "module." before names.
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError("holds no state dict", file=file)
-    return loaded
+    return {name.removeprefix("module."): value for name, value in loaded.items()}

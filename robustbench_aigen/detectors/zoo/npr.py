@@ -1,0 +1,49 @@
+"""NPR (Tan et al. 2024, arXiv:2312.10461): a truncated ResNet-50 on neighbouring-pixel relationships."""
+
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from robustbench_aigen.detectors.heads import TwoLogits
+from robustbench_aigen.detectors.normalisation import IMAGENET
+
+INPUT_SIZE = None
+NORMALISATION = IMAGENET
+
+
+class NPR(nn.Module):
+    """x − up(down(x)), by nearest neighbour and a factor of 2, into a ResNet-50 that ends after its second stage.
+
+    The names are those of the authors' checkpoint. Images keep their own size, less a last odd row or column, as in
+    the authors' AIGCDetectBenchmark figures; for their other test sets they resized to 256×256, for the sake of
+    batches, which an ``input_size`` does here too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = resnet50(weights=None)
+        self.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1, self.relu, self.maxpool = whole.bn1, whole.relu, whole.maxpool
+        self.layer1, self.layer2, self.avgpool = whole.layer1, whole.layer2, whole.avgpool
+        self.fc1 = nn.Linear(512, 1)
+        self.two_logits = TwoLogits()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised N×3×H×W images to N×2 logits."""
+        features = self.maxpool(self.relu(self.bn1(self.conv1(neighbour_relations(images) * (2 / 3)))))
+        pooled = self.avgpool(self.layer2(self.layer1(features))).flatten(1)
+        logits: Tensor = self.two_logits(self.fc1(pooled))
+        return logits
+
+
+def neighbour_relations(images: Tensor) -> Tensor:
+    """Return what each pixel differs by from the upper left one of its 2×2 block, N×3×H×W with even H and W."""
+    height, width = images.shape[2] // 2 * 2, images.shape[3] // 2 * 2
+    even = images[:, :, :height, :width]
+    corners = even[:, :, ::2, ::2]
+    return even - corners.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def build() -> NPR:
+    """Build the network."""
+    return NPR()
