@@ -1,21 +1,46 @@
 """Splits for sources that have none: 80/10/10, stratified, near-duplicates kept together."""
 
 import io
+import math
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
 from PIL import Image
 
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
+from robustbench_aigen.errors import UserError, shortened
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 _SEED = 42
 
 
-def order_key(text: str) -> bytes:
+def read_shares(text: str) -> dict[str, float]:
+    """Read ``80/10/10``: the shares of train, val and test, per cent or fractions.
+
+    Raises
+    ------
+    UserError
+        If it is not three numbers that add up to 100 or to 1, the first above 0.
+    """
+    try:
+        numbers = [float(part) for part in text.split("/")]
+    except ValueError:
+        numbers = []
+    total = sum(numbers)
+    whole = 100 if total > 1.5 else 1
+    if len(numbers) != 3 or min(numbers) < 0 or not numbers[0] or not math.isclose(total, whole):
+        raise UserError(
+            f"splits '{shortened(text)}' are no three shares of train, val and test that add up to 100",
+            hint="such as 80/10/10",
+        )
+    return dict(zip(SHARES, (number / whole for number in numbers), strict=True))
+
+
+def order_key(text: str, seed: int = _SEED) -> bytes:
     """A key that puts ids in a fixed order that has nothing to do with their names."""
-    return blake2b(f"{_SEED}\0{text}".encode(), digest_size=16).digest()
+    return blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
 
 
 def difference_hash(encoded: bytes) -> bytes:
@@ -33,25 +58,53 @@ def difference_hash(encoded: bytes) -> bytes:
 
 
 def assign_splits(source: ImageSource) -> list[Sample]:
-    """Return a source's samples with a split each.
-
-    Samples with the same difference hash share a split. Groups are taken in a fixed pseudo-random order (seed
-    42) and each goes to the split that lacks most, counted in its own generator and label.
-    """
+    """Return a source's samples with a split each: samples with the same difference hash share one."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index in range(len(source.samples)):
         groups[difference_hash(read_encoded(source, index))].append(index)
+    splits = place_groups(source.samples, groups.values(), SHARES)
+    return [sample._replace(split=splits[index]) for index, sample in enumerate(source.samples)]
+
+
+def place_groups(
+    samples: Sequence[Sample],
+    groups: Iterable[Sequence[int]],
+    shares: Mapping[str, float],
+    seed: int = _SEED,
+) -> dict[int, str]:
+    """Give every group of samples a split.
+
+    Groups are taken in a fixed pseudo-random order and each goes to the split that lacks most, counted in the
+    generator and label of its first member.
+
+    Parameters
+    ----------
+    samples
+        What the groups hold indices of.
+    groups
+        Samples that stay together; each sample is in one.
+    shares
+        The fraction of each split; one of 0 gets nothing.
+    seed
+        Of the order.
+
+    Returns
+    -------
+    dict
+        The split of each index.
+    """
+    wanted = {name: share for name, share in shares.items() if share > 0}
     totals: dict[tuple[str, int], int] = defaultdict(int)
-    for sample in source.samples:
+    for sample in samples:
         totals[sample.generator, sample.label] += 1
     placed: dict[tuple[str, int, str], int] = defaultdict(int)
     splits: dict[int, str] = {}
-    for members in sorted(groups.values(), key=lambda rows: order_key(source.samples[rows[0]].id)):
-        first = source.samples[members[0]]
+    for members in sorted(groups, key=lambda rows: order_key(samples[rows[0]].id, seed)):
+        first = samples[members[0]]
         stratum = (first.generator, first.label)
-        split = max(SHARES, key=lambda name: SHARES[name] * totals[stratum] - placed[(*stratum, name)])
+        split = max(wanted, key=lambda name: wanted[name] * totals[stratum] - placed[(*stratum, name)])
         for index in members:
-            sample = source.samples[index]
+            sample = samples[index]
             placed[sample.generator, sample.label, split] += 1
             splits[index] = split
-    return [sample._replace(split=splits[index]) for index, sample in enumerate(source.samples)]
+    return splits

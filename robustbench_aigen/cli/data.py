@@ -1,0 +1,99 @@
+"""``robust-aigen data``."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from robustbench_aigen.data.preparing import Prepared
+
+
+class Encoding(StrEnum):
+    """What images are written as."""
+
+    png = "png"
+    jpeg = "jpeg"
+
+
+def prepare(
+    src: Annotated[str, typer.Argument(help="A folder of images, or Parquet.")],
+    out: Annotated[str, typer.Argument(help="The folder to make.")],
+    crop_bottom: Annotated[
+        str | None, typer.Option(help="Cut so much off the lower edge: pixels (24) or per cent (8%).")
+    ] = None,
+    split_grid: Annotated[
+        str | None, typer.Option(help="Then take every image apart: rows x columns (2x2).")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Cut only the images whose path below SRC matches: 'ai/grids/*'.")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Shares of train, val and test: 80/10/10, unless SRC has splits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the splits.")] = 42,
+    encoding: Annotated[
+        Encoding | None,
+        typer.Option("--format", help="Of all images; by default png if anything is cut, else as they are."),
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of --format jpeg.")] = 95,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Crop watermarks, take grids apart, and split without near-duplicates across; SRC stays as it is."""
+    from pathlib import Path
+
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.data.cutting import read_crop, read_grid
+    from robustbench_aigen.data.preparing import Preparation
+    from robustbench_aigen.data.preparing import prepare as prepare_data
+    from robustbench_aigen.data.selection import open_source
+    from robustbench_aigen.data.splitting import read_shares
+    from robustbench_aigen.errors import UserError
+
+    wanted = Preparation(
+        crop=None if crop_bottom is None else read_crop(crop_bottom),
+        grid=None if split_grid is None else read_grid(split_grid),
+        only=only,
+        shares=None if splits is None else read_shares(splits),
+        seed=seed,
+        encoding=None if encoding is None else encoding.value,
+        quality=quality,
+    )
+    if only is not None and wanted.crop is None and wanted.grid is None:
+        raise UserError("--only says what is cut; it needs --crop-bottom or --split-grid")
+    target = Path(out).expanduser()
+    if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
+        raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")
+    source = open_source(src, Path())
+    with ProgressBar() as bar:
+        bar.start(len(source.samples))
+        prepared = prepare_data(source, target, wanted, lambda: bar.advance(1))
+    _show(prepared, json_output)
+
+
+def _show(prepared: "Prepared", json_output: bool) -> None:
+    import pandas as pd
+
+    from robustbench_aigen.cli.console import print_json, print_table
+
+    rows = [
+        {"split": split, "class": name, "generator": generator, "images": count}
+        for (split, name, generator), count in sorted(prepared.counts.items())
+    ]
+    if json_output:
+        print_json(
+            {
+                "folder": str(prepared.folder),
+                "images": rows,
+                "unusable": prepared.unusable,
+                "notices": prepared.notices,
+            }
+        )
+        return
+    print_table(pd.DataFrame(rows), f"{sum(prepared.counts.values())} images in {prepared.folder}")
+    for name, reason in list(prepared.unusable.items())[:10]:
+        typer.echo(f"left out: {name}: {reason}")
+    if len(prepared.unusable) > 10:
+        typer.echo(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
+    for notice in prepared.notices:
+        typer.echo(notice)

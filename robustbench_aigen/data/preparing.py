@@ -1,0 +1,283 @@
+"""A clean folder of images from a raw one: cropped, taken apart, one format, split without near-duplicates across."""
+
+import csv
+import io
+import json
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from robustbench_aigen.data.cutting import BottomCrop, Grid, cut
+from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups, fingerprint
+from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
+from robustbench_aigen.data.splitting import SHARES, place_groups
+from robustbench_aigen.errors import UserError, shortened
+
+Format = Literal["png", "jpeg"]
+_CLASS = ("real", "fake")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to a data set.
+
+    Parameters
+    ----------
+    crop, grid
+        What is cut off every image, and what it is then taken apart into; None for nothing.
+    only
+        A glob pattern on the images' ids: only these are cut.
+    shares
+        The fractions of the splits; None keeps those that the source has and otherwise takes 80/10/10.
+    seed
+        Of the splits.
+    encoding
+        Of every image written. None: PNG where anything is cut, so that nothing is lost twice, and otherwise the
+        files as they are.
+    quality
+        Of JPEG, 4:4:4 above 90.
+    """
+
+    crop: BottomCrop | None = None
+    grid: Grid | None = None
+    only: str | None = None
+    shares: Mapping[str, float] | None = None
+    seed: int = 42
+    encoding: Format | None = None
+    quality: int = 95
+
+    @property
+    def written_as(self) -> Format | None:
+        """The format of every image, None where files are copied."""
+        return self.encoding or ("png" if self.crop or self.grid else None)
+
+
+class Prepared(NamedTuple):
+    """What was written.
+
+    ``counts`` has the number of images of each (split, class, generator), ``unusable`` the ids that could not be
+    read or cut with the reasons, ``notices`` what the user should know.
+    """
+
+    folder: Path
+    counts: Counter[tuple[str, str, str]]
+    unusable: dict[str, str]
+    notices: list[str]
+
+
+class _Piece(NamedTuple):
+    """One image to be: where it lies for now, what it is, and what it is recognised by."""
+
+    file: Path
+    sample: Sample
+    source: str
+    stem: str
+    look: Fingerprint
+
+
+def prepare(
+    source: ImageSource,
+    out: Path,
+    wanted: Preparation,
+    progress: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Write a prepared copy of a source: ``OUT/<split>/[<generator>/]{real,fake}/…`` with ``prepared.csv``.
+
+    Pieces of one image, and images that look alike, come into one split. All images are written in one format,
+    whichever class they are of. The folder appears when it is whole.
+
+    Parameters
+    ----------
+    source
+        Any data source.
+    out
+        The folder to make.
+    wanted
+        What to do.
+    progress
+        Called once for every image of the source.
+
+    Raises
+    ------
+    UserError
+        If ``out`` exists, cannot be written, or nothing of the source can be used.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"'{shortened(str(out))}' exists", hint="name a new folder, or delete it first")
+    chosen = _chosen(source, wanted)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"'{shortened(str(out))}' cannot be written: {error.strerror}") from error
+    try:
+        pieces, unusable = _cut_all(source, work, wanted, chosen, progress)
+        if not pieces:
+            name, reason = next(iter(unusable.items()))
+            raise UserError(f"none of the {len(unusable)} images can be used; {name}: {reason}")
+        counts = _arrange(pieces, work / "whole", wanted)
+        _describe(work / "whole", source, wanted, counts, unusable)
+        if out.exists():
+            out.rmdir()
+        (work / "whole").rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Prepared(out, counts, unusable, _notices(source, wanted, chosen))
+
+
+def _chosen(source: ImageSource, wanted: Preparation) -> set[int]:
+    """Return the indices of what is cut."""
+    if wanted.only is None:
+        return set(range(len(source.samples)))
+    chosen = {index for index, sample in enumerate(source.samples) if fnmatch(sample.id, wanted.only)}
+    if not chosen:
+        examples = ", ".join(sample.id for sample in source.samples[:2])
+        raise UserError(f"no image matches '{shortened(wanted.only)}'", hint=f"they are called {examples}, …")
+    return chosen
+
+
+def _cut_all(
+    source: ImageSource, work: Path, wanted: Preparation, chosen: set[int], progress: Callable[[], None]
+) -> tuple[list[_Piece], dict[str, str]]:
+    """Write every piece under a number, in the order of the source."""
+    pieces: list[_Piece] = []
+    unusable: dict[str, str] = {}
+    for index, sample in enumerate(source.samples):
+        encoded = read_encoded(source, index)
+        crop, grid = (wanted.crop, wanted.grid) if index in chosen else (None, None)
+        try:
+            parts = list(cut(decode(encoded), crop, grid))
+        except UnreadableImageError as error:
+            unusable[sample.id] = str(error)
+            progress()
+            continue
+        for number, part in enumerate(parts):
+            content, suffix = _encoded(part, wanted) if wanted.written_as else (encoded, _suffix(encoded))
+            file = work / f"{len(pieces):09}{suffix}"
+            file.write_bytes(content)
+            row, column = divmod(number, grid.columns if grid else 1)
+            stem = Path(sample.id).stem + (f"_r{row + 1}c{column + 1}" if grid else "")
+            own = sample._replace(id=f"{sample.id}#{number}")
+            pieces.append(_Piece(file, own, sample.id, stem, fingerprint(content)))
+        progress()
+    return pieces, unusable
+
+
+def _encoded(part: Tensor, wanted: Preparation) -> tuple[bytes, str]:
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(part.permute(1, 2, 0).numpy()))
+    if wanted.written_as == "png":
+        image.save(buffer, "PNG")
+        return buffer.getvalue(), ".png"
+    image.save(buffer, "JPEG", quality=wanted.quality, subsampling=0 if wanted.quality > 90 else 2)
+    return buffer.getvalue(), ".jpg"
+
+
+def _suffix(encoded: bytes) -> str:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return {"JPEG": ".jpg", "TIFF": ".tif"}.get(image.format or "", f".{(image.format or 'img').lower()}")
+
+
+def _arrange(pieces: list[_Piece], folder: Path, wanted: Preparation) -> Counter[tuple[str, str, str]]:
+    """Move the pieces to their split and class, and list them."""
+    samples = [piece.sample for piece in pieces]
+    if wanted.shares is None and all(sample.split is not None for sample in samples):
+        splits = {index: str(sample.split) for index, sample in enumerate(samples)}
+    else:
+        splits = place_groups(samples, _groups(pieces), wanted.shares or SHARES, wanted.seed)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    taken: set[Path] = set()
+    folder.mkdir()
+    with (folder / "prepared.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "source", "split", "generator", "label"])
+        for index, (piece, sample) in enumerate(zip(pieces, samples, strict=True)):
+            target = _target(piece, splits[index], taken)
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            piece.file.rename(folder / target)
+            table.writerow([target.as_posix(), piece.source, splits[index], sample.generator, sample.label])
+            counts[splits[index], _CLASS[sample.label], sample.generator] += 1
+    return counts
+
+
+def _target(piece: _Piece, split: str, taken: set[Path]) -> Path:
+    sample = piece.sample
+    generator = [] if sample.generator in (REAL_POOL, "fake") else [sample.generator]
+    folder = Path(split, *generator, _CLASS[sample.label])
+    stem = piece.stem[:150]
+    target = folder / f"{stem}{piece.file.suffix}"
+    if target in taken:
+        target = (
+            folder / f"{stem}-{blake2b(sample.id.encode(), digest_size=6).hexdigest()}{piece.file.suffix}"
+        )
+    taken.add(target)
+    return target
+
+
+def _groups(pieces: list[_Piece]) -> list[list[int]]:
+    """Join pieces of one image, and pieces that look alike, directly or through others."""
+    parents = list(range(len(pieces)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for index, piece in enumerate(pieces):
+        by_source[piece.source].append(index)
+    for group in (*by_source.values(), *duplicate_groups([piece.look for piece in pieces])):
+        for index in group[1:]:
+            one, other = sorted((root(group[0]), root(index)))
+            parents[other] = one
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(pieces)):
+        groups[root(index)].append(index)
+    return list(groups.values())
+
+
+def _describe(
+    folder: Path,
+    source: ImageSource,
+    wanted: Preparation,
+    counts: Counter[tuple[str, str, str]],
+    unusable: dict[str, str],
+) -> None:
+    shares = wanted.shares and {name: round(share, 6) for name, share in wanted.shares.items()}
+    crop = wanted.crop and (f"{100 * wanted.crop.amount:g}%" if wanted.crop.is_share else wanted.crop.amount)
+    content = {
+        "source": source.name,
+        "crop_bottom": crop,
+        "split_grid": wanted.grid and f"{wanted.grid.rows}x{wanted.grid.columns}",
+        "only": wanted.only,
+        "splits": shares,
+        "seed": wanted.seed,
+        "format": wanted.written_as or "as it was",
+        "quality": wanted.quality if wanted.written_as == "jpeg" else None,
+        "images": [[*key, count] for key, count in sorted(counts.items())],
+        "unusable": unusable,
+    }
+    (folder / "prepared.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _notices(source: ImageSource, wanted: Preparation, chosen: set[int]) -> list[str]:
+    notices = list(source.notices)
+    if (wanted.crop or wanted.grid) and len({source.samples[index].label for index in chosen}) == 1:
+        label = _CLASS[source.samples[next(iter(chosen))].label]
+        if {sample.label for sample in source.samples} == {0, 1}:
+            notices.append(
+                f"only {label} images were cut: their sizes may now tell the classes apart; audit the result"
+            )
+    return notices
