@@ -13,29 +13,9 @@ from robustbench_aigen.detectors.contract import Detector, Preprocessing, scores
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import fit_threshold
-from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
+from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import DetectorSpec
-
-
-def test_the_published_parameter_counts():
-    def count(name, **options):
-        return sum(p.numel() for p in build_architecture(name, **options).parameters())
-
-    assert count("cifake_cnn") == pytest.approx(1.47e6, rel=0.005)
-    assert count("cifake_cnn", input_size=240) == pytest.approx(59.40e6, rel=0.001)
-    by_hand = (75 * 6 + 6) + 12 + (150 * 16 + 16) + 32 + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 2 + 2)
-    assert count("lenet5") == by_hand
-
-
-@pytest.mark.parametrize("name", architecture_names())
-def test_every_architecture_takes_its_input_and_has_gradients(name):
-    network = build_architecture(name).eval()
-    pixels = torch.rand(2, 3, *(default_input_size(name) or (64, 64)), requires_grad=True)
-    logits = network(pixels)
-    assert logits.shape == (2, 2)
-    logits.sum().backward()
-    assert pixels.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", shipped_detectors())

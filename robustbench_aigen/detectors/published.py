@@ -1,5 +1,6 @@
 """Detectors that others published, by name: their authors' checkpoints, downloaded once and cached."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,10 +21,11 @@ State = dict[str, Tensor]
 
 def openai_archive(file: Path) -> State:
     """Return the tensors of one of OpenAI's CLIP files, which are TorchScript archives in float16."""
-    return {
-        name: value.float()
-        for name, value in torch.jit.load(str(file), map_location="cpu").state_dict().items()
-    }
+    with warnings.catch_warnings():
+        # torch.export, which replaces TorchScript, does not read its archives.
+        warnings.simplefilter("ignore", FutureWarning)
+        archive = torch.jit.load(str(file), map_location="cpu")
+    return {name: value.float() for name, value in archive.state_dict().items()}
 
 
 def _as_it_is(_: nn.Module, state: State) -> State:
