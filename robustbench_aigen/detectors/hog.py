@@ -39,10 +39,11 @@ def hog(pixels: Tensor, *, orientations: int = 9, cell: int = 8, block: int = 3)
     weights = torch.tensor(_GREY, dtype=exact.dtype, device=exact.device).view(1, 3, 1, 1)
     grey = (exact * weights).sum(dim=1)
     down, right = _differences(grey)
-    hard, soft = _votes(down.detach(), right.detach(), orientations), _shared_votes(down, right, orientations)
-    # The value of the one, the gradient of the other.
-    votes = soft + (hard - soft).detach()
-    cells = functional.avg_pool2d(votes, cell) * cell**2
+    cells = _histograms(*_votes(down.detach(), right.detach(), orientations), orientations, cell)
+    if torch.is_grad_enabled() and pixels.requires_grad:
+        # The value of the one, the gradient of the other.
+        soft = _histograms(*_shared_votes(down, right, orientations), orientations, cell)
+        cells = soft + (cells - soft).detach()
     return _normalised_blocks(cells, block).float()
 
 
@@ -53,25 +54,37 @@ def _differences(grey: Tensor) -> tuple[Tensor, Tensor]:
     return down, right
 
 
-def _votes(down: Tensor, right: Tensor, orientations: int) -> Tensor:
-    """Return the strength of each pixel's edge in the bin of its direction, N×orientations×H×W."""
+def _votes(down: Tensor, right: Tensor, orientations: int) -> tuple[Tensor, Tensor]:
+    """Return the bin of each pixel's direction and the strength of its edge, N×1×H×W each."""
     degrees = (torch.atan2(down, right) * (180 / math.pi)).remainder(180)
-    # remainder rounds a tiny negative angle up to 180 itself: no bin has it, there or here.
     bins = (degrees / (180 / orientations)).floor().long()
-    one_hot = functional.one_hot(bins, orientations + 1)[..., :orientations]
-    return one_hot.movedim(-1, 1) * torch.hypot(down, right)[:, None]
+    # remainder rounds a tiny negative angle up to 180 itself: no bin has it, there or here.
+    strength = torch.hypot(down, right) * (bins < orientations)
+    return bins.clamp(max=orientations - 1)[:, None], strength[:, None]
 
 
-def _shared_votes(down: Tensor, right: Tensor, orientations: int) -> Tensor:
-    """Return the same with each vote shared between the two directions nearest to the pixel's."""
+def _shared_votes(down: Tensor, right: Tensor, orientations: int) -> tuple[Tensor, Tensor]:
+    """Return the two bins whose centres are nearest to each pixel's direction, and their shares, N×2×H×W each."""
     # Where there is no edge the direction has no gradient, and its absence must not become NaN.
     flat = (down == 0) & (right == 0)
-    right = torch.where(flat, torch.ones_like(right) * 1e-12, right)
-    strength = torch.sqrt(down**2 + right**2)
+    right = torch.where(flat, torch.full_like(right, 1e-12), right)
     position = torch.atan2(down, right) * (orientations / math.pi) - 0.5
-    centres = torch.arange(orientations, device=down.device, dtype=down.dtype).view(1, -1, 1, 1)
-    apart = (position[:, None] - centres + orientations / 2).remainder(orientations) - orientations / 2
-    return (1 - apart.abs()).clamp(min=0) * strength[:, None]
+    below = position.detach().floor()
+    share = torch.stack([1 - (position - below), position - below], dim=1)
+    bins = torch.stack([below, below + 1], dim=1).remainder(orientations).long()
+    return bins, share * torch.sqrt(down**2 + right**2)[:, None]
+
+
+def _histograms(bins: Tensor, votes: Tensor, orientations: int, cell: int) -> Tensor:
+    """Return the votes of each cell's pixels by bin, N×orientations×rows×columns."""
+    rows, columns = bins.shape[2] // cell, bins.shape[3] // cell
+    bins, votes = (each[:, :, : rows * cell, : columns * cell] for each in (bins, votes))
+    row = torch.arange(rows * cell, device=bins.device).div(cell, rounding_mode="floor")
+    column = torch.arange(columns * cell, device=bins.device).div(cell, rounding_mode="floor")
+    place = (bins * rows + row[:, None]) * columns + column
+    counted = votes.new_zeros(len(votes), orientations * rows * columns)
+    counted = counted.scatter_add(1, place.flatten(1), votes.flatten(1))
+    return counted.view(-1, orientations, rows, columns)
 
 
 def _normalised_blocks(cells: Tensor, block: int) -> Tensor:
