@@ -1,15 +1,13 @@
 """A clean folder of images from a raw one: cropped, taken apart, one format, split without near-duplicates across."""
 
-import csv
 import io
 import json
 import shutil
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,15 +15,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from robustbench_aigen.data.arranging import CLASS_FOLDERS, Piece, arrange
 from robustbench_aigen.data.cutting import BottomCrop, Grid, cut
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups, fingerprint
-from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
-from robustbench_aigen.data.splitting import SHARES, place_groups
+from robustbench_aigen.data.near_duplicates import fingerprint
+from robustbench_aigen.data.samples import ImageSource, read_encoded
 from robustbench_aigen.errors import UserError, shortened
 
 Format = Literal["png", "jpeg"]
-_CLASS = ("real", "fake")
 
 
 @dataclass(frozen=True)
@@ -76,16 +73,6 @@ class Prepared(NamedTuple):
     notices: list[str]
 
 
-class _Piece(NamedTuple):
-    """One image to be: where it lies for now, what it is, and what it is recognised by."""
-
-    file: Path
-    sample: Sample
-    source: str
-    stem: str
-    look: Fingerprint
-
-
 def prepare(
     source: ImageSource,
     out: Path,
@@ -126,7 +113,7 @@ def prepare(
         if not pieces:
             name, reason = next(iter(unusable.items()))
             raise UserError(f"none of the {len(unusable)} images can be used; {name}: {reason}")
-        counts = _arrange(pieces, work / "whole", wanted)
+        counts = arrange(pieces, work / "whole", wanted.shares, wanted.seed)
         _describe(work / "whole", source, wanted, counts, unusable)
         if out.exists():
             out.rmdir()
@@ -149,9 +136,9 @@ def _chosen(source: ImageSource, wanted: Preparation) -> set[int]:
 
 def _cut_all(
     source: ImageSource, work: Path, wanted: Preparation, chosen: set[int], progress: Callable[[], None]
-) -> tuple[list[_Piece], dict[str, str]]:
+) -> tuple[list[Piece], dict[str, str]]:
     """Write every piece under a number, in the order of the source."""
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     unusable: dict[str, str] = {}
     for index, sample in enumerate(source.samples):
         encoded = read_encoded(source, index)
@@ -169,7 +156,7 @@ def _cut_all(
             row, column = divmod(number, grid.columns if grid else 1)
             stem = Path(sample.id).stem + (f"_r{row + 1}c{column + 1}" if grid else "")
             own = sample._replace(id=f"{sample.id}#{number}")
-            pieces.append(_Piece(file, own, sample.id, stem, fingerprint(content)))
+            pieces.append(Piece(file, own, sample.id, stem, fingerprint(content)))
         progress()
     return pieces, unusable
 
@@ -187,65 +174,6 @@ def _encoded(part: Tensor, wanted: Preparation) -> tuple[bytes, str]:
 def _suffix(encoded: bytes) -> str:
     with Image.open(io.BytesIO(encoded)) as image:
         return {"JPEG": ".jpg", "TIFF": ".tif"}.get(image.format or "", f".{(image.format or 'img').lower()}")
-
-
-def _arrange(pieces: list[_Piece], folder: Path, wanted: Preparation) -> Counter[tuple[str, str, str]]:
-    """Move the pieces to their split and class, and list them."""
-    samples = [piece.sample for piece in pieces]
-    if wanted.shares is None and all(sample.split is not None for sample in samples):
-        splits = {index: str(sample.split) for index, sample in enumerate(samples)}
-    else:
-        splits = place_groups(samples, _groups(pieces), wanted.shares or SHARES, wanted.seed)
-    counts: Counter[tuple[str, str, str]] = Counter()
-    taken: set[Path] = set()
-    folder.mkdir()
-    with (folder / "prepared.csv").open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["file", "source", "split", "generator", "label"])
-        for index, (piece, sample) in enumerate(zip(pieces, samples, strict=True)):
-            target = _target(piece, splits[index], taken)
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            piece.file.rename(folder / target)
-            table.writerow([target.as_posix(), piece.source, splits[index], sample.generator, sample.label])
-            counts[splits[index], _CLASS[sample.label], sample.generator] += 1
-    return counts
-
-
-def _target(piece: _Piece, split: str, taken: set[Path]) -> Path:
-    sample = piece.sample
-    generator = [] if sample.generator in (REAL_POOL, "fake") else [sample.generator]
-    folder = Path(split, *generator, _CLASS[sample.label])
-    stem = piece.stem[:150]
-    target = folder / f"{stem}{piece.file.suffix}"
-    if target in taken:
-        target = (
-            folder / f"{stem}-{blake2b(sample.id.encode(), digest_size=6).hexdigest()}{piece.file.suffix}"
-        )
-    taken.add(target)
-    return target
-
-
-def _groups(pieces: list[_Piece]) -> list[list[int]]:
-    """Join pieces of one image, and pieces that look alike, directly or through others."""
-    parents = list(range(len(pieces)))
-
-    def root(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for index, piece in enumerate(pieces):
-        by_source[piece.source].append(index)
-    for group in (*by_source.values(), *duplicate_groups([piece.look for piece in pieces])):
-        for index in group[1:]:
-            one, other = sorted((root(group[0]), root(index)))
-            parents[other] = one
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(pieces)):
-        groups[root(index)].append(index)
-    return list(groups.values())
 
 
 def _describe(
@@ -275,7 +203,7 @@ def _describe(
 def _notices(source: ImageSource, wanted: Preparation, chosen: set[int]) -> list[str]:
     notices = list(source.notices)
     if (wanted.crop or wanted.grid) and len({source.samples[index].label for index in chosen}) == 1:
-        label = _CLASS[source.samples[next(iter(chosen))].label]
+        label = CLASS_FOLDERS[source.samples[next(iter(chosen))].label]
         if {sample.label for sample in source.samples} == {0, 1}:
             notices.append(
                 f"only {label} images were cut: their sizes may now tell the classes apart; audit the result"

@@ -1,0 +1,102 @@
+"""Finished images moved to their split and class: copies, and pieces of one image, stay together."""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups
+from robustbench_aigen.data.samples import REAL_POOL, Sample
+from robustbench_aigen.data.splitting import SHARES, place_groups
+
+CLASS_FOLDERS = ("real", "fake")
+
+
+class Piece(NamedTuple):
+    """One image to be: where it lies for now, what it is, and what it is recognised by."""
+
+    file: Path
+    sample: Sample
+    source: str
+    stem: str
+    look: Fingerprint
+
+
+def arrange(
+    pieces: list[Piece], folder: Path, shares: Mapping[str, float] | None, seed: int
+) -> Counter[tuple[str, str, str]]:
+    """Move pieces to ``folder/<split>/[<generator>/]{real,fake}/`` and list them in ``prepared.csv``.
+
+    Parameters
+    ----------
+    pieces
+        What there is to move.
+    folder
+        To be made, on the same file system.
+    shares
+        The fractions of the splits; None keeps those that the pieces have and otherwise takes 80/10/10.
+    seed
+        Of the splits.
+
+    Returns
+    -------
+    Counter
+        The number of images of each (split, class, generator).
+    """
+    samples = [piece.sample for piece in pieces]
+    if shares is None and all(sample.split is not None for sample in samples):
+        splits = {index: str(sample.split) for index, sample in enumerate(samples)}
+    else:
+        splits = place_groups(samples, _groups(pieces), shares or SHARES, seed)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    taken: set[Path] = set()
+    folder.mkdir()
+    with (folder / "prepared.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "source", "split", "generator", "label"])
+        for index, (piece, sample) in enumerate(zip(pieces, samples, strict=True)):
+            target = _target(piece, splits[index], taken)
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            piece.file.rename(folder / target)
+            table.writerow([target.as_posix(), piece.source, splits[index], sample.generator, sample.label])
+            counts[splits[index], CLASS_FOLDERS[sample.label], sample.generator] += 1
+    return counts
+
+
+def _target(piece: Piece, split: str, taken: set[Path]) -> Path:
+    sample = piece.sample
+    generator = [] if sample.generator in (REAL_POOL, "fake") else [sample.generator]
+    folder = Path(split, *generator, CLASS_FOLDERS[sample.label])
+    stem = piece.stem[:150]
+    target = folder / f"{stem}{piece.file.suffix}"
+    if target in taken:
+        target = (
+            folder / f"{stem}-{blake2b(sample.id.encode(), digest_size=6).hexdigest()}{piece.file.suffix}"
+        )
+    taken.add(target)
+    return target
+
+
+def _groups(pieces: list[Piece]) -> list[list[int]]:
+    """Join pieces of one image, and pieces that look alike, directly or through others."""
+    parents = list(range(len(pieces)))
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for index, piece in enumerate(pieces):
+        by_source[piece.source].append(index)
+    for group in (*by_source.values(), *duplicate_groups([piece.look for piece in pieces])):
+        for index in group[1:]:
+            one, other = sorted((root(group[0]), root(index)))
+            parents[other] = one
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(pieces)):
+        groups[root(index)].append(index)
+    return list(groups.values())
