@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from robustbench_aigen.errors import UserError
@@ -29,3 +30,11 @@ def import_function(reference: str) -> Callable[..., Any]:
         raise UserError(f"'{reference}' is no Python function")
     function: Callable[..., Any] = found
     return function
+
+
+def require_extra(package: str, extra: str) -> None:
+    """Raise UserError where a package of one of the project's extras is not installed."""
+    if find_spec(package) is None:
+        raise UserError(
+            f"this needs the package '{package}'", hint=f'pip install "robustbench-aigen[{extra}]"'
+        )

@@ -9,6 +9,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 # A layer may import from itself and from those after it.
 LAYERS = [
     {"cli"},
+    {"training"},
     {"engine"},
     {"report"},
     {"trust"},

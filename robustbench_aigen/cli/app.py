@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import data, listing, report, run, validate
+from robustbench_aigen.cli import data, listing, report, run, train, validate
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 app.command("run")(_guarded(run.run))
+app.command("train")(_guarded(train.train))
 app.command("validate")(_guarded(validate.validate))
 app.command("list")(_guarded(listing.list_things))
 app.command("report")(_guarded(report.report))
@@ -83,7 +84,7 @@ def main() -> None:
     except UserError as error:
         _fail(f"error: {error}", 2)
     except _InterruptedError:
-        _fail("interrupted; finished shards are kept, and the same command goes on from there", 3)
+        _fail("interrupted; what is finished is kept, and the same command goes on from there", 3)
     except _ReaderGoneError:
         # Nobody is left to tell, and the interpreter's last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,11 +59,20 @@ def difference_hash(encoded: bytes) -> bytes:
 
 def assign_splits(source: ImageSource) -> list[Sample]:
     """Return a source's samples with a split each: samples with the same difference hash share one."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index in range(len(source.samples)):
-        groups[difference_hash(read_encoded(source, index))].append(index)
-    splits = place_groups(source.samples, groups.values(), SHARES)
+    splits = divide(source, range(len(source.samples)), SHARES)
     return [sample._replace(split=splits[index]) for index, sample in enumerate(source.samples)]
+
+
+def divide(source: ImageSource, indices: Sequence[int], shares: Mapping[str, float]) -> dict[int, str]:
+    """Divide some samples of a source among parts of the given shares, and return the part of each index.
+
+    Samples with the same difference hash are in one part; otherwise as :func:`place_groups` does it.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for place, index in enumerate(indices):
+        groups[difference_hash(read_encoded(source, index))].append(place)
+    parts = place_groups([source.samples[index] for index in indices], groups.values(), shares)
+    return {index: parts[place] for place, index in enumerate(indices)}
 
 
 def place_groups(

@@ -54,7 +54,8 @@ Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
 Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
 
 
-def _triple(value: object) -> object:
+def read_triple(value: object) -> object:
+    """Read three numbers, one per channel; raise ValueError for anything else but None."""
     if value is None:
         return None
     numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
@@ -63,10 +64,11 @@ def _triple(value: object) -> object:
     return tuple(numbers)
 
 
-def _positive_triple(value: object) -> object:
+def read_positive_triple(value: object) -> object:
+    """Read three numbers above 0; raise ValueError for anything else but None."""
     if value is None:
         return None
-    numbers = _triple(value)
+    numbers = read_triple(value)
     if min(numbers) <= 0:  # type: ignore[call-overload]
         raise ValueError(f"must be greater than 0, not {show(value)}")
     return numbers
@@ -78,7 +80,10 @@ def _sides(value: object) -> object:
 
 
 Side = Annotated[int, Field(strict=True, gt=0)]
-Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(_triple)]
+Sides = Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)]
+Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(read_triple)]
+Name = Annotated[str, BeforeValidator(_name)]
+ThresholdRule = Annotated[float | str, BeforeValidator(_threshold)]
 
 
 class DataSpec(Section):
@@ -96,9 +101,9 @@ class DataSpec(Section):
 class PreprocessingSpec(Section):
     """What happens to pixels before a network, as far as a scenario or a card says it; None where it does not."""
 
-    input_size: Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)] = None
+    input_size: Sides = None
     mean: Triple = None
-    std: Annotated[tuple[float, float, float] | None, BeforeValidator(_positive_triple)] = None
+    std: Annotated[tuple[float, float, float] | None, BeforeValidator(read_positive_triple)] = None
     fake_index: Literal[0, 1] | None = None
 
 
@@ -128,11 +133,11 @@ class Scenario(Section):
     """A whole scenario file, version 1. Stages are checked when they are bound into cells."""
 
     version: Literal[1]
-    name: Annotated[str, BeforeValidator(_name)]
+    name: Name
     summary: str = ""
     data: DataSpec
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
-    threshold: Annotated[float | str, BeforeValidator(_threshold)] = 0.5
+    threshold: ThresholdRule = 0.5
     objective: Objective = "both"
     mode: Mode = "accuracy"
     pipelines: dict[str, list[dict[str, Any]]]

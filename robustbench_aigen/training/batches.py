@@ -1,0 +1,110 @@
+"""Batches of an epoch: their order depends on (seed, epoch) alone, so that a resumed training goes on with the next."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustbench_aigen.training.images import LevelStore
+
+
+def stream(seed: int, *place: object) -> int:
+    """Return the seed of a random stream for a place in a training, such as (epoch, batch)."""
+    text = "\0".join(str(part) for part in (seed, *place))
+    # Lightning and NumPy want seeds of 32 bits.
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "little")
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of a level store with their labels."""
+
+    store: LevelStore
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, store: LevelStore, indices: Sequence[int], samples: Sequence[Any]) -> "LabelledRows":
+        """Take the readable ones of some indices of a source."""
+        readable = store.readable(indices)
+        labels = np.array([samples[index].label for index in readable], dtype=np.int64)
+        return cls(store, store.rows(readable), labels)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return N×3×H×W uint8 images and N labels."""
+        return self.store.levels(self.rows[chosen]), torch.from_numpy(self.labels[chosen])
+
+
+class InOrder:
+    """All images once, in their order: validation."""
+
+    def __init__(self, images: LabelledRows, batch_size: int) -> None:
+        self.images, self.batch_size = images, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for first in range(0, len(self.images), self.batch_size):
+            yield self.images.batch(np.arange(first, min(first + self.batch_size, len(self.images))))
+
+
+class Shuffled:
+    """The training images of one epoch after the other, shuffled.
+
+    Parameters
+    ----------
+    images
+        What is trained on.
+    batch_size
+        Every batch is full; a set smaller than one is one batch.
+    seed
+        Of the order.
+    balance
+        Whether an epoch has as many images of one class as of the other.
+    """
+
+    def __init__(self, images: LabelledRows, batch_size: int, seed: int, *, balance: bool) -> None:
+        self.images, self.seed, self.balance = images, seed, balance
+        smaller = int(np.bincount(images.labels, minlength=2).min())
+        self.length = 2 * smaller if balance else len(images)
+        self.batch_size = min(batch_size, self.length)
+        self.epoch = 0
+        self.next_batch = 0
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order, first = self._order(), self.next_batch
+        for number in range(first, len(self)):
+            # Before it is handed out: whoever saves the state has had this batch.
+            is_last = number + 1 == len(self)
+            self.epoch, self.next_batch = (self.epoch + 1, 0) if is_last else (self.epoch, number + 1)
+            yield self.images.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+
+    def _order(self) -> NDArray[np.int64]:
+        rng = np.random.default_rng(stream(self.seed, "order", self.epoch))
+        if not self.balance:
+            return rng.permutation(len(self.images))
+        classes = [np.flatnonzero(self.images.labels == label) for label in (0, 1)]
+        return rng.permutation(
+            np.concatenate([rng.permutation(members)[: self.length // 2] for members in classes])
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the training is."""
+        return {"epoch": self.epoch, "next_batch": self.next_batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a saved place."""
+        self.epoch, self.next_batch = state["epoch"], state["next_batch"]

@@ -1,0 +1,262 @@
+"""Trains one network, from nothing or from where a killed training was."""
+
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from torch import Tensor, nn
+
+from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.engine.store import writing
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.precision import resolve_precision
+from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.training.batches import InOrder, LabelledRows, Shuffled, stream
+from robustbench_aigen.training.module import TrainedNetwork
+from robustbench_aigen.training.recipe import Settings
+
+_SAVE_SECONDS = 120.0
+"""Between checkpoints inside an epoch: what a killed training loses at most."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with the weights of its best epoch, and how it came there."""
+
+    network: nn.Module
+    history: list[dict[str, float]]
+    best_epoch: int
+    stopped_early: bool
+    seconds: float
+    steps: int
+    precision: str
+
+
+def fit(
+    settings: Settings,
+    train: LabelledRows,
+    val: LabelledRows,
+    checkpoint: Path,
+    *,
+    name: str,
+    identity: str,
+    device: torch.device,
+    progress: Progress,
+) -> Fitted:
+    """Train a network and return it with its best epoch's weights.
+
+    Parameters
+    ----------
+    settings
+        How.
+    train, val
+        On what, and what decides which epoch is kept.
+    checkpoint
+        Written after every epoch and every two minutes; where it is there already, the training goes on from it.
+    name
+        For the progress.
+    identity
+        What makes this training this one; a checkpoint of another is refused.
+    device
+        Where.
+    progress
+        Is told of every batch and every epoch.
+
+    Raises
+    ------
+    UserError
+        If the loss is no number any more, or the checkpoint is of another training or cannot be read.
+    """
+    batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
+    precision = resolve_precision(settings.precision, device)
+    with preserved_global_rng(), _quiet():
+        torch.manual_seed(stream(settings.seed, "weights"))
+        network = build_architecture(settings.arch, **settings.arch_options)
+        network = network.to(memory_format=torch.channels_last)
+        module = TrainedNetwork(network, settings, settings.epochs * len(batches))
+        keeper = _Checkpointing(checkpoint, identity)
+        finished = keeper.check()
+        callbacks: list[Callback] = [_Watch(name, settings.epochs, progress), keeper]
+        if settings.early_stopping is not None:
+            mode = "min" if settings.select == "loss" else "max"
+            stopping = EarlyStopping("val", patience=settings.early_stopping, mode=mode, check_finite=False)
+            callbacks.append(stopping)
+        trainer = lightning.Trainer(
+            accelerator={"cuda": "gpu"}.get(device.type, device.type),
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            max_epochs=settings.epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        progress.start(settings.epochs * len(batches) * batches.batch_size)
+        if finished:
+            _restore(module, checkpoint)
+        else:
+            validation = InOrder(val, max(settings.batch_size, 128))
+            _run(trainer, module, batches, validation, checkpoint)
+    network.load_state_dict(module.best_weights)
+    return Fitted(
+        network.cpu().eval(),
+        module.history,
+        module.best_epoch,
+        len(module.history) < settings.epochs,
+        keeper.seconds,
+        len(module.history) * len(batches),
+        precision,
+    )
+
+
+def _run(
+    trainer: lightning.Trainer, module: TrainedNetwork, batches: Shuffled, val: InOrder, checkpoint: Path
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        resumed = str(checkpoint) if checkpoint.is_file() else None
+        trainer.fit(module, batches, val, ckpt_path=resumed, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into exit code 1, which is the gate's.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def _restore(module: TrainedNetwork, checkpoint: Path) -> None:
+    module.on_load_checkpoint(torch.load(checkpoint, map_location="cpu", weights_only=True))
+
+
+class _Watch(Callback):
+    """Tells the progress how it goes, and stops at a loss that is no number."""
+
+    def __init__(self, name: str, epochs: int, progress: Progress) -> None:
+        self.name, self.epochs, self.progress = name, epochs, progress
+        self._began = time.perf_counter()
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        done = trainer.global_step
+        if done:
+            batches: Shuffled = trainer.train_dataloader  # type: ignore[assignment]
+            self.progress.notice(f"{self.name}: goes on after {done} steps")
+            self.progress.advance(done * batches.batch_size)
+
+    def on_train_epoch_start(self, _: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._began = time.perf_counter()
+        self._describe(pl_module)
+
+    def _describe(self, module: lightning.LightningModule) -> None:
+        assert isinstance(module, TrainedNetwork)
+        last = f", validation {100 * module.history[-1]['val_accuracy']:.1f} %" if module.history else ""
+        self.progress.work_on(self.name, f"epoch {len(module.history) + 1}/{self.epochs}{last}")
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        levels: Tensor = arguments[3][0]
+        self.progress.advance(len(levels))
+
+    def on_train_epoch_end(self, _: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # The module's own hook comes after this one, and that of checkpoints last.
+        assert isinstance(pl_module, TrainedNetwork)
+        pl_module.close_epoch()
+        row = pl_module.history[-1]
+        if not torch.tensor([row["train_loss"], row["val_loss"]]).isfinite().all():
+            raise UserError(
+                f"{self.name}: the loss is no number any more in epoch {row['epoch']:.0f}",
+                hint="try a smaller learning_rate, or precision: fp32",
+            )
+        self.progress.notice(
+            f"{self.name}: epoch {row['epoch']:.0f}/{self.epochs}, loss {row['train_loss']:.4f}, "
+            f"accuracy {100 * row['train_accuracy']:.2f} %; validation {row['val_loss']:.4f}, "
+            f"{100 * row['val_accuracy']:.2f} %; {time.perf_counter() - self._began:.0f} s"
+        )
+
+
+class _Checkpointing(Checkpoint):
+    """Writes one checkpoint, whole or not at all, after every epoch and now and then inside one."""
+
+    def __init__(self, file: Path, identity: str) -> None:
+        self.file, self.identity = file, identity
+        self.seconds = 0.0
+        self._finished = False
+        self._since = self._saved = time.monotonic()
+
+    def check(self) -> bool:
+        """Whether the checkpoint that is there is of a finished training.
+
+        Raises
+        ------
+        UserError
+            If it is not of this training, or damaged.
+        """
+        if not self.file.is_file():
+            return False
+        try:
+            content = torch.load(self.file, map_location="cpu", weights_only=True)
+            said = content["callbacks"][self.state_key]
+        except Exception as error:
+            raise UserError(
+                "this checkpoint cannot be read", file=self.file, hint="--fresh begins the training anew"
+            ) from error
+        if said["identity"] != self.identity:
+            raise UserError(
+                "another training, with other settings or images, stopped here",
+                file=self.file,
+                hint="--fresh gives it up and begins anew; another --output or --name keeps it",
+            )
+        self.seconds = said["seconds"]
+        return bool(said["finished"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"identity": self.identity, "finished": self._finished, "seconds": self._elapsed()}
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._since
+
+    def on_train_start(self, *_: Any) -> None:
+        self._since = self._saved = time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if time.monotonic() - self._saved > _SAVE_SECONDS:
+            self._save(trainer, finished=False)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, TrainedNetwork)
+        last = len(pl_module.history) == trainer.max_epochs
+        self._save(trainer, finished=trainer.should_stop or last)
+
+    def on_train_end(self, *_: Any) -> None:
+        self.seconds = self._elapsed()
+
+    def _save(self, trainer: lightning.Trainer, *, finished: bool) -> None:
+        self._finished = finished
+        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        with writing():
+            trainer.save_checkpoint(temporary)
+            temporary.replace(self.file)
+        self._saved = time.monotonic()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice on data loaders from the terminal."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,164 @@
+"""The Lightning module: one network, its loss, its optimiser, and what each epoch came to."""
+
+from copy import deepcopy
+from typing import Any, cast
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.training.augmentation import augment
+from robustbench_aigen.training.batches import stream
+from robustbench_aigen.training.recipe import Settings
+
+
+class TrainedNetwork(lightning.LightningModule):
+    """A network in training; batches are N×3×H×W uint8 images and N labels.
+
+    Parameters
+    ----------
+    network
+        Takes normalised images, returns N×2 logits.
+    settings
+        How it is trained.
+    steps
+        Optimiser steps of the whole training, for schedules.
+
+    Attributes
+    ----------
+    history
+        A row per finished epoch: losses, accuracies, learning rate.
+    best_epoch, best_value, best_weights
+        The epoch that is kept, its validation figure (larger is better) and its weights.
+    """
+
+    def __init__(self, network: nn.Module, settings: Settings, steps: int) -> None:
+        super().__init__()
+        self.network, self.settings, self.steps = network, settings, steps
+        self.history: list[dict[str, float]] = []
+        self.best_epoch, self.best_value = 0, float("nan")
+        self.best_weights: dict[str, Tensor] = {}
+        self.register_buffer("mean", torch.tensor(settings.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(settings.std).view(1, 3, 1, 1), persistent=False)
+        self._sums = {part: torch.zeros(3) for part in ("train", "val")}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return N×2 logits of N×3×H×W pixels in [0, 1]."""
+        normalised = (pixels - cast(Tensor, self.mean)) / cast(Tensor, self.std)
+        return self.network(normalised.contiguous(memory_format=torch.channels_last))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of a batch. Its augmentations and dropout depend on (seed, epoch, batch) alone."""
+        levels, labels = batch
+        if batch_idx == 0:  # Not where an epoch goes on after an interruption.
+            self._sums["train"] = torch.zeros(3)
+        place = (len(self.history), batch_idx)
+        torch.manual_seed(stream(self.settings.seed, "dropout", *place))
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "augmentation", *place))
+        pixels = augment(to_pixels(levels), self.settings.augmentation, generator)
+        logits = self(pixels).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        self._count("train", loss.detach(), logits.detach(), labels)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _batch_idx: int) -> None:
+        """Count a batch of validation images."""
+        levels, labels = batch
+        logits = self(to_pixels(levels)).float()
+        self._count("val", functional.cross_entropy(logits, labels), logits, labels)
+
+    def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        right = (logits.argmax(1) == labels).sum()
+        found = torch.stack([loss * len(labels), right.to(loss), torch.tensor(len(labels)).to(loss)])
+        self._sums[part] = self._sums[part].to(found) + found
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count anew."""
+        self._sums["val"] = torch.zeros(3)
+
+    def on_validation_epoch_end(self) -> None:
+        """Hand the figure that decides to early stopping."""
+        loss, accuracy = self._figures("val")
+        self.log("val", loss if self.settings.select == "loss" else accuracy)
+
+    def close_epoch(self) -> None:
+        """Note what the epoch came to, and keep its weights if it is the best so far."""
+        train_loss, train_accuracy = self._figures("train")
+        val_loss, val_accuracy = self._figures("val")
+        epoch = len(self.history) + 1
+        self.history.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+                "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            }
+        )
+        value = -val_loss if self.settings.select == "loss" else val_accuracy
+        if not self.best_weights or value > self.best_value:
+            self.best_epoch, self.best_value = epoch, value
+            self.best_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def _figures(self, part: str) -> tuple[float, float]:
+        loss, right, count = self._sums[part].tolist()
+        return loss / count, right / count
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the history and the kept weights into the checkpoint."""
+        checkpoint["training"] = {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "best_weights": self.best_weights,
+            "sums": self._sums["train"],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them out again."""
+        said = checkpoint["training"]
+        self.history = deepcopy(said["history"])
+        self.best_epoch, self.best_value = said["best_epoch"], said["best_value"]
+        self.best_weights, self._sums["train"] = said["best_weights"], said["sums"]
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, which moves at every step."""
+        settings = self.settings
+        optimizer = _OPTIMIZERS[settings.optimizer](self.network.parameters(), settings)
+        scheduler: torch.optim.lr_scheduler.LRScheduler
+        if settings.schedule == "constant":
+            return optimizer
+        if settings.schedule == "cosine":
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+        else:
+            # Momentum is left alone: the sum of a cycled one and Adam's is seldom better.
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.learning_rate, total_steps=max(self.steps, 2), cycle_momentum=False
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _sgd(parameters: Any, settings: Settings) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _rmsprop(parameters: Any, settings: Settings) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(
+        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _adam(parameters: Any, settings: Settings) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _adamw(parameters: Any, settings: Settings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+_OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd, "rmsprop": _rmsprop}

@@ -1,0 +1,207 @@
+"""Training recipes: what may stand in one, and where the shipped ones are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
+from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.schema import (
+    Count,
+    Name,
+    Sides,
+    ThresholdRule,
+    Whole,
+    read_positive_triple,
+    read_triple,
+)
+from robustbench_aigen.scenario.validation import Section, show, validated
+from robustbench_aigen.training.augmentation import Augmentation, read_augmentation
+
+_RECIPES = Path(__file__).parent / "recipes"
+
+
+def _amount(value: object) -> float:
+    number = read_fraction(value)
+    if number is None or number < 0:
+        raise ValueError(f"must be a number that is not negative, not {show(value)}")
+    return number
+
+
+def _rate(value: object) -> float:
+    number = read_fraction(value)
+    if number is None or number <= 0:
+        raise ValueError(f"must be a number greater than 0, not {show(value)}")
+    return number
+
+
+def _share(value: object) -> float:
+    number = read_fraction(value)
+    if number is None or not 0 < number < 1:
+        raise ValueError(f"must be a share between 0 and 1, not {show(value)}")
+    return number
+
+
+Amount = Annotated[float, BeforeValidator(_amount)]
+Rate = Annotated[float, BeforeValidator(_rate)]
+Triple = Annotated[tuple[float, float, float], BeforeValidator(read_triple)]
+PositiveTriple = Annotated[tuple[float, float, float], BeforeValidator(read_positive_triple)]
+Share = Annotated[float, BeforeValidator(_share)]
+Step = Annotated[Augmentation, BeforeValidator(read_augmentation), PlainSerializer(str)]
+
+
+class Settings(Section):
+    """What of a recipe decides the weights, beside the images.
+
+    Parameters
+    ----------
+    arch, arch_options
+        The architecture and what its ``build`` is given.
+    input_size
+        Height and width; the architecture's own where None.
+    mean, std
+        Normalisation per channel, in pixel units.
+    epochs, batch_size
+        The last batch of an epoch is left out where it is not full.
+    optimizer, learning_rate, weight_decay, momentum
+        ``momentum`` is SGD's and RMSprop's. ``learning_rate`` is the highest of the schedule.
+    schedule
+        ``constant``; ``cosine`` to zero; ``one_cycle`` (Smith and Topin 2018): up for 30 % of the steps, then
+        down to zero.
+    early_stopping
+        Epochs without gain on validation after which training stops; None trains all of them.
+    select
+        By which validation figure the epoch that is kept is chosen.
+    label_smoothing
+        Of the cross-entropy.
+    augmentation
+        Applied in this order.
+    balance
+        Whether an epoch has as many images of one class as of the other, drawn anew each time from the larger.
+    validation
+        The share of the training split that is held out where the source has no validation split.
+    threshold
+        Number, or the rule by which it is fitted on validation.
+    precision
+        Of the training passes: ``auto`` is bf16 where the hardware has it.
+    seed
+        Of initial weights, order and augmentations.
+    """
+
+    arch: str
+    arch_options: dict[str, Any] = Field(default_factory=dict)
+    input_size: Sides = None
+    mean: Triple = (0.5, 0.5, 0.5)
+    std: PositiveTriple = (0.5, 0.5, 0.5)
+    epochs: Count = 20
+    batch_size: Count = 64
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: Rate = 1e-3
+    weight_decay: Amount = 0.0
+    momentum: Amount = 0.9
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    early_stopping: Count | None = None
+    select: Literal["loss", "accuracy"] = "loss"
+    label_smoothing: Amount = 0.0
+    augmentation: list[Step] = Field(default_factory=list)
+    balance: bool = False
+    validation: Share = 0.1
+    threshold: ThresholdRule = "youden"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Whole = 42
+
+
+class TrainingRecipe(Settings):
+    """A whole recipe file, version 1.
+
+    ``published`` holds the study's own values of the keys in which the recipe departs from it, and ``reason`` says
+    why it does; ``robust-aigen train --published`` takes them.
+    """
+
+    version: Literal[1]
+    name: Name
+    summary: str = ""
+    study: str = ""
+    published: dict[str, Any] = Field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def settings(self) -> Settings:
+        """What decides the weights."""
+        return Settings.model_validate(self.model_dump(include=set(Settings.model_fields)))
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with the file it came from."""
+
+    recipe: TrainingRecipe
+    yaml: LocatedYaml
+
+    def replaced(self, changes: Mapping[str, object], source: str = "--set") -> "LoadedRecipe":
+        """Return the same with some keys replaced.
+
+        Raises
+        ------
+        UserError
+            If a key is unknown or a value is not one that the file could have; ``source`` stands before it.
+        """
+        if not changes:
+            return self
+        for key in changes:
+            if key not in TrainingRecipe.model_fields or key in {"version", "published", "reason"}:
+                hint = did_you_mean(key, Settings.model_fields)
+                raise UserError(f"a recipe has no key '{key}'", file=source, hint=hint)
+        content = {**self.recipe.model_dump(exclude_unset=True), **changes}
+        recipe = validated(TrainingRecipe, LocatedYaml(Path(source), content), "a recipe")
+        return LoadedRecipe(recipe, self.yaml)
+
+    def published(self) -> "LoadedRecipe":
+        """Return the same with the study's own values."""
+        return self.replaced(self.recipe.published, "published")
+
+    def error(self, error: UserError, path: Path_) -> UserError:
+        """Say where in the file the thing stands that turned out to be wrong."""
+        return self.yaml.error(error.message, path, error.hint)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Map the name of every shipped training recipe to its file, sorted."""
+    return {file.stem: file for file in sorted(_RECIPES.glob("*.yaml"))}
+
+
+def load_recipe(name: str | Path) -> LoadedRecipe:
+    """Read and validate a training recipe.
+
+    Parameters
+    ----------
+    name
+        Path of a YAML file, or the name of a shipped recipe (``cifake_cnn``).
+
+    Raises
+    ------
+    UserError
+        With file, line, key and what to do.
+    """
+    path, shipped = Path(name), shipped_recipes()
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise UserError(f"recipe '{shortened(str(name))}' cannot be opened: {error.strerror}") from error
+    if not is_file:
+        if str(name) not in shipped:
+            hint = f"give a YAML file or a shipped recipe; {did_you_mean(path.stem, shipped)}"
+            raise UserError(f"no training recipe '{shortened(str(name))}'", hint=hint)
+        path = shipped[str(name)]
+    located = read_yaml(path)
+    loaded = LoadedRecipe(validated(TrainingRecipe, located, "a training recipe"), located)
+    for key in loaded.recipe.published:
+        if key not in Settings.model_fields:
+            raise located.error(
+                f"a recipe has no key '{key}'", ("published", key), did_you_mean(key, Settings.model_fields)
+            )
+    return loaded
