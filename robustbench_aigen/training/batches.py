@@ -101,10 +101,13 @@ class Shuffled:
             np.concatenate([rng.permutation(members)[: self.length // 2] for members in classes])
         )
 
-    def state_dict(self) -> dict[str, int]:
-        """Return where the training is."""
+    def place(self) -> dict[str, int]:
+        """Return where the training is: the epoch and batch that come next."""
         return {"epoch": self.epoch, "next_batch": self.next_batch}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved place."""
-        self.epoch, self.next_batch = state["epoch"], state["next_batch"]
+    def go_to(self, place: dict[str, int]) -> None:
+        """Go on from a place.
+
+        Lightning would restore a loader with ``state_dict`` inside an epoch, but not at the end of one.
+        """
+        self.epoch, self.next_batch = place["epoch"], place["next_batch"]

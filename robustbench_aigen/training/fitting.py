@@ -85,8 +85,8 @@ def fit(
         network = build_architecture(settings.arch, **settings.arch_options)
         network = network.to(memory_format=torch.channels_last)
         module = TrainedNetwork(network, settings, settings.epochs * len(batches))
-        keeper = _Checkpointing(checkpoint, identity)
-        finished = keeper.check()
+        keeper = _Checkpointing(checkpoint, identity, batches)
+        finished = keeper.resume()
         callbacks: list[Callback] = [_Watch(name, settings.epochs, progress), keeper]
         if settings.early_stopping is not None:
             mode = "min" if settings.select == "loss" else "max"
@@ -186,14 +186,14 @@ class _Watch(Callback):
 class _Checkpointing(Checkpoint):
     """Writes one checkpoint, whole or not at all, after every epoch and now and then inside one."""
 
-    def __init__(self, file: Path, identity: str) -> None:
-        self.file, self.identity = file, identity
+    def __init__(self, file: Path, identity: str, batches: Shuffled) -> None:
+        self.file, self.identity, self.batches = file, identity, batches
         self.seconds = 0.0
         self._finished = False
         self._since = self._saved = time.monotonic()
 
-    def check(self) -> bool:
-        """Whether the checkpoint that is there is of a finished training.
+    def resume(self) -> bool:
+        """Whether the checkpoint that is there is of a finished training; if not, go on after its last batch.
 
         Raises
         ------
@@ -216,10 +216,16 @@ class _Checkpointing(Checkpoint):
                 hint="--fresh gives it up and begins anew; another --output or --name keeps it",
             )
         self.seconds = said["seconds"]
+        self.batches.go_to(said["place"])
         return bool(said["finished"])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"identity": self.identity, "finished": self._finished, "seconds": self._elapsed()}
+        return {
+            "identity": self.identity,
+            "finished": self._finished,
+            "seconds": self._elapsed(),
+            "place": self.batches.place(),
+        }
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._since
@@ -228,7 +234,9 @@ class _Checkpointing(Checkpoint):
         self._since = self._saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if time.monotonic() - self._saved > _SAVE_SECONDS:
+        # Between the last batch and the end of the epoch stands the validation, which is not gone on with.
+        inside = self.batches.next_batch > 0
+        if inside and time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save(trainer, finished=False)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
