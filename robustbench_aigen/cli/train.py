@@ -1,8 +1,14 @@
 """``robust-aigen train``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robustbench_aigen.training.jobs import Trained
+    from robustbench_aigen.training.recipe import LoadedRecipe
 
 
 def train(
@@ -20,31 +26,120 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What the backbone starts from: imagenet, none or a file.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Replace the seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train with so many seeds, from the recipe's on.")] = 1,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train every value of a key: optimizer=adam,sgd. Repeatable; one table compares them."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate; of an SVM, the grid search's folds.")
+    ] = None,
+    generators: Annotated[
+        str | None, typer.Option(help="Train on these generators' fakes alone: a,b.")
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="One detector for each generator.")] = False,
+    all_but_one: Annotated[
+        bool, typer.Option("--all-but-one", help="One detector for all generators but each.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
 ) -> None:
-    """Train a detector from a recipe; killed, it goes on where it was when the same command is given again."""
+    """Train detectors from a recipe; killed, it goes on where it was when the same command is given again."""
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.imports import require_extra
+
+    loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
+    require_extra("lightning", "train")
+    from robustbench_aigen.training.command import plan, train_all
+    from robustbench_aigen.training.planning import Variants, read_names, read_sweep, seeds_of
+
+    swept = read_sweep(sweep or [])
+    if seeds > 1:
+        swept["seed"] = seeds_of(loaded.recipe.settings, seeds)
+    variants = Variants(
+        swept,
+        folds or 0,
+        read_names(generators),
+        each=each,
+        all_but_one=all_but_one,
+        together=not (each or all_but_one),
+    )
+    with ProgressBar() as progress:
+        jobs = plan(loaded, data, limit, variants, progress)
+        trained = []
+        for finished in train_all(
+            jobs, Path(output), device=device, half=half, fresh=fresh, progress=progress
+        ):
+            trained.append(finished)
+            _show(finished)
+    if len(trained) > 1:
+        _show_comparison(Path(output), loaded.recipe.name, trained)
+
+
+def read_recipe(
+    recipe: str,
+    published: bool,
+    assignments: list[str] | None,
+    weights: str | None,
+    **changes: object,
+) -> "LoadedRecipe":
+    """Read a recipe with what the command line replaces in it."""
+    from robustbench_aigen.training.planning import read_assignments
     from robustbench_aigen.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     if published:
         loaded = loaded.published()
-    require_extra("lightning", "train")
-    from robustbench_aigen.training.command import read_assignments, train_all
+    replaced = read_assignments(assignments or [])
+    replaced |= {key: value for key, value in changes.items() if value is not None}
+    loaded = loaded.replaced(replaced)
+    if weights is not None:
+        options = {**loaded.recipe.arch_options, "weights": weights}
+        loaded = loaded.replaced({"arch_options": options}, "--weights")
+    return loaded
 
-    changes = read_assignments(set_ or [])
-    changes |= {k: v for k, v in {"epochs": epochs, "seed": seed, "name": name}.items() if v is not None}
-    loaded = loaded.replaced(changes)
-    with ProgressBar() as progress:
-        for trained in train_all(
-            loaded, data, Path(output), limit=limit, device=device, half=half, fresh=fresh, progress=progress
-        ):
-            typer.echo(f"written to {trained.folder}")
+
+def _show(trained: "Trained") -> None:
+    found = trained.metrics["figures"]
+    for part, at in found.items():
+        shown = at["fitted"]
+        typer.echo(
+            f"{trained.job.name}, {part}: accuracy {100 * shown['accuracy']:.2f} % at threshold {shown['threshold']:.4g} "
+            f"({100 * at['at_half']['accuracy']:.2f} % at 0.5), balanced {100 * shown['balanced_accuracy']:.2f} %, "
+            f"AUROC {shown['auroc']:.4f}, {shown['n']} images"
+        )
+        for each in at.values():
+            if each["answers_one_class"]:
+                word = "fake" if each["tpr"] > 0.5 else "real"
+                typer.secho(
+                    f"ONE CLASS: at threshold {each['threshold']:.4g} {trained.job.name} calls nearly every {part} image "
+                    f"{word}. That accuracy is the balance of the classes.",
+                    fg="red",
+                    bold=True,
+                )
+    typer.echo(f"written to {trained.folder}")
+
+
+def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> None:
+    from robustbench_aigen.cli.console import print_table
+    from robustbench_aigen.training.comparison import rounded, write_comparison
+
+    table = write_comparison(output, f"{stem}-comparison", trained)
+    columns = [
+        "name", "epochs", "validation_accuracy", "accuracy", "balanced_accuracy", "f1", "auroc", "answers_one_class", "ms_per_step", "seconds",
+    ]  # fmt: skip
+    print_table(
+        rounded(table[columns]), f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images"
+    )
+    typer.echo(f"written to {output / stem}-comparison.csv and .md")

@@ -1,55 +1,36 @@
-"""What ``robust-aigen train`` does: the trainings that a recipe and the command line's options come to."""
+"""What ``robust-aigen train`` does: opens the data, plans the trainings, does one after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import yaml
 
 from robustbench_aigen.data.selection import open_source
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.precision import resolve_device
-from robustbench_aigen.training.images import split_source
+from robustbench_aigen.training.images import Splits, split_source
 from robustbench_aigen.training.jobs import Job, Trained, train_job
+from robustbench_aigen.training.planning import Variants, plan_jobs
 from robustbench_aigen.training.recipe import LoadedRecipe
 
 
-def read_assignments(texts: Sequence[str]) -> dict[str, object]:
-    """Read ``KEY=VALUE`` texts, the values as YAML.
-
-    Raises
-    ------
-    UserError
-        If a text is not of that form.
-    """
-    changes: dict[str, object] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"'{text}' is not of the form KEY=VALUE", file="--set")
-        try:
-            changes[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"the value of {key} is not YAML", file="--set") from error
-    return changes
-
-
-def train_all(
-    loaded: LoadedRecipe,
-    data: str,
-    output: Path,
-    *,
-    limit: int | None,
-    device: str,
-    half: bool,
-    fresh: bool,
-    progress: Progress,
-) -> Iterator[Trained]:
-    """Train what a recipe says on a data source; yield each detector as it is finished."""
-    recipe, place = loaded.recipe, resolve_device(device)
+def open_splits(loaded: LoadedRecipe, data: str, limit: int | None, progress: Progress) -> Splits:
+    """Open a data source and choose what is trained on, what decides, and what neither has seen."""
     source = open_source(data, Path())
     for notice in source.notices:
         progress.notice(notice)
-    splits = split_source(source, recipe.validation, limit)
-    job = Job(recipe.name, recipe.name, recipe.settings, limit=limit)
-    yield train_job(job, splits, output, device=place, half=half, fresh=fresh, progress=progress)
+    return split_source(source, loaded.recipe.validation, limit)
+
+
+def train_all(
+    jobs: list[Job], output: Path, *, device: str, half: bool, fresh: bool, progress: Progress
+) -> Iterator[Trained]:
+    """Do trainings one after the other; yield each detector as it is finished."""
+    place = resolve_device(device)
+    for job in jobs:
+        yield train_job(job, output, device=place, half=half, fresh=fresh, progress=progress)
+
+
+def plan(
+    loaded: LoadedRecipe, data: str, limit: int | None, variants: Variants, progress: Progress
+) -> list[Job]:
+    """Return the trainings of a recipe on a data source."""
+    return plan_jobs(loaded, open_splits(loaded, data, limit, progress), variants)

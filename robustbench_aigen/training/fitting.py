@@ -7,14 +7,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Progress
@@ -23,24 +22,12 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import InOrder, LabelledRows, Shuffled, stream
+from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.module import TrainedNetwork
 from robustbench_aigen.training.recipe import Settings
 
 _SAVE_SECONDS = 120.0
 """Between checkpoints inside an epoch: what a killed training loses at most."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network with the weights of its best epoch, and how it came there."""
-
-    network: nn.Module
-    history: list[dict[str, float]]
-    best_epoch: int
-    stopped_early: bool
-    seconds: float
-    steps: int
-    precision: str
 
 
 def fit(
@@ -113,12 +100,14 @@ def fit(
     network.load_state_dict(module.best_weights)
     return Fitted(
         network.cpu().eval(),
-        module.history,
-        module.best_epoch,
-        len(module.history) < settings.epochs,
-        keeper.seconds,
-        len(module.history) * len(batches),
+        # What the backbone started from is in the weights by now.
+        {key: value for key, value in settings.arch_options.items() if key != "weights"},
         precision,
+        keeper.seconds,
+        steps=len(module.history) * len(batches),
+        history=module.history,
+        best_epoch=module.best_epoch,
+        stopped_early=len(module.history) < settings.epochs,
     )
 
 

@@ -1,40 +1,28 @@
-"""One training from images to weights, card, metrics and curves."""
+"""One training from images to weights, card, metrics and curves; finished and stopped ones are gone on with."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from safetensors.torch import load as load_safetensors
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from robustbench_aigen.detectors.contract import FAKE, Detector, Preprocessing
-from robustbench_aigen.detectors.thresholds import fit_threshold
-from robustbench_aigen.detectors.zoo import default_input_size
+from robustbench_aigen.detectors.svm import FittedNetwork
+from robustbench_aigen.detectors.zoo import build_architecture, default_input_size
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.batches import LabelledRows
-from robustbench_aigen.training.evaluation import (
-    Scored,
-    figures,
-    of_generators,
-    roc_points,
-    score_images,
-    tpr_by_generator,
-)
-from robustbench_aigen.training.fitting import Fitted, fit
+from robustbench_aigen.training.fitted import Fitted
+from robustbench_aigen.training.fitting import fit
 from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes
+from robustbench_aigen.training.outcome import METRICS, write_outcome
 from robustbench_aigen.training.recipe import Settings
-from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
+from robustbench_aigen.training.svm import fit_svm
 
-METRICS, HISTORY, ROC, CHECKPOINT = "metrics.json", "history.csv", "roc.csv", "checkpoint.ckpt"
+CHECKPOINT = "checkpoint.ckpt"
 
 
 @dataclass(frozen=True)
@@ -49,17 +37,24 @@ class Job:
         Name of the recipe, for the card.
     settings
         How it is trained.
-    generators
-        On whose fakes; None is all.
-    limit
-        At most so many images of each split; None is all.
+    splits
+        On which images.
+    variant
+        What tells it from the other jobs of a command: swept keys, seed, fold.
     """
 
     name: str
     recipe: str
     settings: Settings
-    generators: tuple[str, ...] | None = None
-    limit: int | None = None
+    splits: Splits
+    variant: Mapping[str, str] = field(default_factory=dict)
+
+    def identity(self, fingerprint: str) -> str:
+        """Return a hash of everything that decides the weights, with the fingerprint of the images."""
+        said: dict[str, Any] = {"settings": self.settings.identity(), "images": fingerprint}
+        if "fold" in self.variant:
+            said["fold"] = self.variant["fold"]
+        return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,6 @@ class Trained:
 
 def train_job(
     job: Job,
-    splits: Splits,
     output: Path,
     *,
     device: torch.device,
@@ -92,8 +86,6 @@ def train_job(
     ----------
     job
         What is trained.
-    splits
-        All images of the data; the job takes its generators' from them.
     output
         Above the detector's folder.
     device
@@ -110,13 +102,11 @@ def train_job(
     UserError
         If the images or settings are at fault, or the folder holds another training.
     """
-    folder = output / job.name
-    own = splits.of(job.generators)
-    require_both_classes(own)
-    store = LevelStore(
-        output / ".images", splits.source, [*own.train, *own.val], input_size_of(job.settings), progress
-    )
-    identity = _identity(job, store.fingerprint)
+    folder, splits = output / job.name, job.splits
+    require_both_classes(splits)
+    size = input_size_of(job.settings)
+    store = LevelStore(output / ".images", splits.source, [*splits.train, *splits.val], size, progress)
+    identity = job.identity(store.fingerprint)
     if fresh:
         with writing():
             for name in (METRICS, CHECKPOINT):
@@ -128,14 +118,44 @@ def train_job(
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
     samples = splits.source.samples
-    train, val = (LabelledRows.of(store, indices, samples) for indices in (own.train, own.val))
-    fitted = fit(
-        job.settings, train, val, folder / CHECKPOINT,
-        name=job.name, identity=identity, device=device, progress=progress,
+    train, val = (LabelledRows.of(store, indices, samples) for indices in (splits.train, splits.val))
+    fitted = _fit(job, train, val, folder, identity, device, progress)
+    said = {"name": job.name, "identity": identity, "half": half, "variant": dict(job.variant)}
+    metrics = write_outcome(
+        job.name, job.recipe, job.settings, splits, fitted, size, folder, said,
+        train_images=len(train), device=device, half=half, progress=progress,
     )  # fmt: skip
-    metrics = _save(job, own, fitted, folder, len(train), identity, device, progress, half=half)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return Trained(job, folder, metrics)
+
+
+def _fit(
+    job: Job,
+    train: LabelledRows,
+    val: LabelledRows,
+    folder: Path,
+    identity: str,
+    device: torch.device,
+    progress: Progress,
+) -> Fitted:
+    settings = job.settings
+    is_svm = isinstance(build_architecture(settings.arch, **_without_weights(settings)), FittedNetwork)
+    if is_svm != (settings.svm is not None):
+        verb = "has no gradient to train by" if is_svm else "is no support vector machine"
+        raise UserError(
+            f"'{settings.arch}' {verb}",
+            hint="svm: {grid: {c: [1]}} is for support vector machines, and for all of them",
+        )
+    if settings.svm is not None:
+        return fit_svm(settings, settings.svm, train, name=job.name, device=device, progress=progress)
+    return fit(
+        settings, train, val, folder / CHECKPOINT,
+        name=job.name, identity=identity, device=device, progress=progress,
+    )  # fmt: skip
+
+
+def _without_weights(settings: Settings) -> dict[str, Any]:
+    return {key: value for key, value in settings.arch_options.items() if key != "weights"}
 
 
 def input_size_of(settings: Settings) -> tuple[int, int]:
@@ -155,11 +175,6 @@ def input_size_of(settings: Settings) -> tuple[int, int]:
     return size
 
 
-def _identity(job: Job, fingerprint: str) -> str:
-    said = {"settings": job.settings.model_dump(mode="json"), "images": fingerprint}
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
 def _finished(folder: Path, identity: str, *, half: bool) -> dict[str, Any] | None:
     """Return the metrics of this very training where it is finished."""
     file = folder / METRICS
@@ -172,144 +187,3 @@ def _finished(folder: Path, identity: str, *, half: bool) -> dict[str, Any] | No
             hint="--fresh replaces it; another --output or --name keeps it",
         )
     return metrics
-
-
-def _save(
-    job: Job,
-    splits: Splits,
-    fitted: Fitted,
-    folder: Path,
-    train_images: int,
-    identity: str,
-    device: torch.device,
-    progress: Progress,
-    *,
-    half: bool,
-) -> dict[str, Any]:
-    """Write weights, card, metrics and tables, the figures taken from the weights as they are stored."""
-    history = pd.DataFrame(fitted.history)
-    content = encode_weights(fitted.network, half=half)
-    detector = _deployed(job, fitted.network, content, device)
-    val = score_images(detector, splits.source, splits.val, device, progress, "validation")
-    rule = job.settings.threshold
-    threshold = rule if isinstance(rule, float) else fit_threshold(rule, val.scores, val.labels)
-    parts = {"validation": val}
-    if splits.test:
-        test = score_images(detector, splits.source, splits.test, device, progress, "test")
-        parts["test"] = of_generators(test, splits.generators)
-        if len(parts["test"].samples) < len(test.samples):
-            parts["test, all generators"] = test
-    found = {name: _at_both(scored, threshold) for name, scored in parts.items()}
-    card = _card(job, splits, fitted, train_images) | {
-        "threshold": threshold,
-        "threshold_rule": rule,
-        "clean_validation": _short(found["validation"]),
-    }
-    if "test" in found:
-        everything = parts.get("test, all generators", parts["test"])
-        own = ", ".join(splits.generators)
-        card["clean_test"] = {
-            **_short(found["test"]),
-            "note": f"test split, fakes of {own} and the reals they belong to, at the fitted threshold",
-            "tpr_by_generator": tpr_by_generator(everything, threshold),
-        }
-    metrics = {
-        "name": job.name,
-        "identity": identity,
-        "half": half,
-        "weights_sha256": detector.weights_sha256,
-        "settings": job.settings.model_dump(mode="json"),
-        "figures": found,
-        "cost": cost(detector, fitted, device),
-        "packages": package_versions(),
-        "git_revision": git_revision(),
-        "hardware": hardware(device),
-    }
-    write_weights(folder / f"{job.name}.safetensors", content, card)
-    write_table(folder / HISTORY, history)
-    write_table(folder / ROC, _roc_table(parts))
-    write_json(folder / METRICS, metrics)
-    return metrics
-
-
-def _deployed(job: Job, network: nn.Module, content: bytes, device: torch.device) -> Detector:
-    """Return the detector that stored weights make."""
-    stored = load_safetensors(content)
-    network.load_state_dict({key: stored[key].to(value.dtype) for key, value in network.state_dict().items()})
-    settings = job.settings
-    preprocessing = Preprocessing(input_size_of(settings), settings.mean, settings.std)
-    digest = sha256(content).hexdigest()
-    detector = Detector(
-        network, preprocessing, name=job.name, architecture=settings.arch, weights_sha256=digest
-    )
-    return detector.to(device)
-
-
-def _at_both(scored: Scored, threshold: float) -> dict[str, Any]:
-    return {"fitted": figures(scored, threshold), "at_half": figures(scored, 0.5)}
-
-
-def _short(found: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("accuracy", "balanced_accuracy", "tpr", "tnr", "auroc", "n", "answers_one_class")
-    return {key: found["fitted"][key] for key in keys} | {"accuracy_at_half": found["at_half"]["accuracy"]}
-
-
-def _roc_table(parts: Mapping[str, Scored]) -> pd.DataFrame:
-    tables = []
-    for name, scored in parts.items():
-        if len({*scored.labels.tolist()}) == 2:
-            fpr, tpr, thresholds = roc_points(scored)
-            tables.append(
-                pd.DataFrame(
-                    {"images": name, "fpr": fpr.numpy(), "tpr": tpr.numpy(), "threshold": thresholds}
-                )
-            )
-    return pd.concat(tables)
-
-
-def _card(job: Job, splits: Splits, fitted: Fitted, train_images: int) -> dict[str, Any]:
-    settings = job.settings
-    best = fitted.history[fitted.best_epoch - 1]
-    return {
-        "id": job.name,
-        "arch": settings.arch,
-        "arch_options": settings.arch_options,
-        "input_size": list(input_size_of(settings)),
-        "mean": list(settings.mean),
-        "std": list(settings.std),
-        "fake_index": FAKE,
-        "data": splits.source.name,
-        "generators": splits.generators,
-        "train_images": train_images,
-        "training": {
-            "recipe": job.recipe,
-            **settings.model_dump(
-                mode="json", exclude={"arch", "arch_options", "input_size", "mean", "std", "threshold"}
-            ),
-            "precision": fitted.precision,
-            "epochs_run": len(fitted.history),
-            "epoch_kept": fitted.best_epoch,
-            "selection": f"validation {settings.select} ({best['val_' + settings.select]:.4f})",
-            "seconds": round(fitted.seconds, 1),
-        },
-    }
-
-
-def cost(detector: Detector, fitted: Fitted, device: torch.device) -> dict[str, Any]:
-    """Return parameters, FLOPs of one image's forward pass, and what training took."""
-    return {
-        "parameters": sum(parameter.numel() for parameter in detector.network.parameters()),
-        "flops_per_image": flops(detector.network, detector.preprocessing.input_size or (64, 64), device),
-        "ms_per_step": round(1000 * fitted.seconds / max(fitted.steps, 1), 3),
-        "steps": fitted.steps,
-        "seconds": round(fitted.seconds, 1),
-        "precision": fitted.precision,
-        "stopped_early": fitted.stopped_early,
-    }
-
-
-def flops(network: nn.Module, size: tuple[int, int], device: torch.device) -> int:
-    """Count the floating-point operations of one forward pass on one image (2 for a multiply-add)."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, *size, device=device))
-    return int(counter.get_total_flops())

@@ -42,7 +42,7 @@ class TrainedNetwork(lightning.LightningModule):
         self.best_weights: dict[str, Tensor] = {}
         self.register_buffer("mean", torch.tensor(settings.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(1, 3, 1, 1), persistent=False)
-        self._sums = {part: torch.zeros(3) for part in ("train", "val")}
+        self._sums = {part: torch.zeros(2, 3) for part in ("train", "val")}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return N×2 logits of N×3×H×W pixels in [0, 1]."""
@@ -53,30 +53,32 @@ class TrainedNetwork(lightning.LightningModule):
         """Return the loss of a batch. Its augmentations and dropout depend on (seed, epoch, batch) alone."""
         levels, labels = batch
         if batch_idx == 0:  # Not where an epoch goes on after an interruption.
-            self._sums["train"] = torch.zeros(3)
+            self._sums["train"] = torch.zeros(2, 3)
         place = (len(self.history), batch_idx)
         torch.manual_seed(stream(self.settings.seed, "dropout", *place))
         generator = torch.Generator().manual_seed(stream(self.settings.seed, "augmentation", *place))
         pixels = augment(to_pixels(levels), self.settings.augmentation, generator)
         logits = self(pixels).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
-        self._count("train", loss.detach(), logits.detach(), labels)
+        with torch.no_grad():
+            self._count("train", functional.cross_entropy(logits, labels, reduction="none"), logits, labels)
         return loss
+
+    def _count(self, part: str, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add loss, right verdicts and images of a batch, each class in a row of its own."""
+        found = torch.stack([losses, (logits.argmax(1) == labels).to(losses), torch.ones_like(losses)], 1)
+        rows = functional.one_hot(labels, 2).to(losses).T @ found
+        self._sums[part] = self._sums[part].to(rows) + rows
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_idx: int) -> None:
         """Count a batch of validation images."""
         levels, labels = batch
         logits = self(to_pixels(levels)).float()
-        self._count("val", functional.cross_entropy(logits, labels), logits, labels)
-
-    def _count(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        right = (logits.argmax(1) == labels).sum()
-        found = torch.stack([loss * len(labels), right.to(loss), torch.tensor(len(labels)).to(loss)])
-        self._sums[part] = self._sums[part].to(found) + found
+        self._count("val", functional.cross_entropy(logits, labels, reduction="none"), logits, labels)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count anew."""
-        self._sums["val"] = torch.zeros(3)
+        self._sums["val"] = torch.zeros(2, 3)
 
     def on_validation_epoch_end(self) -> None:
         """Hand the figure that decides to early stopping."""
@@ -104,8 +106,12 @@ class TrainedNetwork(lightning.LightningModule):
             self.best_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
     def _figures(self, part: str) -> tuple[float, float]:
-        loss, right, count = self._sums[part].tolist()
-        return loss / count, right / count
+        """Return loss and accuracy; where classes are balanced in training, the mean of those of each class."""
+        sums = self._sums[part].double()
+        if not self.settings.balance or not sums[:, 2].all():
+            sums = sums.sum(dim=0, keepdim=True)
+        loss, right = (sums[:, :2] / sums[:, 2:]).mean(dim=0).tolist()
+        return loss, right
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the history and the kept weights into the checkpoint."""

@@ -54,6 +54,28 @@ Share = Annotated[float, BeforeValidator(_share)]
 Step = Annotated[Augmentation, BeforeValidator(read_augmentation), PlainSerializer(str)]
 
 
+def _grid(value: object) -> object:
+    numbers = {}
+    for key, items in value.items() if isinstance(value, dict) else ():
+        numbers[str(key)] = [_rate(item) for item in (items if isinstance(items, list) else [items])]
+    if not numbers or not all(numbers.values()):
+        raise ValueError(
+            f"must be hyper-parameters with their values, {{c: [0.1, 1, 10]}}, not {show(value)}"
+        )
+    return numbers
+
+
+class SvmSettings(Section):
+    """How a support vector machine is fitted.
+
+    ``grid`` holds the values of each hyper-parameter; where there is more than one combination, the one with the
+    highest mean accuracy in ``folds``-fold cross-validation on the training images is taken.
+    """
+
+    grid: Annotated[dict[str, list[float]], BeforeValidator(_grid)]
+    folds: Annotated[int, Field(strict=True, ge=2)] = 5
+
+
 class Settings(Section):
     """What of a recipe decides the weights, beside the images.
 
@@ -81,7 +103,8 @@ class Settings(Section):
     augmentation
         Applied in this order.
     balance
-        Whether an epoch has as many images of one class as of the other, drawn anew each time from the larger.
+        Whether an epoch has as many images of one class as of the other, drawn anew each time from the larger; the
+        figures of validation are then means over the two classes.
     validation
         The share of the training split that is held out where the source has no validation split.
     threshold
@@ -90,6 +113,9 @@ class Settings(Section):
         Of the training passes: ``auto`` is bf16 where the hardware has it.
     seed
         Of initial weights, order and augmentations.
+    svm
+        How a network of the zoo is fitted that is a support vector machine on features. Of the others it then
+        reads the architecture's, ``validation``, ``threshold`` and ``seed`` alone.
     """
 
     arch: str
@@ -113,6 +139,11 @@ class Settings(Section):
     threshold: ThresholdRule = "youden"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Whole = 42
+    svm: SvmSettings | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this training from others; ``svm`` says nothing about a network without one."""
+        return self.model_dump(mode="json", exclude={"svm"} if self.svm is None else None)
 
 
 class TrainingRecipe(Settings):

@@ -1,0 +1,125 @@
+"""``robust-aigen cross-generator``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robustbench_aigen.scenario.schema import LoadedScenario
+
+
+def cross_generator(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A training recipe; without one the scenario's own detectors are compared."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="What is trained and tested on; by default the scenario's data.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option(help="Whose pipelines the detectors go through.")
+    ] = "cross_generator",
+    generators: Annotated[
+        str | None, typer.Option(help="Train on these alone: a,b. By default on all.")
+    ] = None,
+    all_but_one: Annotated[
+        bool, typer.Option("--all-but-one", help="Also a detector for all generators but each.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The study's own settings where the recipe departs from them.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    output: Annotated[
+        str, typer.Option(help="Results folder; detectors land in OUTPUT/detectors.")
+    ] = "results",
+) -> None:
+    """Train a detector on each generator and on all, test each on every one, clean and under every pipeline."""
+    from pathlib import Path
+
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.schema import load_scenario
+
+    loaded = load_scenario(scenario)
+    changes: dict[str, object] = {}
+    if data is not None:
+        source = data if data == "minigen" else str(Path(data).expanduser().resolve())
+        changes["data"] = loaded.scenario.data.model_copy(update={"source": source})
+    if limit is not None:
+        spec = changes.get("data", loaded.scenario.data)
+        changes["data"] = spec.model_copy(update={"limit": limit})  # type: ignore[attr-defined]
+    loaded = loaded.replaced(**changes)
+    if recipe is None:
+        if generators or all_but_one or set_ or published or epochs:
+            raise UserError(
+                "these options are of a training: name a recipe", hint="robust-aigen cross-generator lenet5 …"
+            )
+    else:
+        loaded = _with_trained(
+            loaded, recipe, published, set_, epochs, generators, all_but_one, limit, device, output
+        )
+    _compare(loaded, device, Path(output))
+
+
+def _with_trained(
+    loaded: "LoadedScenario",
+    recipe: str,
+    published: bool,
+    assignments: list[str] | None,
+    epochs: int | None,
+    generators: str | None,
+    all_but_one: bool,
+    limit: int | None,
+    device: str,
+    output: str,
+) -> "LoadedScenario":
+    from pathlib import Path
+
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.train import read_recipe
+    from robustbench_aigen.imports import require_extra
+    from robustbench_aigen.scenario.schema import DetectorSpec
+
+    read = read_recipe(recipe, published, assignments, None, epochs=epochs)
+    require_extra("lightning", "train")
+    from robustbench_aigen.training.command import plan, train_all
+    from robustbench_aigen.training.planning import Variants, read_names
+
+    variants = Variants({}, generators=read_names(generators), each=True, all_but_one=all_but_one)
+    data = str(loaded.folder / loaded.scenario.data.source)
+    if loaded.scenario.data.source == "minigen":
+        data = "minigen"
+    with ProgressBar() as progress:
+        jobs = plan(read, data, limit, variants, progress)
+        folder = Path(output) / "detectors"
+        trained = list(train_all(jobs, folder, device=device, half=False, fresh=False, progress=progress))
+    specs = [DetectorSpec(path=str(each.weights.resolve()), name=each.job.name) for each in trained]
+    return loaded.replaced(detectors=specs)
+
+
+def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
+    from robustbench_aigen.cli.console import print_table
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.engine.runner import run
+    from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
+    from robustbench_aigen.training.drawing import draw_matrix
+
+    seen = generators_seen(loaded)
+    with ProgressBar() as progress:
+        result = run(loaded, output=output, device=device, progress=progress)
+    table = matrix(result.summary, seen)
+    found = write_tables(result.folder / "tables", table)
+    draw_matrix(result.folder / "figures", table)
+    data = result.info["data"]
+    print_table(
+        in_per_cent(found.drop(columns="trained_on")),
+        f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
+        group="detector",
+    )
+    typer.echo(f"written to {result.folder}, the matrix in tables/cross_generator.md")

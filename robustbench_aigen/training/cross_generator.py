@@ -1,0 +1,146 @@
+"""Trained on one generator, tested on each: what a detector keeps of its accuracy on generators it never saw."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_aigen.detectors.card import read_card
+from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.engine.store import write_atomically
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.report.markdown import markdown_table
+from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+
+MATRIX, GAPS, GENIMAGE = "cross_generator", "cross_generator_gaps", "genimage"
+AVERAGE = "average"
+
+
+def generators_seen(loaded: LoadedScenario) -> dict[str, list[str]]:
+    """Return the generators that each detector of a scenario was trained on, by its name, as its card says.
+
+    Raises
+    ------
+    UserError
+        If a detector has no card that names them.
+    """
+    seen = {}
+    for spec in loaded.scenario.detectors:
+        file = _weights(spec, loaded.folder)
+        said = (read_card(file).model_extra or {}).get("generators") if file is not None else None
+        name = spec.name or spec.id or (file.stem if file is not None else "")
+        if not said:
+            raise UserError(
+                f"nothing says what '{name}' was trained on",
+                hint='name the generators in its card: "generators": [...]',
+            )
+        seen[name] = [str(generator) for generator in said]
+    return seen
+
+
+def _weights(spec: DetectorSpec, folder: Path) -> Path | None:
+    if spec.path is not None:
+        return (folder / spec.path).expanduser()
+    return shipped_detectors().get(str(spec.id))
+
+
+def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return a row per detector, pipeline and generator that it is tested on.
+
+    Parameters
+    ----------
+    summary
+        Of a run.
+    seen
+        What each detector was trained on.
+
+    Returns
+    -------
+    DataFrame
+        ``detector, trained_on, pipeline, generator, n, accuracy, balanced_accuracy, tpr, in_domain``, fractions in
+        0…1: the generator's fakes with the reals they belong to.
+    """
+    rows = summary[summary["generator"] != ALL_GENERATORS]
+    found = rows[["detector", "pipeline", "generator", "n", "accuracy", "balanced_accuracy", "tpr"]].copy()
+    found.insert(1, "trained_on", found["detector"].map(lambda name: "+".join(seen[name])))
+    found["in_domain"] = [
+        generator in seen[name] for name, generator in zip(found["detector"], found["generator"], strict=True)
+    ]
+    return found.reset_index(drop=True)
+
+
+def gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean balanced accuracy on seen and on foreign generators, and the difference, per detector and pipeline.
+
+    NaN where a detector has seen every generator, or none, of those it is tested on.
+    """
+    rows = []
+    for (detector, trained_on, pipeline), cell in table.groupby(
+        ["detector", "trained_on", "pipeline"], sort=False
+    ):
+        own = cell.loc[cell["in_domain"], "balanced_accuracy"].mean()
+        foreign = cell.loc[~cell["in_domain"], "balanced_accuracy"].mean()
+        rows.append(
+            {
+                "detector": detector,
+                "trained_on": trained_on,
+                "pipeline": pipeline,
+                "in_domain": own,
+                "foreign": foreign,
+                "difference": own - foreign,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def genimage_table(table: pd.DataFrame, pipeline: str) -> pd.DataFrame:
+    """Return GenImage's own table for a pipeline: training generators down, test generators across, the average.
+
+    Zhu et al. 2023, arXiv:2306.08571, table 3. Theirs is accuracy on balanced test sets; balanced accuracy is the
+    same there, and stays comparable where a set is not balanced.
+    """
+    part = table[table["pipeline"] == pipeline]
+    keys = ["detector", "trained_on"]
+    # pivot_table would drop a generator of which every value is missing.
+    wide = part.pivot(index=keys, columns="generator", values="balanced_accuracy")  # noqa: PD010
+    wide = wide.reindex(index=pd.MultiIndex.from_frame(part[keys].drop_duplicates()))
+    wide[AVERAGE] = wide.mean(axis=1)
+    return wide
+
+
+def write_tables(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Write the matrix, the gaps and GenImage's tables below ``folder`` as CSV and Markdown; return the gaps."""
+    pipelines = list(table["pipeline"].unique())
+    wide = pd.concat({name: genimage_table(table, name) for name in pipelines}, names=["pipeline"])
+    found = gaps(table)
+    for stem, content in ((MATRIX, table), (GAPS, found), (GENIMAGE, wide.reset_index())):
+        write_atomically(folder / f"{stem}.csv", content.to_csv(index=False).encode())
+    parts = [
+        "# Trained on some generators, tested on each",
+        "Balanced accuracy in per cent on each generator's fakes and the reals they belong to; * seen in training.",
+    ]
+    seen = {(row.detector, row.generator) for row in table.itertuples() if row.in_domain}
+    for name in pipelines:
+        parts += [f"## {name}", markdown_table(_starred(genimage_table(table, name), seen))]
+    parts += ["## Seen and foreign generators", markdown_table(in_per_cent(found))]
+    write_atomically(folder / f"{MATRIX}.md", ("\n\n".join(parts) + "\n").encode())
+    return found
+
+
+def _starred(wide: pd.DataFrame, seen: set[tuple[str, str]]) -> pd.DataFrame:
+    text = wide.map(_per_cent)
+    for detector, trained_on in text.index:
+        for generator in text.columns:
+            if (detector, generator) in seen:
+                text.loc[(detector, trained_on), generator] += "*"
+    return text.reset_index()
+
+
+def in_per_cent(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text, fractions in per cent."""
+    return table.map(lambda value: _per_cent(value) if isinstance(value, float) else str(value))
+
+
+def _per_cent(value: float) -> str:
+    return "" if pd.isna(value) else f"{100 * value:.1f}"

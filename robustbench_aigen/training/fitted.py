@@ -1,0 +1,42 @@
+"""What a training hands over: the network, and how it came there."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network.
+
+    Parameters
+    ----------
+    network
+        With the weights that are kept, on the CPU, in evaluation mode.
+    arch_options
+        What ``build`` needs to make a network that these weights fit.
+    precision
+        Of the training passes.
+    seconds, steps
+        What it took; a support vector machine has no steps.
+    history
+        A row per epoch: losses, accuracies, learning rate. Empty for a support vector machine.
+    best_epoch
+        The epoch whose weights are kept, from 1; 0 where there are none.
+    stopped_early
+        Whether epochs were left out.
+    hyper_parameters, search
+        Of a support vector machine: those it was fitted with, and a row for every combination that was compared.
+    """
+
+    network: nn.Module
+    arch_options: dict[str, Any]
+    precision: str
+    seconds: float
+    steps: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped_early: bool = False
+    hyper_parameters: dict[str, float] = field(default_factory=dict)
+    search: list[dict[str, float]] = field(default_factory=list)

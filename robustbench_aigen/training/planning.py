@@ -1,0 +1,173 @@
+"""The trainings that a recipe and the command line's options come to: sweeps, seeds, folds, generators."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import yaml
+
+from robustbench_aigen.data.splitting import divide
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.training.images import Splits, check_generators
+from robustbench_aigen.training.jobs import Job
+from robustbench_aigen.training.recipe import LoadedRecipe, Settings
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What is trained more than once.
+
+    Parameters
+    ----------
+    sweep
+        The values of recipe keys, every combination of which is trained.
+    folds
+        Number of folds of cross-validation, 0 for none. A support vector machine searches its grid with them.
+    generators
+        On whose fakes; None is all.
+    each, all_but_one, together
+        Whether there is a detector for each generator alone, for all but each, for all of them.
+    """
+
+    sweep: Mapping[str, Sequence[object]]
+    folds: int = 0
+    generators: tuple[str, ...] | None = None
+    each: bool = False
+    all_but_one: bool = False
+    together: bool = True
+
+
+def read_assignments(texts: Sequence[str]) -> dict[str, object]:
+    """Read ``KEY=VALUE`` texts, the values as YAML.
+
+    Raises
+    ------
+    UserError
+        If a text is not of that form.
+    """
+    changes: dict[str, object] = {}
+    for text in texts:
+        key, value = _assignment(text, "--set")
+        changes[key] = _yaml(key, value, "--set")
+    return changes
+
+
+def read_sweep(texts: Sequence[str]) -> dict[str, list[object]]:
+    """Read ``KEY=VALUE,VALUE`` texts; augmentations of one value are joined by ``+``, and ``none`` is no augmentation.
+
+    Raises
+    ------
+    UserError
+        If a text is not of that form, or a value stands twice.
+    """
+    sweep: dict[str, list[object]] = {}
+    for text in texts:
+        key, values = _assignment(text, "--sweep")
+        parts = [part.strip() for part in values.split(",")]
+        if len(set(parts)) < len(parts) or key in sweep:
+            raise UserError(f"'{text}' sweeps something twice", file="--sweep")
+        if key == "augmentation":
+            sweep[key] = [[] if part == "none" else part.split("+") for part in parts]
+        else:
+            sweep[key] = [_yaml(key, part, "--sweep") for part in parts]
+    return sweep
+
+
+def read_names(text: str | None) -> tuple[str, ...] | None:
+    """Read ``a,b``; None stays None."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def _assignment(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not value.strip():
+        raise UserError(f"'{text}' is not of the form KEY=VALUE", file=option)
+    return key.strip(), value
+
+
+def _yaml(key: str, text: str, option: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"the value of {key} is not YAML", file=option) from error
+
+
+def plan_jobs(loaded: LoadedRecipe, splits: Splits, variants: Variants) -> list[Job]:
+    """Return the trainings, in the order in which they are done.
+
+    Raises
+    ------
+    UserError
+        If a swept value is not one that the recipe could have, or there is no such generator.
+    """
+    if variants.generators is not None:
+        check_generators(splits, variants.generators)
+    jobs = []
+    for values in product(*variants.sweep.values()):
+        changes = dict(zip(variants.sweep, values, strict=True))
+        swept = loaded.replaced(changes, "--sweep")
+        variant = {key: _written(value) for key, value in changes.items()}
+        for suffix, own in _by_generator(splits, variants):
+            job = Job(
+                _name(loaded.recipe.name + suffix, variant),
+                loaded.recipe.name,
+                swept.recipe.settings,
+                own,
+                variant,
+            )
+            jobs += _folded(job, variants.folds)
+    return jobs
+
+
+def _written(value: object) -> str:
+    return "+".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _name(stem: str, variant: Mapping[str, str]) -> str:
+    name = "-".join([stem, *(f"{key}={value}" for key, value in variant.items())])
+    return "".join("_" if character in '/\\:*?"<>| ' else character for character in name)
+
+
+def _by_generator(splits: Splits, variants: Variants) -> list[tuple[str, Splits]]:
+    names = variants.generators or tuple(splits.generators)
+    chosen = []
+    if variants.each:
+        chosen += [(f"@{name}", splits.of([name])) for name in names]
+    if variants.all_but_one:
+        if len(names) < 2:
+            raise UserError(
+                "all but one of one generator is none", hint="the source needs at least two generators"
+            )
+        chosen += [
+            (f"@all-but-{name}", splits.of([other for other in names if other != name])) for name in names
+        ]
+    if variants.together:
+        suffix = "" if variants.generators is None else "@" + "+".join(names)
+        chosen.append((suffix, splits.of(variants.generators)))
+    return chosen
+
+
+def _folded(job: Job, folds: int) -> list[Job]:
+    if not folds:
+        return [job]
+    if job.settings.svm is not None:
+        svm = job.settings.svm.model_copy(update={"folds": folds})
+        return [replace(job, settings=job.settings.model_copy(update={"svm": svm}))]
+    # Test images stay out of it; what was held out for validation goes round.
+    indices = sorted([*job.splits.train, *job.splits.val])
+    parts = divide(job.splits.source, indices, {str(fold): 1 / folds for fold in range(1, folds + 1)})
+    jobs = []
+    for fold in sorted({*parts.values()}, key=int):
+        own = replace(
+            job.splits,
+            train=[index for index in indices if parts[index] != fold],
+            val=[index for index in indices if parts[index] == fold],
+        )
+        variant = {**job.variant, "fold": f"{fold}/{folds}"}
+        jobs.append(replace(job, name=f"{job.name}-fold={fold}", splits=own, variant=variant))
+    return jobs
+
+
+def seeds_of(settings: Settings, count: int) -> list[object]:
+    """Return so many seeds, from the recipe's on."""
+    return [settings.seed + number for number in range(count)]

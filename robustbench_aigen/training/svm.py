@@ -1,0 +1,83 @@
+"""Fits the zoo's support vector machines to the features of the training images."""
+
+import time
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustbench_aigen.detectors.svm import FittedNetwork, grid_search
+from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.training.batches import InOrder, LabelledRows, stream
+from robustbench_aigen.training.fitted import Fitted
+from robustbench_aigen.training.recipe import Settings, SvmSettings
+
+
+def fit_svm(
+    settings: Settings,
+    svm: SvmSettings,
+    train: LabelledRows,
+    *,
+    name: str,
+    device: torch.device,
+    progress: Progress,
+) -> Fitted:
+    """Fit a support vector machine, after a grid search where there is more than one combination.
+
+    Parameters
+    ----------
+    settings, svm
+        How.
+    train
+        On what. Nothing is augmented, and validation images are used for the threshold alone.
+    name
+        For the progress.
+    device
+        Where features are computed.
+    progress
+        Is told of every batch and of what the search found.
+    """
+    began = time.perf_counter()
+    with preserved_global_rng():
+        torch.manual_seed(stream(settings.seed, "weights"))
+        network = build_architecture(settings.arch, **settings.arch_options).eval().to(device)
+    fitted = cast(FittedNetwork, network)
+    features = _features(network, settings, train, name, device, progress)
+    chosen, table = {key: values[0] for key, values in svm.grid.items()}, []
+    if any(len(values) > 1 for values in svm.grid.values()):
+        progress.work_on(name, f"grid search, {svm.folds} folds")
+        search = grid_search(fitted, features, train.labels, svm.grid, folds=svm.folds, seed=settings.seed)
+        chosen, table = search.best, search.table
+        said = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
+        best = max(row["accuracy"] for row in table)
+        progress.notice(f"{name}: {said}, {100 * best:.2f} % in {svm.folds}-fold cross-validation")
+    fitted.fit(features, train.labels, **chosen)
+    seconds = time.perf_counter() - began
+    return Fitted(
+        network.cpu(), fitted.architecture_options(), "fp32", seconds,
+        hyper_parameters=chosen, search=table,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _features(
+    network: nn.Module,
+    settings: Settings,
+    train: LabelledRows,
+    name: str,
+    device: torch.device,
+    progress: Progress,
+) -> "np.typing.NDArray[np.float64]":
+    mean, std = (torch.tensor(t, device=device).view(1, 3, 1, 1) for t in (settings.mean, settings.std))
+    progress.start(len(train))
+    progress.work_on(name, "features")
+    parts = []
+    for levels, _ in InOrder(train, settings.batch_size):
+        pixels = (to_pixels(levels.to(device)) - mean) / std
+        parts.append(cast(FittedNetwork, network).features(pixels).double().cpu().numpy())
+        progress.advance(len(levels))
+    return np.concatenate(parts)
