@@ -76,7 +76,7 @@ def _learning_curves(name: str, history: pd.DataFrame, best_epoch: int) -> Figur
     colours = sns.color_palette("colorblind", 2)
     for axis, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, label, colour, line in (
-            ("train", "training (augmented)", colours[0], "-"),
+            ("train", "training", colours[0], "-"),
             ("val", "validation", colours[1], "--"),
         ):
             axis.plot(
