@@ -191,7 +191,7 @@ def test_a_support_vector_machine_is_fitted_and_searched(tmp_path, data, cli):
     assert card["training"]["c"] == search.loc[search["accuracy"].idxmax(), "c"]
     detector = load_detector(folder / "hog_svm.safetensors")
     assert detector.preprocessing.input_size == (32, 32)
-    assert card["clean_test"]["accuracy"] == 1
+    assert card["clean_test"]["accuracy"] > 0.9
 
 
 def test_a_network_is_not_fitted_as_a_support_vector_machine(tmp_path, recipe, data, cli):
@@ -226,19 +226,18 @@ def test_help(cli, command):
 
 def test_a_sweep_is_one_table(tmp_path, recipe, data, cli):
     outcome = trained(
-        cli, recipe, data, tmp_path / "out", "--epochs", 1, "--seeds", 2, "--sweep", "optimizer=adam,sgd",
-        "--sweep", "augmentation=none,flip_horizontal+shift=2",
+        cli, recipe, data, tmp_path / "out", "--epochs", 1, "--seeds", 2, "--sweep", "augmentation=none,flip_horizontal+shift=2",
     )  # fmt: skip
     table = pd.read_csv(tmp_path / "out" / "tiny-comparison.csv")
-    assert len(table) == 8
+    assert len(table) == 4
     assert set(table["augmentation"]) == {"none", "flip_horizontal+shift=2"}
     repeats = pd.read_csv(tmp_path / "out" / "tiny-comparison-repeats.csv")
-    one = table[(table["optimizer"] == "sgd") & (table["augmentation"] == "none")]
-    row = repeats[(repeats["optimizer"] == "sgd") & (repeats["augmentation"] == "none")].iloc[0]
+    one = table[table["augmentation"] == "none"]
+    row = repeats[repeats["augmentation"] == "none"].iloc[0]
     assert row["repeats"] == 2
     assert row["auroc_mean"] == pytest.approx(one["auroc"].mean())
-    assert "8 detectors" in outcome.out
-    assert (tmp_path / "out" / "tiny-comparison.md").read_text().count("| tiny-") == 8
+    assert "4 detectors" in outcome.out
+    assert (tmp_path / "out" / "tiny-comparison.md").read_text().count("| tiny-") == 4
 
 
 def test_folds_leave_every_image_out_once(tmp_path, recipe, data, cli):

@@ -14,6 +14,7 @@ from robustbench_aigen.detectors.zoo import build_architecture, default_input_si
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
@@ -139,7 +140,8 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     settings = job.settings
-    is_svm = isinstance(build_architecture(settings.arch, **_without_weights(settings)), FittedNetwork)
+    with preserved_global_rng():
+        is_svm = isinstance(build_architecture(settings.arch, **_without_weights(settings)), FittedNetwork)
     if is_svm != (settings.svm is not None):
         verb = "has no gradient to train by" if is_svm else "is no support vector machine"
         raise UserError(

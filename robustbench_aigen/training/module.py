@@ -55,7 +55,7 @@ class TrainedNetwork(lightning.LightningModule):
         if batch_idx == 0:  # Not where an epoch goes on after an interruption.
             self._sums["train"] = torch.zeros(2, 3)
         place = (len(self.history), batch_idx)
-        torch.manual_seed(stream(self.settings.seed, "dropout", *place))
+        _seed_dropout(stream(self.settings.seed, "dropout", *place), self.device)
         generator = torch.Generator().manual_seed(stream(self.settings.seed, "augmentation", *place))
         pixels = augment(to_pixels(levels), self.settings.augmentation, generator)
         logits = self(pixels).float()
@@ -145,6 +145,16 @@ class TrainedNetwork(lightning.LightningModule):
                 optimizer, settings.learning_rate, total_steps=max(self.steps, 2), cycle_momentum=False
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the generator of one device; torch.manual_seed formats three stack traces and keeps them, every step."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def _sgd(parameters: Any, settings: Settings) -> torch.optim.Optimizer:
