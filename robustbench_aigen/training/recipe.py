@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
+from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.schema import (
     Count,
@@ -194,10 +194,6 @@ class LoadedRecipe:
     def published(self) -> "LoadedRecipe":
         """Return the same with the study's own values."""
         return self.replaced(self.recipe.published, "published")
-
-    def error(self, error: UserError, path: Path_) -> UserError:
-        """Say where in the file the thing stands that turned out to be wrong."""
-        return self.yaml.error(error.message, path, error.hint)
 
 
 def shipped_recipes() -> dict[str, Path]:
