@@ -112,6 +112,6 @@ def test_what_is_no_run_folder_is_said_in_a_line(tmp_path, swept, cli, spoil, me
 def test_runs_are_listed_newest_first(tmp_path, cli):
     file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", data="{source: minigen, split: test, limit: 20}")
     results = [run(file, output=tmp_path / "out").folder.name for _ in range(2)]
-    assert {r.folder.name for r in find_runs(tmp_path / "out")} == set(results)
+    assert {r.folder.name for r in find_runs(tmp_path / "out").runs} == set(results)
     outcome = cli("list", "runs", "--output", tmp_path / "out")
     assert all(name in outcome.out for name in results)

@@ -124,7 +124,7 @@ def _runs(output: str) -> "pd.DataFrame":
     from robustbench_aigen.report.run_folder import find_runs
 
     rows = []
-    for run in find_runs(output):
+    for run in find_runs(output).runs:
         data = run.info["data"]
         worst = run.overall().sort_values("accuracy").iloc[0]
         rows.append(

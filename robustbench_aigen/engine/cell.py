@@ -17,35 +17,13 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
+from robustbench_aigen.metrics.records import RECORD_DTYPES
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.schema import DetectorSpec
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
-RECORD_DTYPES = {
-    "sample": "str",
-    "generator": "str",
-    "label": "int8",
-    "clean_score": "float32",
-    "score": "float32",
-    "threshold": "float64",
-    "attacked": "bool",
-    "correct_clean": "bool",
-    "correct": "bool",
-    "correct_float": "boolean",
-    "linf": "float32",
-    "l2": "float32",
-    "steps": "int32",
-    "queries": "int32",
-    "sha256": "str",
-    "search_eps": "float32",
-}
-"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
-
-``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
-handed on what had fallen, empty where nothing was attacked.
-"""
 
 
 def no_records() -> pd.DataFrame:

@@ -25,6 +25,7 @@ _BASE = (
     "detectors/rewriting.py",
     "detectors/scoring.py",
     "data/decoding.py",
+    "metrics/records.py",
     "engine/cell.py",
     "engine/sizes.py",
 )

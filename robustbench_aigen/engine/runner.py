@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
@@ -18,17 +19,17 @@ from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
-from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
+from robustbench_aigen.engine.shards import Problem, Shard, make_shards
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.report.markdown import write_report
+from robustbench_aigen.report.run_folder import RECORDS, RUN, SUMMARY
 from robustbench_aigen.report.tables import write_tables
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
-RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
 REPORT, TABLES = "report.md", "tables"
 
 
@@ -165,7 +166,7 @@ def _run_info(
             "real": sum(sample.label == 0 for sample in samples),
             "fake": sum(sample.label == 1 for sample in samples),
             "generators": sorted({sample.generator for sample in samples if sample.label == 1}),
-            "fingerprint": fingerprint(shards),
+            "fingerprint": fingerprint(image for shard in shards for image in shard.identity()),
             "unreadable": [problem._asdict() for problem in problems],
         },
         "detectors": [

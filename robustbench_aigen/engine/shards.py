@@ -79,12 +79,3 @@ def decode_shard(shard: Shard) -> ShardImages:
         images.levels.append(levels)
         images.hashes.append(digest)
     return images
-
-
-def fingerprint(shards: list[Shard]) -> str:
-    """Return one hash for all samples of a run: ids, labels, generators and content."""
-    digest = sha256()
-    for shard in shards:
-        for row in shard.identity():
-            digest.update("\0".join(str(value) for value in row).encode() + b"\n")
-    return digest.hexdigest()
