@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigen.engine.cell import Cell, PipelineState, no_records
+from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.identity import shard_key
+from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages, decode_shard

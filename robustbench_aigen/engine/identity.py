@@ -25,8 +25,10 @@ _BASE = (
     "detectors/rewriting.py",
     "detectors/scoring.py",
     "data/decoding.py",
+    "metrics/image_quality.py",
     "metrics/records.py",
     "engine/cell.py",
+    "engine/pipeline_state.py",
     "engine/sizes.py",
 )
 

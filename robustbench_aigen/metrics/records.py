@@ -21,11 +21,14 @@ RECORD_DTYPES = {
     "queries": "int32",
     "sha256": "str",
     "search_eps": "float32",
+    "psnr": "float32",
+    "ssim": "float32",
 }
 """Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
 
 ``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
-handed on what had fallen, empty where nothing was attacked.
+handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
+``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed.
 """
 RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
 """Columns of the records of a run."""
