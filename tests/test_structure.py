@@ -10,6 +10,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 LAYERS = [
     {"cli"},
     {"engine"},
+    {"gate"},
     {"report"},
     {"trust"},
     {"metrics"},

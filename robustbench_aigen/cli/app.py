@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import data, listing, report, run, validate
+from robustbench_aigen.cli import data, gate, listing, report, run, validate
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 app.command("run")(_guarded(run.run))
 app.command("validate")(_guarded(validate.validate))
 app.command("list")(_guarded(listing.list_things))
+app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
 _data = typer.Typer(help="Make data sets ready.")
 _data.command("prepare")(_guarded(data.prepare))

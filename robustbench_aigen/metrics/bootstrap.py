@@ -37,7 +37,9 @@ def cluster_sums(values: Floats, clusters: Codes | None) -> Floats:
     return np.stack([np.bincount(clusters, weights=column) for column in values.T], axis=1)
 
 
-def resampled_sums(values: Floats, clusters: Codes | None = None, draws: int = DRAWS) -> Floats:
+def resampled_sums(
+    values: Floats, clusters: Codes | None = None, draws: int = DRAWS, seed: int = SEED
+) -> Floats:
     """Return the column sums of resamples, D×K.
 
     Clusters with equal sums are of one kind, and a resample is one multinomial draw of how many of each kind: the
@@ -51,17 +53,19 @@ def resampled_sums(values: Floats, clusters: Codes | None = None, draws: int = D
         N codes (:func:`clusters_of`).
     draws
         D.
+    seed
+        Another one makes resamples independent of those of other images.
     """
     kinds, counts = np.unique(cluster_sums(values, clusters), axis=0, return_counts=True)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     return rng.multinomial(counts.sum(), counts / counts.sum(), size=draws) @ kinds
 
 
 def resampled_weights(
-    count: int, clusters: Codes | None = None, draws: int = SCORE_DRAWS
+    count: int, clusters: Codes | None = None, draws: int = SCORE_DRAWS, seed: int = SEED
 ) -> Iterator[NDArray[np.float32]]:
     """Yield how often each of ``count`` rows is in a resample, blocks of B×N float32, ``draws`` rows of them in all."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     units = count if clusters is None else int(clusters.max()) + 1
     size = max(1, _BLOCK // count)
     for first in range(0, draws, size):
@@ -85,6 +89,7 @@ def weighted_values(
     count: int,
     clusters: Codes | None = None,
     draws: int = SCORE_DRAWS,
+    seed: int = SEED,
 ) -> Floats:
     """Return a statistic of every resample, D numbers; ``function`` takes weights B×N and returns B numbers."""
-    return np.concatenate([function(weights) for weights in resampled_weights(count, clusters, draws)])
+    return np.concatenate([function(weights) for weights in resampled_weights(count, clusters, draws, seed)])

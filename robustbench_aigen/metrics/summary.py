@@ -79,11 +79,17 @@ def scores_compare(stages: Sequence[str], mode: str) -> bool:
 
 def by_generator(cell: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield all records of a cell, then each generator's fakes with the reals they belong to."""
-    yield ALL_GENERATORS, cell
+    for generator in [ALL_GENERATORS, *sorted(cell.loc[cell["label"] == 1, "generator"].unique())]:
+        yield generator, generator_part(cell, generator)
+
+
+def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
+    """Return all records of a cell for ``all``, or a generator's fakes with the reals they belong to."""
+    if generator == ALL_GENERATORS:
+        return cell
     is_fake = cell["label"] == 1
-    for generator in sorted(cell.loc[is_fake, "generator"].unique()):
-        reals = ~is_fake & cell["generator"].isin([generator, REAL_POOL])
-        yield generator, cell[(is_fake & (cell["generator"] == generator)) | reals]
+    reals = ~is_fake & cell["generator"].isin([generator, REAL_POOL])
+    return cell[(is_fake & (cell["generator"] == generator)) | reals]
 
 
 def verdict_metrics(part: pd.DataFrame) -> dict[str, float]:
