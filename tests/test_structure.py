@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 LAYERS = [
     {"cli"},
     {"engine"},
-    {"gate"},
+    {"gating"},
     {"report"},
     {"trust"},
     {"metrics"},

@@ -25,6 +25,8 @@ _TEXT_COLUMNS = {
     "metric",
     "images of",
     "limit",
+    "started",
+    "of",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robustbench_aigen.gate.result import GateResult
+    from robustbench_aigen.gating.result import GateResult
 
 
 def gate(
@@ -47,10 +47,12 @@ def gate(
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Exit with 1 where a run is less robust than its baseline: beyond the tolerance and beyond chance."""
+    from pathlib import Path
+
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.gate.baseline import open_recorded, write_baseline
-    from robustbench_aigen.gate.verdict import gate as hold_against
-    from robustbench_aigen.gate.verdict import read_spec
+    from robustbench_aigen.gating.baseline import open_recorded, write_baseline
+    from robustbench_aigen.gating.verdict import gate as hold_against
+    from robustbench_aigen.gating.verdict import read_spec
     from robustbench_aigen.scenario.gate_spec import spec_from_options
 
     changes = {
@@ -65,6 +67,10 @@ def gate(
             )
         _update(write_baseline(run, baseline), json_output)
         return
+    if not Path(baseline).exists():
+        raise UserError(
+            f"no baseline '{baseline}'", hint="the same command with --update writes CURRENT as one"
+        )
     result = hold_against(run, baseline, config=spec, unpaired=unpaired)
     if junit is not None:
         result.write_junit(junit)
@@ -85,7 +91,7 @@ def _update(folder: "Path", json_output: bool) -> None:
 
 def _show(result: "GateResult", json_output: bool) -> None:
     from robustbench_aigen.cli.console import print_json, print_table
-    from robustbench_aigen.gate.github import report_to_github
+    from robustbench_aigen.gating.github import report_to_github
 
     if json_output:
         print_json(result.as_dict())

@@ -24,6 +24,7 @@ from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.report.markdown import write_report
+from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_folder import RECORDS, RUN, SUMMARY
 from robustbench_aigen.report.tables import write_tables
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
@@ -56,6 +57,9 @@ class RunResult:
     summary: pd.DataFrame
     problems: list[Problem]
     info: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        return run_html(self.folder, self.info, self.summary)
 
 
 def run(

@@ -14,6 +14,7 @@ from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.metrics.records import RUN_RECORD_DTYPES, check_cells
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
+from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_info import cells_of, parse_info
 
 RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
@@ -48,6 +49,9 @@ class StoredRun:
         """
         return _read_records(self.folder, self.info)
 
+    def _repr_html_(self) -> str:
+        return run_html(self.folder, self.info, self.summary)
+
 
 def read_run(folder: str | Path) -> StoredRun:
     """Open a run folder, or the newest run of a scenario's folder.
@@ -76,10 +80,10 @@ def read_run(folder: str | Path) -> StoredRun:
 
 
 class FoundRuns(NamedTuple):
-    """What is below a results folder: its runs, newest first, and what is wrong with the others."""
+    """What is below a results folder: its runs, newest first, and what is wrong with which other folders."""
 
     runs: list[StoredRun]
-    broken: list[UserError]
+    broken: list[tuple[Path, UserError]]
 
 
 def find_runs(output: str | Path) -> FoundRuns:
@@ -98,7 +102,7 @@ def find_runs(output: str | Path) -> FoundRuns:
         try:
             found.runs.append(read_run(folder))
         except UserError as error:
-            found.broken.append(error)
+            found.broken.append((folder, error))
     found.runs.sort(key=lambda run: (str(run.info["started"]), run.folder.name), reverse=True)
     return found
 

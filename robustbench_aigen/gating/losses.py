@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from robustbench_aigen.metrics.bootstrap import (
-    DRAWS,
     SEED,
     clusters_of,
     percentile_interval,
@@ -65,14 +64,14 @@ def paired_loss(
     baseline, current
         Records of the same images in the same order.
     draws
-        Resamples of scores.
+        Resamples.
     alternative
         ``greater``: the test is of a loss; ``two-sided``: of a change.
     """
     clusters = clusters_of(baseline["sha256"].to_numpy())
     if name in COUNT_METRICS:
         columns = np.concatenate([_counts(baseline), _counts(current)], axis=1)
-        sums = resampled_sums(columns, clusters)
+        sums = resampled_sums(columns, clusters, draws)
         losses = count_metric(name, *sums[:, :4].T) - count_metric(name, *sums[:, 4:].T)
     else:
         labels = baseline["label"].to_numpy(np.int64)
@@ -125,10 +124,10 @@ def _counts(part: pd.DataFrame) -> Floats:
 
 
 def _resampled(name: str, part: pd.DataFrame, draws: int, seed: int) -> Floats:
-    """Return a metric of every resample of some records, as many for every metric."""
+    """Return a metric of every resample of some records."""
     clusters = clusters_of(part["sha256"].to_numpy())
     if name in COUNT_METRICS:
-        return count_metric(name, *resampled_sums(_counts(part), clusters, max(draws, DRAWS), seed).T)
+        return count_metric(name, *resampled_sums(_counts(part), clusters, draws, seed).T)
     labels, score = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float32)
 
     def value(weights: NDArray[np.float32]) -> Floats:

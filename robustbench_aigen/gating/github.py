@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from robustbench_aigen.gate.result import GateResult, name_of, sentence
+from robustbench_aigen.gating.result import GateResult, name_of, sentence
 
 _ENDS = "%\r\n"
 """Characters that end a message, the per cent sign first: it begins the escapes of the others."""

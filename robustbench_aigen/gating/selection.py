@@ -43,7 +43,7 @@ def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[s
         }
         if not hits:
             bases = {name.partition("[")[0] for name in names}
-            raise UserError(f"gate: no {what} '{pattern}'", hint=did_you_mean(pattern, {*names, *bases}))
+            raise UserError(f"no {what} '{pattern}'", hint=did_you_mean(pattern, {*names, *bases}))
         found |= hits
     return [name for name in names if name in found]
 
@@ -77,7 +77,7 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], pipelines: Sequence[s
     for metric in spec.metrics:
         if not any(has_meaning(metric, info["pipelines"].get(name, []), mode) for name in chosen):
             raise UserError(
-                f"gate: {metric} has no meaning after a final attack in accuracy mode",
+                f"{metric} has no meaning after a final attack in accuracy mode",
                 hint="run the scenario with 'mode: score', or gate accuracy, tpr and tnr",
             )
     return [
@@ -109,10 +109,29 @@ def _floor_checks(text: str, floor: Floor, info: Mapping[str, Any]) -> list[Chec
     detectors = names if floor.detector is None else matching([floor.detector], names, "detector")
     for pipeline in pipelines:
         if not has_meaning(floor.metric, info["pipelines"][pipeline], info["scenario"]["mode"]):
-            raise UserError(f"gate: '{text}' has no meaning after a final attack in accuracy mode")
+            raise UserError(f"'{text}' has no meaning after a final attack in accuracy mode")
     return [
         Check(detector, pipeline, generator, floor.metric, floor.value)
         for detector in detectors
         for pipeline in pipelines
         for generator in generators
     ]
+
+
+def check_block(spec: GateSpec, info: Mapping[str, Any]) -> None:
+    """Find out whether a scenario's ``gate:`` block speaks of what its runs will hold.
+
+    Parameters
+    ----------
+    spec
+        The block.
+    info
+        As a ``run.json``: ``scenario`` (``mode``), ``pipelines``, ``detectors`` and ``data`` (``generators``).
+
+    Raises
+    ------
+    UserError
+        If a name is of nothing, or a number that is asked for has no meaning.
+    """
+    select_checks(spec, info, list(info["pipelines"]))
+    select_floors(spec, info)

@@ -69,8 +69,8 @@ class GateResult:
         """What is allowed, in a sentence."""
         test = "an unpaired" if any(text.startswith("unpaired") for text in self.notices) else "a paired"
         return (
-            f"Fails beyond {percent(self.spec.tolerance, 2).rstrip('0').rstrip('.')} points of loss where {test} "
-            f"one-sided test rejects no loss at {self.spec.alpha:g} (Holm), and below a floor."
+            f"Fails where a loss is above {_points(self.spec.tolerance)} and {test} one-sided test rejects "
+            f"'no loss' at {self.spec.alpha:g} (Holm), and below a floor."
         )
 
     def table(self) -> pd.DataFrame:
@@ -191,3 +191,7 @@ def _plain(text: str) -> str:
 
 def _xml(text: str) -> str:
     return _NOT_XML.sub("�", text)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"

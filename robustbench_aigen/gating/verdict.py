@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.gate.baseline import RecordedRun, open_recorded
-from robustbench_aigen.gate.losses import metric_value, paired_loss, unpaired_loss
-from robustbench_aigen.gate.result import COLUMNS, GateResult
-from robustbench_aigen.gate.selection import Check, matching, select_checks, select_floors
-from robustbench_aigen.gate.setting import (
+from robustbench_aigen.gating.baseline import RecordedRun, open_recorded
+from robustbench_aigen.gating.losses import metric_value, paired_loss, unpaired_loss
+from robustbench_aigen.gating.result import COLUMNS, GateResult
+from robustbench_aigen.gating.selection import Check, matching, select_checks, select_floors
+from robustbench_aigen.gating.setting import (
     Findings,
     common_images,
     compare_attacks,
@@ -49,7 +49,7 @@ def gate(
     current
         A run folder, a scenario's results folder for its newest run, or what :func:`robustbench_aigen.run` returned.
     baseline
-        The same, or a baseline written by :func:`robustbench_aigen.gate.baseline.write_baseline`.
+        The same, or a baseline written by :func:`robustbench_aigen.gating.baseline.write_baseline`.
     config
         A YAML file or mapping of a ``gate:`` block; by default the block of the current run's scenario, or the
         defaults: accuracy in every pipeline on all images, a point of tolerance, level 0.05.
@@ -100,25 +100,6 @@ def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
     if isinstance(config, str | Path):
         return load_gate_spec(config)
     return spec_from_options(GateSpec(), **dict(config or info["scenario"].get("gate") or {}))
-
-
-def check_block(spec: GateSpec, info: Mapping[str, Any]) -> None:
-    """Find out whether a scenario's ``gate:`` block speaks of what its runs will hold.
-
-    Parameters
-    ----------
-    spec
-        The block.
-    info
-        As a ``run.json``: ``scenario`` (``mode``), ``pipelines``, ``detectors`` and ``data`` (``generators``).
-
-    Raises
-    ------
-    UserError
-        If a name is of nothing, or a number that is asked for has no meaning.
-    """
-    select_checks(spec, info, list(info["pipelines"]))
-    select_floors(spec, info)
 
 
 def _draws(checks: int, alpha: float) -> int:
