@@ -11,7 +11,7 @@ DRAWS = 10_000
 """Resamples of counts, which are cheap."""
 SCORE_DRAWS = 1_000
 """Resamples of scores, each of which is gone through in order."""
-_BLOCK = 2**20
+_BLOCK = 2**18
 """Weights held at a time."""
 
 Floats = NDArray[np.float64]
