@@ -32,7 +32,7 @@ def main() -> None:
     for name in names:
         with ProgressBar() as progress:
             result = run(name, output=arguments.runs, progress=progress)
-        build_report(result.folder)
+        build_report([result.folder])
         _publish(result.folder, arguments.target / name)
         print(f"{name}: {result.info['seconds']:.1f} s")
     _write_index(arguments.target)

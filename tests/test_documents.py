@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from robustbench_aigen.report.tables import percent
+from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
 from robustbench_aigen.scenario.schema import load_scenario

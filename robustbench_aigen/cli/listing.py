@@ -87,7 +87,7 @@ def _detectors() -> "pd.DataFrame":
 
     from robustbench_aigen.detectors.card import read_card
     from robustbench_aigen.detectors.loading import shipped_detectors
-    from robustbench_aigen.report.tables import percent
+    from robustbench_aigen.report.table import percent
 
     rows = []
     for name, file in shipped_detectors().items():

@@ -13,8 +13,9 @@ from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.engine.gallery import encode_png
 from robustbench_aigen.engine.identity import Settings
-from robustbench_aigen.engine.pipeline_state import PipelineState, difference, note_quality, take_over
+from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
 from robustbench_aigen.metrics.records import RECORD_DTYPES
@@ -24,11 +25,14 @@ from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.schema import DetectorSpec
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
+SHARD_DTYPES = {**RECORD_DTYPES, "image": "object"}
+"""Columns of a shard's records: ``image`` is the PNG of what the detector saw, for the few attacked samples that go
+into the run's gallery."""
 
 
 def no_records() -> pd.DataFrame:
     """Return the records of a shard of which no image could be read."""
-    return pd.DataFrame({name: [] for name in RECORD_DTYPES}).astype(RECORD_DTYPES)
+    return pd.DataFrame({name: [] for name in SHARD_DTYPES}).astype(SHARD_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,9 @@ class Cell:
             "search_eps": state.search_eps.numpy(),
             "psnr": state.psnr.numpy(),
             "ssim": state.ssim.numpy(),
+            "image": self._kept_images(images, state, handed_on),
         }
-        return pd.DataFrame(columns).astype(RECORD_DTYPES)
+        return pd.DataFrame(columns).astype(SHARD_DTYPES)
 
     def score(self, levels: list[Tensor]) -> Tensor:
         """Score uint8 images of any sizes, in float32, in fixed batches of one size."""
@@ -110,6 +115,20 @@ class Cell:
             stack = torch.stack([levels[row] for row in rows])
             result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
         return result
+
+    def _kept_images(
+        self, images: ShardImages, state: PipelineState, handed_on: pd.DataFrame | None
+    ) -> list[bytes | None]:
+        """Return the PNGs for the gallery; what fell at a smaller eps is the image that fell there."""
+        kept: list[bytes | None] = [None] * len(images.samples)
+        if self.pipeline.attack_positions:
+            for row, sample in enumerate(images.samples):
+                if sample.id in images.kept:
+                    kept[row] = encode_png(state.levels[row])
+            if handed_on is not None:
+                for row in fallen(handed_on).nonzero().flatten().tolist():
+                    kept[row] = handed_on["image"].iloc[row]
+        return kept
 
     def _correct_float(self, state: PipelineState, correct: Tensor) -> Any:
         """The verdict before rounding, where the pipeline ends in an attack; empty elsewhere."""

@@ -29,6 +29,7 @@ _BASE = (
     "metrics/records.py",
     "engine/cell.py",
     "engine/pipeline_state.py",
+    "engine/gallery.py",
     "engine/sizes.py",
 )
 
@@ -76,6 +77,9 @@ def shard_key(
         ],
         "settings": kept,
     }
+    if pipeline.attack_positions and shard.kept:
+        # The images that are kept for the gallery stand among the records.
+        identity["kept"] = sorted(shard.kept)
     if pipeline.smaller is not None:
         # The rungs below an eps decide which images are searched at it.
         identity["smaller"] = shard_key(detector, pipeline.smaller, shard, settings, surrogates)

@@ -56,20 +56,25 @@ class PipelineState:
         return sum(image.numel() for image in self.levels)
 
 
+def fallen(records: pd.DataFrame) -> Tensor:
+    """Return which images of a cell an attack has fooled the detector with."""
+    return torch.from_numpy((records["attacked"] & ~records["correct"]).to_numpy(bool).copy())
+
+
 def take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
     """Copy what fell at a smaller eps, and return which images those are."""
-    fallen = torch.from_numpy((handed_on["attacked"] & ~handed_on["correct"]).to_numpy(bool).copy())
+    rows = fallen(handed_on)
     assert after.score is not None
     for name in ("score", "linf", "l2", "search_eps", "psnr", "ssim"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
-        getattr(after, name)[fallen] = values[fallen]
+        getattr(after, name)[rows] = values[rows]
     for name in ("steps", "queries"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
-        getattr(after, name)[fallen] = values[fallen]
+        getattr(after, name)[rows] = values[rows]
     # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
     held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
-    after.correct_float[fallen] = held[fallen]
-    return fallen
+    after.correct_float[rows] = held[rows]
+    return rows
 
 
 def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Silent
@@ -23,15 +24,12 @@ from robustbench_aigen.engine.shards import Problem, Shard, make_shards
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
-from robustbench_aigen.report.markdown import write_report
 from robustbench_aigen.report.notebook import run_html
-from robustbench_aigen.report.run_folder import RECORDS, RUN, SUMMARY
-from robustbench_aigen.report.tables import write_tables
+from robustbench_aigen.report.run_folder import GALLERY, RECORDS, RUN, SUMMARY
+from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
-
-REPORT, TABLES = "report.md", "tables"
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def run(
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     if isinstance(loaded.scenario.threshold, str):
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
-    shards = list(make_shards(plan.selection))
+    shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
     records = execution.records(shards)
     probed = Probing(execution, shards, records).run()
     raised = raised_by_records(records, plan.pipelines, quality_of(shards))
@@ -115,10 +113,11 @@ def run(
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
         records.to_parquet(folder / RECORDS, index=False)
+        if len(execution.kept):
+            choose_gallery(execution.kept, shards).to_parquet(folder / GALLERY, index=False)
         summary.to_csv(folder / SUMMARY, index=False)
         (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
-        write_report(folder / REPORT, summary, info)
-        write_tables(folder / TABLES, summary)
+        write_run_texts(folder)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
@@ -160,6 +159,7 @@ def _run_info(
         "scenario": scenario.model_dump(mode="json"),
         "command": _command(plan.loaded),
         "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
+        "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

@@ -17,7 +17,11 @@ from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_info import cells_of, parse_info
 
-RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
+RECORDS, SUMMARY, RUN, GALLERY = "records.parquet", "summary.csv", "run.json", "gallery.parquet"
+_GALLERY_COLUMNS = [
+    "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "attacked", "correct", "original",
+    "image",
+]  # fmt: skip
 _TEXT = {"stage_params": str, "generator": str, "detector": str, "pipeline": str}
 
 
@@ -51,6 +55,17 @@ class StoredRun:
 
     def _repr_html_(self) -> str:
         return run_html(self.folder, self.info, self.summary)
+
+    @cached_property
+    def gallery(self) -> pd.DataFrame:
+        """Records of the few attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged or not of this run.
+        """
+        return _read_gallery(self.folder, self.info)
 
 
 def read_run(folder: str | Path) -> StoredRun:
@@ -186,3 +201,18 @@ def _read_records(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
         if fingerprint(images) != info["data"]["fingerprint"]:
             raise _damaged(folder, f"{RECORDS} is of other images than {RUN} says")
     return records
+
+
+def _read_gallery(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
+    if not (folder / GALLERY).is_file():
+        return pd.DataFrame(columns=_GALLERY_COLUMNS)
+    try:
+        gallery = pd.read_parquet(folder / GALLERY)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(folder, f"{GALLERY}: {first_line(error)}") from error
+    missing = [name for name in _GALLERY_COLUMNS if name not in gallery]
+    if missing:
+        raise _foreign(folder, f"{GALLERY} has no column {missing[0]}")
+    if not set(zip(gallery["detector"], gallery["pipeline"], strict=True)) <= set(cells_of(info)):
+        raise _damaged(folder, f"{GALLERY} has other detectors and pipelines than {RUN}")
+    return gallery

@@ -1,0 +1,92 @@
+"""How figures look and are saved: colour-blind safe, readable in grey, on paper and on a dark page."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from robustbench_aigen.errors import shortened
+from robustbench_aigen.report.drawn import Drawn
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "--")
+MOST_DETECTORS = 6
+"""Detectors in a grid of panels; curves and heat maps have all of them."""
+
+INK, PAPER, GRID, FAINT = "#1b1f23", "#fefefe", "#d4d8dd", "#868c93"
+"""Text and axes, background, grid, lines for orientation. Nothing else in a figure has these very colours, so that an
+embedded SVG can turn them around on a dark page."""
+_ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8"}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of reports."""
+    with mpl.rc_context(
+        {
+            **sns.axes_style("whitegrid"),
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.titlecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.edgecolor": FAINT,
+            "grid.color": GRID,
+            "axes.facecolor": PAPER,
+            "figure.facecolor": PAPER,
+            "savefig.facecolor": PAPER,
+            "legend.facecolor": PAPER,
+            "legend.edgecolor": GRID,
+            "hatch.linewidth": 0.6,
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "robust-aigen",
+            "image.composite_image": False,
+        }
+    ):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
+    """Write ``NAME.pdf`` and ``NAME.png``; the embedded copy is an SVG that follows the reader's colour scheme."""
+    # Without a date in it the same table gives the same file.
+    figure.savefig(folder / f"{name}.pdf", bbox_inches="tight", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=160, metadata={"Software": None})
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    svg = _for_both_schemes(sink.getvalue())
+    return Drawn(name, caption, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")
+
+
+def _for_both_schemes(svg: str) -> str:
+    rules = "".join(
+        f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
+        for light, dark in _ON_DARK.items()
+        for what in ("fill", "stroke")
+    )
+    sheet = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    return re.sub(r"(<svg\b[^>]*>)", lambda match: match[1] + sheet, svg, count=1)
+
+
+def plain(name: object) -> str:
+    """Return a name as a label: not read as a formula, not left out of a legend, not longer than a panel."""
+    text = shortened(" ".join(str(name).split()), 44).replace("$", r"\$")
+    return f"\u200a{text}" if text.startswith("_") else text
+
+
+def colours(count: int) -> list[tuple[float, float, float]]:
+    """Return so many colours that colour-blind readers can tell apart, again from the start after ten."""
+    return list(sns.color_palette("colorblind", count))
