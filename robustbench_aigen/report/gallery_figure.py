@@ -68,12 +68,12 @@ def _decode(encoded: bytes) -> NDArray[np.uint8]:
 
 
 def _factor(rows: pd.DataFrame) -> float:
-    """Return the power of two that makes the largest change of a pipeline visible without clipping it."""
-    largest = 1
+    """Return the power of two that makes most of a pipeline's changes visible; what is beyond is cut off."""
+    largest = 1.0
     for original, changed in zip(rows["original"], rows["image"], strict=True):
         before, after = _decode(original).astype(int), _decode(changed).astype(int)
         if before.shape == after.shape:
-            largest = max(largest, int(np.abs(after - before).max()))
+            largest = max(largest, float(np.quantile(np.abs(after - before), 0.99)))
     return float(2 ** int(np.log2(max(1, 127 // largest))))
 
 

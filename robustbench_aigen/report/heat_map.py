@@ -1,10 +1,9 @@
 """The heat map of detectors and generators."""
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from robustbench_aigen.report.drawing import plain
+from robustbench_aigen.report.drawing import annotated_heat_map, plain
 from robustbench_aigen.report.generator_tables import generator_matrix
 
 _ACROSS = 3
@@ -32,18 +31,7 @@ def draw_heat_map(summary: pd.DataFrame, pipelines: list[str]) -> Figure:
     )
     axes = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=len(detectors) > 2).flat)
     for place, (name, table) in enumerate(panels.items()):
-        sns.heatmap(
-            table,
-            ax=axes[place],
-            vmin=0,
-            vmax=100,
-            cmap="cividis",
-            annot=True,
-            fmt=".0f",
-            annot_kws={"size": 7},
-            cbar=False,
-            linewidths=0.5,
-        )
+        annotated_heat_map(axes[place], table, 0, 7)
         axes[place].set(title=plain(name), xlabel="", ylabel="")
         axes[place].tick_params(axis="x", rotation=45, labelbottom=True)
         axes[place].tick_params(axis="y", rotation=0)

@@ -14,7 +14,7 @@ from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.setting import describe
 from robustbench_aigen.report.table import Table
 
-_LONG = 40
+_LONG = 60
 """Rows above which a table is folded away."""
 
 

@@ -168,6 +168,7 @@ def latex_document(joined: JoinedRuns, tables: Sequence[Table], figures: Sequenc
         r"\documentclass[10pt]{article}",
         r"\usepackage[T1]{fontenc}",
         r"\usepackage[utf8]{inputenc}",
+        r"\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}",
         r"\usepackage[margin=18mm]{geometry}",
         r"\usepackage{textcomp,booktabs,siunitx,graphicx}",
         r"\usepackage[export]{adjustbox}",

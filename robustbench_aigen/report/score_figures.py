@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.drawing import FAINT, INK, LINES, colours, plain
+from robustbench_aigen.report.drawing import FAINT, INK, LINES, annotated_heat_map, colours, plain
 
 _BINS = np.linspace(0, 1, 26)
 _REAL, _FAKE = "#0173b2", "#de8f05"
@@ -90,24 +89,12 @@ def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[
                 axis.set_axis_off()
                 continue
             cell = rows.loc[(detector, pipeline)]
-            matrix = 100 * np.array(
-                [[cell["tnr"], 1 - cell["tnr"]], [1 - cell["tpr"], cell["tpr"]]], dtype=float
+            matrix = 100 * pd.DataFrame(
+                {"real": [cell["tnr"], 1 - cell["tpr"]], "AI": [1 - cell["tnr"], cell["tpr"]]},
+                index=["real", "AI"],
             )
-            sns.heatmap(
-                matrix,
-                ax=axis,
-                vmin=0,
-                vmax=100,
-                cmap="cividis",
-                annot=True,
-                fmt=".1f",
-                annot_kws={"size": 8},
-                cbar=False,
-                square=True,
-                linewidths=0.5,
-                xticklabels=["real", "AI"],
-                yticklabels=["real", "AI"],
-            )
+            annotated_heat_map(axis, matrix, 1, 8)
+            axis.set_aspect("equal")
             axis.tick_params(axis="both", rotation=0)
             if row == 0:
                 axis.set_title(plain(pipeline), fontsize=8)

@@ -73,6 +73,14 @@ class Table:
             return value
         return "" if digits is None or math.isnan(value) else _rounded(value, digits)
 
+    def marked_columns(self) -> list[int]:
+        """Return the places of the columns of numbers that have a mark somewhere."""
+        return [
+            place
+            for place, column in enumerate(self.columns)
+            if column.digits is not None and any(row[place].mark for row in self.rows)
+        ]
+
     def frame(self) -> pd.DataFrame:
         """Return the table as text, without marks."""
         content = [
