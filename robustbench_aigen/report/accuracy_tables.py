@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.significance import STARS_NOTE, holm, stars, write_p
+from robustbench_aigen.report.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.report.table import (
     DETECTOR,
     Cell,
@@ -13,11 +14,6 @@ from robustbench_aigen.report.table import (
     with_best,
     with_best_of_rows,
 )
-
-_PER_CENT = {
-    "TPR": "tpr",
-    "TNR": "tnr",
-}
 
 
 def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
@@ -60,7 +56,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
             Cell(100 * row.attack_success),
             Cell(row.trust),
         )
-        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"].tolist()), strict=True)
+        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     ]
     caption = (
         "Accuracy under each pipeline in per cent of all images, with Wilson's 95 % interval; drop in points against "
@@ -73,7 +69,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
 def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     """Return one row per pipeline and one column of accuracies per detector, in per cent."""
     rows = summary[summary["generator"] == ALL_GENERATORS]
-    adjusted = pd.Series(holm(rows["p_value"].tolist()), index=rows.index)
+    adjusted = pd.Series(holm(rows["p_value"]), index=rows.index)
     detectors, pipelines = list(rows["detector"].unique()), list(rows["pipeline"].unique())
     by_cell = {
         (row.pipeline, row.detector): Cell(100 * row.accuracy, mark=stars(adjusted[row.Index]))

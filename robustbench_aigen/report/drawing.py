@@ -2,6 +2,8 @@
 
 import io
 import re
+import textwrap
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ MOST_DETECTORS = 6
 INK, PAPER, GRID, FAINT = "#1b1f23", "#fefefe", "#d4d8dd", "#868c93"
 """Text and axes, background, grid, lines for orientation. Nothing else in a figure has these very colours, so that an
 embedded SVG can turn them around on a dark page."""
+_HEAT = mpl.colormaps["cividis"]
 _ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8", "#0173b2": "#3d9bdc"}
 """What they turn into; the darkest colour of the palette becomes lighter as well."""
 
@@ -32,33 +35,38 @@ _ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8",
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the style of reports."""
-    with mpl.rc_context(
-        {
-            **sns.axes_style("whitegrid"),
-            "font.size": 9,
-            "axes.titlesize": 9,
-            "axes.labelsize": 9,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
-            "legend.fontsize": 8,
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.titlecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.edgecolor": FAINT,
-            "grid.color": GRID,
-            "axes.facecolor": PAPER,
-            "figure.facecolor": PAPER,
-            "savefig.facecolor": PAPER,
-            "legend.facecolor": PAPER,
-            "legend.edgecolor": GRID,
-            "hatch.linewidth": 0.6,
-            "pdf.fonttype": 42,
-            "svg.hashsalt": "robust-aigen",
-            "image.composite_image": False,
-        }
+    with (
+        warnings.catch_warnings(),
+        mpl.rc_context(
+            {
+                **sns.axes_style("whitegrid"),
+                "font.size": 9,
+                "axes.titlesize": 9,
+                "axes.labelsize": 9,
+                "xtick.labelsize": 8,
+                "ytick.labelsize": 8,
+                "legend.fontsize": 8,
+                "text.color": INK,
+                "axes.labelcolor": INK,
+                "axes.titlecolor": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "axes.edgecolor": FAINT,
+                "grid.color": GRID,
+                "axes.facecolor": PAPER,
+                "figure.facecolor": PAPER,
+                "savefig.facecolor": PAPER,
+                "legend.facecolor": PAPER,
+                "legend.edgecolor": GRID,
+                "hatch.linewidth": 0.6,
+                "pdf.fonttype": 42,
+                "svg.hashsalt": "robust-aigen",
+                "image.composite_image": False,
+            }
+        ),
     ):
+        # A letter that the font lacks is a box in the figure; tables and page have the name.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
@@ -105,22 +113,34 @@ def annotated_heat_map(axis: Axes, table: pd.DataFrame, digits: int, size: int) 
         ax=axis,
         vmin=0,
         vmax=100,
-        cmap="cividis",
+        cmap=_HEAT,
         annot=True,
         fmt=f".{digits}f",
         annot_kws={"size": size},
         cbar=False,
         linewidths=0.5,
     )
-    # seaborn goes to black too late for grey-yellow.
+    axis.set_facecolor("none")
+    # seaborn goes to black too late for grey-yellow; here the two are equally far at the luminance where it changes.
     for text in axis.texts:
-        text.set_color("#000000" if float(text.get_text()) > 43 else "#ffffff")
+        text.set_color("#000000" if luminance(_HEAT(float(text.get_text()) / 100)) > 0.179 else "#ffffff")
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """Return the relative luminance of an sRGB colour in [0, 1], as WCAG 2 defines it."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def plain(name: object) -> str:
     """Return a name as a label: not read as a formula, not left out of a legend, not longer than a panel."""
     text = shortened(" ".join(str(name).split()), 44).replace("$", r"\$")
     return f"\u200a{text}" if text.startswith("_") else text
+
+
+def wrapped(name: object, width: int) -> str:
+    """Return a name as a label of several lines, for the side of a small panel."""
+    return "\n".join(textwrap.wrap(plain(name), width))
 
 
 def colours(count: int) -> list[tuple[float, float, float]]:

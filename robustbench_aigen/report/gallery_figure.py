@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_aigen.errors import shortened
 from robustbench_aigen.report.drawing import INK, plain
 
 _MOST_ATTACKS = 4
@@ -32,7 +33,11 @@ def draw_gallery(gallery: pd.DataFrame, detector: str, pipelines: list[str]) -> 
         of_sample = mine[mine["sample"] == sample]
         first = of_sample.iloc[0]
         kind = "real" if first["label"] == 0 else f"AI: {first['generator']}"
-        _show(axes[row][0], _decode(first["original"]), f"{plain(kind)}\nscore {first['clean_score']:.3f}")
+        _show(
+            axes[row][0],
+            _decode(first["original"]),
+            f"{plain(shortened(kind, 18))}\nscore {first['clean_score']:.3f}",
+        )
         for number, pipeline in enumerate(pipelines):
             left, right = axes[row][1 + 2 * number], axes[row][2 + 2 * number]
             if row == 0:

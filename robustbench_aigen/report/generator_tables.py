@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.significance import STARS_NOTE, holm, stars, write_p
+from robustbench_aigen.report.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.report.table import DETECTOR, Cell, Column, Table, percent, with_best
 
 
@@ -24,7 +25,7 @@ def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
 def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     """Return a row per pipeline and detector and a column per generator: balanced accuracy in per cent.
 
-    The last columns are the mean over the generators, and all images together.
+    The last columns are the mean over the generators, empty where one of them has none, and all images together.
     """
     matrix = 100 * generator_matrix(summary)
     generators = [name for name in matrix.columns if name != ALL_GENERATORS]
@@ -34,7 +35,7 @@ def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
             Cell(pipeline),
             Cell(detector),
             *(Cell(float(row[name])) for name in generators),
-            Cell(float(row[generators].mean())),
+            Cell(float(row[generators].mean(skipna=False))),
             Cell(float(row[ALL_GENERATORS])),
         )
         for pipeline in pipelines
@@ -81,7 +82,7 @@ def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
             Cell(100 * row.tpr),
             Cell(row.auroc),
         )
-        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"].tolist()), strict=True)
+        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     )
     caption = (
         "By generator: its fakes with the reals they belong to, in per cent; TPR is the share of its fakes that are "

@@ -19,7 +19,8 @@ def draw_heat_map(summary: pd.DataFrame, pipelines: list[str]) -> Figure:
     matrix = 100 * generator_matrix(summary)
     detectors = list(matrix.index.get_level_values("detector").unique())
     if len(detectors) > 2:
-        panels = {name: matrix.xs(name, level="pipeline") for name in pipelines}
+        # A detector that another run did not put through a pipeline has an empty row there.
+        panels = {name: matrix.xs(name, level="pipeline").reindex(detectors) for name in pipelines}
     else:
         panels = {name: matrix.xs(name, level="detector").iloc[:_MOST_ROWS] for name in detectors}
     panels = {name: table.rename(index=plain, columns=plain) for name, table in panels.items()}

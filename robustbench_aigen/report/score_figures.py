@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.drawing import FAINT, INK, LINES, annotated_heat_map, colours, plain
+from robustbench_aigen.report.drawing import FAINT, INK, LINES, annotated_heat_map, colours, plain, wrapped
 
 _BINS = np.linspace(0, 1, 26)
 _REAL, _FAKE = "#0173b2", "#de8f05"
@@ -68,7 +68,7 @@ def draw_histograms(records: pd.DataFrame, detectors: list[str], pipelines: list
                 axis.set_title(plain(pipeline), fontsize=8)
             if row == len(detectors) - 1:
                 axis.set_xlabel("score")
-        axes[row][0].set_ylabel(f"{plain(detector)}\nshare", fontsize=8)
+        axes[row][0].set_ylabel(f"{wrapped(detector, 20)}\nshare", fontsize=8)
     handles = [
         Patch(facecolor="none", edgecolor=_REAL, hatch="////", label="real"),
         Patch(facecolor=_FAKE, alpha=0.6, label="AI-generated"),
@@ -100,7 +100,7 @@ def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[
                 axis.set_title(plain(pipeline), fontsize=8)
             if row == len(detectors) - 1:
                 axis.set_xlabel("verdict")
-        axes[row][0].set_ylabel(f"{plain(detector)}\nimage is", fontsize=8)
+        axes[row][0].set_ylabel(f"{wrapped(detector, 20)}\nimage is", fontsize=8)
     return figure
 
 

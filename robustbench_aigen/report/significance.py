@@ -1,24 +1,11 @@
 """Marks of significance in tables: stars after Holm's correction across the table."""
 
-from collections.abc import Sequence
-
-import numpy as np
+import math
 
 STARS_NOTE = (
     "* p < 0.05, ** p < 0.01, *** p < 0.001: McNemar's test against clean, Holm's correction across the table"
 )
 _LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's step-down procedure (Holm 1979); NaN stays NaN and counts as no test."""
-    values = np.asarray(p_values, dtype=float)
-    adjusted = np.full(len(values), np.nan)
-    tested = np.flatnonzero(~np.isnan(values))
-    order = tested[np.argsort(values[tested], kind="stable")]
-    steps = values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
-    return [float(value) for value in adjusted]
 
 
 def stars(p_value: float) -> str:
@@ -32,6 +19,6 @@ def write_p(p_value: float) -> str:
     >>> write_p(0.0312), write_p(1e-9), write_p(float("nan"))
     ('0.031', '<0.001', '')
     """
-    if np.isnan(p_value):
+    if math.isnan(p_value):
         return ""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"

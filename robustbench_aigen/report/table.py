@@ -11,6 +11,7 @@ ONE_CLASS_MARK = "‡"
 ONE_CLASS_NOTE = (
     f"{ONE_CLASS_MARK} gives nearly every image the same verdict; its accuracy is the class balance"
 )
+DIFFERENT_IMAGES_NOTE = "the runs are on different images: nothing is called best"
 DETECTOR = "detector"
 
 
@@ -138,6 +139,13 @@ def with_best_of_rows(table: Table) -> Table:
             )
         )
     return replace(table, rows=tuple(rows))
+
+
+def without_best(table: Table) -> Table:
+    """Return a table with nothing in bold: its rows are on different images."""
+    rows = tuple(tuple(cell._replace(best=False) for cell in row) for row in table.rows)
+    was_bold = rows != table.rows
+    return replace(table, rows=rows, notes=(*table.notes, DIFFERENT_IMAGES_NOTE) if was_bold else table.notes)
 
 
 def with_one_class_marks(table: Table, flagged: Iterable[str]) -> Table:

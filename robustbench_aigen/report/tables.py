@@ -12,7 +12,7 @@ from robustbench_aigen.report.generator_tables import cross_generator_table, gen
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.leaderboard import leaderboard
 from robustbench_aigen.report.setting import conditions
-from robustbench_aigen.report.table import Table, with_one_class_marks
+from robustbench_aigen.report.table import Table, with_one_class_marks, without_best
 
 
 def accuracy_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -30,6 +30,8 @@ def report_tables(joined: JoinedRuns) -> list[Table]:
     tables += [degraded] if degraded is not None else []
     if (summary["generator"] != ALL_GENERATORS).any():
         tables += [cross_generator_table(summary, measured), generator_table(summary, measured)]
+    if len({run.info["data"]["fingerprint"] for run in joined.runs}) > 1:
+        tables = [without_best(table) for table in tables]
     flagged = joined.one_class_detectors()
     return [with_one_class_marks(table, flagged) for table in tables]
 
