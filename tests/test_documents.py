@@ -91,13 +91,14 @@ def test_every_yaml_binds(document, tmp_path):
             assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
 
 
-def test_every_command_of_the_attacks_document_runs(tmp_path, monkeypatch, cli):
+WITH_COMMANDS = ["docs/ATTACKS.md", "docs/REPORTS.md"]
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS)
+def test_every_command_of_a_document_runs(document, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     commands = [
-        line[2:]
-        for kind, text in blocks_of("docs/ATTACKS.md")
-        if kind == "console"
-        for line in text.splitlines()
+        line[2:] for kind, text in blocks_of(document) if kind == "console" for line in text.splitlines()
     ]
     assert commands
     for command in commands:
@@ -109,7 +110,7 @@ def test_no_other_document_has_untested_examples():
     kinds = {
         kind
         for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
-        if file.name not in {"ATTACKS.md", "GATE.md"}  # GATE.md: tests/test_gate_document.py.
+        if f"docs/{file.name}" not in {*WITH_COMMANDS, "docs/GATE.md"}  # GATE.md: tests/test_gate_document.py.
         for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
     }
     assert kinds <= {"sh"}  # make, in CONTRIBUTING.
@@ -180,6 +181,7 @@ def test_the_readmes_first_table_is_the_committed_result():
         "docs/ZOO.md",
         "docs/GATE.md",
         "docs/STATISTICS.md",
+        "docs/REPORTS.md",
         "benchmarks/minigen/README.md",
         "benchmarks/minigen/CARD.md",
     ],

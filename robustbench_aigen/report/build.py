@@ -38,6 +38,7 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     if output is None and len(joined.runs) > 1:
         raise UserError("a report of several runs needs a folder", hint="--output FOLDER")
     target = joined.runs[0].folder if output is None else Path(output)
+    joined.check()
     tables = report_tables(joined)
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,9 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
     figure.set_layout_engine("none")  # It is laid out now, and need not be for every file.
     # Without a date in it the same table gives the same file.
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
+    figure.savefig(
+        folder / f"{name}.png", dpi=120, metadata={"Software": None}, pil_kwargs={"optimize": True}
+    )
     sink = io.StringIO()
     figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
     svg = _shortened(_for_both_schemes(sink.getvalue()))

@@ -68,6 +68,19 @@ class JoinedRuns:
         """Labels of the runs that have no records: what needs single images cannot be shown of them."""
         return [label for label, run in zip(self.labels, self.runs, strict=True) if not run.has_records]
 
+    def check(self) -> None:
+        """Read all that the runs have, so that what is damaged is found before anything is drawn.
+
+        Raises
+        ------
+        UserError
+            If records or gallery of a run are damaged.
+        """
+        for run in self.runs:
+            if run.has_records:
+                len(run.records)
+            len(run.gallery)
+
     def overall(self) -> pd.DataFrame:
         """Return the summary rows on all images."""
         return self.summary[self.summary["generator"] == ALL_GENERATORS]
