@@ -79,7 +79,10 @@ def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         (Cell(pipeline), *(by_cell.get((pipeline, detector), Cell(float("nan"))) for detector in detectors))
         for pipeline in pipelines
     )
-    columns = (Column("pipeline"), *(Column(detector, 1, compared=True) for detector in detectors))
+    columns = (
+        Column("pipeline"),
+        *(Column(detector, 1, compared=True, is_detector=True) for detector in detectors),
+    )
     caption = (
         f"Accuracy of each detector under each pipeline, in per cent; the best in bold. {_sentence(conditions)}"
     ).strip()

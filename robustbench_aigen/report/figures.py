@@ -17,6 +17,8 @@ from robustbench_aigen.report.sweeps import find_curves, representatives
 from robustbench_aigen.scenario.cells import CLEAN
 
 _MOST_PIPELINES = 5
+_MOST_ROWS = 24
+"""Pipelines below one another, in bars and in a heat map."""
 _MOST_GALLERIES = 4
 _Add = Callable[[str, str, Callable[[], Figure]], None]
 """Takes a name, a caption and what draws the figure."""
@@ -49,7 +51,8 @@ def _add_accuracy(joined: JoinedRuns, add: _Add) -> None:
     pipelines = pipelines_without_curve(joined.summary, curves)
     if pipelines:
         caption = "Accuracy under each pipeline with 95 % intervals; the dashed line is chance."
-        add("accuracy", caption, lambda: draw_bars(joined.summary, pipelines))
+        caption += _first(_MOST_ROWS, len(pipelines), "pipelines")
+        add("accuracy", caption, lambda: draw_bars(joined.summary, pipelines[:_MOST_ROWS]))
 
 
 def _add_generators(joined: JoinedRuns, add: _Add) -> None:
@@ -57,9 +60,12 @@ def _add_generators(joined: JoinedRuns, add: _Add) -> None:
     if summary["generator"].nunique() > 2:
         chosen = [CLEAN, *representatives(summary, _MOST_PIPELINES)]
         caption = "Balanced accuracy in per cent on each generator's fakes with the reals they belong to."
-        if summary["detector"].nunique() > 2 and len(chosen) < summary["pipeline"].nunique():
+        pipelines = len(summary["pipeline"].unique())
+        if len(summary["detector"].unique()) <= 2:
+            caption += _first(_MOST_ROWS, pipelines, "pipelines")
+        elif len(chosen) < pipelines:
             caption += f" Pipelines: {_OF_SWEEPS}."
-        add("generators", caption, lambda: draw_heat_map(summary, chosen))
+        add("generators", caption, lambda: draw_heat_map(summary, chosen, _MOST_ROWS))
 
 
 def _add_scores(joined: JoinedRuns, add: _Add) -> None:
@@ -67,8 +73,7 @@ def _add_scores(joined: JoinedRuns, add: _Add) -> None:
     detectors = list(rows["detector"].unique())
     chosen = [CLEAN, *representatives(joined.summary, _MOST_PIPELINES - 1)]
     limits = f" Pipelines: {_OF_SWEEPS}." if len(chosen) < rows["pipeline"].nunique() else ""
-    if len(detectors) > MOST_DETECTORS:
-        limits += f" The first {MOST_DETECTORS} of {len(detectors)} detectors."
+    limits += _first(MOST_DETECTORS, len(detectors), "detectors")
     if rows["tpr"].notna().any() and rows["tnr"].notna().any():
         caption = f"Confusion matrices in per cent of the real and of the AI-generated images.{limits}"
         shown = detectors[:MOST_DETECTORS]
@@ -89,6 +94,11 @@ def _add_scores(joined: JoinedRuns, add: _Add) -> None:
         if left_out:
             caption += " Pipelines whose scores do not compare, searches stopped at success, are left out."
         add("roc", caption, lambda: draw_roc_and_pr(records, measured, compared))
+
+
+def _first(most: int, count: int, what: str) -> str:
+    """Say that only some are shown, where that is so."""
+    return f" The first {most} of {count} {what}." if count > most else ""
 
 
 def _add_gallery(joined: JoinedRuns, add: _Add) -> None:

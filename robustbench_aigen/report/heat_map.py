@@ -7,14 +7,13 @@ from robustbench_aigen.report.drawing import annotated_heat_map, plain
 from robustbench_aigen.report.generator_tables import generator_matrix
 
 _ACROSS = 3
-_MOST_ROWS = 24
 
 
-def draw_heat_map(summary: pd.DataFrame, pipelines: list[str]) -> Figure:
+def draw_heat_map(summary: pd.DataFrame, pipelines: list[str], most: int) -> Figure:
     """Draw balanced accuracy by generator in per cent.
 
-    A panel per pipeline with a row per detector; where there are one or two detectors, a panel for each with a row per
-    pipeline.
+    A panel per pipeline with a row per detector; where there are one or two detectors, a panel for each with a row for
+    at most so many pipelines.
     """
     matrix = 100 * generator_matrix(summary)
     detectors = list(matrix.index.get_level_values("detector").unique())
@@ -22,7 +21,7 @@ def draw_heat_map(summary: pd.DataFrame, pipelines: list[str]) -> Figure:
         # A detector that another run did not put through a pipeline has an empty row there.
         panels = {name: matrix.xs(name, level="pipeline").reindex(detectors) for name in pipelines}
     else:
-        panels = {name: matrix.xs(name, level="detector").iloc[:_MOST_ROWS] for name in detectors}
+        panels = {name: matrix.xs(name, level="detector").iloc[:most] for name in detectors}
     panels = {name: table.rename(index=plain, columns=plain) for name, table in panels.items()}
     across = min(_ACROSS, len(panels))
     down = -(-len(panels) // across)

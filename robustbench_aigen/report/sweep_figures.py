@@ -11,8 +11,6 @@ from robustbench_aigen.report.sweeps import Curve
 from robustbench_aigen.scenario.cells import CLEAN
 
 _ACROSS = 3
-_MOST_BARS = 24
-"""Pipelines in one figure of bars."""
 
 
 def draw_curves(curves: list[Curve]) -> Figure:
@@ -72,7 +70,7 @@ def pipelines_without_curve(summary: pd.DataFrame, curves: list[Curve]) -> list[
     """Return the pipelines that no curve shows, ``clean`` first; none where the curves show all."""
     shown = {name for curve in curves for name in curve.members}
     names = [name for name in summary["pipeline"].unique() if name not in shown and name != CLEAN]
-    return [CLEAN, *names][:_MOST_BARS] if names or not curves else []
+    return [CLEAN, *names] if names or not curves else []
 
 
 def draw_bars(summary: pd.DataFrame, pipelines: list[str]) -> Figure:

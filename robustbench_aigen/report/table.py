@@ -35,13 +35,14 @@ class Cell(NamedTuple):
 class Column(NamedTuple):
     """A column: its title, and how many decimals its numbers have; None for a column of text.
 
-    ``compared`` columns have their largest number in bold.
+    ``compared`` columns have their largest number in bold; the title of an ``is_detector`` column is a detector's name.
     """
 
     title: str
     digits: int | None = None
     compared: bool = False
     mark: str = ""
+    is_detector: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def with_one_class_marks(table: Table, flagged: Iterable[str]) -> Table:
     """Return a table in which detectors that answer one class bear a mark, and a note that explains it."""
     names = set(flagged)
     columns = tuple(
-        column._replace(mark=ONE_CLASS_MARK) if column.title in names else column for column in table.columns
+        column._replace(mark=ONE_CLASS_MARK) if column.is_detector and column.title in names else column
+        for column in table.columns
     )
     places = {place for place, column in enumerate(columns) if column.title == DETECTOR}
     rows = tuple(
