@@ -19,7 +19,7 @@ from robustbench_aigen.scenario.cells import CLEAN
 _MOST_PIPELINES = 5
 _MOST_ROWS = 24
 """Pipelines below one another, in bars and in a heat map."""
-_MOST_GALLERIES = 4
+_MOST_GALLERIES = 2
 _Add = Callable[[str, str, Callable[[], Figure]], None]
 """Takes a name, a caption and what draws the figure."""
 _OF_SWEEPS = "of a sweep the value that costs most"
@@ -71,7 +71,9 @@ def _add_generators(joined: JoinedRuns, add: _Add) -> None:
 def _add_scores(joined: JoinedRuns, add: _Add) -> None:
     rows, records = joined.overall(), joined.records
     detectors = list(rows["detector"].unique())
-    chosen = [CLEAN, *representatives(joined.summary, _MOST_PIPELINES - 1)]
+    # Of runs side by side: the pipelines of those detectors that are shown.
+    rows = rows[rows["detector"].isin(detectors[:MOST_DETECTORS])]
+    chosen = [CLEAN, *representatives(rows, _MOST_PIPELINES - 1)]
     limits = f" Pipelines: {_OF_SWEEPS}." if len(chosen) < rows["pipeline"].nunique() else ""
     limits += _first(MOST_DETECTORS, len(detectors), "detectors")
     if rows["tpr"].notna().any() and rows["tnr"].notna().any():
@@ -105,13 +107,14 @@ def _add_gallery(joined: JoinedRuns, add: _Add) -> None:
     gallery = joined.gallery
     if gallery.empty:
         return
-    detectors = list(gallery["detector"].unique())[:_MOST_GALLERIES]
+    attacked_detectors = list(gallery["detector"].unique())
+    detectors = attacked_detectors[:_MOST_GALLERIES]
     attacked = joined.overall()[joined.overall()["pipeline"].isin(gallery["pipeline"].unique())]
     for number, detector in enumerate(detectors, 1):
         chosen = representatives(attacked[attacked["detector"] == detector], _MOST_PIPELINES - 1)
         caption = (
             f"{detector}: originals, what the detector saw after each attack, and the change amplified around grey. "
             "Images were chosen by their ids, not by their outcome."
-        )
+        ) + _first(_MOST_GALLERIES, len(attacked_detectors), "detectors")
         name = "gallery" if len(detectors) == 1 else f"gallery-{number}"
         add(name, caption, partial(draw_gallery, gallery, detector, chosen))

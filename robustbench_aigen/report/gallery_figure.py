@@ -96,4 +96,5 @@ def _show_change(axis: Axes, before: NDArray[np.uint8], after: NDArray[np.uint8]
         return
     change = after.astype(int) - before.astype(int)
     shown = np.clip(128 + factor * change, 0, 255).astype(np.uint8)
-    _show(axis, shown, f"at most {np.abs(change).max()}\nlevels")
+    largest = int(np.abs(change).max())
+    _show(axis, shown, f"at most {largest}\n{'level' if largest == 1 else 'levels'}")

@@ -37,5 +37,5 @@ def draw_heat_map(summary: pd.DataFrame, pipelines: list[str], most: int) -> Fig
         axes[place].tick_params(axis="y", rotation=0)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.8, label="balanced accuracy, per cent")
+    figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.8, label="per cent")
     return figure

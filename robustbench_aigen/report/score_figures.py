@@ -85,6 +85,8 @@ def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[
     for row, detector in enumerate(detectors):
         for column, pipeline in enumerate(pipelines):
             axis = axes[row][column]
+            if row == 0:
+                axis.set_title(plain(pipeline), fontsize=8)
             if (detector, pipeline) not in rows.index:
                 axis.set_axis_off()
                 continue
@@ -96,8 +98,6 @@ def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[
             annotated_heat_map(axis, matrix, 1, 8)
             axis.set_aspect("equal")
             axis.tick_params(axis="both", rotation=0)
-            if row == 0:
-                axis.set_title(plain(pipeline), fontsize=8)
             if row == len(detectors) - 1:
                 axis.set_xlabel("verdict")
         axes[row][0].set_ylabel(f"{wrapped(detector, 20)}\nimage is", fontsize=8)
