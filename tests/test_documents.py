@@ -110,7 +110,8 @@ def test_no_other_document_has_untested_examples():
     kinds = {
         kind
         for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
-        if f"docs/{file.name}" not in {*WITH_COMMANDS, "docs/GATE.md"}  # GATE.md: tests/test_gate_document.py.
+        if f"docs/{file.name}"
+        not in {*WITH_COMMANDS, "docs/GATE.md"}  # GATE.md: tests/test_gate_document.py.
         for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
     }
     assert kinds <= {"sh"}  # make, in CONTRIBUTING.

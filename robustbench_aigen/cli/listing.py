@@ -146,7 +146,7 @@ def _show_runs(output: str, json_output: bool) -> None:
 
 
 def _run_row(run: "StoredRun") -> dict[str, object]:
-    from robustbench_aigen.report.tables import percent
+    from robustbench_aigen.report.table import percent
 
     overall, data = run.overall(), run.info["data"]
     worst = overall.sort_values("accuracy", kind="stable").iloc[0]

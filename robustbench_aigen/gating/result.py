@@ -12,8 +12,8 @@ import pandas as pd
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.markdown import markdown_table
-from robustbench_aigen.report.tables import percent
+from robustbench_aigen.report.markdown import markdown_frame
+from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.gate_spec import GateSpec
 
 COLUMNS = [
@@ -114,7 +114,7 @@ class GateResult:
         notices = "\n".join(f"- {_plain(text)}" for text in self.notices)
         heading = "## robust-aigen: the gate " + ("passed" if self.passed else "failed")
         parts = [heading, f"{_plain(self.current)} against {_plain(self.baseline)}. {self.rule}"]
-        return "\n\n".join([*parts, *([notices] if notices else []), markdown_table(self.table())]) + "\n"
+        return "\n\n".join([*parts, *([notices] if notices else []), markdown_frame(self.table())]) + "\n"
 
     def junit(self) -> str:
         """Return the checks as JUnit XML, a test case each."""

@@ -66,6 +66,11 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     return with_best(table, within=(1,))
 
 
+def accuracy_frame(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the table that a run prints: a row per detector and pipeline, text in per cent."""
+    return accuracy_table(summary).frame().drop(columns="p")
+
+
 def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     """Return one row per pipeline and one column of accuracies per detector, in per cent."""
     rows = summary[summary["generator"] == ALL_GENERATORS]

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from robustbench_aigen.report.drawn import Drawn
 from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.setting import describe
-from robustbench_aigen.report.table import Table
+from robustbench_aigen.report.table import Cell, Column, Table
 
 _LONGEST = 60
 """Rows of a table that is still read in Markdown; longer ones are linked."""
@@ -44,6 +46,12 @@ def markdown_table(table: Table) -> str:
         [_cell(table, row, column) for column in range(len(table.columns))] for row in range(len(table.rows))
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown_frame(frame: pd.DataFrame) -> str:
+    """Write a frame of text as Markdown."""
+    rows = tuple(tuple(Cell(str(value)) for value in row) for row in frame.to_numpy().tolist())
+    return markdown_table(Table("", "", "", tuple(Column(str(title)) for title in frame.columns), rows))
 
 
 def escaped(text: str) -> str:

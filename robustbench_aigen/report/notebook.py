@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigen.report.tables import accuracy_table
+from robustbench_aigen.report.accuracy_tables import accuracy_frame
 
 
 def run_html(folder: Path, info: Mapping[str, Any], summary: pd.DataFrame) -> str:
@@ -16,5 +16,5 @@ def run_html(folder: Path, info: Mapping[str, Any], summary: pd.DataFrame) -> st
     title = (
         f"{info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
     )
-    table = accuracy_table(summary).to_html(index=False, escape=True)
+    table = accuracy_frame(summary).to_html(index=False, escape=True)
     return f"<p><strong>{escape(title)}</strong></p>{table}<p>{escape(str(folder))}</p>"

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report import accuracy_tables
 from robustbench_aigen.report.degradations import degradation_table
@@ -13,11 +11,6 @@ from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.leaderboard import leaderboard
 from robustbench_aigen.report.setting import conditions
 from robustbench_aigen.report.table import Table, with_one_class_marks, without_best
-
-
-def accuracy_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the table that a run prints: a row per detector and pipeline, text in per cent."""
-    return accuracy_tables.accuracy_table(summary).frame().drop(columns="p")
 
 
 def report_tables(joined: JoinedRuns) -> list[Table]:
