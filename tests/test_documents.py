@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from robustbench_aigen.report.tables import percent
+from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
 from robustbench_aigen.scenario.schema import load_scenario
@@ -91,13 +91,18 @@ def test_every_yaml_binds(document, tmp_path):
             assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
 
 
-def test_every_command_of_the_attacks_document_runs(tmp_path, monkeypatch, cli):
+WITH_COMMANDS = ["docs/ATTACKS.md", "docs/REPORTS.md"]
+TESTED_ELSEWHERE = {
+    "docs/GATE.md": "test_gate_document.py",
+    "docs/TRAINING.md": "test_training_parts.py",
+}
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS)
+def test_every_command_of_a_document_runs(document, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     commands = [
-        line[2:]
-        for kind, text in blocks_of("docs/ATTACKS.md")
-        if kind == "console"
-        for line in text.splitlines()
+        line[2:] for kind, text in blocks_of(document) if kind == "console" for line in text.splitlines()
     ]
     assert commands
     for command in commands:
@@ -109,10 +114,15 @@ def test_no_other_document_has_untested_examples():
     kinds = {
         kind
         for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
-        if file.name not in {"ATTACKS.md", "TRAINING.md"}
+        if f"docs/{file.name}" not in {*WITH_COMMANDS, *TESTED_ELSEWHERE}
         for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
     }
     assert kinds <= {"sh"}  # make, in CONTRIBUTING.
+
+
+@pytest.mark.parametrize(("document", "tests"), TESTED_ELSEWHERE.items())
+def test_what_is_tested_elsewhere_is_named_there(document, tests):
+    assert Path(document).name in (REPOSITORY / "tests" / tests).read_text(encoding="utf-8")
 
 
 ATTACKS = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "attack"}
@@ -171,18 +181,14 @@ def test_the_readmes_first_table_is_the_committed_result():
     assert shown == {(row.detector, row.pipeline): percent(row.accuracy) for row in summary.itertuples()}
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/ATTACKS.md",
-        "docs/ZOO.md",
-        "docs/TRAINING.md",
-        "benchmarks/minigen/README.md",
-        "benchmarks/minigen/CARD.md",
-    ],
+DOCUMENTS = sorted(
+    str(file.relative_to(REPOSITORY))
+    for folder in (".", "docs", "benchmarks/minigen")
+    for file in (REPOSITORY / folder).glob("*.md")
 )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_paths_lead_somewhere(document):
     file = REPOSITORY / document
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):

@@ -110,7 +110,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, json_output: bool) -> None
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
     from robustbench_aigen.cli.console import print_json, print_table
-    from robustbench_aigen.report.tables import accuracy_table
+    from robustbench_aigen.report.accuracy_tables import accuracy_frame
 
     if json_output:
         rows = result.summary.astype(object).where(result.summary.notna(), None).to_dict(orient="records")
@@ -124,7 +124,7 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
         return
     data = result.info["data"]
     title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
-    print_table(accuracy_table(result.summary), title, group="detector")
+    print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
         typer.echo(
             f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)"

@@ -25,7 +25,11 @@ _BASE = (
     "detectors/rewriting.py",
     "detectors/scoring.py",
     "data/decoding.py",
+    "metrics/image_quality.py",
+    "metrics/records.py",
     "engine/cell.py",
+    "engine/pipeline_state.py",
+    "engine/gallery.py",
     "engine/sizes.py",
 )
 
@@ -73,6 +77,9 @@ def shard_key(
         ],
         "settings": kept,
     }
+    if pipeline.attack_positions and shard.kept:
+        # The images that are kept for the gallery stand among the records.
+        identity["kept"] = sorted(shard.kept)
     if pipeline.smaller is not None:
         # The rungs below an eps decide which images are searched at it.
         identity["smaller"] = shard_key(detector, pipeline.smaller, shard, settings, surrogates)

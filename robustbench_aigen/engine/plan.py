@@ -12,6 +12,7 @@ from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.gating.selection import check_block
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
@@ -107,6 +108,7 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     threshold = float(np.float32(threshold))
     thresholds = {detector.name: threshold for detector in detectors}
     surrogates = _load_surrogates(loaded, pipelines, target)
+    _check_gate(loaded, pipelines, detectors, selection)
     return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates)
 
 
@@ -127,6 +129,27 @@ def _load_surrogates(
                 place = ("pipelines", pipeline.name.partition("[")[0], position, "surrogate")
                 raise loaded.located(error, place) from error
     return surrogates
+
+
+def _check_gate(
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], detectors: list[Detector], selection: Selection
+) -> None:
+    """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
+    if loaded.scenario.gate is None:
+        return
+    generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
+    info = {
+        "scenario": {"mode": loaded.scenario.mode},
+        "pipelines": {
+            pipeline.name: [stage.as_dict() for stage in pipeline.stages] for pipeline in pipelines
+        },
+        "detectors": [{"name": detector.name} for detector in detectors],
+        "data": {"generators": generators},
+    }
+    try:
+        check_block(loaded.scenario.gate, info)
+    except UserError as error:
+        raise loaded.located(error, ("gate",)) from error
 
 
 def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:

@@ -14,6 +14,7 @@ from pydantic import (
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.gate_spec import GateSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.validation import Section, show, validated
@@ -145,6 +146,7 @@ class Scenario(Section):
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gate: GateSpec | None = None
 
 
 @dataclass(frozen=True)
