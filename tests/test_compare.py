@@ -10,7 +10,7 @@ from gated_runs import made_up, write
 from scipy.stats import binomtest
 from test_engine import scenario
 
-from robustbench_aigen import compare, run
+from robustbench_aigen import compare, compare_detectors, run
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.baseline import write_baseline
 
@@ -43,6 +43,32 @@ def test_every_change_has_an_interval_and_a_test(pair):
     assert comparison.differences == []
     back = compare(*pair[::-1]).cells
     assert back["change"].tolist() == pytest.approx((-comparison.cells["change"]).tolist())
+
+
+def test_detectors_are_compared_by_mcnemar_and_flagged():
+    contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
+    rng = np.random.default_rng(1)
+    right = {
+        (name, p): rng.random(N) < rate for name, rate in (("a", 0.9), ("b", 0.85), ("c", 0.5)) for p in CELLS
+    }
+    side = made_up(right)
+    side.info["trust"]["flags"] = [{"flag": "one_class", "detector": "c", "pipeline": "pgd", "evidence": ""}]
+    table = compare_detectors(side)
+    assert len(table) == 2 * 3
+    for row in table.to_dict(orient="records"):
+        one, other = right[row["detector"], row["pipeline"]], right[row["other"], row["pipeline"]]
+        counts = pd.crosstab(one, other).to_numpy()
+        assert row["p_value"] == pytest.approx(contingency.mcnemar(counts, exact=True).pvalue, rel=1e-9)
+        assert row["difference"] == pytest.approx(one.mean() - other.mean())
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["p_holm"] >= row["p_value"]
+        assert row["other_trust"] == (
+            "one_class" if (row["other"], row["pipeline"]) == ("c", "pgd") else "ok"
+        )
+    assert compare_detectors(made_up({("a", "clean"): right["a", "clean"]})).empty
+
+
+CELLS = ("clean", "pgd")
 
 
 def test_what_differs_is_said_and_common_images_compared(pair):

@@ -17,8 +17,10 @@ from robustbench_aigen.gating.setting import (
     compare_attacks,
     compare_data,
     compare_thresholds,
+    flags_of,
     pair_detectors,
 )
+from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.bootstrap import SCORE_DRAWS
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, generator_part
@@ -27,6 +29,7 @@ _EVERYWHERE = ("accuracy", "balanced_accuracy", "tpr", "tnr")
 _ON_ALL = (*_EVERYWHERE, "precision", "f1", "auroc", "ap")
 _COLUMNS = [
     "detector", "pipeline", "generator", "metric", "n", "a", "b", "change", "low", "high", "p_value", "p_holm",
+    "trust_a", "trust_b",
 ]  # fmt: skip
 
 
@@ -39,7 +42,8 @@ class Comparison:
     cells
         A row per detector, pipeline, generator (``all`` and each) and metric: ``n`` common images, the metric in ``a``
         and in ``b``, ``change`` = b − a with its 95 % interval (paired bootstrap over source images), the two-sided
-        ``p_value`` of no change, and ``p_holm``, corrected for all rows of the metric. Fractions.
+        ``p_value`` of no change, ``p_holm``, corrected for all rows of the metric, and the flags of either cell,
+        ``trust_a`` and ``trust_b``. Fractions.
     images
         A row per image whose verdict is another: ``detector, pipeline, sample, generator, label, score_a, score_b,
         correct_a, correct_b``.
@@ -100,7 +104,11 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
         for pipeline in pipelines:
             before, after = by_cell[0][other, pipeline].iloc[in_a], by_cell[1][name, pipeline].iloc[in_b]
             head = {"detector": name, "pipeline": pipeline}
-            rows += [{**head, **row} for row in _cell_rows(before, after, pipeline, b.info)]
+            trust = {
+                "trust_a": flags_of(a.info, other, pipeline),
+                "trust_b": flags_of(b.info, name, pipeline),
+            }
+            rows += [{**head, **row, **trust} for row in _cell_rows(before, after, pipeline, b.info)]
             changed.append(_changed_images(before, after).assign(**head))
     cells = pd.DataFrame(rows, columns=_COLUMNS)
     for _, part in cells.groupby("metric"):
@@ -109,6 +117,36 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
     images = images[["detector", "pipeline", *(name for name in images if name not in head)]]
     differences = [*findings.differences, *findings.notices]
     return Comparison(cells, images, differences, str(a.folder), str(b.folder))
+
+
+def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
+    """Compare the detectors of one run with each other, under every pipeline.
+
+    Parameters
+    ----------
+    run
+        A run folder, a scenario's results folder for its newest run, a baseline, or what
+        :func:`robustbench_aigen.run` returned.
+
+    Returns
+    -------
+    DataFrame
+        :func:`~robustbench_aigen.metrics.between_detectors.between_detectors`, and the flags of either cell, ``trust``
+        and ``other_trust``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    opened = open_recorded(run)
+    table = between_detectors(opened.records)
+    for column, names in (("trust", table["detector"]), ("other_trust", table["other"])):
+        table[column] = [
+            flags_of(opened.info, str(detector), str(pipeline))
+            for detector, pipeline in zip(names, table["pipeline"], strict=True)
+        ]
+    return table
 
 
 def _cell_rows(

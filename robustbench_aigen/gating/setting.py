@@ -135,6 +135,16 @@ def common_images(current: RecordedRun, baseline: RecordedRun) -> tuple[NDArray[
     return now.index.get_indexer(both), then.index.get_indexer(both)
 
 
+def flags_of(info: Mapping[str, Any], detector: str, pipeline: str) -> str:
+    """Return a cell's trust flags separated by spaces, ``ok`` where it has none."""
+    raised = {
+        flag["flag"]
+        for flag in info["trust"]["flags"]
+        if (flag["detector"], flag["pipeline"]) == (detector, pipeline)
+    }
+    return " ".join(sorted(raised)) or "ok"
+
+
 def _stage_differences(name: str, now: list[dict[str, Any]], then: list[dict[str, Any]]) -> list[str]:
     nothing: dict[str, Any] = {}
     return [

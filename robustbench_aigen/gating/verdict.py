@@ -20,6 +20,7 @@ from robustbench_aigen.gating.setting import (
     compare_attacks,
     compare_data,
     compare_thresholds,
+    flags_of,
     pair_detectors,
 )
 from robustbench_aigen.metrics.paired import holm
@@ -178,15 +179,8 @@ class _Comparison:
         return generator_part(now, check.generator), generator_part(then, check.generator)
 
     def _head(self, check: Check) -> dict[str, Any]:
-        flags = sorted(
-            {
-                flag["flag"]
-                for flag in self._now.info["trust"]["flags"]
-                if (flag["detector"], flag["pipeline"]) == (check.detector, check.pipeline)
-            }
-        )
         head = {key: value for key, value in check._asdict().items() if key != "floor"}
-        return {**head, "trust": " ".join(flags) or "ok"}
+        return {**head, "trust": flags_of(self._now.info, check.detector, check.pipeline)}
 
 
 def _cells(records: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
