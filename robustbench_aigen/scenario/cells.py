@@ -55,7 +55,8 @@ class BoundStage:
         if self.through:
             stage |= {"through": [inner.as_dict() for inner in self.through], "eot": self.eot}
         if self.surrogate is not None:
-            stage["surrogate"] = self.surrogate.id or self.surrogate.model_dump(exclude_none=True)
+            said = self.surrogate.model_dump(exclude_none=True, mode="json")
+            stage["surrogate"] = said["id"] if said.keys() == {"id"} else said
         return stage
 
 

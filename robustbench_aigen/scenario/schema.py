@@ -93,35 +93,117 @@ class DataSpec(Section):
     limit: Count | None = None
 
 
+def _outputs(value: object) -> object:
+    """Take the names of the functions that make probabilities."""
+    return "probabilities" if value in ("sigmoid", "softmax") else value
+
+
 class PreprocessingSpec(Section):
-    """What happens to pixels before a network, as far as a scenario or a card says it; None where it does not."""
+    """What happens around a network, as far as a scenario or a card says it; None where it does not.
+
+    ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
+    are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
+    """
 
     input_size: Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)] = None
     mean: Triple = None
     std: Annotated[tuple[float, float, float] | None, BeforeValidator(_positive_triple)] = None
     fake_index: Literal[0, 1] | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+    outputs: Annotated[Literal["logits", "probabilities"] | None, BeforeValidator(_outputs)] = None
+    resample: Literal["nearest", "bilinear", "bicubic"] | None = None
+    resize_to: Side | tuple[Side, Side] | None = None
+
+
+LIBRARY_PREFIXES = ("timm:", "hf:", "python:")
+"""What an id begins with that names a model of a library or a function of one's own."""
+DETECTOR_SUFFIXES = (
+    ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".onnx", ".skops", ".keras", ".h5", ".hdf5", ".pkl", ".pickle",
+    ".joblib",
+)  # fmt: skip
+"""What the names of detectors' files end in."""
+Rule = Literal["mean_score", "mean_logit", "majority"]
 
 
 class DetectorSpec(PreprocessingSpec):
-    """Which detector: an id (or a bare string), or a weights file with its architecture."""
+    """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors."""
 
     id: str | None = None
     path: str | None = None
     arch: str | None = None
+    ensemble: Annotated[tuple["DetectorSpec", ...] | None, Field(min_length=2)] = None
+    by: Rule | None = None
     name: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_string(cls, value: object) -> object:
-        return {"id": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"path": value} if _is_file(value) else {"id": value}
+        return value
 
     @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> Self:
-        if self.id is not None and self.model_fields_set - {"id", "name"}:
+    def _is_one_of_three(self) -> Self:
+        given = self.model_fields_set - {"name"}
+        if sum(each is not None for each in (self.id, self.path, self.ensemble)) != 1:
+            raise ValueError(
+                "a detector is an id such as minigen/lenet5 or hf:FOLDER, a 'path' (with an 'arch' if it is weights), "
+                "or an 'ensemble' of detectors"
+            )
+        if self.ensemble is not None and given - {"ensemble", "by"}:
+            raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
+        if self.by is not None and self.ensemble is None:
+            raise ValueError("'by' says how an 'ensemble' is combined")
+        if self.id is not None and self.id.startswith(LIBRARY_PREFIXES):
+            if self.arch is not None:
+                raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
+        elif self.id is not None and given - {"id"}:
             raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
-        if (self.id is None) == (self.path is None):
-            raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
         return self
+
+    @classmethod
+    def from_text(cls, text: str, arch: str | None = None, folder: Path | None = None) -> Self:
+        """Read what stands on a command line: an id, a file, a folder, ``timm:…``, ``hf:…``, ``python:…``.
+
+        Parameters
+        ----------
+        text
+            It.
+        arch
+            The architecture of a file of weights.
+        folder
+            Where relative paths start; they become absolute. None leaves them as they are.
+        """
+        if text.startswith(LIBRARY_PREFIXES):
+            prefix, _, place = text.partition(":")
+            if folder is not None:
+                place = _absolute(prefix, place, folder)
+            return cls(id=f"{prefix}:{place}") if arch is None else cls(id=f"{prefix}:{place}", arch=arch)
+        if arch is None and not _is_file(text):
+            return cls(id=text)
+        path = text if folder is None else str((folder / Path(text).expanduser()).resolve())
+        return cls(path=path) if arch is None else cls(path=path, arch=arch)
+
+    @property
+    def text(self) -> str:
+        """What the detector is called where it has no name: its id or path, or those of an ensemble."""
+        if self.ensemble is not None:
+            return f"{self.by or 'mean_score'}({', '.join(member.text for member in self.ensemble)})"
+        return str(self.id or self.path)
+
+
+def _is_file(text: str) -> bool:
+    if text.startswith(LIBRARY_PREFIXES):
+        return False
+    return text.lower().endswith(DETECTOR_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+
+
+def _absolute(prefix: str, place: str, folder: Path) -> str:
+    """Make the local path in an id absolute, where it is one."""
+    path, colon, function = place.rpartition(":") if prefix == "python" else (place, "", "")
+    local = (folder / Path(path).expanduser()).resolve()
+    is_local = path.endswith(".py") if prefix == "python" else local.is_dir()
+    return f"{local}{colon}{function}" if is_local else place
 
 
 class Scenario(Section):

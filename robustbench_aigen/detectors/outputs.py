@@ -1,0 +1,105 @@
+"""What comes out of a network, and how it becomes two logits (real, fake)."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, fx, nn
+
+from robustbench_aigen.detectors.preprocessing import Outputs
+from robustbench_aigen.errors import UserError
+
+_TINY = torch.finfo(torch.float32).tiny
+_BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
+
+
+def as_columns(raw: object, name: str) -> Tensor:
+    """Return a network's answer as N×1 or N×2 float32.
+
+    Raises
+    ------
+    UserError
+        If it is neither: what two classes need is one number or two for each image.
+    """
+    answer = getattr(raw, "logits", raw)
+    if isinstance(answer, list | tuple) and len(answer) == 1:
+        answer = answer[0]
+    if not isinstance(answer, Tensor):
+        raise UserError(f"detector '{name}' returns {type(raw).__name__}, not a tensor")
+    columns = answer.flatten(1) if answer.dim() > 1 else answer[:, None] if answer.dim() == 1 else answer
+    if columns.dim() != 2 or columns.shape[1] not in (1, 2):
+        shape = tuple(answer.shape)
+        raise UserError(
+            f"detector '{name}' returns {shape} for {shape[0] if shape else 1} images; one or two numbers (real, fake) each are needed"
+        )
+    return columns.float()
+
+
+def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
+    """Turn a network's answer into two logits, of which the second is output 1's.
+
+    A single number is that of output 1. Probabilities become logarithms, clamped where float32 has none: their
+    softmax is the probability again, and their gradient is that of the log-odds, which does not vanish before the
+    probability itself does.
+
+    Parameters
+    ----------
+    columns
+        N×1 or N×2 float32.
+    outputs
+        ``logits``, or ``probabilities`` of a sigmoid or a softmax.
+    """
+    if outputs == "probabilities":
+        if columns.shape[1] == 1:
+            p = columns.clamp(_TINY, _BELOW_ONE)
+            columns = torch.log(p) - torch.log1p(-p)
+        else:
+            return columns.clamp(min=_TINY).log()
+    if columns.shape[1] == 1:
+        return torch.cat([-columns / 2, columns / 2], dim=1)
+    return columns
+
+
+def look_like_probabilities(columns: Tensor) -> bool:
+    """Whether a network's answers to very different inputs, N×1 or N×2, are all probabilities."""
+    if not columns.isfinite().all() or columns.min() < 0 or columns.max() > 1:
+        return False
+    return columns.shape[1] == 1 or bool(((columns.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
+def without_final_activation(network: nn.Module) -> nn.Module | None:
+    """Return a network without the sigmoid or softmax that it ends in, None where none is found.
+
+    Behind a saturated one every gradient is zero; before it there still is one.
+    """
+    if isinstance(network, fx.GraphModule):
+        return _graph_without_activation(network)
+    if isinstance(network, nn.Sequential) and len(network):
+        *before, last = network.children()
+        if isinstance(last, _ACTIVATIONS):
+            return nn.Sequential(*before)
+        inner = without_final_activation(last)
+        return None if inner is None else nn.Sequential(*before, inner)
+    return None
+
+
+_ACTIVATIONS = (nn.Sigmoid, nn.Softmax)
+_ACTIVATION_CALLS = {"sigmoid", "softmax"}
+
+
+def _graph_without_activation(network: fx.GraphModule) -> nn.Module | None:
+    changed = deepcopy(network)
+    output = next(node for node in reversed(changed.graph.nodes) if node.op == "output")
+    if len(output.all_input_nodes) != 1 or not _is_activation(changed, output.all_input_nodes[0]):
+        return None
+    activation = output.all_input_nodes[0]
+    output.replace_input_with(activation, activation.all_input_nodes[0])
+    changed.graph.eliminate_dead_code()
+    changed.recompile()
+    return changed
+
+
+def _is_activation(network: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(network.get_submodule(str(node.target)), _ACTIVATIONS)
+    name = getattr(node.target, "__name__", str(node.target))
+    return node.op == "call_function" and name.partition(".")[0] in _ACTIVATION_CALLS
