@@ -12,11 +12,12 @@ from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
+from robustbench_aigen.detectors.formats.final_activation import without_final_activation
 from robustbench_aigen.detectors.formats.python_factory import check_python
 from robustbench_aigen.detectors.formats.request import Loaded, Request
-from robustbench_aigen.detectors.outputs import without_final_activation
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -71,12 +72,14 @@ def load_detector(
         ]
         return Ensemble(members, spec.by or "mean_score", name=spec.name or spec.text)
     kind, request = _request(spec, folder, device, trust_code=trust_code)
-    loaded = kind.load(request)
+    with preserved_global_rng():
+        loaded = kind.load(request)
     detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
     if spec.name is not None:
         detector.name = spec.name
     detector.to(device)
     if isinstance(loaded, Loaded):
+        _find_out_input_size(detector)
         _find_out_outputs(detector)
     detector.check()
     return detector
@@ -176,8 +179,37 @@ def _called(spec: DetectorSpec, place: str) -> str:
     """Return what a detector is called that nobody named: its id, or the last part of its path."""
     if spec.id is None:
         return Path(place).stem
-    prefix = spec.id.partition(":")[0]
-    return f"{prefix}:{Path(place).name}" if Path(place).is_absolute() else spec.id
+    prefix, colon, _ = spec.id.partition(":")
+    return f"{prefix}:{Path(place).name}" if colon and Path(place).is_absolute() else spec.id
+
+
+_USUAL_SIZES = (224, 32, 256, 128, 96, 299, 384, 28, 512)
+
+
+def _find_out_input_size(detector: Detector) -> None:
+    """Try usual input sizes on a network that does not take any, where nobody says which it takes."""
+    own = detector.preprocessing
+    if own.input_size is not None or _takes_its_probes(detector):
+        return
+    for side in _USUAL_SIZES:
+        _set(detector, input_size=(side, side))
+        if _takes_its_probes(detector):
+            text = f"input_size: {side} was found by trying; declare it if that is not what it was trained on"
+            detector.assumptions = (*detector.assumptions, text)
+            return
+    detector.preprocessing = own
+
+
+@torch.no_grad()
+def _takes_its_probes(detector: Detector) -> bool:
+    try:
+        return bool(detector(detector.probes()).isfinite().all())
+    except _UNFIT:
+        return False
+
+
+_UNFIT = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
+"""What networks raise for input that they do not take; :meth:`Detector.check` tells the reason."""
 
 
 def _find_out_outputs(detector: Detector) -> None:
@@ -202,8 +234,8 @@ def _set(detector: Detector, **changes: Any) -> None:
 def _answers_probabilities(detector: Detector) -> bool:
     try:
         return detector.answers_probabilities()
-    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
-        return False  # What fails here fails in check() too, which says why.
+    except _UNFIT:
+        return False
 
 
 @torch.no_grad()

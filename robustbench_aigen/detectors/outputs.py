@@ -1,9 +1,7 @@
 """What comes out of a network, and how it becomes two logits (real, fake)."""
 
-from copy import deepcopy
-
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from robustbench_aigen.detectors.preprocessing import Outputs
 from robustbench_aigen.errors import UserError
@@ -64,42 +62,3 @@ def look_like_probabilities(columns: Tensor) -> bool:
     if not columns.isfinite().all() or columns.min() < 0 or columns.max() > 1:
         return False
     return columns.shape[1] == 1 or bool(((columns.sum(dim=1) - 1).abs() < 1e-3).all())
-
-
-def without_final_activation(network: nn.Module) -> nn.Module | None:
-    """Return a network without the sigmoid or softmax that it ends in, None where none is found.
-
-    Behind a saturated one every gradient is zero; before it there still is one.
-    """
-    if isinstance(network, fx.GraphModule):
-        return _graph_without_activation(network)
-    if isinstance(network, nn.Sequential) and len(network):
-        *before, last = network.children()
-        if isinstance(last, _ACTIVATIONS):
-            return nn.Sequential(*before)
-        inner = without_final_activation(last)
-        return None if inner is None else nn.Sequential(*before, inner)
-    return None
-
-
-_ACTIVATIONS = (nn.Sigmoid, nn.Softmax)
-_ACTIVATION_CALLS = {"sigmoid", "softmax"}
-
-
-def _graph_without_activation(network: fx.GraphModule) -> nn.Module | None:
-    changed = deepcopy(network)
-    output = next(node for node in reversed(changed.graph.nodes) if node.op == "output")
-    if len(output.all_input_nodes) != 1 or not _is_activation(changed, output.all_input_nodes[0]):
-        return None
-    activation = output.all_input_nodes[0]
-    output.replace_input_with(activation, activation.all_input_nodes[0])
-    changed.graph.eliminate_dead_code()
-    changed.recompile()
-    return changed
-
-
-def _is_activation(network: fx.GraphModule, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return isinstance(network.get_submodule(str(node.target)), _ACTIVATIONS)
-    name = getattr(node.target, "__name__", str(node.target))
-    return node.op == "call_function" and name.partition(".")[0] in _ACTIVATION_CALLS

@@ -16,6 +16,7 @@ from robustbench_aigen.detectors.rewriting import (
     unshuffle_stems,
 )
 from robustbench_aigen.numerics.precision import gradient_precision
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 _LARGE = 64
 """Pixels a side from which float32 convolutions run on channels-last tensors.
@@ -50,9 +51,7 @@ def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     return prepared
 
 
-def _fastest(
-    detector: Detector, precision: Literal["fp32", "bf16"], *, channels_last: bool
-) -> nn.Module:
+def _fastest(detector: Detector, precision: Literal["fp32", "bf16"], *, channels_last: bool) -> nn.Module:
     """Return the network in the fastest form in which it still is the same function.
 
     Networks from elsewhere may fix their strides or their types, or compute on copies of their own: each form is
@@ -101,7 +100,9 @@ _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 def _copied(network: nn.Module) -> nn.Module | None:
     """Return a copy, None of what cannot be copied: a foreign network may hold a file or a session."""
     try:
-        return deepcopy(network)
+        # Copies of some libraries' layers draw random numbers.
+        with preserved_global_rng():
+            return deepcopy(network)
     except Exception:  # noqa: BLE001  Copying fails in as many ways as there are libraries.
         return None
 
@@ -130,7 +131,7 @@ def _is_same(
     scale = max(float(expected[0].abs().max()), torch.finfo(torch.float32).tiny)
     same = float((found[0] - expected[0]).abs().max()) <= _TOLERANCE[precision] * scale
     # A form that loses the gradient on the way is not the same function to an attack.
-    return same and bool(found[1].isfinite().all()) and found[1].any() == expected[1].any()
+    return same and bool(found[1].isfinite().all()) and bool(found[1].any()) == bool(expected[1].any())
 
 
 def _rewritten(network: nn.Module, probe: Tensor, *, bitwise: bool) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
 @torch.no_grad()
@@ -64,8 +65,9 @@ def _laid_out(detector: Detector) -> Detector:
     kept = {id(p): p for p in (*detector.parameters(), *detector.buffers()) if p.dim() != 4}
     probes = detector.probes()
     try:
-        changed = deepcopy(detector, kept).to(memory_format=torch.channels_last)
-        with torch.no_grad():
+        # Copies of some libraries' layers draw random numbers.
+        with torch.no_grad(), preserved_global_rng():
+            changed = deepcopy(detector, kept).to(memory_format=torch.channels_last)
             same = torch.allclose(changed(probes), detector(probes), rtol=1e-4, atol=1e-4)
     except Exception:  # noqa: BLE001  Copying and layouts fail in as many ways as there are libraries.
         return detector

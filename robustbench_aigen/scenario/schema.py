@@ -1,6 +1,7 @@
 """The scenario file: what may stand in it, and how a mistake is told."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PositiveInt,
+    ValidationError,
     model_validator,
 )
 
@@ -260,6 +262,26 @@ class LoadedScenario:
             return self.yaml.error(error.message, path, error.hint)
         where = f"{error.file}:{error.line}" if error.line else str(error.file)
         return self.yaml.error(f"{where}: {error.message}", path, error.hint)
+
+
+def with_detectors(
+    loaded: LoadedScenario, texts: Sequence[str], arch: str | None, folder: Path
+) -> LoadedScenario:
+    """Return a scenario with the detectors that a command line names; paths start at ``folder``.
+
+    Raises
+    ------
+    UserError
+        If one does not make sense.
+    """
+    specs = []
+    for text in texts:
+        try:
+            specs.append(DetectorSpec.from_text(text, arch, folder))
+        except ValidationError as error:
+            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            raise UserError(f"--detector {text}: {reason}") from None
+    return loaded.replaced(detectors=[spec.model_dump(exclude_unset=True) for spec in specs])
 
 
 def load_scenario(file: str | Path) -> LoadedScenario:

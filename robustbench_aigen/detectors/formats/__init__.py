@@ -108,7 +108,8 @@ def format_of_path(path: Path, text: str) -> Format:
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         raise UserError(
-            f"'{text}' is a pickle, which is not loaded", hint="save the pipeline with skops.io.dump(model, 'FILE.skops')"
+            f"'{text}' is a pickle, which is not loaded",
+            hint="save the pipeline with skops.io.dump(model, 'FILE.skops')",
         )
     if suffix not in _BY_SUFFIX:
         known = ", ".join(sorted(_BY_SUFFIX))

@@ -2,10 +2,10 @@
 
 import zipfile
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class _Settings(dict[str, object]):
     """Stands for the mapping classes of hyperparameters."""
 
 
-_INERT = [
+_INERT: list[tuple[Callable[..., Any], str]] = [
     (_Settings, "lightning.fabric.utilities.data.AttributeDict"),
     (_Settings, "lightning_fabric.utilities.data.AttributeDict"),
     (_Settings, "pytorch_lightning.utilities.parsing.AttributeDict"),
@@ -34,7 +34,10 @@ _INERT = [
     (PurePosixPath, "pathlib.PosixPath"),
     (PurePosixPath, "pathlib._local.PosixPath"),
     (np.dtype, "numpy.dtype"),
-    *((type(np.dtype(name)), f"numpy.dtypes.{type(np.dtype(name)).__name__}") for name in ("f8", "f4", "i8", "i4", "?")),
+    *(
+        (type(np.dtype(name)), f"numpy.dtypes.{type(np.dtype(name)).__name__}")
+        for name in ("f8", "f4", "i8", "i4", "?")
+    ),
     *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 """What training scripts store beside weights and what runs nothing: hyperparameters, paths and numbers."""
@@ -76,11 +79,15 @@ def read_checkpoint(request: Request) -> Weights | nn.Module:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not _holds_objects(error):
-            raise UserError(f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint) from error
+            raise UserError(
+                f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint
+            ) from error
         request.need_trust("a pickle of more than weights", hint)
         loaded = _read_pickle(file)
     except Exception as error:  # torch.load raises zip, OS and its own errors; each means the same here.
-        raise UserError(f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint) from error
+        raise UserError(
+            f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint
+        ) from error
     if isinstance(loaded, nn.Module):
         return loaded
     return _weights_in(loaded, file)
@@ -152,8 +159,6 @@ def without_prefix(weights: Weights, network: nn.Module) -> Matched:
     best = min(prefixes, key=lambda prefix: (-found(prefix), len(prefix), prefix))
     if not best:
         return Matched(cleaned, "", ())
-    inside = {
-        name.removeprefix(best): tensor for name, tensor in cleaned.items() if name.startswith(best)
-    }
+    inside = {name.removeprefix(best): tensor for name, tensor in cleaned.items() if name.startswith(best)}
     outside = tuple(name for name in cleaned if not name.startswith(best))
     return Matched(inside, best, outside)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -29,7 +30,7 @@ def load_exported(request: Request) -> Loaded:
     try:
         program = torch.export.load(request.path)
         if request.device.type != "cpu":
-            program = torch.export.passes.move_to_device_pass(program, request.device)
+            program = move_to_device_pass(program, request.device)
         network = _plain_module(program)
     except Exception as error:  # It runs what is inside, which may raise anything.
         raise _damaged("an exported program", request.path, error) from error

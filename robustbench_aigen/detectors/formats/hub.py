@@ -38,5 +38,7 @@ def model_folder(request: Request, prefix: str, extra: str) -> Path:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of a model's folder that decide what it computes."""
     return [
-        file for file in folder.iterdir() if file.is_file() and file.suffix in (".json", ".safetensors", ".bin")
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix in (".json", ".safetensors", ".bin")
     ]

@@ -56,9 +56,7 @@ def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, A
 
 
 def _apply(preprocessing: Preprocessing, pixels: Tensor) -> Tensor:
-    mean, std = (
-        torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
-    )
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     return (preprocessing.fit(pixels) - mean) / std
 
 
@@ -93,7 +91,8 @@ def _geometry(said: Mapping[str, Any]) -> dict[str, Any]:
 def _normalisation(said: Mapping[str, Any]) -> dict[str, Any]:
     # Pixels here are in [0, 1]; the processor multiplies levels by its factor, then normalises.
     scale = 255 * said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 255.0
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean: tuple[float, ...] = (0.0,) * 3
+    std: tuple[float, ...] = (1.0,) * 3
     if said.get("do_normalize", True):
         mean, std = _triple(said["image_mean"]), _triple(said["image_std"])
     return {"mean": tuple(value / scale for value in mean), "std": tuple(value / scale for value in std)}

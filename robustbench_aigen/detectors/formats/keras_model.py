@@ -28,7 +28,7 @@ def load_keras(request: Request) -> Loaded:
     UserError
         If Keras runs on another backend, the file is damaged, or it has parts that can run code and is not trusted.
     """
-    keras = _keras_on_torch(request)
+    keras = keras_on_torch(f"'{request.place}'")
     culprits = sorted(_parts_with_code(_configuration(request.path)))
     if culprits:
         request.need_trust(f"a Keras model with {', '.join(culprits[:3])}", "save it without")
@@ -73,10 +73,17 @@ def _keras_device(device: torch.device) -> str:
     return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
 
 
-def _keras_on_torch(request: Request) -> Any:
+def keras_on_torch(what: str) -> Any:
+    """Import Keras with its torch backend, for ``what``.
+
+    Raises
+    ------
+    UserError
+        If it is not installed, or already runs on another backend.
+    """
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "torch"
-    keras = library("keras", extra="keras", what=f"'{request.place}'")
+    keras = library("keras", extra="keras", what=what)
     if keras.backend.backend() != "torch":
         raise UserError(
             f"Keras is already running on {keras.backend.backend()} in this process",
@@ -123,7 +130,11 @@ def _without_activation(keras: Any, model: Any, probe: Tensor) -> str | None:
     last = model.layers[-1]
     activation = getattr(last, "activation", None)
     name = getattr(activation, "__name__", "")
-    if not isinstance(last, keras.layers.Dense) or name not in ("sigmoid", "softmax", "linear"):
+    if (
+        activation is None
+        or not isinstance(last, keras.layers.Dense)
+        or name not in ("sigmoid", "softmax", "linear")
+    ):
         return None
     with torch.no_grad():
         before = model(probe, training=False)

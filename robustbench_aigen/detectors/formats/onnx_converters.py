@@ -63,11 +63,19 @@ def _mish(attributes: Attributes, data: Tensor) -> Tensor:
     return functional.mish(data)
 
 
+def _product(data: Tensor, axes: list[int], keep: bool) -> Tensor:
+    # torch multiplies along one axis at a time; the last goes first, so that the others keep their numbers.
+    for axis in sorted((axis % data.dim() for axis in axes), reverse=True):
+        data = data.prod(axis, keepdim=keep)
+    return data
+
+
 _Reduction = Callable[[Tensor, list[int], bool], Tensor]
 _REDUCTIONS: dict[str, _Reduction] = {
     "ReduceMean": lambda data, axes, keep: data.mean(axes, keepdim=keep),
     "ReduceMax": lambda data, axes, keep: data.amax(axes, keepdim=keep),
     "ReduceMin": lambda data, axes, keep: data.amin(axes, keepdim=keep),
+    "ReduceProd": _product,
     "ReduceL1": lambda data, axes, keep: data.abs().sum(axes, keepdim=keep),
     "ReduceL2": lambda data, axes, keep: torch.linalg.vector_norm(data, dim=axes, keepdim=keep),
     "ReduceSumSquare": lambda data, axes, keep: data.square().sum(axes, keepdim=keep),
@@ -121,9 +129,7 @@ def _pad(
 
 
 def _group_norm(attributes: Attributes, data: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    return functional.group_norm(
-        data, attributes["num_groups"], scale, bias, attributes.get("epsilon", 1e-5)
-    )
+    return functional.group_norm(data, attributes["num_groups"], scale, bias, attributes.get("epsilon", 1e-5))
 
 
 def _rms_norm(attributes: Attributes, data: Tensor, scale: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -75,19 +76,15 @@ def _from_file(file: Path, name: str) -> Callable[..., Any]:
     file = file.expanduser().resolve()
     if not file.is_file():
         raise UserError(f"no file '{file.name}'", hint=f"looked for {file}")
-    spec = spec_from_file_location(file.stem, file)
+    # Data classes and pickles look their module up by a name, which no other module may have.
+    unique = f"{file.stem}_{sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(unique, file)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    sys.modules[unique] = module
     with _importable(file.parent):
-        # Data classes and pickles look their module up.
-        known = sys.modules.get(file.stem)
-        sys.modules[file.stem] = module
-        try:
-            spec.loader.exec_module(module)
-        finally:
-            if known is not None:
-                sys.modules[file.stem] = known
+        spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):
         choices = [key for key, value in vars(module).items() if callable(value)]

@@ -82,7 +82,9 @@ def _side(model: Any, request: Request) -> tuple[int, int]:
         side = math.isqrt(features // 3)
         size = (side, side)
     if size is None:
-        raise UserError("it does not say how many features it takes", file=request.path, hint="give input_size")
+        raise UserError(
+            "it does not say how many features it takes", file=request.path, hint="give input_size"
+        )
     if features is not None and 3 * size[0] * size[1] != features:
         raise UserError(
             f"takes {features} features, which are not the RGB values of {size[0]}×{size[1]} pixels",

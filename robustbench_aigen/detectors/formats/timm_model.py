@@ -1,6 +1,8 @@
 """Models in timm's own form: ``timm:FOLDER`` as ``save_for_hf`` writes it, ``timm:ORGANISATION/NAME`` of the hub."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from robustbench_aigen.detectors.architectures import TIMM, check_architecture, timm_preprocessing
@@ -37,8 +39,7 @@ def load_timm(request: Request) -> Loaded:
     except Exception as error:  # Files that do not fit raise whatever building and loading raise.
         raise UserError(f"cannot be loaded by timm: {first_line(error)}", file=folder) from error
     metadata = timm_preprocessing(network)
-    names = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names") or []
-    meanings = meanings_of([str(name) for name in names])
+    meanings = meanings_of(_label_names(config))
     if meanings.fake_index is not None:
         metadata["fake_index"] = meanings.fake_index
     elif meanings.fake and network.num_classes > 2:
@@ -48,14 +49,22 @@ def load_timm(request: Request) -> Loaded:
     return Loaded(network, f"timm:{config['architecture']}", digest, metadata, libraries=("timm",))
 
 
-def _config(file: Any) -> dict[str, Any]:
+def _label_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the classes in their order; they are a list, or a mapping from the index."""
+    names = config.get("label_names") or config["pretrained_cfg"].get("label_names") or []
+    if isinstance(names, dict):
+        names = [names[index] for index in sorted(names, key=int)]
+    return [str(name) for name in names]
+
+
+def _config(file: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"is no configuration of timm: {first_line(error)}", file=file) from error
-    if "architecture" not in config:
+    if "architecture" not in config or "pretrained_cfg" not in config:
         raise UserError(
-            "is no configuration of timm: it names no architecture",
+            "is no configuration of timm: it names no architecture and no preprocessing",
             file=file,
             hint="of transformers it is hf:FOLDER" if "model_type" in config else None,
         )

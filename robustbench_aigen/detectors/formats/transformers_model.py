@@ -64,9 +64,7 @@ class _Logits(nn.Module):
 
 def _from_folder(factory: Any, folder: Path, request: Request) -> Any:
     try:
-        return factory.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=request.trust_code
-        )
+        return factory.from_pretrained(folder, local_files_only=True, trust_remote_code=request.trust_code)
     except Exception as error:  # What is wrong with a folder raises whatever its parts raise.
         reason = first_line(error)
         if "trust_remote_code" in str(error):

@@ -86,9 +86,7 @@ def _fill(network: nn.Module, matched: Matched, request: Request) -> None:
 
 def _problems(expected: Mapping[str, Tensor], weights: Weights) -> list[str]:
     """Name the entries that are missing, too many, or of another shape or kind."""
-    problems = [
-        f"missing {key}" for key in expected if key not in weights and not key.endswith(_COUNTER)
-    ]
+    problems = [f"missing {key}" for key in expected if key not in weights and not key.endswith(_COUNTER)]
     problems += [f"unexpected {key}" for key in weights if key not in expected]
     problems += [
         f"{key} is {_shape(weights[key])}, not {_shape(tensor)}"

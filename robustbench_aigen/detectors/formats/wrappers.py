@@ -44,6 +44,10 @@ class ChannelsLastInput(nn.Module):
         """Call the network on N×3×H×W."""
         return self.network(images.permute(0, 2, 3, 1))
 
+    def around(self, network: nn.Module) -> "ChannelsLastInput":
+        """Return the same around another network."""
+        return ChannelsLastInput(network)
+
 
 class PaddedBatch(nn.Module):
     """A network that was exported for some batch sizes alone.
@@ -64,6 +68,10 @@ class PaddedBatch(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Call the network on any number of images."""
         return torch.cat([self._part(part) for part in images.split(self.largest)])
+
+    def around(self, network: nn.Module) -> "PaddedBatch":
+        """Return the same around another network."""
+        return PaddedBatch(network, self.smallest, self.largest)
 
     def _part(self, images: Tensor) -> Tensor:
         missing = self.smallest - len(images)
