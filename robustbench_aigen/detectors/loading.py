@@ -14,7 +14,7 @@ from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.final_activation import without_final_activation
 from robustbench_aigen.detectors.formats.python_factory import check_python
-from robustbench_aigen.detectors.formats.request import Loaded, Request
+from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
@@ -108,9 +108,10 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> str | None:
     if kind is PYTHON:
         check_python(request.place, folder)
         return f"'{spec.text}' is not imported here"
-    if kind.trust == "always":
-        return f"'{spec.text}' is not loaded here: it can run code, and 'run' needs --trust-code for it"
-    load_detector(spec, folder=folder)
+    try:
+        load_detector(spec, folder=folder)
+    except NeedsTrustError as refusal:
+        return f"not loaded here: {refusal.message}"
     return None
 
 

@@ -17,9 +17,9 @@ from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.schema import DetectorSpec
 from robustbench_aigen.trust.reading import read
 
-_IMAGES = 128
-"""Validation images at most; a third of them where an image is a hundred times as much work."""
-_LARGE = 128
+_PIXELS = 2**18
+"""Of all validation images together, by the input size of the detector: 256 images of 32 pixels a side."""
+_FEWEST, _MOST = 48, 256
 
 
 class _Labelled(NamedTuple):
@@ -66,7 +66,7 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
                 f"classes to find out on; output {detector.preprocessing.fake_index} is taken for it"
             )
         return detector
-    result = read(detector, lambda other: _scores(other, images, plan), images.labels)
+    result = read(detector, lambda other, count: _scores(other, images, count, plan), images.labels)
     for finding in result.findings:
         sentence = finding.sentence
         if "fake_index" in finding.settings and not is_declared:
@@ -84,7 +84,7 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
 def _validation_images(plan: Plan, detector: Detector) -> _Labelled | None:
     """Return validation images of both classes, None where there are none."""
     height, width = detector.preprocessing.input_size or (224, 224)
-    limit = _IMAGES if max(height, width) <= _LARGE else _IMAGES // 3
+    limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
     try:
         selection = select(plan.selection.source, "val", None)
     except UserError:
@@ -99,20 +99,22 @@ def _validation_images(plan: Plan, detector: Detector) -> _Labelled | None:
 
 
 def _of_both_classes(selection: Selection, limit: int) -> list[int]:
-    """Return as many images of each class, spread evenly over the selection."""
-    chosen: list[int] = []
+    """Return as many images of each class, spread evenly over the selection, the classes in turn."""
+    by_class: list[list[int]] = []
     for label in (0, 1):
         rows = [index for index in selection.indices if selection.source.samples[index].label == label]
         step = max(1, len(rows) // max(1, limit // 2))
-        chosen += rows[::step][: limit // 2]
-    return sorted(chosen)
+        by_class.append(rows[::step][: limit // 2])
+    turns = [(turn, index) for rows in by_class for turn, index in enumerate(rows)]
+    return [index for _, index in sorted(turns)]
 
 
 @torch.no_grad()
-def _scores(detector: Detector, images: _Labelled, plan: Plan) -> Tensor:
+def _scores(detector: Detector, images: _Labelled, count: int, plan: Plan) -> Tensor:
+    """Score the first images."""
     size = default_batch_size(detector, plan.device)
-    result = torch.empty(len(images.levels))
-    for rows in same_size(images.levels, range(len(images.levels))):
+    result = torch.empty(count)
+    for rows in same_size(images.levels, range(count)):
         for part in torch.tensor(rows).split(size):
             pixels = to_pixels(torch.stack([images.levels[row] for row in part.tolist()]).to(plan.device))
             result[part] = scores(detector(pixels)).cpu()

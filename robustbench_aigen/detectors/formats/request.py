@@ -13,6 +13,10 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import DetectorSpec
 
 
+class NeedsTrustError(UserError):
+    """A file can run code when it is loaded, and the user has not said that it may."""
+
+
 @dataclass(frozen=True)
 class Request:
     """A detector to be loaded.
@@ -56,7 +60,7 @@ class Request:
         return self.spec.input_size or self.card.input_size
 
     def need_trust(self, what: str, instead: str) -> None:
-        """Raise UserError unless the user allows this file to run code.
+        """Raise NeedsTrustError unless the user allows this file to run code.
 
         Parameters
         ----------
@@ -66,7 +70,7 @@ class Request:
             What to do for those who do not trust it.
         """
         if not self.trust_code:
-            raise UserError(
+            raise NeedsTrustError(
                 f"'{self.place}' is {what}, which can run code when it is loaded: "
                 f"add --trust-code if you trust whoever made it, or {instead}"
             )
