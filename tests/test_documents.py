@@ -28,6 +28,11 @@ def workplace(tmp_path, image_folder, weights, monkeypatch) -> Path:
     """A folder with what the README's examples speak of."""
     image_folder.rename(tmp_path / "my_images")
     weights.rename(tmp_path / "my_detector.safetensors")
+    shutil.copy(ONNX_MODEL, tmp_path / "my_model.onnx")
+    (tmp_path / "my_code.py").write_text(
+        "from robustbench_aigen.detectors.zoo import build_architecture\n"
+        "def build():\n    return build_architecture('lenet5')\n"
+    )
     shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
     for kind, text in BLOCKS:
         if kind == "yaml":

@@ -85,7 +85,7 @@ def load_detector(
     return detector
 
 
-def check_detector(spec: DetectorSpec, *, folder: Path) -> str | None:
+def check_detector(spec: DetectorSpec, *, folder: Path) -> Detector | str:
     """Check a detector as far as that is possible without running code that comes with it.
 
     Weights are loaded and tried. Of ``python:`` the form alone is checked, of files that need ``--trust-code`` that
@@ -93,8 +93,8 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> str | None:
 
     Returns
     -------
-    str or None
-        What could not be checked and why, None where everything was.
+    Detector or str
+        The detector, or why it was not loaded.
 
     Raises
     ------
@@ -102,17 +102,17 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> str | None:
         As :func:`load_detector` does.
     """
     if spec.ensemble is not None:
-        notes = [check_detector(member, folder=folder) for member in spec.ensemble]
-        return "; ".join(note for note in notes if note) or None
+        members = [check_detector(member, folder=folder) for member in spec.ensemble]
+        notes = [member for member in members if isinstance(member, str)]
+        return "; ".join(notes) if notes else load_detector(spec, folder=folder)
     kind, request = _request(spec, folder, torch.device("cpu"), trust_code=False)
     if kind is PYTHON:
         check_python(request.place, folder)
         return f"'{spec.text}' is not imported here"
     try:
-        load_detector(spec, folder=folder)
+        return load_detector(spec, folder=folder)
     except NeedsTrustError as refusal:
         return f"not loaded here: {refusal.message}"
-    return None
 
 
 def _request(
@@ -136,7 +136,7 @@ def _request(
     except OSError as error:
         raise UserError(f"'{shortened(str(spec.path))}' cannot be opened: {error.strerror}") from error
     if not is_there:
-        raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {path}")
+        raise UserError(f"no file '{spec.path}'", hint=f"looked for {path}")
     card = DetectorCard() if path.is_dir() else read_card(path)
     return format_of_path(path, str(spec.path)), Request(
         spec, str(spec.path), folder, card, trust_code, device

@@ -123,20 +123,29 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
         As :func:`make_plan` does.
     """
     pipelines = _bound(loaded)
-    specs: list[tuple[DetectorSpec, Path_]] = [
-        (spec, ("detectors", position)) for position, spec in enumerate(loaded.scenario.detectors)
-    ]
-    specs += [(spec, place) for spec, place in _surrogate_specs(pipelines)]
-    notes = []
-    for spec, place in specs:
+    notes: list[str] = []
+
+    def checked(spec: DetectorSpec, place: Path_) -> Detector | None:
         try:
-            notes.append(check_detector(spec, folder=loaded.folder))
+            result = check_detector(spec, folder=loaded.folder)
         except UserError as error:
             raise loaded.located(error, place) from error
-    images = len(_selected(loaded).indices)
-    return Checked(
-        len(loaded.scenario.detectors) * len(pipelines), images, [note for note in notes if note is not None]
+        if isinstance(result, str):
+            notes.append(result)
+            return None
+        return result
+
+    scenario = loaded.scenario
+    found = [checked(spec, ("detectors", position)) for position, spec in enumerate(scenario.detectors)]
+    surrogates = {spec: checked(spec, place) for spec, place in _surrogate_specs(pipelines)}
+    _check_gradients(
+        loaded,
+        pipelines,
+        [detector for detector in found if detector is not None],
+        {spec: detector for spec, detector in surrogates.items() if detector is not None},
     )
+    images = len(_selected(loaded).indices)
+    return Checked(len(scenario.detectors) * len(pipelines), images, notes)
 
 
 def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:
@@ -176,7 +185,10 @@ def _check_gradients(
     for pipeline in pipelines:
         for position in pipeline.attack_positions:
             stage = pipeline.stages[position]
-            crafted_on = detectors if stage.surrogate is None else [surrogates[stage.surrogate]]
+            if stage.surrogate is None:
+                crafted_on = detectors
+            else:
+                crafted_on = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
             for detector in crafted_on:
                 try:
                     check_gradients(stage, detector)

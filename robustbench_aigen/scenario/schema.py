@@ -204,7 +204,9 @@ def _absolute(prefix: str, place: str, folder: Path) -> str:
     """Make the local path in an id absolute, where it is one."""
     path, colon, function = place.rpartition(":") if prefix == "python" else (place, "", "")
     local = (folder / Path(path).expanduser()).resolve()
+    # What a folder of transformers could be is one, where it cannot be the id of a hub.
     is_local = path.endswith(".py") if prefix == "python" else local.is_dir()
+    is_local |= prefix == "hf" and path.count("/") != 1
     return f"{local}{colon}{function}" if is_local else place
 
 

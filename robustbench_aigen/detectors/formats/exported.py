@@ -1,5 +1,6 @@
 """Programs of ``torch.export`` (``.pt2``) and of TorchScript."""
 
+import warnings
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -52,7 +53,10 @@ def load_torchscript(request: Request) -> Loaded:
     """
     request.need_trust("a TorchScript program", _INSTEAD)
     try:
-        network = torch.jit.load(request.path, map_location=request.device)
+        with warnings.catch_warnings():
+            # That TorchScript is deprecated is no news to who has such a file.
+            warnings.simplefilter("ignore", FutureWarning)
+            network = torch.jit.load(request.path, map_location=request.device)
     except Exception as error:  # As above.
         raise _damaged("a TorchScript program", request.path, error) from error
     return Loaded(network, "TorchScript", file_hash(request.path))

@@ -1,5 +1,6 @@
 """Libraries that only some formats need: imported when first used, and named with their pip command when absent."""
 
+import warnings
 from importlib import import_module
 from types import ModuleType
 
@@ -24,7 +25,11 @@ def library(name: str, *, extra: str, what: str) -> ModuleType:
         If it is not installed.
     """
     try:
-        return import_module(name)
+        # They announce to their own developers what they will change.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module(name)
     except ImportError as error:
         raise UserError(
             f"{what} needs {name.partition('.')[0]}, which cannot be imported: {first_line(error)}",

@@ -29,7 +29,7 @@ def load_keras(request: Request) -> Loaded:
         If Keras runs on another backend, the file is damaged, or it has parts that can run code and is not trusted.
     """
     keras = keras_on_torch(f"'{request.place}'")
-    culprits = sorted(_parts_with_code(_configuration(request.path)))
+    culprits = sorted(set(_parts_with_code(_configuration(request.path))))
     if culprits:
         request.need_trust(f"a Keras model with {', '.join(culprits[:3])}", "save it without")
     try:
@@ -112,7 +112,7 @@ def _parts_with_code(configuration: object) -> Iterator[str]:
     if isinstance(configuration, dict):
         name, module = configuration.get("class_name"), configuration.get("module")
         if name in ("Lambda", "__lambda__", "TorchModuleWrapper"):
-            yield f"a {str(name).strip('_')} layer"
+            yield f"a {str(name).strip('_').capitalize()} layer"
         elif isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
             yield f"{module}.{name}"
         for value in configuration.values():
