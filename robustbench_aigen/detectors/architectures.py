@@ -56,6 +56,11 @@ def known_architectures() -> list[str]:
     return sorted({*architecture_names(), *_torchvision_names()})
 
 
+def torchvision_architectures() -> list[str]:
+    """Return the names of torchvision's classifiers, as ``torchvision:NAME``."""
+    return [TORCHVISION + name for name in _torchvision_names()]
+
+
 def check_architecture(arch: str) -> None:
     """Raise UserError unless there is an architecture of that name. Nothing is built."""
     if arch.startswith(TIMM):

@@ -16,6 +16,7 @@ from robustbench_aigen.detectors.formats.final_activation import without_final_a
 from robustbench_aigen.detectors.formats.python_factory import check_python
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
@@ -44,7 +45,7 @@ def load_detector(
     Parameters
     ----------
     spec
-        The id of a shipped detector (``minigen/lenet5``), a file (weights, ``.pt2``, ``.onnx``, ``.keras``, ``.h5``,
+        The id of a shipped or published detector (``minigen/lenet5``, ``cnnspot``), a file (weights, ``.pt2``, ``.onnx``, ``.keras``, ``.h5``,
         ``.skops``), ``timm:…``, ``hf:…``, ``python:…``, or what a scenario's ``detectors:`` holds.
     arch
         Architecture of a file of weights that has no card beside it: a name of the zoo or of torchvision, or
@@ -71,6 +72,8 @@ def load_detector(
             for member in spec.ensemble
         ]
         return Ensemble(members, spec.by or "mean_score", name=spec.name or spec.text)
+    if spec.id in PUBLISHED:
+        return _published(spec, device)
     kind, request = _request(spec, folder, device, trust_code=trust_code)
     with preserved_global_rng():
         loaded = kind.load(request)
@@ -105,6 +108,8 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> Detector | str:
         members = [check_detector(member, folder=folder) for member in spec.ensemble]
         notes = [member for member in members if isinstance(member, str)]
         return "; ".join(notes) if notes else load_detector(spec, folder=folder)
+    if spec.id in PUBLISHED:
+        return f"'{spec.id}' is not downloaded here"
     kind, request = _request(spec, folder, torch.device("cpu"), trust_code=False)
     if kind is PYTHON:
         check_python(request.place, folder)
@@ -113,6 +118,15 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> Detector | str:
         return load_detector(spec, folder=folder)
     except NeedsTrustError as refusal:
         return f"not loaded here: {refusal.message}"
+
+
+def _published(spec: DetectorSpec, device: torch.device) -> Detector:
+    """Load what others published; their code says all of its preprocessing."""
+    with preserved_global_rng():
+        detector = load_published(str(spec.id))
+    detector.name = spec.name or detector.name
+    detector.declared = frozenset(field.name for field in fields(Preprocessing))
+    return detector.to(device)
 
 
 def _request(
@@ -126,7 +140,7 @@ def _request(
             return kind, Request(spec, place, folder, DetectorCard(), trust_code, device)
         shipped = shipped_detectors()
         if spec.id not in shipped:
-            hint = f"{did_you_mean(spec.id, shipped)} (your own is {{path: FILE, arch: NAME}})"
+            hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own is {{path: FILE, arch: NAME}})"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         file = shipped[spec.id]
         return WEIGHTS, Request(spec, str(file), folder, read_card(file), trust_code=False, device=device)

@@ -147,6 +147,8 @@ class DetectorSpec(PreprocessingSpec):
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:
         given = self.model_fields_set - {"name"}
+        if self.id is not None and not self.id.startswith(LIBRARY_PREFIXES) and given - {"id"}:
+            raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
         if sum(each is not None for each in (self.id, self.path, self.ensemble)) != 1:
             raise ValueError(
                 "a detector is an id such as minigen/lenet5 or hf:FOLDER, a 'path' (with an 'arch' if it is weights), "
@@ -156,11 +158,8 @@ class DetectorSpec(PreprocessingSpec):
             raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
         if self.by is not None and self.ensemble is None:
             raise ValueError("'by' says how an 'ensemble' is combined")
-        if self.id is not None and self.id.startswith(LIBRARY_PREFIXES):
-            if self.arch is not None:
-                raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
-        elif self.id is not None and given - {"id"}:
-            raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
+        if self.id is not None and self.arch is not None:
+            raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
         return self
 
     @classmethod

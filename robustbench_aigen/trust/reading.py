@@ -14,19 +14,21 @@ from scipy.stats import binomtest, mannwhitneyu, wilcoxon
 from torch import Tensor
 
 from robustbench_aigen.detectors.contract import FAKE, Detector, verdicts
+from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
 from robustbench_aigen.metrics.classification import ranking
 from robustbench_aigen.metrics.paired import mcnemar_p_value
 
 Score = Callable[[Detector, int], Tensor]
 """The scores of the first so many labelled images by a detector, float32."""
 
-_NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "pixels in [0, 1]": ((0.0,) * 3, (1.0,) * 3),
-    "pixels in [-1, 1]": ((0.5,) * 3, (0.5,) * 3),
-    "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "CLIP's": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    "levels from 0 to 255": ((0.0,) * 3, (1 / 255,) * 3),
-    "levels less Caffe's mean": ((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3),
+_LEVEL = (1 / 255, 1 / 255, 1 / 255)
+_NORMALISATIONS = {
+    "pixels in [0, 1]": PIXELS,
+    "pixels in [-1, 1]": SYMMETRIC,
+    "ImageNet's": IMAGENET,
+    "CLIP's": CLIP,
+    "levels from 0 to 255": Normalisation((0.0, 0.0, 0.0), _LEVEL),
+    "levels less Caffe's mean": Normalisation((103.939 / 255, 116.779 / 255, 123.68 / 255), _LEVEL),
 }
 """What networks are trained on: mean and standard deviation in pixel units."""
 _SURE = 0.01

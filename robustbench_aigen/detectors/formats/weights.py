@@ -1,10 +1,17 @@
 """Weights of a known architecture: safetensors, state dicts of torch, Lightning and training checkpoints."""
 
 from collections.abc import Mapping
+from itertools import product
 
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.architectures import Untrained, build_untrained, check_architecture
+from robustbench_aigen.detectors.architectures import (
+    TORCHVISION,
+    Untrained,
+    build_untrained,
+    check_architecture,
+    torchvision_architectures,
+)
 from robustbench_aigen.detectors.formats.checkpoint import Matched, Weights, read_checkpoint, without_prefix
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -37,11 +44,11 @@ def load_weights(request: Request) -> Loaded:
         )
     if isinstance(content, nn.Module):
         content = content.state_dict()
-    built, matched = _fitting(request, request.arch, content)
+    arch, built, matched = _fitting(request, request.arch, content)
     _fill(built.network, matched, request)
     return Loaded(
         built.network,
-        request.arch,
+        arch,
         digest,
         built.metadata,
         assumptions=_left_out(matched),
@@ -49,13 +56,17 @@ def load_weights(request: Request) -> Loaded:
     )
 
 
-def _fitting(request: Request, arch: str, weights: Weights) -> tuple[Untrained, Matched]:
-    """Return the architecture with as many outputs as the weights have, and the weights under its names."""
+def _fitting(request: Request, arch: str, weights: Weights) -> tuple[str, Untrained, Matched]:
+    """Return the architecture, with as many outputs as the weights have, and the weights under its names."""
     choices = []
-    for outputs in (2, 1):
-        built = build_untrained(arch, outputs, request.card.arch_options, request.input_size)
+    names = [arch]
+    if arch in architecture_names() and TORCHVISION + arch in torchvision_architectures():
+        # The zoo's of that name has two outputs, and perhaps another head.
+        names.append(TORCHVISION + arch)
+    for name, outputs in product(names, (2, 1)):
+        built = build_untrained(name, outputs, request.card.arch_options, request.input_size)
         matched = without_prefix(weights, built.network)
-        choices.append((built, matched))
+        choices.append((name, built, matched))
         if not _problems(built.network.state_dict(), matched.weights):
             return choices[-1]
     return choices[0]
