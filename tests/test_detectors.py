@@ -15,7 +15,7 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 
 @pytest.mark.parametrize("name", shipped_detectors())

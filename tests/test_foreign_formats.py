@@ -14,7 +14,7 @@ from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 BATCH = torch.export.Dim("batch")
 
@@ -148,6 +148,7 @@ PROCESSORS = {
     "cropped": lambda t: t.DeiTImageProcessor(size={"height": 41, "width": 41}, crop_size={"height": 32, "width": 32}),
     "shorter side": lambda t: t.CLIPImageProcessor(size={"shortest_edge": 41}, crop_size={"height": 32, "width": 32}),
     "crop percentage": lambda t: t.ConvNextImageProcessor(size={"shortest_edge": 32}),
+    "lanczos": lambda t: t.ViTImageProcessor(size={"height": 32, "width": 32}, resample=1),
     "levels": lambda t: t.ViTImageProcessor(size={"height": 32, "width": 32}, do_rescale=False, do_normalize=False),
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
-
-Rule = Literal["mean_score", "mean_logit", "majority"]
+from robustbench_aigen.scenario.detector_spec import Rule
 
 
 class Ensemble(Detector):

@@ -1,25 +1,24 @@
 """Loads detectors: shipped ones by id, anybody's own from their files."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from robustbench_aigen.detectors.card import DetectorCard, read_card
-from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
-from robustbench_aigen.detectors.formats.final_activation import without_final_activation
+from robustbench_aigen.detectors.formats.finding_out import find_out_input_size, find_out_outputs
 from robustbench_aigen.detectors.formats.python_factory import check_python
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -82,8 +81,8 @@ def load_detector(
         detector.name = spec.name
     detector.to(device)
     if isinstance(loaded, Loaded):
-        _find_out_input_size(detector)
-        _find_out_outputs(detector)
+        find_out_input_size(detector)
+        find_out_outputs(detector)
     detector.check()
     return detector
 
@@ -196,67 +195,3 @@ def _called(spec: DetectorSpec, place: str) -> str:
         return Path(place).stem
     prefix, colon, _ = spec.id.partition(":")
     return f"{prefix}:{Path(place).name}" if colon and Path(place).is_absolute() else spec.id
-
-
-_USUAL_SIZES = (224, 32, 256, 128, 96, 299, 384, 28, 512)
-
-
-def _find_out_input_size(detector: Detector) -> None:
-    """Try usual input sizes on a network that does not take any, where nobody says which it takes."""
-    own = detector.preprocessing
-    if own.input_size is not None or _takes_its_probes(detector):
-        return
-    for side in _USUAL_SIZES:
-        _set(detector, input_size=(side, side))
-        if _takes_its_probes(detector):
-            text = f"input_size: {side} was found by trying; declare it if that is not what it was trained on"
-            detector.assumptions = (*detector.assumptions, text)
-            return
-    detector.preprocessing = own
-
-
-@torch.no_grad()
-def _takes_its_probes(detector: Detector) -> bool:
-    try:
-        return bool(detector(detector.probes()).isfinite().all())
-    except _UNFIT:
-        return False
-
-
-_UNFIT = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
-"""What networks raise for input that they do not take; :meth:`Detector.check` tells the reason."""
-
-
-def _find_out_outputs(detector: Detector) -> None:
-    """Find out whether a network answers logits or probabilities where nobody says, and take a final softmax off."""
-    if "outputs" not in detector.declared:
-        _set(detector, outputs="probabilities" if _answers_probabilities(detector) else "logits")
-    if detector.preprocessing.outputs == "logits":
-        return
-    inner = without_final_activation(detector.network)
-    if inner is not None and _gives_the_same_scores(detector, inner):
-        detector.network = inner.eval().requires_grad_(False)
-        _set(detector, outputs="logits")
-    elif "outputs" not in detector.declared:
-        text = "its outputs look like probabilities (in [0, 1] whatever it is shown); outputs: logits says otherwise"
-        detector.assumptions = (*detector.assumptions, text)
-
-
-def _set(detector: Detector, **changes: Any) -> None:
-    detector.preprocessing = replace(detector.preprocessing, **changes)
-
-
-def _answers_probabilities(detector: Detector) -> bool:
-    try:
-        return detector.answers_probabilities()
-    except _UNFIT:
-        return False
-
-
-@torch.no_grad()
-def _gives_the_same_scores(detector: Detector, inner: nn.Module) -> bool:
-    """Whether a network without its last activation gives the same scores as with it."""
-    plain = replace(detector.preprocessing, outputs="logits")
-    without = Detector(inner, plain, name="", architecture="", weights_sha256="").to(detector.device)
-    probes = detector.probes()
-    return torch.allclose(scores(detector(probes)), scores(without(probes)), atol=1e-5)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from robustbench_aigen.detectors.preprocessing import Outputs
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import Outputs
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2

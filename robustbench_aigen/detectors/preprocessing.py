@@ -2,16 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
+
 FAKE_COLUMN = 1
-Resample = Literal["nearest", "bilinear", "bicubic"]
-Channels = Literal["rgb", "bgr"]
-Outputs = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)

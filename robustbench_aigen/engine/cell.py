@@ -20,7 +20,7 @@ from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
 RECORD_DTYPES = {

@@ -14,7 +14,7 @@ from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.trust.reading import read
 
 _PIXELS = 2**18

@@ -16,7 +16,8 @@ from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import DetectorSpec, Mode, Objective
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.schema import Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 2

@@ -17,8 +17,9 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.located_yaml import Path_
-from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+from robustbench_aigen.scenario.schema import LoadedScenario
 
 
 @dataclass

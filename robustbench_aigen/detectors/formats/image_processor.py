@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigen.detectors.preprocessing import Preprocessing, Resample
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.scenario.detector_spec import Resample
 
 _RESAMPLE: Mapping[int, Resample] = {0: "nearest", 2: "bilinear", 3: "bicubic", 1: "bicubic"}
 """Pillow's numbers of filters; its Lanczos is computed as bicubic."""
@@ -16,7 +17,8 @@ _TRIED = ((37, 61), (300, 211))
 """Heights and widths on which the processor and what is made of it are compared."""
 _CLOSE = 0.5
 """Levels of an 8-bit image by which both may differ in the mean over a noise image."""
-_LANCZOS = 1
+_LANCZOS, _CLOSE_TO_LANCZOS = 1, 15.0
+"""Pillow's number of Lanczos, and how near bicubic comes to it on noise, in levels; on pictures far nearer."""
 
 
 def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -36,10 +38,13 @@ def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, A
     UserError
         If the processor does something else than resize, crop, rescale and normalise.
     """
-    said = processor.to_dict()
-    settings = {**_geometry(said), **_normalisation(said), "eight_bit": True, "crop_rounds_down": True}
-    preprocessing = Preprocessing(**settings)
-    kind, is_lanczos = type(processor).__name__, said.get("resample") == _LANCZOS
+    said, kind = processor.to_dict(), type(processor).__name__
+    is_lanczos = said.get("resample") == _LANCZOS
+    try:
+        settings = {**_geometry(said), **_normalisation(said), "eight_bit": True, "crop_rounds_down": True}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _other_kind(kind, name) from error
+    preprocessing, allowed = Preprocessing(**settings), _CLOSE_TO_LANCZOS if is_lanczos else _CLOSE
     for height, width in _TRIED:
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         try:
@@ -47,12 +52,16 @@ def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, A
         except (KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"the {kind} of '{name}' does not take an image: {first_line(error)}") from error
         ours = _apply(preprocessing, torch.from_numpy(noise).permute(2, 0, 1)[None] / 255)
-        if ours.shape != wanted.shape or not (is_lanczos or _is_close(ours, wanted, preprocessing)):
-            raise UserError(
-                f"the {kind} of '{name}' does more than resize, crop, rescale and normalise",
-                hint="write its preprocessing into a factory of your own: python:FILE.py:FACTORY",
-            )
+        if ours.shape != wanted.shape or _difference(ours, wanted, preprocessing) > allowed:
+            raise _other_kind(kind, name)
     return settings, ("its Lanczos resize is computed as bicubic",) if is_lanczos else ()
+
+
+def _other_kind(kind: str, name: str) -> UserError:
+    return UserError(
+        f"the {kind} of '{name}' does more than resize, crop, rescale and normalise",
+        hint="write its preprocessing into a factory of your own: python:FILE.py:FACTORY",
+    )
 
 
 def _apply(preprocessing: Preprocessing, pixels: Tensor) -> Tensor:
@@ -60,9 +69,9 @@ def _apply(preprocessing: Preprocessing, pixels: Tensor) -> Tensor:
     return (preprocessing.fit(pixels) - mean) / std
 
 
-def _is_close(ours: Tensor, wanted: Tensor, preprocessing: Preprocessing) -> bool:
-    difference = (ours - wanted).abs() * min(preprocessing.std) * 255
-    return bool(difference.mean() <= _CLOSE)
+def _difference(ours: Tensor, wanted: Tensor, preprocessing: Preprocessing) -> float:
+    """Return the mean difference of two inputs of a network in levels of 8-bit images."""
+    return float((ours - wanted).abs().mean()) * max(preprocessing.std) * 255
 
 
 def _geometry(said: Mapping[str, Any]) -> dict[str, Any]:

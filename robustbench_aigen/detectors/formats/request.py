@@ -10,7 +10,7 @@ from torch import nn
 
 from robustbench_aigen.detectors.card import DetectorCard
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 
 class NeedsTrustError(UserError):
