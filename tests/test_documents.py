@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY
 
+from robustbench_aigen.detectors.formats import FORMATS
+from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
@@ -23,11 +26,26 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def onnx_model(tmp_path_factory) -> Path:
+    """An untrained LeNet-5 as torch exports it, its weights inside the file."""
+    pytest.importorskip("onnxscript")
+    file = tmp_path_factory.mktemp("onnx") / "lenet5.onnx"
+    network = build_architecture("lenet5").eval()
+    torch.onnx.export(network, (torch.rand(2, 3, 32, 32),), file, external_data=False, verbose=False)
+    return file
+
+
 @pytest.fixture
-def workplace(tmp_path, image_folder, weights, monkeypatch) -> Path:
+def workplace(tmp_path, image_folder, weights, onnx_model, monkeypatch) -> Path:
     """A folder with what the README's examples speak of."""
     image_folder.rename(tmp_path / "my_images")
     weights.rename(tmp_path / "my_detector.safetensors")
+    shutil.copy(onnx_model, tmp_path / "my_model.onnx")
+    (tmp_path / "my_code.py").write_text(
+        "from robustbench_aigen.detectors.zoo import build_architecture\n"
+        "def build():\n    return build_architecture('lenet5')\n"
+    )
     shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
     for kind, text in BLOCKS:
         if kind == "yaml":
@@ -74,7 +92,7 @@ def blocks_of(document: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md", "docs/DETECTORS.md"])
 def test_every_yaml_binds(document, tmp_path):
     """A recipe is read, a scenario expanded; a block of ``pipelines`` alone is one of a scenario on minigen."""
     found = [text for kind, text in blocks_of(document) if kind == "yaml"]
@@ -108,6 +126,25 @@ def test_every_command_of_a_document_runs(document, tmp_path, monkeypatch, cli):
     for command in commands:
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.code == 0, (command, outcome.err)
+
+
+def test_the_examples_of_the_detectors_document_run(workplace, cli):
+    blocks = blocks_of("docs/DETECTORS.md")
+    (scenario,) = [text for kind, text in blocks if kind == "yaml"]
+    (workplace / "my_formats.yaml").write_text(scenario)
+    (commands,) = [text for kind, text in blocks if kind == "console"]
+    for line in commands.splitlines():
+        outcome = cli(*shlex.split(line)[2:])
+        assert outcome.code == 0, (line, outcome.err)
+    (code,) = [text for kind, text in blocks if kind == "python"]
+    exec(compile(ast.parse(code), "DETECTORS", "exec"), {})
+
+
+def test_the_formats_of_the_detectors_document_are_those_there_are():
+    text = (REPOSITORY / "docs" / "DETECTORS.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*) \| .+ \| .+ \| (.*)\|$", text.split("## Settings")[0], re.MULTILINE)
+    said = [(written.replace("`", ""), trust.strip().replace("`", "")) for written, trust in rows]
+    assert said[2:] == [(each.written, each.trust.partition(":")[0]) for each in FORMATS]
 
 
 def test_no_other_document_has_untested_examples():

@@ -27,6 +27,12 @@ _TEXT_COLUMNS = {
     "limit",
     "started",
     "of",
+    "write",
+    "what",
+    "gradients",
+    "--trust-code",
+    "architecture",
+    "trained on",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""

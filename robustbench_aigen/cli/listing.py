@@ -54,6 +54,26 @@ def list_things(
             about = table["summary"] + " " + table["parameters"]
             table = table[["name", "norms", "access", "backends"]].assign(**{_ABOUT: about})
         print_table(table, kind.value)
+        if kind is Kind.detectors:
+            print_table(_detector_kinds(), "your own: in a scenario's detectors, or --detector")
+
+
+def _detector_kinds() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.detectors.formats import FORMATS
+
+    return pd.DataFrame(
+        [
+            {
+                "write": kind.written,
+                "what": kind.what,
+                "gradients": kind.gradients,
+                "--trust-code": kind.trust,
+            }
+            for kind in FORMATS
+        ]
+    )
 
 
 def _recipes(kind: str) -> "pd.DataFrame":

@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import DetectorSpec, Mode, Objective
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.schema import Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 2
 _BASE = (
     "numerics",
     "detectors/contract.py",
+    "detectors/preprocessing.py",
+    "detectors/outputs.py",
+    "detectors/ensembles.py",
     "detectors/prepared.py",
     "detectors/rewriting.py",
     "detectors/scoring.py",
@@ -87,11 +93,14 @@ def shard_key(
 
 
 def _detector_identity(detector: Detector) -> list[Any]:
-    return [
-        detector.weights_sha256,
-        asdict(detector.preprocessing),
-        _source_hash(f"detectors/zoo/{detector.architecture}.py"),
-    ]
+    if isinstance(detector, Ensemble):
+        return [detector.rule, *(_detector_identity(member) for member in detector.members)]
+    identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
+    if detector.architecture in architecture_names():
+        identity.append(_source_hash(f"detectors/zoo/{detector.architecture}.py"))
+    else:
+        identity += [detector.architecture, _source_hash("detectors/formats")]
+    return identity + [f"{name}={version(name)}" for name in detector.libraries]
 
 
 def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:

@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.engine.detector_reading import read_detectors
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.plan import Plan, make_plan
@@ -66,6 +67,7 @@ def run(
     output: str | Path = "results",
     device: str = "auto",
     fresh: bool = False,
+    trust_code: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run a scenario.
@@ -80,6 +82,8 @@ def run(
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     fresh
         Compute every shard again.
+    trust_code
+        Allow detectors' files that can run code when they are loaded.
     progress
         Who is told how it goes.
 
@@ -92,8 +96,8 @@ def run(
     progress = progress or Silent()
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
-    plan = make_plan(loaded, device=device)
-    for notice in plan.notices():
+    plan = make_plan(loaded, device=device, trust_code=trust_code)
+    for notice in [*plan.notices(), *read_detectors(plan)]:
         progress.notice(notice)
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
@@ -157,7 +161,7 @@ def _run_info(
     scenario = plan.loaded.scenario
     return {
         "scenario": scenario.model_dump(mode="json"),
-        "command": _command(plan.loaded),
+        "command": _command(plan),
         "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
         "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
         "seed": scenario.seed,
@@ -180,6 +184,8 @@ def _run_info(
                 "weights_sha256": detector.weights_sha256,
                 "threshold": plan.thresholds[detector.name],
                 "input_size": detector.preprocessing.input_size,
+                "preprocessing": asdict(detector.preprocessing),
+                "differentiable": detector.differentiable,
             }
             for detector in plan.detectors
         ],
@@ -191,18 +197,21 @@ def _run_info(
     }
 
 
-def _command(loaded: LoadedScenario) -> str:
+def _command(plan: Plan) -> str:
     """Return the command line that runs a scenario with what was replaced in it."""
+    loaded = plan.loaded
     file = loaded.yaml.file
     name = file.stem if shipped_files("scenarios").get(file.stem) == file.resolve() else str(file)
     scenario, words = loaded.scenario, ["robust-aigen", "run", name]
     if "detectors" in loaded.overridden:
         for spec in scenario.detectors:
-            words += ["--detector", str(spec.id or spec.path)]
+            words += ["--detector", spec.text]
         words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
     if "data" in loaded.overridden:
         words += ["--data", scenario.data.source, "--split", scenario.data.split]
         words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
     if "precision" in loaded.overridden:
         words += ["--precision", scenario.precision]
+    if plan.trust_code:
+        words.append("--trust-code")
     return shlex.join(words)
