@@ -17,7 +17,7 @@ from training_data import RECIPE, write_recipe, write_splits
 
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.splitting import difference_hash
+from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
@@ -165,7 +165,7 @@ def test_validation_is_held_out_of_training_and_never_of_the_test(source):
     assert {source.samples[i].split for i in splits.test} == {"test"}
     counts = pd.Series([source.samples[i].generator for i in splits.val]).value_counts()
     assert dict(counts) == {"real": 5, "gan": 5, "vae": 5}
-    hashes = [{difference_hash(source.encoded(i)) for i in part} for part in (splits.train, splits.val)]
+    hashes = [{fingerprint(source.encoded(i)).bits for i in part} for part in (splits.train, splits.val)]
     assert not hashes[0] & hashes[1]
     alone = splits.of(["gan"])
     assert {source.samples[i].generator for i in alone.train} == {"real", "gan"}

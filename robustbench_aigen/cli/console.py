@@ -27,6 +27,15 @@ _TEXT_COLUMNS = {
     "limit",
     "started",
     "of",
+    "split",
+    "generator",
+    "class",
+    "format",
+    "size",
+    "metadata",
+    "fact",
+    "kind",
+    "image",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""
