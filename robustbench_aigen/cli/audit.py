@@ -93,13 +93,11 @@ def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy,
 
 
 def _copy_as_dict(copy: "Copy", after: "Audit") -> "Mapping[str, Any]":
-    from robustbench_aigen.data.audit.inspection import verdict_as_dict
-
     return {
         "folder": str(copy.folder),
         **copy.recipe._asdict(),
         "images": copy.images,
         "left_out": copy.left_out,
-        "verdict": verdict_as_dict(after.verdict),
+        "verdict": after.verdict.as_dict(),
         "leaks": after.leaks,
     }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from robustbench_aigen.data.audit.equalised_copy import Copy
     from robustbench_aigen.data.audit.inspection import Audit
-    from robustbench_aigen.data.audit.verdict import Accuracy, Verdict
+    from robustbench_aigen.data.audit.verdict import Accuracy
 
 _NAMED = 5
 """Unreadable images and crossing copies that are named."""
@@ -52,26 +52,9 @@ def print_copy(copy: "Copy", after: "Audit") -> None:
     out = ", ".join(f"{count} {_REASONS[reason]}" for reason, count in sorted(copy.left_out.items()))
     typer.echo(f"\nwritten to {copy.folder}: {copy.images} images, {recipe.width}×{recipe.height} {stored}")
     typer.echo(f"left out: {out or 'none'}")
-    typer.echo(f"the copy: {verdict_sentence(after.verdict)}")
+    typer.echo(f"the copy: {after.verdict.sentence()}")
     if after.leaks:
         typer.echo(f"the copy: {_leak_sentence(after)}")
-
-
-def verdict_sentence(verdict: "Verdict") -> str:
-    """Say what the facts tell of the classes."""
-    from robustbench_aigen.data.audit.verdict import MARGIN
-
-    if verdict.accuracy is None:
-        return "too few images of a class to say whether how they are stored tells real from fake"
-    told = f"{_percent(verdict.accuracy.value)} % right by the facts alone, chance is 50 %"
-    if verdict.call == "confound":
-        by = ", ".join(verdict.told_by()) or "several facts together"
-        return f"CONFOUND: how images are stored tells real from fake ({told}): {by}"
-    if verdict.call == "slight":
-        return (
-            f"no confound: {told}; more than luck, but less than the {100 * MARGIN:.0f} % that would matter"
-        )
-    return f"no confound: {told}"
 
 
 _REASONS: Mapping[str, str] = {
@@ -83,10 +66,10 @@ _REASONS: Mapping[str, str] = {
 
 
 def _sentences(found: "Audit") -> list[str]:
-    lines = [verdict_sentence(found.verdict)]
+    lines = [found.verdict.sentence()]
     if found.verdict.call != "confound":
         lines += [
-            f"{name}: {verdict_sentence(verdict)}"
+            f"{name}: {verdict.sentence()}"
             for name, verdict in found.by_generator.items()
             if verdict.call == "confound"
         ]

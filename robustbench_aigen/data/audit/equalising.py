@@ -93,4 +93,4 @@ def _split_to_keep(samples: Sequence[Sample]) -> str | None:
     for split in _FIRST_TO_KEEP:
         if split in splits:
             return split
-    return sorted(splits, key=str)[0]
+    return min(splits, key=str)

@@ -58,8 +58,8 @@ class Audit(NamedTuple):
                 "near": duplicates.as_dict(self.near),
                 "leaks": self.leaks,
             },
-            "verdict": verdict_as_dict(self.verdict),
-            "by_generator": {name: verdict_as_dict(verdict) for name, verdict in self.by_generator.items()},
+            "verdict": self.verdict.as_dict(),
+            "by_generator": {name: verdict.as_dict() for name, verdict in self.by_generator.items()},
             "confounded": self.confounded,
             "margin": MARGIN,
             "level": LEVEL,
@@ -102,14 +102,6 @@ def glance(source: ImageSource, indices: Sequence[int]) -> Verdict:
     """Judge the facts of a fixed sample of some images, from their headers alone."""
     chosen = sorted(indices, key=lambda index: order_key(source.samples[index].id))[:_GLANCE]
     return judge_facts(survey_headers(source, sorted(chosen)))
-
-
-def verdict_as_dict(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict for JSON."""
-    content = verdict._asdict()
-    content["accuracy"] = verdict.accuracy and verdict.accuracy._asdict()
-    content["by_fact"] = {name: accuracy._asdict() for name, accuracy in verdict.by_fact.items()}
-    return {**content, "told_by": verdict.told_by()}
 
 
 def _counterparts(images: Sequence[Surveyed], generator: str) -> list[Surveyed]:

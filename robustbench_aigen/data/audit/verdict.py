@@ -8,7 +8,7 @@ cross-validation is done again.
 
 from collections.abc import Sequence
 from math import ceil, hypot
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,27 @@ class Verdict(NamedTuple):
         """Return the facts that tell the classes apart on their own, the most telling first."""
         telling = [(a.value, name) for name, a in self.by_fact.items() if a.low > 0.5 and a.value >= MARGIN]
         return [name for _, name in sorted(telling, key=lambda pair: -pair[0])]
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        if self.accuracy is None:
+            return f"too few images to say whether how they are stored tells real from fake: {_FEWEST} of each class"
+        told = f"{100 * self.accuracy.value:.1f} % right by the facts alone, chance is 50 %"
+        if self.call == "confound":
+            by = ", ".join(self.told_by()) or "several facts together"
+            return f"CONFOUND: how images are stored tells real from fake ({told}): {by}"
+        if self.call == "slight":
+            return (
+                f"no confound: {told}; more than luck, less than the {100 * MARGIN:.0f} % that would matter"
+            )
+        return f"no confound: {told}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        content = self._asdict()
+        content["accuracy"] = self.accuracy and self.accuracy._asdict()
+        content["by_fact"] = {name: accuracy._asdict() for name, accuracy in self.by_fact.items()}
+        return {**content, "told_by": self.told_by(), "sentence": self.sentence()}
 
 
 def judge_facts(images: Sequence[Surveyed], *, comparisons: int = 1) -> Verdict:
