@@ -168,6 +168,8 @@ def _targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     """Return where each picture is saved: under its own name, with the suffix added where two would be one."""
     from robustbench_aigen.errors import UserError
 
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--save needs a folder, and '{folder}' is none")
     targets: dict[Path, Path] = {}
     taken: set[Path] = set()
     sources = {file.resolve() for file in files}
