@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,104 +13,7 @@ from conftest import SHARED_DATA, write_image
 from PIL import Image
 
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.data.audit.facts import ImageFacts
-from robustbench_aigen.data.audit.metadata import Metadata
-from robustbench_aigen.data.audit.survey import Surveyed
-from robustbench_aigen.data.audit.verdict import judge_facts
-from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import open_source
-
-PLAIN = Metadata(exif=False, xmp=False, icc=False, text=False, comment=False, c2pa=False, software=None)
-
-
-def picture(name: str, label: int, size: tuple[int, int] = (64, 64), **facts) -> Surveyed:
-    stored = ImageFacts("JPEG", "RGB", False, 75, "libjpeg", "4:2:0", *size, PLAIN)._replace(**facts)
-    return Surveyed(Sample(f"{label}/{name}", label, "fake" if label else "real", None), stored, None)
-
-
-def both(count: int, real: dict, fake: dict) -> list[Surveyed]:
-    return [picture(str(n), label, **facts) for n in range(count) for label, facts in ((0, real), (1, fake))]
-
-
-DIFFERENCES = {
-    "format": ({"format": "JPEG"}, {"format": "PNG", "quality": None, "encoder": None, "subsampling": None}),
-    "JPEG quality": ({"quality": 75}, {"quality": 76}),
-    "subsampling": ({"subsampling": "4:2:0"}, {"subsampling": "4:4:4"}),
-    "width": ({"size": (64, 64)}, {"size": (65, 64)}),
-    "height": ({"size": (64, 64)}, {"size": (64, 63)}),
-    "aspect": ({"size": (600, 400)}, {"size": (400, 400)}),
-    "metadata": ({}, {"metadata": PLAIN._replace(software="ComfyUI")}),
-}
-
-
-@pytest.mark.parametrize("fact", DIFFERENCES)
-@pytest.mark.parametrize("count", [6, 40])
-def test_one_fact_that_differs_is_found_and_named(fact, count):
-    verdict = judge_facts(both(count, *DIFFERENCES[fact]))
-    assert (verdict.call, verdict.accuracy.value) == ("confound", 1.0)
-    assert fact in verdict.told_by()
-    assert verdict.by_fact[fact].value == 1.0
-    assert verdict.accuracy.low > 0.65
-
-
-def test_what_is_stored_alike_is_chance_whatever_the_balance():
-    verdict = judge_facts([*both(50, {}, {}), *(picture(f"more{n}", 1) for n in range(200))])
-    assert (verdict.call, verdict.accuracy.value, verdict.p_value) == ("chance", 0.5, 1.0)
-
-
-def test_sizes_that_vary_alike_in_both_classes_raise_no_alarm():
-    """One alarm in a hundred is allowed; forty small sets with facts at random have at most two."""
-    rng = np.random.default_rng(3)
-
-    def anything() -> dict:
-        return {"size": tuple(rng.integers(50, 500, 2).tolist()), "quality": int(rng.choice([75, 90, 95]))}
-
-    calls = Counter(
-        judge_facts([picture(f"{s}-{n}", label, **anything()) for n in range(12) for label in (0, 1)]).call
-        for s in range(40)
-    )
-    assert calls["confound"] <= 2
-
-
-def test_a_difference_that_hardly_matters_is_slight_and_no_alarm():
-    images = both(1000, {}, {})
-    images = [i if n >= 80 else picture(f"x{n}", 0, quality=90) for n, i in enumerate(images)]
-    verdict = judge_facts(images)
-    assert verdict.call == "slight"
-    assert 0.5 < verdict.accuracy.value < 0.55
-
-
-@pytest.mark.parametrize("count", [0, 3, 5])
-def test_too_few_images_of_a_class_are_no_verdict(count):
-    images = [picture(str(n), 0) for n in range(30)]
-    images += [picture(str(n), 1, quality=95) for n in range(count)]
-    assert judge_facts(images).call == "too few"
-
-
-def test_the_verdict_does_not_depend_on_the_order_of_the_images():
-    rng = np.random.default_rng(5)
-    images = [
-        picture(str(n), n % 2, size=tuple(rng.integers(40, 60 + 10 * (n % 2), 2).tolist()))
-        for n in range(200)
-    ]
-    assert judge_facts(images) == judge_facts(images[::-1])
-
-
-def test_identical_files_count_once():
-    """Twelve pictures in ten copies each are twelve pictures: their odd sizes are no evidence."""
-    from robustbench_aigen.data.near_duplicates import Fingerprint
-
-    images = [
-        picture(f"{n}-{copy}", n % 2, size=(50 + n, 60))._replace(
-            fingerprint=Fingerprint(bytes([n]), None, None)
-        )
-        for n in range(12)
-        for copy in range(10)
-    ]
-    assert judge_facts(images).images == 12
-
-
-# Trees on the disk, through the command line.
 
 
 @pytest.fixture
@@ -138,9 +40,9 @@ def audited(cli, *arguments: object, code: int = 0) -> dict:
     return json.loads(outcome.out)
 
 
-def fixed(cli, source: Path, out: Path) -> dict:
-    """Equalise, audit the copy on its own, and hold it to what is promised of it."""
-    audited(cli, source, "--fix", out)
+def fixed(cli, source: Path, out: Path) -> tuple[dict, dict]:
+    """Equalise, hold the copy to what is promised of it, and return the audits before and after."""
+    before = audited(cli, source, "--fix", out)
     after = audited(cli, out, "--strict")
     assert after["verdict"]["call"] == "chance"
     assert after["verdict"]["accuracy"]["value"] == 0.5
@@ -149,7 +51,7 @@ def fixed(cli, source: Path, out: Path) -> dict:
         for fact in ("format", "quality", "subsampling", "size", "metadata", "software"):
             assert len(part["facts"][fact]) == 1
             assert part["facts"][fact].keys() == after["facts"][0]["facts"][fact].keys()
-    return after
+    return before, after
 
 
 def test_a_clean_tree_raises_nothing(tree, cli):
@@ -169,7 +71,7 @@ def test_png_fakes_among_jpeg_reals_are_found_and_mended(tree, cli, tmp_path):
     content = audited(cli, tree, "--strict", code=1)
     assert content["confounded"] == ["all"]
     assert {"format", "JPEG quality", "subsampling"} == set(content["verdict"]["told_by"])
-    after = fixed(cli, tree, tmp_path / "out")
+    _, after = fixed(cli, tree, tmp_path / "out")
     assert after["images"] == 40
     assert set(after["facts"][0]["facts"]["quality"]) == {"90"}
 
@@ -179,7 +81,7 @@ def test_sizes_are_found_and_mended(tree, cli, tmp_path):
         Image.open(file).resize((48 + number, 40)).save(file)
     content = audited(cli, tree, "--strict", code=1)
     assert {"width", "height", "aspect"} <= set(content["verdict"]["told_by"])
-    after = fixed(cli, tree, tmp_path / "out")
+    _, after = fixed(cli, tree, tmp_path / "out")
     assert set(after["facts"][0]["facts"]["size"]) == {"32×32"}
     assert set(after["facts"][0]["facts"]["format"]) == {"PNG"}
 
@@ -188,8 +90,9 @@ def test_metadata_and_modes_do_not_get_into_the_copy(tree, cli, tmp_path):
     for number, file in enumerate(sorted(tree.rglob("fake/*.png"))):
         image = Image.open(file).convert(["RGBA", "L", "P"][number % 3])
         image.save(file, icc_profile=b"profile")
-    assert "metadata" in audited(cli, tree)["verdict"]["told_by"]
-    assert fixed(cli, tree, tmp_path / "out")["images"] == 40
+    before, after = fixed(cli, tree, tmp_path / "out")
+    assert "metadata" in before["verdict"]["told_by"]
+    assert after["images"] == 40
 
 
 @pytest.mark.parametrize("identical", [True, False])
@@ -204,7 +107,8 @@ def test_a_copy_in_another_split_is_a_leak_and_stays_where_it_is_tested(tree, cl
     assert content["duplicates"][kind]["across_splits"] == 1
     (example,) = content["duplicates"][kind]["examples"]
     assert {image["split"] for image in example} == {"train", "test"}
-    assert fixed(cli, tree, tmp_path / "out")["images"] == 40
+    _, after = fixed(cli, tree, tmp_path / "out")
+    assert after["images"] == 40
     record = json.loads((tmp_path / "out" / "equalised.json").read_text())
     assert record["left_out"] == {f"train/fake/leaked.{'png' if identical else 'jpg'}": "leak"}
     assert "test/fake/03.png" in record["files"].values()
@@ -254,11 +158,10 @@ def test_one_confounded_generator_among_others_is_named(tmp_path, cli):
                 write_image(file, 100 * place + 10 * number + label, fake=bool(label))
                 if generator == "glide" and label:
                     reencode(file, 75)
-    content = audited(cli, folder)
+    content, after = fixed(cli, folder, tmp_path / "out")
     assert content["by_generator"]["glide"]["call"] == "confound"
     assert {content["by_generator"][name]["call"] for name in ("adm", "sdxl")} == {"chance"}
     assert "glide" in content["confounded"]
-    after = fixed(cli, folder, tmp_path / "out")
     kept = {(s.generator, s.label) for s in open_source(str(tmp_path / "out"), tmp_path).samples}
     assert kept == {(generator, label) for generator in ("adm", "glide", "sdxl") for label in (0, 1)}
     assert [part["images"] for part in after["facts"]] == [10] * 6
@@ -373,7 +276,8 @@ def test_the_tables_fit_a_terminal_of_80_columns(tree, cli, monkeypatch):
 def test_shoes_are_confounded_by_jpeg_quality(cli, tmp_path):
     content = audited(cli, SHARED_DATA / "shoes", "--limit", 500, "--strict", code=1)
     assert content["verdict"]["told_by"] == ["JPEG quality", "metadata"]
-    assert fixed(cli, SHARED_DATA / "shoes" / "test", tmp_path / "out")["images"] == 219
+    _, after = fixed(cli, SHARED_DATA / "shoes" / "test", tmp_path / "out")
+    assert after["images"] == 219
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the shared data is not on this machine")

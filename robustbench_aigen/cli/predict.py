@@ -60,13 +60,14 @@ def predict(
     Verdicts are those of a run: on 8-bit pictures, in float32, inside the budget. Pictures that cannot be read are
     named and skipped.
     """
+    from robustbench_aigen.cli.pictures import choose_targets, find_pictures
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import Predictor
     from robustbench_aigen.numerics.precision import resolve_device
 
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
-    files = _files(image)
-    targets = {} if save is None else _targets(files, Path(save))
+    files = find_pictures(image)
+    targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target)
     for assumption in loaded.assumptions:
@@ -140,54 +141,11 @@ def _threshold(text: str) -> float:
     return float(np.float32(number))
 
 
-def _files(given: list[Path]) -> dict[Path, Path]:
-    """Return all pictures, each once, with the path below the folder that it was found in."""
-    from robustbench_aigen.data.folder import SUFFIXES
-    from robustbench_aigen.data.walking import files_below
-    from robustbench_aigen.errors import UserError, shortened
-
-    found: dict[Path, Path] = {}
-    for path in given:
-        try:
-            is_folder, there = path.is_dir(), path.exists()
-        except OSError as error:
-            raise UserError(f"'{shortened(str(path))}' cannot be opened: {error.strerror}") from error
-        if not there:
-            raise UserError(f"no picture or folder '{path}'")
-        inside = {file: file.relative_to(path) for file in files_below(path, SUFFIXES)} if is_folder else {}
-        if is_folder and not inside:
-            raise UserError(
-                f"no images in {path}", hint=f"looked for {', '.join(sorted(SUFFIXES))} at any depth"
-            )
-        for file, inner in (inside or {path: Path(path.name)}).items():
-            found.setdefault(file, inner)
-    return found
-
-
-def _targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
-    """Return where each picture is saved: under its own name, with the suffix added where two would be one."""
-    from robustbench_aigen.errors import UserError
-
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--save needs a folder, and '{folder}' is none")
-    targets: dict[Path, Path] = {}
-    taken: set[Path] = set()
-    sources = {file.resolve() for file in files}
-    for file, inner in files.items():
-        choices = [inner.with_suffix(".png"), inner.with_name(f"{inner.name}.png")]
-        choices += [inner.with_name(f"{inner.stem}_{number}.png") for number in range(2, len(files) + 2)]
-        target = folder / next(choice for choice in choices if choice not in taken)
-        taken.add(target.relative_to(folder))
-        if target.resolve() in sources:
-            raise UserError(f"--save would overwrite '{target}'", hint="give it another folder")
-        targets[file] = target
-    return targets
-
-
 def _predictions(
     predictor: "Predictor", files: list[Path], targets: dict[Path, Path]
 ) -> "tuple[list[Prediction], list[Unreadable]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
+    from robustbench_aigen.cli.pictures import write_png
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.engine.prediction import Unreadable
     from robustbench_aigen.errors import UserError
@@ -204,29 +162,13 @@ def _predictions(
                 progress.notice(f"skipped {each.image}: {each.reason}")
             elif each.attacked is not None:
                 if targets:
-                    _write_png(targets[each.image], each.attacked.levels)
+                    write_png(targets[each.image], each.attacked.levels)
                 done.append(each._replace(attacked=each.attacked._replace(levels=None)))
             else:
                 done.append(each)
     if not done:
         raise UserError(f"none of the {len(files)} pictures can be read")
     return done, unreadable
-
-
-def _write_png(file: Path, levels: Any) -> None:
-    import io
-
-    from PIL import Image
-
-    from robustbench_aigen.engine.store import write_atomically
-    from robustbench_aigen.errors import UserError
-
-    buffer = io.BytesIO()
-    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    try:
-        write_atomically(file, buffer.getvalue())
-    except UserError as error:
-        raise UserError(error.message, hint="choose another folder with --save") from error
 
 
 def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
