@@ -16,8 +16,8 @@ from torchvision.transforms.v2.functional import rotate
 from training_data import RECIPE, write_recipe, write_splits
 
 from robustbench_aigen.data.folder import FolderSource
-from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.near_duplicates import fingerprint
+from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
