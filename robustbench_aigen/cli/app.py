@@ -10,7 +10,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import audit, cross_generator, data, gate, listing, predict, report, run, train, validate
+from robustbench_aigen.cli import (
+    audit,
+    cross_generator,
+    data,
+    gate,
+    listing,
+    predict,
+    report,
+    run,
+    train,
+    validate,
+)
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
