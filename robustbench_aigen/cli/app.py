@@ -10,7 +10,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import cross_generator, data, gate, listing, report, run, train, validate
+from robustbench_aigen.cli import (
+    audit,
+    cross_generator,
+    data,
+    gate,
+    listing,
+    predict,
+    report,
+    run,
+    train,
+    validate,
+)
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -48,6 +59,8 @@ app.command("run")(_guarded(run.run))
 app.command("train")(_guarded(train.train))
 app.command("cross-generator")(_guarded(cross_generator.cross_generator))
 app.command("validate")(_guarded(validate.validate))
+app.command("predict")(_guarded(predict.predict))
+app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))

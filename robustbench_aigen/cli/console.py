@@ -33,6 +33,15 @@ _TEXT_COLUMNS = {
     "--trust-code",
     "architecture",
     "trained on",
+    "split",
+    "generator",
+    "class",
+    "format",
+    "size",
+    "metadata",
+    "fact",
+    "kind",
+    "image",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""

@@ -122,4 +122,4 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
         f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
-    typer.echo(f"written to {result.folder}, the matrix in tables/cross_generator.md")
+    typer.echo(f"written to {result.folder}, the matrix in tables/protocol.md")

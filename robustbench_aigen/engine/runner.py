@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
@@ -99,6 +100,11 @@ def run(
     plan = make_plan(loaded, device=device, trust_code=trust_code)
     for notice in [*plan.notices(), *read_detectors(plan)]:
         progress.notice(notice)
+    stored = glance(plan.selection.source, plan.selection.indices)
+    if stored.call == "confound":
+        progress.notice(
+            f"{stored.sentence()}; robust-aigen audit says more, and --fix writes an equalised copy"
+        )
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     if isinstance(loaded.scenario.threshold, str):
@@ -110,6 +116,7 @@ def run(
     raised += [flag for found in probed for flag in found.raised()]
     summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
     info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+    info["audit"] = stored.as_dict()
     info["trust"] = {
         "flags": [flag._asdict() for flag in raised],
         "probes": [found.as_dict() for found in probed],

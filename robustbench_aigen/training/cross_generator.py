@@ -14,7 +14,7 @@ from robustbench_aigen.report.markdown import markdown_table
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.schema import LoadedScenario
 
-MATRIX, GAPS, GENIMAGE = "cross_generator", "cross_generator_gaps", "genimage"
+MATRIX, GAPS, GENIMAGE = "protocol", "protocol_gaps", "protocol_genimage"
 AVERAGE = "average"
 
 
