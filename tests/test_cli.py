@@ -96,7 +96,7 @@ def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, cli):
         (["run", "pgd_eps4", "--unknown"], "No such option"),
         (["run", "."], "cannot be read as text"),
         (["run", "x" * 5000], "cannot be opened"),
-        (["report", "nowhere"], "not a run folder"),
+        (["report", "nowhere"], "no run folder"),
         (["list", "everything"], "everything"),
         (["frobnicate"], "frobnicate"),
     ],
