@@ -13,7 +13,7 @@ from conftest import SHARED_DATA, write_image
 from PIL import Image
 
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.data.selection import open_source
+from robustbench_aigen.data.opening import open_source
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -94,6 +95,8 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else."""
+    # What Pillow warns of is said in plainer words: an image that is skipped is named, with the reason.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except UserError as error:

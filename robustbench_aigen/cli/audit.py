@@ -46,11 +46,13 @@ def audit(
     from robustbench_aigen.cli.audit_tables import print_audit, print_copy
     from robustbench_aigen.cli.console import print_json
     from robustbench_aigen.data.audit.equalised_copy import check_target
-    from robustbench_aigen.data.selection import open_source, select
+    from robustbench_aigen.data.opening import open_data
+    from robustbench_aigen.data.selection import select
+    from robustbench_aigen.scenario.data_argument import read_data
 
     if fix is not None:
         check_target(Path(fix), Path(source) if Path(source).exists() else None)
-    opened = open_source(source, Path())
+    opened = open_data(read_data(source), Path())
     for notice in opened.notices:
         typer.echo(notice, err=True)
     selection = select(opened, split, limit)
@@ -83,7 +85,8 @@ def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy,
     """Write the equalised copy, and audit it in turn."""
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.data.audit.equalised_copy import write_equalised
-    from robustbench_aigen.data.selection import open_source, select
+    from robustbench_aigen.data.opening import open_source
+    from robustbench_aigen.data.selection import select
 
     with ProgressBar() as progress:
         progress.start(len(selection.indices))

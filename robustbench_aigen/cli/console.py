@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 _TEXT_COLUMNS = {
     "detector",
+    "generator",
     "pipeline",
+    "split",
     "name",
     "summary",
     "trust",
@@ -33,8 +35,6 @@ _TEXT_COLUMNS = {
     "--trust-code",
     "architecture",
     "trained on",
-    "split",
-    "generator",
     "class",
     "format",
     "size",

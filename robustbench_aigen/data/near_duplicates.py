@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_aigen.data.decoding import refuse_bomb
+
 _MOST_BITS = 4
 _LEAST_CORRELATION = 0.98
 _FLATTEST = 2.0
@@ -54,6 +56,7 @@ def fingerprint(encoded: bytes) -> Fingerprint:
 
 def fingerprint_opened(image: Image.Image, encoded: bytes) -> Fingerprint:
     """Return the fingerprint of an image that is opened and not yet decoded; raises what decoding raises."""
+    refuse_bomb(image)
     image.draft("L", (64, 64))  # A JPEG is decoded no larger than that: eight times as fast.
     grey = image.convert("L")
     picture = np.asarray(grey.resize((16, 16), Image.Resampling.BOX))

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
+from robustbench_aigen.data.ahead import in_threads
 from robustbench_aigen.data.near_duplicates import duplicate_groups, fingerprint
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.errors import UserError, shortened
@@ -40,10 +41,13 @@ def order_key(text: str, seed: int = _SEED) -> bytes:
     return blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
 
 
-def assign_splits(source: ImageSource) -> list[Sample]:
-    """Return a source's samples with a split each: copies of a picture share one."""
-    splits = divide(source, range(len(source.samples)), SHARES)
-    return [sample._replace(split=splits[index]) for index, sample in enumerate(source.samples)]
+def assign_splits(source: ImageSource, indices: Sequence[int]) -> list[Sample]:
+    """Return a source's samples, those of some indices with a split each: 80/10/10, the others as they are."""
+    splits = divide(source, indices, SHARES)
+    return [
+        sample._replace(split=splits[index]) if index in splits else sample
+        for index, sample in enumerate(source.samples)
+    ]
 
 
 def divide(source: ImageSource, indices: Sequence[int], shares: Mapping[str, float]) -> dict[int, str]:
@@ -52,9 +56,10 @@ def divide(source: ImageSource, indices: Sequence[int], shares: Mapping[str, flo
     Copies of a picture (:mod:`robustbench_aigen.data.near_duplicates`) are in one part; otherwise as
     :func:`place_groups` does it.
     """
-    groups = duplicate_groups([fingerprint(read_encoded(source, index)) for index in indices])
-    copied = {place for group in groups for place in group}
-    groups += [[place] for place in range(len(indices)) if place not in copied]
+    looks = list(in_threads(fingerprint, (read_encoded(source, index) for index in indices)))
+    groups = duplicate_groups(looks)
+    grouped = {place for group in groups for place in group}
+    groups += [[place] for place in range(len(indices)) if place not in grouped]
     parts = place_groups([source.samples[index] for index in indices], groups, shares)
     return {index: parts[place] for place, index in enumerate(indices)}
 
