@@ -210,6 +210,41 @@ def test_nothing_readable_is_an_error(tmp_path, cli):
     assert "none of the 1 pictures can be read" in outcome.err
 
 
+FACTORY = """
+import torch
+
+class Mean(torch.nn.Module):
+    def forward(self, pixels):
+        with torch.no_grad():
+            mean = pixels.mean(dim=(1, 2, 3))
+        return torch.stack([0.5 - mean, mean - 0.5], dim=1) * 20
+
+def build():
+    return Mean()
+"""
+
+
+def test_a_detector_without_gradients_is_attacked_by_its_scores_alone(pictures, tmp_path, cli):
+    (tmp_path / "mean.py").write_text(FACTORY)
+    detector = f"python:{tmp_path / 'mean.py'}:build"
+    outcome = cli("predict", pictures, "--detector", detector, "--attack", "pgd")
+    assert outcome.code == 2
+    assert "pgd follows gradients" in outcome.err
+    arguments = ["--attack", "square", "--eps", "16/255", "--set", "steps=300", "--label", "real"]
+    for row in predicted(cli, pictures, *arguments, detector=detector)["predictions"]:
+        assert row["attacked"]["score"] > row["score"]
+
+
+def test_a_file_that_can_run_code_needs_trust(pictures, tmp_path, cli):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+    torch.jit.trace(network, torch.zeros(2, 3, 32, 32)).save(tmp_path / "scripted.pt")
+    arguments = ["predict", pictures / "0.png", "--detector", tmp_path / "scripted.pt"]
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert "--trust-code" in outcome.err
+    assert cli(*arguments, "--trust-code").code == 0
+
+
 def test_a_lack_of_memory_halves_the_batch(pictures, cli, monkeypatch):
     from robustbench_aigen.engine import prediction
 

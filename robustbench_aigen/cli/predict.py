@@ -23,9 +23,13 @@ class Class(StrEnum):
 def predict(
     image: Annotated[list[Path], typer.Argument(help="Image files, and folders of them at any depth.")],
     detector: Annotated[
-        str, typer.Option(help="A detector: an id such as minigen/lenet5, or a weights file with --arch.")
+        str,
+        typer.Option(help="An id, a file (weights together with --arch), timm:…, hf:…, python:…."),
     ],
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Load detectors whose files can run code, as run does.")
+    ] = False,
     threshold: Annotated[str, typer.Option(help="Scores from here on are fake.")] = "0.5",
     attack: Annotated[
         str | None,
@@ -69,13 +73,16 @@ def predict(
     files = find_pictures(image)
     targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
-    loaded = load_detector(detector, arch=arch, device=target)
+    loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
     for assumption in loaded.assumptions:
         typer.echo(f"{loaded.name}: {assumption}", err=True)
+    surrogate = None
+    if stage is not None and stage.surrogate is not None:
+        surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
         typer.echo("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
-    predictor = Predictor(loaded, _threshold(threshold), target, stage, meant)
+    predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
     done, unreadable = _predictions(predictor, list(files), targets)
     if json_output:
         from robustbench_aigen.cli.console import print_json

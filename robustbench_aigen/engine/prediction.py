@@ -8,10 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.execution import AttackOutcome, check_attack, make_task, run_attack
+from robustbench_aigen.attacks.execution import (
+    AttackOutcome,
+    check_attack,
+    check_gradients,
+    make_task,
+    run_attack,
+)
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.detectors.contract import Detector, verdicts
-from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.plan import default_batch_size
@@ -121,8 +126,8 @@ class Predictor:
         The attack; None for none.
     label
         What the attack argues against, 0 or 1; None for the detector's own verdict on each picture.
-    folder
-        Where the path of a surrogate starts.
+    surrogate
+        What the attack is crafted on, where its stage names another detector.
     """
 
     detector: Detector
@@ -130,7 +135,7 @@ class Predictor:
     device: torch.device
     stage: BoundStage | None = None
     label: int | None = None
-    folder: Path = Path()
+    surrogate: Detector | None = None
 
     def predict(self, files: Sequence[Path]) -> Iterator[Prediction | Unreadable]:
         """Yield what there is to say of every picture, in order, holding some hundred at a time.
@@ -141,27 +146,24 @@ class Predictor:
         Raises
         ------
         UserError
-            If there is not enough memory for a single picture.
+            If there is not enough memory for a single picture, or the attack follows gradients that are not there.
         """
-        surrogate = None
-        if self.stage is not None and self.stage.surrogate is not None:
-            surrogate = load_detector(self.stage.surrogate, folder=self.folder, device=self.device)
+        if self.stage is not None:
+            check_gradients(self.stage, self.surrogate or self.detector)
         size = default_batch_size(self.detector, self.device)
         for first in range(0, len(files), SHARD_SIZE):
             found = [_read(file) for file in files[first : first + SHARD_SIZE]]
             pictures = [item for item in found if isinstance(item, _Picture)]
-            predicted, size = self._within_memory(pictures, surrogate, size)
+            predicted, size = self._within_memory(pictures, size)
             of_file = {prediction.image: prediction for prediction in predicted}
             for item in found:
                 yield item if isinstance(item, Unreadable) else of_file[item.file]
 
-    def _within_memory(
-        self, pictures: list["_Picture"], surrogate: Detector | None, size: int
-    ) -> tuple[list[Prediction], int]:
+    def _within_memory(self, pictures: list["_Picture"], size: int) -> tuple[list[Prediction], int]:
         """Predict with batches as large as there is memory for, and return how large they are."""
         while True:
             try:
-                return self._predicted(pictures, surrogate, size), size
+                return self._predicted(pictures, size), size
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -171,19 +173,15 @@ class Predictor:
                     ) from error
                 size //= 2
 
-    def _predicted(
-        self, pictures: list["_Picture"], surrogate: Detector | None, size: int
-    ) -> list[Prediction]:
+    def _predicted(self, pictures: list["_Picture"], size: int) -> list[Prediction]:
         levels = [picture.levels for picture in pictures]
         score = self._cell(size).score(levels)
         verdict = verdicts(score, self.threshold)
         attacked: list[Attacked | None] = [None] * len(pictures)
         if self.stage is not None and pictures:
             labels = verdict if self.label is None else torch.full_like(verdict, self.label)
-            for rows in attack_groups(self.stage, self.detector, surrogate, levels, range(len(levels))):
-                outcome = self._attack(
-                    self.stage, [pictures[row] for row in rows], labels[rows], surrogate, size
-                )
+            for rows in attack_groups(self.stage, self.detector, self.surrogate, levels, range(len(levels))):
+                outcome = self._attack(self.stage, [pictures[row] for row in rows], labels[rows], size)
                 for place, row in enumerate(rows):
                     height, width = levels[row].shape[1:]
                     attacked[row] = self._of(outcome, place, int(labels[row]), (height, width))
@@ -197,7 +195,6 @@ class Predictor:
         stage: BoundStage,
         pictures: list["_Picture"],
         labels: Tensor,
-        surrogate: Detector | None,
         batch_size: int,
     ) -> AttackOutcome:
         stack, sizes = padded([picture.levels for picture in pictures])
@@ -213,7 +210,7 @@ class Predictor:
             device=self.device,
             precision=resolve_precision("auto", self.device),
             sizes=sizes,
-            surrogate=surrogate,
+            surrogate=self.surrogate,
         )
         return run_attack(stage, task, lambda _: None)
 
