@@ -20,8 +20,8 @@ from benchmarks.reference_systems.page import write_page
 from benchmarks.reference_systems.systems import DataSet, System, read_systems
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.cli.progress_bar import ProgressBar
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.data_spec import DataSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _EVALUATION = Path(__file__).with_name("evaluation.yaml")
 
