@@ -183,5 +183,5 @@ def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
     assert process.returncode == 3
     assert (
         err.decode().strip()
-        == "interrupted; finished shards are kept, and the same command goes on from there"
+        == "interrupted; what is finished is kept, and the same command goes on from there"
     )

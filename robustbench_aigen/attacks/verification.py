@@ -1,15 +1,12 @@
 """What must hold after every attack, whoever ran it."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.numerics.seeding import changed_generators, global_states
 
 
 class AttackContractError(Exception):
@@ -50,10 +47,10 @@ def surroundings_kept(name: str, *detectors: nn.Module) -> Iterator[None]:
 
     Checked are the training flag of every submodule, the gradient flags and gradients of every parameter, the
     values of parameters and buffers (by their version counters), and the states of Python's, NumPy's and torch's
-    global generators.
+    global generators. Of a detector that draws from them itself (:attr:`Detector.draws`) the states are not.
     """
     before = [_state(detector) for detector in detectors]
-    generators = _generator_states()
+    generators = global_states()
     yield
     for detector, state in zip(detectors, before, strict=True):
         for what, old, new in zip(
@@ -61,8 +58,8 @@ def surroundings_kept(name: str, *detectors: nn.Module) -> Iterator[None]:
         ):
             if old != new:
                 raise AttackContractError(f"{name} changed the detector's {what}")
-    for library, state in _generator_states().items():
-        if not _equal(state, generators[library]):
+    if not any(getattr(module, "draws", False) for detector in detectors for module in detector.modules()):
+        for library in changed_generators(generators):
             raise AttackContractError(f"{name} changed the global random generator of {library}")
 
 
@@ -72,18 +69,3 @@ def _state(detector: nn.Module) -> tuple[list[bool], list[tuple[bool, bool]], li
         [(parameter.requires_grad, parameter.grad is None) for parameter in detector.parameters()],
         [tensor._version for tensor in [*detector.parameters(), *detector.buffers()]],
     )
-
-
-def _generator_states() -> dict[str, Any]:
-    numpy_state = np.random.get_state(legacy=False)
-    return {"Python": random.getstate(), "NumPy": numpy_state, "torch": torch.get_rng_state()}
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, np.ndarray):
-        return bool(np.array_equal(one, other))
-    return bool(one == other)

@@ -65,6 +65,7 @@ def list_things(
             table = table[["name", "norms", "access", "backends"]].assign(**{_ABOUT: about})
         print_table(table, kind.value)
         if kind is Kind.detectors:
+            print_table(_published_detectors(), "published by others: downloaded once, by their names")
             print_table(_detector_kinds(), "your own: in a scenario's detectors, or --detector")
 
 
@@ -82,6 +83,23 @@ def _detector_kinds() -> "pd.DataFrame":
                 "--trust-code": kind.trust,
             }
             for kind in FORMATS
+        ]
+    )
+
+
+def _published_detectors() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.detectors.published import PUBLISHED
+
+    return pd.DataFrame(
+        [
+            {
+                "name": name,
+                "source": published.source,
+                "licence": ", ".join(dict.fromkeys(file.licence for file in published.files)),
+            }
+            for name, published in PUBLISHED.items()
         ]
     )
 

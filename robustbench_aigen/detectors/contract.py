@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robustbench_aigen.detectors.outputs import as_columns, look_like_probabilities, two_logits
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
 
 REAL, FAKE = 0, FAKE_COLUMN
 """Labels, and the columns of the logits."""
@@ -45,6 +46,8 @@ class Detector(nn.Module):
         The settings of the preprocessing that somebody declared: the scenario, a card, the file's own metadata.
     differentiable
         Whether gradients reach the pixels. Attacks with gradients refuse a detector without.
+    draws
+        Whether a pass draws from a global random generator, as a random defence does. A run seeds it then.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Detector(nn.Module):
         self.assumptions: tuple[str, ...] = ()
         self.declared: frozenset[str] = frozenset()
         self.differentiable = True
+        self.draws = False
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
         self.eval()
@@ -106,7 +110,7 @@ class Detector(nn.Module):
         )
         other.to(self.device)
         other.assumptions, other.declared = self.assumptions, self.declared
-        other.differentiable = self.differentiable
+        other.differentiable, other.draws = self.differentiable, self.draws
         return other
 
     @property
@@ -125,9 +129,11 @@ class Detector(nn.Module):
         probes = self.probes()
         height, width = probes.shape[-2:]
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), preserved_global_rng():
+                before = global_states()
                 leaf = probes.clone().requires_grad_()
                 logits = self(leaf)
+                self.draws = bool(changed_generators(before))
                 self.differentiable = bool(logits.requires_grad) and _reaches(logits, leaf)
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             reason = first_line(error)

@@ -47,6 +47,7 @@ class Ensemble(Detector):
             f"{member.name}: {text}" for member in members for text in member.assumptions
         )
         self.differentiable = all(member.differentiable for member in members)
+        self.draws = any(member.draws for member in members)
 
     @property
     def members(self) -> list[Detector]:

@@ -22,6 +22,7 @@ from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
 from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
+from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 
 _MEMORY = 256 * 1024**2
@@ -226,9 +227,17 @@ class _ShardWork:
         handed_on = None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)
 
         def prefix(length: int, make: Callable[[], PipelineState]) -> PipelineState:
-            return self._states.get(self._key(cell, length), make)
+            key = self._key(cell, length)
 
-        return cell.run(images, clean_scores, prefix, advance, handed_on)
+            def seeded() -> PipelineState:
+                with seeded_global_rng(key):
+                    return make()
+
+            return self._states.get(key, seeded)
+
+        # A detector that draws from global generators answers the same whatever ran before.
+        with seeded_global_rng(self._key(cell)):
+            return cell.run(images, clean_scores, prefix, advance, handed_on)
 
 
 def _ignore(images: int) -> None:

@@ -17,7 +17,7 @@ from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.numerics.memory import is_out_of_memory
-from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.trust import probes
 from robustbench_aigen.trust.findings import Raised
@@ -143,7 +143,8 @@ class Probing:
             self.execution.progress.work_on(detector.name, "trust")
             batches = self._batches(detector, images, cell.settings)
             try:
-                frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
+                with seeded_global_rng(key):
+                    frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

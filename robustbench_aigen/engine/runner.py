@@ -26,6 +26,7 @@ from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeate
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_folder import GALLERY, RECORDS, RUN, SUMMARY
 from robustbench_aigen.report.texts import write_run_texts
@@ -63,6 +64,7 @@ class RunResult:
         return run_html(self.folder, self.info, self.summary)
 
 
+@seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
 def run(
     loaded: LoadedScenario | str | Path,
     *,

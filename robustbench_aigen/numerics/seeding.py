@@ -191,6 +191,38 @@ def preserved_global_rng() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_states)
 
 
+def global_states() -> dict[str, Any]:
+    """Return the states of the global generators of Python, NumPy and torch, by library."""
+    numpy_state = np.random.get_state(legacy=False)
+    return {"Python": random.getstate(), "NumPy": numpy_state, "torch": torch.get_rng_state()}
+
+
+def changed_generators(before: dict[str, Any]) -> list[str]:
+    """Return the libraries whose global generator is no longer in the state that it was in."""
+    return [library for library, state in global_states().items() if not _equal(state, before[library])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other))
+    return bool(one == other)
+
+
+@contextmanager
+def seeded_global_rng(key: str) -> Iterator[None]:
+    """Run what draws from global generators from a state that ``key`` alone decides; put them back afterwards."""
+    with preserved_global_rng():
+        seed = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "little")
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+
+
 @contextmanager
 def library_randomness(streams: SampleStreams) -> Iterator[None]:
     """Run third-party code whose global draws are answered from per-image streams.
