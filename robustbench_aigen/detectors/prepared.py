@@ -11,7 +11,9 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.rewriting import (
     fold_batch_norms_backwards,
     fold_batch_norms_forwards,
+    rewritten_modules,
     unshuffle_stems,
+    with_the_same_weights,
 )
 from robustbench_aigen.numerics.precision import gradient_precision
 
@@ -34,15 +36,48 @@ def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     precision
         Of convolutions and products. The resize, the normalisation and the logits are float32 either way.
     """
-    size = detector.preprocessing.input_size
-    channels_last = precision == "bf16" or size is None or min(size) >= _LARGE
     prepared = deepcopy(detector)
-    prepared.network = _Prepared(
-        _faster(detector, bitwise=not channels_last), precision, channels_last=channels_last
-    )
-    prepared.eval()
+    _make_ready(prepared, precision)
     prepared.requires_grad_(False)
     return prepared
+
+
+class FollowingDetector:
+    """A prepared detector that follows the weights of one in training, without being traced again.
+
+    It is in evaluation mode whatever the mode of the other, whose parameters and buffers it shares.
+
+    Parameters
+    ----------
+    detector
+        On its device already.
+    precision
+        As :func:`prepare` takes it.
+
+    Attributes
+    ----------
+    prepared
+        What is differentiated to the pixels.
+    """
+
+    def __init__(self, detector: Detector, precision: Literal["fp32", "bf16"]) -> None:
+        self.prepared = cast(Detector, with_the_same_weights(detector)).eval()
+        _make_ready(self.prepared, precision)
+        self._rewritten = rewritten_modules(self.prepared)
+
+    def refresh(self) -> Detector:
+        """Take over the present weights and running statistics, and return the prepared detector."""
+        for module in self._rewritten:
+            module.refresh()
+        return self.prepared
+
+
+def _make_ready(detector: Detector, precision: Literal["fp32", "bf16"]) -> None:
+    size = detector.preprocessing.input_size
+    channels_last = precision == "bf16" or size is None or min(size) >= _LARGE
+    network = _faster(detector) if channels_last else detector.network
+    detector.network = _Prepared(network, precision, channels_last=channels_last)
+    detector.eval()
 
 
 class _Prepared(nn.Module):
@@ -60,14 +95,13 @@ class _Prepared(nn.Module):
         return logits
 
 
-def _faster(detector: Detector, *, bitwise: bool) -> nn.Module:
-    """Return the network rewritten as far as it stays the same function; with ``bitwise``, the same floats."""
-    network = deepcopy(detector.network)
+def _faster(detector: Detector) -> nn.Module:
+    """Return the network rewritten as far as it stays the same function."""
+    network = detector.network
     height, width = detector.preprocessing.input_size or (64, 64)
     device = cast(Tensor, detector.mean).device
     probe = torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)).to(device)
-    rewrites = (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems)
-    for rewrite in () if bitwise else rewrites:
+    for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
         changed = rewrite(network)
         if changed is network:
             continue

@@ -1,26 +1,123 @@
 """The same network in fewer operations: batch norms folded into their neighbours, strided stems unshuffled.
 
 Each function takes a network in evaluation mode and returns another, or the one it was given where there is nothing
-to do. What comes out is the same function up to round-off; the caller compares.
+to do. What comes out is the same function up to round-off; the caller compares. The weights of what is new are
+computed from those of the modules that it stands for, and computed again by :func:`refresh` when these have changed.
 """
 
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+class Rewritten:
+    """A module whose weights are computed from those of its sources.
+
+    The sources are no part of the network: a tuple hides them from :class:`torch.nn.Module`.
+    """
+
+    _sources: tuple[nn.Module, ...]
+
+    def refresh(self) -> None:
+        """Compute the weights from the sources' present ones."""
+        raise NotImplementedError
+
+
+def rewritten_modules(network: nn.Module) -> list[Rewritten]:
+    """Return what of a network was rewritten, sources first: the order in which :meth:`Rewritten.refresh` works."""
+    found: dict[int, Rewritten] = {}
+
+    def visit(module: nn.Module) -> None:
+        if isinstance(module, Rewritten) and id(module) not in found:
+            for source in module._sources:  # noqa: SLF001  One mechanism.
+                visit(source)
+            found[id(module)] = module
+
+    for module in network.modules():
+        visit(module)
+    return list(found.values())
+
+
+class _Tracer(fx.Tracer):
+    """Leaves what is rewritten already in one piece."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Rewritten) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(network: nn.Module) -> fx.GraphModule | None:
+    """Trace a network that has batch norms; None where it has none or cannot be traced."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return None
+    try:
+        return fx.GraphModule(network, _Tracer().trace(network))
+    except Exception:  # noqa: BLE001  Tracing fails in many ways; the network as it is has the same gradients.
+        return None
 
 
 def fold_batch_norms_backwards(network: nn.Module) -> nn.Module:
     """Fold every batch norm into the convolution right before it, where the network can be traced."""
-    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+    traced = _traced(network)
+    if traced is None:
         return network
-    try:
-        return fuse(network)
-    except Exception:  # noqa: BLE001  Tracing fails in many ways; the network as it is has the same gradients.
-        return network
+    modules, found = dict(traced.named_modules()), False
+    for node in traced.graph.nodes:
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        before = node.args[0] if isinstance(norm, nn.BatchNorm2d) else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
+            continue
+        convolution = modules[str(before.target)]
+        has_statistics = isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+        is_called_once = _calls(traced, before) == _calls(traced, node) == 1
+        if isinstance(convolution, nn.Conv2d) and has_statistics and is_called_once:
+            traced.set_submodule(
+                str(before.target), FoldedConvolution(convolution, cast(nn.BatchNorm2d, norm))
+            )
+            traced.set_submodule(str(node.target), nn.Identity())
+            found = True
+    return traced if found else network
+
+
+def _calls(traced: fx.GraphModule, node: fx.Node) -> int:
+    return sum(other.op == "call_module" and other.target == node.target for other in traced.graph.nodes)
+
+
+class FoldedConvolution(nn.Conv2d, Rewritten):
+    """A convolution with the batch norm after it inside, in evaluation mode."""
+
+    def __init__(self, original: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        # On the meta device no random numbers are drawn for weights that are replaced at once.
+        super().__init__(
+            original.in_channels,
+            original.out_channels,
+            cast(tuple[int, int], original.kernel_size),
+            cast(tuple[int, int], original.stride),
+            cast(tuple[int, int], original.padding),
+            cast(tuple[int, int], original.dilation),
+            original.groups,
+            bias=True,
+            padding_mode=original.padding_mode,
+            device="meta",
+        )
+        self.weight = nn.Parameter(torch.empty_like(original.weight), requires_grad=False)
+        self.bias = nn.Parameter(original.weight.new_empty(original.out_channels), requires_grad=False)
+        self._sources = (original, norm)
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold again."""
+        original, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], self._sources)
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        weight, bias = fuse_conv_bn_weights(
+            original.weight, original.bias, mean, variance, norm.eps, norm.weight, norm.bias
+        )
+        self.weight.copy_(weight)
+        cast(Tensor, self.bias).copy_(bias)
 
 
 _COMMUTING = (nn.Dropout, nn.Identity, nn.AdaptiveAvgPool2d)
@@ -34,91 +131,143 @@ def fold_batch_norms_forwards(network: nn.Module) -> nn.Module:
     is added to the result. In between may stand pooling (max pooling only where every scale is positive) and
     flattening.
     """
-    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        return network
-    try:
-        traced = fx.symbolic_trace(deepcopy(network))
-    except Exception:  # noqa: BLE001  As above.
+    traced = _traced(network)
+    if traced is None:
         return network
     modules, found = dict(traced.named_modules()), False
     for node in list(traced.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None:
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or _calls(traced, node) > 1:
             continue
-        scale, shift = _affine(norm)
-        name = _layer_after(node, modules, is_positive=bool((scale > 0).all()))
-        if name is not None:
-            layer = modules[name]
-            absorbed = (
-                ShiftedConvolution(layer, scale, shift)
+        after = _layer_after(node, modules)
+        if after is not None and _calls(traced, after.node) == 1:
+            affine = Affine(norm, only_positive=after.is_behind_max_pooling)
+            layer = modules[str(after.node.target)]
+            absorbing = (
+                ShiftedConvolution(layer, affine)
                 if isinstance(layer, nn.Conv2d)
-                else _absorbed(cast(nn.Linear, layer), scale, shift)
+                else ShiftedLinear(cast(nn.Linear, layer), affine)
             )
-            traced.set_submodule(name, absorbed)
-            traced.set_submodule(str(node.target), nn.Identity())
+            traced.set_submodule(str(after.node.target), absorbing)
+            traced.set_submodule(str(node.target), affine)
             found = True
     return traced if found else network
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return the scale and the shift of each channel."""
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    weight = torch.ones_like(mean) if norm.weight is None else norm.weight
-    bias = torch.zeros_like(mean) if norm.bias is None else norm.bias
-    scale = weight / (variance + norm.eps).sqrt()
-    return scale.detach(), (bias - mean * scale).detach()
+class _Absorbing(NamedTuple):
+    node: fx.Node
+    is_behind_max_pooling: bool
 
 
-def _layer_after(node: fx.Node, modules: dict[str, nn.Module], *, is_positive: bool) -> str | None:
-    """Return the name of the layer that a batch norm can be folded into."""
-    is_flat = False
+def _layer_after(node: fx.Node, modules: dict[str, nn.Module]) -> _Absorbing | None:
+    """Return the layer that a batch norm can be folded into."""
+    is_flat, is_behind_max_pooling = False, False
     while len(node.users) == 1:
         node = next(iter(node.users))
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Conv2d):
             plain = module.groups == 1 and module.padding_mode == "zeros" and not is_flat
-            return str(node.target) if plain and isinstance(module.padding, tuple) else None
+            is_taken = plain and isinstance(module.padding, tuple)
+            return _Absorbing(node, is_behind_max_pooling) if is_taken else None
         if isinstance(module, nn.Linear):
-            return str(node.target) if is_flat else None
+            return _Absorbing(node, is_behind_max_pooling) if is_flat else None
         if isinstance(module, nn.Flatten) and module.start_dim == 1:
             is_flat = True
-        elif not (isinstance(module, _COMMUTING) or (isinstance(module, nn.MaxPool2d) and is_positive)):
+        elif isinstance(module, nn.MaxPool2d):
+            is_behind_max_pooling = True
+        elif not isinstance(module, _COMMUTING):
             return None
     return None
 
 
-def _absorbed(layer: nn.Linear, scale: Tensor, shift: Tensor) -> nn.Linear:
-    """Return a linear layer on flattened channels with an affine map of the channels before it."""
-    positions = layer.in_features // len(scale)
-    scale, shift = scale.repeat_interleave(positions), shift.repeat_interleave(positions)
-    absorbed = deepcopy(layer)
-    bias = layer.weight @ shift + (0 if layer.bias is None else layer.bias)
-    absorbed.weight = nn.Parameter(layer.weight * scale, requires_grad=False)
-    absorbed.bias = nn.Parameter(bias.detach(), requires_grad=False)
-    return absorbed
-
-
-class ShiftedConvolution(nn.Module):
-    """A convolution with an affine map of its input channels inside.
+class Affine(nn.Module, Rewritten):
+    """A batch norm in evaluation mode, left to the layer after it where it can be.
 
     Parameters
     ----------
-    original
-        With zero padding.
-    scale, shift
-        Of each input channel.
+    norm
+        What it stands for.
+    only_positive
+        Whether only positive scales can be taken through what is in between. With others, which training may bring,
+        the map is applied here and the layer after it absorbs nothing.
     """
 
-    def __init__(self, original: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, *, only_positive: bool) -> None:
         super().__init__()
+        self._sources, self._only_positive = (norm,), only_positive
+        self.register_buffer("scale", torch.empty_like(cast(Tensor, norm.running_mean)))
+        self.register_buffer("shift", torch.empty_like(cast(Tensor, norm.running_mean)))
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Compute scale and shift, and who applies them, again."""
+        norm = cast(nn.BatchNorm2d, self._sources[0])
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        weight = torch.ones_like(mean) if norm.weight is None else norm.weight
+        scale = weight / (variance + norm.eps).sqrt()
+        cast(Tensor, self.scale).copy_(scale)
+        cast(Tensor, self.shift).copy_((0 if norm.bias is None else norm.bias) - mean * scale)
+        self.is_absorbed = not self._only_positive or bool((scale > 0).all())
+
+    def absorbed(self) -> tuple[Tensor, Tensor]:
+        """Return the scale and the shift of each channel that the layer after it applies."""
+        scale, shift = cast(Tensor, self.scale), cast(Tensor, self.shift)
+        return (scale, shift) if self.is_absorbed else (torch.ones_like(scale), torch.zeros_like(shift))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map N×C×H×W images, or leave them as they are."""
+        if self.is_absorbed:
+            return images
+        scale, shift = cast(Tensor, self.scale), cast(Tensor, self.shift)
+        return images * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+
+
+class ShiftedLinear(nn.Module, Rewritten):
+    """A linear layer on flattened channels with the affine map of the channels before it inside."""
+
+    def __init__(self, original: nn.Linear, affine: Affine) -> None:
+        super().__init__()
+        self._sources = (original, affine)
+        self.weight = nn.Parameter(torch.empty_like(original.weight), requires_grad=False)
+        self.bias = nn.Parameter(original.weight.new_empty(original.out_features), requires_grad=False)
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold again."""
+        original, affine = cast(tuple[nn.Linear, Affine], self._sources)
+        scale, shift = affine.absorbed()
+        positions = original.in_features // len(scale)
+        scale, shift = scale.repeat_interleave(positions), shift.repeat_interleave(positions)
+        self.weight.copy_(original.weight * scale)
+        self.bias.copy_(original.weight @ shift + (0 if original.bias is None else original.bias))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map N×features."""
+        return functional.linear(features, self.weight, self.bias)
+
+
+class ShiftedConvolution(nn.Module, Rewritten):
+    """A convolution, zero-padded, with the affine map of its input channels inside."""
+
+    def __init__(self, original: nn.Conv2d, affine: Affine) -> None:
+        super().__init__()
+        self._sources = (original, affine)
         self._settings: dict[str, Any] = {
             "stride": original.stride, "padding": original.padding, "dilation": original.dilation,
         }  # fmt: skip
-        self.plain = nn.Parameter(original.weight.detach(), requires_grad=False)
-        self.weight = nn.Parameter(self.plain * scale.view(1, -1, 1, 1), requires_grad=False)
-        self.bias = original.bias
-        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+        self.weight = nn.Parameter(torch.empty_like(original.weight), requires_grad=False)
         self._maps: dict[tuple[int, int, torch.dtype], Tensor] = {}
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold again."""
+        original, affine = cast(tuple[nn.Conv2d, Affine], self._sources)
+        scale, _ = affine.absorbed()
+        self.weight.copy_(original.weight * scale.view(1, -1, 1, 1))
+        self._maps.clear()
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve N×C×H×W images."""
@@ -126,9 +275,11 @@ class ShiftedConvolution(nn.Module):
         height, width = images.shape[2:]
         key = (height, width, result.dtype)
         if key not in self._maps:
+            original, affine = cast(tuple[nn.Conv2d, Affine], self._sources)
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-                constant = cast(Tensor, self.shift).expand(1, -1, height, width).contiguous()
-                shifted = functional.conv2d(constant, self.plain, self.bias, **self._settings)
+                _, shift = affine.absorbed()
+                constant = shift.view(1, -1, 1, 1).expand(1, -1, height, width).contiguous()
+                shifted = functional.conv2d(constant, original.weight, original.bias, **self._settings)
                 self._maps[key] = shifted.to(result.dtype)
         return result + self._maps[key]
 
@@ -142,13 +293,21 @@ def unshuffle_stems(network: nn.Module) -> nn.Module:
     }
     if not stems:
         return network
-    changed = deepcopy(network)
+    # The module objects are new, so that those of the network stay where they are; the weights are the same.
+    changed = with_the_same_weights(network)
     for name, module in stems.items():
         changed.set_submodule(name, UnshuffledConvolution(module))
     return changed
 
 
-class UnshuffledConvolution(nn.Module):
+def with_the_same_weights(network: nn.Module) -> nn.Module:
+    """Return a copy of a network's modules that shares its parameters and buffers, and those of its sources."""
+    modules = [network, *(source for module in rewritten_modules(network) for source in module._sources)]  # noqa: SLF001  One mechanism.
+    shared = (tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    return deepcopy(network, {id(tensor): tensor for tensor in shared})
+
+
+class UnshuffledConvolution(nn.Module, Rewritten):
     """A convolution of stride s as one of stride 1 on s×s times as many channels.
 
     The gradient to a three-channel input through a strided convolution is the slowest part of a ResNet's backward
@@ -163,21 +322,30 @@ class UnshuffledConvolution(nn.Module):
 
     def __init__(self, original: nn.Conv2d) -> None:
         super().__init__()
+        self._sources = (original,)
         self.stride, self.kernel = original.stride[0], original.kernel_size
         self.padding = cast(tuple[int, int], original.padding)
         # Zeros before and after the kernel bring its taps onto the grid of the stride.
         self.before = [-padding % self.stride for padding in self.padding]
         after = [-(k + b) % self.stride for k, b in zip(self.kernel, self.before, strict=True)]
-        weight = functional.pad(original.weight, (self.before[1], after[1], self.before[0], after[0]))
+        self._edges = (self.before[1], after[1], self.before[0], after[0])
+        self.weight = nn.Parameter(self._folded(), requires_grad=False)
+        self.bias = original.bias
+
+    def _folded(self) -> Tensor:
+        original = cast(nn.Conv2d, self._sources[0])
+        weight = functional.pad(original.weight.detach(), self._edges)
         self.taps = weight.shape[2:]
         outputs, inputs, height, width = weight.shape
-        blocks = weight.view(
-            outputs, inputs, height // self.stride, self.stride, width // self.stride, self.stride
-        )
         rows, columns = height // self.stride, width // self.stride
+        blocks = weight.view(outputs, inputs, rows, self.stride, columns, self.stride)
         folded = blocks.permute(0, 1, 3, 5, 2, 4).reshape(outputs, inputs * self.stride**2, rows, columns)
-        self.weight = nn.Parameter(folded.contiguous(), requires_grad=False)
-        self.bias = original.bias
+        return folded.contiguous()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold again; the bias is the original's own."""
+        self.weight.copy_(self._folded())
 
     @staticmethod
     def takes(convolution: nn.Conv2d) -> bool:
