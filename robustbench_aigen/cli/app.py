@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import cross_generator, data, listing, report, run, train, validate
+from robustbench_aigen.cli import cross_generator, data, finetune, listing, report, run, train, validate
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 app.command("run")(_guarded(run.run))
 app.command("train")(_guarded(train.train))
 app.command("cross-generator")(_guarded(cross_generator.cross_generator))
+app.command("finetune")(_guarded(finetune.finetune))
 app.command("validate")(_guarded(validate.validate))
 app.command("list")(_guarded(listing.list_things))
 app.command("report")(_guarded(report.report))

@@ -27,7 +27,7 @@ def write_report(
         Relative paths of figures by their captions.
     """
     scenario, data = info["scenario"], info["data"]
-    parts = [f"# {_cell(scenario['name'])}", _cell(scenario["summary"]), _setting(info)]
+    parts = [f"# {escaped(scenario['name'])}", escaped(scenario["summary"]), _setting(info)]
     parts += [
         "## Accuracy",
         "Per cent of all images; drop in points against the clean images.",
@@ -40,7 +40,7 @@ def write_report(
             markdown_table(generator_table(summary)),
         ]
     for caption, path in figures.items():
-        parts.append(f"![{_cell(caption)}]({path})")
+        parts.append(f"![{escaped(caption)}]({path})")
     parts += ["## What speaks against these numbers", _evidence(info)]
     parts += ["## Run it again", f"    {' '.join(info['command'].split())}"]
     file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
@@ -49,10 +49,10 @@ def write_report(
 def markdown_table(table: pd.DataFrame) -> str:
     """Write a frame of text as a Markdown table."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(escaped(value) for value in line) + " |" for line in lines)
 
 
-def _cell(value: object) -> str:
+def escaped(value: object) -> str:
     """Keep names from the user's files from becoming markup."""
     text = " ".join(str(value).split())
     for character in "\\`*_[]<>|":
@@ -66,12 +66,12 @@ def _setting(info: Mapping[str, Any]) -> str:
     counts = f"{data['images']} images ({data['real']} real, {data['fake']} AI-generated)"
     search = f"Objective {scenario['objective']}, {scenario['mode']} mode, seed {scenario['seed']}"
     made = f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}"
-    thresholds = ", ".join(f"{_cell(d['name'])} {d['threshold']:.4g}" for d in info["detectors"])
+    thresholds = ", ".join(f"{escaped(d['name'])} {d['threshold']:.4g}" for d in info["detectors"])
     lines = (
-        f"Data: {_cell(data['source'])}, split {_cell(data['split'])}, {counts}, fingerprint `{data['fingerprint'][:12]}`",
+        f"Data: {escaped(data['source'])}, split {escaped(data['split'])}, {counts}, fingerprint `{data['fingerprint'][:12]}`",
         f"{search}, gradients in {info['precision']}, verdicts in float32 on 8-bit images",
         f"Thresholds: {thresholds}",
-        f"{made}, {info['hardware']['device']}, {info['seconds']:.1f} s, {_cell(info['started'])}",
+        f"{made}, {info['hardware']['device']}, {info['seconds']:.1f} s, {escaped(info['started'])}",
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -88,8 +88,8 @@ def _evidence(info: Mapping[str, Any]) -> str:
         if pipelines:
             lines.append(f"- `{finding.flag}`: {finding.meaning}.")
         for (detector, evidence), names in pipelines.items():
-            lines.append(f"  - {_cell(detector)}, {_cell(', '.join(names))}: {_cell(evidence)}.")
+            lines.append(f"  - {escaped(detector)}, {escaped(', '.join(names))}: {escaped(evidence)}.")
     if data["unreadable"]:
-        skipped = ", ".join(_cell(problem["sample"]) for problem in data["unreadable"][:5])
+        skipped = ", ".join(escaped(problem["sample"]) for problem in data["unreadable"][:5])
         lines.append(f"- {len(data['unreadable'])} images could not be read and were skipped: {skipped}.")
     return "\n".join(lines) or "No check raised a flag."

@@ -1,0 +1,318 @@
+"""Fine-tunes one detector: from a file to weights, card and history; what is finished is not done again."""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.data.selection import open_source, stratified
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.loading import load_detector
+from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.store import writing
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.precision import gradient_precision, resolve_device, resolve_precision
+from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.scenario.parameters import write_pixels
+from robustbench_aigen.training.adversarial.card import card_of
+from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
+from robustbench_aigen.training.adversarial.objective import Objective
+from robustbench_aigen.training.adversarial.rates import ValidationImages
+from robustbench_aigen.training.batches import LabelledRows
+from robustbench_aigen.training.fitting import Fitted, fit
+from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes, split_source
+from robustbench_aigen.training.jobs import CHECKPOINT, HISTORY, METRICS
+from robustbench_aigen.training.recipe import Settings
+from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
+
+Triple = tuple[float, float, float]
+_LENGTH = "epochs.json"
+_BATCH_OF_CHECKS = 128
+_LEAST_STEPS = 50
+"""Between checks of the collapse watch, however short an epoch is."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished fine-tuning: its file, its folder, and the content of its ``metrics.json``."""
+
+    loaded: LoadedFineTuning
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.folder / f"{self.loaded.tuning.name}.safetensors"
+
+
+def finetune(
+    loaded: LoadedFineTuning, output: Path, *, device: str, half: bool, fresh: bool, progress: Progress
+) -> Tuned:
+    """Fine-tune a detector in ``output/<name>/``; a stopped one goes on, a finished one is returned as it is.
+
+    Parameters
+    ----------
+    loaded
+        The file.
+    output
+        Above the detector's folder.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    half
+        Whether the weights are stored as float16.
+    fresh
+        Whether a finished or stopped one is given up and begun anew.
+    progress
+        Who is told.
+
+    Raises
+    ------
+    UserError
+        If the file, the detector or the images are at fault, or the folder holds another training.
+    """
+    tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
+    detector = _trainable(loaded, place)
+    try:
+        source = open_source(tuning.data.source, loaded.folder)
+        splits = split_source(source, tuning.data.validation, tuning.data.limit)
+        require_both_classes(splits)
+    except UserError as error:
+        raise loaded.located(error, ("data", "source")) from error
+    for notice in (*detector.assumptions, *source.notices):
+        progress.notice(notice)
+    size = _input_size(detector)
+    # The test images are neither decoded nor counted here: nothing of this training can depend on them.
+    store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
+    identity = _identity(tuning, detector, store, half=half)
+    if fresh:
+        with writing():
+            for name in (METRICS, CHECKPOINT, _LENGTH):
+                (folder / name).unlink(missing_ok=True)
+    finished = _finished(folder, identity)
+    if finished is not None:
+        progress.notice(f"{tuning.name}: fine-tuned already, {folder}")
+        return Tuned(loaded, folder, finished)
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+    train = LabelledRows.of(store, splits.train, source.samples)
+    images, val = _validation(store, splits, tuning.selection.images)
+    epochs = _epochs(tuning, folder, identity, detector, train, place, progress)
+    settings = _settings(tuning, detector, size, epochs)
+    fitted, module = _fit(tuning, settings, detector, train, val, images, folder, identity, place, progress)
+    metrics = {
+        "name": tuning.name,
+        "identity": identity,
+        "finetuning": tuning.model_dump(mode="json"),
+        "epochs": epochs,
+        "epoch_kept": fitted.best_epoch,
+        "epochs_run": len(fitted.history),
+        "before": module.start.as_row(),
+        "kept": module.start.as_row() if fitted.best_epoch == 0 else _rates_of(fitted),
+        "collapse": None if module.collapse is None else module.collapse.as_dict(),
+        "seconds": round(fitted.seconds, 1),
+        "precision": fitted.precision,
+        "train_images": len(train),
+        "selection_images": len(val),
+        "packages": package_versions(),
+        "git_revision": git_revision(),
+        "hardware": hardware(place),
+    }
+    content = encode_weights(fitted.network, half=half)
+    write_weights(folder / f"{tuning.name}.safetensors", content, card_of(loaded, detector, metrics))
+    write_table(folder / HISTORY, pd.DataFrame(fitted.history))
+    write_json(folder / METRICS, metrics)
+    with writing():
+        for name in (CHECKPOINT, _LENGTH):
+            (folder / name).unlink(missing_ok=True)
+    return Tuned(loaded, folder, metrics)
+
+
+def _trainable(loaded: LoadedFineTuning, device: torch.device) -> Detector:
+    try:
+        detector = load_detector(loaded.tuning.detector, folder=loaded.folder, device=device)
+    except UserError as error:
+        raise loaded.located(error, ("detector",)) from error
+    if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
+        none = UserError(f"'{detector.name}' has no weights that could be trained")
+        raise loaded.located(none, ("detector",))
+    for parameter in detector.network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return detector
+
+
+def _input_size(detector: Detector) -> tuple[int, int]:
+    size = detector.preprocessing.input_size
+    if size is None:
+        raise UserError(
+            f"'{detector.name}' takes images of any size, and training needs one for its batches",
+            hint="give it input_size: [height, width] in its card or in the file",
+        )
+    return size
+
+
+def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half: bool) -> str:
+    said = {
+        "finetuning": tuning.model_dump(mode="json", exclude={"report", "summary", "name"}),
+        "detector": detector.weights_sha256,
+        "images": store.fingerprint,
+        "half": half,
+    }
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(folder: Path, identity: str) -> dict[str, Any] | None:
+    file = folder / METRICS
+    if not file.is_file():
+        return None
+    metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if metrics.get("identity") != identity:
+        raise UserError(
+            f"{folder} holds another training, with other settings, detector or images",
+            hint="--fresh replaces it; another --output or name keeps it",
+        )
+    return metrics
+
+
+def _validation(store: LevelStore, splits: Splits, count: int) -> tuple[ValidationImages, LabelledRows]:
+    samples = splits.source.samples
+    readable = store.readable(splits.val)
+    chosen = stratified(samples, readable, count) if count < len(readable) else readable
+    rows = LabelledRows.of(store, chosen, samples)
+    names = tuple(samples[index].id for index in chosen)
+    return ValidationImages(store.levels(rows.rows), torch.from_numpy(rows.labels), names), rows
+
+
+def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epochs: int) -> Settings:
+    schedule, preprocessing = tuning.schedule, detector.preprocessing
+    return Settings(
+        arch=detector.architecture,
+        input_size=size,
+        mean=cast(Triple, preprocessing.mean),
+        std=cast(Triple, preprocessing.std),
+        epochs=epochs,
+        batch_size=schedule.batch_size,
+        optimizer=schedule.optimizer,
+        learning_rate=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        momentum=schedule.momentum,
+        schedule=schedule.shape,
+        early_stopping=tuning.early_stopping,
+        select="accuracy",
+        label_smoothing=schedule.label_smoothing,
+        augmentation=tuning.augmentation,
+        validation=tuning.data.validation,
+        precision=tuning.precision,
+        seed=tuning.seed,
+    )
+
+
+def _epochs(
+    tuning: FineTuning,
+    folder: Path,
+    identity: str,
+    detector: Detector,
+    train: LabelledRows,
+    device: torch.device,
+    progress: Progress,
+) -> int:
+    """Return the epochs of the budget; those that fit into minutes are measured once and kept for a resume."""
+    if tuning.budget.epochs is not None:
+        return tuning.budget.epochs
+    assert tuning.budget.minutes is not None
+    file = folder / _LENGTH
+    if file.is_file():
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if said["identity"] == identity:
+            return int(said["epochs"])
+    batch_size = min(tuning.schedule.batch_size, len(train))
+    rows = train.rows[:batch_size]
+    batch = train.store.levels(rows), torch.from_numpy(train.labels[:batch_size])
+    seconds = _seconds_a_step(tuning, detector, batch, device) * (len(train) // batch_size)
+    epochs = max(1, int(60 * tuning.budget.minutes / (1.1 * seconds)))
+    progress.notice(
+        f"{tuning.name}: {epochs} epochs of about {seconds:.0f} s fit into {tuning.budget.minutes:g} minutes"
+    )
+    write_json(file, {"identity": identity, "epochs": epochs})
+    return epochs
+
+
+def _seconds_a_step(
+    tuning: FineTuning, detector: Detector, batch: tuple[Tensor, Tensor], device: torch.device
+) -> float:
+    """Measure some steps that leave the detector as it was."""
+    kept = {name: value.clone() for name, value in detector.network.state_dict().items()}
+    precision = resolve_precision(tuning.precision, device)
+    threat = ThreatModel(tuning.threat.norm, tuning.threat.eps)
+    detector.network.to(memory_format=torch.channels_last)
+    objective = Objective(tuning.method, threat, detector, FollowingDetector(detector, precision))
+    pixels, labels = to_pixels(batch[0].to(device)), batch[1].to(device)
+    times = []
+    detector.network.train()
+    with preserved_global_rng():
+        for _ in range(5):
+            clock = time.perf_counter()
+            with gradient_precision(precision, device):
+                loss, _logits = objective.loss(
+                    detector, pixels, labels, threat.eps, torch.Generator().manual_seed(0)
+                )
+            torch.autograd.grad(
+                loss, [p for p in detector.network.parameters() if p.requires_grad], allow_unused=True
+            )
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - clock)
+    detector.network.load_state_dict(kept)
+    detector.eval()
+    return statistics.median(times[1:])
+
+
+def _fit(
+    tuning: FineTuning,
+    settings: Settings,
+    detector: Detector,
+    train: LabelledRows,
+    val: LabelledRows,
+    images: ValidationImages,
+    folder: Path,
+    identity: str,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Fitted, AdversarialNetwork]:
+    precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, device)
+    made: list[AdversarialNetwork] = []
+
+    def make(steps: int) -> AdversarialNetwork:
+        module = AdversarialNetwork(detector, tuning, settings, steps, precision, images, _BATCH_OF_CHECKS)
+        threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
+        progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
+        made.append(module)
+        return module
+
+    steps_an_epoch = max(1, len(train) // min(settings.batch_size, len(train)))
+    every = tuning.watch.every or max(_LEAST_STEPS, steps_an_epoch // 5)
+    minutes = tuning.budget.minutes
+    watching = Watching(every, None if minutes is None else 60 * minutes)
+    fitted = fit(
+        settings, train, val, folder / CHECKPOINT, name=tuning.name, identity=identity, device=device,
+        progress=progress, make=make, callbacks=[watching],
+    )  # fmt: skip
+    (module,) = made
+    return fitted, module
+
+
+def _rates_of(fitted: Fitted) -> dict[str, float]:
+    row = fitted.history[fitted.best_epoch - 1]
+    return {name: value for name, value in row.items() if name.startswith("val_")}
