@@ -19,6 +19,7 @@ class Kind(StrEnum):
     perturbations = "perturbations"
     detectors = "detectors"
     scenarios = "scenarios"
+    finetunings = "finetunings"
     data = "data"
     runs = "runs"
 
@@ -36,6 +37,7 @@ def list_things(
         Kind.perturbations: lambda: _recipes("perturb"),
         Kind.detectors: _detectors,
         Kind.scenarios: _scenarios,
+        Kind.finetunings: _finetunings,
         Kind.data: _data,
         Kind.runs: lambda: _runs(output),
     }
@@ -108,6 +110,16 @@ def _scenarios() -> "pd.DataFrame":
 
     scenarios = {name: load_scenario(file).scenario for name, file in shipped_files("scenarios").items()}
     return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
+
+
+def _finetunings() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.catalogue import shipped_files
+    from robustbench_aigen.training.adversarial.file import load_finetuning
+
+    files = {name: load_finetuning(file).tuning for name, file in shipped_files("finetunings").items()}
+    return pd.DataFrame([{"name": name, "summary": tuning.summary} for name, tuning in files.items()])
 
 
 def _data() -> "pd.DataFrame":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
@@ -56,6 +57,9 @@ def load_detector(
         is_file = text.endswith((".safetensors", ".pt", ".pth"))
         spec = DetectorSpec(path=text, arch=arch) if is_file else DetectorSpec(id=text)
     detector = _from_id(spec.id, spec.name) if spec.id is not None else _from_file(spec, Path(folder))
+    if spec.wrap is not None:
+        detector = trimmed(detector, spec.wrap)
+        detector.name = spec.name or detector.name
     detector.to(device)
     detector.check()
     return detector
@@ -81,12 +85,23 @@ def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
     if not is_there:
         raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {file}")
     card = read_card(file)
+    if card.base is not None and spec.arch is None:
+        return _on_base(card.base, file, spec.name or file.stem)
     if (spec.arch or card.arch) is None:
         raise UserError(
             f"'{spec.path}' has no card that names its architecture",
             hint=f"add arch: one of {', '.join(architecture_names())}",
         )
     return _assemble(file, spec.name or file.stem, card, spec)
+
+
+def _on_base(base: DetectorSpec, file: Path, name: str) -> Detector:
+    """Fill weights into the network of another detector, which they were fine-tuned from."""
+    detector = load_detector(base, folder=file.parent)
+    content = file.read_bytes()
+    _fill(detector.network, _read_weights(file, content), file, detector.architecture)
+    detector.name, detector.weights_sha256 = name, sha256(content).hexdigest()
+    return detector
 
 
 def _assemble(file: Path, name: str, card: DetectorCard, spec: DetectorSpec | None) -> Detector:

@@ -24,6 +24,7 @@ _BASE = (
     "detectors/prepared.py",
     "detectors/rewriting.py",
     "detectors/scoring.py",
+    "detectors/trim.py",
     "data/decoding.py",
     "engine/cell.py",
     "engine/sizes.py",

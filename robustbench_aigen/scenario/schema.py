@@ -107,13 +107,54 @@ class PreprocessingSpec(Section):
     fake_index: Literal[0, 1] | None = None
 
 
+def _positive(value: object) -> float:
+    number = read_fraction(value)
+    if number is None or number <= 0:
+        raise ValueError(f"must be a number greater than 0, not {show(value)}")
+    return number
+
+
+Positive = Annotated[float, BeforeValidator(_positive)]
+
+
+class TrimSpec(Section):
+    """The defence TRIM around a detector (:mod:`robustbench_aigen.detectors.trim`).
+
+    Parameters
+    ----------
+    defence
+        Its name; ``wrap: trim`` is short for it with all else as it is.
+    noise
+        Standard deviation of the perturbation, in pixel units.
+    draws
+        Perturbed copies of an image.
+    entropy, shift
+        Limits in nats above which an image is held for adversarial.
+    seed
+        Of the perturbations.
+    """
+
+    defence: Literal["trim"]
+    noise: Positive = 4 / 255
+    draws: Count = 4
+    entropy: Positive = 0.5
+    shift: Positive = 0.1
+    seed: Whole = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        return {"defence": value} if isinstance(value, str) else value
+
+
 class DetectorSpec(PreprocessingSpec):
-    """Which detector: an id (or a bare string), or a weights file with its architecture."""
+    """Which detector: an id (or a bare string), or a weights file with its architecture; ``wrap`` defends it."""
 
     id: str | None = None
     path: str | None = None
     arch: str | None = None
     name: str | None = None
+    wrap: TrimSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -122,8 +163,10 @@ class DetectorSpec(PreprocessingSpec):
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
-        if self.id is not None and self.model_fields_set - {"id", "name"}:
-            raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
+        if self.id is not None and self.model_fields_set - {"id", "name", "wrap"}:
+            raise ValueError(
+                "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
+            )
         if (self.id is None) == (self.path is None):
             raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
         return self

@@ -16,6 +16,7 @@ from robustbench_aigen.report.markdown import escaped, markdown_table
 from robustbench_aigen.report.tables import generator_matrix, percent
 from robustbench_aigen.scenario.parameters import write_pixels
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.training.adversarial.checking import own_scenario
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
 from robustbench_aigen.training.adversarial.tuning import Tuned
 from robustbench_aigen.trust.findings import FINDINGS
@@ -50,13 +51,11 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress) -> Path:
 
 def _scenario(tuned: Tuned) -> LoadedScenario:
     """Write the scenario beside the weights, so that ``run`` takes it too, and read it."""
-    tuning, own = tuned.loaded.tuning, tuned.loaded.tuning.report.scenario
+    tuning, own = tuned.loaded.tuning, own_scenario(tuned.loaded)
     before = _before(tuned.loaded)
     detectors = [before, {"path": str(tuned.weights.resolve()), "name": tuning.name}]
     if own is not None:
-        is_file = (tuned.loaded.folder / own).is_file()
-        theirs = load_scenario(tuned.loaded.folder / own if is_file else own)
-        return theirs.replaced(name=f"{tuning.name}_before_after", detectors=detectors)
+        return own.replaced(name=f"{tuning.name}_before_after", detectors=detectors)
     content = {
         "version": 1,
         "name": f"{tuning.name}_before_after",

@@ -11,7 +11,7 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.schema import Count, DetectorSpec, Name, Whole
+from robustbench_aigen.scenario.schema import Count, DetectorSpec, Name, Whole, is_fine_tuning
 from robustbench_aigen.scenario.validation import Section, show, validated
 from robustbench_aigen.training.recipe import Amount, Rate, Share, Step
 
@@ -265,3 +265,11 @@ def load_finetuning(file: str | Path) -> LoadedFineTuning:
             "is a scenario, not a fine-tuning file", ("pipelines",), f"robust-aigen run {file}"
         )
     return LoadedFineTuning(validated(FineTuning, located, "a fine-tuning file"), located)
+
+
+def names_fine_tuning(file: str | Path) -> bool:
+    """Whether a file, or the name of a shipped one, is a fine-tuning file and no scenario."""
+    path = Path(file)
+    if path.is_file():
+        return is_fine_tuning(read_yaml(path).content)
+    return path.stem in shipped_files("finetunings") and path.parts[:-1] in ((), ("scenarios",))

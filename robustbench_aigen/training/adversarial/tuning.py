@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.data.selection import open_source, stratified
+from robustbench_aigen.data.selection import stratified
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
@@ -26,6 +25,12 @@ from robustbench_aigen.numerics.precision import gradient_precision, resolve_dev
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.parameters import write_pixels
 from robustbench_aigen.training.adversarial.card import card_of
+from robustbench_aigen.training.adversarial.checking import (
+    input_size_of,
+    opened_source,
+    own_scenario,
+    trainable_detector,
+)
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
 from robustbench_aigen.training.adversarial.objective import Objective
@@ -84,16 +89,16 @@ def finetune(
         If the file, the detector or the images are at fault, or the folder holds another training.
     """
     tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
-    detector = _trainable(loaded, place)
+    detector, source = trainable_detector(loaded, place), opened_source(loaded)
+    own_scenario(loaded)
     try:
-        source = open_source(tuning.data.source, loaded.folder)
         splits = split_source(source, tuning.data.validation, tuning.data.limit)
         require_both_classes(splits)
     except UserError as error:
         raise loaded.located(error, ("data", "source")) from error
     for notice in (*detector.assumptions, *source.notices):
         progress.notice(notice)
-    size = _input_size(detector)
+    size = input_size_of(detector)
     # The test images are neither decoded nor counted here: nothing of this training can depend on them.
     store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
     identity = _identity(tuning, detector, store, half=half)
@@ -138,29 +143,6 @@ def finetune(
         for name in (CHECKPOINT, _LENGTH):
             (folder / name).unlink(missing_ok=True)
     return Tuned(loaded, folder, metrics)
-
-
-def _trainable(loaded: LoadedFineTuning, device: torch.device) -> Detector:
-    try:
-        detector = load_detector(loaded.tuning.detector, folder=loaded.folder, device=device)
-    except UserError as error:
-        raise loaded.located(error, ("detector",)) from error
-    if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
-        none = UserError(f"'{detector.name}' has no weights that could be trained")
-        raise loaded.located(none, ("detector",))
-    for parameter in detector.network.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    return detector
-
-
-def _input_size(detector: Detector) -> tuple[int, int]:
-    size = detector.preprocessing.input_size
-    if size is None:
-        raise UserError(
-            f"'{detector.name}' takes images of any size, and training needs one for its batches",
-            hint="give it input_size: [height, width] in its card or in the file",
-        )
-    return size
 
 
 def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half: bool) -> str:
