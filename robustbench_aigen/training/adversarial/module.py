@@ -47,6 +47,8 @@ class AdversarialNetwork(TrainedNetwork):
     ----------
     start
         The rates before the first step.
+    checks
+        A row per check of the collapse watch.
     collapse
         What stopped the training, if it was one.
     """
@@ -85,6 +87,7 @@ class AdversarialNetwork(TrainedNetwork):
             tuning.schedule.label_smoothing,
         )
         self.average = RunningAverage(detector.network, tuning.average) if tuning.average else None
+        self.checks: list[dict[str, float]] = []
         self.collapse: Collapse | None = None
         self.rates = self.start = self._rates(images)
         self._keep_if_best(0, self.value())
@@ -132,8 +135,10 @@ class AdversarialNetwork(TrainedNetwork):
         return self.rates.robust_balanced + 1e-4 * self.rates.balanced
 
     def check(self) -> Rates:
-        """Return the rates on the few images of the collapse watch, of the weights as they are."""
-        return self._rates(self._watched)
+        """Return the rates on the few images of the collapse watch, of the weights as they are, and note them."""
+        rates = self._rates(self._watched)
+        self.checks.append({"step": self.global_step, "eps": self.eps, **rates.as_row()})
+        return rates
 
     def _rates(self, images: ValidationImages) -> Rates:
         detector, judge = self._held
@@ -160,13 +165,15 @@ class AdversarialNetwork(TrainedNetwork):
         return f"loss {self.history[-1]['train_loss']:.3f}; validation: {self.rates}"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the average into the checkpoint too."""
+        """Put the average and the checks into the checkpoint too."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["training"]["checks"] = self.checks
         checkpoint["training"]["average"] = None if self.average is None else self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it out again."""
+        """Take them out again."""
         super().on_load_checkpoint(checkpoint)
+        self.checks = list(checkpoint["training"]["checks"])
         if self.average is not None:
             self.average.load_state_dict(checkpoint["training"]["average"])
 

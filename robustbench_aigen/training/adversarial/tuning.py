@@ -43,7 +43,7 @@ from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
 
 Triple = tuple[float, float, float]
-_LENGTH = "epochs.json"
+CHECKS, _LENGTH = "checks.csv", "epochs.json"
 _BATCH_OF_CHECKS = 128
 _LEAST_STEPS = 50
 """Between checks of the collapse watch, however short an epoch is."""
@@ -138,6 +138,7 @@ def finetune(
     content = encode_weights(fitted.network, half=half)
     write_weights(folder / f"{tuning.name}.safetensors", content, card_of(loaded, detector, metrics))
     write_table(folder / HISTORY, pd.DataFrame(fitted.history))
+    write_table(folder / CHECKS, pd.DataFrame(module.checks))
     write_json(folder / METRICS, metrics)
     with writing():
         for name in (CHECKPOINT, _LENGTH):
