@@ -131,8 +131,8 @@ class AdversarialNetwork(TrainedNetwork):
         self.log("val", self.value())
 
     def value(self) -> float:
-        """Return robust balanced accuracy; among equals, and among detectors that withstand nothing, the clean one."""
-        return self.rates.robust_balanced + 1e-4 * self.rates.balanced
+        """Return what the kept epoch is chosen by: :attr:`Rates.value`."""
+        return self.rates.value
 
     def check(self) -> Rates:
         """Return the rates on the few images of the collapse watch, of the weights as they are, and note them."""

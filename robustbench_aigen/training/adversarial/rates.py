@@ -36,6 +36,15 @@ class Rates:
         """Balanced accuracy under attack."""
         return (self.robust_tpr + self.robust_tnr) / 2
 
+    @property
+    def value(self) -> float:
+        """What an epoch is chosen by: balanced accuracy under attack, above chance.
+
+        A detector that answers one class alone is at chance under every attack, where an undefended one is at 0: up
+        to there the clean balanced accuracy decides, as it does between equals.
+        """
+        return max(0.0, self.robust_balanced - 0.5) + 1e-4 * self.balanced
+
     def as_row(self) -> dict[str, float]:
         """Return the rates with both balanced accuracies, for a history."""
         row = {**asdict(self), "balanced": self.balanced, "robust_balanced": self.robust_balanced}
