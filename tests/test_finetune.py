@@ -261,8 +261,8 @@ def test_no_detector_of_one_class_is_chosen_over_an_undefended_one():
     assert one_class.value < undefended.value < Rates(0.8, 0.8, 0.6, 0.5).value
 
 
-def rates(tpr: float, tnr: float, robust: float = 0.3) -> Rates:
-    return Rates(tpr, tnr, robust, robust)
+def rates(tpr: float, tnr: float, robust: float = 0.3, searched: float = float("nan")) -> Rates:
+    return Rates(tpr, tnr, robust, robust, searched)
 
 
 @pytest.mark.parametrize(("began", "seen", "kind"), [
@@ -270,6 +270,7 @@ def rates(tpr: float, tnr: float, robust: float = 0.3) -> Rates:
     (0.50, [rates(0.0, 1.0)] * CHECKS, "one_class"),
     (0.95, [rates(0.7, 0.4)] * CHECKS, "guessing"),
     (0.95, [rates(0.95, 0.95, 0.6), *[rates(0.95, 0.95, 0.1)] * CHECKS], "catastrophic_overfitting"),
+    (0.95, [rates(0.8, 0.7, 0.06, 0.8)] * CHECKS, "catastrophic_overfitting"),
 ])  # fmt: skip
 def test_collapses_are_told_apart(began, seen, kind):
     watch = CollapseWatch(began)

@@ -17,15 +17,17 @@ ONE_CLASS = 0.95
 GUESSING = 0.6
 """Clean balanced accuracy below which a detector that began above :data:`KNOWING` knows nothing any more."""
 KNOWING = 0.75
+BLIND = 0.35
+"""Catastrophic overfitting: so much of the balanced accuracy that the training's own search leaves, PGD takes."""
 LOST, WORTH = 0.5, 0.2
-"""Catastrophic overfitting: this share of the best robust balanced accuracy is gone, which was at least this."""
+"""The same, seen from before: this share of the best robust balanced accuracy is gone, which was at least this."""
 CHECKS = 5
 """Checks in a row that must agree: a detector that unlearns what is not robust passes through one-sided states."""
 
 _ADVICE = {
     "one_class": "a smaller eps; schedule: {eps_warmup: 0.3}; a smaller learning_rate; method: {clean_share: 0.5}",
     "guessing": "a smaller eps; schedule: {eps_warmup: 0.3}; a smaller learning_rate; method: {clean_share: 0.5}",
-    "catastrophic_overfitting": "method: pgd; or for fast a smaller step_size (eps), schedule: {eps_warmup: 0.3}, method: {clean_share: 0.5}",
+    "catastrophic_overfitting": "method: {name: pgd, steps: 3}; or with fast a step_size of eps, schedule: {eps_warmup: 0.3}, a smaller eps",
 }
 
 
@@ -85,6 +87,11 @@ class CollapseWatch:
             return (
                 "guessing",
                 f"clean balanced accuracy fell from {100 * self.began:.0f} to {100 * rates.balanced:.0f} %",
+            )
+        if rates.searched - rates.robust_balanced > BLIND:
+            return (
+                "catastrophic_overfitting",
+                f"the training's own search leaves {100 * rates.searched:.0f} %, PGD {100 * rates.robust_balanced:.0f} %",
             )
         if self.best >= WORTH and rates.robust_balanced < LOST * self.best:
             fell = f"from {100 * self.best:.0f} to {100 * rates.robust_balanced:.0f} %"

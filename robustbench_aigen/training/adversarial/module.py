@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import Collapse, CollapseWatch
 from robustbench_aigen.training.adversarial.file import FineTuning
@@ -137,8 +139,24 @@ class AdversarialNetwork(TrainedNetwork):
     def check(self) -> Rates:
         """Return the rates on the few images of the collapse watch, of the weights as they are, and note them."""
         rates = self._rates(self._watched)
+        # Before the whole budget has been trained against, a single step leaves more than PGD of any detector.
+        if self._tuning.method.name != "standard" and self.eps >= self._tuning.threat.eps:
+            rates = replace(rates, searched=self._searched_accuracy())
         self.checks.append({"step": self.global_step, "eps": self.eps, **rates.as_row()})
         return rates
+
+    def _searched_accuracy(self) -> float:
+        """Return the balanced accuracy on what the training's own search finds: what it believes to withstand."""
+        detector, judge = self._held
+        device = cast(Tensor, detector.mean).device
+        pixels, labels = to_pixels(self._watched.levels.to(device)), self._watched.labels.to(device)
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "searched"))
+        right = []
+        for rows in torch.arange(len(labels)).split(self._batch_size):
+            found = self._objective.found(pixels[rows], labels[rows], generator)
+            right.append(judge.scores(found) >= 0.5)
+        correct = torch.cat(right).long().cpu() == self._watched.labels
+        return sum(float(correct[self._watched.labels == label].double().mean()) for label in (0, 1)) / 2
 
     def _rates(self, images: ValidationImages) -> Rates:
         detector, judge = self._held

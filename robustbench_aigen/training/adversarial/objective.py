@@ -74,6 +74,13 @@ class Objective:
         logits = forward(inputs).float()
         return self._cross_entropy(logits, labels), logits
 
+    def found(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what the method's own search finds with the full budget; for ``standard`` the images themselves."""
+        if self._searches_nothing(self.threat.eps):
+            return pixels
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return self._worst_case(pixels, labels, self.threat.eps, generator)
+
     def _searches_nothing(self, eps: float) -> bool:
         return self.method.name == "standard" or eps <= 0
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.attacks.execution import run_attack, threat_of
 from robustbench_aigen.attacks.task import AttackTask
-from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, scores, verdicts
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.detectors.rewriting import with_the_same_weights
 from robustbench_aigen.detectors.scoring import predict
@@ -19,12 +19,17 @@ from robustbench_aigen.scenario.recipes import shipped_recipes
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares of the AI-generated (TPR) and of the real images (TNR) judged right, clean and under attack."""
+    """Shares of the AI-generated (TPR) and of the real images (TNR) judged right, clean and under attack.
+
+    ``searched`` is the balanced accuracy on what the training's own search finds for the same images; NaN where that
+    was not looked at.
+    """
 
     tpr: float
     tnr: float
     robust_tpr: float
     robust_tnr: float
+    searched: float = float("nan")
 
     @property
     def balanced(self) -> float:
@@ -48,7 +53,7 @@ class Rates:
     def as_row(self) -> dict[str, float]:
         """Return the rates with both balanced accuracies, for a history."""
         row = {**asdict(self), "balanced": self.balanced, "robust_balanced": self.robust_balanced}
-        return {f"val_{name}": value for name, value in row.items()}
+        return {f"val_{name}": value for name, value in row.items() if value == value}  # noqa: PLR0124  NaN is not.
 
     def __str__(self) -> str:
         return (
@@ -116,6 +121,11 @@ class Judge:
                 held[rows] = self._withstood(images, rows, batch_size, device)
         fake = images.labels == 1
         return Rates(_share(clean[fake]), _share(clean[~fake]), _share(held[fake]), _share(held[~fake]))
+
+    @torch.no_grad()
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Score pixels with the present weights, in evaluation mode."""
+        return scores(self._judged(pixels))
 
     def _withstood(
         self, images: ValidationImages, rows: Tensor, batch_size: int, device: torch.device
