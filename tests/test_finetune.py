@@ -1,6 +1,8 @@
 """``robust-aigen finetune``: its file, its choices, its checkpoints, and a training that collapses."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY, write_image
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +25,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.adversarial.after_report import compare_detectors
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import CHECKS, CollapseWatch
-from robustbench_aigen.training.adversarial.file import load_finetuning
+from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.rates import Rates
 from robustbench_aigen.training.adversarial.tuning import finetune
 
@@ -135,7 +138,7 @@ import os, signal, sys
 from pathlib import Path
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.training import fitting
-from robustbench_aigen.training.adversarial.file import load_finetuning
+from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.tuning import finetune
 
 class Killer(Silent):
@@ -410,3 +413,25 @@ def test_minutes_become_whole_epochs_once(untrained, pictures):
     )
     assert tuned.metrics["epochs"] >= 1
     assert tuned.metrics["epochs_run"] <= tuned.metrics["epochs"]
+
+
+def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):
+    text = (REPOSITORY / "docs" / "FINETUNE.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for kind, block in blocks:
+        if kind == "yaml":
+            file = tmp_path / f"{yaml.safe_load(block)['name']}.yaml"
+            file.write_text(block)
+            assert cli("validate", file).code == 0
+        elif kind == "console":
+            for line in block.splitlines():
+                assert cli(*shlex.split(line[2:])[1:]).code == 0
+    assert {path.stem for path in tmp_path.glob("*.yaml")} == {"my_finetuning", "trim"}
+
+
+def test_the_document_names_what_the_methods_read():
+    text = (REPOSITORY / "docs" / "FINETUNE.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", text, re.MULTILINE))
+    for method, keys in READ_KEYS.items():
+        assert set(re.findall(r"`(\w+)`", rows[method])) == keys

@@ -34,12 +34,13 @@ Pixels = Annotated[float, BeforeValidator(_pixels)]
 Part = Annotated[float, BeforeValidator(_part)]
 MethodName = Literal["pgd", "trades", "fast", "standard"]
 
-_READ: Mapping[str, frozenset[str]] = {
+READ_KEYS: Mapping[str, frozenset[str]] = {
     "pgd": frozenset({"steps", "step_size", "clean_share", "batch_norm"}),
     "trades": frozenset({"steps", "step_size", "beta", "batch_norm"}),
     "fast": frozenset({"step_size", "clean_share", "batch_norm"}),
     "standard": frozenset(),
 }
+"""The keys that a method has beside its name."""
 
 
 class Method(Section):
@@ -80,7 +81,7 @@ class Method(Section):
 
     @model_validator(mode="after")
     def _reads_what_is_given(self) -> Self:
-        for key in sorted(self.model_fields_set - {"name"} - _READ[self.name]):
+        for key in sorted(self.model_fields_set - {"name"} - READ_KEYS[self.name]):
             raise ValueError(f"the method '{self.name}' has no '{key}'")
         return self
 
