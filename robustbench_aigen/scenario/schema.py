@@ -135,9 +135,9 @@ class TrimSpec(Section):
     """
 
     defence: Literal["trim"]
-    noise: Positive = 4 / 255
+    noise: Positive = 2 / 255
     draws: Count = 4
-    entropy: Positive = 0.5
+    entropy: Positive = 0.6
     shift: Positive = 0.1
     seed: Whole = 0
 
