@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Progress

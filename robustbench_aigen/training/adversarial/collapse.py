@@ -49,6 +49,11 @@ class Collapse:
         """Return it for a JSON file."""
         return {**asdict(self), "advice": self.advice}
 
+    @classmethod
+    def from_dict(cls, said: dict[str, Any]) -> "Collapse":
+        """Read what :meth:`as_dict` returned."""
+        return cls(said["kind"], said["step"], Rates(**said["rates"]), said["evidence"])
+
 
 @dataclass
 class CollapseWatch:

@@ -186,12 +186,15 @@ class AdversarialNetwork(TrainedNetwork):
         """Put the average and the checks into the checkpoint too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["training"]["checks"] = self.checks
+        checkpoint["training"]["collapse"] = None if self.collapse is None else self.collapse.as_dict()
         checkpoint["training"]["average"] = None if self.average is None else self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them out again."""
         super().on_load_checkpoint(checkpoint)
         self.checks = list(checkpoint["training"]["checks"])
+        collapse = checkpoint["training"]["collapse"]
+        self.collapse = None if collapse is None else Collapse.from_dict(collapse)
         if self.average is not None:
             self.average.load_state_dict(checkpoint["training"]["average"])
 

@@ -36,9 +36,11 @@ from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Wa
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.adversarial.rates import ValidationImages
 from robustbench_aigen.training.batches import LabelledRows
-from robustbench_aigen.training.fitting import Fitted, fit
+from robustbench_aigen.training.fitted import Fitted
+from robustbench_aigen.training.fitting import fit
 from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes, split_source
-from robustbench_aigen.training.jobs import CHECKPOINT, HISTORY, METRICS
+from robustbench_aigen.training.jobs import CHECKPOINT
+from robustbench_aigen.training.outcome import HISTORY, METRICS
 from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
 
