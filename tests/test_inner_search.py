@@ -105,15 +105,20 @@ def test_the_search_is_torchattacks_pgd():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("method", ["pgd", "trades", "fast"])
-def test_a_search_stays_inside_its_budget_and_leaves_the_weights_without_gradients(method, norm):
+@pytest.mark.parametrize(
+    ("method", "norms"), [("pgd", "eval"), ("trades", "eval"), ("fast", "eval"), ("fast", "train")]
+)
+def test_a_search_stays_inside_its_budget_and_leaves_the_weights_without_gradients(method, norms, norm):
     detector = in_training("cifake_cnn").train()
     statistics = {name: value.clone() for name, value in detector.network.named_buffers()}
     pixels, labels = batch()
     seen: list[torch.Tensor] = []
     eps = 2 / 255 if norm == "linf" else 0.25
     objective = Objective(
-        Method(name=method), ThreatModel(norm, 2 * eps), detector, FollowingDetector(detector, "fp32")
+        Method(name=method, batch_norm=norms),
+        ThreatModel(norm, 2 * eps),
+        detector,
+        FollowingDetector(detector, "fp32"),
     )
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:

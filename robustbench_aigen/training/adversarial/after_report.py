@@ -12,6 +12,7 @@ from robustbench_aigen.engine.runner import RunResult, run
 from robustbench_aigen.engine.store import write_atomically
 from robustbench_aigen.metrics.intervals import paired_drop_interval
 from robustbench_aigen.metrics.paired import mcnemar_p_value
+from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.report.markdown import escaped, markdown_table
 from robustbench_aigen.report.tables import generator_matrix, percent
 from robustbench_aigen.scenario.parameters import write_pixels
@@ -22,6 +23,7 @@ from robustbench_aigen.training.adversarial.tuning import Tuned
 from robustbench_aigen.trust.findings import FINDINGS
 
 REPORT, SCENARIO = "report.md", "before_after.yaml"
+UNCHANGED = "**No epoch was better on validation than the detector as it came: the weights are unchanged.**"
 _MASKING = {
     "zero_gradients", "uninformative_gradients", "stochastic_output", "saturated_logits", "unbounded_attack_fails",
     "loss_still_rising", "black_box_beats_white_box", "transfer_beats_direct", "larger_eps_not_stronger",
@@ -74,7 +76,9 @@ def _scenario(tuned: Tuned) -> LoadedScenario:
 def _pipelines(tuning: FineTuning, before: dict[str, Any]) -> dict[str, Any]:
     norm, eps, queries = tuning.threat.norm, tuning.threat.eps, tuning.report.queries
     budget = {"norm": norm, "eps": write_pixels(eps)}
-    sweep = {"norm": norm, "eps": [write_pixels(share * eps) for share in (0.5, 1, 2)]}
+    # Half an L∞ budget in whole levels: what is between two would be rounded down.
+    half = max(1, int(eps * LEVELS / 2)) / LEVELS if norm == "linf" else eps / 2
+    sweep = {"norm": norm, "eps": [write_pixels(value) for value in sorted({min(half, eps), eps, 2 * eps})]}
     degradations = ("jpeg", "resize", "gaussian_blur", "gaussian_noise")
     return {
         "pgd": [{"attack": "pgd", **sweep, "steps": 20}],
@@ -150,6 +154,7 @@ def _page(tuned: Tuned, result: RunResult) -> str:
         f"# {escaped(after)}",
         escaped(tuned.loaded.tuning.summary),
         _setting(tuned, before),
+        UNCHANGED if tuned.metrics["epoch_kept"] == 0 else "",
         "## Before and after",
         (
             f"{data['images']} images of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "

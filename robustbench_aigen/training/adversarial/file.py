@@ -63,8 +63,8 @@ class Method(Section):
     beta
         Weight of the divergence.
     batch_norm
-        Statistics during the search: ``eval`` the running ones, ``train`` those of the batch, the running ones left
-        alone. Where None ``train`` for ``fast`` as its authors' code does, ``eval`` otherwise.
+        Statistics during the search: ``eval`` the running ones, ``train`` those of the batch, as in the code of
+        Madry et al. and of Wong et al.; the running ones are left alone.
     """
 
     name: MethodName
@@ -72,7 +72,7 @@ class Method(Section):
     step_size: Pixels | None = None
     clean_share: Part = 0.0
     beta: Rate = 6.0
-    batch_norm: Literal["eval", "train"] | None = None
+    batch_norm: Literal["eval", "train"] = "eval"
 
     @model_validator(mode="before")
     @classmethod
@@ -95,11 +95,6 @@ class Method(Section):
         if self.step_size is not None:
             return self.step_size * eps / full_eps
         return 1.25 * eps if self.name == "fast" else 2.5 * eps / max(self.search_steps, 1)
-
-    @property
-    def uses_batch_statistics(self) -> bool:
-        """Whether the search sees a batch's own statistics."""
-        return (self.batch_norm or ("train" if self.name == "fast" else "eval")) == "train"
 
 
 class Threat(Section):

@@ -115,7 +115,7 @@ class Objective:
 
     @contextmanager
     def _searched(self) -> Iterator[Detector]:
-        if self.method.uses_batch_statistics:
+        if self.method.batch_norm == "train":
             with batch_statistics(self.detector):
                 yield self.detector
         else:

@@ -119,6 +119,8 @@ def finetune(
     epochs = _epochs(tuning, folder, identity, detector, train, place, progress)
     settings = _settings(tuning, detector, size, epochs)
     fitted, module = _fit(tuning, settings, detector, train, val, images, folder, identity, place, progress)
+    if fitted.best_epoch == 0:
+        progress.notice(f"{tuning.name}: no epoch was better on validation than {detector.name} as it came")
     metrics = {
         "name": tuning.name,
         "identity": identity,
