@@ -361,9 +361,12 @@ def test_a_scenario_is_no_fine_tuning_file_and_the_other_way_round(untrained, pi
     wrong = cli("finetune", REPOSITORY / "scenarios" / "pgd_eps4.yaml")
     assert wrong.code == 2
     assert "robust-aigen run" in wrong.err
+    for name, command in (("pgd_eps4", "finetune"), ("finetune_pgd_eps2", "run")):
+        wrong = cli(command, name)
+        assert wrong.code == 2
+        assert f"robust-aigen {'run' if command == 'finetune' else 'finetune'} {name}" in wrong.err
     fine = cli("validate", file)
     assert fine.code == 0
-    assert "120" not in fine.out
     assert "training images" in fine.out
 
 

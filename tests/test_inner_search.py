@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.folding import Affine
 from robustbench_aigen.detectors.prepared import FollowingDetector
-from robustbench_aigen.detectors.rewriting import Affine, UnshuffledConvolution
+from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.adversarial.file import Method
@@ -185,7 +186,7 @@ def test_the_loss_of_trades_is_its_formula():
     clean, attacked = (logits.softmax(dim=1).double() for logits in seen)
     natural = -clean[torch.arange(len(labels)), labels].log().mean()
     divergence = (clean * (clean / attacked).log()).sum(dim=1).mean()
-    assert abs(float(loss - natural - 3 * divergence)) < 1e-5
+    assert abs(float((loss - natural - 3 * divergence).detach())) < 1e-5
     assert divergence > 0
 
 

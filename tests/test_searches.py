@@ -30,8 +30,9 @@ from robustbench_aigen.attacks.native.fab import to_plane
 from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
 from robustbench_aigen.detectors.prepared import prepare
-from robustbench_aigen.detectors.rewriting import Affine, UnshuffledConvolution, fold_batch_norms_forwards
+from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
 # APGD

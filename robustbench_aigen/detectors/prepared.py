@@ -8,13 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.rewriting import (
-    fold_batch_norms_backwards,
-    fold_batch_norms_forwards,
-    rewritten_modules,
-    unshuffle_stems,
-    with_the_same_weights,
-)
+from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
+from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_stems, with_the_same_weights
 from robustbench_aigen.numerics.precision import gradient_precision
 
 _LARGE = 64

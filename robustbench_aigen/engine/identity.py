@@ -21,6 +21,7 @@ _FORMAT = 2
 _BASE = (
     "numerics",
     "detectors/contract.py",
+    "detectors/folding.py",
     "detectors/prepared.py",
     "detectors/rewriting.py",
     "detectors/scoring.py",

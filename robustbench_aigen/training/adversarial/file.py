@@ -250,6 +250,10 @@ def load_finetuning(file: str | Path) -> LoadedFineTuning:
     except OSError as error:
         raise UserError(f"'{shortened(str(file))}' cannot be opened: {error.strerror}") from error
     if not is_there:
+        if str(file) in shipped_files("scenarios"):
+            raise UserError(
+                f"'{file}' is a scenario, not a fine-tuning file", hint=f"robust-aigen run {file}"
+            )
         if path.stem not in shipped or path.parts[:-1] not in ((), ("scenarios",)):
             hint = f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped)}"
             raise UserError(f"no fine-tuning file '{shortened(str(file))}'", hint=hint)

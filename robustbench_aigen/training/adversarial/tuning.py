@@ -1,8 +1,6 @@
 """Fine-tunes one detector: from a file to weights, card and history; what is finished is not done again."""
 
 import json
-import statistics
-import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,20 +8,16 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.data.selection import stratified
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.numerics.precision import gradient_precision, resolve_device, resolve_precision
-from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.parameters import write_pixels
+from robustbench_aigen.training.adversarial.budget import LENGTH, epochs_of
 from robustbench_aigen.training.adversarial.card import card_of
 from robustbench_aigen.training.adversarial.checking import (
     input_size_of,
@@ -33,7 +27,6 @@ from robustbench_aigen.training.adversarial.checking import (
 )
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
-from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.adversarial.rates import ValidationImages
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
@@ -45,7 +38,7 @@ from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
 
 Triple = tuple[float, float, float]
-CHECKS, _LENGTH = "checks.csv", "epochs.json"
+CHECKS = "checks.csv"
 _BATCH_OF_CHECKS = 128
 _LEAST_STEPS = 50
 """Between checks of the collapse watch, however short an epoch is."""
@@ -106,7 +99,7 @@ def finetune(
     identity = _identity(tuning, detector, store, half=half)
     if fresh:
         with writing():
-            for name in (METRICS, CHECKPOINT, _LENGTH):
+            for name in (METRICS, CHECKPOINT, LENGTH):
                 (folder / name).unlink(missing_ok=True)
     finished = _finished(folder, identity)
     if finished is not None:
@@ -116,7 +109,7 @@ def finetune(
         folder.mkdir(parents=True, exist_ok=True)
     train = LabelledRows.of(store, splits.train, source.samples)
     images, val = _validation(store, splits, tuning.selection.images)
-    epochs = _epochs(tuning, folder, identity, detector, train, place, progress)
+    epochs = epochs_of(tuning, folder, identity, detector, train, place, progress)
     settings = _settings(tuning, detector, size, epochs)
     fitted, module = _fit(tuning, settings, detector, train, val, images, folder, identity, place, progress)
     if fitted.best_epoch == 0:
@@ -145,7 +138,7 @@ def finetune(
     write_table(folder / CHECKS, pd.DataFrame(module.checks))
     write_json(folder / METRICS, metrics)
     with writing():
-        for name in (CHECKPOINT, _LENGTH):
+        for name in (CHECKPOINT, LENGTH):
             (folder / name).unlink(missing_ok=True)
     return Tuned(loaded, folder, metrics)
 
@@ -204,66 +197,6 @@ def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epo
         precision=tuning.precision,
         seed=tuning.seed,
     )
-
-
-def _epochs(
-    tuning: FineTuning,
-    folder: Path,
-    identity: str,
-    detector: Detector,
-    train: LabelledRows,
-    device: torch.device,
-    progress: Progress,
-) -> int:
-    """Return the epochs of the budget; those that fit into minutes are measured once and kept for a resume."""
-    if tuning.budget.epochs is not None:
-        return tuning.budget.epochs
-    assert tuning.budget.minutes is not None
-    file = folder / _LENGTH
-    if file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8"))
-        if said["identity"] == identity:
-            return int(said["epochs"])
-    batch_size = min(tuning.schedule.batch_size, len(train))
-    rows = train.rows[:batch_size]
-    batch = train.store.levels(rows), torch.from_numpy(train.labels[:batch_size])
-    seconds = _seconds_a_step(tuning, detector, batch, device) * (len(train) // batch_size)
-    epochs = max(1, int(60 * tuning.budget.minutes / (1.1 * seconds)))
-    progress.notice(
-        f"{tuning.name}: {epochs} epochs of about {seconds:.0f} s fit into {tuning.budget.minutes:g} minutes"
-    )
-    write_json(file, {"identity": identity, "epochs": epochs})
-    return epochs
-
-
-def _seconds_a_step(
-    tuning: FineTuning, detector: Detector, batch: tuple[Tensor, Tensor], device: torch.device
-) -> float:
-    """Measure some steps that leave the detector as it was."""
-    kept = {name: value.clone() for name, value in detector.network.state_dict().items()}
-    precision = resolve_precision(tuning.precision, device)
-    threat = ThreatModel(tuning.threat.norm, tuning.threat.eps)
-    detector.network.to(memory_format=torch.channels_last)
-    objective = Objective(tuning.method, threat, detector, FollowingDetector(detector, precision))
-    pixels, labels = to_pixels(batch[0].to(device)), batch[1].to(device)
-    times = []
-    detector.network.train()
-    with preserved_global_rng():
-        for _ in range(5):
-            clock = time.perf_counter()
-            with gradient_precision(precision, device):
-                loss, _logits = objective.loss(
-                    detector, pixels, labels, threat.eps, torch.Generator().manual_seed(0)
-                )
-            torch.autograd.grad(
-                loss, [p for p in detector.network.parameters() if p.requires_grad], allow_unused=True
-            )
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - clock)
-    detector.network.load_state_dict(kept)
-    detector.eval()
-    return statistics.median(times[1:])
 
 
 def _fit(
