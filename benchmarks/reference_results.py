@@ -1,4 +1,4 @@
-"""Runs every shipped minigen scenario and writes its tables and figures to ``results/minigen``.
+"""Runs every shipped minigen scenario and writes its report to ``results/minigen``.
 
 python -m benchmarks.reference_results [SCENARIO ...]
 """
@@ -13,8 +13,8 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress_bar import ProgressBar
 from robustbench_aigen.report.build import build_report
 
-_KEPT = ("summary.csv", "report.md", "run.json", "tables", "figures")
-"""What is committed of a run; the records stay out, they are large and quickly made again."""
+_KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")
+"""What is committed of a run; records and gallery stay out, they are large and quickly made again."""
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     for name in names:
         with ProgressBar() as progress:
             result = run(name, output=arguments.runs, progress=progress)
-        build_report(result.folder)
+        build_report([result.folder])
         _publish(result.folder, arguments.target / name)
         print(f"{name}: {result.info['seconds']:.1f} s")
     _write_index(arguments.target)
@@ -53,7 +53,7 @@ def _write_index(target: Path) -> None:
     lines = [
         "# Reference results on minigen",
         "",
-        "Written by `make results`; every folder holds the tables, the report and the figures of one scenario.",
+        "Written by `make results`; every folder holds the report of one scenario, its tables and its figures.",
         "",
     ]
     for file in sorted(target.glob("*/run.json")):

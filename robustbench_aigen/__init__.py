@@ -1,6 +1,6 @@
 """Adversarial robustness of detectors of AI-generated images.
 
-``load_detector``, ``load_scenario`` and ``run`` are what a program needs; the command line does the same. They
+``load_detector``, ``load_scenario``, ``run``, ``compare`` and ``gate`` are what a program needs; the command line does the same. They
 are imported when first used, so that importing the package costs nothing.
 """
 
@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.runner import run
+    from robustbench_aigen.gating.comparison import compare, compare_detectors
+    from robustbench_aigen.gating.verdict import gate
     from robustbench_aigen.scenario.schema import load_scenario
 
-__all__ = ["load_detector", "load_scenario", "run"]
+__all__ = ["compare", "compare_detectors", "gate", "load_detector", "load_scenario", "run"]
 
 _HOMES = {
+    "compare": "robustbench_aigen.gating.comparison",
+    "compare_detectors": "robustbench_aigen.gating.comparison",
+    "gate": "robustbench_aigen.gating.verdict",
     "load_detector": "robustbench_aigen.detectors.loading",
     "load_scenario": "robustbench_aigen.scenario.schema",
     "run": "robustbench_aigen.engine.runner",

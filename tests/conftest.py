@@ -81,3 +81,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(int(exit_.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with a whole report, all of whose names try to be markup."""
+    from hostile_report import hostile_report
+
+    return hostile_report(tmp_path_factory.mktemp("hostile"))

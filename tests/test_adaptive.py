@@ -25,8 +25,8 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.recipes import shipped_recipes
-from robustbench_aigen.scenario.schema import DetectorSpec
 
 JPEG = "{perturb: jpeg, quality: 75}"
 LIMIT = {"data": "{source: minigen, split: test, limit: 60}"}

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY
 
-from robustbench_aigen.report.tables import percent
+from robustbench_aigen.detectors.formats import FORMATS
+from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
 from robustbench_aigen.scenario.schema import load_scenario
@@ -23,11 +26,26 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def onnx_model(tmp_path_factory) -> Path:
+    """An untrained LeNet-5 as torch exports it, its weights inside the file."""
+    pytest.importorskip("onnxscript")
+    file = tmp_path_factory.mktemp("onnx") / "lenet5.onnx"
+    network = build_architecture("lenet5").eval()
+    torch.onnx.export(network, (torch.rand(2, 3, 32, 32),), file, external_data=False, verbose=False)
+    return file
+
+
 @pytest.fixture
-def workplace(tmp_path, image_folder, weights, monkeypatch) -> Path:
+def workplace(tmp_path, image_folder, weights, onnx_model, monkeypatch) -> Path:
     """A folder with what the README's examples speak of."""
     image_folder.rename(tmp_path / "my_images")
     weights.rename(tmp_path / "my_detector.safetensors")
+    shutil.copy(onnx_model, tmp_path / "my_model.onnx")
+    (tmp_path / "my_code.py").write_text(
+        "from robustbench_aigen.detectors.zoo import build_architecture\n"
+        "def build():\n    return build_architecture('lenet5')\n"
+    )
     shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
     for kind, text in BLOCKS:
         if kind == "yaml":
@@ -74,7 +92,7 @@ def blocks_of(document: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md", "docs/DETECTORS.md"])
 def test_every_yaml_binds(document, tmp_path):
     """A recipe is read, a scenario expanded; a block of ``pipelines`` alone is one of a scenario on minigen."""
     found = [text for kind, text in blocks_of(document) if kind == "yaml"]
@@ -91,13 +109,19 @@ def test_every_yaml_binds(document, tmp_path):
             assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
 
 
-def test_every_command_of_the_attacks_document_runs(tmp_path, monkeypatch, cli):
+WITH_COMMANDS = ["docs/ATTACKS.md", "docs/REPORTS.md"]
+TESTED_ELSEWHERE = {
+    "docs/FINETUNE.md": "test_finetune.py",
+    "docs/GATE.md": "test_gate_document.py",
+    "docs/TRAINING.md": "test_training_parts.py",
+}
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS)
+def test_every_command_of_a_document_runs(document, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     commands = [
-        line[2:]
-        for kind, text in blocks_of("docs/ATTACKS.md")
-        if kind == "console"
-        for line in text.splitlines()
+        line[2:] for kind, text in blocks_of(document) if kind == "console" for line in text.splitlines()
     ]
     assert commands
     for command in commands:
@@ -105,14 +129,38 @@ def test_every_command_of_the_attacks_document_runs(tmp_path, monkeypatch, cli):
         assert outcome.code == 0, (command, outcome.err)
 
 
+def test_the_examples_of_the_detectors_document_run(workplace, cli):
+    blocks = blocks_of("docs/DETECTORS.md")
+    (scenario,) = [text for kind, text in blocks if kind == "yaml"]
+    (workplace / "my_formats.yaml").write_text(scenario)
+    (commands,) = [text for kind, text in blocks if kind == "console"]
+    for line in commands.splitlines():
+        outcome = cli(*shlex.split(line)[2:])
+        assert outcome.code == 0, (line, outcome.err)
+    (code,) = [text for kind, text in blocks if kind == "python"]
+    exec(compile(ast.parse(code), "DETECTORS", "exec"), {})
+
+
+def test_the_formats_of_the_detectors_document_are_those_there_are():
+    text = (REPOSITORY / "docs" / "DETECTORS.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*) \| .+ \| .+ \| (.*)\|$", text.split("## Settings")[0], re.MULTILINE)
+    said = [(written.replace("`", ""), trust.strip().replace("`", "")) for written, trust in rows]
+    assert said[2:] == [(each.written, each.trust.partition(":")[0]) for each in FORMATS]
+
+
 def test_no_other_document_has_untested_examples():
     kinds = {
         kind
         for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
-        if file.name not in {"ATTACKS.md", "FINETUNE.md", "TRAINING.md"}
+        if f"docs/{file.name}" not in {*WITH_COMMANDS, *TESTED_ELSEWHERE}
         for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
     }
     assert kinds <= {"sh"}  # make, in CONTRIBUTING.
+
+
+@pytest.mark.parametrize(("document", "tests"), TESTED_ELSEWHERE.items())
+def test_what_is_tested_elsewhere_is_named_there(document, tests):
+    assert Path(document).name in (REPOSITORY / "tests" / tests).read_text(encoding="utf-8")
 
 
 ATTACKS = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "attack"}
@@ -171,19 +219,14 @@ def test_the_readmes_first_table_is_the_committed_result():
     assert shown == {(row.detector, row.pipeline): percent(row.accuracy) for row in summary.itertuples()}
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/ATTACKS.md",
-        "docs/ZOO.md",
-        "docs/TRAINING.md",
-        "docs/FINETUNE.md",
-        "benchmarks/minigen/README.md",
-        "benchmarks/minigen/CARD.md",
-    ],
+DOCUMENTS = sorted(
+    str(file.relative_to(REPOSITORY))
+    for folder in (".", "docs", "benchmarks/minigen")
+    for file in (REPOSITORY / folder).glob("*.md")
 )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_paths_lead_somewhere(document):
     file = REPOSITORY / document
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):

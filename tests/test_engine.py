@@ -26,6 +26,7 @@ from robustbench_aigen.numerics.memory import BoundedCache
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
     "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256", "search_eps",
+    "psnr", "ssim",
 ]  # fmt: skip
 
 

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
-from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.folding import Affine
 from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError

@@ -63,7 +63,10 @@ def test_mcnemar_is_the_sign_test_and_near_the_chi_square_when_large():
 
 def test_rates_and_ranking_are_scikit_learns():
     rng = np.random.default_rng(3)
-    labels, score = rng.integers(0, 2, 500), np.round(rng.random(500), 2).astype(np.float32)  # with ties
+    labels, score = (
+        rng.integers(0, 2, 500),
+        (0.003 + 0.99 * np.round(rng.random(500), 2)).astype(np.float32),
+    )  # with ties
     verdict = (score >= 0.5).astype(int)
     ours = rates(torch.tensor(verdict), torch.tensor(labels)) | ranking(
         torch.tensor(score), torch.tensor(labels)
@@ -72,15 +75,39 @@ def test_rates_and_ranking_are_scikit_learns():
         "balanced_accuracy": sk.balanced_accuracy_score(labels, verdict),
         "tpr": sk.recall_score(labels, verdict),
         "tnr": sk.recall_score(labels, verdict, pos_label=0),
+        "precision": sk.precision_score(labels, verdict),
         "f1": sk.f1_score(labels, verdict),
         "auroc": sk.roc_auc_score(labels, score),
         "ap": sk.average_precision_score(labels, score),
+        "tpr_at_fpr_1": tpr_at(labels, score, 0.01),
+        "tpr_at_fpr_5": tpr_at(labels, score, 0.05),
+        "ece": calibration_error(labels, score),
     }
     assert ours == pytest.approx(expected, abs=1e-6)
+
+
+def tpr_at(labels, score, allowed):
+    fpr, tpr, _ = sk.roc_curve(labels, score, drop_intermediate=False)
+    return tpr[fpr <= allowed].max()
+
+
+def calibration_error(labels, score):
+    """Guo et al. 2017, equation 3, on the probability of fake: 15 bins of equal width."""
+    place = np.clip(np.ceil(score * 15).astype(int) - 1, 0, 14)
+    gaps = [
+        (place == number).mean() * abs(labels[place == number].mean() - score[place == number].mean())
+        for number in range(15)
+        if (place == number).any()
+    ]
+    return sum(gaps)
 
 
 def test_a_missing_class_leaves_its_metrics_empty():
     ones = torch.ones(4, dtype=torch.long)
     row = rates(ones, ones) | ranking(torch.rand(4), ones)
     assert row["tpr"] == 1
-    assert all(np.isnan(row[name]) for name in ("tnr", "balanced_accuracy", "auroc", "ap"))
+    empty = ("tnr", "balanced_accuracy", "auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece")
+    assert all(np.isnan(row[name]) for name in empty)
+    none = rates(torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.long))
+    assert none["tnr"] == 1
+    assert all(np.isnan(none[name]) for name in ("tpr", "precision", "f1"))

@@ -130,7 +130,7 @@ MISTAKES = [
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{eps: 1/255}]", 7, ["a stage is either"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "pgd", 7, ["must be a list"]),
     ("attack: pgd, eps", "attack: [pgd, fgsm], eps", 7, ["one recipe"]),
-    ("path: untrained.safetensors", "path: gone.safetensors", 5, ["no weights file 'gone.safetensors'"]),
+    ("path: untrained.safetensors", "path: gone.safetensors", 5, ["no file 'gone.safetensors'"]),
     ("arch: lenet5", "arch: lenet", 5, ["unknown architecture 'lenet'", "did you mean 'lenet5'?"]),
     ("arch: lenet5, input_size: 32", "name: x", 5, ["no card that names its architecture", "arch:"]),
     ("arch: lenet5", "arch: cifake_cnn", 5, ["do not fit architecture 'cifake_cnn'", "missing features.2.weight"]),

@@ -11,6 +11,7 @@ LAYERS = [
     {"cli"},
     {"training"},
     {"engine"},
+    {"gating"},
     {"report"},
     {"trust"},
     {"metrics"},

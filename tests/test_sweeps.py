@@ -17,7 +17,18 @@ from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
 
 EPS = ("1/255", "2/255", "4/255")
 SWEEP = "{pgd: [{attack: pgd, eps: [1/255, 2/255, 4/255], steps: 4}]}"
-CARRIED = ["score", "correct", "correct_float", "linf", "l2", "steps", "queries", "search_eps"]
+CARRIED = [
+    "score",
+    "correct",
+    "correct_float",
+    "linf",
+    "l2",
+    "steps",
+    "queries",
+    "search_eps",
+    "psnr",
+    "ssim",
+]
 
 
 def ladder(folder, pipelines: str, **keys) -> list[tuple[str, str | None]]:

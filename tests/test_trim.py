@@ -10,14 +10,16 @@ from torch import nn
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
-from robustbench_aigen.detectors.contract import Detector, Preprocessing, scores
+from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.trim import TrimmedNetwork, fit_trim, trimmed
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.recipes import shipped_recipes
-from robustbench_aigen.scenario.schema import DetectorSpec, TrimSpec
+from robustbench_aigen.scenario.trim_spec import TrimSpec
 
 DETECTOR = "minigen/lenet5"
 
@@ -31,7 +33,7 @@ def images(count: int = 12) -> torch.Tensor:
 def test_the_measures_are_scipys():
     detector = load_detector(DETECTOR)
     spec = TrimSpec(defence="trim", noise=8 / 255, draws=3, seed=5)
-    network = TrimmedNetwork(detector.network, spec, detector.preprocessing.std)
+    network = TrimmedNetwork(detector, spec)
     pixels = to_pixels(images())
     normalised = (pixels - detector.mean) / detector.std
     with torch.no_grad():
@@ -68,7 +70,7 @@ def test_the_limits_pass_what_they_are_asked_to():
     detector = load_detector(DETECTOR)
     levels = images(200)
     spec = fit_trim(detector, levels, TrimSpec(defence="trim"), rate=0.1)
-    network = TrimmedNetwork(detector.network, spec, detector.preprocessing.std)
+    network = TrimmedNetwork(detector, spec)
     with torch.no_grad():
         found, _ = network.measures((to_pixels(levels) - detector.mean) / detector.std)
     for values, limit in zip(found, (spec.entropy, spec.shift), strict=True):

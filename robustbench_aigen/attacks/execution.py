@@ -16,10 +16,12 @@ from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm
+from robustbench_aigen.scenario.recipes import shipped_recipes
 
 
 class AttackOutcome(NamedTuple):
@@ -57,6 +59,30 @@ def check_attack(stage: BoundStage) -> None:
     library_class(library, calls[stage.params["norm"]])
 
 
+def check_gradients(stage: BoundStage, crafted_on: Detector) -> None:
+    """Raise UserError if an attack follows gradients and what it is crafted on has none.
+
+    Parameters
+    ----------
+    stage
+        An attack.
+    crafted_on
+        The detector that it queries: the attacked one, or its surrogate.
+    """
+    if stage.recipe.access == "gradients" and not crafted_on.differentiable:
+        raise UserError(
+            f"{stage.recipe.name} follows gradients, and detector '{crafted_on.name}' has none",
+            hint=f"take one that needs scores or verdicts alone ({', '.join(_without_gradients())}), or craft it on "
+            "another detector with 'surrogate: NAME'",
+        )
+
+
+def _without_gradients() -> list[str]:
+    """Return the names of the shipped attacks that need no gradients."""
+    recipes = shipped_recipes().values()
+    return sorted(each.name for each in recipes if each.kind == "attack" and each.access != "gradients")
+
+
 def make_task(
     stage: BoundStage,
     detector: nn.Module,
@@ -79,6 +105,8 @@ def make_task(
     deployed = DeployedDetector(detector, threshold)
     crafted_on = deployed if surrogate is None else DeployedDetector(surrogate, 0.5)
     module = crafted_on.detector
+    if isinstance(module, Detector):
+        check_gradients(stage, module)
     # What is wrapped around a detector is differentiated as it is.
     fast = prepare(module, precision) if isinstance(module, Detector) else module
     prepared = DeployedDetector(fast, crafted_on.threshold)

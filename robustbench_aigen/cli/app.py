@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import cross_generator, data, finetune, listing, report, run, train, validate
+from robustbench_aigen.cli import cross_generator, data, finetune, gate, listing, report, run, train, validate
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command("cross-generator")(_guarded(cross_generator.cross_generator))
 app.command("finetune")(_guarded(finetune.finetune))
 app.command("validate")(_guarded(validate.validate))
 app.command("list")(_guarded(listing.list_things))
+app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
 _data = typer.Typer(help="Make data sets ready.")
 _data.command("prepare")(_guarded(data.prepare))

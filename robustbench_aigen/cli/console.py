@@ -21,6 +21,18 @@ _TEXT_COLUMNS = {
     "parameters",
     "access",
     "summary and parameters",
+    "verdict",
+    "metric",
+    "images of",
+    "limit",
+    "started",
+    "of",
+    "write",
+    "what",
+    "gradients",
+    "--trust-code",
+    "architecture",
+    "trained on",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""

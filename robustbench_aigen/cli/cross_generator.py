@@ -83,11 +83,11 @@ def _with_trained(
 
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.cli.train import read_recipe
-    from robustbench_aigen.imports import require_extra
-    from robustbench_aigen.scenario.schema import DetectorSpec
+    from robustbench_aigen.imports import import_library
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
     read = read_recipe(recipe, published, assignments, None, epochs=epochs)
-    require_extra("lightning", "train")
+    import_library("lightning", extra="train", what="training")
     from robustbench_aigen.training.command import plan, train_all
     from robustbench_aigen.training.planning import Variants, read_names
 

@@ -16,6 +16,9 @@ def finetune(
         str | None, typer.Option(help="Replace the detector: an id, or a weights file together with --arch.")
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights file.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Load a detector whose file can run code: pickles, .pt2, …")
+    ] = False,
     data: Annotated[str | None, typer.Option(help="Replace the data: minigen, a folder, or Parquet.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget.")] = None,
@@ -36,16 +39,24 @@ def finetune(
 
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.imports import require_extra
+    from robustbench_aigen.imports import import_library
     from robustbench_aigen.training.adversarial.file import load_finetuning
 
     loaded = _overridden(load_finetuning(file), detector, arch, data, limit, epochs, minutes, name)
-    require_extra("lightning", "train")
+    import_library("lightning", extra="train", what="fine-tuning")
     from robustbench_aigen.training.adversarial.after_report import report_on
     from robustbench_aigen.training.adversarial.tuning import finetune as tune
 
     with ProgressBar() as progress:
-        tuned = tune(loaded, Path(output), device=device, half=half, fresh=fresh, progress=progress)
+        tuned = tune(
+            loaded,
+            Path(output),
+            device=device,
+            half=half,
+            fresh=fresh,
+            progress=progress,
+            trust_code=trust_code,
+        )
         typer.echo(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
         collapse = tuned.metrics["collapse"]
         if collapse is not None:
@@ -56,7 +67,7 @@ def finetune(
                 hint=collapse["advice"],
             )
         if report:
-            written = report_on(tuned, device=device, progress=progress)
+            written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
     if report:
         typer.echo(written.read_text(encoding="utf-8"))
         typer.echo(f"written to {written}")
@@ -75,6 +86,7 @@ def _overridden(
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
     if arch is not None and detector is None:
         raise UserError("--arch needs --detector FILE")
@@ -83,9 +95,9 @@ def _overridden(
     changes: dict[str, object] = {}
     if detector is not None:
         # Paths on the command line start at the current folder, those in the file at the file's.
-        is_file = arch is not None or Path(detector).suffix in (".safetensors", ".pt", ".pth")
-        spec = {"path": str(Path(detector).resolve())} if is_file else {"id": detector}
-        changes["detector"] = spec if arch is None else {**spec, "arch": arch}
+        changes["detector"] = DetectorSpec.from_text(detector, arch, Path.cwd()).model_dump(
+            exclude_unset=True
+        )
     content = loaded.tuning.data.model_dump(exclude_unset=True)
     if data is not None:
         content["source"] = data if data == "minigen" else str(Path(data).expanduser().resolve())

@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustbench_aigen.report.run_folder import StoredRun
+
 
 _ABOUT = "summary and parameters"
 
@@ -32,6 +34,9 @@ def list_things(
     """List what a scenario can name, and the runs made so far."""
     from robustbench_aigen.cli.console import print_json, print_table
 
+    if kind is Kind.runs:
+        _show_runs(output, json_output)
+        return
     tables = {
         Kind.attacks: lambda: _recipes("attack"),
         Kind.perturbations: lambda: _recipes("perturb"),
@@ -39,19 +44,38 @@ def list_things(
         Kind.scenarios: _scenarios,
         Kind.finetunings: _finetunings,
         Kind.data: _data,
-        Kind.runs: lambda: _runs(output),
     }
     table = tables[kind]()
     if json_output:
         print_json(table.to_dict(orient="records"))
     elif table.empty:
-        typer.echo(f"no {kind.value} in {output}" if kind is Kind.runs else f"no {kind.value}")
+        typer.echo(f"no {kind.value}")
     else:
         if kind is Kind.attacks:
             # One column of prose, so that the others stand unbroken in a narrow terminal.
             about = table["summary"] + " " + table["parameters"]
             table = table[["name", "norms", "access", "backends"]].assign(**{_ABOUT: about})
         print_table(table, kind.value)
+        if kind is Kind.detectors:
+            print_table(_detector_kinds(), "your own: in a scenario's detectors, or --detector")
+
+
+def _detector_kinds() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.detectors.formats import FORMATS
+
+    return pd.DataFrame(
+        [
+            {
+                "write": kind.written,
+                "what": kind.what,
+                "gradients": kind.gradients,
+                "--trust-code": kind.trust,
+            }
+            for kind in FORMATS
+        ]
+    )
 
 
 def _recipes(kind: str) -> "pd.DataFrame":
@@ -85,7 +109,7 @@ def _detectors() -> "pd.DataFrame":
 
     from robustbench_aigen.detectors.card import read_card
     from robustbench_aigen.detectors.loading import shipped_detectors
-    from robustbench_aigen.report.tables import percent
+    from robustbench_aigen.report.table import percent
 
     rows = []
     for name, file in shipped_detectors().items():
@@ -130,23 +154,45 @@ def _data() -> "pd.DataFrame":
     return pd.DataFrame([{"name": name, "summary": summary} for name, summary in BUILT_IN.items()])
 
 
-def _runs(output: str) -> "pd.DataFrame":
+def _show_runs(output: str, json_output: bool) -> None:
+    """Print the runs below a results folder, newest first, and name what cannot be read."""
     import pandas as pd
 
+    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.report.run_folder import find_runs
 
-    rows = []
-    for run in find_runs(output):
-        data = run.info["data"]
-        worst = run.overall().sort_values("accuracy").iloc[0]
-        rows.append(
-            {
-                "scenario": run.info["scenario"]["name"],
-                "run": run.folder.name,
-                "images": data["images"],
-                "cells": len(run.overall()),
-                "lowest accuracy": f"{100 * worst['accuracy']:.1f}",
-                "of": f"{worst['detector']} · {worst['pipeline']}",
-            }
-        )
-    return pd.DataFrame(rows)
+    found = find_runs(output)
+    rows = [_run_row(run) for run in found.runs]
+    if json_output:
+        broken = [
+            {"folder": str(folder), "error": " ".join(str(error).split())} for folder, error in found.broken
+        ]
+        print_json([*rows, *broken])
+        return
+    if rows:
+        print_table(pd.DataFrame(rows).drop(columns="folder"), f"runs in {output}, newest first; per cent")
+    elif not found.broken:
+        typer.echo(f"no runs in {output}")
+    for _, error in found.broken:
+        typer.echo(f"not listed: {error.message}")
+
+
+def _run_row(run: "StoredRun") -> dict[str, object]:
+    from robustbench_aigen.report.table import percent
+
+    overall, data = run.overall(), run.info["data"]
+    worst = overall.sort_values("accuracy", kind="stable").iloc[0]
+    flags = sorted({flag for text in overall["trust"].dropna() for flag in text.split()} - {"ok"})
+    return {
+        "scenario": run.info["scenario"]["name"],
+        "run": run.folder.name,
+        "started": str(run.info["started"])[:16].replace("T", " "),
+        "source": f"{data['source']} ({data['split']})",
+        "images": data["images"],
+        "cells": len(overall),
+        "clean": percent(worst["clean_accuracy"]),
+        "lowest": percent(worst["accuracy"]),
+        "of": f"{worst['detector']} · {worst['pipeline']}",
+        "trust": " ".join(flags) or "ok",
+        "folder": str(run.folder),
+    }

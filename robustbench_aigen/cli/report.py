@@ -9,9 +9,12 @@ def report(
     run: Annotated[
         list[str], typer.Argument(help="Run folders, or a scenario's results folder for its newest run.")
     ],
+    output: Annotated[
+        str | None, typer.Option(help="Where the report goes; a single run's own folder by default.")
+    ] = None,
 ) -> None:
-    """Draw the figures of runs and write their report anew, inside the run folders."""
-    from robustbench_aigen.report.build import build_report
+    """Build the report of one run, or of several side by side: Markdown, HTML, LaTeX, CSV, figures."""
+    from robustbench_aigen.report.build import HTML, build_report
 
-    for folder in run:
-        typer.echo(f"written: {build_report(folder)}")
+    folder = build_report(run, output)
+    typer.echo(f"written to {folder}; open {folder / HTML}")

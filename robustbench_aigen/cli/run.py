@@ -14,10 +14,22 @@ def run(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="Replace the detectors: an id, or a weights file together with --arch. Repeatable."
+            help="Replace the detectors: an id, a file (weights together with --arch), timm:…, hf:…, python:…. Repeatable."
         ),
     ] = None,
-    arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture of the --detector weights: of the zoo, of torchvision, or timm:NAME."
+        ),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Load detectors whose files can run code: pickles, .pt2, TorchScript, Keras with code, skops with unknown types.",
+        ),
+    ] = False,
     data: Annotated[str | None, typer.Option(help="Replace the data: minigen, a folder, or Parquet.")] = None,
     split: Annotated[str | None, typer.Option(help="Replace the split: train, val, test or all.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, stratified.")] = None,
@@ -40,12 +52,14 @@ def run(
 
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision)
     if dry_run:
-        _show_plan(loaded, device, json_output)
+        _show_plan(loaded, device, trust_code, json_output)
         return
     from robustbench_aigen.cli.progress_bar import ProgressBar
 
     with ProgressBar() as progress:
-        result = run_scenario(loaded, output=output, device=device, fresh=fresh, progress=progress)
+        result = run_scenario(
+            loaded, output=output, device=device, fresh=fresh, trust_code=trust_code, progress=progress
+        )
     _show_result(result, json_output)
 
 
@@ -61,19 +75,13 @@ def _overridden(
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.scenario.schema import DetectorSpec
+    from robustbench_aigen.scenario.schema import with_detectors
 
     changes: dict[str, object] = {}
     if arch is not None and not detector:
         raise UserError("--arch needs --detector FILE")
     if detector:
-        # Paths on the command line start at the current folder, those in the file at the file's.
-        changes["detectors"] = [
-            DetectorSpec(path=str(Path(text).resolve()), arch=arch)
-            if arch is not None or Path(text).suffix in (".safetensors", ".pt", ".pth")
-            else DetectorSpec(id=text)
-            for text in detector
-        ]
+        loaded = with_detectors(loaded, detector, arch, Path.cwd())
     spec = loaded.scenario.data
     if data is not None:
         source = data if data == "minigen" else str(Path(data).expanduser().resolve())
@@ -89,12 +97,12 @@ def _overridden(
     return loaded.replaced(**changes)
 
 
-def _show_plan(loaded: "LoadedScenario", device: str, json_output: bool) -> None:
+def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_output: bool) -> None:
     from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.plan import make_plan
 
-    plan = make_plan(loaded, device=device)
+    plan = make_plan(loaded, device=device, trust_code=trust_code)
     table = estimate_cells(plan)
     if json_output:
         print_json(table.to_dict(orient="records"))
@@ -110,7 +118,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, json_output: bool) -> None
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
     from robustbench_aigen.cli.console import print_json, print_table
-    from robustbench_aigen.report.tables import accuracy_table
+    from robustbench_aigen.report.accuracy_tables import accuracy_frame
 
     if json_output:
         rows = result.summary.astype(object).where(result.summary.notna(), None).to_dict(orient="records")
@@ -124,7 +132,7 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
         return
     data = result.info["data"]
     title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
-    print_table(accuracy_table(result.summary), title, group="detector")
+    print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
         typer.echo(
             f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)"

@@ -57,10 +57,10 @@ def train(
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import ProgressBar
-    from robustbench_aigen.imports import require_extra
+    from robustbench_aigen.imports import import_library
 
     loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
-    require_extra("lightning", "train")
+    import_library("lightning", extra="train", what="training")
     from robustbench_aigen.training.command import plan, train_all
     from robustbench_aigen.training.planning import Variants, read_names, read_sweep, seeds_of
 

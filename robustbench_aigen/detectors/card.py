@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.scenario.validation import validated
 
 

@@ -1,62 +1,50 @@
 """The detector contract: pixels in, two float32 logits out, everything between inside."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from robustbench_aigen.detectors.outputs import as_columns, look_like_probabilities, two_logits
+from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
 from robustbench_aigen.errors import UserError, first_line
 
-REAL, FAKE = 0, 1
+REAL, FAKE = 0, FAKE_COLUMN
 """Labels, and the columns of the logits."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a detector does to pixels before its network, all of it differentiable.
-
-    Parameters
-    ----------
-    input_size
-        Height and width that the network wants, in pixels; None where it takes any size.
-    mean, std
-        Normalisation per channel, in pixel units ([0, 1]).
-    fake_index
-        Which output of the network means *fake*.
-    """
-
-    input_size: tuple[int, int] | None = None
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    fake_index: int = FAKE
 
 
 class Detector(nn.Module):
     """A detector of AI-generated images.
 
     ``detector(pixels)`` maps N×3×H×W float32 pixels in [0, 1] to N×2 float32 logits (real, fake). Any H and W
-    are taken: the resize (bilinear, antialiased) is inside, so an attack works on native pixels.
+    are taken: the resize is inside, so an attack works on native pixels.
 
     Parameters
     ----------
     network
-        Takes normalised input and returns N×2 outputs.
+        Takes normalised input and returns one or two numbers for each image.
     preprocessing
-        Resize, normalisation and order of the outputs.
+        Resize, normalisation, order of channels and outputs.
     name
         The id under which records and tables list it.
     architecture
         Name of the architecture, for records.
     weights_sha256
-        Hash of the weights file.
+        Hash of the weights.
+    libraries
+        Packages that compute it beside torch; their versions belong to its identity.
 
     Attributes
     ----------
     assumptions
         What was taken for granted because nothing said it; shown to the user.
+    declared
+        The settings of the preprocessing that somebody declared: the scenario, a card, the file's own metadata.
+    differentiable
+        Whether gradients reach the pixels. Attacks with gradients refuse a detector without.
     """
 
     def __init__(
@@ -67,12 +55,16 @@ class Detector(nn.Module):
         name: str,
         architecture: str,
         weights_sha256: str,
+        libraries: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.preprocessing = preprocessing
         self.name, self.architecture, self.weights_sha256 = name, architecture, weights_sha256
+        self.libraries = libraries
         self.assumptions: tuple[str, ...] = ()
+        self.declared: frozenset[str] = frozenset()
+        self.differentiable = True
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
         self.eval()
@@ -88,43 +80,86 @@ class Detector(nn.Module):
         sizes
             N×2 heights and widths of the images, where they are not all H×W.
         """
-        size = self.preprocessing.input_size
         if sizes is not None:
             pieces = [image[None, :, :h, :w] for image, (h, w) in zip(pixels, sizes.tolist(), strict=True)]
             # Without an input size the images of a batch are of one size, and stay of it.
-            pixels = torch.cat([_resized(piece, size) for piece in pieces])
+            pixels = torch.cat([self.preprocessing.fit(piece) for piece in pieces])
         else:
-            pixels = _resized(pixels, size)
-        logits = self.network((pixels - cast(Tensor, self.mean)) / cast(Tensor, self.std)).float()
+            pixels = self.preprocessing.fit(pixels)
+        columns = as_columns(self.network(self._normalised(pixels)), self.name)
+        logits = two_logits(columns, self.preprocessing.outputs)
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
 
-    def check(self) -> None:
-        """Try two grey images and raise UserError unless two finite logits come out for each."""
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Return what the network gets of N×3×H×W pixels in [0, 1]."""
+        return self._normalised(self.preprocessing.fit(pixels))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        ordered = self.preprocessing.order(pixels)
+        return (ordered - cast(Tensor, self.mean)) / cast(Tensor, self.std)
+
+    def read_as(self, **changes: object) -> "Detector":
+        """Return the same network with other preprocessing, for example ``fake_index=0``."""
+        other = Detector(
+            self.network,
+            replace(self.preprocessing, **changes),  # type: ignore[arg-type]
+            name=self.name,
+            architecture=self.architecture,
+            weights_sha256=self.weights_sha256,
+            libraries=self.libraries,
+        )
+        other.to(self.device)
+        other.assumptions, other.declared = self.assumptions, self.declared
+        other.differentiable = self.differentiable
+        return other
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return cast(Tensor, self.mean).device
+
+    def probes(self) -> Tensor:
+        """Return four small grey and random images, 4×3×H×W, by which a detector is tried."""
         height, width = self.preprocessing.input_size or (64, 64)
-        probe = torch.full((2, 3, height, width), 0.5, device=cast(Tensor, self.mean).device)
+        noise = torch.rand((3, 3, height, width), generator=torch.Generator().manual_seed(0))
+        return torch.cat([torch.full((1, 3, height, width), 0.5), noise]).to(self.device)
+
+    def check(self) -> None:
+        """Try a few images, note whether gradients reach them, and raise UserError unless two finite logits come out."""
+        probes = self.probes()
+        height, width = probes.shape[-2:]
         try:
-            with torch.no_grad():
-                logits = self(probe)
-        except (RuntimeError, ValueError, IndexError) as error:
+            with torch.enable_grad():
+                leaf = probes.clone().requires_grad_()
+                logits = self(leaf)
+                self.differentiable = bool(logits.requires_grad) and _reaches(logits, leaf)
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             reason = first_line(error)
             raise UserError(
                 f"detector '{self.name}' fails on {height}×{width} input: {reason}",
                 hint="give the size that its network was trained on, input_size: [height, width]",
             ) from error
-        if logits.shape != (2, 2):
+        if logits.shape != (len(probes), 2):
             raise UserError(
-                f"detector '{self.name}' returns {tuple(logits.shape)} for 2 images; two logits (real, fake) each are needed"
+                f"detector '{self.name}' returns {tuple(logits.shape)} for {len(probes)} images; two logits (real, fake) each are needed"
             )
         if not logits.isfinite().all():
             raise UserError(
                 f"detector '{self.name}' returns NaN or infinity for a grey image: its weights are damaged"
             )
 
+    @torch.no_grad()
+    def answers_probabilities(self) -> bool:
+        """Whether the network answers probabilities, whatever it is shown, images a thousand times too bright included."""
+        normalised = self.normalised(self.probes())
+        loud = torch.cat([normalised * factor for factor in (1.0, -10.0, 100.0, -1000.0)])
+        columns = as_columns(self.network(loud), self.name)
+        return look_like_probabilities(columns)
 
-def _resized(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
-    if size is None or pixels.shape[-2:] == size:
-        return pixels
-    return functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+
+def _reaches(logits: Tensor, leaf: Tensor) -> bool:
+    """Whether the graph of the logits leads back to the pixels. What the gradient is, the trust probes ask."""
+    return torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
 
 
 def scores(logits: Tensor) -> Tensor:
@@ -146,8 +181,8 @@ class DeployedDetector(nn.Module):
     def __init__(self, detector: nn.Module, threshold: float) -> None:
         super().__init__()
         self.detector, self.threshold = detector, threshold
-        parameter = next(detector.parameters(), None)
-        device = parameter.device if parameter is not None else None
+        tensor = next(chain(detector.parameters(), detector.buffers()), None)
+        device = tensor.device if tensor is not None else None
         shift = torch.tensor([0.0, math.log(threshold) - math.log1p(-threshold)], device=device)
         self.register_buffer("shift", shift, persistent=False)
         self.eval()

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from robustbench_aigen.detectors.pretrained import hub_file
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.imports import import_library
 
 _URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -105,10 +106,7 @@ def keras_weights(network: ResNet50V2, file: str | None = None) -> dict[str, Ten
     UserError
         If h5py is missing, or the file is not of this network.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError("Keras' weights need h5py", hint='pip install "robustbench-aigen[keras]"') from error
+    h5py = import_library("h5py", extra="keras", what="a file of Keras' weights")
     path = Path(file) if file is not None else hub_file(_URL)
     state: dict[str, Tensor] = {}
     try:

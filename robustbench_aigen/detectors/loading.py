@@ -1,19 +1,27 @@
-"""Loads detectors: shipped ones by id, the user's own by weights file and architecture."""
+"""Loads detectors: shipped ones by id, anybody's own from their files."""
 
-from hashlib import sha256
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
 
 from robustbench_aigen.detectors.card import DetectorCard, read_card
-from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
+from robustbench_aigen.detectors.formats.finding_out import find_out_input_size, find_out_outputs
+from robustbench_aigen.detectors.formats.hashing import file_hash
+from robustbench_aigen.detectors.formats.python_factory import check_python
+from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
+from robustbench_aigen.detectors.formats.weights import fill_network
+from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
-from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
-from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
-from robustbench_aigen.scenario.schema import DetectorSpec, PreprocessingSpec
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -32,147 +40,180 @@ def load_detector(
     arch: str | None = None,
     folder: str | Path = ".",
     device: str | torch.device = "cpu",
+    trust_code: bool = False,
 ) -> Detector:
     """Load a detector, in evaluation mode, frozen, float32.
 
     Parameters
     ----------
     spec
-        The id of a shipped detector (``minigen/lenet5``), the path of a ``.safetensors``, ``.pt`` or ``.pth``
-        file, or what a scenario's ``detectors:`` holds.
+        The id of a shipped or published detector (``minigen/lenet5``, ``cnnspot``), a file (weights, ``.pt2``, ``.onnx``, ``.keras``, ``.h5``,
+        ``.skops``), ``timm:…``, ``hf:…``, ``python:…``, or what a scenario's ``detectors:`` holds.
     arch
-        Architecture of a weights file that has no card beside it.
+        Architecture of a file of weights that has no card beside it: a name of the zoo or of torchvision, or
+        ``timm:NAME``.
     folder
         Where relative paths start.
     device
         Where to put it.
+    trust_code
+        Allow files that can run code when they are loaded: pickles, programs of torch.export and TorchScript, Keras
+        models with code in them, skops files with types that skops does not trust.
 
     Raises
     ------
     UserError
-        If there is no such detector, or its weights do not fit its architecture.
+        If there is no such detector, it cannot be read, needs trust, or does not fit its architecture.
     """
     if not isinstance(spec, DetectorSpec):
-        text = str(spec)
-        is_file = text.endswith((".safetensors", ".pt", ".pth"))
-        spec = DetectorSpec(path=text, arch=arch) if is_file else DetectorSpec(id=text)
-    detector = _from_id(spec.id, spec.name) if spec.id is not None else _from_file(spec, Path(folder))
+        spec = DetectorSpec.from_text(str(spec), arch)
+    folder, device = Path(folder), torch.device(device)
+    if spec.ensemble is not None:
+        members = [
+            load_detector(member, folder=folder, device=device, trust_code=trust_code)
+            for member in spec.ensemble
+        ]
+        return Ensemble(members, spec.by or "mean_score", name=spec.name or spec.text)
     if spec.wrap is not None:
-        detector = trimmed(detector, spec.wrap)
-        detector.name = spec.name or detector.name
+        inside = load_detector(
+            spec.model_copy(update={"wrap": None}), folder=folder, device=device, trust_code=trust_code
+        )
+        return trimmed(inside, spec.wrap, name=spec.name)
+    if spec.id in PUBLISHED:
+        return _published(spec, device)
+    kind, request = _request(spec, folder, device, trust_code=trust_code)
+    if kind is WEIGHTS and request.card.base is not None and spec.arch is None:
+        return _on_base(request.card.base, request)
+    with preserved_global_rng():
+        loaded = kind.load(request)
+    detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
+    if spec.name is not None:
+        detector.name = spec.name
     detector.to(device)
+    if isinstance(loaded, Loaded):
+        find_out_input_size(detector)
+        find_out_outputs(detector)
     detector.check()
     return detector
 
 
-def _from_id(name: str, alias: str | None) -> Detector:
-    shipped = shipped_detectors()
-    if name not in shipped:
-        raise UserError(
-            f"unknown detector '{name}'",
-            hint=f"{did_you_mean(name, shipped)} (your own is {{path: FILE, arch: NAME}})",
-        )
-    file = shipped[name]
-    return _assemble(file, alias or name, read_card(file), None)
+def _on_base(base: DetectorSpec, request: Request) -> Detector:
+    """Fill weights into the network of another detector, which they were fine-tuned from."""
+    detector = load_detector(
+        base, folder=request.path.parent, device=request.device, trust_code=request.trust_code
+    )
+    fill_network(detector.network, request, f"the network of '{base.text}'")
+    detector.name = request.spec.name or request.path.stem
+    detector.weights_sha256 = file_hash(request.path)
+    detector.check()
+    return detector
 
 
-def _from_file(spec: DetectorSpec, folder: Path) -> Detector:
-    file = (folder / str(spec.path)).expanduser()
+def check_detector(spec: DetectorSpec, *, folder: Path) -> Detector | str:
+    """Check a detector as far as that is possible without running code that comes with it.
+
+    Weights are loaded and tried. Of ``python:`` the form alone is checked, of files that need ``--trust-code`` that
+    they are there.
+
+    Returns
+    -------
+    Detector or str
+        The detector, or why it was not loaded.
+
+    Raises
+    ------
+    UserError
+        As :func:`load_detector` does.
+    """
+    if spec.ensemble is not None:
+        members = [check_detector(member, folder=folder) for member in spec.ensemble]
+        notes = [member for member in members if isinstance(member, str)]
+        return "; ".join(notes) if notes else load_detector(spec, folder=folder)
+    if spec.id in PUBLISHED:
+        return f"'{spec.id}' is not downloaded here"
+    kind, request = _request(spec, folder, torch.device("cpu"), trust_code=False)
+    if kind is PYTHON:
+        check_python(request.place, folder)
+        return f"'{spec.text}' is not imported here"
     try:
-        is_there = file.is_file()
+        return load_detector(spec, folder=folder)
+    except NeedsTrustError as refusal:
+        return f"not loaded here: {refusal.message}"
+
+
+def _published(spec: DetectorSpec, device: torch.device) -> Detector:
+    """Load what others published; their code says all of its preprocessing."""
+    with preserved_global_rng():
+        detector = load_published(str(spec.id))
+    detector.name = spec.name or detector.name
+    detector.declared = frozenset(field.name for field in fields(Preprocessing))
+    return detector.to(device)
+
+
+def _request(
+    spec: DetectorSpec, folder: Path, device: torch.device, *, trust_code: bool
+) -> tuple[Format, Request]:
+    """Find out which kind of detector is meant, and where it is."""
+    if spec.id is not None:
+        by_prefix = format_of_id(spec.id)
+        if by_prefix is not None:
+            kind, place = by_prefix
+            return kind, Request(spec, place, folder, DetectorCard(), trust_code, device)
+        shipped = shipped_detectors()
+        if spec.id not in shipped:
+            hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own is {{path: FILE, arch: NAME}})"
+            raise UserError(f"unknown detector '{spec.id}'", hint=hint)
+        file = shipped[spec.id]
+        return WEIGHTS, Request(spec, str(file), folder, read_card(file), trust_code=False, device=device)
+    path = (folder / str(spec.path)).expanduser()
+    try:
+        is_there = path.exists()
     except OSError as error:
         raise UserError(f"'{shortened(str(spec.path))}' cannot be opened: {error.strerror}") from error
     if not is_there:
-        raise UserError(f"no weights file '{spec.path}'", hint=f"looked for {file}")
-    card = read_card(file)
-    if card.base is not None and spec.arch is None:
-        return _on_base(card.base, file, spec.name or file.stem)
-    if (spec.arch or card.arch) is None:
-        raise UserError(
-            f"'{spec.path}' has no card that names its architecture",
-            hint=f"add arch: one of {', '.join(architecture_names())}",
-        )
-    return _assemble(file, spec.name or file.stem, card, spec)
+        raise UserError(f"no file '{spec.path}'", hint=f"looked for {path}")
+    card = DetectorCard() if path.is_dir() else read_card(path)
+    return format_of_path(path, str(spec.path)), Request(
+        spec, str(spec.path), folder, card, trust_code, device
+    )
 
 
-def _on_base(base: DetectorSpec, file: Path, name: str) -> Detector:
-    """Fill weights into the network of another detector, which they were fine-tuned from."""
-    detector = load_detector(base, folder=file.parent)
-    content = file.read_bytes()
-    _fill(detector.network, _read_weights(file, content), file, detector.architecture)
-    detector.name, detector.weights_sha256 = name, sha256(content).hexdigest()
+def _assemble(loaded: Loaded, request: Request) -> Detector:
+    """Put the preprocessing around a network: the scenario wins over the card, and the card over the file."""
+    spec, card = request.spec, request.card
+    keys = set(PreprocessingSpec.model_fields)
+    said: dict[str, Any] = card.model_dump(include=keys, exclude_none=True)
+    said |= spec.model_dump(include=keys, exclude_none=True)
+    detector = Detector(
+        loaded.network,
+        Preprocessing(**_merged(loaded.metadata, said)),
+        name=spec.name or _called(spec, request.place),
+        architecture=loaded.architecture,
+        weights_sha256=loaded.sha256,
+        libraries=loaded.libraries,
+    )
+    detector.declared = frozenset({*loaded.metadata, *said})
+    if not {"mean", "std"} <= detector.declared:
+        text = "no card, mean or std: pixels go into the network as they are, in [0, 1]"
+        detector.assumptions = (*loaded.assumptions, text)
+    else:
+        detector.assumptions = loaded.assumptions
     return detector
 
 
-def _assemble(file: Path, name: str, card: DetectorCard, spec: DetectorSpec | None) -> Detector:
-    """Build a detector from its weights and its card; what the scenario's ``spec`` gives wins over the card."""
-    said = card.model_dump(include=set(PreprocessingSpec.model_fields), exclude_none=True)
-    if spec is not None:
-        said |= spec.model_dump(include=set(PreprocessingSpec.model_fields), exclude_none=True)
-    arch = (spec.arch if spec is not None else None) or card.arch or ""
-    said.setdefault("input_size", default_input_size(arch))
-    network = build_architecture(arch, **card.arch_options)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=file) from error
-    digest = sha256(content).hexdigest()
-    if card.sha256 is not None and card.sha256 != digest:
-        hint = f"they have sha256 {digest}; correct the card or take its weights"
-        raise UserError("the card beside these weights is of other weights", file=file, hint=hint)
-    _fill(network, _read_weights(file, content), file, arch)
-    detector = Detector(network, Preprocessing(**said), name=name, architecture=arch, weights_sha256=digest)
-    if "mean" not in said or "std" not in said:
-        detector.assumptions = ("no card, mean or std: pixels go into the network as they are, in [0, 1]",)
-    return detector
+def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a preprocessing, those that somebody said over those of the file."""
+    settings = {**metadata, **said}
+    if "input_size" in said and "resize_to" not in said and said["input_size"] != metadata.get("input_size"):
+        # The file's resize was for the file's size.
+        settings.pop("resize_to", None)
+    known = {field.name for field in fields(Preprocessing)}
+    return {key: value for key, value in settings.items() if key in known}
 
 
-def _read_weights(file: Path, content: bytes) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_safetensors(content)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"not a safetensors file: {error}", file=file) from error
-    except (
-        Exception
-    ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
-        raise UserError(
-            f"cannot be read as a state dict: {first_line(error)}",
-            file=file,
-            hint="save it with torch.save(model.state_dict(), FILE) or as safetensors",
-        ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError(
-            "holds no state dict", file=file, hint="save it with torch.save(model.state_dict(), FILE)"
-        )
-    return loaded
-
-
-def _fill(network: nn.Module, weights: dict[str, Tensor], file: Path, arch: str) -> None:
-    expected = network.state_dict()
-    problems = [f"missing {key}" for key in expected if key not in weights]
-    problems += [f"unexpected {key}" for key in weights if key not in expected]
-    problems += [
-        f"{key} is {_shape(weights[key])}, not {_shape(tensor)}"
-        for key, tensor in expected.items()
-        if key in weights and weights[key].shape != tensor.shape
-    ]
-    problems += [
-        f"{key} is {str(weights[key].dtype).removeprefix('torch.')}"
-        for key, tensor in expected.items()
-        if key in weights and weights[key].is_floating_point() != tensor.is_floating_point()
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError(
-            f"the weights do not fit architecture '{arch}': {'; '.join(problems[:3])}{more}", file=file
-        )
-    # Stored in half precision perhaps; the network computes in float32.
-    network.load_state_dict({key: weights[key].to(tensor.dtype) for key, tensor in expected.items()})
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(str(side) for side in tensor.shape) or "a single number"
+def _called(spec: DetectorSpec, place: str) -> str:
+    """Return what a detector is called that nobody named: its id, or the last part of its path."""
+    if spec.id is None:
+        return Path(place).stem
+    prefix, colon, _ = spec.id.partition(":")
+    return f"{prefix}:{Path(place).name}" if colon and Path(place).is_absolute() else spec.id

@@ -1,5 +1,6 @@
 """A detector made ready for gradients: the same function, computed faster."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
 from typing import Literal, cast
@@ -8,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
+from robustbench_aigen.detectors.outputs import as_columns
 from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_stems, with_the_same_weights
 from robustbench_aigen.numerics.precision import gradient_precision
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 _LARGE = 64
 """Pixels a side from which float32 convolutions run on channels-last tensors.
@@ -31,8 +35,14 @@ def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     precision
         Of convolutions and products. The resize, the normalisation and the logits are float32 either way.
     """
-    prepared = deepcopy(detector)
-    _make_ready(prepared, precision)
+    if not detector.differentiable:
+        return detector
+    if isinstance(detector, Ensemble):
+        return detector.of([prepare(member, precision) for member in detector.members])
+    kept = {id(detector.network): None}  # Copied below, and only where it can be.
+    prepared = deepcopy(detector, kept)
+    prepared.network = _fastest(detector, precision, deepcopy)
+    prepared.eval()
     prepared.requires_grad_(False)
     return prepared
 
@@ -45,7 +55,7 @@ class FollowingDetector:
     Parameters
     ----------
     detector
-        On its device already.
+        On its device already; no ensemble.
     precision
         As :func:`prepare` takes it.
 
@@ -57,7 +67,8 @@ class FollowingDetector:
 
     def __init__(self, detector: Detector, precision: Literal["fp32", "bf16"]) -> None:
         self.prepared = cast(Detector, with_the_same_weights(detector)).eval()
-        _make_ready(self.prepared, precision)
+        self.prepared.network = _fastest(self.prepared, precision, with_the_same_weights)
+        self.prepared.eval()
         self._rewritten = rewritten_modules(self.prepared)
 
     def refresh(self) -> Detector:
@@ -67,12 +78,35 @@ class FollowingDetector:
         return self.prepared
 
 
-def _make_ready(detector: Detector, precision: Literal["fp32", "bf16"]) -> None:
+def _fastest(
+    detector: Detector, precision: Literal["fp32", "bf16"], copy: Callable[[nn.Module], nn.Module]
+) -> nn.Module:
+    """Return the network in the fastest form in which it still is the same function.
+
+    Networks from elsewhere may fix their strides or their types, or compute on copies of their own: each form is
+    tried, forwards and backwards, and compared; the network as it is always works.
+    """
     size = detector.preprocessing.input_size
     channels_last = precision == "bf16" or size is None or min(size) >= _LARGE
-    network = _faster(detector) if channels_last else detector.network
-    detector.network = _Prepared(network, precision, channels_last=channels_last)
-    detector.eval()
+    probes = detector.probes()
+    probe = probes if detector.preprocessing.input_size is None else detector.preprocessing.fit(probes)
+    expected = _values_and_gradient(detector.network, probe, detector.name)
+    if expected is None:
+        return detector.network
+    forms = [(precision, channels_last)]
+    forms += [(precision, False)] if channels_last else []
+    forms += [("fp32", False)] if precision != "fp32" else []
+    for form_precision, form_layout in forms:
+        network = _copied(detector.network, copy)
+        if network is None:
+            break
+        form = _Prepared(
+            _rewritten(network, probe, bitwise=not form_layout), form_precision, channels_last=form_layout
+        )
+        form.eval()
+        if _is_same(expected, _values_and_gradient(form, probe, detector.name), form_precision):
+            return form
+    return _Prepared(detector.network, "fp32", channels_last=False)
 
 
 class _Prepared(nn.Module):
@@ -86,22 +120,60 @@ class _Prepared(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         with gradient_precision(self.precision, images.device):
-            logits: Tensor = self.network(images.contiguous(memory_format=self.layout))
-        return logits
+            answer: Tensor = self.network(images.contiguous(memory_format=self.layout))
+        return answer
 
 
-def _faster(detector: Detector) -> nn.Module:
-    """Return the network rewritten as far as it stays the same function."""
-    network = detector.network
-    height, width = detector.preprocessing.input_size or (64, 64)
-    device = cast(Tensor, detector.mean).device
-    probe = torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)).to(device)
-    for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
+_TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+"""Relative to the largest logit. bfloat16 has 8 bits of mantissa, and errors add up over layers."""
+
+
+def _copied(network: nn.Module, copy: Callable[[nn.Module], nn.Module]) -> nn.Module | None:
+    """Return a copy, None of what cannot be copied: a foreign network may hold a file or a session."""
+    try:
+        # Copies of some libraries' layers draw random numbers.
+        with preserved_global_rng():
+            return copy(network)
+    except Exception:  # noqa: BLE001  Copying fails in as many ways as there are libraries.
+        return None
+
+
+def _values_and_gradient(network: nn.Module, probe: Tensor, name: str) -> tuple[Tensor, Tensor] | None:
+    """Return a network's answers and the gradient of their sum to the probe, None where that fails."""
+    leaf = probe.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            values = as_columns(network(leaf), name)
+            gradient = (
+                torch.autograd.grad(values.square().sum(), leaf, allow_unused=True)[0]
+                if values.requires_grad
+                else None
+            )
+    except Exception:  # noqa: BLE001  A layout or a precision that a network cannot take.
+        return None
+    return values.detach(), torch.zeros_like(probe) if gradient is None else gradient
+
+
+def _is_same(
+    expected: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor] | None, precision: Literal["fp32", "bf16"]
+) -> bool:
+    if found is None or found[0].shape != expected[0].shape:
+        return False
+    scale = max(float(expected[0].abs().max()), torch.finfo(torch.float32).tiny)
+    same = float((found[0] - expected[0]).abs().max()) <= _TOLERANCE[precision] * scale
+    # A form that loses the gradient on the way is not the same function to an attack.
+    return same and bool(found[1].isfinite().all()) and bool(found[1].any()) == bool(expected[1].any())
+
+
+def _rewritten(network: nn.Module, probe: Tensor, *, bitwise: bool) -> nn.Module:
+    """Return the network rewritten as far as it stays the same function; with ``bitwise``, the same floats."""
+    rewrites = (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems)
+    for rewrite in () if bitwise else rewrites:
         changed = rewrite(network)
         if changed is network:
             continue
         with torch.no_grad():
-            before, after = network(probe), changed(probe)
+            before, after = as_columns(network(probe), ""), as_columns(changed(probe), "")
         if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
             network = changed
     return network

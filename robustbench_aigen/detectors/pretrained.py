@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.imports import import_library
 
 Download = Callable[[], Mapping[str, Tensor]]
 
@@ -75,10 +76,7 @@ def timm_backbone(name: str, weights: str, **options: Any) -> nn.Module:
     UserError
         If timm is missing, or the weights cannot be had or are of another network.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError("this backbone is timm's", hint='pip install "robustbench-aigen[timm]"') from error
+    timm = import_library("timm", extra="timm", what="this backbone")
     options["num_classes"] = 0
     if weights == "none":
         backbone: nn.Module = timm.create_model(name, **options)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.pretrained import downloaded, hub_file, read_state_dict
 from robustbench_aigen.detectors.zoo import build_architecture, default_input_size, default_normalisation
 from robustbench_aigen.errors import UserError, did_you_mean, first_line

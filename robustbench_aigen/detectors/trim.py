@@ -14,17 +14,18 @@ knows them. Backwards the flip is smooth, so that a gradient attack on the wrapp
 sees the flip and steers clear of it.
 """
 
-from copy import copy
+from dataclasses import replace
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.outputs import as_columns, two_logits
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.scenario.schema import TrimSpec
+from robustbench_aigen.scenario.trim_spec import TrimSpec
 
 
 class Measures(NamedTuple):
@@ -34,24 +35,32 @@ class Measures(NamedTuple):
     shift: Tensor
 
 
-def trimmed(detector: Detector, spec: TrimSpec) -> Detector:
+def trimmed(detector: Detector, spec: TrimSpec, name: str | None = None) -> Detector:
     """Return a detector that is defended by TRIM.
 
     Parameters
     ----------
     detector
-        Of two logits.
+        Not an ensemble, whose members can be defended.
     spec
         Noise, draws and limits.
+    name
+        Under which it is listed; ``+trim`` after the detector's where None.
     """
-    defended = copy(detector)
-    # A shallow copy shares its tables of modules with the original, where the network is replaced.
-    defended._modules = dict(detector._modules)  # noqa: SLF001
-    defended.network = TrimmedNetwork(detector.network, spec, detector.preprocessing.std)
-    defended.name = f"{detector.name}+trim"
-    said = f"{detector.weights_sha256} trim {spec.model_dump_json()}"
-    defended.weights_sha256 = sha256(said.encode()).hexdigest()
-    return defended.eval()
+    defended = Detector(
+        TrimmedNetwork(detector, spec),
+        replace(detector.preprocessing, outputs="logits"),
+        name=name or f"{detector.name}+trim",
+        architecture=detector.architecture,
+        weights_sha256=sha256(
+            f"{detector.weights_sha256} trim {spec.model_dump_json()}".encode()
+        ).hexdigest(),
+        libraries=detector.libraries,
+    )
+    defended.to(detector.device)
+    defended.assumptions, defended.declared = detector.assumptions, detector.declared
+    defended.differentiable = detector.differentiable
+    return defended
 
 
 def fit_trim(
@@ -75,14 +84,13 @@ def fit_trim(
     TrimSpec
         With the limits.
     """
-    network = TrimmedNetwork(detector.network, spec, detector.preprocessing.std)
-    probing = trimmed(detector, spec)
-    probing.network = _MeasuresAsLogits(network)
+    network = TrimmedNetwork(detector, spec)
     with torch.no_grad():
-        parts = [probing(to_pixels(part.to(network.std.device))).cpu() for part in levels.split(batch_size)]
-    found = torch.cat(parts)
-    columns = found if detector.preprocessing.fake_index == 1 else found.flip(1)
-    entropy, shift = (float(column.quantile(1 - rate)) for column in columns.T)
+        parts = [
+            network.measures(detector.normalised(to_pixels(part.to(detector.device))))[0]
+            for part in levels.split(batch_size)
+        ]
+    entropy, shift = (float(torch.cat(column).quantile(1 - rate)) for column in zip(*parts, strict=True))
     return spec.model_copy(update={"entropy": min(entropy, _MOST), "shift": shift})
 
 
@@ -91,25 +99,23 @@ _MOST = 0.6931
 
 
 class TrimmedNetwork(nn.Module):
-    """A network of two outputs whose answer is turned round where TRIM holds the image for adversarial.
+    """A network whose answer is turned round where TRIM holds the image for adversarial.
 
     Parameters
     ----------
-    network
-        Takes normalised images.
+    detector
+        Whose network it is, with its own kind of outputs.
     spec
-        Noise, draws and limits.
-    std
-        Of the normalisation: the noise is in pixel units.
+        Noise, draws and limits. The noise is in pixel units.
     """
 
     std: Tensor
 
-    def __init__(self, network: nn.Module, spec: TrimSpec, std: tuple[float, ...]) -> None:
+    def __init__(self, detector: Detector, spec: TrimSpec) -> None:
         super().__init__()
-        self.network, self.spec = network, spec
-        device = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device
-        self.register_buffer("std", torch.tensor(std, device=device).view(1, 3, 1, 1), persistent=False)
+        self.network, self.spec = detector.network, spec
+        self._outputs, self._name = detector.preprocessing.outputs, detector.name
+        self.register_buffer("std", cast(Tensor, detector.std).clone(), persistent=False)
 
     def measures(self, images: Tensor) -> tuple[Measures, Tensor]:
         """Return the measures of N normalised images, and their margins, second output over first."""
@@ -135,8 +141,8 @@ class TrimmedNetwork(nn.Module):
         return torch.stack([torch.zeros_like(answer), answer], dim=1)
 
     def _margin(self, images: Tensor) -> Tensor:
-        outputs = self.network(images).float()
-        return outputs[:, 1] - outputs[:, 0]
+        logits = two_logits(as_columns(self.network(images), self._name), self._outputs)
+        return logits[:, 1] - logits[:, 0]
 
     def _noise(self, images: Tensor, draw: int) -> Tensor:
         # The same for every image, so that it does not depend on who shares its batch.
@@ -151,12 +157,3 @@ _SOFTNESS = 0.25
 
 def _log_probabilities(margin: Tensor) -> Tensor:
     return torch.stack([functional.logsigmoid(-margin), functional.logsigmoid(margin)], dim=1)
-
-
-class _MeasuresAsLogits(nn.Module):
-    def __init__(self, network: TrimmedNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.stack(self.network.measures(images)[0], dim=1)

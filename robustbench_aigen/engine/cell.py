@@ -11,85 +11,28 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import make_task, run_attack
-from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.engine.gallery import encode_png
 from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
+from robustbench_aigen.metrics.records import RECORD_DTYPES
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
-RECORD_DTYPES = {
-    "sample": "str",
-    "generator": "str",
-    "label": "int8",
-    "clean_score": "float32",
-    "score": "float32",
-    "threshold": "float64",
-    "attacked": "bool",
-    "correct_clean": "bool",
-    "correct": "bool",
-    "correct_float": "boolean",
-    "linf": "float32",
-    "l2": "float32",
-    "steps": "int32",
-    "queries": "int32",
-    "sha256": "str",
-    "search_eps": "float32",
-}
-"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
-
-``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
-handed on what had fallen, empty where nothing was attacked.
-"""
+SHARD_DTYPES = {**RECORD_DTYPES, "image": "object"}
+"""Columns of a shard's records: ``image`` is the PNG of what the detector saw, for the few attacked samples that go
+into the run's gallery."""
 
 
 def no_records() -> pd.DataFrame:
     """Return the records of a shard of which no image could be read."""
-    return pd.DataFrame({name: [] for name in RECORD_DTYPES}).astype(RECORD_DTYPES)
-
-
-@dataclass
-class PipelineState:
-    """Images on their way through a pipeline, with what the attacks have noted of each.
-
-    ``score`` are the scores of the images as they are, None where nobody has scored them yet.
-    """
-
-    levels: list[Tensor]
-    score: Tensor | None
-    attacked: Tensor
-    correct_float: Tensor
-    linf: Tensor
-    l2: Tensor
-    steps: Tensor
-    queries: Tensor
-    search_eps: Tensor
-
-    @classmethod
-    def before(cls, levels: list[Tensor], score: Tensor | None) -> "PipelineState":
-        """Return the state before the first stage, with the scores of the source images where they are known."""
-        count = len(levels)
-        return cls(
-            list(levels),
-            score,
-            torch.zeros(count, dtype=torch.bool),
-            torch.zeros(count, dtype=torch.bool),
-            torch.zeros(count),
-            torch.zeros(count),
-            torch.zeros(count, dtype=torch.long),
-            torch.zeros(count, dtype=torch.long),
-            torch.full((count,), torch.nan),
-        )
-
-    @property
-    def bytes(self) -> int:
-        """Memory of the images."""
-        return sum(image.numel() for image in self.levels)
+    return pd.DataFrame({name: [] for name in SHARD_DTYPES}).astype(SHARD_DTYPES)
 
 
 @dataclass(frozen=True)
@@ -138,8 +81,10 @@ class Cell:
         clean = score if clean_scores is None else clean_scores
         correct = verdicts(score, self.settings.threshold) == labels
         if not self.pipeline.attack_positions:
-            linf, l2 = _difference(images.levels, state.levels)
+            linf, l2 = difference(images.levels, state.levels)
             state = replace(state, linf=linf, l2=l2)
+            if self.pipeline.stages:
+                note_quality(state, range(len(labels)), images.levels, state.levels)
         columns = {
             "sample": [sample.id for sample in images.samples],
             "generator": [sample.generator for sample in images.samples],
@@ -157,8 +102,11 @@ class Cell:
             "queries": state.queries.numpy(),
             "sha256": images.hashes,
             "search_eps": state.search_eps.numpy(),
+            "psnr": state.psnr.numpy(),
+            "ssim": state.ssim.numpy(),
+            "image": self._kept_images(images, state, handed_on),
         }
-        return pd.DataFrame(columns).astype(RECORD_DTYPES)
+        return pd.DataFrame(columns).astype(SHARD_DTYPES)
 
     def score(self, levels: list[Tensor]) -> Tensor:
         """Score uint8 images of any sizes, in float32, in fixed batches of one size."""
@@ -167,6 +115,20 @@ class Cell:
             stack = torch.stack([levels[row] for row in rows])
             result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
         return result
+
+    def _kept_images(
+        self, images: ShardImages, state: PipelineState, handed_on: pd.DataFrame | None
+    ) -> list[bytes | None]:
+        """Return the PNGs for the gallery; what fell at a smaller eps is the image that fell there."""
+        kept: list[bytes | None] = [None] * len(images.samples)
+        if self.pipeline.attack_positions:
+            for row, sample in enumerate(images.samples):
+                if sample.id in images.kept:
+                    kept[row] = encode_png(state.levels[row])
+            if handed_on is not None:
+                for row in fallen(handed_on).nonzero().flatten().tolist():
+                    kept[row] = handed_on["image"].iloc[row]
+        return kept
 
     def _correct_float(self, state: PipelineState, correct: Tensor) -> Any:
         """The verdict before rounding, where the pipeline ends in an attack; empty elsewhere."""
@@ -232,9 +194,11 @@ class Cell:
             state.steps.clone(),
             state.queries.clone(),
             torch.where(wanted, float(stage.params.get("eps") or torch.nan), state.search_eps),
+            state.psnr.clone(),
+            state.ssim.clone(),
         )
         if context.handed_on is not None and is_last:
-            wanted = wanted & ~_take_over(after, context.handed_on)
+            wanted = wanted & ~take_over(after, context.handed_on)
         streams = self._streams(context.images, range(len(labels)), position)
         for rows in self._groups(stage, after.levels, wanted.nonzero().flatten().tolist()):
             self._attack_group(stage, rows, streams, early, after, context)
@@ -295,12 +259,17 @@ class Cell:
         )
         outcome = run_attack(stage, task, context.advance)
         assert after.score is not None
-        for row, image, (height, width) in zip(
-            rows, task.deliver_all(outcome.levels), task.image_sizes(), strict=True
-        ):
-            after.levels[row] = image if stage.through else image[:, :height, :width]
-        after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
+        images = [
+            image[:, :height, :width]
+            for image, (height, width) in zip(outcome.levels, task.image_sizes(), strict=True)
+        ]
         after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
+        note_quality(after, rows, [after.levels[row] for row in rows], images)
+        for row, image in zip(
+            rows, task.deliver_all(outcome.levels) if stage.through else images, strict=True
+        ):
+            after.levels[row] = image
+        after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
         after.steps[rows] += outcome.steps
         after.queries[rows] += outcome.queries
 
@@ -317,28 +286,3 @@ class _Context:
     prefix: Callable[[int, Callable[[], PipelineState]], PipelineState]
     advance: Callable[[int], None]
     handed_on: pd.DataFrame | None
-
-
-def _take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
-    """Copy what fell at a smaller eps, and return which images those are."""
-    fallen = torch.from_numpy((handed_on["attacked"] & ~handed_on["correct"]).to_numpy(bool).copy())
-    assert after.score is not None
-    for name in ("score", "linf", "l2", "search_eps"):
-        values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
-        getattr(after, name)[fallen] = values[fallen]
-    for name in ("steps", "queries"):
-        values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
-        getattr(after, name)[fallen] = values[fallen]
-    # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
-    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
-    after.correct_float[fallen] = held[fallen]
-    return fallen
-
-
-def _difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """L∞ and L2 between images in pixel units; NaN where a size has changed."""
-    linf, l2 = torch.full((len(before),), torch.nan), torch.full((len(before),), torch.nan)
-    for row, (one, other) in enumerate(zip(before, after, strict=True)):
-        if one.shape == other.shape:
-            (linf[row],), (l2[row],) = level_distances(one[None], other[None])
-    return linf, l2

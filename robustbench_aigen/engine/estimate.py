@@ -108,7 +108,8 @@ def _attack_seconds(stage: BoundStage, pace: _Pace) -> float:
         work = _own_work(part)
         # The libraries' black-box attacks go through the detector one image at a time.
         query = pace.verdict if part.params["backend"] == "native" else pace.single
-        seconds += work.gradients * pace.gradient + work.queries * query
+        seconds += work.gradients * pace.gradient if work.gradients else 0
+        seconds += work.queries * query
     return seconds
 
 
@@ -132,7 +133,9 @@ def _pace(plan: Plan, detector: Detector) -> _Pace:
             loss = functional.cross_entropy(detector(leaf), labels)
             torch.autograd.grad(loss, leaf)[0].cpu()
 
-    return _Pace(_seconds(verdict) / batch, _seconds(single), _seconds(gradient) / batch)
+    # A detector without gradients is not asked for any.
+    gradients = _seconds(gradient) / batch if detector.differentiable else float("nan")
+    return _Pace(_seconds(verdict) / batch, _seconds(single), gradients)
 
 
 def _seconds(call: Callable[[], None]) -> float:

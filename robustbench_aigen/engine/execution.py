@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigen.engine.cell import Cell, PipelineState, no_records
+from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.identity import shard_key
+from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages, decode_shard
@@ -44,6 +45,7 @@ class Execution:
         self._problems: dict[str, Problem] = {}
         self._batch_limits: dict[str, int] = {}
         self.timings: list[dict[str, Any]] = []
+        self.kept = pd.DataFrame()
 
     @property
     def problems(self) -> list[Problem]:
@@ -51,7 +53,7 @@ class Execution:
         return [self._problems[sample] for sample in sorted(self._problems)]
 
     def records(self, shards: Sequence[Shard]) -> pd.DataFrame:
-        """Return the records of all cells of the plan."""
+        """Return the records of all cells of the plan; ``kept`` has those of the images for the gallery."""
         cells = [
             self.plan.cell(detector, pipeline)
             for detector in self.plan.detectors
@@ -61,7 +63,9 @@ class Execution:
         for cell, frame in zip(cells, frames, strict=True):
             frame.insert(0, "pipeline", cell.pipeline.name)
             frame.insert(0, "detector", cell.detector.name)
-        return pd.concat(frames, ignore_index=True)
+        records = pd.concat(frames, ignore_index=True)
+        self.kept = records[records["image"].notna()]
+        return records.drop(columns="image")
 
     def cell_records(self, cells: Sequence[Cell], shards: Sequence[Shard]) -> list[pd.DataFrame]:
         """Return the records of some cells, computing the shards that are not in the cache.

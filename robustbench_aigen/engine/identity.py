@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.schema import DetectorSpec, Mode, Objective
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.schema import Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 2
@@ -22,12 +25,19 @@ _BASE = (
     "numerics",
     "detectors/contract.py",
     "detectors/folding.py",
+    "detectors/preprocessing.py",
+    "detectors/outputs.py",
+    "detectors/ensembles.py",
     "detectors/prepared.py",
     "detectors/rewriting.py",
     "detectors/scoring.py",
     "detectors/trim.py",
     "data/decoding.py",
+    "metrics/image_quality.py",
+    "metrics/records.py",
     "engine/cell.py",
+    "engine/pipeline_state.py",
+    "engine/gallery.py",
     "engine/sizes.py",
 )
 
@@ -75,6 +85,9 @@ def shard_key(
         ],
         "settings": kept,
     }
+    if pipeline.attack_positions and shard.kept:
+        # The images that are kept for the gallery stand among the records.
+        identity["kept"] = sorted(shard.kept)
     if pipeline.smaller is not None:
         # The rungs below an eps decide which images are searched at it.
         identity["smaller"] = shard_key(detector, pipeline.smaller, shard, settings, surrogates)
@@ -82,11 +95,14 @@ def shard_key(
 
 
 def _detector_identity(detector: Detector) -> list[Any]:
-    return [
-        detector.weights_sha256,
-        asdict(detector.preprocessing),
-        _source_hash(f"detectors/zoo/{detector.architecture}.py"),
-    ]
+    if isinstance(detector, Ensemble):
+        return [detector.rule, *(_detector_identity(member) for member in detector.members)]
+    identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
+    if detector.architecture in architecture_names():
+        identity.append(_source_hash(f"detectors/zoo/{detector.architecture}.py"))
+    else:
+        identity += [detector.architecture, _source_hash("detectors/formats")]
+    return identity + [f"{name}={version(name)}" for name in detector.libraries]
 
 
 def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:

@@ -1,21 +1,26 @@
 """A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from robustbench_aigen.attacks.execution import check_attack
+from robustbench_aigen.attacks.execution import check_attack, check_gradients
 from robustbench_aigen.data.selection import Selection, open_source, select
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.loading import load_detector
+from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.gating.selection import check_block
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
-from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.located_yaml import Path_
+from robustbench_aigen.scenario.schema import LoadedScenario
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Plan:
     settings: Settings
     thresholds: dict[str, float]
     surrogates: dict[DetectorSpec, Detector]
+    trust_code: bool = False
 
     @property
     def cells(self) -> int:
@@ -68,7 +74,7 @@ def default_batch_size(detector: Detector, device: torch.device) -> int:
     return size * 8 if device.type == "cuda" else size
 
 
-def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
+def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool = False) -> Plan:
     """Bind pipelines, load detectors and select images.
 
     Raises
@@ -77,28 +83,19 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
         For whatever is wrong with the scenario, its detectors or its data.
     """
     scenario = loaded.scenario
-    pipelines = expand_pipelines(loaded)
-    for pipeline in pipelines:
-        _check_stages(loaded, pipeline)
+    pipelines = _bound(loaded)
     target = resolve_device(device)
     detectors: list[Detector] = []
     for position, spec in enumerate(scenario.detectors):
         place = ("detectors", position)
         try:
-            detector = load_detector(spec, folder=loaded.folder, device=target)
+            detector = load_detector(spec, folder=loaded.folder, device=target, trust_code=trust_code)
         except UserError as error:
             raise loaded.located(error, place) from error
         if detector.name in [other.name for other in detectors]:
             raise loaded.yaml.error(f"two detectors are called '{detector.name}'", place, "give one a 'name'")
         detectors.append(detector)
-    try:
-        source = open_source(scenario.data.source, loaded.folder)
-    except UserError as error:
-        raise loaded.located(error, ("data", "source")) from error
-    try:
-        selection = select(source, scenario.data.split, scenario.data.limit)
-    except UserError as error:
-        raise loaded.located(error, ("data", "split")) from error
+    selection = _selected(loaded)
     precision = resolve_precision(scenario.precision, target)
     settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, 0.5)
     # A rule is fitted when the run starts, on clean scores, which do not depend on the threshold.
@@ -106,27 +103,140 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto") -> Plan:
     # Scores are float32, and a tie is decided the same way by whoever reads the records.
     threshold = float(np.float32(threshold))
     thresholds = {detector.name: threshold for detector in detectors}
-    surrogates = _load_surrogates(loaded, pipelines, target)
-    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates)
+    surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
+    _check_gradients(loaded, pipelines, detectors, surrogates)
+    _check_gate(loaded, pipelines, detectors, selection)
+    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates, trust_code)
+
+
+class Checked(NamedTuple):
+    """What a scenario comes to: its cells and images, and what of its detectors was not tried."""
+
+    cells: int
+    images: int
+    notes: list[str]
+
+
+def check_scenario(loaded: LoadedScenario) -> Checked:
+    """Check a scenario without running code that comes with its detectors.
+
+    Raises
+    ------
+    UserError
+        As :func:`make_plan` does.
+    """
+    pipelines = _bound(loaded)
+    notes: list[str] = []
+
+    def checked(spec: DetectorSpec, place: Path_) -> Detector | None:
+        try:
+            result = check_detector(spec, folder=loaded.folder)
+        except UserError as error:
+            raise loaded.located(error, place) from error
+        if isinstance(result, str):
+            notes.append(result)
+            return None
+        return result
+
+    scenario = loaded.scenario
+    found = [checked(spec, ("detectors", position)) for position, spec in enumerate(scenario.detectors)]
+    surrogates = {spec: checked(spec, place) for spec, place in _surrogate_specs(pipelines)}
+    _check_gradients(
+        loaded,
+        pipelines,
+        [detector for detector in found if detector is not None],
+        {spec: detector for spec, detector in surrogates.items() if detector is not None},
+    )
+    selection = _selected(loaded)
+    known = [detector for detector in found if detector is not None]
+    if len(known) == len(found):
+        _check_gate(loaded, pipelines, known, selection)
+    return Checked(len(scenario.detectors) * len(pipelines), len(selection.indices), notes)
+
+
+def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:
+    pipelines = expand_pipelines(loaded)
+    for pipeline in pipelines:
+        _check_stages(loaded, pipeline)
+    return pipelines
+
+
+def _selected(loaded: LoadedScenario) -> Selection:
+    try:
+        source = open_source(loaded.scenario.data.source, loaded.folder)
+    except UserError as error:
+        raise loaded.located(error, ("data", "source")) from error
+    try:
+        return select(source, loaded.scenario.data.split, loaded.scenario.data.limit)
+    except UserError as error:
+        raise loaded.located(error, ("data", "split")) from error
+
+
+def _surrogate_specs(pipelines: list[BoundPipeline]) -> Iterator[tuple[DetectorSpec, Path_]]:
+    """Yield the detectors that attacks are crafted on, and where a scenario names them."""
+    for pipeline in pipelines:
+        for position, stage in enumerate(pipeline.stages):
+            if stage.surrogate is not None:
+                name = pipeline.name.partition("[")[0]
+                yield stage.surrogate, ("pipelines", name, position, "surrogate")
+
+
+def _check_gradients(
+    loaded: LoadedScenario,
+    pipelines: list[BoundPipeline],
+    detectors: list[Detector],
+    surrogates: Mapping[DetectorSpec, Detector],
+) -> None:
+    """Refuse attacks that follow gradients on detectors that have none."""
+    for pipeline in pipelines:
+        for position in pipeline.attack_positions:
+            stage = pipeline.stages[position]
+            if stage.surrogate is None:
+                crafted_on = detectors
+            else:
+                crafted_on = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
+            for detector in crafted_on:
+                try:
+                    check_gradients(stage, detector)
+                except UserError as error:
+                    place = ("pipelines", pipeline.name.partition("[")[0], position)
+                    raise loaded.located(error, place) from error
 
 
 def _load_surrogates(
-    loaded: LoadedScenario, pipelines: list[BoundPipeline], device: torch.device
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], device: torch.device, *, trust_code: bool
 ) -> dict[DetectorSpec, Detector]:
     """Load the detectors that attacks are crafted on."""
     surrogates: dict[DetectorSpec, Detector] = {}
-    for pipeline in pipelines:
-        for position, stage in enumerate(pipeline.stages):
-            if stage.surrogate is None or stage.surrogate in surrogates:
-                continue
-            try:
-                surrogates[stage.surrogate] = load_detector(
-                    stage.surrogate, folder=loaded.folder, device=device
-                )
-            except UserError as error:
-                place = ("pipelines", pipeline.name.partition("[")[0], position, "surrogate")
-                raise loaded.located(error, place) from error
+    for spec, place in _surrogate_specs(pipelines):
+        if spec in surrogates:
+            continue
+        try:
+            surrogates[spec] = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
+        except UserError as error:
+            raise loaded.located(error, place) from error
     return surrogates
+
+
+def _check_gate(
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], detectors: list[Detector], selection: Selection
+) -> None:
+    """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
+    if loaded.scenario.gate is None:
+        return
+    generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
+    info = {
+        "scenario": {"mode": loaded.scenario.mode},
+        "pipelines": {
+            pipeline.name: [stage.as_dict() for stage in pipeline.stages] for pipeline in pipelines
+        },
+        "detectors": [{"name": detector.name} for detector in detectors],
+        "data": {"generators": generators},
+    }
+    try:
+        check_block(loaded.scenario.gate, info)
+    except UserError as error:
+        raise loaded.located(error, ("gate",)) from error
 
 
 def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:

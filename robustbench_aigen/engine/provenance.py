@@ -11,7 +11,8 @@ import torch
 
 _PACKAGES = (
     "robustbench-aigen", "torch", "torchvision", "torchattacks", "adversarial-robustness-toolbox", "numpy", "scipy",
-    "pandas", "pyarrow", "pillow", "torchmetrics", "safetensors", "pydantic",
+    "pandas", "pyarrow", "pillow", "torchmetrics", "safetensors", "pydantic", "timm",
+    "transformers", "onnx", "onnx2torch", "onnxruntime", "scikit-learn", "skops", "keras",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,26 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.engine.detector_reading import read_detectors
 from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
-from robustbench_aigen.engine.shards import Problem, Shard, fingerprint, make_shards
+from robustbench_aigen.engine.shards import Problem, Shard, make_shards
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
-from robustbench_aigen.report.markdown import write_report
-from robustbench_aigen.report.tables import write_tables
+from robustbench_aigen.report.notebook import run_html
+from robustbench_aigen.report.run_folder import GALLERY, RECORDS, RUN, SUMMARY
+from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
-
-RECORDS, SUMMARY, RUN = "records.parquet", "summary.csv", "run.json"
-REPORT, TABLES = "report.md", "tables"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class RunResult:
     problems: list[Problem]
     info: dict[str, Any]
 
+    def _repr_html_(self) -> str:
+        return run_html(self.folder, self.info, self.summary)
+
 
 def run(
     loaded: LoadedScenario | str | Path,
@@ -63,6 +67,7 @@ def run(
     output: str | Path = "results",
     device: str = "auto",
     fresh: bool = False,
+    trust_code: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run a scenario.
@@ -77,6 +82,8 @@ def run(
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     fresh
         Compute every shard again.
+    trust_code
+        Allow detectors' files that can run code when they are loaded.
     progress
         Who is told how it goes.
 
@@ -89,14 +96,14 @@ def run(
     progress = progress or Silent()
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
-    plan = make_plan(loaded, device=device)
-    for notice in plan.notices():
+    plan = make_plan(loaded, device=device, trust_code=trust_code)
+    for notice in [*plan.notices(), *read_detectors(plan)]:
         progress.notice(notice)
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     if isinstance(loaded.scenario.threshold, str):
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
-    shards = list(make_shards(plan.selection))
+    shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
     records = execution.records(shards)
     probed = Probing(execution, shards, records).run()
     raised = raised_by_records(records, plan.pipelines, quality_of(shards))
@@ -110,10 +117,11 @@ def run(
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
         records.to_parquet(folder / RECORDS, index=False)
+        if len(execution.kept):
+            choose_gallery(execution.kept, shards).to_parquet(folder / GALLERY, index=False)
         summary.to_csv(folder / SUMMARY, index=False)
         (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
-        write_report(folder / REPORT, summary, info)
-        write_tables(folder / TABLES, summary)
+        write_run_texts(folder)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
@@ -153,8 +161,9 @@ def _run_info(
     scenario = plan.loaded.scenario
     return {
         "scenario": scenario.model_dump(mode="json"),
-        "command": _command(plan.loaded),
+        "command": _command(plan),
         "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
+        "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
@@ -165,7 +174,7 @@ def _run_info(
             "real": sum(sample.label == 0 for sample in samples),
             "fake": sum(sample.label == 1 for sample in samples),
             "generators": sorted({sample.generator for sample in samples if sample.label == 1}),
-            "fingerprint": fingerprint(shards),
+            "fingerprint": fingerprint(image for shard in shards for image in shard.identity()),
             "unreadable": [problem._asdict() for problem in problems],
         },
         "detectors": [
@@ -175,6 +184,8 @@ def _run_info(
                 "weights_sha256": detector.weights_sha256,
                 "threshold": plan.thresholds[detector.name],
                 "input_size": detector.preprocessing.input_size,
+                "preprocessing": asdict(detector.preprocessing),
+                "differentiable": detector.differentiable,
             }
             for detector in plan.detectors
         ],
@@ -186,18 +197,21 @@ def _run_info(
     }
 
 
-def _command(loaded: LoadedScenario) -> str:
+def _command(plan: Plan) -> str:
     """Return the command line that runs a scenario with what was replaced in it."""
+    loaded = plan.loaded
     file = loaded.yaml.file
     name = file.stem if shipped_files("scenarios").get(file.stem) == file.resolve() else str(file)
     scenario, words = loaded.scenario, ["robust-aigen", "run", name]
     if "detectors" in loaded.overridden:
         for spec in scenario.detectors:
-            words += ["--detector", str(spec.id or spec.path)]
+            words += ["--detector", spec.text]
         words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
     if "data" in loaded.overridden:
         words += ["--data", scenario.data.source, "--split", scenario.data.split]
         words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
     if "precision" in loaded.overridden:
         words += ["--precision", scenario.precision]
+    if plan.trust_code:
+        words.append("--trust-code")
     return shlex.join(words)

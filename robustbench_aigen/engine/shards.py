@@ -16,11 +16,15 @@ SHARD_SIZE = 256
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """A slice of the sample list, with the hash of every source image."""
+    """A slice of the sample list, with the hash of every source image.
+
+    ``kept`` are the ids of the samples whose attacked images go into the run's gallery.
+    """
 
     selection: Selection
     indices: tuple[int, ...]
     hashes: tuple[str, ...]
+    kept: frozenset[str] = frozenset()
 
     @property
     def samples(self) -> list[Sample]:
@@ -48,6 +52,7 @@ class ShardImages(NamedTuple):
     levels: list[Tensor]
     hashes: list[str]
     problems: list[Problem]
+    kept: frozenset[str] = frozenset()
 
     @property
     def bytes(self) -> int:
@@ -55,20 +60,24 @@ class ShardImages(NamedTuple):
         return sum(image.numel() for image in self.levels)
 
 
-def make_shards(selection: Selection) -> Iterator[Shard]:
-    """Cut a selection into shards, reading and hashing every source image once."""
+def make_shards(selection: Selection, kept: frozenset[str] = frozenset()) -> Iterator[Shard]:
+    """Cut a selection into shards, reading and hashing every source image once.
+
+    ``kept`` are the ids of the samples whose attacked images are wanted.
+    """
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])
         yield Shard(
             selection,
             indices,
             tuple(sha256(read_encoded(selection.source, index)).hexdigest() for index in indices),
+            kept.intersection(selection.source.samples[index].id for index in indices),
         )
 
 
 def decode_shard(shard: Shard) -> ShardImages:
     """Read and decode a shard; images that cannot be read are left out and named."""
-    images = ShardImages([], [], [], [])
+    images = ShardImages([], [], [], [], shard.kept)
     for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
         try:
             levels = decode(read_encoded(shard.selection.source, index))
@@ -79,12 +88,3 @@ def decode_shard(shard: Shard) -> ShardImages:
         images.levels.append(levels)
         images.hashes.append(digest)
     return images
-
-
-def fingerprint(shards: list[Shard]) -> str:
-    """Return one hash for all samples of a run: ids, labels, generators and content."""
-    digest = sha256()
-    for shard in shards:
-        for row in shard.identity():
-            digest.update("\0".join(str(value) for value in row).encode() + b"\n")
-    return digest.hexdigest()

@@ -1,10 +1,20 @@
-"""95 % intervals for rates and for paired differences of rates."""
+"""95 % intervals: Wilson's for rates, the bootstrap over source images for differences and for AUROC."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+
+from robustbench_aigen.metrics.bootstrap import (
+    DRAWS,
+    SCORE_DRAWS,
+    Codes,
+    percentile_interval,
+    resampled_sums,
+    weighted_values,
+)
+from robustbench_aigen.metrics.weighted import score_metric
 
 
 class Interval(NamedTuple):
@@ -37,27 +47,66 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
 
 
 def paired_drop_interval(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], confidence: float = 0.95, draws: int = 10_000
+    before: NDArray[np.bool_],
+    after: NDArray[np.bool_],
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    clusters: Codes | None = None,
 ) -> Interval:
     """Return the percentile bootstrap interval of ``mean(before) − mean(after)`` on the same images.
 
-    Images are resampled in pairs (Efron and Tibshirani 1993, chapter 13). Only four kinds of image exist, so a
-    resample is one multinomial draw of their counts, which is the same distribution at a fraction of the cost.
+    Images are resampled in pairs (Efron and Tibshirani 1993, chapter 13), together with all rows of the same source
+    image where there are several: one image in several cells is one observation.
 
     Parameters
     ----------
     before, after
-        N verdicts each, whether image i was right.
+        N verdicts each, whether row i was right.
     confidence
         Nominal coverage.
     draws
         Resamples; the generator is seeded, so equal input gives equal output.
+    clusters
+        N codes of the rows' source images; None where each is its own.
     """
-    count = len(before)
-    if count == 0:
+    if len(before) == 0:
         return Interval(np.nan, np.nan)
-    lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    shares = [lost / count, won / count, 1 - (lost + won) / count]
-    drawn = np.random.default_rng(20_250_101).multinomial(count, shares, size=draws)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / count, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    values = np.stack([before.astype(float) - after.astype(float), np.ones(len(before))], axis=1)
+    sums = resampled_sums(values, clusters, draws)
+    return Interval(*percentile_interval(sums[:, 0] / sums[:, 1], confidence))
+
+
+def auroc_interval(
+    labels: NDArray[np.int64],
+    score: NDArray[np.float32],
+    confidence: float = 0.95,
+    draws: int = SCORE_DRAWS,
+    clusters: Codes | None = None,
+) -> Interval:
+    """Return the percentile bootstrap interval of the AUROC of N scores; NaN where a class is missing."""
+
+    def auroc(weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        return score_metric("auroc", labels, score, weights)
+
+    if len(np.unique(labels)) < 2:
+        return Interval(np.nan, np.nan)
+    return Interval(*percentile_interval(weighted_values(auroc, len(labels), clusters, draws), confidence))
+
+
+def auroc_drop_interval(
+    labels: NDArray[np.int64],
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    confidence: float = 0.95,
+    draws: int = SCORE_DRAWS,
+    clusters: Codes | None = None,
+) -> Interval:
+    """Return the paired percentile bootstrap interval of ``AUROC(before) − AUROC(after)`` on the same N images."""
+
+    def drop(weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        first = score_metric("auroc", labels, before, weights)
+        return first - score_metric("auroc", labels, after, weights)
+
+    if len(np.unique(labels)) < 2:
+        return Interval(np.nan, np.nan)
+    return Interval(*percentile_interval(weighted_values(drop, len(labels), clusters, draws), confidence))

@@ -1,19 +1,70 @@
-"""Tests on paired verdicts."""
+"""Tests on paired verdicts, and the correction for making several of them."""
+
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+
+from robustbench_aigen.metrics.bootstrap import Codes, cluster_sums
+
+Alternative = Literal["two-sided", "greater"]
 
 
-def mcnemar_p_value(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """Return the two-sided p-value of the exact McNemar test (McNemar 1947): no change in accuracy.
+def mcnemar_p_value(
+    before: NDArray[np.bool_],
+    after: NDArray[np.bool_],
+    alternative: Alternative = "two-sided",
+    clusters: Codes | None = None,
+) -> float:
+    """Return the p-value of the exact McNemar test (McNemar 1947): no change in accuracy.
+
+    Where a source image stands in several rows their signs are flipped together: the exact sign-flip test on the sums
+    by image, which is McNemar's where every image has one row.
 
     Parameters
     ----------
     before, after
         N verdicts each on the same images. Where no image changed the p-value is 1; NaN for N = 0.
+    alternative
+        ``greater``: more was right before.
+    clusters
+        N codes of the rows' source images; None where each is its own.
     """
     if len(before) == 0:
         return float("nan")
-    lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    return float(binomtest(lost, lost + won, 0.5).pvalue) if lost + won else 1.0
+    change = before.astype(float) - after.astype(float)
+    changes = np.rint(cluster_sums(change[:, None], clusters)[:, 0]).astype(int)
+    greater = _sign_flip(changes)
+    if alternative == "greater":
+        return greater
+    # The distribution under the null hypothesis is symmetric.
+    return min(1.0, 2 * min(greater, _sign_flip(-changes)))
+
+
+def _sign_flip(changes: NDArray[np.int_]) -> float:
+    """Return how often random signs make the sum of whole numbers as large as it is, exactly."""
+    sizes, counts = np.unique(np.abs(changes[changes != 0]), return_counts=True)
+    observed = int(changes[changes > 0].sum())
+    if not len(sizes) or observed == 0:
+        return 1.0
+    if len(sizes) == 1:
+        return float(binom.sf(observed // int(sizes[0]) - 1, int(counts[0]), 0.5))
+    # The positive part of the sum: a sum of independent multiples of binomial numbers.
+    chances = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        part = np.zeros(size * count + 1)
+        part[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, part)
+    return float(min(1.0, chances[observed:].sum()))
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Return p-values adjusted for being one of a table's (Holm 1979); NaN, where nothing was tested, stays."""
+    given = np.asarray(p_values, dtype=float)
+    tested = np.flatnonzero(~np.isnan(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    steps = given[order] * np.arange(len(order), 0, -1)
+    adjusted = given.copy()
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted

@@ -1,22 +1,64 @@
-"""Builds the report of a run folder: figures and ``report.md``."""
+"""Builds reports: of a run into its folder, or of several side by side into a folder of their own."""
 
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.report.figures import draw_figures
-from robustbench_aigen.report.markdown import write_report
+from robustbench_aigen.report.html import html_report
+from robustbench_aigen.report.joined import join_runs
 from robustbench_aigen.report.run_folder import read_run
+from robustbench_aigen.report.tables import report_tables
+from robustbench_aigen.report.texts import TABLES, write_texts
+
+HTML, FIGURES = "report.html", "figures"
 
 
-def build_report(folder: str | Path) -> Path:
-    """Draw a run's figures into ``figures/``, write its ``report.md`` with them, and return that file.
+def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
+    """Build the whole report of some runs and return the folder that it is in.
+
+    ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
+    all of them are there; other files of the folder stay.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or a scenario's results folder for its newest run.
+    output
+        Where; a single run's own folder by default.
 
     Raises
     ------
     UserError
-        If it is not a whole run folder.
+        If one is not a whole run folder, or there is no folder for several runs.
     """
-    run = read_run(folder)
-    drawn = draw_figures(run.summary, run.folder / "figures")
-    file = run.folder / "report.md"
-    write_report(file, run.summary, run.info, {caption: f"figures/{name}" for caption, name in drawn.items()})
-    return file
+    joined = join_runs([read_run(run) for run in runs])
+    if output is None and len(joined.runs) > 1:
+        raise UserError("a report of several runs needs a folder", hint="--output FOLDER")
+    target = joined.runs[0].folder if output is None else Path(output)
+    joined.check()
+    tables = report_tables(joined)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as temporary:
+            made = Path(temporary)
+            (made / FIGURES).mkdir()
+            figures = draw_figures(joined, made / FIGURES)
+            write_texts(joined, tables, figures, made)
+            (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
+            _replace(made, target)
+    except OSError as error:
+        raise UserError(f"cannot write the report: {error}", hint="choose a folder with --output") from error
+    return target
+
+
+def _replace(made: Path, target: Path) -> None:
+    """Move a finished report over the one that is there."""
+    for name in (TABLES, FIGURES):
+        old = target / name
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+    for path in sorted(made.iterdir()):
+        path.replace(target / path.name)

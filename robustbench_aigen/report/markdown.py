@@ -1,95 +1,79 @@
 """``report.md``: what was run, what came out, what speaks against it, and how to run it again."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from robustbench_aigen.report.tables import accuracy_table, generator_table
-from robustbench_aigen.trust.findings import FINDINGS
+from robustbench_aigen.report.drawn import Drawn
+from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence
+from robustbench_aigen.report.joined import JoinedRuns
+from robustbench_aigen.report.setting import describe
+from robustbench_aigen.report.table import Cell, Column, Table
+
+_LONGEST = 60
+"""Rows of a table that is still read in Markdown; longer ones are linked."""
 
 
-def write_report(
-    file: Path, summary: pd.DataFrame, info: Mapping[str, Any], figures: Mapping[str, str] = {}
-) -> None:
-    """Write the Markdown report of a run.
+def markdown_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn] = ()) -> str:
+    """Return the Markdown report of runs, with links to their figures and tables in the same folder."""
+    parts = [f"# {escaped(', '.join(joined.labels))}"]
+    for label, run in zip(joined.labels, joined.runs, strict=True):
+        scenario = run.info["scenario"]
+        parts += [f"## {escaped(label)}"] if len(joined.runs) > 1 else []
+        parts += [escaped(scenario["summary"])]
+        parts.append("\n".join(f"- {line.about}: {escaped(line.text)}" for line in describe(run)))
+    for table in tables:
+        parts += [f"## {escaped(table.title)}", escaped(table.caption)]
+        if len(table.rows) > _LONGEST:
+            parts.append(f"{len(table.rows)} rows: [tables/{table.name}.csv](tables/{table.name}.csv)")
+        else:
+            parts += [markdown_table(table), *(escaped(note) for note in table.notes)]
+    parts += ["## Figures"] if figures else []
+    for figure in figures:
+        parts += [f"![{escaped(figure.caption)}](figures/{figure.name}.png)", escaped(figure.caption)]
+    parts += ["## What speaks against these numbers", _evidence(joined)]
+    parts += ["## Run it again", "\n".join(f"    {_one_line(run.info['command'])}" for run in joined.runs)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
-    Parameters
-    ----------
-    file
-        Where.
-    summary
-        The run's summary.
-    info
-        The content of its ``run.json``.
-    figures
-        Relative paths of figures by their captions.
-    """
-    scenario, data = info["scenario"], info["data"]
-    parts = [f"# {escaped(scenario['name'])}", escaped(scenario["summary"]), _setting(info)]
-    parts += [
-        "## Accuracy",
-        "Per cent of all images; drop in points against the clean images.",
-        markdown_table(accuracy_table(summary)),
+
+def markdown_table(table: Table) -> str:
+    """Write a table as Markdown, the best numbers in bold, numbers flushed right."""
+    lines = [
+        [f"{escaped(column.title)}{escaped(column.mark)}" for column in table.columns],
+        ["---" if column.digits is None else "---:" for column in table.columns],
     ]
-    if len(data["generators"]) > 1:
-        parts += [
-            "## Balanced accuracy by generator",
-            "Each generator's fakes with the reals they belong to, per cent.",
-            markdown_table(generator_table(summary)),
-        ]
-    for caption, path in figures.items():
-        parts.append(f"![{escaped(caption)}]({path})")
-    parts += ["## What speaks against these numbers", _evidence(info)]
-    parts += ["## Run it again", f"    {' '.join(info['command'].split())}"]
-    file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    lines += [
+        [_cell(table, row, column) for column in range(len(table.columns))] for row in range(len(table.rows))
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """Write a frame of text as a Markdown table."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(escaped(value) for value in line) + " |" for line in lines)
+def markdown_frame(frame: pd.DataFrame) -> str:
+    """Write a frame of text as Markdown."""
+    rows = tuple(tuple(Cell(str(value)) for value in row) for row in frame.to_numpy().tolist())
+    return markdown_table(Table("", "", "", tuple(Column(str(title)) for title in frame.columns), rows))
 
 
-def escaped(value: object) -> str:
-    """Keep names from the user's files from becoming markup."""
-    text = " ".join(str(value).split())
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, "\\" + character)
-    return text
+def escaped(text: str) -> str:
+    """Keep text from the user's files from becoming markup."""
+    line = _one_line(text).replace("&", "&amp;")
+    for character in "\\`*_[]<>|#~$!":
+        line = line.replace(character, "\\" + character)
+    return line
 
 
-def _setting(info: Mapping[str, Any]) -> str:
-    scenario, data, packages = info["scenario"], info["data"], info["packages"]
-    revision = f", revision {info['git_revision'][:12]}" if info["git_revision"] else ""
-    counts = f"{data['images']} images ({data['real']} real, {data['fake']} AI-generated)"
-    search = f"Objective {scenario['objective']}, {scenario['mode']} mode, seed {scenario['seed']}"
-    made = f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}"
-    thresholds = ", ".join(f"{escaped(d['name'])} {d['threshold']:.4g}" for d in info["detectors"])
-    lines = (
-        f"Data: {escaped(data['source'])}, split {escaped(data['split'])}, {counts}, fingerprint `{data['fingerprint'][:12]}`",
-        f"{search}, gradients in {info['precision']}, verdicts in float32 on 8-bit images",
-        f"Thresholds: {thresholds}",
-        f"{made}, {info['hardware']['device']}, {info['seconds']:.1f} s, {escaped(info['started'])}",
-    )
-    return "\n".join(f"- {line}" for line in lines)
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split())
 
 
-def _evidence(info: Mapping[str, Any]) -> str:
-    data, flags = info["data"], info.get("trust", {}).get("flags", [])
+def _cell(table: Table, row: int, column: int) -> str:
+    cell, text = table.rows[row][column], escaped(table.text(row, column))
+    return (f"**{text}**" if cell.best and text else text) + escaped(cell.mark if text else "")
+
+
+def _evidence(joined: JoinedRuns) -> str:
     lines = []
-    for finding in FINDINGS:
-        # What speaks against several pipelines of a detector in the same words is one line.
-        pipelines: dict[tuple[str, str], list[str]] = {}
-        for flag in flags:
-            if flag["flag"] == finding.flag:
-                pipelines.setdefault((flag["detector"], flag["evidence"]), []).append(flag["pipeline"])
-        if pipelines:
-            lines.append(f"- `{finding.flag}`: {finding.meaning}.")
-        for (detector, evidence), names in pipelines.items():
-            lines.append(f"  - {escaped(detector)}, {escaped(', '.join(names))}: {escaped(evidence)}.")
-    if data["unreadable"]:
-        skipped = ", ".join(escaped(problem["sample"]) for problem in data["unreadable"][:5])
-        lines.append(f"- {len(data['unreadable'])} images could not be read and were skipped: {skipped}.")
-    return "\n".join(lines) or "No check raised a flag."
+    for found in evidence(joined):
+        lines.append(f"- `{found.flag}`: {found.meaning}." if found.meaning else f"- `{found.flag}`")
+        lines += [f"  - {escaped(place)}." for place in found.places]
+    return "\n".join(lines) or NOTHING_FOUND

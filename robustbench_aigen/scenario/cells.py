@@ -7,11 +7,12 @@ from itertools import product
 from typing import Any
 
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_
 from robustbench_aigen.scenario.parameters import Parameter, Value
 from robustbench_aigen.scenario.recipe import Kind, ParameterError, Recipe
 from robustbench_aigen.scenario.recipes import find_recipe
-from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+from robustbench_aigen.scenario.schema import LoadedScenario
 from robustbench_aigen.scenario.validation import validated_part
 
 CLEAN = "clean"
@@ -55,7 +56,8 @@ class BoundStage:
         if self.through:
             stage |= {"through": [inner.as_dict() for inner in self.through], "eot": self.eot}
         if self.surrogate is not None:
-            stage["surrogate"] = self.surrogate.id or self.surrogate.model_dump(exclude_none=True)
+            said = self.surrogate.model_dump(exclude_none=True, mode="json")
+            stage["surrogate"] = said["id"] if said.keys() == {"id"} else said
         return stage
 
 

@@ -1,19 +1,21 @@
 """The scenario file: what may stand in it, and how a mistake is told."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
     PositiveInt,
-    model_validator,
 )
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.gate_spec import GateSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.validation import Section, show, validated
@@ -54,34 +56,6 @@ Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
 Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
 
 
-def read_triple(value: object) -> object:
-    """Read three numbers, one per channel; raise ValueError for anything else but None."""
-    if value is None:
-        return None
-    numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
-    if len(numbers) != 3 or None in numbers:
-        raise ValueError(f"must be three numbers, one per channel, not {show(value)}")
-    return tuple(numbers)
-
-
-def read_positive_triple(value: object) -> object:
-    """Read three numbers above 0; raise ValueError for anything else but None."""
-    if value is None:
-        return None
-    numbers = read_triple(value)
-    if min(numbers) <= 0:  # type: ignore[call-overload]
-        raise ValueError(f"must be greater than 0, not {show(value)}")
-    return numbers
-
-
-def _sides(value: object) -> object:
-    """Take one number for both sides of a square."""
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Side = Annotated[int, Field(strict=True, gt=0)]
-Sides = Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)]
-Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(read_triple)]
 Name = Annotated[str, BeforeValidator(_name)]
 ThresholdRule = Annotated[float | str, BeforeValidator(_threshold)]
 
@@ -96,80 +70,6 @@ class DataSpec(Section):
     source: str
     split: str = "test"
     limit: Count | None = None
-
-
-class PreprocessingSpec(Section):
-    """What happens to pixels before a network, as far as a scenario or a card says it; None where it does not."""
-
-    input_size: Sides = None
-    mean: Triple = None
-    std: Annotated[tuple[float, float, float] | None, BeforeValidator(read_positive_triple)] = None
-    fake_index: Literal[0, 1] | None = None
-
-
-def _positive(value: object) -> float:
-    number = read_fraction(value)
-    if number is None or number <= 0:
-        raise ValueError(f"must be a number greater than 0, not {show(value)}")
-    return number
-
-
-Positive = Annotated[float, BeforeValidator(_positive)]
-
-
-class TrimSpec(Section):
-    """The defence TRIM around a detector (:mod:`robustbench_aigen.detectors.trim`).
-
-    Parameters
-    ----------
-    defence
-        Its name; ``wrap: trim`` is short for it with all else as it is.
-    noise
-        Standard deviation of the perturbation, in pixel units.
-    draws
-        Perturbed copies of an image.
-    entropy, shift
-        Limits in nats above which an image is held for adversarial.
-    seed
-        Of the perturbations.
-    """
-
-    defence: Literal["trim"]
-    noise: Positive = 2 / 255
-    draws: Count = 4
-    entropy: Positive = 0.6
-    shift: Positive = 0.1
-    seed: Whole = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: object) -> object:
-        return {"defence": value} if isinstance(value, str) else value
-
-
-class DetectorSpec(PreprocessingSpec):
-    """Which detector: an id (or a bare string), or a weights file with its architecture; ``wrap`` defends it."""
-
-    id: str | None = None
-    path: str | None = None
-    arch: str | None = None
-    name: str | None = None
-    wrap: TrimSpec | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: object) -> object:
-        return {"id": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _is_one_or_the_other(self) -> Self:
-        if self.id is not None and self.model_fields_set - {"id", "name", "wrap"}:
-            raise ValueError(
-                "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
-            )
-        if (self.id is None) == (self.path is None):
-            raise ValueError("a detector is an id such as minigen/lenet5, or has a 'path' and an 'arch'")
-        return self
 
 
 class Scenario(Section):
@@ -188,6 +88,7 @@ class Scenario(Section):
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gate: GateSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +127,20 @@ class LoadedScenario:
             return self.yaml.error(error.message, path, error.hint)
         where = f"{error.file}:{error.line}" if error.line else str(error.file)
         return self.yaml.error(f"{where}: {error.message}", path, error.hint)
+
+
+def with_detectors(
+    loaded: LoadedScenario, texts: Sequence[str], arch: str | None, folder: Path
+) -> LoadedScenario:
+    """Return a scenario with the detectors that a command line names; paths start at ``folder``.
+
+    Raises
+    ------
+    UserError
+        If one does not make sense.
+    """
+    specs = [DetectorSpec.from_text(text, arch, folder) for text in texts]
+    return loaded.replaced(detectors=[spec.model_dump(exclude_unset=True) for spec in specs])
 
 
 def load_scenario(file: str | Path) -> LoadedScenario:

@@ -11,7 +11,8 @@ from robustbench_aigen.engine.store import write_atomically
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.markdown import markdown_table
-from robustbench_aigen.scenario.schema import DetectorSpec, LoadedScenario
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.schema import LoadedScenario
 
 MATRIX, GAPS, GENIMAGE = "cross_generator", "cross_generator_gaps", "genimage"
 AVERAGE = "average"

@@ -11,7 +11,8 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustbench_aigen.detectors.contract import FAKE, Detector, Preprocessing
+from robustbench_aigen.detectors.contract import FAKE, Detector
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions

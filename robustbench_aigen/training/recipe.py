@@ -8,17 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.detector_spec import Sides, read_positive_triple, read_triple
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.schema import (
-    Count,
-    Name,
-    Sides,
-    ThresholdRule,
-    Whole,
-    read_positive_triple,
-    read_triple,
-)
+from robustbench_aigen.scenario.schema import Count, Name, ThresholdRule, Whole
 from robustbench_aigen.scenario.validation import Section, show, validated
 from robustbench_aigen.training.augmentation import Augmentation, read_augmentation
 

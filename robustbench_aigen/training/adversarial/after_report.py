@@ -10,13 +10,16 @@ from robustbench_aigen.data.selection import BUILT_IN
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
 from robustbench_aigen.engine.store import write_atomically
-from robustbench_aigen.metrics.intervals import paired_drop_interval
-from robustbench_aigen.metrics.paired import mcnemar_p_value
+from robustbench_aigen.metrics.between_detectors import between_detectors
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.numerics.eight_bit import LEVELS
-from robustbench_aigen.report.markdown import escaped, markdown_table
-from robustbench_aigen.report.tables import generator_matrix, percent
+from robustbench_aigen.report.generator_tables import generator_matrix
+from robustbench_aigen.report.markdown import escaped, markdown_frame
+from robustbench_aigen.report.significance import write_p
+from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.parameters import write_pixels
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.training.adversarial.card import placed
 from robustbench_aigen.training.adversarial.checking import own_scenario
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
 from robustbench_aigen.training.adversarial.tuning import Tuned
@@ -31,7 +34,7 @@ _MASKING = {
 """Flags that say a detector hides its gradients, or that an attack has not shown what it could."""
 
 
-def report_on(tuned: Tuned, *, device: str, progress: Progress) -> Path:
+def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool = False) -> Path:
     """Run the scenario on both detectors, and write ``report.md`` beside the weights.
 
     Returns
@@ -45,7 +48,9 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress) -> Path:
         If the scenario of one's own that the file names is at fault, or nothing can be written.
     """
     loaded = _scenario(tuned)
-    result = run(loaded, output=tuned.folder / "runs", device=device, progress=progress)
+    result = run(
+        loaded, output=tuned.folder / "runs", device=device, trust_code=trust_code, progress=progress
+    )
     file = tuned.folder / REPORT
     write_atomically(file, _page(tuned, result).encode())
     return file
@@ -90,11 +95,10 @@ def _pipelines(tuning: FineTuning, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before(loaded: LoadedFineTuning) -> dict[str, Any]:
-    spec = loaded.tuning.detector.model_dump(exclude_none=True, exclude_unset=True)
-    if "path" in spec:
-        spec["path"] = str((loaded.folder / spec["path"]).expanduser().resolve())
-    name = spec.get("name") or spec.get("id") or Path(str(spec.get("path"))).stem
-    return {**spec, "name": f"{name} (before)" if name == loaded.tuning.name else name}
+    spec = placed(loaded)
+    name = spec.name or (Path(str(spec.path)).stem if spec.path is not None else str(spec.id))
+    said = spec.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    return {**said, "name": f"{name} (before)" if name == loaded.tuning.name else name}
 
 
 def _source(loaded: LoadedFineTuning) -> str:
@@ -103,52 +107,9 @@ def _source(loaded: LoadedFineTuning) -> str:
     return str(local.resolve()) if source not in BUILT_IN and local.exists() else source
 
 
-def compare_detectors(records: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
-    """Compare two detectors in every pipeline, on the same images.
-
-    Parameters
-    ----------
-    records
-        Of a run of both.
-    before, after
-        Their names.
-
-    Returns
-    -------
-    DataFrame
-        A row a pipeline: ``pipeline``, ``n``, accuracies ``before`` and ``after``, ``gain`` with the 95 % interval
-        ``gain_low`` and ``gain_high`` of a paired bootstrap, ``p_value`` of McNemar's exact test, and ``tpr`` and
-        ``tnr`` of the detector after. Fractions in 0…1.
-    """
-    rows = []
-    for pipeline, part in records.groupby("pipeline", sort=False, observed=True):
-        pair = part.pivot_table(
-            index="sample", columns="detector", values="correct", aggfunc="first", observed=True
-        )
-        pair = pair[[before, after]].dropna().astype(bool)
-        old, new = pair[before].to_numpy(), pair[after].to_numpy()
-        label = part.drop_duplicates("sample").set_index("sample")["label"].reindex(pair.index).to_numpy()
-        gain = paired_drop_interval(new, old)
-        rows.append(
-            {
-                "pipeline": pipeline,
-                "n": len(pair),
-                "before": old.mean(),
-                "after": new.mean(),
-                "gain": new.mean() - old.mean(),
-                "gain_low": gain.low,
-                "gain_high": gain.high,
-                "p_value": mcnemar_p_value(old, new),
-                "tpr": new[label == 1].mean() if (label == 1).any() else float("nan"),
-                "tnr": new[label == 0].mean() if (label == 0).any() else float("nan"),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def _page(tuned: Tuned, result: RunResult) -> str:
     before, after = (detector["name"] for detector in result.info["detectors"])
-    compared = compare_detectors(result.records, before, after)
+    compared = between_detectors(result.records)
     data = result.info["data"]
     parts = [
         f"# {escaped(after)}",
@@ -159,9 +120,9 @@ def _page(tuned: Tuned, result: RunResult) -> str:
         (
             f"{data['images']} images of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
-            "test. Attacks search each detector anew; *transfer* is crafted on the detector before."
+            "test, Holm-corrected for the table. Attacks search each detector anew; *transfer* is crafted on the detector before."
         ),
-        markdown_table(_shown(compared, result.summary, before, after)),
+        markdown_frame(_shown(compared, result.summary, before, after)),
         _across_generators(result.summary, before, after),
         "## Is the gain gradient masking?",
         _masking(compared, result, after),
@@ -189,21 +150,23 @@ def _setting(tuned: Tuned, before: str) -> str:
 
 
 def _shown(compared: pd.DataFrame, summary: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
-    overall = summary[summary["generator"] == "all"].set_index(["detector", "pipeline"])["trust"]
+    overall = summary[summary["generator"] == ALL_GENERATORS].set_index(["detector", "pipeline"])
+    old, new = (overall.loc[name].loc[compared["pipeline"]] for name in (before, after))
+    # The table has the detector before minus the one after; a gain is the other way round.
+    gains = [f"{100 * (row.other_accuracy - row.accuracy):+.1f}" for row in compared.itertuples()]
+    bounds = [f"{-100 * row.high:+.1f} to {-100 * row.low:+.1f}" for row in compared.itertuples()]
     return pd.DataFrame(
         {
             "pipeline": compared["pipeline"],
-            "before": compared["before"].map(percent),
-            "after": compared["after"].map(percent),
-            "gain": compared["gain"].map(lambda value: f"{100 * value:+.1f}"),
-            "95 % CI": [
-                f"{100 * row.gain_low:+.1f} to {100 * row.gain_high:+.1f}" for row in compared.itertuples()
-            ],
-            "p": compared["p_value"].map(lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"),
-            "TPR after": compared["tpr"].map(percent),
-            "TNR after": compared["tnr"].map(percent),
-            "trust before": [overall.get((before, name), "") for name in compared["pipeline"]],
-            "trust after": [overall.get((after, name), "") for name in compared["pipeline"]],
+            "before": compared["accuracy"].map(percent),
+            "after": compared["other_accuracy"].map(percent),
+            "gain": gains,
+            "95 % CI": bounds,
+            "p (Holm)": compared["p_holm"].map(write_p),
+            "TPR after": new["tpr"].map(percent).to_numpy(),
+            "TNR after": new["tnr"].map(percent).to_numpy(),
+            "trust before": old["trust"].to_numpy(),
+            "trust after": new["trust"].to_numpy(),
         }
     )
 
@@ -217,7 +180,7 @@ def _across_generators(summary: pd.DataFrame, before: str, after: str) -> str:
     )
     table = matrix.loc[after].map(percent) + " (" + gain + ")"
     text = "Balanced accuracy after, on each generator's fakes with the reals they belong to; in brackets the gain in points."
-    return f"## By generator\n\n{text}\n\n{markdown_table(table.reset_index())}"
+    return f"## By generator\n\n{text}\n\n{markdown_frame(table.reset_index())}"
 
 
 def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
@@ -225,7 +188,7 @@ def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
     raised = [flag for flag in result.info["trust"]["flags"] if flag["detector"] == after]
     masking = [flag for flag in raised if flag["flag"] in _MASKING]
     meanings = {finding.flag: finding.meaning for finding in FINDINGS}
-    left = compared.set_index("pipeline")["after"]
+    left = compared.set_index("pipeline")["other_accuracy"]
     lines = [
         f"- `{flag['flag']}` on {escaped(flag['pipeline'])}: {meanings[flag['flag']]}; {escaped(flag['evidence'])}."
         for flag in raised

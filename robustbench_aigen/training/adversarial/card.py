@@ -6,6 +6,7 @@ from typing import Any
 from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 
 
@@ -17,21 +18,11 @@ def card_of(loaded: LoadedFineTuning, detector: Detector, metrics: dict[str, Any
     """
     tuning, original = loaded.tuning, _card_before(loaded)
     arch = tuning.detector.arch or original.arch
-    preprocessing = detector.preprocessing
     if arch is None:
-        spec = tuning.detector.model_dump(exclude_none=True, exclude_unset=True)
-        if tuning.detector.path is not None:
-            spec["path"] = str((loaded.folder / tuning.detector.path).expanduser().resolve())
-        how: dict[str, Any] = {"base": spec}
+        how: dict[str, Any] = {"base": placed(loaded).model_dump(mode="json", exclude_unset=True)}
     else:
-        how = {
-            "arch": arch,
-            "arch_options": original.arch_options,
-            "input_size": preprocessing.input_size and list(preprocessing.input_size),
-            "mean": list(preprocessing.mean),
-            "std": list(preprocessing.std),
-            "fake_index": preprocessing.fake_index,
-        }
+        said = {name: getattr(detector.preprocessing, name) for name in PreprocessingSpec.model_fields}
+        how = {"arch": arch, "arch_options": original.arch_options, **said}
     kept = ("epoch_kept", "epochs_run", "before", "kept", "collapse", "seconds", "precision", "train_images")
     return {
         "id": tuning.name,
@@ -43,6 +34,14 @@ def card_of(loaded: LoadedFineTuning, detector: Detector, metrics: dict[str, Any
             **{name: metrics[name] for name in kept},
         },
     }
+
+
+def placed(loaded: LoadedFineTuning) -> DetectorSpec:
+    """Return what the file says of the detector, relative paths made absolute."""
+    spec = loaded.tuning.detector
+    if spec.path is not None:
+        return spec.model_copy(update={"path": str((loaded.folder / spec.path).expanduser().resolve())})
+    return spec.model_copy(update={"id": DetectorSpec.from_text(str(spec.id), None, loaded.folder).id})
 
 
 def _card_before(loaded: LoadedFineTuning) -> DetectorCard:

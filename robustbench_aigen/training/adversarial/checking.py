@@ -5,13 +5,15 @@ import torch
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import open_source, select
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.loading import load_detector
+from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 
 
-def trainable_detector(loaded: LoadedFineTuning, device: torch.device) -> Detector:
+def trainable_detector(
+    loaded: LoadedFineTuning, device: torch.device, *, trust_code: bool = False
+) -> Detector:
     """Load the detector, in evaluation mode, its weights free.
 
     Raises
@@ -19,9 +21,14 @@ def trainable_detector(loaded: LoadedFineTuning, device: torch.device) -> Detect
     UserError
         If it cannot be loaded, has no weights, takes images of any size, or lets no gradient through to the pixels.
     """
+    spec = loaded.tuning.detector
+    if spec.wrap is not None or spec.ensemble is not None:
+        text = "one detector is fine-tuned at a time, without a defence around it"
+        hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
+        raise loaded.located(UserError(text, hint=hint), ("detector",))
     try:
-        detector = load_detector(loaded.tuning.detector, folder=loaded.folder, device=device)
-        _require_training(detector, device)
+        detector = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
+        _require_training(detector)
     except UserError as error:
         raise loaded.located(error, ("detector",)) from error
     for parameter in detector.network.parameters():
@@ -29,16 +36,11 @@ def trainable_detector(loaded: LoadedFineTuning, device: torch.device) -> Detect
     return detector
 
 
-def _require_training(detector: Detector, device: torch.device) -> None:
+def _require_training(detector: Detector) -> None:
     if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
         raise UserError(f"'{detector.name}' has no weights that could be trained")
-    size = input_size_of(detector)
-    pixels = torch.full((2, 3, *size), 0.5, device=device).requires_grad_()
-    value = detector(pixels).sum()
-    gradient = None
-    if value.requires_grad:
-        (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)
-    if gradient is None:
+    input_size_of(detector)
+    if not detector.differentiable:
         raise UserError(f"'{detector.name}' lets no gradient through to the pixels: it cannot be fine-tuned")
 
 
@@ -86,7 +88,12 @@ def check_finetuning(loaded: LoadedFineTuning) -> int:
     UserError
         For whatever is wrong with the file, its detector, its data or its scenario.
     """
-    trainable_detector(loaded, torch.device("cpu"))
+    try:
+        checked = check_detector(loaded.tuning.detector, folder=loaded.folder)
+    except UserError as error:
+        raise loaded.located(error, ("detector",)) from error
+    if not isinstance(checked, str):
+        trainable_detector(loaded, torch.device("cpu"))
     own_scenario(loaded)
     source = opened_source(loaded)
     try:

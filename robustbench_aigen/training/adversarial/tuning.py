@@ -59,7 +59,14 @@ class Tuned:
 
 
 def finetune(
-    loaded: LoadedFineTuning, output: Path, *, device: str, half: bool, fresh: bool, progress: Progress
+    loaded: LoadedFineTuning,
+    output: Path,
+    *,
+    device: str,
+    half: bool,
+    fresh: bool,
+    progress: Progress,
+    trust_code: bool = False,
 ) -> Tuned:
     """Fine-tune a detector in ``output/<name>/``; a stopped one goes on, a finished one is returned as it is.
 
@@ -77,6 +84,8 @@ def finetune(
         Whether a finished or stopped one is given up and begun anew.
     progress
         Who is told.
+    trust_code
+        Allow detectors whose files can run code when they are loaded.
 
     Raises
     ------
@@ -84,7 +93,7 @@ def finetune(
         If the file, the detector or the images are at fault, or the folder holds another training.
     """
     tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
-    detector, source = trainable_detector(loaded, place), opened_source(loaded)
+    detector, source = trainable_detector(loaded, place, trust_code=trust_code), opened_source(loaded)
     own_scenario(loaded)
     try:
         splits = split_source(source, tuning.data.validation, tuning.data.limit)

@@ -1,0 +1,104 @@
+"""``robust-aigen gate``."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from robustbench_aigen.gating.result import GateResult
+
+
+def gate(
+    current: Annotated[
+        str, typer.Argument(help="A run folder, or a scenario's results folder for its newest run.")
+    ],
+    baseline: Annotated[str, typer.Option(help="What to hold it against: a run folder, or a baseline.")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="YAML with the gate's settings, instead of the 'gate:' block of the run's scenario."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Replace the metrics: accuracy, tpr, auroc, … Repeatable.")
+    ] = None,
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="Replace the pipelines: names, sweeps, patterns. Repeatable.")
+    ] = None,
+    generator: Annotated[
+        list[str] | None, typer.Option(help="Replace the generators: all, or names. Repeatable.")
+    ] = None,
+    tolerance: Annotated[
+        str | None, typer.Option(help="Replace the loss that is let pass: 0.01 is a point.")
+    ] = None,
+    floor: Annotated[
+        list[str] | None, typer.Option(help="Replace the floors: 'accuracy of pgd >= 0.40'. Repeatable.")
+    ] = None,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Compare runs on different images, with weaker tests.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write CURRENT as the baseline instead, small enough to commit.")
+    ] = False,
+    junit: Annotated[str | None, typer.Option(help="Write JUnit XML into this file.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Exit with 1 where a run is less robust than its baseline: beyond the tolerance and beyond chance."""
+    from pathlib import Path
+
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.gating.baseline import open_recorded, write_baseline
+    from robustbench_aigen.gating.verdict import gate as hold_against
+    from robustbench_aigen.gating.verdict import read_spec
+    from robustbench_aigen.scenario.gate_spec import spec_from_options
+
+    changes = {
+        "metrics": metric, "pipelines": pipeline, "generators": generator, "tolerance": tolerance, "floors": floor,
+    }  # fmt: skip
+    run = open_recorded(current)
+    spec = spec_from_options(read_spec(config, run.info), **changes)
+    if update:
+        if unpaired or junit:
+            raise UserError(
+                "--update writes a baseline and compares nothing: leave out --unpaired and --junit"
+            )
+        _update(write_baseline(run, baseline), json_output)
+        return
+    if not Path(baseline).exists():
+        raise UserError(
+            f"no baseline '{baseline}'", hint="the same command with --update writes CURRENT as one"
+        )
+    result = hold_against(run, baseline, config=spec, unpaired=unpaired)
+    if junit is not None:
+        result.write_junit(junit)
+    _show(result, json_output)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _update(folder: "Path", json_output: bool) -> None:
+    from robustbench_aigen.cli.console import print_json
+
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    if json_output:
+        print_json({"baseline": str(folder), "bytes": size})
+    else:
+        typer.echo(f"written: {folder}, {max(1, round(size / 1024))} kB; commit it")
+
+
+def _show(result: "GateResult", json_output: bool) -> None:
+    from robustbench_aigen.cli.console import print_json, print_table
+    from robustbench_aigen.gating.github import report_to_github
+
+    if json_output:
+        print_json(result.as_dict())
+    else:
+        print_table(result.table(), result.headline)
+        for notice in result.notices:
+            typer.echo(f"note: {notice}")
+        typer.echo(result.rule)
+        typer.echo("gate: " + ("passed" if result.passed else "FAILED"))
+    report_to_github(result, sys.stderr if json_output else sys.stdout)

@@ -1,0 +1,45 @@
+"""Hashes of what detectors are loaded from."""
+
+from collections.abc import Iterable
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robustbench_aigen.errors import UserError
+
+
+def file_hash(file: Path) -> str:
+    """Return the sha256 of a file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", file=file) from error
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """Return one sha256 of several files, by their names and contents, in the order of their names."""
+    digest = sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def network_hash(network: nn.Module, *sources: str) -> str:
+    """Return the sha256 of some source code and of all weights and buffers of a network."""
+    digest = sha256()
+    for source in sources:
+        digest.update(source.encode() + b"\0")
+    for name, tensor in sorted(network.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""Folders of a model hub: local ones, or downloaded."""
+
+from pathlib import Path
+
+from robustbench_aigen.detectors.formats.request import Request
+from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.imports import import_library
+
+_WANTED = ["*.json", "*.safetensors", "*.bin"]
+
+
+def model_folder(request: Request, prefix: str, extra: str) -> Path:
+    """Return the folder of a model: the one at the request's place, or the hub's of that name, downloaded.
+
+    Raises
+    ------
+    UserError
+        If there is neither, or the hub cannot be reached.
+    """
+    if request.path.is_dir():
+        return request.path
+    place = request.place
+    if place.count("/") != 1 or place.startswith((".", "/", "~")):
+        raise UserError(
+            f"'{prefix}{place}' is neither a folder nor the id of a hub",
+            hint=f"looked for {request.path}; an id of a hub is ORGANISATION/NAME",
+        )
+    hub = import_library("huggingface_hub", extra=extra, what=f"'{prefix}{place}'")
+    try:
+        return Path(hub.snapshot_download(place, allow_patterns=_WANTED))
+    except Exception as error:  # The hub's client has its own errors and those of two HTTP libraries.
+        raise UserError(
+            f"'{prefix}{place}' cannot be downloaded: {first_line(error)}",
+            hint=f"there is no folder {request.path} either; download it elsewhere and give the folder",
+        ) from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that decide what it computes."""
+    return [
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix in (".json", ".safetensors", ".bin")
+    ]

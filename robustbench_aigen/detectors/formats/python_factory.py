@@ -1,0 +1,115 @@
+"""Detectors that the user's own Python makes: ``python:package.module:factory``, ``python:path/to/file.py:factory``."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.formats.hashing import network_hash
+from robustbench_aigen.detectors.formats.request import Loaded, Request
+from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.imports import import_callable
+
+_FORM = "write python:package.module:factory or python:path/to/file.py:factory"
+
+
+def load_python(request: Request) -> Loaded | Detector:
+    """Call a factory.
+
+    It takes no arguments and returns a module (or any callable) from normalised N×3×H×W tensors to one or two
+    numbers for each image, or a whole :class:`~robustbench_aigen.detectors.contract.Detector`.
+
+    Raises
+    ------
+    UserError
+        If there is no such factory, or it returns nothing of the kind.
+    """
+    where, name = split_reference(request.place)
+    factory = (
+        _from_file(request.folder / where, name)
+        if where.endswith(".py")
+        else _from_module(where, name, request.folder)
+    )
+    network = factory()
+    if isinstance(network, Detector):
+        return network
+    if not isinstance(network, nn.Module):
+        if not callable(network):
+            raise UserError(
+                f"'python:{request.place}' returns {type(network).__name__}, not a torch module",
+                hint="a factory takes no arguments and returns a module from N×3×H×W to one or two numbers an image",
+            )
+        network = _Called(network)
+    source = inspect.getsourcefile(inspect.unwrap(factory))
+    code = Path(source).read_text(encoding="utf-8") if source else request.place
+    return Loaded(network, f"python:{request.place}", network_hash(network, code))
+
+
+def check_python(place: str, folder: Path) -> None:
+    """Raise UserError where a reference is not of the right form or its file is not there. Nothing is imported."""
+    where, _ = split_reference(place)
+    if where.endswith(".py") and not (folder / where).expanduser().is_file():
+        raise UserError(f"no file '{where}' of 'python:{place}'", hint=f"looked for {folder / where}")
+
+
+def split_reference(place: str) -> tuple[str, str]:
+    """Split what follows ``python:`` into module or file and name."""
+    where, colon, name = place.rpartition(":")
+    if not colon or not where or not name.isidentifier():
+        raise UserError(f"'python:{place}' does not name a factory", hint=_FORM)
+    return where, name
+
+
+def _from_module(module: str, name: str, folder: Path) -> Callable[..., Any]:
+    with _importable(folder), _importable(Path.cwd()):
+        return import_callable(f"{module}:{name}")
+
+
+def _from_file(file: Path, name: str) -> Callable[..., Any]:
+    file = file.expanduser().resolve()
+    if not file.is_file():
+        raise UserError(f"no file '{file.name}'", hint=f"looked for {file}")
+    # Data classes and pickles look their module up by a name, which no other module may have.
+    unique = f"{file.stem}_{sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(unique, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[unique] = module
+    with _importable(file.parent):
+        spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not callable(found):
+        choices = [key for key, value in vars(module).items() if callable(value)]
+        raise UserError(f"'{file.name}' has no function '{name}'", hint=did_you_mean(name, choices))
+    factory: Callable[..., Any] = found
+    return factory
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules of a folder be imported, as those beside a script are."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+
+
+class _Called(nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> Any:
+        return self.function(images)

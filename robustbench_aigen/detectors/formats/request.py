@@ -1,0 +1,104 @@
+"""What a loader is asked for, and what it hands back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustbench_aigen.detectors.card import DetectorCard
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+
+
+class NeedsTrustError(UserError):
+    """A file can run code when it is loaded, and the user has not said that it may."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A detector to be loaded.
+
+    Parameters
+    ----------
+    spec
+        What a scenario says of it.
+    place
+        The file or folder it is in, or what follows the prefix of ``timm:``, ``hf:`` and ``python:``.
+    folder
+        Where relative paths start.
+    card
+        The card beside its file, an empty one where there is none.
+    trust_code
+        Whether the user allows files that can run code when they are loaded.
+    device
+        Where it will be put.
+    """
+
+    spec: DetectorSpec
+    place: str
+    folder: Path
+    card: DetectorCard
+    trust_code: bool
+    device: torch.device
+
+    @property
+    def path(self) -> Path:
+        """The place as a path."""
+        return (self.folder / self.place).expanduser()
+
+    @property
+    def arch(self) -> str | None:
+        """The architecture that the scenario or else the card names."""
+        return self.spec.arch or self.card.arch
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """The input size that the scenario or else the card says."""
+        return self.spec.input_size or self.card.input_size
+
+    def need_trust(self, what: str, instead: str) -> None:
+        """Raise NeedsTrustError unless the user allows this file to run code.
+
+        Parameters
+        ----------
+        what
+            What can run code: the sentence is "FILE is WHAT, which can run code when it is loaded".
+        instead
+            What to do for those who do not trust it.
+        """
+        if not self.trust_code:
+            raise NeedsTrustError(
+                f"'{self.place}' is {what}, which can run code when it is loaded: "
+                f"add --trust-code if you trust whoever made it, or {instead}"
+            )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network and what its own files say of it.
+
+    Parameters
+    ----------
+    network
+        Normalised input to one or two numbers for each image.
+    architecture
+        Its name, for records.
+    sha256
+        Hash of everything that it was loaded from.
+    metadata
+        Settings of :class:`~robustbench_aigen.detectors.preprocessing.Preprocessing` that its own files say.
+    assumptions
+        What was taken for granted.
+    libraries
+        Packages that compute it, beside torch.
+    """
+
+    network: nn.Module
+    architecture: str
+    sha256: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()

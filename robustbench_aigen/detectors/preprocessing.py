@@ -1,0 +1,113 @@
+"""What happens to pixels before a network: resize, crop, order of the channels, normalisation."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
+
+FAKE_COLUMN = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a detector does around its network, all of it differentiable.
+
+    Parameters
+    ----------
+    input_size
+        Height and width that the network wants, in pixels; None where it takes any size.
+    mean, std
+        Normalisation per channel, in pixel units ([0, 1]), in the order of the network's channels.
+    fake_index
+        Which output of the network means *fake*.
+    channels
+        The order of the network's channels.
+    outputs
+        What the network's outputs are.
+    resample
+        The filter of the resize, antialiased where it shrinks.
+    resize_to
+        Before a centre crop to ``input_size``: the shorter side, or height and width. None resizes to
+        ``input_size`` itself and crops nothing.
+    eight_bit
+        Whether the resized image is rounded to 8 bits, as libraries do that resize image files. The gradient goes
+        straight through the rounding.
+    crop_rounds_down
+        Where an odd number of pixels is cropped: one less is taken from the top and the left, as transformers
+        does; otherwise the half is rounded to even, as torchvision does.
+    """
+
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fake_index: int = FAKE_COLUMN
+    channels: Channels = "rgb"
+    outputs: Outputs = "logits"
+    resample: Resample = "bilinear"
+    resize_to: int | tuple[int, int] | None = None
+    eight_bit: bool = False
+    crop_rounds_down: bool = False
+
+    @property
+    def takes_mixed_sizes(self) -> bool:
+        """Whether images of different sizes come out as one size."""
+        return self.input_size is not None
+
+    def fit(self, pixels: Tensor) -> Tensor:
+        """Resize and crop N×3×H×W pixels in [0, 1] to the input size; channels and values stay."""
+        size = self._resized_to(pixels.shape[-2], pixels.shape[-1])
+        if size != tuple(pixels.shape[-2:]):
+            pixels = self._resize_on_8_bits(pixels, size) if self.eight_bit else self._resize(pixels, size)
+        return pixels if self.input_size is None else _centre(pixels, self.input_size, self.crop_rounds_down)
+
+    def order(self, pixels: Tensor) -> Tensor:
+        """Put RGB channels into the network's order."""
+        return pixels.flip(1) if self.channels == "bgr" else pixels
+
+    def _resized_to(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.resize_to, tuple):
+            return self.resize_to
+        if self.resize_to is None:
+            return self.input_size or (height, width)
+        longer = int(self.resize_to * max(height, width) / min(height, width))
+        return (longer, self.resize_to) if height > width else (self.resize_to, longer)
+
+    def _resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.resample == "nearest":
+            return functional.interpolate(pixels, size, mode="nearest-exact")
+        resized = functional.interpolate(
+            pixels, size, mode=self.resample, antialias=True, align_corners=False
+        )
+        # Bicubic filters overshoot.
+        return resized.clamp(0, 1) if self.resample == "bicubic" else resized
+
+    def _resize_on_8_bits(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize with the arithmetic of 8-bit images; the gradient is that of the resize in float."""
+        smooth = self._resize(pixels, size)
+        with torch.no_grad():
+            if pixels.device.type == "cpu" and self.resample != "nearest":
+                # The kernel of torchvision for 8-bit images, which is Pillow's up to a level in 0.5 % of the values.
+                levels = (pixels * 255).round().to(torch.uint8)
+                exact = functional.interpolate(levels, size, mode=self.resample, antialias=True).float()
+            else:
+                exact = (self._resize((pixels * 255).round() / 255, size) * 255).round()
+        return smooth + (exact / 255 - smooth).detach()
+
+
+def _centre(pixels: Tensor, size: tuple[int, int], rounds_down: bool) -> Tensor:
+    """Cut the middle out of images, black where they are smaller."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == size:
+        return pixels
+    missing = [max(0, wanted - side) for wanted, side in zip(size, (height, width), strict=True)]
+    if any(missing):
+        before, after = [side // 2 for side in missing], [(side + 1) // 2 for side in missing]
+        pixels = functional.pad(pixels, (before[1], after[1], before[0], after[0]))
+        height, width = pixels.shape[-2:]
+    halve = math.floor if rounds_down else round
+    top, left = halve((height - size[0]) / 2), halve((width - size[1]) / 2)
+    return pixels[..., top : top + size[0], left : left + size[1]]

@@ -1,0 +1,92 @@
+"""The few adversarial images that a run keeps, so that its report can show them.
+
+They are the very images that were judged, not made again afterwards: which other images shared their batch, or had
+fallen at a smaller eps, decides what an attack leaves. So a shard's records carry them, and the cache gives both back.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.samples import Sample, read_encoded
+from robustbench_aigen.data.splitting import order_key
+from robustbench_aigen.engine.shards import Shard
+
+_CANDIDATES = 8
+"""Images per class that shards keep: an accuracy run leaves those alone that are misjudged without an attack."""
+_SHOWN = 3
+"""Of these, images per class and cell in ``gallery.parquet``."""
+_SIDE = 256
+"""Larger images are cut to their middle, so that what is kept stays small."""
+
+
+def gallery_candidates(samples: Iterable[Sample]) -> frozenset[str]:
+    """Choose the samples whose images are kept, by their ids and labels alone, before anything is attacked.
+
+    Of both classes the same number; the generators of a class take turns.
+    """
+    strata: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        strata[sample.label][sample.generator].append(sample.id)
+    chosen: set[str] = set()
+    for generators in strata.values():
+        ordered = [sorted(ids, key=order_key)[:_CANDIDATES] for _, ids in sorted(generators.items())]
+        turns = [ids[turn] for turn in range(_CANDIDATES) for ids in ordered if turn < len(ids)]
+        chosen.update(turns[:_CANDIDATES])
+    return frozenset(chosen)
+
+
+def encode_png(levels: Tensor) -> bytes:
+    """Encode a uint8 3×H×W image losslessly, cut to its middle where it is larger than 256 pixels a side."""
+    height, width = levels.shape[1:]
+    top, left = max(0, height - _SIDE) // 2, max(0, width - _SIDE) // 2
+    cut = levels[:, top : top + _SIDE, left : left + _SIDE].permute(1, 2, 0).contiguous().cpu().numpy()
+    sink = io.BytesIO()
+    Image.fromarray(cut).save(sink, format="PNG")
+    return sink.getvalue()
+
+
+def choose_gallery(kept: pd.DataFrame, shards: Sequence[Shard]) -> pd.DataFrame:
+    """Return the gallery of a run: of each cell up to three images per class.
+
+    Attacked images go first, then the fixed pseudo-random order of the ids. Whether an attack succeeded does not
+    matter: what withstood it is shown as well.
+
+    Parameters
+    ----------
+    kept
+        Records of the kept images, their PNG in ``image``.
+    shards
+        Of the run, for the source images.
+
+    Returns
+    -------
+    DataFrame
+        The records with the columns ``original`` and ``image``, PNGs both.
+    """
+    order = kept.assign(_order=kept["sample"].map(order_key)).sort_values(
+        ["attacked", "_order"], ascending=[False, True]
+    )
+    rows = order.groupby(["detector", "pipeline", "label"], sort=False).head(_SHOWN).sort_index()
+    originals = _originals(shards, set(rows["sample"]))
+    chosen = rows.drop(columns="_order").reset_index(drop=True)
+    chosen.insert(len(chosen.columns) - 1, "original", chosen["sample"].map(originals))
+    return chosen
+
+
+def _originals(shards: Sequence[Shard], wanted: set[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for shard in shards:
+        for index, sample in zip(shard.indices, shard.samples, strict=True):
+            if sample.id not in wanted:
+                continue
+            try:
+                found[sample.id] = encode_png(decode(read_encoded(shard.selection.source, index)))
+            except UnreadableImageError as error:
+                raise AssertionError(f"{sample.id} was readable when it was attacked: {error}") from error
+    return found

@@ -1,0 +1,98 @@
+"""Images on their way through a pipeline, and what is noted of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.threat_model import level_distances
+from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.metrics.image_quality import psnr, ssim
+
+
+@dataclass
+class PipelineState:
+    """Images on their way through a pipeline, with what the attacks have noted of each.
+
+    ``score`` are the scores of the images as they are, None where nobody has scored them yet.
+    """
+
+    levels: list[Tensor]
+    score: Tensor | None
+    attacked: Tensor
+    correct_float: Tensor
+    linf: Tensor
+    l2: Tensor
+    steps: Tensor
+    queries: Tensor
+    search_eps: Tensor
+    psnr: Tensor
+    ssim: Tensor
+
+    @classmethod
+    def before(cls, levels: list[Tensor], score: Tensor | None) -> "PipelineState":
+        """Return the state before the first stage, with the scores of the source images where they are known."""
+        count = len(levels)
+        return cls(
+            list(levels),
+            score,
+            torch.zeros(count, dtype=torch.bool),
+            torch.zeros(count, dtype=torch.bool),
+            torch.zeros(count),
+            torch.zeros(count),
+            torch.zeros(count, dtype=torch.long),
+            torch.zeros(count, dtype=torch.long),
+            torch.full((count,), torch.nan),
+            torch.full((count,), torch.nan),
+            torch.full((count,), torch.nan),
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the images."""
+        return sum(image.numel() for image in self.levels)
+
+
+def fallen(records: pd.DataFrame) -> Tensor:
+    """Return which images of a cell an attack has fooled the detector with."""
+    return torch.from_numpy((records["attacked"] & ~records["correct"]).to_numpy(bool).copy())
+
+
+def take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
+    """Copy what fell at a smaller eps, and return which images those are."""
+    rows = fallen(handed_on)
+    assert after.score is not None
+    for name in ("score", "linf", "l2", "search_eps", "psnr", "ssim"):
+        values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
+        getattr(after, name)[rows] = values[rows]
+    for name in ("steps", "queries"):
+        values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
+        getattr(after, name)[rows] = values[rows]
+    # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
+    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
+    after.correct_float[rows] = held[rows]
+    return rows
+
+
+def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return L∞ and L2 between images in pixel units; NaN where a size has changed."""
+    linf, l2 = torch.full((len(before),), torch.nan), torch.full((len(before),), torch.nan)
+    for row, (one, other) in enumerate(zip(before, after, strict=True)):
+        if one.shape == other.shape:
+            (linf[row],), (l2[row],) = level_distances(one[None], other[None])
+    return linf, l2
+
+
+def note_quality(
+    state: PipelineState, rows: Sequence[int], before: list[Tensor], after: list[Tensor]
+) -> None:
+    """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed."""
+    alike = [place for place in range(len(rows)) if before[place].shape == after[place].shape]
+    for group in same_size(before, alike):
+        at = [rows[place] for place in group]
+        one, other = (torch.stack([images[place] for place in group]) for images in (before, after))
+        state.psnr[at] = psnr(state.l2[at], one[0].numel()).float()
+        state.ssim[at] = ssim(one, other)

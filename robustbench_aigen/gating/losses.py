@@ -1,0 +1,159 @@
+"""What a metric has lost from one set of verdicts to another, and whether that can be chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import hypergeom
+
+from robustbench_aigen.metrics.bootstrap import (
+    SEED,
+    clusters_of,
+    percentile_interval,
+    resampled_sums,
+    weighted_values,
+)
+from robustbench_aigen.metrics.paired import Alternative, mcnemar_p_value
+from robustbench_aigen.metrics.summary import score_metrics, verdict_metrics
+from robustbench_aigen.metrics.weighted import COUNT_METRICS, count_metric, score_metric
+
+Floats = NDArray[np.float64]
+_RATES: dict[str, tuple[int, ...]] = {"accuracy": (0, 1), "tpr": (1,), "tnr": (0,)}
+"""Metrics that are a share of images judged right, with the labels of those images."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Metric in the baseline and now, the loss with its 95 % interval, and the p-value of the test of no loss."""
+
+    baseline: float
+    current: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def loss(self) -> float:
+        """Baseline minus current."""
+        return self.baseline - self.current
+
+
+def metric_value(name: str, part: pd.DataFrame) -> float:
+    """Return a metric of records, by torchmetrics; NaN where a class that it needs is missing."""
+    values = verdict_metrics(part) if name in COUNT_METRICS else score_metrics(part)
+    return values[name]
+
+
+def paired_loss(
+    name: str,
+    baseline: pd.DataFrame,
+    current: pd.DataFrame,
+    draws: int,
+    alternative: Alternative = "greater",
+) -> Loss:
+    """Return what a metric has lost on the same images.
+
+    Shares of images judged right are tested with McNemar's exact test by source image, all others with the bootstrap
+    over source images (Efron and Tibshirani 1993, section 15.3).
+
+    Parameters
+    ----------
+    name
+        Of the metric.
+    baseline, current
+        Records of the same images in the same order.
+    draws
+        Resamples.
+    alternative
+        ``greater``: the test is of a loss; ``two-sided``: of a change.
+    """
+    clusters = clusters_of(baseline["sha256"].to_numpy())
+    if name in COUNT_METRICS:
+        columns = np.concatenate([_counts(baseline), _counts(current)], axis=1)
+        sums = resampled_sums(columns, clusters, draws)
+        losses = count_metric(name, *sums[:, :4].T) - count_metric(name, *sums[:, 4:].T)
+    else:
+        labels = baseline["label"].to_numpy(np.int64)
+        scores = [part["score"].to_numpy(np.float32) for part in (baseline, current)]
+
+        def lost(weights: NDArray[np.float32]) -> Floats:
+            first, second = (score_metric(name, labels, score, weights) for score in scores)
+            return first - second
+
+        losses = weighted_values(lost, len(labels), clusters, draws)
+    p_value = _bootstrap_p(losses, alternative)
+    if name in _RATES:
+        asked = baseline["label"].isin(_RATES[name]).to_numpy()
+        before, after = (part["correct"].to_numpy(bool)[asked] for part in (baseline, current))
+        own = None if clusters is None else np.unique(clusters[asked], return_inverse=True)[1]
+        p_value = mcnemar_p_value(before, after, alternative, own)
+    return _loss(name, baseline, current, losses, p_value)
+
+
+def unpaired_loss(name: str, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> Loss:
+    """Return what a metric has lost between different images.
+
+    Shares of images judged right are tested with Fisher's exact test where no image stands twice, all others with two
+    independent bootstraps.
+
+    Parameters
+    ----------
+    name, baseline, current, draws
+        As of :func:`paired_loss`, of any images.
+    """
+    sides = (baseline, current)
+    before, after = (_resampled(name, part, draws, SEED + number) for number, part in enumerate(sides))
+    losses = before - after
+    p_value = _bootstrap_p(losses, "greater")
+    if name in _RATES and all(clusters_of(part["sha256"].to_numpy()) is None for part in sides):
+        asked = [part["correct"].to_numpy(bool)[part["label"].isin(_RATES[name])] for part in sides]
+        p_value = _fisher(*asked)
+    return _loss(name, baseline, current, losses, p_value)
+
+
+def _loss(name: str, baseline: pd.DataFrame, current: pd.DataFrame, losses: Floats, p_value: float) -> Loss:
+    low, high = percentile_interval(losses, 0.95)
+    return Loss(metric_value(name, baseline), metric_value(name, current), low, high, p_value)
+
+
+def _counts(part: pd.DataFrame) -> Floats:
+    """Return N×4: a fake called fake, a fake, a real called real, a real."""
+    right, fake = part["correct"].to_numpy(bool), part["label"].to_numpy() == 1
+    return np.stack([right & fake, fake, right & ~fake, ~fake], axis=1).astype(float)
+
+
+def _resampled(name: str, part: pd.DataFrame, draws: int, seed: int) -> Floats:
+    """Return a metric of every resample of some records."""
+    clusters = clusters_of(part["sha256"].to_numpy())
+    if name in COUNT_METRICS:
+        return count_metric(name, *resampled_sums(_counts(part), clusters, draws, seed).T)
+    labels, score = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float32)
+
+    def value(weights: NDArray[np.float32]) -> Floats:
+        return score_metric(name, labels, score, weights)
+
+    return weighted_values(value, len(labels), clusters, draws, seed)
+
+
+def _bootstrap_p(losses: Floats, alternative: Alternative) -> float:
+    """Return the share of resamples without a loss, the sample itself counted among them; NaN where none has one."""
+    losses = losses[np.isfinite(losses)]
+    if not len(losses):
+        return float("nan")
+    none = (1 + np.count_nonzero(losses <= _ROUND_OFF)) / (1 + len(losses))
+    if alternative == "greater":
+        return float(none)
+    gain = (1 + np.count_nonzero(losses >= -_ROUND_OFF)) / (1 + len(losses))
+    return float(min(1.0, 2 * min(none, gain)))
+
+
+_ROUND_OFF = 1e-9
+
+
+def _fisher(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """Return the one-sided p-value of Fisher's exact test: the share of right ones is no lower than before."""
+    if not len(before) or not len(after):
+        return float("nan")
+    right = int(before.sum())
+    return float(hypergeom.sf(right - 1, len(before) + len(after), right + int(after.sum()), len(before)))

@@ -1,0 +1,71 @@
+"""The records of a run: their columns, and what must hold for them."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+RECORD_DTYPES = {
+    "sample": "str",
+    "generator": "str",
+    "label": "int8",
+    "clean_score": "float32",
+    "score": "float32",
+    "threshold": "float64",
+    "attacked": "bool",
+    "correct_clean": "bool",
+    "correct": "bool",
+    "correct_float": "boolean",
+    "linf": "float32",
+    "l2": "float32",
+    "steps": "int32",
+    "queries": "int32",
+    "sha256": "str",
+    "search_eps": "float32",
+    "psnr": "float32",
+    "ssim": "float32",
+}
+"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
+
+``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
+handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
+``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed.
+"""
+RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
+"""Columns of the records of a run."""
+_IMAGE = ["sample", "generator", "label", "sha256"]
+
+
+def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:
+    """Check that records are those of some cells on the same images.
+
+    Parameters
+    ----------
+    records
+        With ``detector``, ``pipeline``, ``sample``, ``generator``, ``label`` and ``sha256``.
+    cells
+        Detectors and pipelines that they must be of.
+    images
+        Rows that every cell must have.
+
+    Raises
+    ------
+    ValueError
+        With what does not hold.
+    """
+    expected = list(cells)
+    if len(records) != images * len(expected):
+        raise ValueError(
+            f"{len(records)} rows, and not {images * len(expected)} ({len(expected)} cells on {images} images)"
+        )
+    parts = dict(iter(records.groupby(["detector", "pipeline"], sort=False, observed=True)))
+    for cell in expected:
+        if len(parts.get(cell, ())) != images:
+            raise ValueError(f"{len(parts.get(cell, ()))} rows, and not {images}, of {' · '.join(cell)}")
+    first = parts[expected[0]][_IMAGE].reset_index(drop=True)
+    if first["sample"].duplicated().any():
+        raise ValueError("an image stands twice in a cell")
+    if not first["label"].isin([0, 1]).all():
+        raise ValueError("a label is neither 0 nor 1")
+    for cell in expected[1:]:
+        if not parts[cell][_IMAGE].reset_index(drop=True).equals(first):
+            raise ValueError(f"{' · '.join(cell)} has other images than {' · '.join(expected[0])}")

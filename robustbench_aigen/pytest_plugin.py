@@ -1,0 +1,36 @@
+"""The regression gate inside tests: ``robust_gate(current, baseline)`` fails the test where the gate fails.
+
+pytest loads this by its entry point in every project that has the package installed: it imports nothing heavy.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from robustbench_aigen.gating.result import GateResult
+
+
+@pytest.fixture
+def robust_gate() -> "Callable[..., GateResult]":
+    """Hold a run against a baseline and fail the test where it got less robust, with a sentence per number.
+
+    Takes what :func:`robustbench_aigen.gate` takes and returns its result.
+    """
+
+    def hold(current: Any, baseline: Any, **options: Any) -> "GateResult":
+        from robustbench_aigen import gate
+        from robustbench_aigen.errors import UserError
+        from robustbench_aigen.gating.result import sentence
+
+        try:
+            result = gate(current, baseline, **options)
+        except UserError as error:
+            pytest.fail(f"gate: {error}", pytrace=False)
+        if not result.passed:
+            failures = [sentence(row) for row in result.failures.to_dict(orient="records")]
+            pytest.fail("\n".join([result.headline, *failures, result.rule]), pytrace=False)
+        return result
+
+    return hold

@@ -1,0 +1,49 @@
+"""What speaks against the numbers of a report, in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robustbench_aigen.report.joined import JoinedRuns
+from robustbench_aigen.trust.findings import FINDINGS
+
+
+class Evidence(NamedTuple):
+    """One flag: what it means, and where it was raised with what was measured there."""
+
+    flag: str
+    meaning: str
+    places: tuple[str, ...]
+
+
+NOTHING_FOUND = (
+    "No check raised a flag, which means that these checks found nothing, not that nothing is there."
+)
+
+
+def evidence(joined: JoinedRuns) -> list[Evidence]:
+    """Return every flag that was raised, in the order of the checks; unreadable images last."""
+    known = {finding.flag: finding.meaning for finding in FINDINGS}
+    flags = joined.flags()
+    order = [*known, *dict.fromkeys(flag["flag"] for flag in flags if flag["flag"] not in known)]
+    found = [
+        Evidence(name, known.get(name, ""), _places([flag for flag in flags if flag["flag"] == name]))
+        for name in order
+        if any(flag["flag"] == name for flag in flags)
+    ]
+    unreadable = []
+    for label, run in zip(joined.labels, joined.runs, strict=True):
+        problems = run.info["data"]["unreadable"]
+        if problems:
+            names = ", ".join(problem["sample"] for problem in problems[:5])
+            unreadable.append(f"{label}: {len(problems)} images were skipped: {names}")
+    if unreadable:
+        found.append(Evidence("unreadable", "images could not be read and were left out", tuple(unreadable)))
+    return found
+
+
+def _places(flags: Sequence[dict[str, str]]) -> tuple[str, ...]:
+    # What speaks against several pipelines of a detector in the same words is one line.
+    pipelines: dict[tuple[str, str], list[str]] = {}
+    for flag in flags:
+        pipelines.setdefault((flag["detector"], flag["evidence"]), []).append(flag["pipeline"])
+    return tuple(f"{detector}, {', '.join(names)}: {text}" for (detector, text), names in pipelines.items())

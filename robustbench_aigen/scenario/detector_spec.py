@@ -1,0 +1,168 @@
+"""What a scenario, a card or a command line says of a detector."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.trim_spec import TrimSpec
+from robustbench_aigen.scenario.validation import Section, show
+
+Resample = Literal["nearest", "bilinear", "bicubic"]
+Channels = Literal["rgb", "bgr"]
+Outputs = Literal["logits", "probabilities"]
+Rule = Literal["mean_score", "mean_logit", "majority"]
+"""How an ensemble is combined."""
+
+
+def read_triple(value: object) -> object:
+    """Read three numbers, one per channel; raise ValueError for anything else but None."""
+    if value is None:
+        return None
+    numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
+    if len(numbers) != 3 or None in numbers:
+        raise ValueError(f"must be three numbers, one per channel, not {show(value)}")
+    return tuple(numbers)
+
+
+def read_positive_triple(value: object) -> object:
+    """Read three numbers above 0; raise ValueError for anything else but None."""
+    if value is None:
+        return None
+    numbers = read_triple(value)
+    if min(numbers) <= 0:  # type: ignore[call-overload]
+        raise ValueError(f"must be greater than 0, not {show(value)}")
+    return numbers
+
+
+def _sides(value: object) -> object:
+    """Take one number for both sides of a square."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Side = Annotated[int, Field(strict=True, gt=0)]
+Sides = Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)]
+Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(read_triple)]
+
+
+def _outputs(value: object) -> object:
+    """Take the names of the functions that make probabilities."""
+    return "probabilities" if value in ("sigmoid", "softmax") else value
+
+
+class PreprocessingSpec(Section):
+    """What happens around a network, as far as a scenario or a card says it; None where it does not.
+
+    ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
+    are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
+    """
+
+    input_size: Sides = None
+    mean: Triple = None
+    std: Annotated[tuple[float, float, float] | None, BeforeValidator(read_positive_triple)] = None
+    fake_index: Literal[0, 1] | None = None
+    channels: Channels | None = None
+    outputs: Annotated[Outputs | None, BeforeValidator(_outputs)] = None
+    resample: Resample | None = None
+    resize_to: Side | tuple[Side, Side] | None = None
+
+
+LIBRARY_PREFIXES = ("timm:", "hf:", "python:")
+"""What an id begins with that names a model of a library or a function of one's own."""
+DETECTOR_SUFFIXES = (
+    ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".onnx", ".skops", ".keras", ".h5", ".hdf5", ".pkl", ".pickle",
+    ".joblib", ".tar",
+)  # fmt: skip
+"""What the names of detectors' files end in."""
+
+
+class DetectorSpec(PreprocessingSpec):
+    """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors."""
+
+    id: str | None = None
+    path: str | None = None
+    arch: str | None = None
+    ensemble: Annotated[tuple["DetectorSpec", ...] | None, Field(min_length=2)] = None
+    by: Rule | None = None
+    name: str | None = None
+    wrap: TrimSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"path": value} if _is_file(value) else {"id": value}
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_of_three(self) -> Self:
+        given = self.model_fields_set - {"name", "wrap"}
+        if self.id is not None and not self.id.startswith(LIBRARY_PREFIXES) and given - {"id"}:
+            raise ValueError(
+                "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
+            )
+        if sum(each is not None for each in (self.id, self.path, self.ensemble)) != 1:
+            raise ValueError(
+                "a detector is an id such as minigen/lenet5 or hf:FOLDER, a 'path' (with an 'arch' if it is weights), "
+                "or an 'ensemble' of detectors"
+            )
+        if self.ensemble is not None and (given - {"ensemble", "by"} or self.wrap is not None):
+            raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
+        if self.by is not None and self.ensemble is None:
+            raise ValueError("'by' says how an 'ensemble' is combined")
+        if self.id is not None and self.arch is not None:
+            raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
+        return self
+
+    @classmethod
+    def from_text(cls, text: str, arch: str | None = None, folder: Path | None = None) -> Self:
+        """Read what stands on a command line: an id, a file, a folder, ``timm:…``, ``hf:…``, ``python:…``.
+
+        Parameters
+        ----------
+        text
+            It.
+        arch
+            The architecture of a file of weights.
+        folder
+            Where relative paths start; they become absolute. None leaves them as they are.
+
+        Raises
+        ------
+        UserError
+            If an architecture is given to what brings its own.
+        """
+        if text.startswith(LIBRARY_PREFIXES):
+            if arch is not None:
+                raise UserError(f"'{text}' brings its own architecture: leave '{arch}' out")
+            prefix, _, place = text.partition(":")
+            return cls(id=text if folder is None else f"{prefix}:{_absolute(prefix, place, folder)}")
+        if arch is None and not _is_file(text):
+            return cls(id=text)
+        path = text if folder is None else str((folder / Path(text).expanduser()).resolve())
+        return cls(path=path) if arch is None else cls(path=path, arch=arch)
+
+    @property
+    def text(self) -> str:
+        """What the detector is called where it has no name: its id or path, or those of an ensemble."""
+        if self.ensemble is not None:
+            return f"{self.by or 'mean_score'}({', '.join(member.text for member in self.ensemble)})"
+        return str(self.id or self.path)
+
+
+def _is_file(text: str) -> bool:
+    if text.startswith(LIBRARY_PREFIXES):
+        return False
+    return text.lower().endswith(DETECTOR_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+
+
+def _absolute(prefix: str, place: str, folder: Path) -> str:
+    """Make the local path in an id absolute, where it is one."""
+    path, colon, function = place.rpartition(":") if prefix == "python" else (place, "", "")
+    local = (folder / Path(path).expanduser()).resolve()
+    # What a folder of transformers could be is one, where it cannot be the id of a hub.
+    is_local = path.endswith(".py") if prefix == "python" else local.is_dir()
+    is_local |= prefix == "hf" and path.count("/") != 1
+    return f"{local}{colon}{function}" if is_local else place

@@ -1,0 +1,157 @@
+"""ONNX as torch's exporter writes it today: differentiable, and equal to onnxruntime."""
+
+import numpy as np
+import pytest
+import torch
+from attacked import is_attacked_with_gradients, is_attacked_without_gradients, levels, score_of
+from test_foreign_formats import small
+from torch import nn
+from torchvision.models import mobilenet_v2, resnet18
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.errors import UserError
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx2torch")
+pytest.importorskip("onnxscript")
+timm = pytest.importorskip("timm")
+
+
+def export(
+    network: nn.Module, file, side: int, *, batch: int | None = None, opset: int | None = None
+) -> None:
+    shapes = None if batch else ({0: torch.export.Dim("batch")},)
+    torch.onnx.export(
+        network.eval(), (torch.rand(batch or 2, 3, side, side),), file, dynamic_shapes=shapes, opset_version=opset, verbose=False
+    )  # fmt: skip
+
+
+def by_onnxruntime(file, images: torch.Tensor, batch: int | None = None) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(file)
+    parts = images.div(255).split(batch or len(images))
+    return torch.cat(
+        [
+            torch.from_numpy(session.run(None, {session.get_inputs()[0].name: part.numpy()})[0])
+            for part in parts
+        ]
+    )
+
+
+NETWORKS = {
+    "ResNet-18": lambda: resnet18(num_classes=2),
+    "MobileNetV2": lambda: mobilenet_v2(num_classes=2),
+    "DeiT-Tiny": lambda: timm.create_model("deit_tiny_patch16_224", num_classes=2, img_size=32),
+    "ConvNeXt-Tiny": lambda: timm.create_model("convnext_tiny", num_classes=2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_torchs_exporter_writes_is_differentiable_and_equal(tmp_path, name):
+    torch.manual_seed(0)
+    file, network = tmp_path / "m.onnx", NETWORKS[name]()
+    batch = 2 if name in ("ResNet-18", "DeiT-Tiny") else None  # Half of them for a fixed batch.
+    network.train()
+    with torch.no_grad():
+        network(torch.rand(4, 3, 32, 32))  # Batch norms that have seen something keep signals alive.
+    export(network, file, 32, batch=batch)
+    assert onnx.load(file, load_external_data=False).opset_import[0].version >= 18
+    detector = load_detector(file)
+    images = levels(4)
+    assert torch.allclose(
+        score_of(detector, images), by_onnxruntime(file, images, batch).softmax(1)[:, 1], atol=1e-4
+    )
+    assert score_of(detector, levels(3)).shape == (3,)
+    assert is_attacked_with_gradients(detector, images[:2])
+
+
+class Exercise(nn.Module):
+    """Operators that changed since opset 17 and that the four networks do not use."""
+
+    def forward(self, x):
+        x = nn.functional.pad(x, (1, 2, 0, 1), mode="reflect")
+        parts = nn.functional.mish(x).chunk(3, dim=1)
+        x = torch.cat(
+            [nn.functional.silu(parts[0]), parts[1].cumsum(dim=3), nn.functional.pad(parts[2], (1, -1))],
+            dim=1,
+        )
+        x = nn.functional.group_norm(x, 3)
+        x = x + nn.functional.interpolate(
+            nn.functional.avg_pool2d(x, 2, ceil_mode=True), x.shape[2:], mode="bilinear"
+        )
+        row = x.flatten(2).transpose(1, 2)
+        row = nn.functional.scaled_dot_product_attention(row[:, None], row[:, None], row[:, None])[:, 0]
+        x = nn.functional.rms_norm(row, (3,)).transpose(1, 2).reshape(x.shape)
+        stats = [
+            x.amax((2, 3)),
+            x.amin((2, 3)),
+            x.norm(dim=(2, 3)),
+            x.abs().sum((2, 3)),
+            x.flatten(2).logsumexp(2),
+            x.prod(2).mean(2),
+        ]
+        return torch.stack(stats, dim=0).mean(0)[:, :2]
+
+
+@pytest.mark.parametrize("opset", [18, 24])
+def test_every_opset_of_the_exporter_is_converted(tmp_path, opset):
+    file = tmp_path / "m.onnx"
+    export(Exercise(), file, 12, opset=opset)
+    detector = load_detector(file)
+    assert detector.differentiable, detector.assumptions
+    images = levels(3, 12, 12)
+    assert torch.allclose(
+        score_of(detector, images), by_onnxruntime(file, images).softmax(1)[:, 1], atol=1e-4
+    )
+
+
+def test_a_final_sigmoid_is_taken_off(tmp_path):
+    file = tmp_path / "m.onnx"
+    export(small(1, nn.Sigmoid()), file, 32)
+    detector = load_detector(file)
+    assert detector.preprocessing.outputs == "logits"
+    assert torch.allclose(score_of(detector, levels()), by_onnxruntime(file, levels())[:, 0], atol=1e-5)
+
+
+def channels_last_model(operator: str) -> "onnx.ModelProto":
+    """Means over an N×8×8×3 image, after an operator."""
+    helper, tensor = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node(operator, ["x"], ["y"], **({"axis": -1} if operator == "Hardmax" else {})),
+        helper.make_node("ReduceMean", ["y", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weight"], ["z"]),
+    ]
+    constants = [
+        helper.make_tensor("axes", tensor.INT64, [2], [1, 2]),
+        helper.make_tensor("weight", tensor.FLOAT, [3, 2], [0.5, 2.0, -1.0, 1.0, 3.0, 0.1]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", tensor.FLOAT, ["n", 8, 8, 3])],
+        [helper.make_tensor_value_info("z", tensor.FLOAT, ["n", 2])], constants,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("operator", ["Tanh", "Hardmax"])
+def test_channels_may_come_last_and_what_cannot_be_converted_is_a_black_box(tmp_path, operator):
+    file = tmp_path / "m.onnx"
+    onnx.save(channels_last_model(operator), file)
+    detector = load_detector(file)
+    images = levels(4, 8, 8)
+    session = onnxruntime.InferenceSession(file)
+    theirs = session.run(None, {"x": (images.permute(0, 2, 3, 1) / 255).numpy()})[0]
+    assert np.allclose(score_of(detector, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
+    if operator == "Tanh":
+        assert is_attacked_with_gradients(detector, images)
+    else:
+        assert "no gradients: onnx2torch cannot convert it" in detector.assumptions[0]
+        assert is_attacked_without_gradients(detector, images)
+
+
+def test_damaged_files_and_other_inputs_are_told(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read as ONNX"):
+        load_detector(tmp_path / "a.onnx")
+    torch.onnx.export(nn.Linear(4, 2).eval(), (torch.rand(1, 4),), tmp_path / "b.onnx", verbose=False)
+    with pytest.raises(UserError, match="a detector takes one float tensor"):
+        load_detector(tmp_path / "b.onnx")
