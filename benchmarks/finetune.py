@@ -25,7 +25,8 @@ from torch.nn import functional
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.numerics.eight_bit import to_pixels

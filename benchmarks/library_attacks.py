@@ -27,7 +27,8 @@ from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import surroundings_kept
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels

@@ -22,7 +22,8 @@ from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.scoring import predict

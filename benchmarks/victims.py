@@ -22,7 +22,8 @@ from torch.nn import functional
 from torchvision.transforms.v2.functional import resize
 
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.zoo import build_architecture, default_input_size
 from robustbench_aigen.scenario.parameters import read_fraction
 

@@ -29,7 +29,9 @@ def test_help_imports_nothing_heavy():
     assert "run" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "list", "gate", "report", "finetune"])
+@pytest.mark.parametrize(
+    "command", ["run", "predict", "audit", "validate", "list", "gate", "report", "finetune"]
+)
 def test_every_command_has_help(cli, command):
     outcome = cli(command, "--help")
     assert outcome.code == 0
@@ -96,7 +98,7 @@ def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, cli):
         (["run", "pgd_eps4", "--unknown"], "No such option"),
         (["run", "."], "cannot be read as text"),
         (["run", "x" * 5000], "cannot be opened"),
-        (["report", "nowhere"], "not a run folder"),
+        (["report", "nowhere"], "no run folder"),
         (["list", "everything"], "everything"),
         (["frobnicate"], "frobnicate"),
     ],

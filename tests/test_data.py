@@ -14,8 +14,9 @@ from PIL import Image
 
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.folder import FolderSource
-from robustbench_aigen.data.parquet import ParquetSource
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
+from robustbench_aigen.data.tables import TableSource
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
 
@@ -29,10 +30,10 @@ def encoded(image: Image.Image, format_: str = "PNG", **options) -> bytes:
 GRADIENT = Image.fromarray(np.dstack([np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))] * 3))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "PA", "1", "CMYK", "YCbCr"])
 def test_every_mode_becomes_rgb(mode):
     image = GRADIENT.convert(mode)
-    levels = decode(encoded(image, "TIFF" if mode == "CMYK" else "PNG"))
+    levels = decode(encoded(image, "TIFF" if mode in ("CMYK", "YCbCr", "PA") else "PNG"))
     assert levels.shape == (3, 24, 32)
     expected = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(levels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
@@ -112,7 +113,7 @@ def parquet(file, labels, *, names=None, paths=None, **columns):
 
 def test_parquet_labels_follow_the_files_own_class_names(tmp_path):
     parquet(tmp_path / "test.parquet", [0, 1, 1], names=["FAKE", "REAL"])
-    source = ParquetSource(tmp_path / "test.parquet")
+    source = TableSource(tmp_path / "test.parquet")
     assert [s.label for s in source.samples] == [1, 0, 0]
     assert {s.split for s in source.samples} == {"test"}
     assert decode(source.encoded(2)).shape == (3, 24, 32)
@@ -120,25 +121,25 @@ def test_parquet_labels_follow_the_files_own_class_names(tmp_path):
 
 def test_parquet_labels_follow_the_paths_where_there_are_no_names(tmp_path):
     parquet(tmp_path / "a.parquet", [7, 3], paths=["fake/1.png", "real/1.png"])
-    assert [s.label for s in ParquetSource(tmp_path / "a.parquet").samples] == [1, 0]
+    assert [s.label for s in TableSource(tmp_path / "a.parquet").samples] == [1, 0]
 
 
 def test_parquet_whose_labels_mean_nothing_is_refused(tmp_path):
     parquet(tmp_path / "a.parquet", [0, 1])
     with pytest.raises(UserError, match="row 0: cannot tell whether label 0 is real or fake"):
-        ParquetSource(tmp_path / "a.parquet")
+        TableSource(tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
-        ParquetSource(tmp_path / "b.parquet")
+        TableSource(tmp_path / "b.parquet")
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "c.parquet")
     with pytest.raises(UserError, match="needs the columns image and label"):
-        ParquetSource(tmp_path / "c.parquet")
+        TableSource(tmp_path / "c.parquet")
 
 
 def test_equal_file_names_in_two_splits_stay_apart(tmp_path):
     for split in ("train", "test"):
         parquet(tmp_path / f"{split}.parquet", [0, 1], names=["real", "fake"], paths=["a.png", "b.png"])
-    assert len({s.id for s in ParquetSource(tmp_path).samples}) == 4
+    assert len({s.id for s in TableSource(tmp_path).samples}) == 4
 
 
 def test_a_source_without_splits_gets_80_10_10_with_near_duplicates_together(tmp_path):
@@ -192,19 +193,19 @@ def test_cifake_is_read_with_its_own_label_order(cifake):
 def test_a_label_that_means_nothing_names_its_row(tmp_path, labels):
     parquet(tmp_path / "a.parquet", labels, names=["real", "fake"])
     with pytest.raises(UserError, match="row [01]: cannot tell"):
-        ParquetSource(tmp_path / "a.parquet")
+        TableSource(tmp_path / "a.parquet")
 
 
 def test_labels_as_words_are_read(tmp_path):
     parquet(tmp_path / "a.parquet", ["ai", "nature"])
-    assert [s.label for s in ParquetSource(tmp_path / "a.parquet").samples] == [1, 0]
+    assert [s.label for s in TableSource(tmp_path / "a.parquet").samples] == [1, 0]
 
 
 @pytest.mark.parametrize("image", ["text", [1, 2], {"path": "a.png"}])
 def test_an_image_column_without_images_is_said(tmp_path, image):
     pq.write_table(pa.table({"image": [image], "label": [0]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="not images"):
-        ParquetSource(tmp_path / "a.parquet")
+        TableSource(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_an_image_column_without_images_is_said(tmp_path, image):
 def test_foreign_metadata_does_no_harm(tmp_path, metadata):
     table = pa.table({"image": [encoded(GRADIENT)], "label": ["fake"], "generator": [7]})
     pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
-    (sample,) = ParquetSource(tmp_path / "a.parquet").samples
+    (sample,) = TableSource(tmp_path / "a.parquet").samples
     assert (sample.label, sample.generator) == (1, "7")
 
 

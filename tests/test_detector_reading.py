@@ -9,8 +9,9 @@ import torch
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.samples import read_encoded
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.trust.reading import read

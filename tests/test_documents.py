@@ -109,8 +109,9 @@ def test_every_yaml_binds(document, tmp_path):
             assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
 
 
-WITH_COMMANDS = ["docs/ATTACKS.md", "docs/REPORTS.md"]
+WITH_COMMANDS = ["docs/ATTACKS.md", "docs/AUDIT.md", "docs/REPORTS.md"]
 TESTED_ELSEWHERE = {
+    "docs/DATA.md": "test_data_document.py",
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
     "docs/TRAINING.md": "test_training_parts.py",
@@ -118,8 +119,7 @@ TESTED_ELSEWHERE = {
 
 
 @pytest.mark.parametrize("document", WITH_COMMANDS)
-def test_every_command_of_a_document_runs(document, tmp_path, monkeypatch, cli):
-    monkeypatch.chdir(tmp_path)
+def test_every_command_of_a_document_runs(document, workplace, cli):
     commands = [
         line[2:] for kind, text in blocks_of(document) if kind == "console" for line in text.splitlines()
     ]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustbench_aigen.data.cutting import BottomCrop, Grid, cut, read_crop, read_grid
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source
+from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.splitting import read_shares
 from robustbench_aigen.errors import UserError
 

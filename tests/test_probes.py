@@ -10,7 +10,8 @@ from torch import nn
 
 from robustbench_aigen import load_detector, run
 from robustbench_aigen.data.decoding import decode
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.engine import plan

@@ -11,10 +11,7 @@ from test_native_attacks import float_result, silent, stage, task, untrained
 from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.zoo import build_architecture
-from robustbench_aigen.engine.cell import Cell
-from robustbench_aigen.engine.identity import Settings
-from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
-from robustbench_aigen.scenario.cells import BoundPipeline
+from robustbench_aigen.engine.sizes import attack_groups, nearby_sizes, padded, same_size
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
 SIDES = [(32, 32), (40, 33), (33, 40), (36, 36), (40, 40), (32, 32), (34, 38), (40, 33)]
@@ -135,13 +132,8 @@ def test_one_size_is_one_group():
     assert sizes is None
 
 
-def cell(detector: Detector, bound) -> Cell:
-    settings = Settings(42, "both", "accuracy", "fp32", "cpu", 64, 0.5)
-    return Cell(detector, BoundPipeline("p", (bound,)), settings, torch.device("cpu"))
-
-
-def grouped(detector: Detector, bound) -> list[list[int]]:
-    return cell(detector, bound)._groups(bound, images(), list(range(len(SIDES))))
+def grouped(detector: Detector, bound, surrogate: Detector | None = None) -> list[list[int]]:
+    return attack_groups(bound, detector, surrogate, images(), range(len(SIDES)))
 
 
 def test_sizes_are_mixed_for_native_attacks_on_a_detector_with_an_input_size_alone():
@@ -154,6 +146,7 @@ def test_sizes_are_mixed_for_native_attacks_on_a_detector_with_an_input_size_alo
     assert len(grouped(fixed, stage("pgd"))) < len(set(SIDES))
     one_size_each = [
         grouped(anysize, stage("pgd")),
+        grouped(fixed, stage("pgd"), anysize),
         grouped(fixed, stage("pgd", backend="torchattacks")),
         grouped(fixed, stage("universal")),
         grouped(fixed, through),

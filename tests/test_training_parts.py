@@ -16,8 +16,8 @@ from torchvision.transforms.v2.functional import rotate
 from training_data import RECIPE, write_recipe, write_splits
 
 from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.splitting import difference_hash
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
@@ -165,7 +165,7 @@ def test_validation_is_held_out_of_training_and_never_of_the_test(source):
     assert {source.samples[i].split for i in splits.test} == {"test"}
     counts = pd.Series([source.samples[i].generator for i in splits.val]).value_counts()
     assert dict(counts) == {"real": 5, "gan": 5, "vae": 5}
-    hashes = [{difference_hash(source.encoded(i)) for i in part} for part in (splits.train, splits.val)]
+    hashes = [{fingerprint(source.encoded(i)).bits for i in part} for part in (splits.train, splits.val)]
     assert not hashes[0] & hashes[1]
     alone = splits.of(["gan"])
     assert {source.samples[i].generator for i in alone.train} == {"real", "gan"}
@@ -285,7 +285,7 @@ def test_the_protocol_from_the_command_line(tmp_path, cli):
     )
     assert outcome.code == 0, outcome.err
     run = tmp_path / "out" / "protocol" / "latest"
-    table = pd.read_csv(run / "tables" / "cross_generator.csv")
+    table = pd.read_csv(run / "tables" / "protocol.csv")
     assert set(table["detector"]) == {"tiny@gan", "tiny@diffusion", "tiny"}
     assert set(table["pipeline"]) == {"clean", "jpeg"}
     summary = pd.read_csv(run / "summary.csv").set_index(["detector", "pipeline", "generator"])
@@ -293,10 +293,10 @@ def test_the_protocol_from_the_command_line(tmp_path, cli):
         wanted = summary.loc[(row.detector, row.pipeline, row.generator), "balanced_accuracy"]
         assert row.balanced_accuracy == pytest.approx(wanted)
         assert row.in_domain == (row.generator in row.trained_on.split("+"))
-    assert {file.suffix for file in (run / "figures").glob("cross_generator.*")} == {".png", ".pdf"}
-    genimage = pd.read_csv(run / "tables" / "genimage.csv")
+    assert {file.suffix for file in (run / "figures").glob("protocol.*")} == {".png", ".pdf"}
+    genimage = pd.read_csv(run / "tables" / "protocol_genimage.csv")
     assert list(genimage.columns) == ["pipeline", "detector", "trained_on", "diffusion", "gan", "average"]
-    assert "| tiny@gan | gan |" in (run / "tables" / "cross_generator.md").read_text()
+    assert "| tiny@gan | gan |" in (run / "tables" / "protocol.md").read_text()
     card = json.loads((tmp_path / "out" / "detectors" / "tiny" / "tiny.json").read_text())
     assert card["generators"] == ["diffusion", "gan"]
 

@@ -22,7 +22,7 @@ from robustbench_aigen.trust.evidence import (
     raised_by_records,
 )
 from robustbench_aigen.trust.findings import FINDINGS, Raised
-from robustbench_aigen.trust.stored_quality import jpeg_quality, stored_quality
+from robustbench_aigen.trust.stored_quality import stored_quality
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,6 @@ def encoded(format_: str = "JPEG", mode: str = "RGB", **options) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(noise).convert(mode).save(buffer, format_, **options)
     return buffer.getvalue()
-
-
-@pytest.mark.parametrize("quality", [10, 50, 75, 90, 95, 100])
-@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"mode": "L"}, {"progressive": True}])
-def test_a_jpegs_quality_is_read_from_its_tables(quality, options):
-    assert jpeg_quality(encoded(quality=quality, **options)) == quality
-
-
-def test_what_has_no_quality_has_none():
-    assert jpeg_quality(encoded("PNG")) is None
-    assert jpeg_quality(b"no image") is None
-    assert jpeg_quality(encoded(qtables=[[7] * 64, [9] * 64])) is None
 
 
 def test_images_are_stored_at_the_quality_that_most_of_them_have():

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -10,7 +11,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from robustbench_aigen.cli import cross_generator, data, finetune, gate, listing, report, run, train, validate
+from robustbench_aigen.cli import (
+    audit,
+    cross_generator,
+    data,
+    finetune,
+    gate,
+    listing,
+    predict,
+    report,
+    run,
+    train,
+    validate,
+)
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
@@ -49,6 +62,8 @@ app.command("train")(_guarded(train.train))
 app.command("cross-generator")(_guarded(cross_generator.cross_generator))
 app.command("finetune")(_guarded(finetune.finetune))
 app.command("validate")(_guarded(validate.validate))
+app.command("predict")(_guarded(predict.predict))
+app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
@@ -82,6 +97,8 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else."""
+    # What Pillow warns of is said in plainer words: an image that is skipped is named, with the reason.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except UserError as error:

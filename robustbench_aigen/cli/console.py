@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 _TEXT_COLUMNS = {
     "detector",
+    "generator",
     "pipeline",
+    "split",
     "name",
     "summary",
     "trust",
@@ -33,6 +35,13 @@ _TEXT_COLUMNS = {
     "--trust-code",
     "architecture",
     "trained on",
+    "class",
+    "format",
+    "size",
+    "metadata",
+    "fact",
+    "kind",
+    "image",
 }
 _UNBROKEN = {"name", "norms", "access"}
 """Columns of text that are short and looked up: they are not folded."""

@@ -88,15 +88,14 @@ def _with_trained(
 
     read = read_recipe(recipe, published, assignments, None, epochs=epochs)
     import_library("lightning", extra="train", what="training")
+    from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.training.command import plan, train_all
     from robustbench_aigen.training.planning import Variants, read_names
 
     variants = Variants({}, generators=read_names(generators), each=True, all_but_one=all_but_one)
-    data = str(loaded.folder / loaded.scenario.data.source)
-    if loaded.scenario.data.source == "minigen":
-        data = "minigen"
+    source = open_data(loaded.scenario.data, loaded.folder)
     with ProgressBar() as progress:
-        jobs = plan(read, data, limit, variants, progress)
+        jobs = plan(read, source, limit, variants, progress)
         folder = Path(output) / "detectors"
         trained = list(train_all(jobs, folder, device=device, half=False, fresh=False, progress=progress))
     specs = [DetectorSpec(path=str(each.weights.resolve()), name=each.job.name) for each in trained]
@@ -122,4 +121,4 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
         f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
-    typer.echo(f"written to {result.folder}, the matrix in tables/cross_generator.md")
+    typer.echo(f"written to {result.folder}, the matrix in tables/protocol.md")

@@ -44,11 +44,12 @@ def prepare(
 
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.data.cutting import read_crop, read_grid
+    from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.preparing import Preparation
     from robustbench_aigen.data.preparing import prepare as prepare_data
-    from robustbench_aigen.data.selection import open_source
     from robustbench_aigen.data.splitting import read_shares
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.data_argument import read_data
 
     wanted = Preparation(
         crop=None if crop_bottom is None else read_crop(crop_bottom),
@@ -64,7 +65,7 @@ def prepare(
     target = Path(out).expanduser()
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
         raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")
-    source = open_source(src, Path())
+    source = open_data(read_data(src), Path())
     with ProgressBar() as bar:
         bar.start(len(source.samples))
         prepared = prepare_data(source, target, wanted, lambda: bar.advance(1))

@@ -19,7 +19,12 @@ def finetune(
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Load a detector whose file can run code: pickles, .pt2, …")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="Replace the data: minigen, a folder, or Parquet.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Replace the data: minigen, a folder or file, hf://org/name, or {source: …} as in a scenario."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Replace the budget.")] = None,
@@ -86,6 +91,7 @@ def _overridden(
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.data_argument import read_data
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
     if arch is not None and detector is None:
@@ -98,12 +104,14 @@ def _overridden(
         changes["detector"] = DetectorSpec.from_text(detector, arch, Path.cwd()).model_dump(
             exclude_unset=True
         )
-    content = loaded.tuning.data.model_dump(exclude_unset=True)
+    spec = loaded.tuning.data
+    content = spec.model_dump(exclude_unset=True)
     if data is not None:
-        content["source"] = data if data == "minigen" else str(Path(data).expanduser().resolve())
+        content = read_data(data).model_dump(exclude_unset=True)
+        content |= spec.model_dump(include={"validation", "limit"}, exclude_unset=True)
     if limit is not None:
         content["limit"] = limit
-    if content != loaded.tuning.data.model_dump(exclude_unset=True):
+    if content != spec.model_dump(exclude_unset=True):
         changes["data"] = content
     if epochs is not None:
         changes["budget"] = {"epochs": epochs}

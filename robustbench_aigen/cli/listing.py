@@ -28,12 +28,22 @@ class Kind(StrEnum):
 
 def list_things(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A data source to look into, for data: a folder, a file, hf://org/name."),
+    ] = None,
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List what a scenario can name, and the runs made so far."""
     from robustbench_aigen.cli.console import print_json, print_table
+    from robustbench_aigen.errors import UserError
 
+    if source is not None:
+        if kind is not Kind.data:
+            raise UserError(f"list {kind.value} takes no source", hint="list data SOURCE looks into one")
+        _show_source(source, json_output)
+        return
     if kind is Kind.runs:
         _show_runs(output, json_output)
         return
@@ -149,9 +159,30 @@ def _finetunings() -> "pd.DataFrame":
 def _data() -> "pd.DataFrame":
     import pandas as pd
 
-    from robustbench_aigen.data.selection import BUILT_IN
+    from robustbench_aigen.data.opening import BUILT_IN
 
     return pd.DataFrame([{"name": name, "summary": summary} for name, summary in BUILT_IN.items()])
+
+
+def _show_source(text: str, json_output: bool) -> None:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from robustbench_aigen.cli.console import print_json, print_table
+    from robustbench_aigen.data.inventory import take_stock
+    from robustbench_aigen.data.opening import open_data
+    from robustbench_aigen.scenario.data_argument import read_data
+
+    source = open_data(read_data(text), Path())
+    rows = [stock._asdict() for stock in take_stock(source.samples)]
+    if json_output:
+        print_json({"name": source.name, "layout": source.layout, "notices": source.notices, "images": rows})
+        return
+    table = pd.DataFrame(rows).assign(split=lambda frame: frame["split"].fillna(""))
+    print_table(table, f"{source.name}: {source.layout}, {len(source.samples)} images")
+    for notice in source.notices:
+        typer.echo(notice)
 
 
 def _show_runs(output: str, json_output: bool) -> None:

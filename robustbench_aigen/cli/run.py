@@ -30,7 +30,12 @@ def run(
             help="Load detectors whose files can run code: pickles, .pt2, TorchScript, Keras with code, skops with unknown types.",
         ),
     ] = False,
-    data: Annotated[str | None, typer.Option(help="Replace the data: minigen, a folder, or Parquet.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Replace the data: minigen, a folder or file, hf://org/name, or {source: …} as in a scenario."
+        ),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Replace the split: train, val, test or all.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, stratified.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -75,6 +80,7 @@ def _overridden(
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.data_argument import read_data
     from robustbench_aigen.scenario.schema import with_detectors
 
     changes: dict[str, object] = {}
@@ -84,8 +90,7 @@ def _overridden(
         loaded = with_detectors(loaded, detector, arch, Path.cwd())
     spec = loaded.scenario.data
     if data is not None:
-        source = data if data == "minigen" else str(Path(data).expanduser().resolve())
-        spec = spec.model_copy(update={"source": source})
+        spec = read_data(data, spec)
     if split is not None:
         spec = spec.model_copy(update={"split": split})
     if limit is not None:

@@ -15,7 +15,7 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="A training recipe (YAML), or the name of a shipped one: cifake_cnn.")
     ],
-    data: Annotated[str, typer.Option(help="minigen, a folder of images, or Parquet.")],
+    data: Annotated[str, typer.Option(help="minigen, a folder or file, hf://org/name, or {source: …}.")],
     output: Annotated[
         str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
     ] = "results/detectors",
@@ -61,6 +61,8 @@ def train(
 
     loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
     import_library("lightning", extra="train", what="training")
+    from robustbench_aigen.data.opening import open_data
+    from robustbench_aigen.scenario.data_argument import read_data
     from robustbench_aigen.training.command import plan, train_all
     from robustbench_aigen.training.planning import Variants, read_names, read_sweep, seeds_of
 
@@ -76,7 +78,7 @@ def train(
         together=not (each or all_but_one),
     )
     with ProgressBar() as progress:
-        jobs = plan(loaded, data, limit, variants, progress)
+        jobs = plan(loaded, open_data(read_data(data), Path()), limit, variants, progress)
         trained = []
         for finished in train_all(
             jobs, Path(output), device=device, half=half, fresh=fresh, progress=progress

@@ -39,5 +39,7 @@ def validate(
             loaded = with_detectors(loaded, detector, arch, Path.cwd())
         checked = check_scenario(loaded)
         typer.echo(f"{name}: fine, {checked.cells} cells on {checked.images} images")
+        for line in checked.data:
+            typer.echo(f"  {line}")
         for note in checked.notes:
             typer.echo(f"  {note}")

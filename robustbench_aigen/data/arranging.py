@@ -12,6 +12,8 @@ from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.splitting import SHARES, place_groups
 
 CLASS_FOLDERS = ("real", "fake")
+PREPARED = "prepared.csv"
+"""Says of every prepared image where it came from. The folders it lies in say what it is."""
 
 
 class Piece(NamedTuple):
@@ -53,7 +55,7 @@ def arrange(
     counts: Counter[tuple[str, str, str]] = Counter()
     taken: set[Path] = set()
     folder.mkdir()
-    with (folder / "prepared.csv").open("w", newline="", encoding="utf-8") as stream:
+    with (folder / PREPARED).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "source", "split", "generator", "label"])
         for index, (piece, sample) in enumerate(zip(pieces, samples, strict=True)):

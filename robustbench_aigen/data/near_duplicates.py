@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_aigen.data.decoding import refuse_bomb
+
 _MOST_BITS = 4
 _LEAST_CORRELATION = 0.98
 _FLATTEST = 2.0
 """Standard deviation of the grey levels below which a picture has nothing to be recognised by."""
 _CHUNK = 2**20
-"""Candidate pairs looked at together."""
+"""Pairs of hashes compared together."""
+_CONFIRMED = 2**14
+"""Pairs of pictures compared together."""
 
 
 class Fingerprint(NamedTuple):
@@ -52,6 +56,7 @@ def fingerprint(encoded: bytes) -> Fingerprint:
 
 def fingerprint_opened(image: Image.Image, encoded: bytes) -> Fingerprint:
     """Return the fingerprint of an image that is opened and not yet decoded; raises what decoding raises."""
+    refuse_bomb(image)
     image.draft("L", (64, 64))  # A JPEG is decoded no larger than that: eight times as fast.
     grey = image.convert("L")
     picture = np.asarray(grey.resize((16, 16), Image.Resampling.BOX))
@@ -94,14 +99,26 @@ def _copies(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
         if first.setdefault(print_.content, position) != position:
             yield first[print_.content], position
     rows = [position for position in first.values() if fingerprints[position].bits is not None]
-    if len(rows) < 2:
+    if not rows:
         return
     bits = np.array([fingerprints[row].bits for row in rows], dtype=np.uint64)
     greys = np.stack([_normalised(fingerprints[row].grey or b"") for row in rows])
-    for ones, others in _candidates(bits):
-        alike = np.einsum("nd,nd->n", greys[ones], greys[others]) >= _LEAST_CORRELATION
-        for one, other in zip(ones[alike].tolist(), others[alike].tolist(), strict=True):
-            yield rows[one], rows[other]
+    leaders = []
+    for bucket in _buckets(bits):
+        # Of those with one hash each is compared with the first that is like it: there may be very many.
+        rest = bucket
+        while len(rest):
+            alike = greys[rest] @ greys[rest[0]] >= _LEAST_CORRELATION
+            alike[0] = True  # Rounding aside.
+            leaders.append(rest[0])
+            yield from ((rows[rest[0]], rows[other]) for other in rest[alike][1:])
+            rest = rest[~alike]
+    kept = np.array(leaders)
+    for ones, others in _candidates(bits[kept]):
+        for some in np.array_split(np.arange(len(ones)), len(ones) // _CONFIRMED + 1):
+            one, other = kept[ones[some]], kept[others[some]]
+            alike = np.einsum("nd,nd->n", greys[one], greys[other]) >= _LEAST_CORRELATION
+            yield from ((rows[i], rows[j]) for i, j in zip(one[alike], other[alike], strict=True))
 
 
 def _normalised(grey: bytes) -> NDArray[np.float32]:
@@ -120,11 +137,15 @@ def _candidates(bits: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.intp], ND
     edges = [64 * band // bands for band in range(bands + 1)]
     for low, high in pairwise(edges):
         band = (bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(band[order]) != 0])
-        for ones, others in _in_chunks(_pairs(bucket) for bucket in np.split(order, starts[1:])):
+        for ones, others in _in_chunks(map(_pairs, _buckets(band))):
             near = np.bitwise_count(bits[ones] ^ bits[others]) <= _MOST_BITS
             yield ones[near], others[near]
+
+
+def _buckets(values: NDArray[np.uint64]) -> list[NDArray[np.intp]]:
+    """Return the positions of each different value, ascending."""
+    order = np.argsort(values, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
 
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]

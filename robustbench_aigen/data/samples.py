@@ -6,6 +6,10 @@ REAL_POOL = "real"
 """Generator name of real images that belong to every generator of their source."""
 
 
+IN_PACKAGE = "in the package"
+"""Layout of the data that the package brings itself: nothing was found out there."""
+
+
 class Sample(NamedTuple):
     """One labelled image of a source.
 
@@ -27,6 +31,8 @@ class ImageSource(Protocol):
     samples: list[Sample]
     notices: list[str]
     """What the user should know of what was found."""
+    layout: str
+    """How the images lie, in words: ``folders split/class, as in CIFAKE``."""
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of ``samples[index]``."""

@@ -1,18 +1,14 @@
-"""Opens a source and picks the samples that a scenario asks for."""
+"""Picks the samples of a source that a scenario asks for."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_aigen.data.folder import FolderSource
-from robustbench_aigen.data.parquet import ParquetSource
+from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import ImageSource, Sample
-from robustbench_aigen.data.splitting import assign_splits, order_key
-from robustbench_aigen.data.walking import files_below
-from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.data.splitting import SHARES, assign_splits, order_key
+from robustbench_aigen.errors import UserError
 
-BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
 ALL = "all"
 
 
@@ -27,38 +23,6 @@ class Selection(NamedTuple):
     def samples(self) -> list[Sample]:
         """The chosen samples."""
         return [self.source.samples[index] for index in self.indices]
-
-
-def open_source(name: str, folder: Path) -> ImageSource:
-    """Open a data source.
-
-    Parameters
-    ----------
-    name
-        ``minigen``, or the path of a folder of images, a Parquet file or a folder of Parquet files.
-    folder
-        Where relative paths start.
-
-    Raises
-    ------
-    UserError
-        If there is nothing of that name, or nothing in it that can be used.
-    """
-    if name == "minigen":
-        return ParquetSource(Path(__file__).parent / "minigen", label_names=("real", "fake"))
-    path = (folder / name).expanduser()
-    try:
-        if path.is_dir():
-            return ParquetSource(path) if files_below(path, {".parquet"}) else FolderSource(path)
-        if path.is_file() and path.suffix == ".parquet":
-            return ParquetSource(path)
-    except OSError as error:
-        raise UserError(f"'{shortened(name)}' cannot be opened: {error.strerror}") from error
-    if path.exists():
-        hint = "give a folder of images, a Parquet file or a folder of them"
-        raise UserError(f"'{name}' is not a data source", hint=hint)
-    hint = f"a path that exists, or built in: {did_you_mean(name, BUILT_IN)}"
-    raise UserError(f"no data at '{name}'", hint=hint)
 
 
 def select(source: ImageSource, split: str, limit: int | None) -> Selection:
@@ -76,15 +40,28 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
     if any(sample.generator == ALL for sample in samples):
         # The summary's rows on all generators have that name.
         raise UserError(f"{source.name} has a generator called '{ALL}'", hint="rename it")
-    if split != ALL and all(sample.split is None for sample in samples):
-        samples = assign_splits(source)
+    undivided = _undivided(source) if split != ALL else []
+    if undivided:
+        samples = assign_splits(source, undivided)
     present = sorted({sample.split for sample in samples if sample.split is not None})
     if split != ALL and split not in present:
+        if split in SHARES and len(undivided) == len(samples):
+            raise UserError(
+                f"{source.name} has no splits of its own, and too few images ({len(samples)}) for a '{split}' split",
+                hint="a tenth of them would be that split; split: all takes all images",
+            )
         raise UserError(f"{source.name} has no split '{split}'", hint=f"it has: {', '.join([*present, ALL])}")
     indices = [index for index, sample in enumerate(samples) if split in (ALL, sample.split)]
     if limit is not None and limit < len(indices):
         indices = stratified(samples, indices, limit)
     return Selection(source, indices, split)
+
+
+def _undivided(source: ImageSource) -> list[int]:
+    """Return the samples of the sources, one or several joined, that have no splits at all."""
+    parts = source.parts if isinstance(source, JoinedSource) else [range(len(source.samples))]
+    whole = [part for part in parts if all(source.samples[index].split is None for index in part)]
+    return [index for part in whole for index in part]
 
 
 def stratified(samples: Sequence[Sample], indices: Sequence[int], limit: int) -> list[int]:

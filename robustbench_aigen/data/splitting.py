@@ -1,14 +1,12 @@
 """Splits for sources that have none: 80/10/10, stratified, near-duplicates kept together."""
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
-import numpy as np
-from PIL import Image
-
+from robustbench_aigen.data.ahead import in_threads
+from robustbench_aigen.data.near_duplicates import duplicate_groups, fingerprint
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.errors import UserError, shortened
 
@@ -43,35 +41,26 @@ def order_key(text: str, seed: int = _SEED) -> bytes:
     return blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
 
 
-def difference_hash(encoded: bytes) -> bytes:
-    """Return the 64-bit difference hash of an image (Krawetz 2013), or a hash of its bytes if it is unreadable.
-
-    Two copies of a picture that differ in size, quality or a little brightness share it.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            image.draft("L", (64, 64))
-            grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    except Exception:  # noqa: BLE001  An unreadable image is named when it is decoded; here it needs a group.
-        return blake2b(encoded, digest_size=16).digest()
-    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
-
-
-def assign_splits(source: ImageSource) -> list[Sample]:
-    """Return a source's samples with a split each: samples with the same difference hash share one."""
-    splits = divide(source, range(len(source.samples)), SHARES)
-    return [sample._replace(split=splits[index]) for index, sample in enumerate(source.samples)]
+def assign_splits(source: ImageSource, indices: Sequence[int]) -> list[Sample]:
+    """Return a source's samples, those of some indices with a split each: 80/10/10, the others as they are."""
+    splits = divide(source, indices, SHARES)
+    return [
+        sample._replace(split=splits[index]) if index in splits else sample
+        for index, sample in enumerate(source.samples)
+    ]
 
 
 def divide(source: ImageSource, indices: Sequence[int], shares: Mapping[str, float]) -> dict[int, str]:
     """Divide some samples of a source among parts of the given shares, and return the part of each index.
 
-    Samples with the same difference hash are in one part; otherwise as :func:`place_groups` does it.
+    Copies of a picture (:mod:`robustbench_aigen.data.near_duplicates`) are in one part; otherwise as
+    :func:`place_groups` does it.
     """
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for place, index in enumerate(indices):
-        groups[difference_hash(read_encoded(source, index))].append(place)
-    parts = place_groups([source.samples[index] for index in indices], groups.values(), shares)
+    looks = list(in_threads(fingerprint, (read_encoded(source, index) for index in indices)))
+    groups = duplicate_groups(looks)
+    grouped = {place for group in groups for place in group}
+    groups += [[place] for place in range(len(indices)) if place not in grouped]
+    parts = place_groups([source.samples[index] for index in indices], groups, shares)
     return {index: parts[place] for place, index in enumerate(indices)}
 
 

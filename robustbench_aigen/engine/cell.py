@@ -17,7 +17,7 @@ from robustbench_aigen.engine.gallery import encode_png
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size
+from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
 from robustbench_aigen.metrics.records import RECORD_DTYPES
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
@@ -200,7 +200,9 @@ class Cell:
         if context.handed_on is not None and is_last:
             wanted = wanted & ~take_over(after, context.handed_on)
         streams = self._streams(context.images, range(len(labels)), position)
-        for rows in self._groups(stage, after.levels, wanted.nonzero().flatten().tolist()):
+        surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
+        chosen = wanted.nonzero().flatten().tolist()
+        for rows in attack_groups(stage, self.detector, surrogate, after.levels, chosen):
             self._attack_group(stage, rows, streams, early, after, context)
         others = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
         if stage.through and others.any():
@@ -222,15 +224,6 @@ class Cell:
                 for row, image in zip(batch.tolist(), stack, strict=True):
                     after.levels[row] = image
         after.score[rows] = self.score([after.levels[row] for row in rows])
-
-    def _groups(self, stage: BoundStage, levels: list[Tensor], rows: list[int]) -> list[list[int]]:
-        """Return the rows that are attacked together: of any near sizes where backend and detector take them."""
-        takes_any = self.detector.preprocessing.input_size is not None and not stage.through
-        if stage.surrogate is not None:
-            takes_any &= self.surrogates[stage.surrogate].preprocessing.input_size is not None
-        if stage.params["backend"] == "native" and takes_any and not stage.recipe.same_size:
-            return nearby_sizes(levels, rows)
-        return same_size(levels, rows)
 
     def _attack_group(
         self,

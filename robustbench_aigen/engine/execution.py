@@ -14,10 +14,11 @@ from torch import Tensor
 
 from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.identity import shard_key
+from robustbench_aigen.engine.lookahead import Lookahead
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.shards import Problem, Shard, ShardImages, decode_shard
+from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
 from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
@@ -79,16 +80,19 @@ class Execution:
         timings = [_timing(cell) for cell in cells]
         self.timings += timings
         frames: list[list[pd.DataFrame]] = [[] for _ in cells]
-        for shard in shards:
-            work = _ShardWork(self, shard)
-            for cell, timing, parts in zip(cells, timings, frames, strict=True):
-                self.progress.work_on(cell.detector.name, cell.pipeline.name)
-                clock = time.perf_counter()
-                frame, batch_size = work.records(cell, self.progress.advance)
-                parts.append(frame)
-                timing["seconds"] = round(timing["seconds"] + time.perf_counter() - clock, 3)
-                timing["shards_computed" if work.was_computed(cell) else "shards_cached"] += 1
-                timing["batch_size"] = min(timing["batch_size"], batch_size)
+        with Lookahead() as lookahead:
+            works = [_ShardWork(self, shard, lookahead) for shard in shards]
+            for place, work in enumerate(works):
+                work.begin(cells, works[place + 1] if place + 1 < len(works) else None)
+                for cell, timing, parts in zip(cells, timings, frames, strict=True):
+                    self.progress.work_on(cell.detector.name, cell.pipeline.name)
+                    clock = time.perf_counter()
+                    frame, batch_size = work.records(cell, self.progress.advance)
+                    parts.append(frame)
+                    timing["seconds"] = round(timing["seconds"] + time.perf_counter() - clock, 3)
+                    timing["shards_computed" if work.was_computed(cell) else "shards_cached"] += 1
+                    timing["batch_size"] = min(timing["batch_size"], batch_size)
+                work.end()
         if not any(len(frame) for frame in frames[0]):
             first = self.problems[0]
             error = UserError(
@@ -138,12 +142,30 @@ def _timing(cell: Cell) -> dict[str, Any]:
 class _ShardWork:
     """One shard on its way through the cells: its images, decoded when first needed, and what cells share."""
 
-    def __init__(self, execution: Execution, shard: Shard) -> None:
-        self._execution, self._shard = execution, shard
+    def __init__(self, execution: Execution, shard: Shard, lookahead: Lookahead) -> None:
+        self._execution, self.shard, self._lookahead = execution, shard, lookahead
         self._images: ShardImages | None = None
         self._states: BoundedCache[PipelineState] = BoundedCache(_MEMORY, lambda state: state.bytes)
         self._frames: dict[str, pd.DataFrame] = {}
         self._computed: set[str] = set()
+
+    def begin(self, cells: Sequence[Cell], following: "_ShardWork | None") -> None:
+        """Decode the shard if a cell needs its images, and have those of the following one decoded meanwhile."""
+        if self.needs_images(cells):
+            self._images = self._lookahead.take(self.shard)
+        if following is not None and following.needs_images(cells):
+            self._lookahead.prepare(following.shard)
+
+    def end(self) -> None:
+        """Let go of the images and of what the cells shared."""
+        self._images = None
+        self._states.clear()
+        self._frames.clear()
+
+    def needs_images(self, cells: Sequence[Cell]) -> bool:
+        """Whether a cell's records are not in the cache, as far as its files tell."""
+        cache, limited = self._execution.cache, self._execution.limited
+        return not all(cache.has(self._key(limited(cell))) for cell in cells)
 
     def was_computed(self, cell: Cell) -> bool:
         """Whether the records of a cell were not in the cache."""
@@ -151,7 +173,7 @@ class _ShardWork:
 
     def records(self, cell: Cell, advance: Callable[[int], None]) -> tuple[pd.DataFrame, int]:
         """Return the shard's records in a cell and the batch size that they were computed with."""
-        count, done = len(self._shard.indices), 0
+        count, done = len(self.shard.indices), 0
 
         def advance_part(images: int) -> None:
             # A second attack stage, or a second try, goes over the same images again; others are never told of.
@@ -175,7 +197,7 @@ class _ShardWork:
 
     def _key(self, cell: Cell, length: int | None = None) -> str:
         pipeline = cell.pipeline if length is None else BoundPipeline("", cell.pipeline.stages[:length])
-        return shard_key(cell.detector, pipeline, self._shard, cell.settings, cell.surrogates)
+        return shard_key(cell.detector, pipeline, self.shard, cell.settings, cell.surrogates)
 
     def _one_try(self, cell: Cell, advance: Callable[[int], None]) -> pd.DataFrame:
         key = self._key(cell)
@@ -186,7 +208,7 @@ class _ShardWork:
             frame, problems = held
         else:
             if self._images is None:
-                self._images = decode_shard(self._shard)
+                self._images = self._lookahead.take(self.shard)
             problems = self._images.problems
             frame = self._compute(cell, self._images, advance) if self._images.samples else no_records()
             self._execution.cache.save(key, frame, problems)

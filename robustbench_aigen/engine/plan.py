@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from robustbench_aigen.attacks.execution import check_attack, check_gradients
-from robustbench_aigen.data.selection import Selection, open_source, select
+from robustbench_aigen.data.inventory import describe
+from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.engine.cell import Cell
@@ -51,6 +53,10 @@ class Plan:
             present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
             notices.append(f"all images are {present}: what needs {absent} ones too stays empty")
         return notices
+
+    def described_data(self) -> list[str]:
+        """Return how the data was found to lie, and its counts."""
+        return describe(self.selection.source)
 
     def cell(self, detector: Detector, pipeline: BoundPipeline) -> Cell:
         """Return a cell with the settings of its detector."""
@@ -110,10 +116,11 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
 
 
 class Checked(NamedTuple):
-    """What a scenario comes to: its cells and images, and what of its detectors was not tried."""
+    """What a scenario comes to: its cells and images, how the data lies, and what of its detectors was not tried."""
 
     cells: int
     images: int
+    data: list[str]
     notes: list[str]
 
 
@@ -151,7 +158,8 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
     known = [detector for detector in found if detector is not None]
     if len(known) == len(found):
         _check_gate(loaded, pipelines, known, selection)
-    return Checked(len(scenario.detectors) * len(pipelines), len(selection.indices), notes)
+    described = describe(selection.source)
+    return Checked(len(scenario.detectors) * len(pipelines), len(selection.indices), described, notes)
 
 
 def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:
@@ -162,10 +170,9 @@ def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:
 
 
 def _selected(loaded: LoadedScenario) -> Selection:
-    try:
-        source = open_source(loaded.scenario.data.source, loaded.folder)
-    except UserError as error:
-        raise loaded.located(error, ("data", "source")) from error
+    source = open_data(
+        loaded.scenario.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
+    )
     try:
         return select(source, loaded.scenario.data.split, loaded.scenario.data.limit)
     except UserError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import ALL, select
 from robustbench_aigen.detectors.thresholds import fit_threshold
@@ -21,7 +22,7 @@ from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
-from robustbench_aigen.engine.shards import Problem, Shard, make_shards
+from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
@@ -29,6 +30,7 @@ from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_folder import GALLERY, RECORDS, RUN, SUMMARY
 from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
@@ -97,19 +99,27 @@ def run(
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device, trust_code=trust_code)
-    for notice in [*plan.notices(), *read_detectors(plan)]:
+    for notice in [*plan.described_data(), *plan.notices(), *read_detectors(plan)]:
         progress.notice(notice)
+    stored = glance(plan.selection.source, plan.selection.indices)
+    if stored.call == "confound":
+        progress.notice(
+            f"{stored.sentence()}; robust-aigen audit says more, and --fix writes an equalised copy"
+        )
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     if isinstance(loaded.scenario.threshold, str):
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
     shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
+    for notice in repeated(shards):
+        progress.notice(notice)
     records = execution.records(shards)
     probed = Probing(execution, shards, records).run()
     raised = raised_by_records(records, plan.pipelines, quality_of(shards))
     raised += [flag for found in probed for flag in found.raised()]
     summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
     info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+    info["audit"] = stored.as_dict()
     info["trust"] = {
         "flags": [flag._asdict() for flag in raised],
         "probes": [found.as_dict() for found in probed],
@@ -168,7 +178,8 @@ def _run_info(
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "data": {
-            "source": scenario.data.source,
+            "source": scenario.data.title,
+            "layout": plan.selection.source.layout,
             "split": plan.selection.split,
             "images": len(samples),
             "real": sum(sample.label == 0 for sample in samples),
@@ -197,6 +208,12 @@ def _run_info(
     }
 
 
+def _data_argument(data: DataSpec) -> str:
+    """Return the ``--data`` of a command: the bare source where nothing is said of it, or the section as JSON."""
+    said = data.model_dump(mode="json", exclude_unset=True, exclude={"split", "limit"}, exclude_none=True)
+    return str(said["source"]) if said.keys() == {"source"} else json.dumps(said, ensure_ascii=False)
+
+
 def _command(plan: Plan) -> str:
     """Return the command line that runs a scenario with what was replaced in it."""
     loaded = plan.loaded
@@ -208,7 +225,7 @@ def _command(plan: Plan) -> str:
             words += ["--detector", spec.text]
         words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
     if "data" in loaded.overridden:
-        words += ["--data", scenario.data.source, "--split", scenario.data.split]
+        words += ["--data", _data_argument(scenario.data), "--split", scenario.data.split]
         words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
     if "precision" in loaded.overridden:
         words += ["--precision", scenario.precision]

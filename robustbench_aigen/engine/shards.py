@@ -1,5 +1,6 @@
 """Shards: fixed slices of the sample list, hashed first and decoded when needed."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -7,7 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from robustbench_aigen.data.ahead import in_threads
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
 
@@ -78,13 +81,44 @@ def make_shards(selection: Selection, kept: frozenset[str] = frozenset()) -> Ite
 def decode_shard(shard: Shard) -> ShardImages:
     """Read and decode a shard; images that cannot be read are left out and named."""
     images = ShardImages([], [], [], [], shard.kept)
-    for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
-        try:
-            levels = decode(read_encoded(shard.selection.source, index))
-        except UnreadableImageError as error:
-            images.problems.append(Problem(sample.id, str(error)))
+    encoded = (read_encoded(shard.selection.source, index) for index in shard.indices)
+    decoded = in_threads(_decoded, encoded)
+    for sample, digest, levels in zip(shard.samples, shard.hashes, decoded, strict=True):
+        if isinstance(levels, UnreadableImageError):
+            images.problems.append(Problem(sample.id, str(levels)))
             continue
         images.samples.append(sample)
         images.levels.append(levels)
         images.hashes.append(digest)
     return images
+
+
+def _decoded(encoded: bytes) -> Tensor | UnreadableImageError:
+    try:
+        return decode(encoded)
+    except UnreadableImageError as error:
+        return error
+
+
+def repeated(shards: list[Shard]) -> list[str]:
+    """Say which images stand in several sources, and which are called both real and fake."""
+    found: dict[str, list[tuple[int, Sample]]] = defaultdict(list)
+    for shard in shards:
+        for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
+            found[digest].append((index, sample))
+    found.pop(sha256(b"").hexdigest(), None)  # What cannot be opened is named when it is decoded.
+    several = [rows for rows in found.values() if len(rows) > 1]
+    both = [rows for rows in several if len({sample.label for _, sample in rows}) > 1]
+    source = shards[0].selection.source if shards else None
+    across = [
+        rows
+        for rows in several
+        if isinstance(source, JoinedSource) and len({source.source_of(index) for index, _ in rows}) > 1
+    ]
+    notices = []
+    for rows, what in ((across, "in more than one source"), (both, "as real and as fake")):
+        if rows:
+            example = " and ".join(sample.id for _, sample in rows[0][:2])
+            verb = "image stands" if len(rows) == 1 else "images stand"
+            notices.append(f"{len(rows)} {verb} {what}: {example}{' …' if len(rows) > 1 else ''}")
+    return notices

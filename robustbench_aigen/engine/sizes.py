@@ -6,6 +6,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.scenario.cells import BoundStage
+
 _WASTE = 1.5
 """How many times an image's own area its place in a batch may be."""
 
@@ -39,6 +42,20 @@ def nearby_sizes(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
             new_smallest = own_height * own_width
         height, width, smallest = new_height, new_width, new_smallest
     return groups
+
+
+def attack_groups(
+    stage: BoundStage,
+    detector: Detector,
+    surrogate: Detector | None,
+    levels: list[Tensor],
+    rows: Iterable[int],
+) -> list[list[int]]:
+    """Return the rows that are attacked together: of any near sizes where backend and detectors take them."""
+    sized = all(d.preprocessing.input_size is not None for d in (detector, surrogate) if d is not None)
+    if stage.params["backend"] == "native" and sized and not stage.through and not stage.recipe.same_size:
+        return nearby_sizes(levels, rows)
+    return same_size(levels, rows)
 
 
 def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -65,13 +65,16 @@ class ShardCache:
         self._folder = folder
         self._stale: set[str] | None = set() if fresh else None
 
+    def has(self, key: str) -> bool:
+        """Whether there is a file that may be used for a shard."""
+        return self._file(key).is_file() and (self._stale is None or key in self._stale)
+
     def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
         """Return a shard's records and unreadable images, or None where they are not there whole."""
-        file = self._file(key)
-        if not file.is_file() or (self._stale is not None and key not in self._stale):
+        if not self.has(key):
             return None
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(self._file(key))
         except (pa.ArrowException, OSError):
             # Written by rename, so this is a damaged disk or another program's file: compute it again.
             return None

@@ -21,7 +21,7 @@ NOTHING_FOUND = (
 
 
 def evidence(joined: JoinedRuns) -> list[Evidence]:
-    """Return every flag that was raised, in the order of the checks; unreadable images last."""
+    """Return every flag that was raised, in the order of the checks; then what speaks against the data."""
     known = {finding.flag: finding.meaning for finding in FINDINGS}
     flags = joined.flags()
     order = [*known, *dict.fromkeys(flag["flag"] for flag in flags if flag["flag"] not in known)]
@@ -30,6 +30,14 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
         for name in order
         if any(flag["flag"] == name for flag in flags)
     ]
+    stored = tuple(
+        f"{label}: {audit['sentence']} (seen on {audit['images']} images)"
+        for label, run in zip(joined.labels, joined.runs, strict=True)
+        if (audit := run.info.get("audit", {})).get("call") == "confound"
+    )
+    if stored:
+        meaning = "how images are stored tells real from fake; a detector may have learned that instead"
+        found.append(Evidence("confounded_data", meaning, stored))
     unreadable = []
     for label, run in zip(joined.labels, joined.runs, strict=True):
         problems = run.info["data"]["unreadable"]

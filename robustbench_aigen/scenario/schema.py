@@ -14,21 +14,16 @@ from pydantic import (
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.gate_spec import GateSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.validation import Section, show, validated
+from robustbench_aigen.scenario.validation import Section, not_a_boolean, show, validated
 
 Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
-
-
-def _not_a_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic collects ValueErrors
-    return value
 
 
 def _threshold(value: object) -> float | str:
@@ -52,24 +47,12 @@ def _name(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_not_a_boolean)]
-Count = Annotated[PositiveInt, BeforeValidator(_not_a_boolean)]
+Whole = Annotated[int, BeforeValidator(not_a_boolean)]
+Count = Annotated[PositiveInt, BeforeValidator(not_a_boolean)]
 
 
 Name = Annotated[str, BeforeValidator(_name)]
 ThresholdRule = Annotated[float | str, BeforeValidator(_threshold)]
-
-
-class DataSpec(Section):
-    """Which images.
-
-    ``source`` is ``minigen``, a folder, or a Parquet file or folder of them; ``split`` one of its splits or
-    ``all``; ``limit`` how many images at most, stratified by generator and label.
-    """
-
-    source: str
-    split: str = "test"
-    limit: Count | None = None
 
 
 class Scenario(Section):

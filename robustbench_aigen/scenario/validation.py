@@ -17,6 +17,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+def not_a_boolean(value: object) -> object:
+    """Refuse what YAML reads as a boolean: to Python ``true`` is the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic collects ValueErrors
+    return value
+
+
 def validated(model: type[M], located: LocatedYaml, what: str) -> M:
     """Validate a whole file.
 

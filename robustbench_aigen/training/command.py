@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from robustbench_aigen.data.selection import open_source
+from robustbench_aigen.data.inventory import describe
+from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.training.images import Splits, split_source
@@ -12,10 +13,9 @@ from robustbench_aigen.training.planning import Variants, plan_jobs
 from robustbench_aigen.training.recipe import LoadedRecipe
 
 
-def open_splits(loaded: LoadedRecipe, data: str, limit: int | None, progress: Progress) -> Splits:
-    """Open a data source and choose what is trained on, what decides, and what neither has seen."""
-    source = open_source(data, Path())
-    for notice in source.notices:
+def open_splits(loaded: LoadedRecipe, source: ImageSource, limit: int | None, progress: Progress) -> Splits:
+    """Tell of a data source and choose what is trained on, what decides, and what neither has seen."""
+    for notice in (*describe(source), *source.notices):
         progress.notice(notice)
     return split_source(source, loaded.recipe.validation, limit)
 
@@ -30,7 +30,7 @@ def train_all(
 
 
 def plan(
-    loaded: LoadedRecipe, data: str, limit: int | None, variants: Variants, progress: Progress
+    loaded: LoadedRecipe, source: ImageSource, limit: int | None, variants: Variants, progress: Progress
 ) -> list[Job]:
     """Return the trainings of a recipe on a data source."""
-    return plan_jobs(loaded, open_splits(loaded, data, limit, progress), variants)
+    return plan_jobs(loaded, open_splits(loaded, source, limit, progress), variants)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigen.engine.store import write_atomically
-from robustbench_aigen.report.markdown import markdown_table
+from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.training.jobs import Trained
 
 _REPEATS = ("seed", "fold")
@@ -57,11 +57,11 @@ def write_comparison(output: Path, stem: str, trained: Sequence[Trained]) -> pd.
     table = comparison_table(trained)
     variant = list(trained[0].job.variant)
     write_atomically(output / f"{stem}.csv", table.to_csv(index=False).encode())
-    parts = [f"# {stem}", markdown_table(rounded(table))]
+    parts = [f"# {stem}", markdown_frame(rounded(table))]
     repeated = over_repeats(table, variant)
     if len(repeated):
         write_atomically(output / f"{stem}-repeats.csv", repeated.to_csv(index=False).encode())
-        parts += ["Mean and standard deviation over what was repeated:", markdown_table(rounded(repeated))]
+        parts += ["Mean and standard deviation over what was repeated:", markdown_frame(rounded(repeated))]
     write_atomically(output / f"{stem}.md", ("\n\n".join(parts) + "\n").encode())
     return table
 

@@ -10,11 +10,11 @@ from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.engine.store import write_atomically
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.markdown import markdown_table
+from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.schema import LoadedScenario
 
-MATRIX, GAPS, GENIMAGE = "cross_generator", "cross_generator_gaps", "genimage"
+MATRIX, GAPS, GENIMAGE = "protocol", "protocol_gaps", "protocol_genimage"
 AVERAGE = "average"
 
 
@@ -123,8 +123,8 @@ def write_tables(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     ]
     seen = {(row.detector, row.generator) for row in table.itertuples() if row.in_domain}
     for name in pipelines:
-        parts += [f"## {name}", markdown_table(_starred(genimage_table(table, name), seen))]
-    parts += ["## Seen and foreign generators", markdown_table(in_per_cent(found))]
+        parts += [f"## {name}", markdown_frame(_starred(genimage_table(table, name), seen))]
+    parts += ["## Seen and foreign generators", markdown_frame(in_per_cent(found))]
     write_atomically(folder / f"{MATRIX}.md", ("\n\n".join(parts) + "\n").encode())
     return found
 

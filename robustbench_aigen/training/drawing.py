@@ -144,7 +144,7 @@ def draw_matrix(folder: Path, table: pd.DataFrame) -> None:
             axis.set(title=plain(name), xlabel="tested on", ylabel="")
         for axis in axes[len(pipelines) :]:
             axis.set_axis_off()
-        save(figure, folder, "cross_generator")
+        save(figure, folder, "protocol")
 
 
 def _heat_map(axis: Axes, wide: pd.DataFrame, seen: set[tuple[str, str]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from robustbench_aigen.data.selection import BUILT_IN
+from robustbench_aigen.data.opening import BUILT_IN
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
 from robustbench_aigen.engine.store import write_atomically
@@ -67,7 +67,7 @@ def _scenario(tuned: Tuned) -> LoadedScenario:
         "version": 1,
         "name": f"{tuning.name}_before_after",
         "summary": f"{before['name']} before and after {tuning.name}.",
-        "data": {"source": _source(tuned.loaded), "split": "test", "limit": tuning.report.limit},
+        "data": {**_data(tuned.loaded), "split": "test", "limit": tuning.report.limit},
         "detectors": detectors,
         "pipelines": _pipelines(tuning, {key: value for key, value in before.items() if key != "name"}),
         "seed": tuning.seed,
@@ -101,9 +101,21 @@ def _before(loaded: LoadedFineTuning) -> dict[str, Any]:
     return {**said, "name": f"{name} (before)" if name == loaded.tuning.name else name}
 
 
-def _source(loaded: LoadedFineTuning) -> str:
-    source = loaded.tuning.data.source
-    local = (loaded.folder / source).expanduser()
+def _data(loaded: LoadedFineTuning) -> dict[str, Any]:
+    """Return what the file says of the images, relative paths made absolute."""
+    data = loaded.tuning.data
+    said = data.model_dump(
+        mode="json", exclude_none=True, exclude_unset=True, exclude={"validation", "limit"}
+    )
+    if data.source is not None:
+        said["source"] = _placed(data.source, loaded.folder)
+    for part in said.get("sources", []):
+        part["source"] = _placed(part["source"], loaded.folder)
+    return said
+
+
+def _placed(source: str, folder: Path) -> str:
+    local = (folder / source).expanduser()
     return str(local.resolve()) if source not in BUILT_IN and local.exists() else source
 
 

@@ -2,8 +2,9 @@
 
 import torch
 
+from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.data.samples import ImageSource
-from robustbench_aigen.data.selection import open_source, select
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.errors import UserError
@@ -62,11 +63,10 @@ def input_size_of(detector: Detector) -> tuple[int, int]:
 
 
 def opened_source(loaded: LoadedFineTuning) -> ImageSource:
-    """Open the data of a fine-tuning."""
-    try:
-        return open_source(loaded.tuning.data.source, loaded.folder)
-    except UserError as error:
-        raise loaded.located(error, ("data", "source")) from error
+    """Open the data of a fine-tuning, one source or several."""
+    return open_data(
+        loaded.tuning.data, loaded.folder, lambda error, path: loaded.located(error, ("data", *path))
+    )
 
 
 def own_scenario(loaded: LoadedFineTuning) -> LoadedScenario | None:

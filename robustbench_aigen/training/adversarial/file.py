@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import read_fraction
@@ -111,12 +112,19 @@ class Threat(Section):
         return self
 
 
-class TuningData(Section):
-    """Which images: ``source`` as in a scenario, at most ``limit`` of each split."""
+class TuningData(DataSpec):
+    """Which images: as in a scenario, without a split; ``validation`` is held out where the source has no such split.
 
-    source: str
-    limit: Count | None = None
+    The training split is trained on, the validation split decides, and the test split is left for the report.
+    """
+
     validation: Share = 0.1
+
+    @model_validator(mode="after")
+    def _has_no_split(self) -> Self:
+        if "split" in self.model_fields_set:
+            raise ValueError("has no 'split': train is trained on, val decides, and test is for the report")
+        return self
 
 
 class Budget(Section):

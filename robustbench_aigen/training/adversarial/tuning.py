@@ -99,7 +99,7 @@ def finetune(
         splits = split_source(source, tuning.data.validation, tuning.data.limit)
         require_both_classes(splits)
     except UserError as error:
-        raise loaded.located(error, ("data", "source")) from error
+        raise loaded.located(error, ("data",)) from error
     for notice in (*detector.assumptions, *source.notices):
         progress.notice(notice)
     size = input_size_of(detector)

@@ -1,0 +1,88 @@
+"""The page of ``results/reference_systems``: reported figures beside ours, and what none of the studies measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.reference_systems.systems import System
+from robustbench_aigen.report.markdown import markdown_frame
+
+_HEAD = """# The systems of the five studies
+
+Written by `python -m benchmarks.reference_systems DATA`; [docs/ZOO.md](../../docs/ZOO.md) says which studies A to E are.
+Every system is trained by `robust-aigen train` on what stands in here for its study's data. Accuracies in per cent, at a
+score of 0.5, on the test split of the data named; attacked and processed images are at most 1,000 of it, stratified, and
+attacks are judged on 8 bits. Where ours cannot be compared with the study's figure, the last column says why.
+"""
+
+
+def write_page(target: Path, systems: list[System]) -> None:
+    """Write README.md and two CSV files from the folders of the systems that are there."""
+    there = [system for system in systems if (target / system.called / "summary.csv").is_file()]
+    summaries = {system.called: pd.read_csv(target / system.called / "summary.csv") for system in there}
+    reported = pd.DataFrame([_reported(system, target) for system in there])
+    pipelines = pd.DataFrame([_pipelines(system, summaries[system.called]) for system in there])
+    elsewhere = pd.DataFrame([_elsewhere(system, summaries[system.called]) for system in there])
+    for name, table in (("reported", reported), ("pipelines", pipelines), ("elsewhere", elsewhere)):
+        table.to_csv(target / f"{name}.csv", index=False)
+    missing = [system.called for system in systems if system not in there]
+    parts = [
+        _HEAD,
+        "## Reported and ours\n",
+        markdown_frame(_as_text(reported)),
+        "\n## Under attack and after processing, on the system's own test images\n",
+        markdown_frame(_as_text(pipelines)),
+        "\n## On images of other origin (balanced accuracy, clean)\n",
+        markdown_frame(_as_text(elsewhere)),
+    ]
+    findings = target / "FINDINGS.md"
+    if findings.is_file():
+        parts += ["\n## What was found\n", findings.read_text(encoding="utf-8")]
+    if missing:
+        parts.append(f"\nNot trained yet: {', '.join(missing)}.")
+    (target / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+
+
+def _reported(system: System, target: Path) -> dict[str, object]:
+    metrics = json.loads((target / system.called / "metrics.json").read_text(encoding="utf-8"))
+    test = metrics["figures"]["test"]["at_half"]
+    return {
+        "system": system.called,
+        "study": system.study,
+        "data": system.data,
+        "reported": system.reported,
+        "ours": test["accuracy"],
+        "recall of fakes": test["recall"],
+        "images": test["n"],
+        "trained on": metrics["train_images"],
+        "epochs": metrics["epochs_run"],
+        "parameters": f"{metrics['cost']['parameters'] / 1e6:.2f} M",
+        "what differs": system.note,
+    }
+
+
+def _pipelines(system: System, summary: pd.DataFrame) -> Mapping[str, object]:
+    own = summary[summary["own"] & (summary["generator"] == "all")]
+    return {"system": system.called, "data": system.data} | dict(
+        zip(own["pipeline"], own["accuracy"], strict=True)
+    )
+
+
+def _elsewhere(system: System, summary: pd.DataFrame) -> Mapping[str, object]:
+    clean = summary[(summary["pipeline"] == "clean") & (summary["generator"] == "all")]
+    return {"system": system.called, "trained on": system.data} | dict(
+        zip(clean["data"], clean["balanced_accuracy"], strict=True)
+    )
+
+
+def _as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Fractions in per cent; whole numbers and text as they are."""
+
+    def text(value: object) -> str:
+        if isinstance(value, float):
+            return "" if pd.isna(value) else f"{100 * value:.1f}"
+        return str(value)
+
+    return table.map(text)

@@ -1,0 +1,106 @@
+"""``robust-aigen audit``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from robustbench_aigen.data.audit.equalised_copy import Copy
+    from robustbench_aigen.data.audit.inspection import Audit
+    from robustbench_aigen.data.selection import Selection
+
+
+def audit(
+    source: Annotated[str, typer.Argument(help="minigen, a folder of images, or Parquet.")],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Look at so many images at most, stratified. Copies in the others are missed."
+        ),
+    ] = None,
+    fix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUT",
+            help="Write a copy to this new folder with both classes in one format, quality and size, without "
+            "metadata, and without copies across splits.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 1 if the facts tell the classes apart or copies cross splits."
+        ),
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Look for what gives the classes away without looking at a picture: formats, qualities, sizes, metadata, copies.
+
+    The verdict is the accuracy of a small classifier that sees these facts alone. Findings are no error: the exit
+    code is 0 unless --strict is given.
+    """
+    from robustbench_aigen.cli.audit_tables import print_audit, print_copy
+    from robustbench_aigen.cli.console import print_json
+    from robustbench_aigen.data.audit.equalised_copy import check_target
+    from robustbench_aigen.data.opening import open_data
+    from robustbench_aigen.data.selection import select
+    from robustbench_aigen.scenario.data_argument import read_data
+
+    if fix is not None:
+        check_target(Path(fix), Path(source) if Path(source).exists() else None)
+    opened = open_data(read_data(source), Path())
+    for notice in opened.notices:
+        typer.echo(notice, err=True)
+    selection = select(opened, split, limit)
+    found = _audited(selection)
+    content = found.as_dict()
+    if not json_output:
+        print_audit(found, len(opened.samples))
+    if fix is not None:
+        copy, after = _fixed(found, selection, Path(fix))
+        content["fixed"] = _copy_as_dict(copy, after)
+        if not json_output:
+            print_copy(copy, after)
+    if json_output:
+        print_json(content)
+    if strict and (found.confounded or found.leaks):
+        raise typer.Exit(1)
+
+
+def _audited(selection: "Selection") -> "Audit":
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.data.audit.inspection import audit as audit_selection
+
+    with ProgressBar() as progress:
+        progress.start(len(selection.indices))
+        progress.work_on(selection.source.name, "audit")
+        return audit_selection(selection, progress.advance)
+
+
+def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy, Audit]":
+    """Write the equalised copy, and audit it in turn."""
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.data.audit.equalised_copy import write_equalised
+    from robustbench_aigen.data.opening import open_source
+    from robustbench_aigen.data.selection import select
+
+    with ProgressBar() as progress:
+        progress.start(len(selection.indices))
+        progress.work_on(str(folder), "writing")
+        copy = write_equalised(found, selection, folder, progress.advance)
+    return copy, _audited(select(open_source(str(folder), Path()), "all", None))
+
+
+def _copy_as_dict(copy: "Copy", after: "Audit") -> "Mapping[str, Any]":
+    return {
+        "folder": str(copy.folder),
+        **copy.recipe._asdict(),
+        "images": copy.images,
+        "left_out": copy.left_out,
+        "verdict": after.verdict.as_dict(),
+        "leaks": after.leaks,
+    }

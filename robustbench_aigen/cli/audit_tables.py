@@ -1,0 +1,167 @@
+"""An audit on the terminal."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from robustbench_aigen.cli.console import print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_aigen.data.audit.equalised_copy import Copy
+    from robustbench_aigen.data.audit.inspection import Audit
+    from robustbench_aigen.data.audit.verdict import Accuracy
+
+_NAMED = 5
+"""Unreadable images and crossing copies that are named."""
+
+
+def print_audit(found: "Audit", available: int) -> None:
+    """Print what is there, what the facts tell, the copies, and the verdict in a sentence."""
+    import pandas as pd
+
+    count = len(found.surveyed)
+    of = f" of {available}" if count + len(found.unreadable) < available else ""
+    split = "" if found.split == "all" else f", split {found.split}"
+    balance = pd.DataFrame(
+        [
+            {
+                "split": row["split"] or "none",
+                "real": row["real"],
+                "fake": row["fake"],
+                "fake, %": f"{100 * row['fake'] / (row['real'] + row['fake']):.1f}",
+            }
+            for row in found.balance
+        ]
+    )
+    print_table(balance, f"{found.source}: {count} images{of}{split}")
+    title = "how they are stored: the commonest, its share, and how many others"
+    print_table(_stored(found), title, group="generator")
+    print_table(_told(found), "real or fake, told by how images are stored and nothing else")
+    print_table(_copies(found), "copies")
+    for line in _sentences(found):
+        typer.echo(line)
+
+
+def print_copy(copy: "Copy", after: "Audit") -> None:
+    """Print what an equalised copy is, and the verdict on it."""
+    recipe = copy.recipe
+    stored = "PNG" if recipe.quality is None else f"JPEG quality {recipe.quality}, 4:2:0"
+    out = ", ".join(f"{count} {_REASONS[reason]}" for reason, count in sorted(copy.left_out.items()))
+    typer.echo(f"\nwritten to {copy.folder}: {copy.images} images, {recipe.width}×{recipe.height} {stored}")
+    typer.echo(f"left out: {out or 'none'}")
+    typer.echo(f"the copy: {after.verdict.sentence()}")
+    if after.leaks:
+        typer.echo(f"the copy: {_leak_sentence(after)}")
+
+
+_REASONS: Mapping[str, str] = {
+    "leak": "copies of images in another split",
+    "both labels": "identical files with both labels",
+    "too small": "smaller than that",
+    "unreadable": "unreadable",
+}
+
+
+def _sentences(found: "Audit") -> list[str]:
+    lines = [found.verdict.sentence()]
+    if found.verdict.call != "confound":
+        lines += [
+            f"{name}: {verdict.sentence()}"
+            for name, verdict in found.by_generator.items()
+            if verdict.call == "confound"
+        ]
+    if found.leaks:
+        lines.append(_leak_sentence(found))
+    both = [group for group in found.exact if group.across_classes]
+    if both:
+        names = ", ".join(sample.id for sample in both[0].samples)
+        lines.append(
+            f"CONTRADICTION: {len(both)} images have both labels as identical files, for example {names}"
+        )
+    if found.unreadable:
+        lines.append(f"{len(found.unreadable)} images cannot be read:")
+        lines += [f"  {problem.sample}: {problem.reason}" for problem in found.unreadable[:_NAMED]]
+    if len(found.unreadable) > _NAMED:
+        lines.append(f"  and {len(found.unreadable) - _NAMED} more (--json has all)")
+    return lines
+
+
+def _leak_sentence(found: "Audit") -> str:
+    crossing = [group for group in (*found.exact, *found.near) if group.across_splits]
+    names = ", ".join(sample.id for sample in crossing[0].samples[:3])
+    return f"LEAK: {found.leaks} pictures are in more than one split, for example {names}"
+
+
+def _stored(found: "Audit") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "generator": part.generator,
+                "class": "fake" if part.label else "real",
+                "images": part.images,
+                "format": _commonest(part.facts["format"]),
+                "quality": _commonest(part.facts["quality"]),
+                "chroma": _commonest(part.facts["subsampling"]),
+                "size": _commonest(part.facts["size"]),
+                "metadata": _commonest(part.facts["metadata"]),
+            }
+            for part in found.parts
+        ]
+    )
+
+
+def _commonest(counts: Mapping[str, int]) -> str:
+    (word, having), *others = counts.items()
+    if not others:
+        return word
+    return f"{word} {100 * having / sum(counts.values()):.0f}% +{len(others)}"
+
+
+def _told(found: "Audit") -> "pd.DataFrame":
+    import pandas as pd
+
+    rows: list[tuple[str, Accuracy | None, str]] = [
+        (name, accuracy, "") for name, accuracy in found.verdict.by_fact.items()
+    ]
+    rows.append(("all together", found.verdict.accuracy, found.verdict.call))
+    rows += [(f"all, {name}", v.accuracy, v.call) for name, v in found.by_generator.items()]
+    return pd.DataFrame(
+        [
+            {
+                "fact": name,
+                "right, %": "" if accuracy is None else _percent(accuracy.value),
+                "95 % CI": "" if accuracy is None else f"{_percent(accuracy.low)}–{_percent(accuracy.high)}",
+                "verdict": call,
+            }
+            for name, accuracy, call in rows
+        ]
+    )
+
+
+def _copies(found: "Audit") -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.data.audit.duplicates import tally
+
+    rows = []
+    for kind, copies in (("identical files", found.exact), ("near-duplicates", found.near)):
+        counts = tally(copies)
+        rows.append(
+            {
+                "kind": kind,
+                "groups": counts.groups,
+                "images": counts.images,
+                "across splits": counts.across_splits,
+                "across classes": counts.across_classes,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -1,0 +1,65 @@
+"""The pictures that are given on the command line, and where attacked ones are written."""
+
+from pathlib import Path
+from typing import Any
+
+
+def find_pictures(given: list[Path]) -> dict[Path, Path]:
+    """Return all pictures, each once, with the path below the folder that it was found in."""
+    from robustbench_aigen.data.folder import SUFFIXES
+    from robustbench_aigen.data.walking import files_below
+    from robustbench_aigen.errors import UserError, shortened
+
+    found: dict[Path, Path] = {}
+    for path in given:
+        try:
+            is_folder, there = path.is_dir(), path.exists()
+        except OSError as error:
+            raise UserError(f"'{shortened(str(path))}' cannot be opened: {error.strerror}") from error
+        if not there:
+            raise UserError(f"no picture or folder '{path}'")
+        inside = {file: file.relative_to(path) for file in files_below(path, SUFFIXES)} if is_folder else {}
+        if is_folder and not inside:
+            raise UserError(
+                f"no images in {path}", hint=f"looked for {', '.join(sorted(SUFFIXES))} at any depth"
+            )
+        for file, inner in (inside or {path: Path(path.name)}).items():
+            found.setdefault(file, inner)
+    return found
+
+
+def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
+    """Return where each picture is saved: under its own name, with the suffix added where two would be one."""
+    from robustbench_aigen.errors import UserError
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--save needs a folder, and '{folder}' is none")
+    targets: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    sources = {file.resolve() for file in files}
+    for file, inner in files.items():
+        choices = [inner.with_suffix(".png"), inner.with_name(f"{inner.name}.png")]
+        choices += [inner.with_name(f"{inner.stem}_{number}.png") for number in range(2, len(files) + 2)]
+        target = folder / next(choice for choice in choices if choice not in taken)
+        taken.add(target.relative_to(folder))
+        if target.resolve() in sources:
+            raise UserError(f"--save would overwrite '{target}'", hint="give it another folder")
+        targets[file] = target
+    return targets
+
+
+def write_png(file: Path, levels: Any) -> None:
+    """Write a uint8 3×H×W picture; the file is whole or not there."""
+    import io
+
+    from PIL import Image
+
+    from robustbench_aigen.engine.store import write_atomically
+    from robustbench_aigen.errors import UserError
+
+    buffer = io.BytesIO()
+    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    try:
+        write_atomically(file, buffer.getvalue())
+    except UserError as error:
+        raise UserError(error.message, hint="choose another folder with --save") from error

@@ -1,0 +1,249 @@
+"""``robust-aigen predict``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from robustbench_aigen.engine.prediction import Attacked, Prediction, Predictor, Unreadable
+    from robustbench_aigen.scenario.cells import BoundStage
+
+
+class Class(StrEnum):
+    """The two classes."""
+
+    real = "real"
+    fake = "fake"
+
+
+def predict(
+    image: Annotated[list[Path], typer.Argument(help="Image files, and folders of them at any depth.")],
+    detector: Annotated[
+        str,
+        typer.Option(help="An id, a file (weights together with --arch), timm:…, hf:…, python:…."),
+    ],
+    arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Load detectors whose files can run code, as run does.")
+    ] = False,
+    threshold: Annotated[str, typer.Option(help="Scores from here on are fake.")] = "0.5",
+    attack: Annotated[
+        str | None,
+        typer.Option(help="Attack every picture: a recipe (list attacks), with all its steps."),
+    ] = None,
+    eps: Annotated[str | None, typer.Option(help="Budget of the attack in pixel units: 4/255.")] = None,
+    norm: Annotated[
+        str | None, typer.Option(help="Norm of the budget: linf or l2, as the attack has it.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other parameter of the attack, written as in a scenario: steps=50. Repeatable.",
+        ),
+    ] = None,
+    label: Annotated[
+        Class | None,
+        typer.Option(
+            help="What the pictures are, which the attack argues against. Without it, the detector's own verdict."
+        ),
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write the attacked pictures there, as 8-bit PNG.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Score single pictures, say real or fake, and with --attack what an attack makes of it.
+
+    Verdicts are those of a run: on 8-bit pictures, in float32, inside the budget. Pictures that cannot be read are
+    named and skipped.
+    """
+    from robustbench_aigen.cli.pictures import choose_targets, find_pictures
+    from robustbench_aigen.detectors.loading import load_detector
+    from robustbench_aigen.engine.prediction import Predictor
+    from robustbench_aigen.numerics.precision import resolve_device
+
+    stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
+    files = find_pictures(image)
+    targets = {} if save is None else choose_targets(files, Path(save))
+    target = resolve_device(device)
+    loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
+    for assumption in loaded.assumptions:
+        typer.echo(f"{loaded.name}: {assumption}", err=True)
+    surrogate = None
+    if stage is not None and stage.surrogate is not None:
+        surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
+    if stage is not None and label is None:
+        typer.echo("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
+    meant = None if label is None else int(label is Class.fake)
+    predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
+    done, unreadable = _predictions(predictor, list(files), targets)
+    if json_output:
+        from robustbench_aigen.cli.console import print_json
+
+        rows = [_as_dict(prediction, targets) for prediction in done]
+        print_json(
+            {
+                "detector": loaded.name,
+                "threshold": predictor.threshold,
+                "attack": None if stage is None else stage.as_dict(),
+                "predictions": rows,
+                "unreadable": [{"image": str(each.image), "reason": each.reason} for each in unreadable],
+            }
+        )
+    else:
+        _print(predictor, done)
+    if targets and done:
+        typer.echo(f"{len(done)} attacked pictures written to {save}", err=json_output)
+
+
+def _attack(
+    attack: str | None, eps: str | None, norm: str | None, settings: list[str], others: "Mapping[str, object]"
+) -> "BoundStage | None":
+    import yaml
+
+    from robustbench_aigen.engine.prediction import bind_attack
+    from robustbench_aigen.errors import UserError
+
+    given: dict[str, Any] = {
+        name: value for name, value in (("eps", eps), ("norm", norm)) if value is not None
+    }
+    if attack is None:
+        needing = [f"--{name}" for name in given] + ["--set"] * bool(settings)
+        needing += [option for option, value in others.items() if value is not None]
+        if needing:
+            raise UserError(f"{needing[0]} needs --attack", hint="--attack pgd, or another of: list attacks")
+        return None
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name == "attack":
+            raise UserError(f"--set {text} is not of the form NAME=VALUE", hint="--set steps=50")
+        if name in given:
+            raise UserError(f"{name} is given twice")
+        try:
+            given[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(
+                f"--set {name}: '{value}' is not a value", hint="write it as in a scenario"
+            ) from None
+    return bind_attack(attack, given, Path())
+
+
+def _threshold(text: str) -> float:
+    import numpy as np
+
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.parameters import read_fraction
+
+    number = read_fraction(text)
+    if number is None or not 0 < number < 1:
+        raise UserError(f"--threshold must be a number between 0 and 1, not '{text}'")
+    # Scores are float32, and a tie is decided as in a run.
+    return float(np.float32(number))
+
+
+def _predictions(
+    predictor: "Predictor", files: list[Path], targets: dict[Path, Path]
+) -> "tuple[list[Prediction], list[Unreadable]]":
+    """Predict and save as it goes, so that no more than some hundred pictures are held."""
+    from robustbench_aigen.cli.pictures import write_png
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.engine.prediction import Unreadable
+    from robustbench_aigen.errors import UserError
+
+    done: list[Prediction] = []
+    unreadable: list[Unreadable] = []
+    with ProgressBar() as progress:
+        progress.start(len(files))
+        progress.work_on(predictor.detector.name, "predict" if predictor.stage is None else "attack")
+        for each in predictor.predict(files):
+            progress.advance(1)
+            if isinstance(each, Unreadable):
+                unreadable.append(each)
+                progress.notice(f"skipped {each.image}: {each.reason}")
+            elif each.attacked is not None:
+                if targets:
+                    write_png(targets[each.image], each.attacked.levels)
+                done.append(each._replace(attacked=each.attacked._replace(levels=None)))
+            else:
+                done.append(each)
+    if not done:
+        raise UserError(f"none of the {len(files)} pictures can be read")
+    return done, unreadable
+
+
+def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
+    import pandas as pd
+
+    from robustbench_aigen.cli.console import print_table
+
+    rows = []
+    for prediction in done:
+        row = {
+            "image": str(prediction.image),
+            "score": f"{prediction.score:.4f}",
+            "verdict": _name(prediction.verdict),
+        }
+        after = prediction.attacked
+        if after is not None:
+            row |= {
+                "then": f"{after.score:.4f}",
+                "verdict then": _name(after.verdict),
+                **_distance(predictor.stage, after),
+                "fooled": "yes" if after.fooled else "no",
+            }
+        rows.append(row)
+    title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold:.4g}"
+    if predictor.stage is not None:
+        title += f"; {_description(predictor.stage)}"
+    print_table(pd.DataFrame(rows), title)
+
+
+def _distance(stage: "BoundStage | None", after: "Attacked") -> dict[str, str]:
+    """Return how far an attacked picture is from the original, in the norm of its budget."""
+    if stage is not None and stage.params["norm"] == "l2":
+        return {"L2": f"{after.l2:.3f}"}
+    return {"L∞": f"{255 * after.linf:.0f}/255"}
+
+
+def _description(stage: "BoundStage") -> str:
+    own = stage.recipe.parameters
+    shown = [
+        f"{name}={own[name].write(value)}"
+        for name, value in stage.params.items()
+        if name in ("norm", "eps", "steps")
+    ]
+    return f"{stage.recipe.name} {' '.join(shown)}"
+
+
+def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "image": str(prediction.image),
+        "score": prediction.score,
+        "verdict": _name(prediction.verdict),
+    }
+    after = prediction.attacked
+    if after is not None:
+        row["attacked"] = {
+            "label": _name(after.label),
+            "score": after.score,
+            "verdict": _name(after.verdict),
+            "fooled": after.fooled,
+            "linf": after.linf,
+            "l2": after.l2,
+            "steps": after.steps,
+            "queries": after.queries,
+        }
+        if prediction.image in targets:
+            row["attacked"]["saved"] = str(targets[prediction.image])
+    return row
+
+
+def _name(label: int) -> str:
+    return ("real", "fake")[label]

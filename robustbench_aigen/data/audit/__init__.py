@@ -1,0 +1,1 @@
+"""The audit: whether how images are stored tells the classes apart, copies among them, and an equalised copy."""

@@ -1,0 +1,176 @@
+"""Writes a copy of a data set in which both classes are stored alike."""
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from robustbench_aigen.data.audit.equalising import Recipe, choose_recipe, left_out
+from robustbench_aigen.data.audit.inspection import Audit
+from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
+from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.data.vocabulary import label_of, split_of
+from robustbench_aigen.errors import UserError
+
+RECORD = "equalised.json"
+_CHUNK = 64
+"""Images decoded at a time."""
+_CLASSES = ("real", "fake")
+
+
+class Copy(NamedTuple):
+    """What was written: how, how many images, and how many stayed out for which reason."""
+
+    folder: Path
+    recipe: Recipe
+    images: int
+    left_out: dict[str, int]
+
+
+def check_target(folder: Path, source: Path | None) -> None:
+    """Raise UserError unless an equalised copy can be written to a folder, before anything is looked at."""
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise UserError(f"'{folder}' is there already", hint="give --fix a folder that does not exist")
+    if source is not None and source.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise UserError(
+            f"'{folder}' is inside the data it would be a copy of", hint="give --fix another place"
+        )
+
+
+def write_equalised(
+    audit: Audit,
+    selection: Selection,
+    folder: Path,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Copy:
+    """Write the images of an audit, both classes alike, as ``[split/][generator/]{real,fake}/number_name``.
+
+    The folder appears when it is whole. ``equalised.json`` in it says how the files were made and from which images.
+
+    Parameters
+    ----------
+    audit, selection
+        What was found, and where.
+    folder
+        Where to: a folder that does not exist, or an empty one.
+    advance
+        Told how many more images are done.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    check_target(folder, None)
+    recipe = choose_recipe(audit.surveyed)
+    reasons: dict[str, str] = dict.fromkeys((problem.sample for problem in audit.unreadable), "unreadable")
+    reasons |= left_out(audit, recipe)
+    samples = selection.source.samples
+    indices = [index for index in selection.indices if samples[index].id not in reasons]
+    made_from: dict[str, str] = {}
+    with _becoming(folder) as partial:
+        for index, target, failure in _written(selection.source, indices, partial, recipe):
+            if failure is None:
+                made_from[target.as_posix()] = samples[index].id
+            else:
+                reasons[samples[index].id] = "unreadable"
+            advance(1)
+        record = {**recipe._asdict(), "source": audit.source, "left_out": reasons, "files": made_from}
+        (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return Copy(folder, recipe, len(made_from), dict(Counter(reasons.values())))
+
+
+def _written(
+    source: ImageSource, indices: Sequence[int], folder: Path, recipe: Recipe
+) -> Iterator[tuple[int, Path, str | None]]:
+    """Write images in threads; yield the index of each, its file and why it cannot be read, if it cannot."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, len(indices), _CHUNK):
+            chunk = indices[first : first + _CHUNK]
+            targets = [
+                _target(source.samples[index], number, recipe) for number, index in enumerate(chunk, first)
+            ]
+            encoded = [read_encoded(source, index) for index in chunk]
+            files = [folder / target for target in targets]
+            yield from zip(chunk, targets, pool.map(_write, encoded, files, repeat(recipe)), strict=True)
+
+
+def _target(sample: Sample, number: int, recipe: Recipe) -> Path:
+    """Where an image of the copy stands, so that the loader reads its split, generator and label from the folders."""
+    parts = []
+    if sample.split is not None:
+        if split_of(sample.split) is None:
+            raise UserError(
+                f"a folder called '{sample.split}' would not be read as a split",
+                hint="choose one with --split",
+            )
+        parts.append(sample.split)
+    pool = "fake" if sample.label else REAL_POOL
+    if sample.generator != pool:
+        # A name that reads as a class or as a split would be taken for one.
+        name = _folder_name(sample.generator)
+        is_taken = label_of(name) is not None or split_of(name) is not None
+        parts.append(f"generator_{name}" if is_taken else name)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(sample.id).stem)[-60:].lstrip(".")
+    return Path(*parts, _CLASSES[sample.label], f"{number:06}_{stem}{recipe.suffix}")
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^\w.@+-]+", "_", name).lstrip(".")[:100] or "unnamed"
+
+
+def _write(encoded: bytes, file: Path, recipe: Recipe) -> str | None:
+    """Write one image; return why it cannot be read."""
+    try:
+        levels = decode(encoded)
+    except UnreadableImageError as error:
+        return str(error)
+    image = _fitted(Image.fromarray(levels.permute(1, 2, 0).numpy()), recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if recipe.quality is None:
+        image.save(file)
+    else:
+        image.save(file, "JPEG", quality=recipe.quality, subsampling="4:2:0")
+    return None
+
+
+def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
+    """Scale an image down until its shorter side fits, and cut the middle out."""
+    size = (recipe.width, recipe.height)
+    if image.size == size:
+        return image
+    scale = max(recipe.width / image.width, recipe.height / image.height)
+    scaled = (
+        max(recipe.width, round(image.width * scale)),
+        max(recipe.height, round(image.height * scale)),
+    )
+    if scaled != image.size:
+        image = image.resize(scaled, Image.Resampling.LANCZOS)
+    left, top = (image.width - recipe.width) // 2, (image.height - recipe.height) // 2
+    return image.crop((left, top, left + recipe.width, top + recipe.height))
+
+
+@contextmanager
+def _becoming(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill under a temporary name, which gets its own name when the block ends well."""
+    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.is_dir():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"cannot write '{folder}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

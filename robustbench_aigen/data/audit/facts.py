@@ -1,0 +1,67 @@
+"""How an image is stored: what can be known of it without looking at the picture."""
+
+import io
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from robustbench_aigen.data.audit.jpeg import read_quality, read_subsampling
+from robustbench_aigen.data.audit.metadata import Metadata, lies_on_its_side, read_metadata
+from robustbench_aigen.data.decoding import UnreadableImageError
+from robustbench_aigen.errors import first_line
+
+
+class ImageFacts(NamedTuple):
+    """How one image is stored. Its size in bytes is not among them: the picture shows in that.
+
+    ``mode`` is Pillow's name of the stored channels; ``quality`` and ``subsampling`` are None for anything but a
+    JPEG; ``encoder`` is ``libjpeg`` where the quantisation tables are its own, ``other`` where they are not.
+    ``width`` and ``height`` are in pixels, turned upright as EXIF says.
+    """
+
+    format: str
+    mode: str
+    progressive: bool
+    quality: int | None
+    encoder: str | None
+    subsampling: str | None
+    width: int
+    height: int
+    metadata: Metadata
+
+
+def read_facts(image: Image.Image, encoded: bytes) -> ImageFacts:
+    """Read the facts of an opened image from its header, before its pixels are decoded."""
+    quality = read_quality(image)
+    width, height = image.size[::-1] if lies_on_its_side(image) else image.size
+    return ImageFacts(
+        format=image.format or "?",
+        mode=image.mode,
+        progressive=bool(image.info.get("progressive")),
+        quality=None if quality is None else quality.factor,
+        encoder=None if quality is None else "libjpeg" if quality.is_exact else "other",
+        subsampling=read_subsampling(image),
+        width=width,
+        height=height,
+        metadata=read_metadata(image, encoded),
+    )
+
+
+def facts_of(encoded: bytes) -> ImageFacts:
+    """Read the facts of an encoded image from its header.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it has none.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return read_facts(image, encoded)
+    except Exception as error:
+        raise UnreadableImageError(why_unreadable(error)) from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Say why Pillow cannot open an image."""
+    return "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)

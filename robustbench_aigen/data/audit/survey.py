@@ -1,0 +1,94 @@
+"""One pass over the images of a selection: how each is stored, and what it is recognised by."""
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from PIL import Image
+
+from robustbench_aigen.data.audit.facts import ImageFacts, facts_of, read_facts, why_unreadable
+from robustbench_aigen.data.decoding import UnreadableImageError
+from robustbench_aigen.data.near_duplicates import Fingerprint, fingerprint_opened
+from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
+
+_CHUNK = 256
+"""Encoded images held at a time."""
+
+
+class Surveyed(NamedTuple):
+    """What one image was found to be. ``fingerprint`` is None where copies are not looked for."""
+
+    sample: Sample
+    facts: ImageFacts
+    fingerprint: Fingerprint | None
+
+
+class Unreadable(NamedTuple):
+    """An image that cannot be read, and why."""
+
+    sample: str
+    reason: str
+
+
+class Survey(NamedTuple):
+    """The images that can be read, and those that cannot."""
+
+    images: list[Surveyed]
+    unreadable: list[Unreadable]
+
+
+def survey(
+    source: ImageSource, indices: Sequence[int], advance: Callable[[int], None] = lambda _: None
+) -> Survey:
+    """Read the facts and fingerprints of some images of a source, telling ``advance`` how many more are done.
+
+    Images are read one after the other, as a source wants it, and looked at in threads.
+    """
+    found = Survey([], [])
+    for index, looked_at in _looked_at(source, indices):
+        sample = source.samples[index]
+        if isinstance(looked_at, str):
+            found.unreadable.append(Unreadable(sample.id, looked_at))
+        else:
+            found.images.append(Surveyed(sample, *looked_at))
+        advance(1)
+    return found
+
+
+def survey_headers(source: ImageSource, indices: Sequence[int]) -> list[Surveyed]:
+    """Read the facts of some images from their headers alone; what has none is left out."""
+    found = []
+    for index in indices:
+        try:
+            facts = facts_of(read_encoded(source, index))
+        except UnreadableImageError:
+            continue
+        found.append(Surveyed(source.samples[index], facts, None))
+    return found
+
+
+def _looked_at(
+    source: ImageSource, indices: Sequence[int]
+) -> Iterator[tuple[int, tuple[ImageFacts, Fingerprint] | str]]:
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Raised in a thread, a warning of Pillow's would be that of whoever is at work in another.
+        warnings.simplefilter("ignore")
+        for first in range(0, len(indices), _CHUNK):
+            chunk = indices[first : first + _CHUNK]
+            yield from zip(chunk, pool.map(_look_at, [read_encoded(source, i) for i in chunk]), strict=True)
+
+
+def _look_at(encoded: bytes) -> tuple[ImageFacts, Fingerprint] | str:
+    """Return what an image is, or why it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                return f"{image.width}×{image.height} pixels: a decompression bomb"
+            return read_facts(image, encoded), fingerprint_opened(image, encoded)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  Whatever Pillow raises for a damaged file is its reason.
+        return why_unreadable(error)

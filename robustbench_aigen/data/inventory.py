@@ -1,0 +1,47 @@
+"""What a source holds: how it lies, and how many images of each split, generator and class."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from robustbench_aigen.data.samples import IN_PACKAGE, REAL_POOL, ImageSource, Sample
+
+
+class Stock(NamedTuple):
+    """How many images of a split (None: of no split) belong to a generator, by class."""
+
+    split: str | None
+    generator: str
+    real: int
+    fake: int
+
+
+def take_stock(samples: Iterable[Sample]) -> list[Stock]:
+    """Count samples by split and generator: train, val and test first, reals of all generators last."""
+    counts = Counter((sample.split, sample.generator, sample.label) for sample in samples)
+    order = {"train": 0, "val": 1, "test": 2}
+    rows = sorted(
+        {(split, generator) for split, generator, _ in counts},
+        key=lambda row: (order.get(row[0] or "", 3), row[0] or "", row[1] == REAL_POOL, row[1]),
+    )
+    return [Stock(*row, counts[(*row, 0)], counts[(*row, 1)]) for row in rows]
+
+
+def describe(source: ImageSource) -> list[str]:
+    """Write the layout of a source, and a line for each split with its counts, by generator where there are some.
+
+    Nothing of what the package brings itself.
+    """
+    if source.layout == IN_PACKAGE:
+        return []
+    lines = [f"{source.name}: {source.layout}"]
+    stock = take_stock(source.samples)
+    for split in dict.fromkeys(row.split for row in stock):
+        rows = [row for row in stock if row.split == split]
+        text = f"  {split or 'no split'}: {sum(row.real for row in rows)} real, {sum(row.fake for row in rows)} fake"
+        if any(row.generator not in (REAL_POOL, "fake") for row in rows):
+            each = [f"{row.generator} {row.real}+{row.fake}" for row in rows if row.generator != REAL_POOL]
+            pool = [f"{row.real} real of all" for row in rows if row.generator == REAL_POOL]
+            text += f" ({', '.join([*each, *pool])})"
+        lines.append(text)
+    return lines

@@ -1,0 +1,203 @@
+"""Opens what a scenario names as its data: finds out how it lies, and puts several sources together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from robustbench_aigen.data.columns import TableMeaning
+from robustbench_aigen.data.folder import SUFFIXES, FolderSource
+from robustbench_aigen.data.hub import PREFIX, fetch
+from robustbench_aigen.data.joined import JoinedSource
+from robustbench_aigen.data.manifest import ManifestSource, is_manifest
+from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
+from robustbench_aigen.data.tables import TableSource
+from robustbench_aigen.data.vocabulary import label_of
+from robustbench_aigen.data.walking import files_below
+from robustbench_aigen.data.webdataset import WebDatasetSource
+from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
+from robustbench_aigen.scenario.located_yaml import Path_
+
+BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
+_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
+_PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")
+
+
+def open_data(
+    spec: DataSpec, folder: Path, located: Callable[[UserError, Path_], UserError] | None = None
+) -> ImageSource:
+    """Open the source of a scenario, or all of them as one.
+
+    Parameters
+    ----------
+    spec
+        The scenario's ``data``.
+    folder
+        Where relative paths start.
+    located
+        Says where a mistake stands, given its path inside the section.
+
+    Raises
+    ------
+    UserError
+        As :func:`open_source` does, or if one source is there twice.
+    """
+    sources, places = [], []
+    for place, part in spec.parts.items():
+        try:
+            sources.append(open_source(part, folder))
+        except UserError as error:
+            if located is None:
+                raise
+            raise located(error, place) from error
+        places.append(
+            part.source if _is_reference(part.source) else str((folder / part.source).expanduser().resolve())
+        )
+    if len(sources) == 1:
+        return sources[0]
+    try:
+        return JoinedSource(sources, places)
+    except UserError as error:
+        if located is None:
+            raise
+        raise located(error, ("sources",)) from error
+
+
+def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
+    """Open a data source.
+
+    Parameters
+    ----------
+    source
+        ``minigen``, ``hf://org/name``, or the path of a folder of images, of a Parquet, Arrow, CSV or tar file, or of
+        a folder of such files; with what the scenario says of it.
+    folder
+        Where relative paths start.
+
+    Raises
+    ------
+    UserError
+        If there is nothing of that name, or nothing in it that can be used, or its layout is ambiguous.
+    """
+    spec = SourceSpec(source=source) if isinstance(source, str) else source
+    opened = _opened(spec, folder)
+    if spec.generator is not None:
+        opened.samples = [sample._replace(generator=spec.generator) for sample in opened.samples]
+    return opened
+
+
+def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
+    if spec.source == "minigen":
+        named = TableMeaning(class_names={"label": ("real", "fake")})
+        built_in = TableSource(Path(__file__).parent / "minigen", meaning=named)
+        built_in.layout = IN_PACKAGE
+        return built_in
+    if spec.source.startswith(PREFIX):
+        path = fetch(spec.source)
+    else:
+        path = (folder / spec.source).expanduser()
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+        if not there:
+            hint = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
+            raise UserError(f"no data at '{spec.source}'", hint=hint)
+    try:
+        opened = _by_layout(spec, path)
+    except OSError as error:
+        raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+    if spec.source.startswith(PREFIX):
+        # The cache's folder is called after the revision.
+        opened.name = spec.source.removeprefix(PREFIX).removeprefix("datasets/").partition("@")[0]
+    return opened
+
+
+def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
+    labels = {name: 1 if meaning == "fake" else 0 for name, meaning in (spec.labels or {}).items()}
+    label = None if spec.label is None else label_of(spec.label)
+    meaning = TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+    layout = spec.layout or _detected(path, spec)
+    if layout == "csv":
+        return ManifestSource(_manifest(path), meaning)
+    if layout == "webdataset":
+        return WebDatasetSource(_having(path, ".tar"), meaning)
+    if layout in ("parquet", "arrow"):
+        return TableSource(_having(path, f".{layout}"), f".{layout}", meaning)
+    if not path.is_dir():
+        raise UserError(f"'{spec.source}' is not a folder, as layout: {layout} says")
+    roles = None if layout in FILE_LAYOUTS else tuple(NAMED_LAYOUTS.get(layout, layout).split("/"))
+    return FolderSource(path, labels, label, roles)
+
+
+def _detected(path: Path, spec: SourceSpec) -> str:
+    """Tell the layout from what is there.
+
+    Raises
+    ------
+    UserError
+        If it could be several, or none.
+    """
+    if path.is_file():
+        if path.suffix.lower() in _KINDS:
+            return _KINDS[path.suffix.lower()]
+        packed = path.name.lower().endswith(_PACKED)
+        hint = (
+            "unpack it: to a folder of images, or to a plain .tar"
+            if packed
+            else "give a folder of images, or Parquet, Arrow, CSV or tar files"
+        )
+        raise UserError(f"'{spec.source}' is not a data source", hint=hint)
+    files = {suffix: files_below(path, {suffix}) for suffix in _KINDS}
+    files[".csv"] = [file for file in files[".csv"] if is_manifest(file)]
+    files[".tsv"] = [file for file in files[".tsv"] if is_manifest(file)]
+    counts = dict.fromkeys(_KINDS.values(), 0)
+    for suffix, found in files.items():
+        counts[_KINDS[suffix]] += len(found)
+    present = [kind for kind, count in counts.items() if count]
+    if not present:
+        return "folder"
+    # Pictures beside a table are often those of its description: only class folders make them a data set.
+    images = files_below(path, SUFFIXES)
+    in_classes = sum(
+        any(_names_class(part, spec) for part in file.relative_to(path).parts[:-1]) for file in images
+    )
+    if in_classes:
+        present.append("folder")
+    if len(present) == 1:
+        return present[0]
+    found_as = [
+        f"{in_classes} images in class folders" if kind == "folder" else f"{counts[kind]} {kind} files"
+        for kind in present
+    ]
+    raise UserError(
+        f"'{spec.source}' can be read in more than one way: {' or '.join(found_as)}",
+        hint=f"say which: {' or '.join(f'layout: {kind}' for kind in present)}",
+    )
+
+
+def _names_class(part: str, spec: SourceSpec) -> bool:
+    return label_of(part) is not None or part.casefold() in (spec.labels or {})
+
+
+def _manifest(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = [file for file in files_below(path, {".csv", ".tsv"}) if is_manifest(file)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"no CSV file in {path} has a header with path and label")
+    listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
+    raise UserError(
+        f"{path} has {len(found)} manifests: {listed}", hint="name one of them, or several under 'sources'"
+    )
+
+
+def _having(path: Path, suffix: str) -> Path:
+    if path.is_dir() and not files_below(path, {suffix}):
+        raise UserError(f"no {suffix} files in {path}")
+    return path
+
+
+def _is_reference(source: str) -> bool:
+    return source == "minigen" or source.startswith(PREFIX)

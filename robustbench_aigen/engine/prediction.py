@@ -1,0 +1,247 @@
+"""Scores of single pictures, before and after an attack: the way of a run without its records."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.attacks.execution import (
+    AttackOutcome,
+    check_attack,
+    check_gradients,
+    make_task,
+    run_attack,
+)
+from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.detectors.contract import Detector, verdicts
+from robustbench_aigen.engine.cell import Cell
+from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.plan import default_batch_size
+from robustbench_aigen.engine.shards import SHARD_SIZE
+from robustbench_aigen.engine.sizes import attack_groups, padded
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.numerics.precision import resolve_precision
+from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline, BoundStage, expand_pipelines
+from robustbench_aigen.scenario.located_yaml import LocatedYaml
+from robustbench_aigen.scenario.schema import LoadedScenario, Scenario
+from robustbench_aigen.scenario.validation import validated
+
+_SEED = 42
+
+
+class Attacked(NamedTuple):
+    """A picture after an attack.
+
+    ``label`` is what the attack argued against; ``levels`` the 8-bit picture, 3×H×W uint8, None once it
+    is not needed; ``linf`` and ``l2`` are
+    its distance to the original in pixel units.
+    """
+
+    label: int
+    score: float
+    verdict: int
+    linf: float
+    l2: float
+    steps: int
+    queries: int
+    levels: Tensor | None
+
+    @property
+    def fooled(self) -> bool:
+        """Whether the verdict is not the label."""
+        return self.verdict != self.label
+
+
+class Prediction(NamedTuple):
+    """What a detector says of a picture: the score, the verdict (0 real, 1 fake), and both after an attack."""
+
+    image: Path
+    score: float
+    verdict: int
+    attacked: Attacked | None
+
+
+class Unreadable(NamedTuple):
+    """A picture that cannot be read, and why."""
+
+    image: Path
+    reason: str
+
+
+def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> BoundStage:
+    """Bind a recipe to parameters, as a stage of a scenario would be.
+
+    Parameters
+    ----------
+    attack
+        The name of a recipe, or a recipe file.
+    given
+        Its parameters, ``through``, ``eot`` and ``surrogate`` included; a list of values is none, nothing is swept.
+    folder
+        Where relative paths start.
+
+    Raises
+    ------
+    UserError
+        For an unknown attack or parameter, or a value that it does not take.
+    """
+    content = {
+        "version": 1,
+        "name": "predict",
+        "data": {"source": "pictures"},
+        "detectors": ["detector"],
+        "pipelines": {"attack": [{**given, "attack": attack}]},
+    }
+    located = LocatedYaml(folder / "predict", content)
+    try:
+        pipelines = expand_pipelines(LoadedScenario(validated(Scenario, located, "a scenario"), located))
+        (stage,) = pipelines[-1].stages
+        check_attack(stage)
+    except UserError as error:
+        # There is no file and no line to it.
+        raise UserError(error.message, hint=error.hint) from None
+    if len(pipelines) > 2:
+        raise UserError("one value for each parameter: nothing is swept here")
+    return stage
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A detector with a threshold, and an attack on it if there is one.
+
+    Parameters
+    ----------
+    detector
+        Who is asked, on ``device``.
+    threshold
+        Scores from it on are fake.
+    device
+        Where to compute.
+    stage
+        The attack; None for none.
+    label
+        What the attack argues against, 0 or 1; None for the detector's own verdict on each picture.
+    surrogate
+        What the attack is crafted on, where its stage names another detector.
+    """
+
+    detector: Detector
+    threshold: float
+    device: torch.device
+    stage: BoundStage | None = None
+    label: int | None = None
+    surrogate: Detector | None = None
+
+    def predict(self, files: Sequence[Path]) -> Iterator[Prediction | Unreadable]:
+        """Yield what there is to say of every picture, in order, holding some hundred at a time.
+
+        With an attack every picture gets every step: what is shown is a score, not only whether it crossed the
+        threshold.
+
+        Raises
+        ------
+        UserError
+            If there is not enough memory for a single picture, or the attack follows gradients that are not there.
+        """
+        if self.stage is not None:
+            check_gradients(self.stage, self.surrogate or self.detector)
+        size = default_batch_size(self.detector, self.device)
+        for first in range(0, len(files), SHARD_SIZE):
+            found = [_read(file) for file in files[first : first + SHARD_SIZE]]
+            pictures = [item for item in found if isinstance(item, _Picture)]
+            predicted, size = self._within_memory(pictures, size)
+            of_file = {prediction.image: prediction for prediction in predicted}
+            for item in found:
+                yield item if isinstance(item, Unreadable) else of_file[item.file]
+
+    def _within_memory(self, pictures: list["_Picture"], size: int) -> tuple[list[Prediction], int]:
+        """Predict with batches as large as there is memory for, and return how large they are."""
+        while True:
+            try:
+                return self._predicted(pictures, size), size
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise UserError(
+                        f"not enough memory for one image through {self.detector.name} at a time"
+                    ) from error
+                size //= 2
+
+    def _predicted(self, pictures: list["_Picture"], size: int) -> list[Prediction]:
+        levels = [picture.levels for picture in pictures]
+        score = self._cell(size).score(levels)
+        verdict = verdicts(score, self.threshold)
+        attacked: list[Attacked | None] = [None] * len(pictures)
+        if self.stage is not None and pictures:
+            labels = verdict if self.label is None else torch.full_like(verdict, self.label)
+            for rows in attack_groups(self.stage, self.detector, self.surrogate, levels, range(len(levels))):
+                outcome = self._attack(self.stage, [pictures[row] for row in rows], labels[rows], size)
+                for place, row in enumerate(rows):
+                    height, width = levels[row].shape[1:]
+                    attacked[row] = self._of(outcome, place, int(labels[row]), (height, width))
+        return [
+            Prediction(picture.file, float(score[row]), int(verdict[row]), attacked[row])
+            for row, picture in enumerate(pictures)
+        ]
+
+    def _attack(
+        self,
+        stage: BoundStage,
+        pictures: list["_Picture"],
+        labels: Tensor,
+        batch_size: int,
+    ) -> AttackOutcome:
+        stack, sizes = padded([picture.levels for picture in pictures])
+        task = make_task(
+            stage,
+            self.detector,
+            stack,
+            labels,
+            SampleStreams(_SEED, tuple(str(picture.file) for picture in pictures), 0),
+            threshold=self.threshold,
+            early_stop=False,
+            batch_size=batch_size,
+            device=self.device,
+            precision=resolve_precision("auto", self.device),
+            sizes=sizes,
+            surrogate=self.surrogate,
+        )
+        return run_attack(stage, task, lambda _: None)
+
+    def _of(self, outcome: AttackOutcome, place: int, label: int, size: tuple[int, int]) -> Attacked:
+        score = outcome.score[place]
+        return Attacked(
+            label,
+            float(score),
+            int(verdicts(score, self.threshold)),
+            float(outcome.linf[place]),
+            float(outcome.l2[place]),
+            int(outcome.steps[place]),
+            int(outcome.queries[place]),
+            outcome.levels[place, :, : size[0], : size[1]],
+        )
+
+    def _cell(self, batch_size: int) -> Cell:
+        precision = resolve_precision("auto", self.device)
+        settings = Settings(_SEED, "both", "score", precision, self.device.type, batch_size, self.threshold)
+        return Cell(self.detector, BoundPipeline(CLEAN, ()), settings, self.device)
+
+
+class _Picture(NamedTuple):
+    file: Path
+    levels: Tensor
+
+
+def _read(file: Path) -> _Picture | Unreadable:
+    try:
+        return _Picture(file, decode(file.read_bytes()))
+    except UnreadableImageError as error:
+        return Unreadable(file, str(error))
+    except OSError as error:
+        return Unreadable(file, error.strerror or str(error))

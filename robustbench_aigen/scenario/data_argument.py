@@ -1,0 +1,55 @@
+"""What ``--data`` and other commands take as their images: a place, or the scenario's ``data`` in braces."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.data_spec import DataSpec
+from robustbench_aigen.scenario.located_yaml import LocatedYaml
+from robustbench_aigen.scenario.validation import validated
+
+
+def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
+    """Read a data argument; its paths start at the current folder.
+
+    Parameters
+    ----------
+    text
+        ``minigen``, a path or ``hf://org/name``; or YAML as it may stand under ``data`` in a scenario,
+        ``{source: a, layout: csv}``, or a list of sources.
+    base
+        Gives the split and the limit that the text does not.
+
+    Raises
+    ------
+    UserError
+        If it is not what a scenario could say.
+    """
+    content: Any = {"source": text}
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            hint = (
+                "write it as in a scenario: {source: my_images, layout: csv}, with a space after each colon"
+            )
+            raise UserError(
+                f"--data is not valid YAML: {' '.join(str(error).split())[:80]}", hint=hint
+            ) from error
+        content = {"sources": content} if isinstance(content, list) else content
+    spec = validated(DataSpec, LocatedYaml(Path("--data"), content), "--data")
+    if base is not None:
+        kept = {"split": base.split, "limit": base.limit}
+        spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
+    if spec.sources is None:
+        return spec.model_copy(update={"source": _absolute(spec.source or "")})
+    sources = [part.model_copy(update={"source": _absolute(part.source)}) for part in spec.sources]
+    return spec.model_copy(update={"sources": sources})
+
+
+def _absolute(source: str) -> str:
+    if source == "minigen" or source.startswith("hf://"):
+        return source
+    return str(Path(source).expanduser().resolve())

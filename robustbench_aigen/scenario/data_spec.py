@@ -1,0 +1,117 @@
+"""What a scenario says of its images: one source or several, what their folders and labels mean, which to take."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.scenario.located_yaml import Path_
+from robustbench_aigen.scenario.validation import Section, not_a_boolean, show
+
+FILE_LAYOUTS = ("folder", "parquet", "arrow", "csv", "webdataset")
+"""How images may lie: in folders whose names say what they are, or in files of these kinds."""
+ROLES = ("class", "split", "generator", "category")
+"""What a level of folders may tell; nothing is taken from a category."""
+NAMED_LAYOUTS = {
+    "genimage": "generator/split/class",
+    "tiny-genimage": "generator/split/class",
+    "cifake": "split/class",
+    "forensynths": "generator/category/class",
+}
+Column = Literal["image", "label", "generator", "split", "sample"]
+ClassName = Literal["real", "fake"]
+
+
+def _layout(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    roles = value.split("/")
+    if set(roles) <= set(ROLES):
+        if roles.count("class") > 1 or roles.count("split") > 1 or roles.count("generator") > 1:
+            raise ValueError(f"'{value}' names a level twice: only category may be repeated")
+        return value
+    if value not in (*FILE_LAYOUTS, *NAMED_LAYOUTS):
+        known = did_you_mean(value, [*FILE_LAYOUTS, *NAMED_LAYOUTS])
+        raise ValueError(
+            f"'{value}' is no layout: {known}; or the meaning of each level of folders, such as generator/split/class"
+        )
+    return value
+
+
+def _labels(value: object) -> object:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"must say what each label means, such as {{0: fake, 1: real}}, not {show(value)}")
+    wrong = [key for key, meaning in value.items() if meaning not in ("real", "fake")]
+    if wrong:
+        raise ValueError(f"'{wrong[0]}' must be real or fake, not {show(value[wrong[0]])}")
+    return {str(key).strip().casefold(): meaning for key, meaning in value.items()}
+
+
+class _SourceKeys(Section):
+    """What may be said of a source beside where it is."""
+
+    layout: Annotated[str | None, BeforeValidator(_layout)] = None
+    labels: Annotated[dict[str, ClassName], BeforeValidator(_labels)] | None = None
+    label: ClassName | None = None
+    generator: Annotated[str, Field(min_length=1)] | None = None
+    columns: dict[Column, str] | None = None
+
+
+class SourceSpec(_SourceKeys):
+    """One source of images, or a bare string.
+
+    ``source`` is ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file.
+    ``layout`` says how the images lie where that is ambiguous: one of :data:`FILE_LAYOUTS`, the name of a known
+    data set, or the role of each level of folders. ``labels`` says which of the source's own labels or class
+    folders are real and which fake, ``label`` that all of it is one class; ``generator`` replaces the source's own;
+    ``columns`` names the columns of a table that are not called what they hold.
+    """
+
+    source: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class DataSpec(_SourceKeys):
+    """Which images: one source with what is said of it, or several ``sources``.
+
+    ``split`` is one of the splits or ``all``; ``limit`` how many images at most, stratified by generator and label.
+    """
+
+    source: str | None = None
+    sources: Annotated[list[SourceSpec], Field(min_length=1)] | None = None
+    split: str = "test"
+    limit: Annotated[PositiveInt, BeforeValidator(not_a_boolean)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        return {"source": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_one_or_several(self) -> Self:
+        if (self.source is None) == (self.sources is None):
+            raise ValueError("needs a 'source', or several under 'sources'")
+        said = self.model_fields_set & set(_SourceKeys.model_fields)
+        if self.sources is not None and said:
+            raise ValueError(
+                f"'{min(said)}' belongs to one source: write it in the list, {{source: …, {min(said)}: …}}"
+            )
+        return self
+
+    @property
+    def parts(self) -> dict[Path_, SourceSpec]:
+        """The sources, each by the path of its ``source`` key inside the section."""
+        if self.sources is not None:
+            return {("sources", place, "source"): part for place, part in enumerate(self.sources)}
+        said = {key: getattr(self, key) for key in ("source", *_SourceKeys.model_fields)}
+        return {("source",): SourceSpec.model_validate({k: v for k, v in said.items() if v is not None})}
+
+    @property
+    def title(self) -> str:
+        """The sources as they are named in tables and reports."""
+        return " + ".join(part.source for part in self.parts.values())
