@@ -210,7 +210,7 @@ def test_every_method_lowers_its_loss(method, given):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 
 
