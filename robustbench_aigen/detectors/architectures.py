@@ -1,13 +1,14 @@
 """Untrained networks by the name of their architecture: the zoo's, timm's and torchvision's."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import nn
 
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.imports import import_library
+from robustbench_aigen.scenario.detector_spec import Resample
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
 
@@ -112,7 +113,7 @@ def timm_preprocessing(network: Any) -> dict[str, Any]:
         "input_size": (height, width),
         "mean": tuple(config["mean"]),
         "std": tuple(config["std"]),
-        "resample": config["interpolation"] if config["interpolation"] in ("nearest", "bilinear") else "bicubic",
+        "resample": config["interpolation"] if config["interpolation"] in get_args(Resample) else "bicubic",
         "eight_bit": True,
         "outputs": "logits",
     }  # fmt: skip

@@ -79,11 +79,13 @@ class Preprocessing:
     def _resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
         if self.resample == "nearest":
             return functional.interpolate(pixels, size, mode="nearest-exact")
+        # Lanczos is computed on CPUs alone.
+        place = pixels.device if self.resample != "lanczos" else "cpu"
         resized = functional.interpolate(
-            pixels, size, mode=self.resample, antialias=True, align_corners=False
-        )
-        # Bicubic filters overshoot.
-        return resized.clamp(0, 1) if self.resample == "bicubic" else resized
+            pixels.to(place), size, mode=self.resample, antialias=True, align_corners=False
+        ).to(pixels.device)
+        # Bicubic and Lanczos filters overshoot.
+        return resized if self.resample == "bilinear" else resized.clamp(0, 1)
 
     def _resize_on_8_bits(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize with the arithmetic of 8-bit images; the gradient is that of the resize in float."""

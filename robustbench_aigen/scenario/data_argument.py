@@ -12,7 +12,7 @@ from robustbench_aigen.scenario.validation import validated
 
 
 def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
-    """Read a data argument; its paths start at the current folder.
+    """Read a data argument.
 
     Parameters
     ----------
@@ -20,7 +20,8 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
         ``minigen``, a path or ``hf://org/name``; or YAML as it may stand under ``data`` in a scenario,
         ``{source: a, layout: csv}``, or a list of sources.
     base
-        Gives the split and the limit that the text does not.
+        The scenario's, which it replaces: gives the split and the limit that the text does not. Relative paths, which
+        start at the current folder, become absolute then, since the scenario's start at its file.
 
     Raises
     ------
@@ -40,9 +41,10 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
             ) from error
         content = {"sources": content} if isinstance(content, list) else content
     spec = validated(DataSpec, LocatedYaml(Path("--data"), content), "--data")
-    if base is not None:
-        kept = {"split": base.split, "limit": base.limit}
-        spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
+    if base is None:
+        return spec
+    kept = {"split": base.split, "limit": base.limit}
+    spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
     if spec.sources is None:
         return spec.model_copy(update={"source": _absolute(spec.source or "")})
     sources = [part.model_copy(update={"source": _absolute(part.source)}) for part in spec.sources]

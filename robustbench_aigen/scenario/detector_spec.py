@@ -10,7 +10,7 @@ from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.scenario.validation import Section, show
 
-Resample = Literal["nearest", "bilinear", "bicubic"]
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr"]
 Outputs = Literal["logits", "probabilities"]
 Rule = Literal["mean_score", "mean_logit", "majority"]

@@ -11,20 +11,18 @@ from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.scenario.detector_spec import Resample
 
-_RESAMPLE: Mapping[int, Resample] = {0: "nearest", 2: "bilinear", 3: "bicubic", 1: "bicubic"}
-"""Pillow's numbers of filters; its Lanczos is computed as bicubic."""
+_RESAMPLE: Mapping[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of filters."""
 _TRIED = ((37, 61), (300, 211))
 """Heights and widths on which the processor and what is made of it are compared."""
 _CLOSE = 0.5
 """Levels of an 8-bit image by which both may differ in the mean over a noise image."""
-_LANCZOS, _CLOSE_TO_LANCZOS = 1, 15.0
-"""Pillow's number of Lanczos, and how near bicubic comes to it on noise, in levels; on pictures far nearer."""
 
 
-def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def differentiable_preprocessing(processor: Any, name: str) -> dict[str, Any]:
     """Return the settings of :class:`Preprocessing` that compute what an image processor computes.
 
-    They are compared on two noise images. Beside them stands what is taken for granted.
+    They are compared on two noise images.
 
     Parameters
     ----------
@@ -39,12 +37,11 @@ def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, A
         If the processor does something else than resize, crop, rescale and normalise.
     """
     said, kind = processor.to_dict(), type(processor).__name__
-    is_lanczos = said.get("resample") == _LANCZOS
     try:
         settings = {**_geometry(said), **_normalisation(said), "eight_bit": True, "crop_rounds_down": True}
     except (KeyError, TypeError, ValueError) as error:
         raise _other_kind(kind, name) from error
-    preprocessing, allowed = Preprocessing(**settings), _CLOSE_TO_LANCZOS if is_lanczos else _CLOSE
+    preprocessing = Preprocessing(**settings)
     for height, width in _TRIED:
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         try:
@@ -52,9 +49,9 @@ def differentiable_preprocessing(processor: Any, name: str) -> tuple[dict[str, A
         except (KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"the {kind} of '{name}' does not take an image: {first_line(error)}") from error
         ours = _apply(preprocessing, torch.from_numpy(noise).permute(2, 0, 1)[None] / 255)
-        if ours.shape != wanted.shape or _difference(ours, wanted, preprocessing) > allowed:
+        if ours.shape != wanted.shape or _difference(ours, wanted, preprocessing) > _CLOSE:
             raise _other_kind(kind, name)
-    return settings, ("its Lanczos resize is computed as bicubic",) if is_lanczos else ()
+    return settings
 
 
 def _other_kind(kind: str, name: str) -> UserError:

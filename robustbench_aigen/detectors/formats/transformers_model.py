@@ -33,7 +33,7 @@ def load_transformers(request: Request) -> Loaded:
     with _quiet(transformers):
         config = _from_folder(transformers.AutoConfig, folder, request)
         model = _from_folder(transformers.AutoModelForImageClassification, folder, request)
-        metadata, assumptions = _preprocessing(transformers, folder, request)
+        metadata = _preprocessing(transformers, folder, request)
     metadata["outputs"] = "logits"
     names = [str(config.id2label[index]) for index in range(config.num_labels)]
     meanings = meanings_of(names)
@@ -49,7 +49,7 @@ def load_transformers(request: Request) -> Loaded:
         network = GroupedLogits(network, meanings.real, meanings.fake)
         metadata["fake_index"] = 1
     digest = files_hash(weight_files(folder))
-    return Loaded(network, f"hf:{config.model_type}", digest, metadata, assumptions, ("transformers",))
+    return Loaded(network, f"hf:{config.model_type}", digest, metadata, libraries=("transformers",))
 
 
 class _Logits(nn.Module):
@@ -72,11 +72,9 @@ def _from_folder(factory: Any, folder: Path, request: Request) -> Any:
         raise UserError(f"cannot be loaded by transformers: {reason}", file=folder) from error
 
 
-def _preprocessing(
-    transformers: Any, folder: Path, request: Request
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _preprocessing(transformers: Any, folder: Path, request: Request) -> dict[str, Any]:
     if not (folder / "preprocessor_config.json").is_file():
-        return {}, ()
+        return {}
     processor = _from_folder(transformers.AutoImageProcessor, folder, request)
     return differentiable_preprocessing(processor, f"hf:{request.place}")
 
