@@ -14,6 +14,17 @@ def catalogue_folder(kind: str) -> Path:
     return shipped if shipped.is_dir() else _PACKAGE.parent / kind
 
 
+_FINE_TUNING = "finetune_"
+"""How the names of the fine-tuning files begin that stand among the scenarios."""
+
+
 def shipped_files(kind: str) -> dict[str, Path]:
-    """Map the name of every shipped recipe or scenario to its file, sorted by name."""
-    return {file.stem: file for file in sorted(catalogue_folder(kind).glob("*.yaml"))}
+    """Map the name of every shipped file of a kind to its file, sorted by name.
+
+    ``attacks`` are recipes; ``scenarios`` are what is run, and ``finetunings`` what is trained, both from
+    ``scenarios/``.
+    """
+    files = sorted(catalogue_folder("attacks" if kind == "attacks" else "scenarios").glob("*.yaml"))
+    if kind != "attacks":
+        files = [file for file in files if file.stem.startswith(_FINE_TUNING) == (kind == "finetunings")]
+    return {file.stem: file for file in files}

@@ -29,7 +29,9 @@ def test_help_imports_nothing_heavy():
     assert "run" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "predict", "audit", "validate", "list", "gate", "report"])
+@pytest.mark.parametrize(
+    "command", ["run", "predict", "audit", "validate", "list", "gate", "report", "finetune"]
+)
 def test_every_command_has_help(cli, command):
     outcome = cli(command, "--help")
     assert outcome.code == 0

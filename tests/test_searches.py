@@ -30,8 +30,9 @@ from robustbench_aigen.attacks.native.fab import to_plane
 from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
 from robustbench_aigen.detectors.prepared import prepare
-from robustbench_aigen.detectors.rewriting import UnshuffledConvolution, fold_batch_norms_forwards
+from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
 # APGD
@@ -439,7 +440,8 @@ def test_a_batch_norm_after_a_relu_goes_into_the_layer_after_it(positive):
             norm.weight.data[0] *= -1
     network.eval().requires_grad_(False)
     folded = fold_batch_norms_forwards(network)
-    left = [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert len(left) == (0 if positive else 1)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    absorbed = [module.is_absorbed for module in folded.modules() if isinstance(module, Affine)]
+    assert absorbed == [True, positive]
     pixels = torch.rand(4, 3, 16, 16)
     assert torch.allclose(folded(pixels), network(pixels), atol=1e-4)

@@ -15,6 +15,7 @@ from robustbench_aigen.cli import (
     audit,
     cross_generator,
     data,
+    finetune,
     gate,
     listing,
     predict,
@@ -59,6 +60,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 app.command("run")(_guarded(run.run))
 app.command("train")(_guarded(train.train))
 app.command("cross-generator")(_guarded(cross_generator.cross_generator))
+app.command("finetune")(_guarded(finetune.finetune))
 app.command("validate")(_guarded(validate.validate))
 app.command("predict")(_guarded(predict.predict))
 app.command("audit")(_guarded(audit.audit))

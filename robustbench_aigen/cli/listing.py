@@ -21,6 +21,7 @@ class Kind(StrEnum):
     perturbations = "perturbations"
     detectors = "detectors"
     scenarios = "scenarios"
+    finetunings = "finetunings"
     data = "data"
     runs = "runs"
 
@@ -51,6 +52,7 @@ def list_things(
         Kind.perturbations: lambda: _recipes("perturb"),
         Kind.detectors: _detectors,
         Kind.scenarios: _scenarios,
+        Kind.finetunings: _finetunings,
         Kind.data: _data,
     }
     table = tables[kind]()
@@ -160,6 +162,16 @@ def _scenarios() -> "pd.DataFrame":
 
     scenarios = {name: load_scenario(file).scenario for name, file in shipped_files("scenarios").items()}
     return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
+
+
+def _finetunings() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.catalogue import shipped_files
+    from robustbench_aigen.training.adversarial.file import load_finetuning
+
+    files = {name: load_finetuning(file).tuning for name, file in shipped_files("finetunings").items()}
+    return pd.DataFrame([{"name": name, "summary": tuning.summary} for name, tuning in files.items()])
 
 
 def _data() -> "pd.DataFrame":

@@ -6,14 +6,16 @@ import typer
 
 
 def validate(
-    scenario: Annotated[list[str], typer.Argument(help="Scenario files, or names of shipped ones.")],
+    scenario: Annotated[
+        list[str], typer.Argument(help="Scenario or fine-tuning files, or names of shipped ones.")
+    ],
     detector: Annotated[
         list[str] | None,
         typer.Option(help="Replace the detectors, as in run. Repeatable."),
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
 ) -> None:
-    """Check scenario files: keys, values, recipes, detectors and data, without running anything.
+    """Check scenario and fine-tuning files: keys, values, recipes, detectors and data, without running anything.
 
     Code that comes with detectors is not run either: python:… is not imported, and what needs --trust-code not loaded.
     """
@@ -22,10 +24,16 @@ def validate(
     from robustbench_aigen.engine.plan import check_scenario
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.schema import load_scenario, with_detectors
+    from robustbench_aigen.training.adversarial.checking import check_finetuning
+    from robustbench_aigen.training.adversarial.file import load_finetuning, names_fine_tuning
 
     if arch is not None and not detector:
         raise UserError("--arch needs --detector FILE")
     for name in scenario:
+        if names_fine_tuning(name):
+            images = check_finetuning(load_finetuning(name))
+            typer.echo(f"{name}: fine, a fine-tuning on {images} training images")
+            continue
         loaded = load_scenario(name)
         if detector:
             loaded = with_detectors(loaded, detector, arch, Path.cwd())

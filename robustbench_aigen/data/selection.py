@@ -53,7 +53,7 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
         raise UserError(f"{source.name} has no split '{split}'", hint=f"it has: {', '.join([*present, ALL])}")
     indices = [index for index, sample in enumerate(samples) if split in (ALL, sample.split)]
     if limit is not None and limit < len(indices):
-        indices = _stratified(samples, indices, limit)
+        indices = stratified(samples, indices, limit)
     return Selection(source, indices, split)
 
 
@@ -64,7 +64,8 @@ def _undivided(source: ImageSource) -> list[int]:
     return [index for part in whole for index in part]
 
 
-def _stratified(samples: Sequence[Sample], indices: list[int], limit: int) -> list[int]:
+def stratified(samples: Sequence[Sample], indices: Sequence[int], limit: int) -> list[int]:
+    """Return ``limit`` of some indices, in their order: each generator and label its share, in a fixed order of ids."""
     strata: dict[tuple[str, int], list[int]] = defaultdict(list)
     for index in indices:
         strata[samples[index].generator, samples[index].label].append(index)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.detector_spec import PreprocessingSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.validation import validated
 
@@ -21,6 +21,8 @@ class DetectorCard(PreprocessingSpec):
     arch: str | None = None
     arch_options: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
+    base: DetectorSpec | None = None
+    """The detector that the weights are filled into, where they are not of a named architecture."""
 
 
 def read_card(weights: Path) -> DetectorCard:

@@ -94,6 +94,10 @@ class Detector(nn.Module):
         logits = two_logits(columns, self.preprocessing.outputs)
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
 
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Return what the network gets of N×3×H×W pixels in [0, 1]."""
+        return self._normalised(self.preprocessing.fit(pixels))
+
     def _normalised(self, pixels: Tensor) -> Tensor:
         ordered = self.preprocessing.order(pixels)
         return (ordered - cast(Tensor, self.mean)) / cast(Tensor, self.std)
@@ -153,7 +157,7 @@ class Detector(nn.Module):
     @torch.no_grad()
     def answers_probabilities(self) -> bool:
         """Whether the network answers probabilities, whatever it is shown, images a thousand times too bright included."""
-        normalised = self._normalised(self.preprocessing.fit(self.probes()))
+        normalised = self.normalised(self.probes())
         loud = torch.cat([normalised * factor for factor in (1.0, -10.0, 100.0, -1000.0)])
         columns = as_columns(self.network(loud), self.name)
         return look_like_probabilities(columns)

@@ -12,10 +12,13 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.finding_out import find_out_input_size, find_out_outputs
+from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.python_factory import check_python
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
+from robustbench_aigen.detectors.formats.weights import fill_network
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
+from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
@@ -71,9 +74,16 @@ def load_detector(
             for member in spec.ensemble
         ]
         return Ensemble(members, spec.by or "mean_score", name=spec.name or spec.text)
+    if spec.wrap is not None:
+        inside = load_detector(
+            spec.model_copy(update={"wrap": None}), folder=folder, device=device, trust_code=trust_code
+        )
+        return trimmed(inside, spec.wrap, name=spec.name)
     if spec.id in PUBLISHED:
         return _published(spec, device)
     kind, request = _request(spec, folder, device, trust_code=trust_code)
+    if kind is WEIGHTS and request.card.base is not None and spec.arch is None:
+        return _on_base(request.card.base, request)
     with preserved_global_rng():
         loaded = kind.load(request)
     detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
@@ -83,6 +93,18 @@ def load_detector(
     if isinstance(loaded, Loaded):
         find_out_input_size(detector)
         find_out_outputs(detector)
+    detector.check()
+    return detector
+
+
+def _on_base(base: DetectorSpec, request: Request) -> Detector:
+    """Fill weights into the network of another detector, which they were fine-tuned from."""
+    detector = load_detector(
+        base, folder=request.path.parent, device=request.device, trust_code=request.trust_code
+    )
+    fill_network(detector.network, request, f"the network of '{base.text}'")
+    detector.name = request.spec.name or request.path.stem
+    detector.weights_sha256 = file_hash(request.path)
     detector.check()
     return detector
 

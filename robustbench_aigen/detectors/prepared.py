@@ -1,20 +1,18 @@
 """A detector made ready for gradients: the same function, computed faster."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
 from robustbench_aigen.detectors.outputs import as_columns
-from robustbench_aigen.detectors.rewriting import (
-    fold_batch_norms_backwards,
-    fold_batch_norms_forwards,
-    unshuffle_stems,
-)
+from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_stems, with_the_same_weights
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
@@ -41,22 +39,55 @@ def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
         return detector
     if isinstance(detector, Ensemble):
         return detector.of([prepare(member, precision) for member in detector.members])
-    size = detector.preprocessing.input_size
-    channels_last = precision == "bf16" or size is None or min(size) >= _LARGE
     kept = {id(detector.network): None}  # Copied below, and only where it can be.
     prepared = deepcopy(detector, kept)
-    prepared.network = _fastest(detector, precision, channels_last=channels_last)
+    prepared.network = _fastest(detector, precision, deepcopy)
     prepared.eval()
     prepared.requires_grad_(False)
     return prepared
 
 
-def _fastest(detector: Detector, precision: Literal["fp32", "bf16"], *, channels_last: bool) -> nn.Module:
+class FollowingDetector:
+    """A prepared detector that follows the weights of one in training, without being traced again.
+
+    It is in evaluation mode whatever the mode of the other, whose parameters and buffers it shares.
+
+    Parameters
+    ----------
+    detector
+        On its device already; no ensemble.
+    precision
+        As :func:`prepare` takes it.
+
+    Attributes
+    ----------
+    prepared
+        What is differentiated to the pixels.
+    """
+
+    def __init__(self, detector: Detector, precision: Literal["fp32", "bf16"]) -> None:
+        self.prepared = cast(Detector, with_the_same_weights(detector)).eval()
+        self.prepared.network = _fastest(self.prepared, precision, with_the_same_weights)
+        self.prepared.eval()
+        self._rewritten = rewritten_modules(self.prepared)
+
+    def refresh(self) -> Detector:
+        """Take over the present weights and running statistics, and return the prepared detector."""
+        for module in self._rewritten:
+            module.refresh()
+        return self.prepared
+
+
+def _fastest(
+    detector: Detector, precision: Literal["fp32", "bf16"], copy: Callable[[nn.Module], nn.Module]
+) -> nn.Module:
     """Return the network in the fastest form in which it still is the same function.
 
     Networks from elsewhere may fix their strides or their types, or compute on copies of their own: each form is
     tried, forwards and backwards, and compared; the network as it is always works.
     """
+    size = detector.preprocessing.input_size
+    channels_last = precision == "bf16" or size is None or min(size) >= _LARGE
     probes = detector.probes()
     probe = probes if detector.preprocessing.input_size is None else detector.preprocessing.fit(probes)
     expected = _values_and_gradient(detector.network, probe, detector.name)
@@ -66,13 +97,13 @@ def _fastest(detector: Detector, precision: Literal["fp32", "bf16"], *, channels
     forms += [(precision, False)] if channels_last else []
     forms += [("fp32", False)] if precision != "fp32" else []
     for form_precision, form_layout in forms:
-        network = _copied(detector.network)
+        network = _copied(detector.network, copy)
         if network is None:
             break
         form = _Prepared(
             _rewritten(network, probe, bitwise=not form_layout), form_precision, channels_last=form_layout
         )
-        form.eval().requires_grad_(False)
+        form.eval()
         if _is_same(expected, _values_and_gradient(form, probe, detector.name), form_precision):
             return form
     return _Prepared(detector.network, "fp32", channels_last=False)
@@ -97,12 +128,12 @@ _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 """Relative to the largest logit. bfloat16 has 8 bits of mantissa, and errors add up over layers."""
 
 
-def _copied(network: nn.Module) -> nn.Module | None:
+def _copied(network: nn.Module, copy: Callable[[nn.Module], nn.Module]) -> nn.Module | None:
     """Return a copy, None of what cannot be copied: a foreign network may hold a file or a session."""
     try:
         # Copies of some libraries' layers draw random numbers.
         with preserved_global_rng():
-            return deepcopy(network)
+            return copy(network)
     except Exception:  # noqa: BLE001  Copying fails in as many ways as there are libraries.
         return None
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.scenario.validation import Section, show
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -86,6 +87,7 @@ class DetectorSpec(PreprocessingSpec):
     ensemble: Annotated[tuple["DetectorSpec", ...] | None, Field(min_length=2)] = None
     by: Rule | None = None
     name: str | None = None
+    wrap: TrimSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -96,15 +98,17 @@ class DetectorSpec(PreprocessingSpec):
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:
-        given = self.model_fields_set - {"name"}
+        given = self.model_fields_set - {"name", "wrap"}
         if self.id is not None and not self.id.startswith(LIBRARY_PREFIXES) and given - {"id"}:
-            raise ValueError("a shipped detector brings all its settings: only 'name' goes with 'id'")
+            raise ValueError(
+                "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
+            )
         if sum(each is not None for each in (self.id, self.path, self.ensemble)) != 1:
             raise ValueError(
                 "a detector is an id such as minigen/lenet5 or hf:FOLDER, a 'path' (with an 'arch' if it is weights), "
                 "or an 'ensemble' of detectors"
             )
-        if self.ensemble is not None and given - {"ensemble", "by"}:
+        if self.ensemble is not None and (given - {"ensemble", "by"} or self.wrap is not None):
             raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
         if self.by is not None and self.ensemble is None:
             raise ValueError("'by' says how an 'ensemble' is combined")

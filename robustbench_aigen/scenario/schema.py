@@ -140,7 +140,7 @@ def load_scenario(file: str | Path) -> LoadedScenario:
         With file, line, key and what to do.
     """
     path = Path(file)
-    shipped = shipped_files("scenarios")
+    shipped = {**shipped_files("scenarios"), **shipped_files("finetunings")}
     try:
         is_there = path.exists()
     except OSError as error:
@@ -153,7 +153,16 @@ def load_scenario(file: str | Path) -> LoadedScenario:
         else:
             raise UserError(
                 f"no scenario '{file}'",
-                hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped)}",
+                hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped_files('scenarios'))}",
             )
     located = read_yaml(path)
+    if is_fine_tuning(located.content):
+        raise located.error(
+            "is a fine-tuning file, not a scenario", ("method",), f"robust-aigen finetune {file}"
+        )
     return LoadedScenario(validated(Scenario, located, "a scenario"), located)
+
+
+def is_fine_tuning(content: object) -> bool:
+    """Whether what was read from a file is meant for ``finetune`` and not for ``run``."""
+    return isinstance(content, dict) and "method" in content and "pipelines" not in content

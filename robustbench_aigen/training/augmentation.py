@@ -48,6 +48,9 @@ KINDS: Mapping[str, _Kind] = {
     "shift": _Kind(2, 512, "moved by up to so many whole pixels, the edges mirrored"),
     "brightness": _Kind(0.1, 1.0, "every pixel plus up to this much, either way"),
     "gaussian_noise": _Kind(0.02, 1.0, "noise of a standard deviation up to this much"),
+    "resize": _Kind(
+        0.5, 0.9, "made smaller by up to this share of its sides and large again, half of the images"
+    ),
     "blur_jpeg": _Kind(
         0.5, 1.0, "with this probability a blur of σ up to 3, and with it again a JPEG of 30 to 100"
     ),
@@ -186,6 +189,18 @@ def _gaussian_noise(pixels: Tensor, sigma: float, generator: torch.Generator) ->
     return (pixels + own * noise).clamp(0, 1)
 
 
+def _resize(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Resize half of the images down and up again, bilinearly and antialiased, as an upload does."""
+    chosen = _chosen(pixels, 0.5, generator)
+    scales = _uniform(pixels, 1 - amount, 1.0, generator)[:, 0].tolist()
+    changed, size = pixels.clone(), pixels.shape[-2:]
+    for row in chosen.nonzero()[:, 0].tolist():
+        smaller = [max(1, round(scales[row] * side)) for side in size]
+        image = functional.interpolate(pixels[row : row + 1], smaller, mode="bilinear", antialias=True)
+        changed[row] = functional.interpolate(image, size, mode="bilinear", antialias=True)[0]
+    return changed.clamp(0, 1)
+
+
 def _blur_jpeg(pixels: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     blurred, stored = _chosen(pixels, probability, generator), _chosen(pixels, probability, generator)
     sigmas = _uniform(pixels, 0.0, 3.0, generator)[:, 0].tolist()
@@ -213,5 +228,6 @@ _APPLY: Mapping[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
     "shift": _shift,
     "brightness": _brightness,
     "gaussian_noise": _gaussian_noise,
+    "resize": _resize,
     "blur_jpeg": _blur_jpeg,
 }

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Progress
@@ -40,6 +40,8 @@ def fit(
     identity: str,
     device: torch.device,
     progress: Progress,
+    make: Callable[[int], TrainedNetwork] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Fitted:
     """Train a network and return it with its best epoch's weights.
 
@@ -59,6 +61,10 @@ def fit(
         Where.
     progress
         Is told of every batch and every epoch.
+    make
+        Returns what is trained in so many steps; None is a new network of the settings' architecture.
+    callbacks
+        Called before a checkpoint is written.
 
     Raises
     ------
@@ -68,28 +74,29 @@ def fit(
     batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
     precision = resolve_precision(settings.precision, device)
     with preserved_global_rng(), _quiet():
-        torch.manual_seed(stream(settings.seed, "weights"))
-        network = build_architecture(settings.arch, **settings.arch_options)
-        network = network.to(memory_format=torch.channels_last)
-        module = TrainedNetwork(network, settings, settings.epochs * len(batches))
+        steps = settings.epochs * len(batches)
+        module = make(steps) if make is not None else TrainedNetwork(_untrained(settings), settings, steps)
+        network = module.network.to(memory_format=torch.channels_last)
         keeper = _Checkpointing(checkpoint, identity, batches)
         finished = keeper.resume()
-        callbacks: list[Callback] = [_Watch(name, settings.epochs, progress), keeper]
+        watching: list[Callback] = [_Watch(name, settings.epochs, progress), *callbacks, keeper]
         if settings.early_stopping is not None:
             mode = "min" if settings.select == "loss" else "max"
             stopping = EarlyStopping("val", patience=settings.early_stopping, mode=mode, check_finite=False)
-            callbacks.append(stopping)
+            watching.append(stopping)
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=settings.epochs,
-            callbacks=callbacks,
+            callbacks=watching,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            # What is measured on validation may need gradients to the pixels.
+            inference_mode=False,
         )
         progress.start(settings.epochs * len(batches) * batches.batch_size)
         if finished:
@@ -109,6 +116,11 @@ def fit(
         best_epoch=module.best_epoch,
         stopped_early=len(module.history) < settings.epochs,
     )
+
+
+def _untrained(settings: Settings) -> nn.Module:
+    torch.manual_seed(stream(settings.seed, "weights"))
+    return build_architecture(settings.arch, **settings.arch_options)
 
 
 def _run(
@@ -166,9 +178,8 @@ class _Watch(Callback):
                 hint="try a smaller learning_rate, or precision: fp32",
             )
         self.progress.notice(
-            f"{self.name}: epoch {row['epoch']:.0f}/{self.epochs}, loss {row['train_loss']:.4f}, "
-            f"accuracy {100 * row['train_accuracy']:.2f} %; validation {row['val_loss']:.4f}, "
-            f"{100 * row['val_accuracy']:.2f} %; {time.perf_counter() - self._began:.0f} s"
+            f"{self.name}: epoch {row['epoch']:.0f}/{self.epochs}, {pl_module.told()}; "
+            f"{time.perf_counter() - self._began:.0f} s"
         )
 
 

@@ -58,11 +58,20 @@ class TrainedNetwork(lightning.LightningModule):
         _seed_dropout(stream(self.settings.seed, "dropout", *place), self.device)
         generator = torch.Generator().manual_seed(stream(self.settings.seed, "augmentation", *place))
         pixels = augment(to_pixels(levels), self.settings.augmentation, generator)
-        logits = self(pixels).float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        loss, logits = self.objective(pixels, labels, place)
         with torch.no_grad():
             self._count("train", functional.cross_entropy(logits, labels, reduction="none"), logits, labels)
         return loss
+
+    def objective(self, pixels: Tensor, labels: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the loss of augmented pixels and the logits that figures of the training are counted on.
+
+        ``place`` is (epoch, batch), by which everything random is seeded.
+        """
+        del place
+        logits = self(pixels).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        return loss, logits
 
     def _count(self, part: str, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add loss, right verdicts and images of a batch, each class in a row of its own."""
@@ -87,12 +96,18 @@ class TrainedNetwork(lightning.LightningModule):
 
     def close_epoch(self) -> None:
         """Note what the epoch came to, and keep its weights if it is the best so far."""
+        self.note_epoch()
+        row = self.history[-1]
+        value = -row["val_loss"] if self.settings.select == "loss" else row["val_accuracy"]
+        self._keep_if_best(len(self.history), value)
+
+    def note_epoch(self) -> None:
+        """Add a row to the history."""
         train_loss, train_accuracy = self._figures("train")
         val_loss, val_accuracy = self._figures("val")
-        epoch = len(self.history) + 1
         self.history.append(
             {
-                "epoch": epoch,
+                "epoch": len(self.history) + 1,
                 "train_loss": train_loss,
                 "train_accuracy": train_accuracy,
                 "val_loss": val_loss,
@@ -100,10 +115,19 @@ class TrainedNetwork(lightning.LightningModule):
                 "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
             }
         )
-        value = -val_loss if self.settings.select == "loss" else val_accuracy
+
+    def _keep_if_best(self, epoch: int, value: float) -> None:
         if not self.best_weights or value > self.best_value:
             self.best_epoch, self.best_value = epoch, value
             self.best_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def told(self) -> str:
+        """Return what is said of the last epoch."""
+        row = self.history[-1]
+        return (
+            f"loss {row['train_loss']:.4f}, accuracy {100 * row['train_accuracy']:.2f} %; "
+            f"validation {row['val_loss']:.4f}, {100 * row['val_accuracy']:.2f} %"
+        )
 
     def _figures(self, part: str) -> tuple[float, float]:
         """Return loss and accuracy; where classes are balanced in training, the mean of those of each class."""

@@ -45,7 +45,7 @@ def load_weights(request: Request) -> Loaded:
     if isinstance(content, nn.Module):
         content = content.state_dict()
     arch, built, matched = _fitting(request, request.arch, content)
-    _fill(built.network, matched, request)
+    _fill(built.network, matched, request, f"architecture '{request.arch}'")
     return Loaded(
         built.network,
         arch,
@@ -79,13 +79,26 @@ def _left_out(matched: Matched) -> tuple[str, ...]:
     return (f"the weights are those under '{matched.prefix}'; left out: {names}",)
 
 
-def _fill(network: nn.Module, matched: Matched, request: Request) -> None:
+def fill_network(network: nn.Module, request: Request, what: str) -> None:
+    """Fill a file's weights into a network that stands there already.
+
+    Raises
+    ------
+    UserError
+        If they do not fit ``what`` it is.
+    """
+    content = read_checkpoint(request)
+    weights = content.state_dict() if isinstance(content, nn.Module) else content
+    _fill(network, without_prefix(weights, network), request, what)
+
+
+def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> None:
     weights, expected = matched.weights, network.state_dict()
     problems = _problems(expected, weights)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(
-            f"the weights do not fit architecture '{request.arch}': {'; '.join(problems[:3])}{more}",
+            f"the weights do not fit {what}: {'; '.join(problems[:3])}{more}",
             file=request.path,
         )
     # Stored in half precision perhaps; the network computes in float32.

@@ -1,0 +1,122 @@
+"""``robust-aigen finetune``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+
+
+def finetune(
+    file: Annotated[
+        str, typer.Argument(help="A fine-tuning file, or the name of a shipped one: finetune_pgd_eps2.")
+    ],
+    detector: Annotated[
+        str | None, typer.Option(help="Replace the detector: an id, or a weights file together with --arch.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights file.")] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Load a detector whose file can run code: pickles, .pt2, …")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Replace the data: minigen, a folder or file, hf://org/name, or {source: …} as in a scenario."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Replace the budget.")] = None,
+    name: Annotated[str | None, typer.Option(help="Replace the name, that of folder and weights.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    output: Annotated[
+        str, typer.Option(help="Folder of fine-tuned detectors; this one lands in OUTPUT/<name>.")
+    ] = "results/finetune",
+    half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Whether to attack the detector before and after.")
+    ] = True,
+) -> None:
+    """Make a detector harder by adversarial training, and report what that won and cost; killed, it goes on."""
+    from pathlib import Path
+
+    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.imports import import_library
+    from robustbench_aigen.training.adversarial.file import load_finetuning
+
+    loaded = _overridden(load_finetuning(file), detector, arch, data, limit, epochs, minutes, name)
+    import_library("lightning", extra="train", what="fine-tuning")
+    from robustbench_aigen.training.adversarial.after_report import report_on
+    from robustbench_aigen.training.adversarial.tuning import finetune as tune
+
+    with ProgressBar() as progress:
+        tuned = tune(
+            loaded,
+            Path(output),
+            device=device,
+            half=half,
+            fresh=fresh,
+            progress=progress,
+            trust_code=trust_code,
+        )
+        typer.echo(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
+        collapse = tuned.metrics["collapse"]
+        if collapse is not None:
+            raise UserError(
+                f"the training collapsed ({collapse['kind']}) at step {collapse['step']}: {collapse['evidence']}; "
+                f"the weights of epoch {tuned.metrics['epoch_kept']} are kept",
+                file=loaded.yaml.file,
+                hint=collapse["advice"],
+            )
+        if report:
+            written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
+    if report:
+        typer.echo(written.read_text(encoding="utf-8"))
+        typer.echo(f"written to {written}")
+
+
+def _overridden(
+    loaded: "LoadedFineTuning",
+    detector: str | None,
+    arch: str | None,
+    data: str | None,
+    limit: int | None,
+    epochs: int | None,
+    minutes: float | None,
+    name: str | None,
+) -> "LoadedFineTuning":
+    from pathlib import Path
+
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.data_argument import read_data
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
+
+    if arch is not None and detector is None:
+        raise UserError("--arch needs --detector FILE")
+    if epochs is not None and minutes is not None:
+        raise UserError("--epochs and --minutes exclude each other")
+    changes: dict[str, object] = {}
+    if detector is not None:
+        # Paths on the command line start at the current folder, those in the file at the file's.
+        changes["detector"] = DetectorSpec.from_text(detector, arch, Path.cwd()).model_dump(
+            exclude_unset=True
+        )
+    spec = loaded.tuning.data
+    content = spec.model_dump(exclude_unset=True)
+    if data is not None:
+        content = read_data(data).model_dump(exclude_unset=True)
+        content |= spec.model_dump(include={"validation", "limit"}, exclude_unset=True)
+    if limit is not None:
+        content["limit"] = limit
+    if content != spec.model_dump(exclude_unset=True):
+        changes["data"] = content
+    if epochs is not None:
+        changes["budget"] = {"epochs": epochs}
+    if minutes is not None:
+        changes["budget"] = {"minutes": minutes}
+    if name is not None:
+        changes["name"] = name
+    return loaded.replaced(changes)

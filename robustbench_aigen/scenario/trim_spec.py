@@ -1,0 +1,48 @@
+"""What a scenario says of the defence TRIM."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.scenario.validation import Section, show
+
+
+def _positive(value: object) -> float:
+    number = read_fraction(value)
+    if number is None or number <= 0:
+        raise ValueError(f"must be a number greater than 0, not {show(value)}")
+    return number
+
+
+Positive = Annotated[float, BeforeValidator(_positive)]
+
+
+class TrimSpec(Section):
+    """The defence TRIM around a detector (:mod:`robustbench_aigen.detectors.trim`).
+
+    Parameters
+    ----------
+    defence
+        Its name; ``wrap: trim`` is short for it with all else as it is.
+    noise
+        Standard deviation of the perturbation, in pixel units.
+    draws
+        Perturbed copies of an image.
+    entropy, shift
+        Limits in nats above which an image is held for adversarial.
+    seed
+        Of the perturbations.
+    """
+
+    defence: Literal["trim"]
+    noise: Positive = 2 / 255
+    draws: Annotated[int, Field(strict=True, gt=0)] = 4
+    entropy: Positive = 0.6
+    shift: Positive = 0.1
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: object) -> object:
+        return {"defence": value} if isinstance(value, str) else value

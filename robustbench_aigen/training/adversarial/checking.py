@@ -1,0 +1,102 @@
+"""What can be wrong with a fine-tuning before it starts: its detector, its images, its scenario."""
+
+import torch
+
+from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.samples import ImageSource
+from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.loading import check_detector, load_detector
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+
+
+def trainable_detector(
+    loaded: LoadedFineTuning, device: torch.device, *, trust_code: bool = False
+) -> Detector:
+    """Load the detector, in evaluation mode, its weights free.
+
+    Raises
+    ------
+    UserError
+        If it cannot be loaded, has no weights, takes images of any size, or lets no gradient through to the pixels.
+    """
+    spec = loaded.tuning.detector
+    if spec.wrap is not None or spec.ensemble is not None:
+        text = "one detector is fine-tuned at a time, without a defence around it"
+        hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
+        raise loaded.located(UserError(text, hint=hint), ("detector",))
+    try:
+        detector = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
+        _require_training(detector)
+    except UserError as error:
+        raise loaded.located(error, ("detector",)) from error
+    for parameter in detector.network.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return detector
+
+
+def _require_training(detector: Detector) -> None:
+    if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
+        raise UserError(f"'{detector.name}' has no weights that could be trained")
+    input_size_of(detector)
+    if not detector.differentiable:
+        raise UserError(f"'{detector.name}' lets no gradient through to the pixels: it cannot be fine-tuned")
+
+
+def input_size_of(detector: Detector) -> tuple[int, int]:
+    """Return the height and width that images are brought to.
+
+    Raises
+    ------
+    UserError
+        If the detector takes any.
+    """
+    size = detector.preprocessing.input_size
+    if size is None:
+        raise UserError(
+            f"'{detector.name}' takes images of any size, and the batches of a training need one",
+            hint="give it input_size: [height, width]",
+        )
+    return size
+
+
+def opened_source(loaded: LoadedFineTuning) -> ImageSource:
+    """Open the data of a fine-tuning, one source or several."""
+    return open_data(
+        loaded.tuning.data, loaded.folder, lambda error, path: loaded.located(error, ("data", *path))
+    )
+
+
+def own_scenario(loaded: LoadedFineTuning) -> LoadedScenario | None:
+    """Read the scenario that is to be run before and after, where the file names one."""
+    name = loaded.tuning.report.scenario
+    if name is None:
+        return None
+    try:
+        return load_scenario(loaded.folder / name if (loaded.folder / name).is_file() else name)
+    except UserError as error:
+        raise loaded.located(error, ("report", "scenario")) from error
+
+
+def check_finetuning(loaded: LoadedFineTuning) -> int:
+    """Check all that can be checked without training, and return the number of training images.
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with the file, its detector, its data or its scenario.
+    """
+    try:
+        checked = check_detector(loaded.tuning.detector, folder=loaded.folder)
+    except UserError as error:
+        raise loaded.located(error, ("detector",)) from error
+    if not isinstance(checked, str):
+        trainable_detector(loaded, torch.device("cpu"))
+    own_scenario(loaded)
+    source = opened_source(loaded)
+    try:
+        return len(select(source, "train", loaded.tuning.data.limit).indices)
+    except UserError as error:
+        raise loaded.located(error, ("data", "source")) from error

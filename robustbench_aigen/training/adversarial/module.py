@@ -1,0 +1,247 @@
+"""The Lightning module of adversarial fine-tuning: what of ordinary training it changes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.training.adversarial.averaging import RunningAverage
+from robustbench_aigen.training.adversarial.collapse import Collapse, CollapseWatch
+from robustbench_aigen.training.adversarial.file import FineTuning
+from robustbench_aigen.training.adversarial.objective import Objective
+from robustbench_aigen.training.adversarial.rates import Judge, Rates, ValidationImages
+from robustbench_aigen.training.batches import stream
+from robustbench_aigen.training.module import TrainedNetwork
+from robustbench_aigen.training.recipe import Settings
+
+
+class AdversarialNetwork(TrainedNetwork):
+    """A detector in adversarial training.
+
+    Parameters
+    ----------
+    detector
+        On its device; its network is what is trained.
+    tuning
+        The fine-tuning file.
+    settings
+        What of it ordinary training knows.
+    steps
+        Optimiser steps of the whole training.
+    precision
+        Of the search.
+    images
+        Of validation.
+    batch_size
+        Of checks.
+
+    Attributes
+    ----------
+    start
+        The rates before the first step.
+    checks
+        A row per check of the collapse watch.
+    collapse
+        What stopped the training, if it was one.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        tuning: FineTuning,
+        settings: Settings,
+        steps: int,
+        precision: Literal["fp32", "bf16"],
+        images: ValidationImages,
+        batch_size: int,
+    ) -> None:
+        detector.network.to(memory_format=torch.channels_last)
+        super().__init__(detector.network, settings, steps)
+        following = FollowingDetector(detector, precision)
+        threat = tuning.threat
+        judge = Judge(
+            detector,
+            following,
+            norm=threat.norm,
+            eps=threat.eps,
+            steps=tuning.selection.steps,
+            seed=tuning.seed,
+        )
+        # In a tuple, which Lightning does not look into: the weights are registered once, as the network's.
+        self._held = (detector, judge)
+        self._tuning, self._images, self._batch_size = tuning, images, batch_size
+        self._watched = images.first(tuning.watch.images)
+        self._objective = Objective(
+            tuning.method,
+            ThreatModel(threat.norm, threat.eps),
+            detector,
+            following,
+            tuning.schedule.label_smoothing,
+        )
+        self.average = RunningAverage(detector.network, tuning.average) if tuning.average else None
+        self.checks: list[dict[str, float]] = []
+        self.collapse: Collapse | None = None
+        self.rates = self.start = self._rates(images)
+        self._keep_if_best(0, self.value())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return N×2 logits of N×3×H×W pixels in [0, 1]."""
+        logits: Tensor = self._held[0](pixels.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    @property
+    def eps(self) -> float:
+        """The budget at this step."""
+        warmup = self._tuning.schedule.eps_warmup * self.steps
+        rise = min(1.0, (self.global_step + 1) / warmup) if warmup > 0 else 1.0
+        return rise * self._tuning.threat.eps
+
+    def objective(self, pixels: Tensor, labels: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the method's loss; its random start depends on (seed, epoch, batch) alone."""
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "start", *place))
+        loss, logits = self._objective.loss(self, pixels, labels, self.eps, generator)
+        # With mixed and adversarial batches alike, the logits are of the images in the labels' order.
+        return loss, logits
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Take a step, and the new weights into the average: before a checkpoint of this step can be written."""
+        super().optimizer_step(*arguments, **options)
+        if self.average is not None:
+            self.average.update(self.global_step)
+
+    def on_validation_epoch_start(self) -> None:
+        """Judge the averaged weights where there are some."""
+        super().on_validation_epoch_start()
+        if self.average is not None:
+            self.average.swap()
+
+    def on_validation_epoch_end(self) -> None:
+        """Attack the validation images, and hand the figure that decides to early stopping."""
+        self.rates = self._rates(self._images)
+        if self.average is not None:
+            self.average.swap()
+        self.log("val", self.value())
+
+    def value(self) -> float:
+        """Return what the kept epoch is chosen by: :attr:`Rates.value`."""
+        return self.rates.value
+
+    def check(self) -> Rates:
+        """Return the rates on the few images of the collapse watch, of the weights as they are, and note them."""
+        rates = self._rates(self._watched)
+        # Before the whole budget has been trained against, a single step leaves more than PGD of any detector.
+        if self._tuning.method.name != "standard" and self.eps >= self._tuning.threat.eps:
+            rates = replace(rates, searched=self._searched_accuracy())
+        self.checks.append({"step": self.global_step, "eps": self.eps, **rates.as_row()})
+        return rates
+
+    def _searched_accuracy(self) -> float:
+        """Return the balanced accuracy on what the training's own search finds: what it believes to withstand."""
+        detector, judge = self._held
+        device = cast(Tensor, detector.mean).device
+        pixels, labels = to_pixels(self._watched.levels.to(device)), self._watched.labels.to(device)
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "searched"))
+        right = []
+        for rows in torch.arange(len(labels)).split(self._batch_size):
+            found = self._objective.found(pixels[rows], labels[rows], generator)
+            right.append(judge.scores(found) >= 0.5)
+        correct = torch.cat(right).long().cpu() == self._watched.labels
+        return sum(float(correct[self._watched.labels == label].double().mean()) for label in (0, 1)) / 2
+
+    def _rates(self, images: ValidationImages) -> Rates:
+        detector, judge = self._held
+        return judge.rates(images, self._batch_size, cast(Tensor, detector.mean).device)
+
+    def close_epoch(self) -> None:
+        """Note what the epoch came to, and keep its weights if it is the best so far."""
+        self.note_epoch()
+        self.history[-1] |= {**self.rates.as_row(), "eps": self.eps}
+        with self._judged_weights():
+            self._keep_if_best(len(self.history), self.value())
+
+    @contextmanager
+    def _judged_weights(self) -> Iterator[None]:
+        if self.average is None:
+            yield
+            return
+        self.average.swap()
+        yield
+        self.average.swap()
+
+    def told(self) -> str:
+        """Return what is said of the last epoch."""
+        return f"loss {self.history[-1]['train_loss']:.3f}; validation: {self.rates}"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the average and the checks into the checkpoint too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["training"]["checks"] = self.checks
+        checkpoint["training"]["collapse"] = None if self.collapse is None else self.collapse.as_dict()
+        checkpoint["training"]["average"] = None if self.average is None else self.average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them out again."""
+        super().on_load_checkpoint(checkpoint)
+        self.checks = list(checkpoint["training"]["checks"])
+        collapse = checkpoint["training"]["collapse"]
+        self.collapse = None if collapse is None else Collapse.from_dict(collapse)
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["training"]["average"])
+
+
+class Watching(Callback):
+    """Looks for a collapse every so many steps, and stops where the time is up.
+
+    Parameters
+    ----------
+    every
+        Steps between checks.
+    deadline
+        Seconds of training, over all that a resumed one has had; None is no limit.
+    """
+
+    def __init__(self, every: int, deadline: float | None) -> None:
+        self.every, self.deadline = every, deadline
+        self.watch: CollapseWatch | None = None
+        self._seconds, self._since = 0.0, time.monotonic()
+        self._state: dict[str, Any] | None = None
+
+    def on_train_start(self, _: Trainer, pl_module: LightningModule) -> None:
+        """Begin, or go on."""
+        assert isinstance(pl_module, AdversarialNetwork)
+        self._since = time.monotonic()
+        self.watch = CollapseWatch(pl_module.start.balanced)
+        if self._state is not None:
+            self.watch.load_state_dict(self._state)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Check, every so many steps."""
+        assert isinstance(pl_module, AdversarialNetwork)
+        assert self.watch is not None
+        if trainer.global_step % self.every == 0:
+            pl_module.collapse = self.watch.see(trainer.global_step, pl_module.check())
+            trainer.should_stop |= pl_module.collapse is not None
+        if self.deadline is not None and self._elapsed() > self.deadline:
+            trainer.should_stop = True
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.monotonic() - self._since
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training goes on with."""
+        watch = None if self.watch is None else self.watch.state_dict()
+        return {"watch": watch, "seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._state, self._seconds = state_dict["watch"], state_dict["seconds"]

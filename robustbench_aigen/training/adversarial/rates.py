@@ -1,0 +1,161 @@
+"""What a detector in training gets right of each class, clean and attacked, on validation images."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigen.attacks.execution import run_attack, threat_of
+from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, scores, verdicts
+from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.detectors.rewriting import with_the_same_weights
+from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.recipes import shipped_recipes
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of the AI-generated (TPR) and of the real images (TNR) judged right, clean and under attack.
+
+    ``searched`` is the balanced accuracy on what the training's own search finds for the same images; NaN where that
+    was not looked at.
+    """
+
+    tpr: float
+    tnr: float
+    robust_tpr: float
+    robust_tnr: float
+    searched: float = float("nan")
+
+    @property
+    def balanced(self) -> float:
+        """Balanced accuracy on clean images."""
+        return (self.tpr + self.tnr) / 2
+
+    @property
+    def robust_balanced(self) -> float:
+        """Balanced accuracy under attack."""
+        return (self.robust_tpr + self.robust_tnr) / 2
+
+    @property
+    def value(self) -> float:
+        """What an epoch is chosen by: balanced accuracy under attack, above chance.
+
+        A detector that answers one class alone is at chance under every attack, where an undefended one is at 0: up
+        to there the clean balanced accuracy decides, as it does between equals.
+        """
+        return max(0.0, self.robust_balanced - 0.5) + 1e-4 * self.balanced
+
+    def as_row(self) -> dict[str, float]:
+        """Return the rates with both balanced accuracies, for a history."""
+        row = {**asdict(self), "balanced": self.balanced, "robust_balanced": self.robust_balanced}
+        return {f"val_{name}": value for name, value in row.items() if value == value}  # noqa: PLR0124  NaN is not.
+
+    def __str__(self) -> str:
+        return (
+            f"clean {100 * self.balanced:.1f} (fake {100 * self.tpr:.1f}, real {100 * self.tnr:.1f}), "
+            f"attacked {100 * self.robust_balanced:.1f} "
+            f"(fake {100 * self.robust_tpr:.1f}, real {100 * self.robust_tnr:.1f})"
+        )
+
+
+class ValidationImages(NamedTuple):
+    """N×3×H×W uint8 levels, N labels and N names."""
+
+    levels: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def first(self, count: int) -> "ValidationImages":
+        """Return at most so many of them, as many of one class as of the other where there are."""
+        half = -(-count // 2)
+        rows = torch.cat([(self.labels == label).nonzero().flatten()[:half] for label in (0, 1)])
+        return ValidationImages(
+            self.levels[rows], self.labels[rows], tuple(self.names[row] for row in rows.tolist())
+        )
+
+
+class Judge:
+    """Attacks a detector in training with PGD, and judges it as a run would: in float32, on 8 bits, at 0.5.
+
+    Parameters
+    ----------
+    detector
+        In training, on its device.
+    following
+        The same, made ready for gradients.
+    norm, eps, steps
+        Of the attack.
+    seed
+        Of its random starts, which are the same at every check.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        following: FollowingDetector,
+        *,
+        norm: Literal["linf", "l2"],
+        eps: float,
+        steps: int,
+        seed: int,
+    ) -> None:
+        # Not a Detector: those are taken to be frozen, and are cached.
+        self._judged = DeployedDetector(_Live(detector), 0.5)
+        self._following, self._seed = following, seed
+        recipe = shipped_recipes()["pgd"]
+        self._stage = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "steps": steps}))
+
+    def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:
+        """Return the rates of the present weights."""
+        with torch.autocast(device.type, enabled=False):
+            score = predict(self._judged.detector, images.levels, batch_size, device)
+            clean = verdicts(score, 0.5) == images.labels
+            held = clean.clone()
+            rows = clean.nonzero().flatten()
+            if len(rows):
+                held[rows] = self._withstood(images, rows, batch_size, device)
+        fake = images.labels == 1
+        return Rates(_share(clean[fake]), _share(clean[~fake]), _share(held[fake]), _share(held[~fake]))
+
+    @torch.no_grad()
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Score pixels with the present weights, in evaluation mode."""
+        return scores(self._judged(pixels))
+
+    def _withstood(
+        self, images: ValidationImages, rows: Tensor, batch_size: int, device: torch.device
+    ) -> Tensor:
+        names = tuple(images.names[row] for row in rows.tolist())
+        task = AttackTask(
+            self._judged, self._judged, DeployedDetector(self._following.refresh(), 0.5), images.levels[rows],
+            images.labels[rows], SampleStreams(self._seed, names, 0), threat_of(self._stage), self._stage.params,
+            early_stop=True, batch_size=batch_size, device=device,
+        )  # fmt: skip
+        outcome = run_attack(self._stage, task, _silent)
+        return ~task.is_fooled(torch.arange(len(rows)), outcome.score)
+
+
+class _Live(nn.Module):
+    """A detector in evaluation mode that shares the weights of one in training."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.view = with_the_same_weights(detector).eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.view(pixels.contiguous(memory_format=torch.channels_last))
+        return logits
+
+
+def _share(right: Tensor) -> float:
+    return float(right.double().mean()) if len(right) else float("nan")
+
+
+def _silent(images: int) -> None:
+    """Take no notice of progress."""
+    del images

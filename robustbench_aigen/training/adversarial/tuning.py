@@ -1,0 +1,247 @@
+"""Fine-tunes one detector: from a file to weights, card and history; what is finished is not done again."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pandas as pd
+import torch
+
+from robustbench_aigen.data.selection import stratified
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.store import writing
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
+from robustbench_aigen.scenario.parameters import write_pixels
+from robustbench_aigen.training.adversarial.budget import LENGTH, epochs_of
+from robustbench_aigen.training.adversarial.card import card_of
+from robustbench_aigen.training.adversarial.checking import (
+    input_size_of,
+    opened_source,
+    own_scenario,
+    trainable_detector,
+)
+from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
+from robustbench_aigen.training.adversarial.rates import ValidationImages
+from robustbench_aigen.training.batches import LabelledRows
+from robustbench_aigen.training.fitted import Fitted
+from robustbench_aigen.training.fitting import fit
+from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes, split_source
+from robustbench_aigen.training.jobs import CHECKPOINT
+from robustbench_aigen.training.outcome import HISTORY, METRICS
+from robustbench_aigen.training.recipe import Settings
+from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
+
+Triple = tuple[float, float, float]
+CHECKS = "checks.csv"
+_BATCH_OF_CHECKS = 128
+_LEAST_STEPS = 50
+"""Between checks of the collapse watch, however short an epoch is."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished fine-tuning: its file, its folder, and the content of its ``metrics.json``."""
+
+    loaded: LoadedFineTuning
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.folder / f"{self.loaded.tuning.name}.safetensors"
+
+
+def finetune(
+    loaded: LoadedFineTuning,
+    output: Path,
+    *,
+    device: str,
+    half: bool,
+    fresh: bool,
+    progress: Progress,
+    trust_code: bool = False,
+) -> Tuned:
+    """Fine-tune a detector in ``output/<name>/``; a stopped one goes on, a finished one is returned as it is.
+
+    Parameters
+    ----------
+    loaded
+        The file.
+    output
+        Above the detector's folder.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    half
+        Whether the weights are stored as float16.
+    fresh
+        Whether a finished or stopped one is given up and begun anew.
+    progress
+        Who is told.
+    trust_code
+        Allow detectors whose files can run code when they are loaded.
+
+    Raises
+    ------
+    UserError
+        If the file, the detector or the images are at fault, or the folder holds another training.
+    """
+    tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
+    detector, source = trainable_detector(loaded, place, trust_code=trust_code), opened_source(loaded)
+    own_scenario(loaded)
+    try:
+        splits = split_source(source, tuning.data.validation, tuning.data.limit)
+        require_both_classes(splits)
+    except UserError as error:
+        raise loaded.located(error, ("data",)) from error
+    for notice in (*detector.assumptions, *source.notices):
+        progress.notice(notice)
+    size = input_size_of(detector)
+    # The test images are neither decoded nor counted here: nothing of this training can depend on them.
+    store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
+    identity = _identity(tuning, detector, store, half=half)
+    if fresh:
+        with writing():
+            for name in (METRICS, CHECKPOINT, LENGTH):
+                (folder / name).unlink(missing_ok=True)
+    finished = _finished(folder, identity)
+    if finished is not None:
+        progress.notice(f"{tuning.name}: fine-tuned already, {folder}")
+        return Tuned(loaded, folder, finished)
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+    train = LabelledRows.of(store, splits.train, source.samples)
+    images, val = _validation(store, splits, tuning.selection.images)
+    epochs = epochs_of(tuning, folder, identity, detector, train, place, progress)
+    settings = _settings(tuning, detector, size, epochs)
+    fitted, module = _fit(tuning, settings, detector, train, val, images, folder, identity, place, progress)
+    if fitted.best_epoch == 0:
+        progress.notice(f"{tuning.name}: no epoch was better on validation than {detector.name} as it came")
+    metrics = {
+        "name": tuning.name,
+        "identity": identity,
+        "finetuning": tuning.model_dump(mode="json"),
+        "epochs": epochs,
+        "epoch_kept": fitted.best_epoch,
+        "epochs_run": len(fitted.history),
+        "before": module.start.as_row(),
+        "kept": module.start.as_row() if fitted.best_epoch == 0 else _rates_of(fitted),
+        "collapse": None if module.collapse is None else module.collapse.as_dict(),
+        "seconds": round(fitted.seconds, 1),
+        "precision": fitted.precision,
+        "train_images": len(train),
+        "selection_images": len(val),
+        "packages": package_versions(),
+        "git_revision": git_revision(),
+        "hardware": hardware(place),
+    }
+    content = encode_weights(fitted.network, half=half)
+    write_weights(folder / f"{tuning.name}.safetensors", content, card_of(loaded, detector, metrics))
+    write_table(folder / HISTORY, pd.DataFrame(fitted.history))
+    write_table(folder / CHECKS, pd.DataFrame(module.checks))
+    write_json(folder / METRICS, metrics)
+    with writing():
+        for name in (CHECKPOINT, LENGTH):
+            (folder / name).unlink(missing_ok=True)
+    return Tuned(loaded, folder, metrics)
+
+
+def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half: bool) -> str:
+    said = {
+        "finetuning": tuning.model_dump(mode="json", exclude={"report", "summary", "name"}),
+        "detector": detector.weights_sha256,
+        "images": store.fingerprint,
+        "half": half,
+    }
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(folder: Path, identity: str) -> dict[str, Any] | None:
+    file = folder / METRICS
+    if not file.is_file():
+        return None
+    metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if metrics.get("identity") != identity:
+        raise UserError(
+            f"{folder} holds another training, with other settings, detector or images",
+            hint="--fresh replaces it; another --output or name keeps it",
+        )
+    return metrics
+
+
+def _validation(store: LevelStore, splits: Splits, count: int) -> tuple[ValidationImages, LabelledRows]:
+    samples = splits.source.samples
+    readable = store.readable(splits.val)
+    chosen = stratified(samples, readable, count) if count < len(readable) else readable
+    rows = LabelledRows.of(store, chosen, samples)
+    names = tuple(samples[index].id for index in chosen)
+    return ValidationImages(store.levels(rows.rows), torch.from_numpy(rows.labels), names), rows
+
+
+def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epochs: int) -> Settings:
+    schedule, preprocessing = tuning.schedule, detector.preprocessing
+    return Settings(
+        arch=detector.architecture,
+        input_size=size,
+        mean=cast(Triple, preprocessing.mean),
+        std=cast(Triple, preprocessing.std),
+        epochs=epochs,
+        batch_size=schedule.batch_size,
+        optimizer=schedule.optimizer,
+        learning_rate=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        momentum=schedule.momentum,
+        schedule=schedule.shape,
+        early_stopping=tuning.early_stopping,
+        select="accuracy",
+        label_smoothing=schedule.label_smoothing,
+        augmentation=tuning.augmentation,
+        validation=tuning.data.validation,
+        precision=tuning.precision,
+        seed=tuning.seed,
+    )
+
+
+def _fit(
+    tuning: FineTuning,
+    settings: Settings,
+    detector: Detector,
+    train: LabelledRows,
+    val: LabelledRows,
+    images: ValidationImages,
+    folder: Path,
+    identity: str,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Fitted, AdversarialNetwork]:
+    precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, device)
+    made: list[AdversarialNetwork] = []
+
+    def make(steps: int) -> AdversarialNetwork:
+        module = AdversarialNetwork(detector, tuning, settings, steps, precision, images, _BATCH_OF_CHECKS)
+        threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
+        progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
+        made.append(module)
+        return module
+
+    steps_an_epoch = max(1, len(train) // min(settings.batch_size, len(train)))
+    every = tuning.watch.every or max(_LEAST_STEPS, steps_an_epoch // 5)
+    minutes = tuning.budget.minutes
+    watching = Watching(every, None if minutes is None else 60 * minutes)
+    fitted = fit(
+        settings, train, val, folder / CHECKPOINT, name=tuning.name, identity=identity, device=device,
+        progress=progress, make=make, callbacks=[watching],
+    )  # fmt: skip
+    (module,) = made
+    return fitted, module
+
+
+def _rates_of(fitted: Fitted) -> dict[str, float]:
+    row = fitted.history[fitted.best_epoch - 1]
+    return {name: value for name, value in row.items() if name.startswith("val_")}

@@ -1,0 +1,440 @@
+"""``robust-aigen finetune``: its file, its choices, its checkpoints, and a training that collapses."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, write_image
+from safetensors.torch import load_file, save_file
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.engine.progress import Silent
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.training.adversarial.averaging import RunningAverage
+from robustbench_aigen.training.adversarial.collapse import CHECKS, CollapseWatch
+from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
+from robustbench_aigen.training.adversarial.rates import Rates
+from robustbench_aigen.training.adversarial.tuning import finetune
+
+pytest.importorskip("lightning", reason="training needs the extra 'train'")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty real and sixty fake pictures; the fake ones have a faint checkerboard."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(60):
+        write_image(folder / "real" / f"{number:02}.png", number, fake=False)
+        write_image(folder / "fake" / f"{number:02}.png", 100 + number, fake=True)
+    return folder
+
+
+def file_of(folder: Path, pictures: Path, **keys: str) -> Path:
+    said = {
+        "version": "1", "name": "tuned", "detector": "base.safetensors", "data": f"{{source: {pictures}}}",
+        "method": "{name: pgd, steps: 2}", "threat": "{eps: 1/255}", "budget": "{epochs: 2}",
+        "schedule": "{batch_size: 16, learning_rate: 0.002}", "selection": "{images: 12, steps: 3}",
+        "watch": "{every: 3, images: 8}", "precision": "fp32", **keys,
+    }  # fmt: skip
+    if said["detector"] == "base.safetensors":
+        said["detector"] = f"{{path: {folder / 'base.safetensors'}, arch: lenet5}}"
+    file = folder / f"{said['name']}.yaml"
+    file.write_text("".join(f"{key}: {value}\n" for key, value in said.items()))
+    return file
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    save_file(build_architecture("lenet5").state_dict(), tmp_path / "base.safetensors")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def knowing(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector that tells the pictures apart, made by the method 'standard'."""
+    folder = tmp_path_factory.mktemp("knowing")
+    torch.manual_seed(1)
+    save_file(build_architecture("lenet5").state_dict(), folder / "base.safetensors")
+    file = file_of(
+        folder,
+        pictures,
+        method="standard",
+        budget="{epochs: 30}",
+        schedule="{batch_size: 16, learning_rate: 0.005}",
+        watch="{every: 1000}",
+    )
+    tuned = finetune(
+        load_finetuning(file), folder / "out", device="cpu", half=False, fresh=False, progress=Silent()
+    )
+    assert tuned.metrics["kept"]["val_balanced"] > 0.8
+    return tuned.weights
+
+
+def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, cli):
+    scenario = untrained / "own.yaml"
+    scenario.write_text(
+        f"version: 1\nname: own\ndata: {{source: {pictures}, limit: 10}}\ndetectors: [minigen/lenet5]\n"
+        "pipelines: {pgd: [{attack: pgd, eps: 1/255, steps: 2}], jpeg: [{perturb: jpeg}]}\n"
+    )
+    file = file_of(untrained, pictures, report="{scenario: own.yaml}")
+    outcome = cli("finetune", file, "--output", untrained / "out")
+    assert outcome.code == 0, outcome.err
+    assert "clean" in outcome.err
+    assert "fake" in outcome.err  # The rates of each class, epoch by epoch.
+    folder = untrained / "out" / "tuned"
+    assert {"tuned.safetensors", "tuned.json", "history.csv", "checks.csv", "metrics.json", "report.md"} <= {
+        entry.name for entry in folder.iterdir()
+    }
+    assert not (folder / "checkpoint.ckpt").exists()
+    assert load_detector(folder / "tuned.safetensors").architecture == "lenet5"
+    page = (folder / "report.md").read_text()
+    for line in ("| clean |", "| pgd |", "| jpeg |", "gradient masking", "the test images decided nothing"):
+        assert line in page
+    records = pd.read_parquet(folder / "runs" / "tuned_before_after" / "latest" / "records.parquet")
+    means = records.groupby(["pipeline", "detector"])["correct"].mean()
+    for pipeline in ("clean", "pgd", "jpeg"):
+        before, after = means[pipeline, "base"], means[pipeline, "tuned"]
+        assert (
+            f"| {pipeline} | {100 * before:.1f} | {100 * after:.1f} | {100 * (after - before):+.1f} |" in page
+        )
+    run = json.loads((folder / "runs" / "tuned_before_after" / "latest" / "run.json").read_text())
+    assert [detector["name"] for detector in run["detectors"]] == ["base", "tuned"]
+    again = cli("finetune", file, "--output", untrained / "out", "--no-report")
+    assert again.code == 0
+    assert "fine-tuned already" in again.err
+    other = cli("finetune", file, "--output", untrained / "out", "--epochs", 3, "--no-report")
+    assert other.code == 2
+    assert "another training" in other.err
+
+
+def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, pictures, cli):
+    file = file_of(untrained, pictures, budget="{epochs: 1}", report="{limit: 8, queries: 5}")
+    outcome = cli("finetune", file, "--output", untrained / "out")
+    assert outcome.code == 0, outcome.err
+    for name in (
+        "pgd[eps=1/255]",
+        "auto",
+        "square",
+        "transfer",
+        "jpeg[severity=3]",
+        "gaussian_noise[severity=5]",
+    ):
+        assert (
+            f"| {name.replace('[', chr(92) + '[').replace(']', chr(92) + ']').replace('_', chr(92) + '_')} |"
+            in outcome.out
+        )
+    assert cli("validate", untrained / "out" / "tuned" / "before_after.yaml").code == 0
+
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from robustbench_aigen.engine.progress import Silent
+from robustbench_aigen.training import fitting
+from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
+from robustbench_aigen.training.adversarial.tuning import finetune
+
+class Killer(Silent):
+    batches = 0
+
+    def advance(self, images):
+        if images == 16:
+            self.batches += 1
+        if self.batches == 10:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+fitting._SAVE_SECONDS = 0
+finetune(load_finetuning(sys.argv[1]), Path(sys.argv[2]), device="cpu", half=False, fresh=False, progress=Killer())
+"""
+
+
+def test_a_killed_fine_tuning_goes_on_to_the_same_weights(untrained, pictures):
+    file = file_of(
+        untrained, pictures, budget="{epochs: 3}", average="0.9", augmentation="[flip_horizontal, gaussian_noise]",
+        schedule="{batch_size: 16, learning_rate: 0.002, eps_warmup: 0.5}",
+    )  # fmt: skip
+    code = subprocess.run(
+        [sys.executable, "-c", KILLER, file, untrained / "killed"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=False,
+    )
+    assert code.returncode == -9, code.stderr
+    stopped = untrained / "killed" / "tuned"
+    assert {entry.name for entry in stopped.iterdir()} == {"checkpoint.ckpt"}
+    told: list[str] = []
+
+    class Listening(Silent):
+        def notice(self, text: str) -> None:
+            told.append(text)
+
+    loaded = load_finetuning(file)
+    resumed = finetune(
+        loaded, untrained / "killed", device="cpu", half=False, fresh=False, progress=Listening()
+    )
+    assert any("goes on after" in line for line in told)
+    undisturbed = finetune(
+        loaded, untrained / "whole", device="cpu", half=False, fresh=False, progress=Silent()
+    )
+    ours, theirs = load_file(resumed.weights), load_file(undisturbed.weights)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for table in ("history.csv", "checks.csv"):
+        assert (resumed.folder / table).read_text() == (undisturbed.folder / table).read_text()
+
+
+def test_nothing_of_the_test_split_is_read(untrained, pictures, monkeypatch):
+    file = file_of(untrained, pictures)
+    source = FolderSource(pictures)
+    test = {source.samples[index].id for index in select(source, "test", None).indices}
+    read: list[str] = []
+    decode = FolderSource.encoded
+
+    def noted(self, index):
+        read.append(self.samples[index].id)
+        return decode(self, index)
+
+    # Splits of a source without any are made from hashes of all its images: they are known by now.
+    split = pictures.parent / "split"
+    for sample, picture in zip(source.samples, source._files, strict=True):
+        part = "test" if sample.id in test else "train"
+        target = split / part / Path(sample.id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(picture.read_bytes())
+    monkeypatch.setattr(FolderSource, "encoded", noted)
+    file = file_of(untrained, split)
+    tuned = finetune(
+        load_finetuning(file), untrained / "out", device="cpu", half=False, fresh=False, progress=Silent()
+    )
+    assert tuned.metrics["selection_images"] > 0
+    assert read
+    assert not any(name.startswith("test/") for name in read)
+
+
+def test_the_epoch_with_the_highest_robust_balanced_accuracy_is_kept(knowing, pictures, tmp_path):
+    file = file_of(
+        tmp_path, pictures, detector=f"{{path: {knowing}}}", budget="{epochs: 8}", threat="{eps: 3/255}",
+        schedule="{batch_size: 16, learning_rate: 0.005}", watch="{every: 1000}",
+    )  # fmt: skip
+    tuned = finetune(
+        load_finetuning(file), tmp_path / "out", device="cpu", half=False, fresh=False, progress=Silent()
+    )
+    history = pd.read_csv(tuned.folder / "history.csv")
+    value, start = (
+        np.maximum(0, rows["val_robust_balanced"] - 0.5) + 1e-4 * rows["val_balanced"]
+        for rows in (history, tuned.metrics["before"])
+    )
+    best = [start, *value].index(max(start, *value))
+    assert tuned.metrics["epoch_kept"] == best
+    assert len({start, *value}) > 2
+
+
+def test_a_run_made_to_collapse_is_caught_stopped_and_explained(knowing, pictures, tmp_path, cli):
+    file = file_of(
+        tmp_path, pictures, detector=f"{{path: {knowing}}}", threat="{eps: 16/255}", budget="{epochs: 200}",
+        schedule="{batch_size: 16, learning_rate: 0.01}", method="{name: pgd, steps: 3}",
+    )  # fmt: skip
+    outcome = cli("finetune", file, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "collapsed" in outcome.err
+    assert "eps_warmup" in outcome.err
+    assert "a smaller eps" in outcome.err
+    folder = tmp_path / "out" / "tuned"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["epochs_run"] < 200
+    assert metrics["collapse"]["kind"] in ("one_class", "guessing")
+    assert metrics["kept"]["val_balanced"] >= 0.5
+    assert load_detector(folder / "tuned.safetensors").name == "tuned"
+    assert not (folder / "report.md").exists()
+    # The same command says it again, and trains nothing.
+    again = cli("finetune", file, "--output", tmp_path / "out")
+    assert again.code == 2
+    assert "collapsed" in again.err
+
+
+def test_no_detector_of_one_class_is_chosen_over_an_undefended_one():
+    undefended, one_class = Rates(0.95, 0.95, 0.0, 0.0), Rates(1.0, 0.0, 1.0, 0.0)
+    assert one_class.robust_balanced > undefended.robust_balanced
+    assert one_class.value < undefended.value < Rates(0.8, 0.8, 0.6, 0.5).value
+
+
+def rates(tpr: float, tnr: float, robust: float = 0.3, searched: float = float("nan")) -> Rates:
+    return Rates(tpr, tnr, robust, robust, searched)
+
+
+@pytest.mark.parametrize(("began", "seen", "kind"), [
+    (0.95, [rates(1.0, 0.01)] * CHECKS, "one_class"),
+    (0.50, [rates(0.0, 1.0)] * CHECKS, "one_class"),
+    (0.95, [rates(0.7, 0.4)] * CHECKS, "guessing"),
+    (0.95, [rates(0.95, 0.95, 0.6), *[rates(0.95, 0.95, 0.1)] * CHECKS], "catastrophic_overfitting"),
+    (0.95, [rates(0.8, 0.7, 0.06, 0.8)] * CHECKS, "catastrophic_overfitting"),
+])  # fmt: skip
+def test_collapses_are_told_apart(began, seen, kind):
+    watch = CollapseWatch(began)
+    found = [watch.see(step, check) for step, check in enumerate(seen)]
+    assert found[:-1] == [None] * (len(seen) - 1)
+    assert found[-1].kind == kind
+    assert "try" in found[-1].advice
+
+
+def test_what_passes_or_was_never_better_is_no_collapse():
+    watch = CollapseWatch(0.95)
+    passing = [rates(1.0, 0.0)] * (CHECKS - 1)
+    assert [watch.see(0, check) for check in [*passing, rates(0.8, 0.8), *passing]] == [None] * (
+        2 * CHECKS - 1
+    )
+    beginner = CollapseWatch(0.5)
+    assert [beginner.see(0, rates(0.6, 0.5, 0.1)) for _ in range(20)] == [None] * 20
+
+
+def test_a_running_average_is_the_recursion_and_swaps_back():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    average = RunningAverage(network, 0.6)
+    expected = network[0].weight.detach().double()
+    for step in range(1, 8):
+        with torch.no_grad():
+            network[0].weight.add_(torch.randn(2, 3))
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * network[0].weight.detach().double()
+        average.update(step)
+    last = network[0].weight.detach().clone()
+    average.swap()
+    assert torch.allclose(network[0].weight.double(), expected, atol=1e-6)
+    average.swap()
+    assert torch.equal(network[0].weight, last)
+
+
+MISTAKES = [
+    ({"method": "pdg"}, "must be 'pgd', 'trades', 'fast' or 'standard', not 'pdg'"),
+    ({"method": "{name: trades, clean_share: 0.5}"}, "the method 'trades' has no 'clean_share'"),
+    ({"method": "{name: pgd, stps: 3}"}, "did you mean 'steps'"),
+    ({"threat": "{eps: 4}"}, "in pixel units"),
+    ({"threat": "{}"}, "the key 'eps' is missing"),
+    ({"budget": "{epochs: 3, minutes: 4}"}, "either epochs or minutes"),
+    ({"budget": "{}"}, "either epochs or minutes"),
+    ({"augmentation": "[blurjpeg]"}, "did you mean 'blur_jpeg'"),
+    ({"shedule": "{}"}, "did you mean 'schedule'"),
+    ({"detector": "minigen/lenet"}, "did you mean 'minigen/lenet5'"),
+    ({"data": "{source: nowhere}"}, "nowhere"),
+    ({"report": "{scenario: pgd_esp4}"}, "did you mean 'pgd_eps4'"),
+]
+
+
+@pytest.mark.parametrize(("keys", "told"), MISTAKES)
+def test_a_mistake_is_told_with_file_line_and_what_to_write(untrained, pictures, cli, keys, told):
+    file = file_of(untrained, pictures, **keys)
+    for command in ("finetune", "validate"):
+        outcome = cli(command, file, *(["--output", untrained / "out"] if command == "finetune" else []))
+        assert outcome.code == 2
+        assert told in outcome.err
+        assert f"{file}:" in outcome.err
+        assert outcome.err.count("\n") <= 3
+    assert not (untrained / "out" / "tuned").exists()
+
+
+def test_a_scenario_is_no_fine_tuning_file_and_the_other_way_round(untrained, pictures, cli):
+    file = file_of(untrained, pictures)
+    wrong = cli("run", file)
+    assert wrong.code == 2
+    assert f"robust-aigen finetune {file}" in wrong.err
+    wrong = cli("finetune", REPOSITORY / "scenarios" / "pgd_eps4.yaml")
+    assert wrong.code == 2
+    assert "robust-aigen run" in wrong.err
+    for name, command in (("pgd_eps4", "finetune"), ("finetune_pgd_eps2", "run")):
+        wrong = cli(command, name)
+        assert wrong.code == 2
+        assert f"robust-aigen {'run' if command == 'finetune' else 'finetune'} {name}" in wrong.err
+    fine = cli("validate", file)
+    assert fine.code == 0
+    assert "training images" in fine.out
+
+
+def test_shipped_scenarios_and_fine_tunings_are_told_apart(cli):
+    scenarios, finetunings = shipped_files("scenarios"), shipped_files("finetunings")
+    assert not scenarios.keys() & finetunings.keys()
+    assert {*scenarios.values(), *finetunings.values()} == {*(REPOSITORY / "scenarios").glob("*.yaml")}
+    listed = cli("list", "finetunings").out
+    for name, file in finetunings.items():
+        assert load_finetuning(file).tuning.name == name
+        assert name in listed
+        assert name not in cli("list", "scenarios").out
+
+
+def test_an_ensemble_and_a_wrapped_detector_are_refused(untrained, pictures, cli):
+    for said in ("{id: minigen/lenet5, wrap: trim}", "{ensemble: [minigen/lenet5, minigen/cifake_cnn]}"):
+        for command in ("validate", "finetune"):
+            outcome = cli(command, file_of(untrained, pictures, detector=said))
+            assert outcome.code == 2
+            assert "one detector is fine-tuned at a time" in outcome.err
+
+
+def test_a_detector_without_weights_or_gradients_is_refused(untrained, pictures, cli, monkeypatch):
+    file = file_of(untrained, pictures, detector="{path: base.safetensors, arch: lenet5}")
+    network = build_architecture("lenet5")
+    monkeypatch.setattr(type(network), "forward", lambda self, x: x.detach().flatten(1)[:, :2])
+    outcome = cli("finetune", file, "--output", untrained / "out")
+    assert outcome.code == 2
+    assert "no gradient" in outcome.err
+
+
+def test_weights_on_another_detector_name_it_as_their_base(untrained, pictures):
+    """Where no architecture is named, the weights are filled into what they were made from."""
+    finished = load_detector(untrained / "base.safetensors", arch="lenet5")
+    shifted = {name: value + 1 for name, value in finished.network.state_dict().items()}
+    save_file(shifted, untrained / "tuned.safetensors")
+    card = {"base": {"path": "base.safetensors", "arch": "lenet5", "fake_index": 0}}
+    (untrained / "tuned.json").write_text(json.dumps(card))
+    tuned = load_detector(untrained / "tuned.safetensors")
+    assert tuned.preprocessing.fake_index == 0
+    assert tuned.name == "tuned"
+    assert tuned.weights_sha256 != finished.weights_sha256
+    assert all(np.array_equal(value, shifted[name]) for name, value in tuned.network.state_dict().items())
+    (untrained / "tuned.json").write_text(json.dumps({"base": "minigen/cifake_cnn"}))
+    with pytest.raises(UserError, match="do not fit"):
+        load_detector(untrained / "tuned.safetensors")
+
+
+def test_minutes_become_whole_epochs_once(untrained, pictures):
+    file = file_of(
+        untrained, pictures, budget="{minutes: 0.01}", schedule="{batch_size: 16, learning_rate: 0.002}"
+    )
+    tuned = finetune(
+        load_finetuning(file), untrained / "out", device="cpu", half=False, fresh=False, progress=Silent()
+    )
+    assert tuned.metrics["epochs"] >= 1
+    assert tuned.metrics["epochs_run"] <= tuned.metrics["epochs"]
+
+
+def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):
+    text = (REPOSITORY / "docs" / "FINETUNE.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for kind, block in blocks:
+        if kind == "yaml":
+            file = tmp_path / f"{yaml.safe_load(block)['name']}.yaml"
+            file.write_text(block)
+            assert cli("validate", file).code == 0
+        elif kind == "console":
+            for line in block.splitlines():
+                assert cli(*shlex.split(line[2:])[1:]).code == 0
+    assert {path.stem for path in tmp_path.glob("*.yaml")} == {"my_finetuning", "trim"}
+
+
+def test_the_document_names_what_the_methods_read():
+    text = (REPOSITORY / "docs" / "FINETUNE.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", text, re.MULTILINE))
+    for method, keys in READ_KEYS.items():
+        assert set(re.findall(r"`(\w+)`", rows[method])) == keys
