@@ -59,8 +59,8 @@ def train(
     from robustbench_aigen.cli.progress_bar import ProgressBar
     from robustbench_aigen.imports import import_library
 
-    loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
     import_library("lightning", extra="train", what="training")
+    loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.scenario.data_argument import read_data
     from robustbench_aigen.training.command import plan, train_all
