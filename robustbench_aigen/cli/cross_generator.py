@@ -86,8 +86,8 @@ def _with_trained(
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
-    read = read_recipe(recipe, published, assignments, None, epochs=epochs)
     import_library("lightning", extra="train", what="training")
+    read = read_recipe(recipe, published, assignments, None, epochs=epochs)
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.training.command import plan, train_all
     from robustbench_aigen.training.planning import Variants, read_names
