@@ -1,6 +1,8 @@
 # Each target works from nothing: it makes the virtual environment first. VENV sets its folder.
 VENV ?= .venv
 PYTHON ?= python3
+# Test processes, about 1.5 GB each; with one thread each they share two cores without waiting for each other.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint results clean
@@ -9,7 +11,7 @@ demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
 
 test: $(BIN)/pytest
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .
