@@ -31,7 +31,7 @@ def model_folder(request: Request, prefix: str, extra: str) -> Path:
     except Exception as error:  # The hub's client has its own errors and those of two HTTP libraries.
         raise UserError(
             f"'{prefix}{place}' cannot be downloaded: {first_line(error)}",
-            hint=f"there is no folder {request.path} either; download it elsewhere and give the folder",
+            hint=f"there is no folder '{place}' here either; download it elsewhere and give the folder",
         ) from error
 
 
