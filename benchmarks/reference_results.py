@@ -44,7 +44,8 @@ def _publish(folder: Path, target: Path) -> None:
     for kept in _KEPT:
         source = folder / kept
         if source.is_dir():
-            shutil.copytree(source, target / kept)
+            # PDFs are for papers: `report` writes them beside these PNGs.
+            shutil.copytree(source, target / kept, ignore=shutil.ignore_patterns("*.pdf"))
         else:
             shutil.copy2(source, target / kept)
 
