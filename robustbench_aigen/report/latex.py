@@ -183,7 +183,8 @@ def latex_document(joined: JoinedRuns, tables: Sequence[Table], figures: Sequenc
         lines += [
             r"\begin{figure}[p]",
             r"\centering",
-            rf"\includegraphics[max width=\linewidth, max totalheight=0.85\textheight]{{figures/{figure.name}.pdf}}",
+            # Without its ending: LaTeX takes the PDF, and the PNG where that is all there is.
+            rf"\includegraphics[max width=\linewidth, max totalheight=0.85\textheight]{{figures/{figure.name}}}",
             rf"\caption{{{escaped(figure.caption)}}}",
             rf"\label{{fig:{figure.name}}}",
             r"\end{figure}",
