@@ -76,7 +76,8 @@ class TrainedNetwork(lightning.LightningModule):
     def _count(self, part: str, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add loss, right verdicts and images of a batch, each class in a row of its own."""
         found = torch.stack([losses, (logits.argmax(1) == labels).to(losses), torch.ones_like(losses)], 1)
-        rows = functional.one_hot(labels, 2).to(losses).T @ found
+        # Not by a product of matrices, which autocast would take in bfloat16, where counts stop at 256.
+        rows = torch.zeros(2, 3, device=found.device).index_add_(0, labels, found.float())
         self._sums[part] = self._sums[part].to(rows) + rows
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_idx: int) -> None:
