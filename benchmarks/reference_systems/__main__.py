@@ -80,12 +80,12 @@ def _evaluate(system: System, data: dict[str, DataSet], arguments: argparse.Name
     metrics = json.loads((weights.parent / "metrics.json").read_text(encoding="utf-8"))
     folder = arguments.target / system.called
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "summary.csv", index=False)
     kept = {
         key: metrics[key]
         for key in ("settings", "train_images", "epochs_run", "figures", "cost", "weights_sha256")
     }
     (folder / "metrics.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    table.to_csv(folder / "summary.csv", index=False)  # Last: where it is, the system is whole.
 
 
 if __name__ == "__main__":
