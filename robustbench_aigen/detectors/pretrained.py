@@ -7,11 +7,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from robustbench_aigen.detectors.state_dicts import read_weights
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 
@@ -145,24 +144,13 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     UserError
         If it cannot be read or holds anything else.
     """
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"no weights file '{file}'", hint="weights is imagenet, none or the path of a file"
-        ) from error
-    except SafetensorError as error:
-        raise UserError(f"not a safetensors file: {error}", file=file) from error
-    except (
-        Exception
-    ) as error:  # torch.load raises pickle, zip, OS and its own errors; each means the same here.
-        raise UserError(f"cannot be read as a state dict: {first_line(error)}", file=file) from error
-    # Checkpoints of a training hold the weights beside the optimiser; DataParallel writes "module." before names.
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError("holds no state dict", file=file)
+    if not file.is_file():
+        raise UserError(f"no weights file '{file}'", hint="weights is imagenet, none or the path of a file")
+
+    def refuse(what: str, hint: str) -> None:
+        raise UserError(f"this is {what}, which can run code", file=file, hint=hint)
+
+    loaded = read_weights(file, refuse)
+    assert not isinstance(loaded, nn.Module)  # Such a file was refused.
+    # DataParallel writes "module." before names.
     return {name.removeprefix("module."): value for name, value in loaded.items()}

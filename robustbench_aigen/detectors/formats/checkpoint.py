@@ -1,46 +1,13 @@
-"""Reads the weights in a file, and finds among its entries those of a network."""
+"""What a file of torch is, and which of its entries are a network's."""
 
 import zipfile
-from argparse import Namespace
-from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
-from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from numpy._core.multiarray import scalar
-from safetensors import SafetensorError
-from safetensors.torch import load_file as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from robustbench_aigen.detectors.formats.request import Request
-from robustbench_aigen.errors import UserError, first_line
-
-Weights = Mapping[str, Tensor]
-_INNER = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
-"""Under which keys training scripts keep the weights."""
-
-
-class _Settings(dict[str, object]):
-    """Stands for the mapping classes of hyperparameters."""
-
-
-_INERT: list[tuple[Callable[..., Any], str]] = [
-    (_Settings, "lightning.fabric.utilities.data.AttributeDict"),
-    (_Settings, "lightning_fabric.utilities.data.AttributeDict"),
-    (_Settings, "pytorch_lightning.utilities.parsing.AttributeDict"),
-    (Namespace, "argparse.Namespace"),
-    (PurePosixPath, "pathlib.PosixPath"),
-    (PurePosixPath, "pathlib._local.PosixPath"),
-    (np.dtype, "numpy.dtype"),
-    *(
-        (type(np.dtype(name)), f"numpy.dtypes.{type(np.dtype(name)).__name__}")
-        for name in ("f8", "f4", "i8", "i4", "?")
-    ),
-    *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
-"""What training scripts store beside weights and what runs nothing: hyperparameters, paths and numbers."""
+from robustbench_aigen.detectors.state_dicts import Weights, read_weights
 
 
 def file_kind(file: Path) -> str:
@@ -55,76 +22,8 @@ def file_kind(file: Path) -> str:
 
 
 def read_checkpoint(request: Request) -> Weights | nn.Module:
-    """Read a file of weights without running code in it.
-
-    Returns
-    -------
-    Weights or nn.Module
-        The weights; the whole network where the file holds one and the user trusts it.
-
-    Raises
-    ------
-    UserError
-        If it is damaged, holds no weights, or can run code and is not trusted.
-    """
-    file = request.path
-    if file.suffix == ".safetensors":
-        try:
-            return load_safetensors(file)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"not a safetensors file: {first_line(error)}", file=file) from error
-    hint = "save it with torch.save(model.state_dict(), FILE) or as safetensors"
-    try:
-        with torch.serialization.safe_globals([*_INERT]):
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if not _holds_objects(error):
-            raise UserError(
-                f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint
-            ) from error
-        request.need_trust("a pickle of more than weights", hint)
-        loaded = _read_pickle(file)
-    except Exception as error:  # torch.load raises zip, OS and its own errors; each means the same here.
-        raise UserError(
-            f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint
-        ) from error
-    if isinstance(loaded, nn.Module):
-        return loaded
-    return _weights_in(loaded, file)
-
-
-def _holds_objects(error: UnpicklingError) -> bool:
-    """Whether weights-only loading met an object, rather than garbage."""
-    text = str(error)
-    return "GLOBAL" in text or "allowlisted" in text or "unrecognized function" in text
-
-
-def _read_pickle(file: Path) -> object:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=False)
-    except Exception as error:  # It runs what is inside, which may raise anything.
-        raise UserError(f"cannot be unpickled: {first_line(error)}", file=file) from error
-
-
-def _weights_in(loaded: object, file: Path) -> Weights:
-    """Return the weights in what a training script saved."""
-    if isinstance(loaded, Mapping):
-        for key in _INNER:
-            inner = loaded.get(key)
-            if isinstance(inner, nn.Module):
-                inner = inner.state_dict()
-            if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-                loaded = inner
-                break
-        weights = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
-        if weights and len(weights) >= len(loaded) / 2:
-            return weights
-    keys = ", ".join(str(key) for key in list(loaded)[:5]) if isinstance(loaded, Mapping) else ""
-    raise UserError(
-        f"holds no state dict{f' (it has {keys})' if keys else ''}",
-        file=file,
-        hint="save it with torch.save(model.state_dict(), FILE)",
-    )
+    """Read the weights of a request; as :func:`read_weights`, and the user may trust its code."""
+    return read_weights(request.path, request.need_trust)
 
 
 class Matched(NamedTuple):

@@ -12,9 +12,10 @@ from robustbench_aigen.detectors.architectures import (
     check_architecture,
     torchvision_architectures,
 )
-from robustbench_aigen.detectors.formats.checkpoint import Matched, Weights, read_checkpoint, without_prefix
+from robustbench_aigen.detectors.formats.checkpoint import Matched, read_checkpoint, without_prefix
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
+from robustbench_aigen.detectors.state_dicts import Weights
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.errors import UserError
 
