@@ -42,11 +42,13 @@ BLACK_BOX = [
 
 
 @pytest.mark.parametrize(("attack", "norm"), CASES)
-def test_a_class_that_is_said_to_work_works(attack, norm):
+def test_a_class_that_is_said_to_work_works(attack, norm, tmp_path, monkeypatch):
     """Nothing around it changes (the survey checks), and images come back finite, in range and changed."""
     if not attack.is_installed:
         pytest.skip(f"{attack.needs} is not installed")
+    monkeypatch.chdir(tmp_path)
     clean, result = attempt(attack, norm)
+    assert not list(tmp_path.iterdir()), "it writes into the folder that it is run in"
     assert result.isfinite().all()
     assert result.min() >= 0
     assert result.max() <= 1

@@ -381,6 +381,27 @@ def test_a_prepared_detector_is_the_same_function(name):
         assert (gradients[0] - gradients[1]).abs().max() <= 1e-3 * gradients[1].abs().max()
 
 
+def test_depthwise_convolutions_stay_float32_in_reduced_precision():
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 2, 1),
+    ]
+    detector = detector_of(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval())
+    prepared, types = prepare(detector, "bf16"), {}
+    for module in prepared.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, _, out: types.setdefault(m.groups, set()).add(out.dtype))
+    pixels = torch.rand(2, 3, 32, 32, requires_grad=True)
+    answer = prepared(pixels)
+    assert types == {1: {torch.bfloat16}, 8: {torch.float32}}
+    assert (answer - detector(pixels)).abs().max() < 0.02
+    assert torch.autograd.grad(answer.sum(), pixels)[0].any()
+
+
 def test_preparing_changes_nothing_of_the_detector():
     detector = detector_of(trained_resnet())
     before = {name: value.clone() for name, value in detector.state_dict().items()}

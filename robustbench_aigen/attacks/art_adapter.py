@@ -103,8 +103,7 @@ def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[
                 return pixels
             given = _with_start(attack, name, start.cpu().numpy())
         images = pixels.cpu().numpy()
-        # GeoDA still calls np.mat, which NumPy 2 no longer has.
-        with _shared_starts(), mock.patch.object(np, "mat", np.asmatrix, create=True):
+        with _shared_starts(), _geoda_as_it_was_meant():
             crafted = attack.generate(x=images, y=np.eye(classes, dtype=np.float32)[aim], **given)
             if isinstance(crafted, tuple):
                 # A patch and its mask: the images with it are what the detector is shown.
@@ -128,6 +127,22 @@ def _with_start(attack: Any, name: str, start: NDArray[np.float32]) -> dict[str,
         attack._find_random_adversarial = lambda **_: start
         return {}
     return {"x_adv_init": start}
+
+
+@contextmanager
+def _geoda_as_it_was_meant() -> Iterator[None]:
+    """Give GeoDA ``np.mat``, which NumPy 2 no longer has, and keep its basis out of the working folder."""
+    save = np.save
+
+    def save_what_was_asked_for(file: Any, *arguments: Any, **named: Any) -> None:
+        if not str(file).startswith("2d_dct_basis_"):
+            save(file, *arguments, **named)
+
+    with (
+        mock.patch.object(np, "mat", np.asmatrix, create=True),
+        mock.patch.object(np, "save", save_what_was_asked_for),
+    ):
+        yield
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def _detectors() -> "pd.DataFrame":
             {
                 "name": name,
                 "architecture": card.arch,
-                "trained on": ", ".join(said["generators"]),
+                "trained on": f"{said['data']}: {', '.join(said['generators'])}",
                 "clean test accuracy": percent(said["clean_test"]["accuracy"]),
             }
         )

@@ -23,14 +23,15 @@ from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 
-_WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+"""Where the weights and cards of shipped detectors are, below it by id."""
 
 
 def shipped_detectors() -> dict[str, Path]:
     """Map the id of every shipped detector (``minigen/lenet5``) to its weights file, sorted."""
     return {
-        file.relative_to(_WEIGHTS).with_suffix("").as_posix(): file
-        for file in sorted(_WEIGHTS.rglob("*.safetensors"))
+        file.relative_to(SHIPPED_WEIGHTS).with_suffix("").as_posix(): file
+        for file in sorted(SHIPPED_WEIGHTS.rglob("*.safetensors"))
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
 from robustbench_aigen.detectors.outputs import as_columns
@@ -100,9 +101,10 @@ def _fastest(
         network = _copied(detector.network, copy)
         if network is None:
             break
-        form = _Prepared(
-            _rewritten(network, probe, bitwise=not form_layout), form_precision, channels_last=form_layout
-        )
+        rewritten = _rewritten(network, probe, bitwise=not form_layout)
+        if form_precision == "bf16" and probe.device.type == "cpu":
+            keep_depthwise_float32(rewritten)
+        form = _Prepared(rewritten, form_precision, channels_last=form_layout)
         form.eval()
         if _is_same(expected, _values_and_gradient(form, probe, detector.name), form_precision):
             return form

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.store import writing
@@ -77,6 +78,8 @@ def fit(
         steps = settings.epochs * len(batches)
         module = make(steps) if make is not None else TrainedNetwork(_untrained(settings), settings, steps)
         network = module.network.to(memory_format=torch.channels_last)
+        if precision == "bf16" and device.type == "cpu":
+            keep_depthwise_float32(network)
         keeper = _Checkpointing(checkpoint, identity, batches)
         finished = keeper.resume()
         watching: list[Callback] = [_Watch(name, settings.epochs, progress), *callbacks, keeper]
