@@ -31,7 +31,7 @@ from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
-from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.prepared import prepare, prepare_for_queries
 from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
@@ -232,7 +232,7 @@ def test_queries_are_the_images_that_pass_through_the_detector(attack, norm, ear
     bound = stage(attack, norm=norm, eps=eps, steps=25)
     made = task(detector, bound, labels=labels, threshold=threshold, early_stop=early_stop, batch_size=7)
     passed = []
-    made.crafted_on.register_forward_hook(lambda _, inputs, __: passed.append(len(inputs[0])))
+    made.queried.register_forward_hook(lambda _, inputs, __: passed.append(len(inputs[0])))
     steps = list(execution._chunks(bound, made))
     assert sum(int(chunk.queries.sum()) for chunk in steps) == sum(passed)
     if not early_stop:
@@ -379,6 +379,17 @@ def test_a_prepared_detector_is_the_same_function(name):
         assert (ours - theirs).abs().max() <= 1e-4
         gradients = [torch.autograd.grad(out[:, 1].sum(), pixels)[0] for out in (ours, theirs)]
         assert (gradients[0] - gradients[1]).abs().max() <= 1e-3 * gradients[1].abs().max()
+
+
+@pytest.mark.parametrize("name", ["lenet5", "cifake_cnn", "untraceable"])
+def test_queries_are_answered_by_the_same_function(name):
+    detector = detector_of(Untraceable()) if name == "untraceable" else untrained(name)
+    queried = prepare_for_queries(detector)
+    assert queried is not detector
+    pixels = torch.rand((5, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert (queried(pixels) - detector(pixels)).abs().max() <= 1e-4
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in queried.modules()) or name == "untraceable"
 
 
 def test_depthwise_convolutions_stay_float32_in_reduced_precision():

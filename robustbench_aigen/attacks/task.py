@@ -29,9 +29,11 @@ class AttackTask:
     detector
         Pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode: what is judged.
     crafted_on
-        What the search queries: the same, or a surrogate.
+        What the search is after: the same, or a surrogate.
     prepared
         What the search differentiates: ``crafted_on`` made ready for gradients.
+    queried
+        What the search queries for scores: ``crafted_on`` made fast, in float32.
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
@@ -61,6 +63,7 @@ class AttackTask:
     detector: DeployedDetector
     crafted_on: DeployedDetector
     prepared: DeployedDetector
+    queried: DeployedDetector
     levels: Tensor
     labels: Tensor
     streams: SampleStreams
@@ -139,7 +142,7 @@ class AttackTask:
         for position, stage in enumerate(self.through):
             streams = stage_streams(self.streams.select(rows.tolist()), position, draws)
             pixels = through_stage(stage, pixels, streams)
-        module = self.prepared if for_gradient else self.crafted_on
+        module = self.prepared if for_gradient else self.queried
         logits: Tensor = module(pixels) if self.sizes is None else module(pixels, self.sizes[rows])
         return logits.float()
 

@@ -24,6 +24,7 @@ _FORMAT = 2
 _BASE = (
     "numerics",
     "detectors/contract.py",
+    "detectors/depthwise.py",
     "detectors/folding.py",
     "detectors/preprocessing.py",
     "detectors/outputs.py",
