@@ -389,7 +389,9 @@ def test_queries_are_answered_by_the_same_function(name):
     pixels = torch.rand((5, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert (queried(pixels) - detector(pixels)).abs().max() <= 1e-4
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in queried.modules()) or name == "untraceable"
+    assert (
+        not any(isinstance(module, nn.BatchNorm2d) for module in queried.modules()) or name == "untraceable"
+    )
 
 
 def test_depthwise_convolutions_stay_float32_in_reduced_precision():

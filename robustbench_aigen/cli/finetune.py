@@ -31,8 +31,8 @@ def finetune(
     name: Annotated[str | None, typer.Option(help="Replace the name, that of folder and weights.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Folder of fine-tuned detectors; this one lands in OUTPUT/<name>.")
-    ] = "results/finetune",
+        str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
+    ] = "results/detectors",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
     report: Annotated[

@@ -1,0 +1,189 @@
+"""Fine-tunes the reference detectors by every method, and writes ``results/finetune``.
+
+    python -m benchmarks.finetune_results [CIFAKE] [--only minigen/cifake_cnn_pgd_eps2 …] [--limit 500] [--queries 1000]
+
+``CIFAKE`` is a copy of the data set; without it the fine-tunings on it are left out. What is done of each is kept,
+trainings and attacks alike: stopped, the same command goes on. ``finetune_results.yaml`` lists them.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.report.markdown import markdown_frame
+from robustbench_aigen.report.table import percent
+from robustbench_aigen.training.adversarial.after_report import report_on
+from robustbench_aigen.training.adversarial.file import load_finetuning
+from robustbench_aigen.training.adversarial.tuning import finetune
+
+_LIST = Path(__file__).with_suffix(".yaml")
+_HEAD = """# Adversarial fine-tuning, method by method
+
+Written by `python -m benchmarks.finetune_results CIFAKE`. Per cent of test images, both classes alike; *before* is the
+detector that the row starts from. `auto` is APGD-CE, APGD-margin, FAB and Square, survivors handed on; *transfer* is
+crafted on the detector before. Selection used validation images alone. Each row links to its own report, with
+intervals, both classes, degradations, and what the trust checks say.
+"""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One fine-tuning of the list.
+
+    Parameters
+    ----------
+    detector
+        Short name of where it starts.
+    id
+        Of the detector.
+    data
+        ``minigen`` or ``cifake``.
+    file
+        Name of the shipped file.
+    epochs
+        Instead of the file's; None for the file's own.
+    """
+
+    detector: str
+    id: str
+    data: str
+    file: str
+    epochs: int | None = None
+
+    @property
+    def called(self) -> str:
+        """What its weights are called: ``cifake_cnn_pgd_eps2``."""
+        return f"{self.id.rsplit('/')[-1]}_{self.file.removeprefix('finetune_')}"
+
+    @property
+    def name(self) -> str:
+        """Its folder: ``minigen/cifake_cnn_pgd_eps2``."""
+        return f"{self.detector}/{self.called}"
+
+
+def main() -> None:
+    """Parse the command line; fine-tune, report, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cifake", nargs="?", type=Path, help="a copy of CIFAKE")
+    parser.add_argument("--only", nargs="*", help="such as minigen/cifake_cnn_pgd_eps2")
+    parser.add_argument("--limit", type=int, default=500, help="test images that are attacked")
+    parser.add_argument("--queries", type=int, default=1000, help="of Square inside auto")
+    parser.add_argument("--tuned", type=Path, default=Path("results/finetuned"), help="where weights land")
+    parser.add_argument("--target", type=Path, default=Path("results/finetune"))
+    arguments = parser.parse_args()
+    planned = read_list()
+    for each in planned:
+        if (each.data == "cifake" and arguments.cifake is None) or (
+            arguments.only and each.name not in arguments.only
+        ):
+            continue
+        _finetune(each, arguments)
+    write_page(arguments.target, planned)
+
+
+def read_list() -> list[Planned]:
+    """Return the fine-tunings of the list."""
+    content = yaml.safe_load(_LIST.read_text(encoding="utf-8"))
+    detectors = content["detectors"]
+    return [Planned(**{**run, **detectors[run["detector"]]}) for run in content["runs"]]
+
+
+def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
+    changes: dict[str, Any] = {
+        "name": planned.called,
+        "detector": {"id": planned.id},
+        "report": {"limit": arguments.limit, "queries": arguments.queries},
+    }
+    if planned.data == "cifake":
+        changes["data"] = {"source": str(arguments.cifake.resolve())}
+    if planned.epochs is not None:
+        changes["budget"] = {"epochs": planned.epochs}
+    loaded = load_finetuning(shipped_files("finetunings")[planned.file]).replaced(changes)
+    with ProgressBar() as progress:
+        tuned = finetune(
+            loaded,
+            arguments.tuned / planned.detector,
+            device="auto",
+            half=True,
+            fresh=False,
+            progress=progress,
+        )
+        report = report_on(tuned, device="auto", progress=progress)
+    folder = arguments.target / planned.name
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = sorted((tuned.folder / "runs").glob("*/*/summary.csv"))
+    # What is committed names no folders of the machine that it was made on.
+    places = {str(arguments.tuned.resolve()): "finetuned", str(arguments.tuned): "finetuned"}
+    if planned.data == "cifake":
+        places[str(arguments.cifake.resolve())] = "CIFAKE"
+    for source in (report, tuned.folder / "history.csv", tuned.folder / "metrics.json", runs[-1]):
+        text = source.read_text(encoding="utf-8")
+        for place, name in places.items():
+            text = text.replace(place, name)
+        (folder / source.name).write_text(text, encoding="utf-8")
+
+
+def write_page(target: Path, planned: list[Planned]) -> None:
+    """Write ``README.md`` and ``results.csv`` from the folders of the fine-tunings that are there."""
+    there = [each for each in planned if (target / each.name / "summary.csv").is_file()]
+    table = pd.DataFrame([_row(each, target / each.name) for each in there])
+    table.to_csv(target / "results.csv", index=False)
+    shown = table.assign(
+        **{
+            "fine-tuning": [
+                f"[{each.file.removeprefix('finetune_')}]({each.name}/report.md)" for each in there
+            ]
+        }
+    )
+    measured = [column for column in table if column.endswith((" before", " after"))]
+    shown = shown.assign(**{column: table[column].map(percent) for column in measured})
+    parts = [_HEAD]
+    for detector, rows in shown.groupby("detector", sort=False):
+        parts += [f"\n## {detector}\n", markdown_frame(rows.drop(columns="detector"))]
+    missing = [each.name for each in planned if each not in there]
+    if missing:
+        parts.append(f"\nNot run yet: {', '.join(missing)}.")
+    findings = target / "FINDINGS.md"
+    if findings.is_file():
+        parts += ["\n## What was found\n", findings.read_text(encoding="utf-8")]
+    (target / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+
+
+def _row(planned: Planned, folder: Path) -> dict[str, object]:
+    summary = pd.read_csv(folder / "summary.csv")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    overall = summary[summary["generator"] == ALL_GENERATORS]
+    before, after = (
+        part.set_index("pipeline")["accuracy"] for _, part in overall.groupby("detector", sort=False)
+    )
+    threat = metrics["finetuning"]["threat"]
+    own = f"pgd[eps={round(threat['eps'] * 255)}/255]"
+    flags = overall[overall["detector"] == metrics["name"]]["trust"]
+    row: dict[str, object] = {"detector": planned.id, "fine-tuning": planned.file}
+    for name, pipeline in (("clean", "clean"), ("PGD-20", own), ("auto", "auto")):
+        row |= {f"{name} before": before[pipeline], f"{name} after": after[pipeline]}
+    row |= {f"{name} after": after[name] for name in ("square", "transfer")}
+    row["worst degradation after"] = after[after.index.str.contains("severity")].min()
+    return row | {
+        "flags after": ", ".join(
+            sorted({flag for cell in flags.dropna() for flag in cell.split(", ")} - {"ok"})
+        ),
+        "n": int(overall["n"].iloc[0]),
+        "epochs": f"{metrics['epoch_kept']} of {metrics['epochs_run']}",
+        "minutes": round(metrics["seconds"] / 60, 1),
+        "collapse": "" if metrics["collapse"] is None else metrics["collapse"]["kind"],
+    }
+
+
+if __name__ == "__main__":
+    main()
