@@ -10,6 +10,7 @@ PREFIX = "hf://"
 _FORM = re.compile(
     r"hf://(?:datasets/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<folder>.+?))?/?"
 )
+_COPY = "a folder with a copy of it is taken by --data FOLDER"
 _KINDS = ("parquet", "arrow", "csv", "tar", "jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG")
 
 
@@ -49,10 +50,10 @@ def fetch(reference: str) -> Path:
         ) from None
     except LocalEntryNotFoundError as error:
         raise UserError(
-            f"'{reference}' cannot be fetched, and no copy is here: {first_line(error)}"
+            f"'{reference}' cannot be fetched, and no copy is here: {first_line(error)}", hint=_COPY
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"'{reference}' cannot be fetched: {first_line(error)}") from error
+        raise UserError(f"'{reference}' cannot be fetched: {first_line(error)}", hint=_COPY) from error
     found = Path(root) / folder if folder else Path(root)
     if not found.exists():
         raise UserError(f"the data set '{parts['id']}' has no '{folder}'")
