@@ -175,9 +175,7 @@ def _row(planned: Planned, folder: Path) -> dict[str, object]:
     row |= {f"{name} after": after[name] for name in ("square", "transfer")}
     row["worst degradation after"] = after[after.index.str.contains("severity")].min()
     return row | {
-        "flags after": ", ".join(
-            sorted({flag for cell in flags.dropna() for flag in cell.split(", ")} - {"ok"})
-        ),
+        "flags": ", ".join(sorted({flag for cell in flags.dropna() for flag in cell.split(", ")} - {"ok"})),
         "n": int(overall["n"].iloc[0]),
         "epochs": f"{metrics['epoch_kept']} of {metrics['epochs_run']}",
         "minutes": round(metrics["seconds"] / 60, 1),
