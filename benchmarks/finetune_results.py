@@ -29,7 +29,7 @@ _HEAD = """# Adversarial fine-tuning, method by method
 
 Written by `python -m benchmarks.finetune_results CIFAKE`. Per cent of test images, both classes alike; *before* is the
 detector that the row starts from. `auto` is APGD-CE, APGD-margin, FAB and Square, survivors handed on; *transfer* is
-crafted on the detector before. Selection used validation images alone. Each row links to its own report, with
+crafted on the detector before. Selection used validation images alone. The report of each has
 intervals, both classes, degradations, and what the trust checks say.
 """
 
@@ -138,18 +138,13 @@ def write_page(target: Path, planned: list[Planned]) -> None:
     there = [each for each in planned if (target / each.name / "summary.csv").is_file()]
     table = pd.DataFrame([_row(each, target / each.name) for each in there])
     table.to_csv(target / "results.csv", index=False)
-    shown = table.assign(
-        **{
-            "fine-tuning": [
-                f"[{each.file.removeprefix('finetune_')}]({each.name}/report.md)" for each in there
-            ]
-        }
-    )
     measured = [column for column in table if column.endswith((" before", " after"))]
-    shown = shown.assign(**{column: table[column].map(percent) for column in measured})
+    shown = table.assign(**{column: table[column].map(percent) for column in measured})
     parts = [_HEAD]
     for detector, rows in shown.groupby("detector", sort=False):
+        links = [f"[{each.called}]({each.name}/report.md)" for each in there if each.id == detector]
         parts += [f"\n## {detector}\n", markdown_frame(rows.drop(columns="detector"))]
+        parts.append(f"\nReports: {', '.join(links)}.")
     missing = [each.name for each in planned if each not in there]
     if missing:
         parts.append(f"\nNot run yet: {', '.join(missing)}.")
@@ -169,7 +164,7 @@ def _row(planned: Planned, folder: Path) -> dict[str, object]:
     threat = metrics["finetuning"]["threat"]
     own = f"pgd[eps={round(threat['eps'] * 255)}/255]"
     flags = overall[overall["detector"] == metrics["name"]]["trust"]
-    row: dict[str, object] = {"detector": planned.id, "fine-tuning": planned.file}
+    row: dict[str, object] = {"detector": planned.id, "fine-tuning": planned.file.removeprefix("finetune_")}
     for name, pipeline in (("clean", "clean"), ("PGD-20", own), ("auto", "auto")):
         row |= {f"{name} before": before[pipeline], f"{name} after": after[pipeline]}
     row |= {f"{name} after": after[name] for name in ("square", "transfer")}

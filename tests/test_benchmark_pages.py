@@ -46,7 +46,7 @@ def test_a_row_is_what_the_summary_says(tuned, tmp_path):
         1.5,
     )
     page = (tmp_path / "README.md").read_text()
-    assert "[pgd_eps2](minigen/cifake_cnn_pgd_eps2/report.md)" in page
+    assert "[cifake_cnn_pgd_eps2](minigen/cifake_cnn_pgd_eps2/report.md)" in page
     assert "Not run yet: cifake/cifake_cnn_pgd_eps2." in page
 
 
