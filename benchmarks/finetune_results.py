@@ -59,9 +59,14 @@ class Planned:
     epochs: int | None = None
 
     @property
+    def method(self) -> str:
+        """``pgd_eps2``."""
+        return self.file.removeprefix("finetune_").removeprefix("cifake_")
+
+    @property
     def called(self) -> str:
         """What its weights are called: ``cifake_cnn_pgd_eps2``."""
-        return f"{self.id.rsplit('/')[-1]}_{self.file.removeprefix('finetune_')}"
+        return f"{self.id.rsplit('/')[-1]}_{self.method}"
 
     @property
     def name(self) -> str:
@@ -164,7 +169,7 @@ def _row(planned: Planned, folder: Path) -> dict[str, object]:
     threat = metrics["finetuning"]["threat"]
     own = f"pgd[eps={round(threat['eps'] * 255)}/255]"
     flags = overall[overall["detector"] == metrics["name"]]["trust"]
-    row: dict[str, object] = {"detector": planned.id, "fine-tuning": planned.file.removeprefix("finetune_")}
+    row: dict[str, object] = {"detector": planned.id, "fine-tuning": planned.method}
     for name, pipeline in (("clean", "clean"), ("PGD-20", own), ("auto", "auto")):
         row |= {f"{name} before": before[pipeline], f"{name} after": after[pipeline]}
     row |= {f"{name} after": after[name] for name in ("square", "transfer")}

@@ -28,6 +28,20 @@ def test_without_a_network_the_scenario_says_how_a_copy_is_given(cli, tmp_path, 
     assert "--data" in outcome.err
 
 
+def test_a_check_downloads_nothing(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("cifake_pgd", "finetune_cifake_fast_eps2"):
+        outcome = cli("validate", name)
+        assert outcome.code == 0, outcome.err
+        assert "images not looked at: hf://a-rea/CIFAKE-CPSC542" in outcome.out
+    scenario = tmp_path / "wrong.yaml"
+    shipped = (REPOSITORY / "scenarios" / "cifake_pgd.yaml").read_text()
+    scenario.write_text(shipped.replace("hf://a-rea/CIFAKE-CPSC542", "hf://CIFAKE"))
+    outcome = cli("validate", scenario)
+    assert outcome.code == 2
+    assert "is no data set of the hub" in outcome.err
+
+
 def test_the_scenario_runs_on_a_copy(cli, cifake, tmp_path):
     arguments = ("--data", cifake, "--limit", 60, "--output", tmp_path, "--json")
     outcome = cli("run", REPOSITORY / "scenarios" / "cifake_pgd.yaml", *arguments)

@@ -31,14 +31,18 @@ def validate(
         raise UserError("--arch needs --detector FILE")
     for name in scenario:
         if names_fine_tuning(name):
-            images = check_finetuning(load_finetuning(name))
-            typer.echo(f"{name}: fine, a fine-tuning on {images} training images")
+            count, note = check_finetuning(load_finetuning(name))
+            on = "" if count is None else f" on {count} training images"
+            typer.echo(f"{name}: fine, a fine-tuning{on}")
+            if note:
+                typer.echo(f"  {note}")
             continue
         loaded = load_scenario(name)
         if detector:
             loaded = with_detectors(loaded, detector, arch, Path.cwd())
         checked = check_scenario(loaded)
-        typer.echo(f"{name}: fine, {checked.cells} cells on {checked.images} images")
+        images = "" if checked.images is None else f" on {checked.images} images"
+        typer.echo(f"{name}: fine, {checked.cells} cells{images}")
         for line in checked.data:
             typer.echo(f"  {line}")
         for note in checked.notes:

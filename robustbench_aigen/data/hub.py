@@ -1,6 +1,7 @@
 """Data sets on the Hugging Face hub, fetched once and then read from its cache like a local folder."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from robustbench_aigen.errors import UserError, first_line
@@ -12,6 +13,26 @@ _FORM = re.compile(
 )
 _COPY = "a folder with a copy of it is taken by --data FOLDER"
 _KINDS = ("parquet", "arrow", "csv", "tar", "jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG")
+
+
+def is_here(reference: str) -> bool:
+    """Whether opening a data set needs no download; no network is asked.
+
+    Of a reference that is none, opening says what is wrong.
+    """
+    parts = _FORM.fullmatch(reference)
+    if parts is None:
+        return True
+    if find_spec("huggingface_hub") is None:
+        return False
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot_download(parts["id"], repo_type="dataset", revision=parts["revision"], local_files_only=True)
+    except LocalEntryNotFoundError:
+        return False
+    return True
 
 
 def fetch(reference: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.folder import SUFFIXES, FolderSource
-from robustbench_aigen.data.hub import PREFIX, fetch
+from robustbench_aigen.data.hub import PREFIX, fetch, is_here
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.manifest import ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
@@ -60,6 +60,12 @@ def open_data(
         if located is None:
             raise
         raise located(error, ("sources",)) from error
+
+
+def unfetched(spec: DataSpec) -> list[str]:
+    """Return the sources that opening would have to download first."""
+    sources = [part.source for part in spec.parts.values()]
+    return [source for source in sources if source.startswith(PREFIX) and not is_here(source)]
 
 
 def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:

@@ -2,11 +2,12 @@
 
 import torch
 
-from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.opening import open_data, unfetched
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
+from robustbench_aigen.engine.plan import not_looked_at
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
@@ -80,8 +81,13 @@ def own_scenario(loaded: LoadedFineTuning) -> LoadedScenario | None:
         raise loaded.located(error, ("report", "scenario")) from error
 
 
-def check_finetuning(loaded: LoadedFineTuning) -> int:
-    """Check all that can be checked without training, and return the number of training images.
+def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
+    """Check all that can be checked without training or downloading.
+
+    Returns
+    -------
+    tuple
+        The number of training images, and an empty string; None and why, where they would have to be downloaded.
 
     Raises
     ------
@@ -95,8 +101,11 @@ def check_finetuning(loaded: LoadedFineTuning) -> int:
     if not isinstance(checked, str):
         trainable_detector(loaded, torch.device("cpu"))
     own_scenario(loaded)
+    missing = unfetched(loaded.tuning.data)
+    if missing:
+        return None, not_looked_at(missing)
     source = opened_source(loaded)
     try:
-        return len(select(source, "train", loaded.tuning.data.limit).indices)
+        return len(select(source, "train", loaded.tuning.data.limit).indices), ""
     except UserError as error:
         raise loaded.located(error, ("data", "source")) from error
