@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY
+from pydantic import ValidationError
 from sklearn import metrics as sklearn_metrics
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import rotate
@@ -18,7 +19,7 @@ from training_data import RECIPE, write_recipe, write_splits
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.detectors.zoo import architecture_names
+from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.augmentation import KINDS, augment, read_augmentation
@@ -27,7 +28,7 @@ from robustbench_aigen.training.cross_generator import gaps, genimage_table, mat
 from robustbench_aigen.training.evaluation import Scored, figures, roc_points
 from robustbench_aigen.training.images import LevelStore, split_source
 from robustbench_aigen.training.planning import read_sweep
-from robustbench_aigen.training.recipe import load_recipe, shipped_recipes
+from robustbench_aigen.training.recipe import Settings, load_recipe, shipped_recipes
 
 PUBLISHED_DETECTORS = {"npr", "univfd"}
 """Their authors' checkpoints are what people run."""
@@ -70,6 +71,25 @@ def test_a_mistake_in_a_recipe_is_told_with_its_line(tmp_path, wrong, line, said
     number = next(n for n, content in enumerate(text.splitlines(), 1) if line in content)
     assert f"{file}:{number}" in str(error.value)
     assert said in str(error.value)
+
+
+def test_a_network_is_built_for_the_size_of_its_images():
+    for given, expected in [({}, {}), ({"input_size": 64}, {"input_size": 64})]:
+        settings = Settings.model_validate({"arch": "wide_kernel_cnn", **given})
+        assert settings.network_options == expected
+    network = build_architecture("growing_kernel_cnn", **_settings(input_size=112).network_options)
+    assert network.eval()(torch.zeros(1, 3, 112, 112)).shape == (1, 2)
+    assert Settings.model_validate({"arch": "resnet18", "input_size": 64}).network_options == {}
+    with pytest.raises(ValidationError, match="square"):
+        _settings(input_size=[64, 32])
+    with pytest.raises(ValidationError, match="write input_size alone"):
+        _settings(input_size=64, arch_options={"input_size": 112})
+    with pytest.raises(ValidationError, match="write input_size alone"):
+        _settings(arch_options={"input_size": 112})
+
+
+def _settings(**given):
+    return Settings.model_validate({"arch": "growing_kernel_cnn", **given})
 
 
 def test_mistakes_on_the_command_line_are_told(tmp_path, cli):

@@ -40,23 +40,28 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=Path("results/reference_systems"))
     arguments = parser.parse_args()
     data, systems = read_systems()
+    failed = []
     for system in systems:
         if arguments.only and system.called not in arguments.only:
             continue
-        if not arguments.no_training:
-            _train(system, arguments.data / data[system.data].folder, arguments.detectors)
-        if system.weights(arguments.detectors).is_file():
+        if not arguments.no_training and not _trained(
+            system, arguments.data / data[system.data].folder, arguments.detectors
+        ):
+            failed.append(system.called)
+        elif system.weights(arguments.detectors).is_file():
             _evaluate(system, data, arguments)
     write_page(arguments.target, systems)
+    if failed:
+        sys.exit(f"not trained, for the reasons above: {', '.join(failed)}")
 
 
-def _train(system: System, source: Path, detectors: Path) -> None:
-    """Train with the documented command, which keeps a finished training."""
+def _trained(system: System, source: Path, detectors: Path) -> bool:
+    """Train with the documented command, which keeps a finished training, and return whether that went well."""
     words = ["train", system.id, "--data", str(source), "--output", str(detectors), "--name", system.called]
     for key, value in system.settings.items():
         words += ["--set", f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}"]
     words += ["--weights", "none"] if system.scratch else []
-    subprocess.run([sys.executable, "-m", "robustbench_aigen", *words], check=True)
+    return subprocess.run([sys.executable, "-m", "robustbench_aigen", *words], check=False).returncode == 0
 
 
 def _evaluate(system: System, data: dict[str, DataSet], arguments: argparse.Namespace) -> None:

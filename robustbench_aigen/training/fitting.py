@@ -111,7 +111,7 @@ def fit(
     return Fitted(
         network.cpu().eval(),
         # What the backbone started from is in the weights by now.
-        {key: value for key, value in settings.arch_options.items() if key != "weights"},
+        {key: value for key, value in settings.network_options.items() if key != "weights"},
         precision,
         keeper.seconds,
         steps=len(module.history) * len(batches),
@@ -123,7 +123,7 @@ def fit(
 
 def _untrained(settings: Settings) -> nn.Module:
     torch.manual_seed(stream(settings.seed, "weights"))
-    return build_architecture(settings.arch, **settings.arch_options)
+    return build_architecture(settings.arch, **settings.network_options)
 
 
 def _run(

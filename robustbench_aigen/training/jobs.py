@@ -157,7 +157,7 @@ def _fit(
 
 
 def _without_weights(settings: Settings) -> dict[str, Any]:
-    return {key: value for key, value in settings.arch_options.items() if key != "weights"}
+    return {key: value for key, value in settings.network_options.items() if key != "weights"}
 
 
 def input_size_of(settings: Settings) -> tuple[int, int]:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from robustbench_aigen.detectors.zoo import architecture_names, architecture_options, default_input_size
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.detector_spec import Sides, read_positive_triple, read_triple
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
@@ -133,6 +134,31 @@ class Settings(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Whole = 42
     svm: SvmSettings | None = None
+
+    @model_validator(mode="after")
+    def _network_fits_its_images(self) -> Self:
+        if not self._has_sized_layers:
+            return self
+        height, width = self.input_size or default_input_size(self.arch) or (0, 0)
+        if height != width:
+            raise ValueError(f"'{self.arch}' takes square images, not input_size: [{height}, {width}]")
+        if self.arch_options.get("input_size", height) != height:
+            raise ValueError(
+                f"arch_options makes a network for {self.arch_options['input_size']} pixels and the images have {height}: "
+                "write input_size alone"
+            )
+        return self
+
+    @property
+    def _has_sized_layers(self) -> bool:
+        return self.arch in architecture_names() and "input_size" in architecture_options(self.arch)
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """What the network is built with: ``arch_options``, and the size of the images where its layers depend on it."""
+        if self.input_size is None or not self._has_sized_layers:
+            return self.arch_options
+        return {**self.arch_options, "input_size": self.input_size[0]}
 
     def identity(self) -> dict[str, Any]:
         """Return what tells this training from others; ``svm`` says nothing about a network without one."""

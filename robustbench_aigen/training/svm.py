@@ -44,7 +44,7 @@ def fit_svm(
     began = time.perf_counter()
     with preserved_global_rng():
         torch.manual_seed(stream(settings.seed, "weights"))
-        network = build_architecture(settings.arch, **settings.arch_options).eval().to(device)
+        network = build_architecture(settings.arch, **settings.network_options).eval().to(device)
     fitted = cast(FittedNetwork, network)
     features = _features(network, settings, train, name, device, progress)
     chosen, table = {key: values[0] for key, values in svm.grid.items()}, []
