@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from benchmarks.committed_page import write_readme
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress_bar import ProgressBar
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
@@ -29,8 +30,8 @@ _HEAD = """# Adversarial fine-tuning, method by method
 
 Written by `python -m benchmarks.finetune_results CIFAKE`. Per cent of test images, both classes alike; *before* is the
 detector that the row starts from. `auto` is APGD-CE, APGD-margin, FAB and Square, survivors handed on; *transfer* is
-crafted on the detector before. Selection used validation images alone. The report of each has
-intervals, both classes, degradations, and what the trust checks say.
+crafted on the detector before. Selection used validation images alone. The report of each has intervals, both classes,
+degradations, and what the trust checks say.
 """
 
 
@@ -40,23 +41,22 @@ class Planned:
 
     Parameters
     ----------
-    detector
-        Short name of where it starts.
-    id
-        Of the detector.
     data
-        ``minigen`` or ``cifake``.
+        ``minigen`` or ``cifake``: what it trains on, and whose ``cifake_cnn`` it starts from.
     file
         Name of the shipped file.
     epochs
         Instead of the file's; None for the file's own.
     """
 
-    detector: str
-    id: str
     data: str
     file: str
     epochs: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The detector that it starts from."""
+        return f"{self.data}/cifake_cnn"
 
     @property
     def method(self) -> str:
@@ -66,12 +66,12 @@ class Planned:
     @property
     def called(self) -> str:
         """What its weights are called: ``cifake_cnn_pgd_eps2``."""
-        return f"{self.id.rsplit('/')[-1]}_{self.method}"
+        return f"cifake_cnn_{self.method}"
 
     @property
     def name(self) -> str:
         """Its folder: ``minigen/cifake_cnn_pgd_eps2``."""
-        return f"{self.detector}/{self.called}"
+        return f"{self.data}/{self.called}"
 
 
 def main() -> None:
@@ -98,9 +98,7 @@ def main() -> None:
 
 def read_list() -> list[Planned]:
     """Return the fine-tunings of the list."""
-    content = yaml.safe_load(_LIST.read_text(encoding="utf-8"))
-    detectors = content["detectors"]
-    return [Planned(**{**run, **detectors[run["detector"]]}) for run in content["runs"]]
+    return [Planned(**run) for run in yaml.safe_load(_LIST.read_text(encoding="utf-8"))]
 
 
 def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
@@ -117,7 +115,7 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
     with ProgressBar() as progress:
         tuned = finetune(
             loaded,
-            arguments.tuned / planned.detector,
+            arguments.tuned.resolve() / planned.data,
             device="auto",
             half=True,
             fresh=False,
@@ -126,12 +124,12 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
         report = report_on(tuned, device="auto", progress=progress)
     folder = arguments.target / planned.name
     folder.mkdir(parents=True, exist_ok=True)
-    runs = sorted((tuned.folder / "runs").glob("*/*/summary.csv"))
+    summary = tuned.folder / "runs" / f"{planned.called}_before_after" / "latest" / "summary.csv"
     # What is committed names no folders of the machine that it was made on.
-    places = {str(arguments.tuned.resolve()): "finetuned", str(arguments.tuned): "finetuned"}
+    places = {str(arguments.tuned.resolve()): "finetuned"}
     if planned.data == "cifake":
         places[str(arguments.cifake.resolve())] = "CIFAKE"
-    for source in (report, tuned.folder / "history.csv", tuned.folder / "metrics.json", runs[-1]):
+    for source in (report, tuned.folder / "history.csv", tuned.folder / "metrics.json", summary):
         text = source.read_text(encoding="utf-8")
         for place, name in places.items():
             text = text.replace(place, name)
@@ -150,13 +148,7 @@ def write_page(target: Path, planned: list[Planned]) -> None:
         links = [f"[{each.called}]({each.name}/report.md)" for each in there if each.id == detector]
         parts += [f"\n## {detector}\n", markdown_frame(rows.drop(columns="detector"))]
         parts.append(f"\nReports: {', '.join(links)}.")
-    missing = [each.name for each in planned if each not in there]
-    if missing:
-        parts.append(f"\nNot run yet: {', '.join(missing)}.")
-    findings = target / "FINDINGS.md"
-    if findings.is_file():
-        parts += ["\n## What was found\n", findings.read_text(encoding="utf-8")]
-    (target / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    write_readme(target, parts, missing=[each.name for each in planned if each not in there])
 
 
 def _row(planned: Planned, folder: Path) -> dict[str, object]:

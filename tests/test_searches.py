@@ -31,7 +31,7 @@ from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
-from robustbench_aigen.detectors.prepared import prepare, prepare_for_queries
+from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
@@ -384,7 +384,7 @@ def test_a_prepared_detector_is_the_same_function(name):
 @pytest.mark.parametrize("name", ["lenet5", "cifake_cnn", "untraceable"])
 def test_queries_are_answered_by_the_same_function(name):
     detector = detector_of(Untraceable()) if name == "untraceable" else untrained(name)
-    queried = prepare_for_queries(detector)
+    queried = prepare(detector, "fp32", bitwise=False)
     assert queried is not detector
     pixels = torch.rand((5, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.committed_page import write_readme
 from benchmarks.reference_systems.systems import System
 from robustbench_aigen.report.markdown import markdown_frame
 
@@ -27,7 +28,6 @@ def write_page(target: Path, systems: list[System]) -> None:
     elsewhere = pd.DataFrame([_elsewhere(system, summaries[system.called]) for system in there])
     for name, table in (("reported", reported), ("pipelines", pipelines), ("elsewhere", elsewhere)):
         table.to_csv(target / f"{name}.csv", index=False)
-    missing = [system.called for system in systems if system not in there]
     parts = [
         _HEAD,
         "## Reported and ours\n",
@@ -37,12 +37,7 @@ def write_page(target: Path, systems: list[System]) -> None:
         "\n## On images of other origin (balanced accuracy, clean)\n",
         markdown_frame(_as_text(elsewhere)),
     ]
-    findings = target / "FINDINGS.md"
-    if findings.is_file():
-        parts += ["\n## What was found\n", findings.read_text(encoding="utf-8")]
-    if missing:
-        parts.append(f"\nNot trained yet: {', '.join(missing)}.")
-    (target / "README.md").write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    write_readme(target, parts, missing=[system.called for system in systems if system not in there])
 
 
 def _reported(system: System, target: Path) -> dict[str, object]:

@@ -15,7 +15,7 @@ from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
-from robustbench_aigen.detectors.prepared import prepare, prepare_for_queries
+from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
@@ -107,14 +107,12 @@ def make_task(
     module = crafted_on.detector
     if isinstance(module, Detector):
         check_gradients(stage, module)
-    # What is wrapped around a detector is differentiated and queried as it is.
-    fast, queried = module, module
-    if isinstance(module, Detector):
-        fast, queried = prepare(module, precision), prepare_for_queries(module)
+    # What is wrapped around a detector is differentiated as it is.
+    fast = prepare(module, precision) if isinstance(module, Detector) else module
+    prepared = DeployedDetector(fast, crafted_on.threshold)
     return AttackTask(
-        deployed, crafted_on, DeployedDetector(fast, crafted_on.threshold),
-        DeployedDetector(queried, crafted_on.threshold), levels, labels, streams, threat_of(stage), stage.params,
-        early_stop, batch_size, device, sizes, stage.through, stage.eot,
+        deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
+        batch_size, device, sizes, stage.through, stage.eot,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor
 from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
 from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
@@ -32,8 +34,6 @@ class AttackTask:
         What the search is after: the same, or a surrogate.
     prepared
         What the search differentiates: ``crafted_on`` made ready for gradients.
-    queried
-        What the search queries for scores: ``crafted_on`` made fast, in float32.
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
@@ -63,7 +63,6 @@ class AttackTask:
     detector: DeployedDetector
     crafted_on: DeployedDetector
     prepared: DeployedDetector
-    queried: DeployedDetector
     levels: Tensor
     labels: Tensor
     streams: SampleStreams
@@ -145,6 +144,16 @@ class AttackTask:
         module = self.prepared if for_gradient else self.queried
         logits: Tensor = module(pixels) if self.sizes is None else module(pixels, self.sizes[rows])
         return logits.float()
+
+    @cached_property
+    def queried(self) -> DeployedDetector:
+        """What the search asks for scores: ``crafted_on`` in its fastest float32 form, made when it is first asked.
+
+        What is wrapped around a detector is asked as it is. A success is judged on ``detector`` itself.
+        """
+        module = self.crafted_on.detector
+        fast = prepare(module, "fp32", bitwise=False) if isinstance(module, Detector) else module
+        return DeployedDetector(fast, self.crafted_on.threshold)
 
     @property
     def is_random(self) -> bool:

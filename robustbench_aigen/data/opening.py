@@ -62,10 +62,11 @@ def open_data(
         raise located(error, ("sources",)) from error
 
 
-def unfetched(spec: DataSpec) -> list[str]:
-    """Return the sources that opening would have to download first."""
+def not_looked_at(spec: DataSpec) -> str:
+    """Say which sources a check does without, because opening would download them; empty where there are none."""
     sources = [part.source for part in spec.parts.values()]
-    return [source for source in sources if source.startswith(PREFIX) and not is_here(source)]
+    missing = [source for source in sources if source.startswith(PREFIX) and not is_here(source)]
+    return f"images not looked at: {', '.join(missing)}, fetched when it runs" if missing else ""
 
 
 def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:

@@ -14,8 +14,11 @@ def keep_depthwise_float32(network: nn.Module) -> None:
     pixels 45, 32 and 32 ms. ConvNeXt-Small, in which products weigh more, stays as fast as it was.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module._conv_forward = MethodType(_float32, module)  # type: ignore[method-assign]  # noqa: SLF001  The one place where folded ones meet.
+        # A class with a convolution of its own keeps it; folded ones have the ordinary one.
+        if not isinstance(module, nn.Conv2d) or type(module)._conv_forward is not nn.Conv2d._conv_forward:  # noqa: SLF001
+            continue
+        if module.groups == module.in_channels > 1:
+            module._conv_forward = MethodType(_float32, module)  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _float32(self: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

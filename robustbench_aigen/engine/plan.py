@@ -9,7 +9,7 @@ import torch
 
 from robustbench_aigen.attacks.execution import check_attack, check_gradients
 from robustbench_aigen.data.inventory import describe
-from robustbench_aigen.data.opening import open_data, unfetched
+from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
@@ -158,18 +158,14 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
         {spec: detector for spec, detector in surrogates.items() if detector is not None},
     )
     cells = len(scenario.detectors) * len(pipelines)
-    if unfetched(scenario.data):
-        return Checked(cells, None, [], [*notes, not_looked_at(unfetched(scenario.data))])
+    missing = not_looked_at(scenario.data)
+    if missing:
+        return Checked(cells, None, [], [*notes, missing])
     selection = _selected(loaded)
     known = [detector for detector in found if detector is not None]
     if len(known) == len(found):
         _check_gate(loaded, pipelines, known, selection)
     return Checked(cells, len(selection.indices), describe(selection.source), notes)
-
-
-def not_looked_at(sources: list[str]) -> str:
-    """Say which images a check did without, because it downloads nothing."""
-    return f"images not looked at: {', '.join(sources)}, fetched when it runs"
 
 
 def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:

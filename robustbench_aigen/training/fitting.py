@@ -110,8 +110,7 @@ def fit(
     network.load_state_dict(module.best_weights)
     return Fitted(
         network.cpu().eval(),
-        # What the backbone started from is in the weights by now.
-        {key: value for key, value in settings.network_options.items() if key != "weights"},
+        settings.untrained_options,
         precision,
         keeper.seconds,
         steps=len(module.history) * len(batches),

@@ -141,7 +141,7 @@ def _fit(
 ) -> Fitted:
     settings = job.settings
     with preserved_global_rng():
-        is_svm = isinstance(build_architecture(settings.arch, **_without_weights(settings)), FittedNetwork)
+        is_svm = isinstance(build_architecture(settings.arch, **settings.untrained_options), FittedNetwork)
     if is_svm != (settings.svm is not None):
         verb = "has no gradient to train by" if is_svm else "is no support vector machine"
         raise UserError(
@@ -154,10 +154,6 @@ def _fit(
         settings, train, val, folder / CHECKPOINT,
         name=job.name, identity=identity, device=device, progress=progress,
     )  # fmt: skip
-
-
-def _without_weights(settings: Settings) -> dict[str, Any]:
-    return {key: value for key, value in settings.network_options.items() if key != "weights"}
 
 
 def input_size_of(settings: Settings) -> tuple[int, int]:

@@ -160,6 +160,11 @@ class Settings(Section):
             return self.arch_options
         return {**self.arch_options, "input_size": self.input_size[0]}
 
+    @property
+    def untrained_options(self) -> dict[str, Any]:
+        """The same without ``weights``: what a backbone starts from is in the trained weights by then."""
+        return {key: value for key, value in self.network_options.items() if key != "weights"}
+
     def identity(self) -> dict[str, Any]:
         """Return what tells this training from others; ``svm`` says nothing about a network without one."""
         return self.model_dump(mode="json", exclude={"svm"} if self.svm is None else None)

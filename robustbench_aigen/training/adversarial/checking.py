@@ -2,12 +2,11 @@
 
 import torch
 
-from robustbench_aigen.data.opening import open_data, unfetched
+from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
-from robustbench_aigen.engine.plan import not_looked_at
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
@@ -101,9 +100,9 @@ def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
     if not isinstance(checked, str):
         trainable_detector(loaded, torch.device("cpu"))
     own_scenario(loaded)
-    missing = unfetched(loaded.tuning.data)
+    missing = not_looked_at(loaded.tuning.data)
     if missing:
-        return None, not_looked_at(missing)
+        return None, missing
     source = opened_source(loaded)
     try:
         return len(select(source, "train", loaded.tuning.data.limit).indices), ""

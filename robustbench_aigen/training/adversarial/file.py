@@ -176,7 +176,7 @@ class Watch(Section):
 class AfterReport(Section):
     """What runs before and after: a scenario of one's own, or the built-in one on ``limit`` test images.
 
-    ``queries`` are Square's.
+    ``queries`` are those of Square inside ``auto``; the Square beside it has at most 1,000 of them.
     """
 
     scenario: str | None = None

@@ -132,8 +132,8 @@ class Judge:
     ) -> Tensor:
         names = tuple(images.names[row] for row in rows.tolist())
         task = AttackTask(
-            self._judged, self._judged, DeployedDetector(self._following.refresh(), 0.5), self._judged,
-            images.levels[rows], images.labels[rows], SampleStreams(self._seed, names, 0), threat_of(self._stage), self._stage.params,
+            self._judged, self._judged, DeployedDetector(self._following.refresh(), 0.5), images.levels[rows],
+            images.labels[rows], SampleStreams(self._seed, names, 0), threat_of(self._stage), self._stage.params,
             early_stop=True, batch_size=batch_size, device=device,
         )  # fmt: skip
         outcome = run_attack(self._stage, task, _silent)

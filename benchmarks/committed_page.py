@@ -1,0 +1,15 @@
+"""The README of a folder of committed results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def write_readme(target: Path, parts: Sequence[str], *, missing: Sequence[str]) -> None:
+    """Write ``README.md``: its parts, what ``FINDINGS.md`` beside it says, and what has not been run yet."""
+    lines = list(parts)
+    findings = target / "FINDINGS.md"
+    if findings.is_file():
+        lines += ["\n## What was found\n", findings.read_text(encoding="utf-8")]
+    if missing:
+        lines.append(f"\nNot run yet: {', '.join(missing)}.")
+    (target / "README.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
