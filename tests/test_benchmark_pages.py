@@ -65,3 +65,52 @@ def test_committed_results_name_no_folder_of_a_machine(kind):
     for file in files:
         text = file.read_text(encoding="utf-8")
         assert not any(root in text for root in ("/work", "/tmp", "/home", "/root")), file
+
+
+def test_what_the_document_says_of_cifake_is_what_was_measured():
+    measured = pd.read_csv(REPOSITORY / "results" / "finetune" / "cifake_robustness.csv")
+    undefended = pd.read_csv(REPOSITORY / "results" / "reference_systems" / "pipelines.csv").set_index(
+        "system"
+    )
+    document = (REPOSITORY / "docs" / "FINETUNE.md").read_text()
+    for eps in ("2", "4"):
+        rows = measured[measured["detector"] == f"cifake_cnn_fast_eps{eps}"].set_index(["pipeline", "images"])
+        auto = rows.loc[f"auto[eps={eps}/255]", 1000]
+        cells = [
+            f"after `finetune_cifake_fast_eps{eps}`",
+            f"{eps}/255",
+            f"{100 * rows.loc['clean', 20_000]['accuracy']:.1f} %",
+            f"{100 * rows.loc[f'pgd[eps={eps}/255]', 1000]['accuracy']:.1f} % (20 steps)",
+            f"{100 * auto['accuracy']:.1f} % ({100 * auto['ci_low']:.1f}–{100 * auto['ci_high']:.1f})",
+        ]
+        assert f"| {' | '.join(cells)} |" in document
+        before = 100 * undefended.loc["cifake_cnn", f"pgd[eps={eps}/255]"]
+        assert f"| {eps}/255 | 96.9 % | {before:.1f} % (10 steps) |" in document
+    readme = (REPOSITORY / "README.md").read_text()
+    assert "89.3 % under `auto`" in readme
+    assert "left 45.9 %" in readme
+
+
+def test_the_findings_hold_in_the_tables():
+    folder = REPOSITORY / "results" / "reference_systems"
+    table = pd.read_csv(folder / "pipelines.csv").set_index("system")
+    table = 100 * table[table["data"] == "cifake"].drop(columns="data")
+    found = " ".join((folder / "FINDINGS.md").read_text().split())
+
+    def said(values, text):
+        assert text.format(round(values.min()), round(values.max())) in found
+
+    said(table["pgd[eps=2/255]"], "leave {} to {} % at 2/255")
+    said(table["pgd[eps=4/255]"], "at most {1} % at 4/255")
+    ratio = table["fgsm"] / table["pgd[eps=4/255]"]
+    assert (round(ratio.min()), round(ratio.max())) == (3, 9)
+    assert (table["clean"] - table["jpeg[quality=65]"]).max() <= 2
+    said(table["clean"] - table["half"], "takes {} to {}")
+    for eps in ("1", "2"):
+        assert table[f"pgd[eps={eps}/255]"].idxmax() == "genimage_cnn"
+        assert table[f"pgd[eps={eps}/255]"].idxmin() == "mobilenet_v2"
+    foreign = pd.read_csv(folder / "elsewhere.csv").query("`trained on` == 'cifake'")
+    chance = 100 * foreign[["faces", "web", "genimage8"]]
+    assert chance.min().min() >= 39
+    assert chance.max().max() <= 63
+    assert chance["faces"].max() < 50
