@@ -242,16 +242,17 @@ def _table(results: dict[str, Result]) -> pd.DataFrame:
 def _append(
     table: pd.DataFrame, arguments: argparse.Namespace, precision: str, steps: float, images: int
 ) -> None:
-    """Put the rows into a CSV file, in place of earlier ones of the same detector, budget and mode."""
+    """Put the rows into a CSV file, in place of earlier ones of the same detector, data, budget and mode."""
     head = {
         # A file by its name alone: where it lay is nobody's concern.
         "detector": Path(arguments.detector).stem if Path(arguments.detector).is_file() else arguments.detector,
-        "eps": arguments.eps, "mode": arguments.mode, "images": images, "precision": precision,
+        "data": Path(arguments.data).name, "eps": arguments.eps, "mode": arguments.mode, "images": images,
+        "precision": precision,
         "threads": torch.get_num_threads(), "device": arguments.device, "rounds": arguments.rounds,
         "steps_per_image": round(steps, 2),
     }  # fmt: skip
     rows = table.assign(**head)[[*head, *table.columns]].rename(columns={"": "contestant"})
-    same = ["detector", "eps", "mode"]
+    same = ["detector", "data", "eps", "mode"]
     if arguments.output.is_file():
         before = pd.read_csv(arguments.output, dtype=str)
         kept = before[~(before[same] == [str(head[key]) for key in same]).all(axis=1)]

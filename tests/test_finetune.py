@@ -23,7 +23,7 @@ from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
-from robustbench_aigen.training.adversarial.collapse import CHECKS, CollapseWatch
+from robustbench_aigen.training.adversarial.collapse import CHECKS, PATIENCE, CollapseWatch
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.rates import Rates
 from robustbench_aigen.training.adversarial.tuning import finetune
@@ -289,14 +289,21 @@ def test_collapses_are_told_apart(began, seen, kind):
     assert "try" in found[-1].advice
 
 
-def test_what_passes_or_was_never_better_is_no_collapse():
+def test_what_knew_nothing_before_is_given_time_to_learn():
+    watch = CollapseWatch(0.5)
+    patience = CHECKS * PATIENCE
+    found = [watch.see(step, rates(0.6, 0.5, 0.1)) for step in range(patience)]
+    assert found[:-1] == [None] * (patience - 1)
+    assert found[-1].kind == "guessing"
+    assert "was 50 and is 55 %" in found[-1].evidence
+
+
+def test_what_passes_is_no_collapse():
     watch = CollapseWatch(0.95)
     passing = [rates(1.0, 0.0)] * (CHECKS - 1)
     assert [watch.see(0, check) for check in [*passing, rates(0.8, 0.8), *passing]] == [None] * (
         2 * CHECKS - 1
     )
-    beginner = CollapseWatch(0.5)
-    assert [beginner.see(0, rates(0.6, 0.5, 0.1)) for _ in range(20)] == [None] * 20
 
 
 def test_a_running_average_is_the_recursion_and_swaps_back():

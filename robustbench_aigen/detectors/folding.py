@@ -249,4 +249,4 @@ class ShiftedConvolution(nn.Module, Rewritten):
                 constant = shift.view(1, -1, 1, 1).expand(1, -1, height, width).contiguous()
                 shifted = functional.conv2d(constant, original.weight, original.bias, **self._settings)
                 self._maps[key] = shifted.to(result.dtype)
-        return result + self._maps[key]
+        return result.add_(self._maps[key])

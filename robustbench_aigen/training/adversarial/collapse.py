@@ -15,14 +15,17 @@ Kind = Literal["one_class", "guessing", "catastrophic_overfitting"]
 ONE_CLASS = 0.95
 """Share of a class's images that are given the other class's answer, while the other class is right as often."""
 GUESSING = 0.6
-"""Clean balanced accuracy below which a detector that began above :data:`KNOWING` knows nothing any more."""
+"""Clean balanced accuracy below which a detector knows nothing."""
 KNOWING = 0.75
+"""Clean balanced accuracy before training from which a detector knew something, and can be said to have lost it."""
 BLIND = 0.35
 """Catastrophic overfitting: so much of the balanced accuracy that the training's own search leaves, PGD takes."""
 LOST, WORTH = 0.5, 0.2
 """The same, seen from before: this share of the best robust balanced accuracy is gone, which was at least this."""
 CHECKS = 5
 """Checks in a row that must agree: a detector that unlearns what is not robust passes through one-sided states."""
+PATIENCE = 4
+"""So many times as many checks may a detector guess that knew nothing before: it is given time to learn."""
 
 _ADVICE = {
     "one_class": "a smaller eps; schedule: {eps_warmup: 0.3}; a smaller learning_rate; method: {clean_share: 0.5}",
@@ -78,7 +81,8 @@ class CollapseWatch:
             return None
         kind, evidence = found
         self.suspected = [*(other for other in self.suspected if other == kind), kind]
-        return Collapse(kind, step, rates, evidence) if len(self.suspected) >= CHECKS else None
+        needed = CHECKS * (PATIENCE if kind == "guessing" and self.began < KNOWING else 1)
+        return Collapse(kind, step, rates, evidence) if len(self.suspected) >= needed else None
 
     def _suspicion(self, rates: Rates) -> tuple[Kind, str] | None:
         low, high = sorted((rates.tpr, rates.tnr))
@@ -88,10 +92,10 @@ class CollapseWatch:
                 "one_class",
                 f"{100 * high:.0f} % and {100 * (1 - low):.0f} % of the classes are called {answer}",
             )
-        if self.began >= KNOWING and rates.balanced < GUESSING:
+        if rates.balanced < GUESSING:
             return (
                 "guessing",
-                f"clean balanced accuracy fell from {100 * self.began:.0f} to {100 * rates.balanced:.0f} %",
+                f"clean balanced accuracy was {100 * self.began:.0f} and is {100 * rates.balanced:.0f} %",
             )
         if rates.searched - rates.robust_balanced > BLIND:
             return (
