@@ -226,7 +226,7 @@ class ShiftedConvolution(nn.Module, Rewritten):
             "stride": original.stride, "padding": original.padding, "dilation": original.dilation,
         }  # fmt: skip
         self.weight = nn.Parameter(torch.empty_like(original.weight), requires_grad=False)
-        self._maps: dict[tuple[int, int, torch.dtype], Tensor] = {}
+        self._maps: dict[tuple[int, int, torch.dtype, torch.memory_format], Tensor] = {}
         self.refresh()
 
     @torch.no_grad()
@@ -241,12 +241,15 @@ class ShiftedConvolution(nn.Module, Rewritten):
         """Convolve N×C×H×W images."""
         result = functional.conv2d(images, self.weight, None, **self._settings)
         height, width = images.shape[2:]
-        key = (height, width, result.dtype)
+        # Laid out as what it is added to: across layouts an addition takes ten times as long.
+        is_last = result.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        key = (height, width, result.dtype, layout)
         if key not in self._maps:
             original, affine = cast(tuple[nn.Conv2d, Affine], self._sources)
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                 _, shift = affine.absorbed()
                 constant = shift.view(1, -1, 1, 1).expand(1, -1, height, width).contiguous()
                 shifted = functional.conv2d(constant, original.weight, original.bias, **self._settings)
-                self._maps[key] = shifted.to(result.dtype)
+                self._maps[key] = shifted.to(result.dtype).contiguous(memory_format=layout)
         return result.add_(self._maps[key])
