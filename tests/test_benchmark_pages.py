@@ -109,8 +109,45 @@ def test_the_findings_hold_in_the_tables():
     for eps in ("1", "2"):
         assert table[f"pgd[eps={eps}/255]"].idxmax() == "genimage_cnn"
         assert table[f"pgd[eps={eps}/255]"].idxmin() == "mobilenet_v2"
-    foreign = pd.read_csv(folder / "elsewhere.csv").query("`trained on` == 'cifake'")
+    elsewhere = pd.read_csv(folder / "elsewhere.csv")
+    web = 100 * elsewhere[elsewhere["trained on"] == "web"][["shoes", "web"]]
+    said(web["shoes"], "{} to {} % balanced against")
+    said(web["web"], "% balanced against {} to {}.")
+    larger = 100 * pd.read_csv(folder / "pipelines.csv").set_index("system").drop(columns="data")
+    shoes, faces = larger.loc["shoes_cnn"], larger.loc["hog_svm"]
+    assert f"loses {shoes['clean'] - shoes['half']:.0f} points to halving" in found
+    assert f"and 2/255 leaves it {shoes['pgd[eps=2/255]']:.0f} %" in found
+    assert f"and 2/255 leaves it {faces['pgd[eps=2/255]']:.0f} %" in found
+    assert (faces[["half", "noise", "jpeg[quality=50]"]] == faces["clean"]).all()
+    foreign = elsewhere.query("`trained on` == 'cifake'")
     chance = 100 * foreign[["faces", "web", "genimage8"]]
     assert chance.min().min() >= 39
     assert chance.max().max() <= 63
     assert chance["faces"].max() < 50
+
+
+SPEED_ROWS = {
+    "`cifake/cifake_cnn`": ("cifake/cifake_cnn", "accuracy"),
+    "the same, every step on every image (`--mode score`)": ("cifake/cifake_cnn", "score"),
+    "the same, after `finetune_cifake_fast_eps4`": ("finetune_cifake_fast_eps4", "accuracy"),
+    "ResNet-18 on faces at 224×224 (`--side 224`)": ("resnet18", "accuracy"),
+    "the same, every step": ("resnet18", "score"),
+}
+
+
+@pytest.mark.parametrize("said", SPEED_ROWS)
+def test_the_speeds_of_the_readme_are_those_measured(said):
+    detector, mode = SPEED_ROWS[said]
+    table = pd.read_csv(REPOSITORY / "results" / "speed" / "attacks.csv", dtype=str)
+    rows = table[(table["detector"] == detector) & (table["mode"] == mode)].set_index("contestant")
+    ratio, left = rows["times native"], rows["accuracy left"]
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    (row,) = (
+        cells for cells in ([cell.strip() for cell in line.split("|")] for line in lines) if said in cells
+    )
+    assert row[2:-1] == [
+        rows["images"].iloc[0],
+        *(ratio.get(name, "") for name in ("torchattacks", "art", "foolbox")),
+        f"{left['native']}, {left['torchattacks']}",
+    ]
+    assert 0.75 <= float(ratio["floor"]) <= 0.95
