@@ -91,6 +91,30 @@ def test_what_the_document_says_of_cifake_is_what_was_measured():
     assert "left 45.9 %" in readme
 
 
+def test_what_the_document_says_of_queries_transfer_and_faces_is_what_was_measured():
+    folder, found = REPOSITORY / "results" / "finetune", {}
+    measured = pd.read_csv(folder / "cifake_robustness.csv")
+    document = " ".join((REPOSITORY / "docs" / "FINETUNE.md").read_text().split())
+    for eps in (2, 4):
+        rows = measured[measured["detector"] == f"cifake_cnn_fast_eps{eps}"].set_index("pipeline")
+        few, many = (rows.loc[f"auto[eps={eps}/255,queries={queries}]"] for queries in (1000, 5000))
+        assert (few["images"], few["accuracy"]) == (many["images"], many["accuracy"])
+        transfer, found[eps] = rows.loc[f"transfer[eps={eps}/255]"], many["images"]
+        assert f"{100 * transfer['accuracy']:.1f} % at {eps}/255" in document
+        assert transfer["accuracy"] > rows.loc[f"pgd[eps={eps}/255]"]["accuracy"]
+    assert f"{found[2]} of the images at 2/255 and {found[4]} at 4/255, not one more fell" in document
+    faces = pd.read_csv(folder / "faces_robustness.csv").set_index(["detector", "pipeline"])["accuracy"]
+    assert faces["resnet18", "pgd[eps=1/255]"] == 0
+    clean, two, four = (
+        100 * faces["resnet18_faces_fast_eps2", pipeline]
+        for pipeline in ("clean", "pgd[eps=2/255]", "pgd[eps=4/255]")
+    )
+    assert (
+        f"to {clean:.0f} % of the 129 clean ones, {two:.1f} % under PGD-10 at 2/255 and {four:.1f} %"
+        in document
+    )
+
+
 def test_the_findings_hold_in_the_tables():
     folder = REPOSITORY / "results" / "reference_systems"
     table = pd.read_csv(folder / "pipelines.csv").set_index("system")
