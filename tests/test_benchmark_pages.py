@@ -58,7 +58,7 @@ def test_the_list_names_what_is_there():
         assert each.file in shipped_files("finetunings")
 
 
-@pytest.mark.parametrize("kind", ["finetune", "reference_systems"])
+@pytest.mark.parametrize("kind", ["finetune", "reference_systems", "speed"])
 def test_committed_results_name_no_folder_of_a_machine(kind):
     files = [file for file in (REPOSITORY / "results" / kind).rglob("*.*") if file.suffix != ".png"]
     assert files

@@ -280,6 +280,7 @@ def rates(tpr: float, tnr: float, robust: float = 0.3, searched: float = float("
     (0.95, [rates(0.7, 0.4)] * CHECKS, "guessing"),
     (0.95, [rates(0.95, 0.95, 0.6), *[rates(0.95, 0.95, 0.1)] * CHECKS], "catastrophic_overfitting"),
     (0.95, [rates(0.8, 0.7, 0.06, 0.8)] * CHECKS, "catastrophic_overfitting"),
+    (0.50, [rates(0.6, 0.5, 0.06, 0.8)] * CHECKS, "catastrophic_overfitting"),
 ])  # fmt: skip
 def test_collapses_are_told_apart(began, seen, kind):
     watch = CollapseWatch(began)

@@ -92,11 +92,12 @@ class CollapseWatch:
                 "one_class",
                 f"{100 * high:.0f} % and {100 * (1 - low):.0f} % of the classes are called {answer}",
             )
-        if rates.balanced < GUESSING:
-            return (
-                "guessing",
-                f"clean balanced accuracy was {100 * self.began:.0f} and is {100 * rates.balanced:.0f} %",
-            )
+        guesses: tuple[Kind, str] = (
+            "guessing",
+            f"clean balanced accuracy was {100 * self.began:.0f} and is {100 * rates.balanced:.0f} %",
+        )
+        if self.began >= KNOWING and rates.balanced < GUESSING:
+            return guesses
         if rates.searched - rates.robust_balanced > BLIND:
             return (
                 "catastrophic_overfitting",
@@ -106,7 +107,8 @@ class CollapseWatch:
             fell = f"from {100 * self.best:.0f} to {100 * rates.robust_balanced:.0f} %"
             clean = f"{100 * rates.balanced:.0f} % on clean images"
             return "catastrophic_overfitting", f"balanced accuracy under attack fell {fell}, with {clean}"
-        return None
+        # Last: of what knew nothing before, overfitting says more, and sooner.
+        return guesses if rates.balanced < GUESSING else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training goes on with."""
