@@ -124,6 +124,42 @@ def test_sharing_finds_what_independent_searches_find(tmp_path):
         assert -3 <= difference <= 1
 
 
+def test_a_budget_that_holds_no_more_8_bit_images_is_not_searched_again(tmp_path):
+    """1.5/255 holds the images of 1/255; 0.5/255 in L∞, and 0.9/255 in L2, hold the image itself alone."""
+    between = "{pgd: [{attack: pgd, eps: [0.5/255, 1/255, 1.5/255, 2/255], steps: 4}]}"
+    swept, whole = cells(tmp_path, between), cells(tmp_path, SWEEP)
+    low, one, more, two = (swept[f"pgd[eps={eps}]"] for eps in ("0.5/255", "1/255", "1.5/255", "2/255"))
+    pd.testing.assert_frame_equal(one, whole["pgd[eps=1/255]"])
+    pd.testing.assert_frame_equal(more[one.columns.drop("pipeline")], one.drop(columns="pipeline"))
+    pd.testing.assert_frame_equal(two, whole["pgd[eps=2/255]"])
+    assert_nothing_was_tried(low)
+    l2 = cells(tmp_path, "{pgd: [{attack: pgd, norm: l2, eps: 0.9/255, steps: 4}]}")["pgd"]
+    assert_nothing_was_tried(l2)
+
+
+def assert_nothing_was_tried(cell: pd.DataFrame) -> None:
+    attacked = cell["attacked"]
+    assert (attacked == cell["correct_clean"]).all()
+    assert attacked.any()
+    assert (cell["score"] == cell["clean_score"]).all()
+    tried = cell.loc[attacked, ["search_eps", "steps", "queries", "linf", "l2"]]
+    assert (tried == 0).all(axis=None)
+    assert cell.loc[attacked, "correct_float"].isna().all()
+    assert (cell.loc[attacked, "psnr"] == np.inf).all()
+    assert (cell.loc[attacked, "ssim"] == 1).all()
+
+
+def test_nothing_to_search_still_goes_through_what_stands_in_between(tmp_path):
+    """An adaptive attacker without a budget is the plain image behind the JPEG."""
+    both = cells(
+        tmp_path,
+        "{a: [{attack: pgd, eps: 0.5/255, through: [{perturb: jpeg, quality: 30}]}], b: [{perturb: jpeg, quality: 30}]}",
+        mode="score",
+    )
+    assert (both["a"]["score"] == both["b"]["score"]).all()
+    assert (both["a"]["score"] != both["clean"]["score"]).any()
+
+
 PGD = "attack: pgd, eps: [1/255, 2/255]"
 
 

@@ -48,6 +48,24 @@ def test_a_fractional_linf_budget_is_floored_to_whole_levels_and_says_so():
     assert not ThreatModel("linf", 4 / 255).is_floored
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("linf", [0.5, 1, 1.5, 2, 2.99]), ("l2", [0.9, 1, 1.3, 1.42, 1.5, 2])])
+def test_the_reach_tells_which_8_bit_images_are_inside(norm, eps):
+    """Every 8-bit perturbation of three values is tried."""
+    steps = torch.cartesian_prod(*[torch.arange(-3.0, 4)] * 3)
+    length = steps.abs().amax(dim=1) if norm == "linf" else steps.norm(dim=1)
+    inside = {value: int((length <= value + 1e-6).sum()) for value in eps}
+    reach = {value: ThreatModel(norm, value / 255).reach for value in eps}
+    for one in eps:
+        assert (reach[one] == 0) == (inside[one] == 1)
+        for other in eps:
+            assert (reach[one] == reach[other]) == (inside[one] == inside[other])
+
+
+def test_the_reach_of_positions_is_their_number():
+    assert ThreatModel("l0", 3).reach == 3
+    assert ThreatModel("spatial", 0).reach is None
+
+
 def test_l2_rounding_is_as_near_to_the_float_perturbation_as_brute_force_on_four_values():
     """Every 8-bit perturbation within one level of the float one is tried; ours is the nearest, or all but."""
     generator = torch.Generator().manual_seed(5)

@@ -15,10 +15,10 @@ from robustbench_aigen.scenario.recipe import Recipe
 class Judged(NamedTuple):
     """8-bit images with their scores.
 
-    ``levels`` are M×3×H×W uint8 on the CPU, ``score`` M float32. ``correct_float`` is the verdict on the image before
-    rounding; where the attacked function rounds inside (``through``), the verdict after it; and False, unseen, where
-    an attack stopped at a success on 8 bits, or the search on the grid found one: neither was lost to rounding.
-    ``queries`` are those of the search on the 8-bit grid.
+    ``levels`` are M×3×H×W uint8 on the CPU, ``score`` M float32. ``correct_float`` is False, unseen, where the 8-bit
+    image is a success: nothing was lost to rounding. Elsewhere it is the verdict on the image before rounding; where
+    the attacked function rounds inside (``through``), the verdict after it. ``queries`` are those of the search on the
+    8-bit grid.
     """
 
     levels: Tensor
@@ -42,11 +42,14 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
     levels = task.threat.round(task.levels[rows].to(task.device), pixels).cpu()
     none = torch.zeros(len(rows), dtype=torch.long)
     if chunk.score is not None:
-        # The attack stopped at a success on 8 bits: nothing was lost to rounding, and no float verdict is needed.
+        # The attack stopped at a success on 8 bits.
         return Judged(levels, chunk.score, torch.zeros(len(rows), dtype=torch.bool), none)
     score = task.score_levels(rows, levels)
     fooled = task.is_fooled(rows, score)
-    correct_float = ~fooled if task.through else _float_verdicts(task, rows, pixels, fooled)
+    correct_float = ~fooled
+    if not task.through and not fooled.all():
+        held = correct_float.nonzero().flatten()
+        correct_float[held] = _float_verdicts(task, rows[held], pixels[held.to(pixels.device)])
     lost = ~fooled & (~correct_float | recipe.minimum_norm)
     if lost.any() and task.knows_the_verdict:
         at = lost.nonzero().flatten()
@@ -59,20 +62,18 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
     return Judged(levels, score, correct_float, none)
 
 
-def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor, fooled: Tensor) -> Tensor:
-    """Return whether the verdicts on float images are right, given those on their 8-bit versions.
+def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:
+    """Return whether the verdicts on float images are right, of which the 8-bit versions are.
 
-    Where the precision of gradients and the 8-bit image agree, that is it; what they disagree on is decided in
-    float32. With another detector's gradients everything is.
+    Where the precision of gradients says so too, they are; what it disagrees on is decided in float32. With another
+    detector's gradients everything is.
     """
-    correct = ~fooled
-    unsure = torch.arange(len(rows))
+    correct = torch.zeros(len(rows), dtype=torch.bool)
     if task.crafted_on is task.detector:
         correct = _correct(task, rows, pixels, task.prepared)
-        unsure = (correct == fooled).nonzero().flatten()
+    unsure = (~correct).nonzero().flatten()
     if len(unsure):
-        at = unsure.to(pixels.device)
-        correct[unsure] = _correct(task, rows[unsure], pixels[at], task.detector)
+        correct[unsure] = _correct(task, rows[unsure], pixels[unsure.to(pixels.device)], task.detector)
     return correct
 
 

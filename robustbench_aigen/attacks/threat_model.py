@@ -12,6 +12,10 @@ _ROUND_OFF = 1e-5
 """What float32 arithmetic may add to a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
 
 
+_LONGER = 1e-6
+"""Share by which a squared L2 length may pass the budget: a float perturbation as long as it must not lose a level."""
+
+
 def column(values: Tensor) -> Tensor:
     """Give N values the shape N×1×1×1."""
     return values.view(-1, 1, 1, 1)
@@ -48,6 +52,19 @@ class ThreatModel:
     def levels(self) -> int:
         """Whole levels that an L∞ budget holds on the 8-bit grid: a fractional eps is floored."""
         return int(self.eps * LEVELS + 1e-6)
+
+    @property
+    def reach(self) -> int | None:
+        """What decides which 8-bit images are inside: of two budgets in one norm with the same, neither has more.
+
+        Whole levels for L∞, their whole squared sum for L2, positions for ``l0``; zero where the image itself is the
+        only one, None for ``spatial``.
+        """
+        if self.norm == "linf":
+            return self.levels
+        if self.norm == "l2":
+            return int((self.eps * LEVELS) ** 2 * (1 + _LONGER))
+        return int(self.eps) if self.norm == "l0" else None
 
     @property
     def is_floored(self) -> bool:
@@ -153,8 +170,7 @@ def _shorten(rounded: Tensor, wanted: Tensor, budget: float) -> Tensor:
     """Move integer perturbations towards zero until their squared length is at most ``budget``."""
     shape = rounded.shape
     steps, floats = rounded.flatten(1).float(), wanted.flatten(1)
-    # The tolerance keeps a perturbation whose float length is the budget itself from losing a level.
-    limit = budget * (1 + 1e-6)
+    limit = budget * (1 + _LONGER)
     while True:
         excess = steps.square().sum(dim=1) - limit
         if not (excess > 0).any():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import deliver
-from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.attacks.execution import make_task, run_attack, threat_of
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.gallery import encode_png
@@ -126,15 +126,17 @@ class Cell:
                 if sample.id in images.kept:
                     kept[row] = encode_png(state.levels[row])
             if handed_on is not None:
-                for row in fallen(handed_on).nonzero().flatten().tolist():
+                for row in self._decided(handed_on).nonzero().flatten().tolist():
                     kept[row] = handed_on["image"].iloc[row]
         return kept
 
     def _correct_float(self, state: PipelineState, correct: Tensor) -> Any:
-        """The verdict before rounding, where the pipeline ends in an attack; empty elsewhere."""
+        """The verdict before rounding, where the pipeline ends in an attack that searched; empty elsewhere."""
         if not self.pipeline.stages or self.pipeline.stages[-1].kind != "attack":
             return pd.array([pd.NA] * len(correct), dtype="boolean")
-        return torch.where(state.attacked, state.correct_float, correct).numpy()
+        held = pd.array(torch.where(state.attacked, state.correct_float, correct).numpy(), dtype="boolean")
+        held[(state.search_eps == 0).numpy()] = pd.NA  # Nothing was tried.
+        return held
 
     def _after(self, source: PipelineState, length: int, context: "_Context") -> PipelineState:
         """Return the images after the first ``length`` stages."""
@@ -184,6 +186,9 @@ class Cell:
             )
         if accuracy:
             wanted &= verdicts(score, self.settings.threshold) == labels
+        threat = threat_of(stage)
+        # Where the 8-bit image itself is the only one in the budget, there is nothing to search.
+        searched = 0.0 if threat.reach == 0 else float(stage.params.get("eps") or torch.nan)
         after = PipelineState(
             list(state.levels),
             score.clone(),
@@ -193,21 +198,38 @@ class Cell:
             state.l2.clone(),
             state.steps.clone(),
             state.queries.clone(),
-            torch.where(wanted, float(stage.params.get("eps") or torch.nan), state.search_eps),
+            torch.where(wanted, searched, state.search_eps),
             state.psnr.clone(),
             state.ssim.clone(),
         )
-        if context.handed_on is not None and is_last:
-            wanted = wanted & ~take_over(after, context.handed_on)
+        unattacked = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
+        if threat.reach == 0:
+            after.linf[wanted] = after.l2[wanted] = 0.0
+            after.psnr[wanted], after.ssim[wanted] = torch.inf, 1.0
+            unattacked |= wanted
+        elif context.handed_on is not None and is_last:
+            decided = self._decided(context.handed_on)
+            take_over(after, context.handed_on, decided)
+            wanted = wanted & ~decided
         streams = self._streams(context.images, range(len(labels)), position)
         surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
-        chosen = wanted.nonzero().flatten().tolist()
+        chosen = (wanted & ~unattacked).nonzero().flatten().tolist()
         for rows in attack_groups(stage, self.detector, surrogate, after.levels, chosen):
             self._attack_group(stage, rows, streams, early, after, context)
-        others = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
-        if stage.through and others.any():
-            self._deliver(stage, others.nonzero().flatten().tolist(), streams, after)
+        if stage.through and unattacked.any():
+            self._deliver(stage, unattacked.nonzero().flatten().tolist(), streams, after)
         return after
+
+    def _decided(self, handed_on: pd.DataFrame) -> Tensor:
+        """Return which images need no search at this eps, given the records at the next smaller one.
+
+        What fell has fallen. Where both budgets hold the same 8-bit images (1/255 and 1.5/255), what withstood has too.
+        """
+        smaller = self.pipeline.smaller
+        assert smaller is not None
+        if threat_of(smaller.stages[-1]).reach == threat_of(self.pipeline.stages[-1]).reach:
+            return torch.from_numpy(handed_on["attacked"].to_numpy(bool).copy())
+        return fallen(handed_on)
 
     def _deliver(
         self, stage: BoundStage, rows: list[int], streams: SampleStreams, after: PipelineState

@@ -61,9 +61,8 @@ def fallen(records: pd.DataFrame) -> Tensor:
     return torch.from_numpy((records["attacked"] & ~records["correct"]).to_numpy(bool).copy())
 
 
-def take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
-    """Copy what fell at a smaller eps, and return which images those are."""
-    rows = fallen(handed_on)
+def take_over(after: PipelineState, handed_on: pd.DataFrame, rows: Tensor) -> None:
+    """Copy what was found for some images at a smaller eps."""
     assert after.score is not None
     for name in ("score", "linf", "l2", "search_eps", "psnr", "ssim"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
@@ -71,10 +70,8 @@ def take_over(after: PipelineState, handed_on: pd.DataFrame) -> Tensor:
     for name in ("steps", "queries"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
         getattr(after, name)[rows] = values[rows]
-    # Rounding alone may have fooled the detector: the float image was then read correctly, and still is.
-    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool).copy())
+    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool, na_value=True).copy())
     after.correct_float[rows] = held[rows]
-    return rows
 
 
 def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
