@@ -60,19 +60,21 @@ def main() -> None:
         steps[:] = outcome.steps.tolist()
         return outcome.levels
 
-    contestants: dict[str, Callable[[], Tensor]] = {"native": native}
+    contestants: dict[str, Callable[[], Tensor | None]] = {"native": native}
     contestants |= {name: make(task) for name, make in _LIBRARIES.items() if name not in arguments.without}
+    contestants["floor"] = lambda: _floor(task, sum(steps), precision)
     results = {name: Result([]) for name in contestants}
     names = list(contestants)
     for number in range(arguments.rounds + 1):
-        for name in names if number % 2 else reversed(names):
+        # The first round warms up, and tells the floor what native did.
+        for name in reversed(names) if number and number % 2 == 0 else names:
             clock = time.perf_counter()
             levels = contestants[name]()
             seconds = time.perf_counter() - clock
-            if number:  # The first round warms up.
+            if number:
                 results[name].times.append(seconds)
-            results[name].held = _held(task, levels) / total
-    floor = Result([_floor(task, sum(steps), precision) for _ in range(arguments.rounds)])
+            if levels is not None:
+                results[name].held = _held(task, levels) / total
     print(
         f"{len(task.levels)} of {total} images right on clean input, {arguments.detector}, {vars(arguments)['data']}"
     )
@@ -80,7 +82,7 @@ def main() -> None:
         f"PGD-{task.params['steps']}, eps {arguments.eps}, {precision} gradients, {torch.get_num_threads()} threads, "
         f"{sum(steps) / len(task.levels):.1f} steps an image, batch {task.batch_size}"
     )
-    table = _table(results | {"floor": floor})
+    table = _table(results)
     print(table.to_string(index=False))
     if arguments.output:
         _append(table, arguments, precision, sum(steps) / len(task.levels), len(task.levels))
@@ -203,22 +205,20 @@ def _foolbox(task: AttackTask) -> Callable[[], Tensor]:
 _LIBRARIES = {"torchattacks": _torchattacks, "art": _art, "foolbox": _foolbox}
 
 
-def _floor(task: AttackTask, steps: int, precision: Literal["fp32", "bf16"]) -> float:
-    """Seconds of so many bare image-steps in full batches and one float32 forward an image.
+def _floor(task: AttackTask, steps: int, precision: Literal["fp32", "bf16"]) -> None:
+    """Take so many bare image-steps in full batches, and one float32 forward an image.
 
     The network is the prepared one (folded, laid out, in its precision): what is left to the attack is its own work.
     """
     batch = to_pixels(task.levels[: task.batch_size].to(task.device))
     labels = task.labels[: len(batch)].to(task.device)
     detector = prepare(cast(Detector, task.detector.detector), precision)
-    clock = time.perf_counter()
     for _ in range(round(steps / len(batch))):
         leaf = batch.detach().requires_grad_()
         torch.autograd.grad(functional.cross_entropy(detector(leaf), labels), leaf)
     predict(task.detector.detector, task.levels, task.batch_size, task.device)
     if task.device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - clock
 
 
 def _table(results: dict[str, Result]) -> pd.DataFrame:

@@ -48,7 +48,9 @@ def test_a_fractional_linf_budget_is_floored_to_whole_levels_and_says_so():
     assert not ThreatModel("linf", 4 / 255).is_floored
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", [0.5, 1, 1.5, 2, 2.99]), ("l2", [0.9, 1, 1.3, 1.42, 1.5, 2])])
+@pytest.mark.parametrize(
+    ("norm", "eps"), [("linf", [0.5, 1, 1.5, 2, 2.99]), ("l2", [0.9, 1, 1.3, 1.42, 1.5, 2])]
+)
 def test_the_reach_tells_which_8_bit_images_are_inside(norm, eps):
     """Every 8-bit perturbation of three values is tried."""
     steps = torch.cartesian_prod(*[torch.arange(-3.0, 4)] * 3)
