@@ -179,4 +179,4 @@ def test_the_speeds_of_the_readme_are_those_measured(said):
         *(ratio.get(name, "") for name in ("torchattacks", "art", "foolbox")),
         f"{left['native']}, {left['torchattacks']}",
     ]
-    assert 0.75 <= float(ratio["floor"]) <= 0.95
+    assert 0.77 <= float(ratio["floor"]) <= 0.98
