@@ -47,8 +47,11 @@ def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backen
 
 
 def test_black_box_attacks_cost_forward_passes_and_auto_more_than_each_of_its_parts(tmp_path, cli):
-    pipelines = "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}]}"
+    pipelines = (
+        "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}], "
+        "nothing: [{attack: pgd, eps: 0.5/255}]}"
+    )
     outcome = cli("run", scenario(tmp_path, pipelines), "--dry-run", "--json")
     seconds = {cell["pipeline"]: cell["seconds"] for cell in json.loads(outcome.out)}
-    assert seconds["clean"] < seconds["square"] < seconds["auto"]
+    assert seconds["clean"] == seconds["nothing"] < seconds["square"] < seconds["auto"]
     assert seconds["square"] < seconds["pgd"]

@@ -128,6 +128,7 @@ MISTAKES = [
     ("  pgd: [{", "  clean: [{", 7, ["'clean' is always run"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[]", 7, ["at least one stage"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{eps: 1/255}]", 7, ["a stage is either"]),
+    ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{atack: pgd}]", 7, ["a stage is either", "did you mean 'attack'?"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "pgd", 7, ["must be a list"]),
     ("attack: pgd, eps", "attack: [pgd, fgsm], eps", 7, ["one recipe"]),
     ("path: untrained.safetensors", "path: gone.safetensors", 5, ["no file 'gone.safetensors'"]),

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
+from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.plan import Plan, default_batch_size
@@ -42,7 +43,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
     """Return ``detector, pipeline, images, seconds`` per cell.
 
     An upper estimate: every image takes every step and every query, and nothing comes from the cache, from a
-    smaller eps or from stopping at success. It leaves out decoding, perturbations, the search on the 8-bit grid
+    smaller eps or from stopping at success. A budget that holds no other 8-bit image costs nothing. It leaves out decoding, perturbations, the search on the 8-bit grid
     (up to 17 verdicts and 10 gradients for what rounding loses) and the trust probes.
     """
     rows = []
@@ -54,7 +55,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
             images = len(plan.selection.indices)
             seconds = pace.verdict
             for stage in pipeline.stages:
-                if stage.kind == "attack":
+                if stage.kind == "attack" and threat_of(stage).reach != 0:
                     crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
                     seconds += _attack_seconds(stage, crafted_on)
             rows.append(

@@ -253,7 +253,9 @@ def _with_ladder(
 def _recipe(loaded: LoadedScenario, stage: dict[str, Any], path: Path_, only: Kind | None = None) -> Recipe:
     kinds: list[Kind] = [kind for kind in ("attack", "perturb") if kind in stage]
     if len(kinds) != 1:
-        raise loaded.yaml.error("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", path)
+        near = [] if kinds else [did_you_mean(str(key), ("attack", "perturb")) for key in stage]
+        hint = next((said for said in near if said.startswith("did you mean")), None)
+        raise loaded.yaml.error("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", path, hint)
     kind = kinds[0]
     if only not in {None, kind}:
         raise loaded.yaml.error("only perturbations stand inside the attacked function", (*path, kind))
