@@ -202,22 +202,22 @@ class Cell:
             state.psnr.clone(),
             state.ssim.clone(),
         )
-        unattacked = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
+        plain = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
         if threat.reach == 0:
             after.linf[wanted] = after.l2[wanted] = 0.0
             after.psnr[wanted], after.ssim[wanted] = torch.inf, 1.0
-            unattacked |= wanted
+            plain, wanted = plain | wanted, torch.zeros_like(wanted)
         elif context.handed_on is not None and is_last:
             decided = self._decided(context.handed_on)
             take_over(after, context.handed_on, decided)
             wanted = wanted & ~decided
         streams = self._streams(context.images, range(len(labels)), position)
         surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
-        chosen = (wanted & ~unattacked).nonzero().flatten().tolist()
+        chosen = wanted.nonzero().flatten().tolist()
         for rows in attack_groups(stage, self.detector, surrogate, after.levels, chosen):
             self._attack_group(stage, rows, streams, early, after, context)
-        if stage.through and unattacked.any():
-            self._deliver(stage, unattacked.nonzero().flatten().tolist(), streams, after)
+        if stage.through and plain.any():
+            self._deliver(stage, plain.nonzero().flatten().tolist(), streams, after)
         return after
 
     def _decided(self, handed_on: pd.DataFrame) -> Tensor:
@@ -227,14 +227,15 @@ class Cell:
         """
         smaller = self.pipeline.smaller
         assert smaller is not None
-        if threat_of(smaller.stages[-1]).reach == threat_of(self.pipeline.stages[-1]).reach:
+        reach = threat_of(self.pipeline.stages[-1]).reach
+        if reach is not None and reach == threat_of(smaller.stages[-1]).reach:
             return torch.from_numpy(handed_on["attacked"].to_numpy(bool).copy())
         return fallen(handed_on)
 
     def _deliver(
         self, stage: BoundStage, rows: list[int], streams: SampleStreams, after: PipelineState
     ) -> None:
-        """Put images of the class that nobody attacks through what stands between an attack and the detector."""
+        """Put images that nobody changes through what stands between an attack and the detector."""
         assert after.score is not None
         for group in same_size(after.levels, rows):
             for batch in torch.tensor(group).split(self.settings.batch_size):

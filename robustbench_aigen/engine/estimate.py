@@ -43,8 +43,9 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
     """Return ``detector, pipeline, images, seconds`` per cell.
 
     An upper estimate: every image takes every step and every query, and nothing comes from the cache, from a
-    smaller eps or from stopping at success. A budget that holds no other 8-bit image costs nothing. It leaves out decoding, perturbations, the search on the 8-bit grid
-    (up to 17 verdicts and 10 gradients for what rounding loses) and the trust probes.
+    smaller eps or from stopping at success. A budget that holds no other 8-bit image costs nothing. It leaves out
+    decoding, perturbations, the search on the 8-bit grid (up to 17 verdicts and 10 gradients for what rounding loses)
+    and the trust probes.
     """
     rows = []
     paces = {detector.name: _pace(plan, detector) for detector in plan.detectors}
