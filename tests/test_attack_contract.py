@@ -180,3 +180,27 @@ def test_libraries_cannot_put_the_detector_into_training_mode():
     made = task(detector, bound, levels=pictures(4))
     run_attack(bound, made, silent)
     assert not any(module.training for module in made.detector.modules())
+
+
+def test_images_that_finish_one_by_one_are_judged_together(monkeypatch):
+    bound = stage("pgd", eps=4 / 255)
+    made = task(untrained(), bound, levels=pictures(11), batch_size=4)
+
+    def one_by_one(stage, made):
+        for row in torch.arange(11).split(1):
+            pixels, count = made.pixels(row), row.clone()
+            # Every other image comes with its score, as one that is fooled does.
+            yield AttackChunk(row, pixels, count, count, made.score(row, pixels) if row % 2 else None)
+
+    told, sizes = [], []
+    judge = execution.judge
+    monkeypatch.setattr(execution, "_chunks", one_by_one)
+    monkeypatch.setattr(
+        execution, "judge", lambda *given: sizes.append(len(given[-1].rows)) or judge(*given)
+    )
+    outcome = run_attack(bound, made, told.append)
+    assert sorted(sizes) == [1, 2, 4, 4]
+    assert told == [1] * 11
+    assert torch.equal(outcome.steps, torch.arange(11))
+    assert torch.equal(outcome.levels, made.levels)
+    assert torch.allclose(outcome.score, made.score_levels(torch.arange(11), made.levels), atol=1e-6)

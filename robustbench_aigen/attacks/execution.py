@@ -138,7 +138,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
     )
     seen = torch.zeros(count, dtype=torch.long)
     with surroundings_kept(name, task.crafted_on, task.detector):
-        for chunk in _chunks(stage, task):
+        for chunk in _gathered(_chunks(stage, task), task.batch_size, advance):
             judged = judge(name, stage.recipe, task, chunk)
             rows = chunk.rows
             outcome.levels[rows] = judged.levels
@@ -147,10 +147,25 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
             outcome.queries[rows] = chunk.queries + judged.queries
             outcome.score[rows], outcome.correct_float[rows] = judged.score, judged.correct_float
             seen[rows] += 1
-            advance(len(rows))
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")
     return outcome
+
+
+def _gathered(
+    chunks: Iterator[AttackChunk], enough: int, advance: Callable[[int], None]
+) -> Iterator[AttackChunk]:
+    """Put small chunks together until they hold ``enough`` images: a verdict on a few costs little less than on many."""
+    waiting: dict[tuple[bool, torch.Size], list[AttackChunk]] = {}
+    for chunk in chunks:
+        advance(len(chunk.rows))
+        # What has a score already is not scored again. A shape that is wrong is for the judge to say.
+        alike = waiting.setdefault((chunk.score is None, chunk.pixels.shape[1:]), [])
+        alike.append(chunk)
+        if sum(len(each.rows) for each in alike) >= enough:
+            yield AttackChunk.joined(alike)
+            alike.clear()
+    yield from (AttackChunk.joined(alike) for alike in waiting.values() if alike)
 
 
 def _chunks(stage: BoundStage, task: AttackTask) -> Iterator[AttackChunk]:

@@ -249,5 +249,12 @@ class AttackChunk(NamedTuple):
     queries: Tensor
     score: Tensor | None = None
 
+    @classmethod
+    def joined(cls, chunks: Sequence["AttackChunk"]) -> "AttackChunk":
+        """Put chunks into one; either all have scores or none has."""
+        rows, pixels, steps, queries, scores = zip(*chunks, strict=True)
+        score = None if scores[0] is None else torch.cat(scores)
+        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), score)
+
 
 Attack = Callable[[AttackTask], Iterator[AttackChunk]]
