@@ -195,9 +195,7 @@ def test_images_that_finish_one_by_one_are_judged_together(monkeypatch):
     told, sizes = [], []
     judge = execution.judge
     monkeypatch.setattr(execution, "_chunks", one_by_one)
-    monkeypatch.setattr(
-        execution, "judge", lambda *given: sizes.append(len(given[-1].rows)) or judge(*given)
-    )
+    monkeypatch.setattr(execution, "judge", lambda *given: sizes.append(len(given[-1].rows)) or judge(*given))
     outcome = run_attack(bound, made, told.append)
     assert sorted(sizes) == [1, 2, 4, 4]
     assert told == [1] * 11
