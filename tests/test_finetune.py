@@ -268,6 +268,15 @@ def test_no_detector_of_one_class_is_chosen_over_an_undefended_one():
     undefended, one_class = Rates(0.95, 0.95, 0.0, 0.0), Rates(1.0, 0.0, 1.0, 0.0)
     assert one_class.robust_balanced > undefended.robust_balanced
     assert one_class.value < undefended.value < Rates(0.8, 0.8, 0.6, 0.5).value
+    one_sided = Rates(0.9, 0.6, 0.8, 0.1)
+    assert one_sided.value < undefended.value
+
+
+def test_below_chance_a_detector_that_withstands_some_attacks_is_chosen_over_an_undefended_one():
+    undefended, withstands_some = Rates(0.94, 0.96, 0.0, 0.0), Rates(0.80, 0.93, 0.43, 0.41)
+    assert undefended.value < withstands_some.value < Rates(0.6, 0.6, 0.51, 0.51).value
+    # Not for a robustness that is noise, at the price of clean accuracy.
+    assert Rates(0.85, 0.90, 0.01, 0.02).value < undefended.value
 
 
 def rates(tpr: float, tnr: float, robust: float = 0.3, searched: float = float("nan")) -> Rates:

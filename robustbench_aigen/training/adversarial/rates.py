@@ -43,12 +43,15 @@ class Rates:
 
     @property
     def value(self) -> float:
-        """What an epoch is chosen by: balanced accuracy under attack, above chance.
+        """What an epoch is chosen by: balanced accuracy under attack, where that is above chance.
 
-        A detector that answers one class alone is at chance under every attack, where an undefended one is at 0: up
-        to there the clean balanced accuracy decides, as it does between equals.
+        A detector that answers one class alone is at chance under every attack, where an undefended one is at 0. Up
+        to there it is the mean of the clean balanced accuracy and of the worse class's rate under attack, by which
+        one class alone gains nothing. Between equals the clean balanced accuracy decides.
         """
-        return max(0.0, self.robust_balanced - 0.5) + 1e-4 * self.balanced
+        if self.robust_balanced > 0.5:
+            return 1 + self.robust_balanced + 1e-4 * self.balanced
+        return (self.balanced + min(self.robust_tpr, self.robust_tnr)) / 2
 
     def as_row(self) -> dict[str, float]:
         """Return the rates with both balanced accuracies, for a history."""
