@@ -254,6 +254,19 @@ def test_libraries_attack_what_stands_inside_as_well(backend):
     assert apart("without", backend) > 0.2
 
 
+@pytest.mark.parametrize("backend", ["native", "torchattacks", "art"])
+def test_noise_inside_is_the_images_own_whatever_the_batch_and_the_order(backend):
+    bound = replace(stage("pgd", eps=4 / 255, steps=3, backend=backend), through=(inside("gaussian_noise"),))
+    labels = torch.arange(6) % 2
+    made = task(untrained(), bound, levels=smooth(6), labels=labels)
+    whole = float_result(bound, made)
+    for batch_size in (1, 4):
+        parts = task(untrained(), bound, levels=smooth(6), labels=labels, batch_size=batch_size)
+        assert torch.allclose(float_result(bound, parts), whole, atol=1e-6)
+    turned = made.restricted(torch.arange(6).flip(0), made.params, 0)
+    assert torch.allclose(float_result(bound, turned).flip(0), whole, atol=1e-6)
+
+
 def test_transfer_is_mifgsm_on_the_surrogate_scored_by_the_detector(tmp_path):
     keys = {"precision": "fp32", "data": "{source: minigen, split: test, limit: 20}"}
     one = "{t: [{attack: transfer, eps: 4/255, surrogate: minigen/cifake_cnn}]}"

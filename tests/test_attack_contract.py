@@ -47,13 +47,15 @@ def bound_stage(attack, norm, backend, eps, **given):
     return replace(made, surrogate=surrogate)
 
 
-def quick(attack: str) -> dict[str, object]:
+def quick(attack: str, norm: str, backend: str = "native") -> dict[str, object]:
     """A handful of steps, where an attack has steps."""
     few = {"steps": 5, "queries": 5, "searches": 2}
     taken = shipped_recipes()[attack].parameters
-    return EFFORT.get(attack, {}) | {
+    call = shipped_recipes()[attack].backends.call(backend, norm)
+    given = EFFORT.get(attack, {}) | {
         name: max(value, int(taken[name].minimum or 0)) for name, value in few.items() if name in taken
     }
+    return {name: value for name, value in given.items() if call is None or name in call.parameters}
 
 
 def distance(norm: str, levels: torch.Tensor, adversarial: torch.Tensor) -> torch.Tensor:
@@ -77,7 +79,7 @@ def test_every_attack_keeps_its_budget_on_8_bits(attack, norm, backend, objectiv
     }
     for eps in EPS[norm]:
         for early_stop in (True, False):
-            bound = bound_stage(attack, norm, backend, eps, **quick(attack))
+            bound = bound_stage(attack, norm, backend, eps, **quick(attack, norm, backend))
             levels = pictures(6)
             made = task(
                 detector, bound, levels=levels, labels=labels[objective], early_stop=early_stop, batch_size=4
@@ -106,7 +108,7 @@ def test_an_attack_with_a_budget_turns_verdicts(attack, norm, backend):
 
 @pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
 def test_an_attack_repeats_itself(attack, norm, backend):
-    bound = bound_stage(attack, norm, backend, EPS[norm][-1], **quick(attack))
+    bound = bound_stage(attack, norm, backend, EPS[norm][-1], **quick(attack, norm, backend))
     made = task(untrained(), bound, levels=pictures(6), batch_size=4, early_stop=True)
     first, second = run_attack(bound, made, silent), run_attack(bound, made, silent)
     assert torch.equal(first.levels, second.levels)
@@ -180,6 +182,26 @@ def test_libraries_cannot_put_the_detector_into_training_mode():
     made = task(detector, bound, levels=pictures(4))
     run_attack(bound, made, silent)
     assert not any(module.training for module in made.detector.modules())
+
+
+@pytest.mark.parametrize("attack", ["square", "pgd", "auto"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 12), (7, 3)])
+def test_images_of_a_few_pixels_are_attacked_in_both_norms(attack, height, width):
+    levels = torch.randint(0, 256, (4, 3, height, width), generator=torch.Generator().manual_seed(5)).byte()
+    for norm, eps in (("linf", 8 / 255), ("l2", 0.5)):
+        bound = stage(attack, norm=norm, eps=eps, **quick(attack, norm))
+        outcome = run_attack(bound, task(untrained(), bound, levels=levels), silent)
+        assert (distance(norm, levels, outcome.levels) <= eps * (1 + 1e-6)).all()
+        assert (outcome.levels != levels).any()
+
+
+def test_a_class_that_starts_again_by_itself_is_not_started_again():
+    queries = []
+    for restarts in (1, 2, 4):
+        bound = stage("fab", backend="torchattacks", eps=1e-9, steps=3, restarts=restarts)
+        made = task(untrained(), bound, levels=pictures(6), early_stop=True)
+        queries.append(float(run_attack(bound, made, silent).queries.float().mean()))
+    assert queries[2] - queries[1] == pytest.approx(2 * (queries[1] - queries[0]), rel=0.3)
 
 
 def test_images_that_finish_one_by_one_are_judged_together(monkeypatch):

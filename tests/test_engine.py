@@ -18,6 +18,7 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from robustbench_aigen import load_scenario, run
+from robustbench_aigen.engine import identity
 from robustbench_aigen.engine.store import run_folder, write_atomically
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import COLUMNS
@@ -101,6 +102,22 @@ def test_scikit_learn_finds_the_summarys_numbers_in_the_records(tmp_path, mode):
             assert row.drop_ci_low <= row.drop <= row.drop_ci_high
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l0", "spatial"])
+def test_a_run_ends_with_its_tables_whatever_the_norm(tmp_path, norm):
+    """Trust checks and tables read budgets, which a spatial attack has none of."""
+    stages = {
+        "linf": "{attack: fgsm, eps: [1/255, 2/255]}",
+        "l2": "{attack: fgsm, norm: l2, eps: [0.1, 0.2]}",
+        "l0": "{attack: onepixel, eps: 1, steps: 2}",
+        "spatial": "{attack: rotation_translation, steps: [2, 4]}",
+    }
+    file = scenario(tmp_path, f"{{a: [{stages[norm]}]}}", data="{source: minigen, split: test, limit: 12}")
+    result = run(file, output=tmp_path / "out")
+    assert (result.folder / "report.md").is_file()
+    assert result.summary["trust"].notna().all()
+    assert result.records["score"].notna().all()
+
+
 def test_the_same_scenario_twice_gives_the_same_records_and_computes_nothing(tmp_path):
     file = scenario(tmp_path, PGD_AND_NOISE)
     first, second = run(file, output=tmp_path / "out"), run(file, output=tmp_path / "out")
@@ -131,6 +148,27 @@ def test_a_cell_is_found_again_under_another_name_and_missed_when_anything_chang
     assert (
         computed("{a: [{attack: fgsm, eps: 1/255}]}", precision="fp32", detectors="[minigen/cifake_cnn]") == 1
     )
+
+
+@pytest.mark.parametrize(
+    "module", ["detectors/hog.py", "detectors/zoo/cifake_cnn.py", "detectors/formats/weights.py"]
+)
+def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, module):
+    package = tmp_path / "package"
+    shutil.copytree(
+        identity._PACKAGE,
+        package,
+        ignore=lambda _, names: [n for n in names if "." in n and not n.endswith(".py")],
+    )
+    monkeypatch.setattr(identity, "_PACKAGE", package)
+    keys = []
+    for text in ("", "# corrected"):
+        (package / module).write_text((package / module).read_text() + text)
+        identity._source_hash.cache_clear()
+        keys.append(identity._base_code.__wrapped__())
+    identity._source_hash.cache_clear()
+    assert keys[0] != keys[1]
+    assert any(part.startswith("torchvision=") for part in keys[0])
 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):

@@ -9,6 +9,7 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.parameters import Parameter, read_fraction, write_pixels
+from robustbench_aigen.scenario.recipe import ParameterError
 from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
 from robustbench_aigen.scenario.schema import load_scenario
 
@@ -221,6 +222,12 @@ def test_a_scenario_that_is_not_there_suggests_one(cli):
     assert "did you mean 'pgd_eps4'?" in outcome.err
 
 
+TWO_NORMS = (
+    "kind: attack\nname: a\nsummary: b\nnorms: [linf, l2]\nparams: {{eps: {{kind: pixels, default: {}}}}}\n"
+    "backends: {{native: {{implementation: m:f}}}}\n"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -230,6 +237,9 @@ def test_a_scenario_that_is_not_there_suggests_one(cli):
         ("kind: perturb\nname: a\nsumary: b\n", "did you mean 'summary'?"),
         ("kind: attack\nname: a\nsummary: b\nnorms: [linf]\nbackends: {torchatacks: {}}\n", "did you mean 'torchattacks'?"),
         ("kind: perturb\nname: a\nsummary: b\nimplementation: m:f\nparams: {q: {kind: count, default: x}}\n", "params.q"),
+        (TWO_NORMS.format("4/255"), "is one length for several norms"),
+        (TWO_NORMS.format("{linf: 4/255}"), "must name every norm of the recipe: linf, l2"),
+        (TWO_NORMS.format("{linf: 4/255, l2: x}"), "must be a distance in pixel units"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_recipe_is_named(tmp_path, text, part):
@@ -238,6 +248,32 @@ def test_a_mistake_in_a_recipe_is_named(tmp_path, text, part):
     with pytest.raises(UserError, match="mine.yaml") as raised:
         read_recipe(file)
     assert part in str(raised.value)
+
+
+def test_a_default_is_of_the_norm_that_is_asked_for():
+    recipes = shipped_recipes()
+    assert recipes["auto"].bind({})["eps"] == 4 / 255
+    assert recipes["auto"].bind({"norm": "l2"})["eps"] == 0.5
+    assert recipes["deepfool"].bind({"norm": "linf"})["eps"] == 4 / 255
+    assert recipes["simba"].bind({"norm": "linf"})["eps"] == 4 / 255
+    assert recipes["pgd"].bind({"norm": "l2", "steps": 10})["step_size"] == 2.5 * 0.5 / 10
+
+
+@pytest.mark.parametrize(
+    ("attack", "given", "unread"),
+    [
+        ("apgd", {"loss": "margin"}, "loss"),
+        ("cw", {"searches": 8}, "searches"),
+        ("apgd", {"loss": "ce", "restarts": 3}, None),
+    ],
+)
+def test_a_library_is_given_no_parameter_that_it_does_not_read(attack, given, unread):
+    recipe, asked = shipped_recipes()[attack], {"backend": "torchattacks", **given}
+    if unread is None:
+        assert recipe.bind(asked)["backend"] == "torchattacks"
+        return
+    with pytest.raises(ParameterError, match=f"{attack} through torchattacks does not read {unread}"):
+        recipe.bind(asked)
 
 
 def test_a_users_own_recipe_adds_a_torchattacks_class_without_code(tmp_path, image_folder, weights, cli):

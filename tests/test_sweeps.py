@@ -149,15 +149,54 @@ def assert_nothing_was_tried(cell: pd.DataFrame) -> None:
     assert (cell.loc[attacked, "ssim"] == 1).all()
 
 
-def test_nothing_to_search_still_goes_through_what_stands_in_between(tmp_path):
+@pytest.mark.parametrize("mode", ["accuracy", "score"])
+def test_nothing_to_search_still_goes_through_what_stands_in_between(tmp_path, mode):
     """An adaptive attacker without a budget is the plain image behind the JPEG."""
     both = cells(
         tmp_path,
         "{a: [{attack: pgd, eps: 0.5/255, through: [{perturb: jpeg, quality: 30}]}], b: [{perturb: jpeg, quality: 30}]}",
-        mode="score",
+        mode=mode,
     )
     assert (both["a"]["score"] == both["b"]["score"]).all()
     assert (both["a"]["score"] != both["clean"]["score"]).any()
+
+
+@pytest.mark.parametrize(
+    ("mode", "with_nothing", "without"),
+    [
+        ("score", "{perturb: jpeg}, {attack: pgd, eps: 0.5/255}", "{perturb: jpeg}"),
+        (
+            "accuracy",
+            "{perturb: jpeg}, {attack: pgd, eps: 0.5/255}, {perturb: flip}",
+            "{perturb: jpeg}, {perturb: flip}",
+        ),
+        ("accuracy", "{perturb: jpeg}, {attack: pgd, eps: 0.5/255}", "{perturb: jpeg}"),
+    ],
+)
+def test_an_empty_budget_after_a_perturbation_changes_no_score(tmp_path, mode, with_nothing, without):
+    both = cells(tmp_path, f"{{a: [{with_nothing}], b: [{without}]}}", mode=mode)
+    assert both["a"]["score"].notna().all()
+    assert (both["a"]["score"] == both["b"]["score"]).all()
+
+
+def test_an_attack_after_an_empty_budget_finds_the_images_that_are_right(tmp_path):
+    both = cells(
+        tmp_path,
+        "{a: [{perturb: jpeg}, {attack: pgd, eps: 0.5/255}, {attack: fgsm, eps: 1/255}],"
+        " b: [{perturb: jpeg}, {attack: fgsm, eps: 1/255}]}",
+    )
+    assert both["b"]["attacked"].any()
+    assert (both["a"]["score"] == both["b"]["score"]).all()
+
+
+def test_whom_an_adaptive_attack_is_on_is_decided_behind_what_stands_in_between(tmp_path):
+    jpeg = "{perturb: jpeg, quality: 30}"
+    both = cells(tmp_path, f"{{a: [{{attack: pgd, eps: 1/255, steps: 2, through: [{jpeg}]}}], b: [{jpeg}]}}")
+    assert (both["a"]["attacked"] == both["b"]["correct"]).all()
+    # Right before and wrong behind, and the other way round.
+    assert (both["b"]["correct"] != both["b"]["correct_clean"]).any()
+    held = ~both["a"]["attacked"]
+    assert (both["a"].loc[held, "score"] == both["b"].loc[held, "score"]).all()
 
 
 PGD = "attack: pgd, eps: [1/255, 2/255]"
@@ -174,6 +213,7 @@ PGD = "attack: pgd, eps: [1/255, 2/255]"
         (f"{{{PGD}, through: [{{perturb: jpeg}}, {{perturb: random_crop}}]}}", {}),
         (f"{{{PGD}}}, {{attack: fgsm, eps: 1/255}}", {}),
         ("{attack: pgd, steps: [1, 2]}", {}),
+        ("{attack: universal, eps: [8/255, 16/255]}", {}),
     ],
 )
 def test_nothing_is_shared_where_it_would_change_the_answer(tmp_path, stages, keys):

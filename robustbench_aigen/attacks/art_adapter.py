@@ -110,7 +110,8 @@ def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[
                 crafted = attack.apply_patch(images, scale=arguments.get("scale_max", 1.0))
         return torch.from_numpy(crafted)
 
-    return run_library(task, model, craft, recipe, name=f"ART {name}", single=single)
+    repeats = "restarts" in call.parameters
+    return run_library(task, model, craft, recipe, name=f"ART {name}", single=single, repeats=repeats)
 
 
 def _presented(model: CountingDetector, name: str) -> nn.Module:

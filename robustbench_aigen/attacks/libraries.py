@@ -31,7 +31,8 @@ _ROUND_OFF = 1e-5
 class CountingDetector(nn.Module):
     """The attacked function as a library sees it: counts its queries and cannot be put into training mode.
 
-    Random stages inside the attacked function draw anew for every query.
+    Random stages inside the attacked function draw anew for every query: by the image and the number of the call
+    where a call is of all images of the batch, as of one alone, else by the number of the query in the batch.
 
     Attributes
     ----------
@@ -44,10 +45,16 @@ class CountingDetector(nn.Module):
     def __init__(self, task: AttackTask) -> None:
         super().__init__()
         self.detector = task.crafted_on
-        self.queries = 0
+        self.queries = self._calls = 0
+        self._names: tuple[str, ...] = ()
         self._through, self._stage, self._seed = task.through, task.streams.stage, task.streams.seed
         self.failure: Exception | None = None
         super().train(False)
+
+    def begin(self, names: tuple[str, ...]) -> None:
+        """Count from nothing, for a batch of images of these names."""
+        self.queries = self._calls = 0
+        self._names = names
 
     def train(self, mode: bool = True) -> "CountingDetector":
         """Stay in evaluation mode: ART and torchattacks switch modes behind the caller's back."""
@@ -57,6 +64,7 @@ class CountingDetector(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return N×2 logits and count N queries; ART's decision-based attacks hand over float64."""
         self.queries += len(pixels)
+        self._calls += 1
         try:
             logits: Tensor = self.detector(self._seen(pixels.float()))
         except Exception as error:
@@ -65,7 +73,12 @@ class CountingDetector(nn.Module):
         return logits
 
     def _seen(self, pixels: Tensor) -> Tensor:
-        names = tuple(f"query {self.queries - number}" for number in range(len(pixels)))
+        if len(pixels) == len(self._names):
+            names = tuple(f"{name} call {self._calls}" for name in self._names)
+        else:
+            # The library does not say whose images these are, but with one image a batch they are all of that.
+            first = self._names[0] if self._names else ""
+            names = tuple(f"{first} query {self.queries - number}" for number in range(len(pixels)))
         streams = SampleStreams(self._seed, names, self._stage)
         for position, stage in enumerate(self._through):
             pixels = through_stage(stage, pixels, stage_streams(streams, position, None))
@@ -141,6 +154,7 @@ def run_library(
     *,
     name: str,
     single: bool = False,
+    repeats: bool = False,
 ) -> Iterator[AttackChunk]:
     """Run a library's attack batch by batch.
 
@@ -163,13 +177,16 @@ def run_library(
         Library and class, for messages.
     single
         Whether the class takes one image at a time, whatever its access.
+    repeats
+        Whether the class itself starts again as often as ``restarts`` says.
     """
-    restarts = int(task.params.get("restarts") or 1)
+    tries = int(task.params.get("restarts") or 1)
+    restarts = 1 if repeats else tries
     steps = int(task.params.get("steps") or 1)
     one_by_one = single or recipe.access != "gradients"
     for rows in torch.arange(len(task.levels)).split(1) if one_by_one else task.batches():
         pixels, labels = task.pixels(rows), task.labels[rows].to(task.device)
-        model.queries = 0
+        model.begin(task.streams.select(rows.tolist()).samples)
         best, rank = pixels, torch.full((len(rows),), -torch.inf)
         for restart in range(restarts):
             streams = task.try_streams(rows, restart)
@@ -192,7 +209,7 @@ def run_library(
             rank = torch.maximum(rank, loss)
         count = len(rows)
         queries = torch.full((count,), round(model.queries / count))
-        yield AttackChunk(rows, best, torch.full((count,), steps * restarts), queries)
+        yield AttackChunk(rows, best, torch.full((count,), steps * tries), queries)
 
 
 def _crafted(craft: Craft, model: CountingDetector, name: str, pixels: Tensor, labels: Tensor) -> Tensor:

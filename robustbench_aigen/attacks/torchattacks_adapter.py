@@ -57,4 +57,11 @@ def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> 
         crafted: Tensor = attack(pixels, 1 - labels if targeted else labels)
         return crafted
 
-    return run_library(task, model, craft, recipe, name=f"torchattacks {call.class_name}")
+    return run_library(
+        task,
+        model,
+        craft,
+        recipe,
+        name=f"torchattacks {call.class_name}",
+        repeats="restarts" in call.parameters,
+    )

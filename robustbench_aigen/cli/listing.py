@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustbench_aigen.report.run_folder import StoredRun
+    from robustbench_aigen.scenario.parameters import Parameter
 
 
 _ABOUT = "summary and parameters"
@@ -117,9 +118,7 @@ def _recipes(kind: str) -> "pd.DataFrame":
             own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
             row = {"name": recipe.name, "summary": recipe.summary}
             row["parameters"] = ", ".join(
-                f"{name} {p.minimum:g} to {p.maximum:g}"
-                if p.default is None
-                else f"{name}={p.write(p.default)}"
+                f"{name} {p.minimum:g} to {p.maximum:g}" if p.default is None else f"{name}={_default(p)}"
                 for name, p in own
             )
             if kind == "attack":
@@ -130,6 +129,11 @@ def _recipes(kind: str) -> "pd.DataFrame":
                 }
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _default(parameter: "Parameter") -> str:
+    others = [f"{norm}: {parameter.write(value)}" for norm, value in [*parameter.by_norm.items()][1:]]
+    return parameter.write(parameter.default) + (f" ({', '.join(others)})" if others else "")
 
 
 def _detectors() -> "pd.DataFrame":

@@ -1,6 +1,6 @@
 """One cell on one shard: images through the stages of a pipeline, then the verdict on 8 bits in float32."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -176,17 +176,20 @@ class Cell:
         # So may another detector than the one attacked, or another draw of something random.
         early = accuracy and stage.is_judged_as_crafted
         wanted = torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
-        score = state.score
-        if score is None:
+        streams = self._streams(context.images, range(len(labels)), position)
+        threat, score = threat_of(stage), state.score
+        if accuracy and stage.through:
+            # Whom to attack, the verdict says that the detector gives behind what stands in between.
+            score = self._delivered(stage, range(len(labels)), streams, state.levels)[1]
+        elif score is None:
             # Not needed where every score is about to be replaced.
             score = (
                 torch.full((len(labels),), torch.nan)
-                if wanted.all() and not accuracy
+                if wanted.all() and not accuracy and threat.reach != 0
                 else self.score(state.levels)
             )
         if accuracy:
             wanted &= verdicts(score, self.settings.threshold) == labels
-        threat = threat_of(stage)
         # Where the 8-bit image itself is the only one in the budget, there is nothing to search.
         searched = 0.0 if threat.reach == 0 else float(stage.params.get("eps") or torch.nan)
         after = PipelineState(
@@ -202,22 +205,26 @@ class Cell:
             state.psnr.clone(),
             state.ssim.clone(),
         )
-        plain = ~torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
+        plain = ~wanted
         if threat.reach == 0:
             after.linf[wanted] = after.l2[wanted] = 0.0
             after.psnr[wanted], after.ssim[wanted] = torch.inf, 1.0
-            plain, wanted = plain | wanted, torch.zeros_like(wanted)
+            plain, wanted = torch.ones_like(wanted), torch.zeros_like(wanted)
         elif context.handed_on is not None and is_last:
             decided = self._decided(context.handed_on)
             take_over(after, context.handed_on, decided)
             wanted = wanted & ~decided
-        streams = self._streams(context.images, range(len(labels)), position)
         surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
         chosen = wanted.nonzero().flatten().tolist()
         for rows in attack_groups(stage, self.detector, surrogate, after.levels, chosen):
             self._attack_group(stage, rows, streams, early, after, context)
         if stage.through and plain.any():
-            self._deliver(stage, plain.nonzero().flatten().tolist(), streams, after)
+            rows = plain.nonzero().flatten().tolist()
+            images, scores = self._delivered(stage, rows, streams, after.levels)
+            assert after.score is not None
+            after.score[rows] = scores
+            for row, image in zip(rows, images, strict=True):
+                after.levels[row] = image
         return after
 
     def _decided(self, handed_on: pd.DataFrame) -> Tensor:
@@ -232,21 +239,18 @@ class Cell:
             return torch.from_numpy(handed_on["attacked"].to_numpy(bool).copy())
         return fallen(handed_on)
 
-    def _deliver(
-        self, stage: BoundStage, rows: list[int], streams: SampleStreams, after: PipelineState
-    ) -> None:
-        """Put images that nobody changes through what stands between an attack and the detector."""
-        assert after.score is not None
-        for group in same_size(after.levels, rows):
+    def _delivered(
+        self, stage: BoundStage, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its scores."""
+        images = [levels[row] for row in rows]
+        for group in same_size(images, range(len(images))):
             for batch in torch.tensor(group).split(self.settings.batch_size):
-                stack = deliver(
-                    stage.through,
-                    torch.stack([after.levels[row] for row in batch]),
-                    streams.select(batch.tolist()),
-                )
-                for row, image in zip(batch.tolist(), stack, strict=True):
-                    after.levels[row] = image
-        after.score[rows] = self.score([after.levels[row] for row in rows])
+                stack = torch.stack([images[number] for number in batch])
+                own = streams.select([rows[number] for number in batch])
+                for number, image in zip(batch.tolist(), deliver(stage.through, stack, own), strict=True):
+                    images[number] = image
+        return images, self.score(images)
 
     def _attack_group(
         self,

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -23,16 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 2
 _BASE = (
     "numerics",
-    "detectors/contract.py",
-    "detectors/depthwise.py",
-    "detectors/folding.py",
-    "detectors/preprocessing.py",
-    "detectors/outputs.py",
-    "detectors/ensembles.py",
-    "detectors/prepared.py",
-    "detectors/rewriting.py",
-    "detectors/scoring.py",
-    "detectors/trim.py",
+    "detectors",
     "data/decoding.py",
     "metrics/image_quality.py",
     "metrics/records.py",
@@ -99,10 +89,8 @@ def _detector_identity(detector: Detector) -> list[Any]:
     if isinstance(detector, Ensemble):
         return [detector.rule, *(_detector_identity(member) for member in detector.members)]
     identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
-    if detector.architecture in architecture_names():
-        identity.append(_source_hash(f"detectors/zoo/{detector.architecture}.py"))
-    else:
-        identity += [detector.architecture, _source_hash("detectors/formats")]
+    # A network of the package, or a file of the user's whose format decides what it is.
+    identity.append(detector.architecture)
     return identity + [f"{name}={version(name)}" for name in detector.libraries]
 
 
@@ -135,7 +123,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     through = [_stage_identity(inner) for inner in stage.through]
-    flags = [stage.recipe.access, stage.recipe.minimum_norm]
+    flags = [stage.recipe.access, stage.recipe.minimum_norm, stage.recipe.same_size]
     if backends.native is not None and backend == "native":
         code.append(_implementation_code(backends.native.implementation))
     else:
@@ -150,7 +138,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
 
 @cache
 def _base_code() -> list[str]:
-    packages = ("torch", "numpy", "scipy", "pillow")
+    packages = ("torch", "torchvision", "numpy", "scipy", "pillow")
     return [_source_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]
 
 

@@ -231,14 +231,15 @@ def _with_ladder(
 ) -> dict[tuple[int, ...], BoundPipeline]:
     """Link the pipelines of a sweep over a final attack's eps, each to the next smaller, where work is shared.
 
-    Sharing is right for accuracy alone, when the attack is the last stage and judged as crafted.
+    Sharing is right for accuracy alone, when the attack is the last stage, judged as crafted, and about each image on
+    its own.
     """
     first = next(iter(pipelines.values()))
     last = (len(first.stages) - 1, "eps")
     place = next((number for number, sweep in enumerate(swept) if sweep.address == last), None)
     if place is None or loaded.scenario.mode != "accuracy" or not loaded.scenario.share_sweeps:
         return pipelines
-    if not first.stages[-1].is_judged_as_crafted:
+    if not first.stages[-1].is_judged_as_crafted or first.stages[-1].recipe.joint:
         return pipelines
     linked: dict[tuple[int, ...], BoundPipeline] = {}
     rungs: dict[tuple[int, ...], BoundPipeline] = {}

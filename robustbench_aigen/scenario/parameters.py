@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["pixels", "number", "count", "switch", "choice", "text"]
@@ -71,6 +71,8 @@ class Parameter:
         Bounds, both included. ``pixels`` are positive.
     choices
         The values of a ``choice``.
+    by_norm
+        Of an attack's: the defaults in its norms, where they differ. A length in one norm says nothing in another.
     """
 
     kind: Kind
@@ -78,6 +80,11 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    by_norm: Mapping[str, Value] = field(default_factory=dict)
+
+    def default_in(self, norm: object) -> Value:
+        """Return the default in a norm."""
+        return self.by_norm.get(str(norm), self.default)
 
     def read(self, value: object) -> Value:
         """Turn a YAML value into the parameter's type.

@@ -1,6 +1,6 @@
 """A recipe: a named attack or perturbation, its parameters, and who computes it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -46,6 +46,8 @@ class Recipe:
         Whether an attack is crafted on another detector, which the scenario names.
     same_size
         Whether a native attack takes images of one size only.
+    joint
+        Whether an attack finds one thing for many images: what it does to one then depends on the others.
     chain
         The perturbations that this one is made of, in their order; empty for one with a function of its own.
     """
@@ -65,6 +67,7 @@ class Recipe:
     differentiable: str | None = None
     needs_surrogate: bool = False
     same_size: bool = False
+    joint: bool = False
     chain: tuple["ChainStage", ...] = ()
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
@@ -83,7 +86,9 @@ class Recipe:
         bound: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
             try:
-                bound[name] = parameter.read(given[name]) if name in given else parameter.default
+                bound[name] = (
+                    parameter.read(given[name]) if name in given else parameter.default_in(bound.get("norm"))
+                )
             except ValueError as error:
                 raise ParameterError(name, f"{name} {error}") from None
         for name, value in bound.items():
@@ -127,6 +132,12 @@ class Recipe:
             if isinstance(value, float) and norm == "linf" and value >= 1:
                 message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
                 raise ParameterError(name, message, f"write {name}: {value:g}/255")
+        if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
+            # The budget is checked, and tries are repeated, whatever the class takes.
+            read = {"backend", "norm", "eps", "restarts"} | call.parameters
+            for name in sorted(given.keys() - read):
+                if bound[name] != self.parameters[name].default_in(norm):
+                    raise ParameterError(name, f"{self.name} through {bound['backend']} does not read {name}")
         if bound.get("step_size") == "auto" and isinstance(eps, float):
             # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
             bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
@@ -204,6 +215,19 @@ class LibraryCall(Section):
     class_name: Annotated[str, Field(alias="class")]
     args: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that its arguments stand for."""
+        return frozenset(_references(self.args))
+
+
+def _references(value: object) -> Iterator[str]:
+    if (name := reference(value)) is not None:
+        yield name
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _references(each)
+
 
 class Backends(Section):
     """Who can compute an attack, and for a library how, by norm."""
@@ -215,6 +239,10 @@ class Backends(Section):
     def names(self) -> tuple[str, ...]:
         """The backends that the recipe has, the default first."""
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    def call(self, backend: str, norm: object) -> LibraryCall | None:
+        """Return how a library is called for a norm; None of the native backend."""
+        return None if backend == "native" else (getattr(self, backend) or {}).get(norm)
 
     def has(self, backend: str, norm: object) -> bool:
         """Whether a backend of the recipe keeps budgets in a norm."""

@@ -30,7 +30,7 @@ class ParameterSpec(Section):
     """A parameter as a recipe file declares it."""
 
     kind: ParameterKind
-    default: float | int | bool | str | None = None
+    default: float | int | bool | str | dict[Norm, float | int | bool | str] | None = None
     min: float | None = None
     max: float | None = None
     choices: tuple[str, ...] = ()
@@ -54,6 +54,7 @@ class RecipeFile(Section):
     differentiable: str | None = None
     needs_surrogate: bool = False
     same_size: bool = False
+    joint: bool = False
     chain: list[dict[str, Any]] | None = None
 
 
@@ -72,7 +73,9 @@ def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
     """Read a recipe that the chains of the files ``within``, outermost first, contain."""
     located = read_yaml(file)
     content = validated(RecipeFile, located, "a recipe")
-    parameters = {name: _parameter(located, name, spec) for name, spec in content.params.items()}
+    parameters = {
+        name: _parameter(located, name, spec, content.norms) for name, spec in content.params.items()
+    }
     if content.kind == "attack":
         backends = content.backends.names()
         if not backends or not content.norms:
@@ -111,6 +114,7 @@ def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
         content.differentiable,
         content.needs_surrogate,
         content.same_size,
+        content.joint,
         chain,
     )
 
@@ -193,14 +197,25 @@ def _check_arguments(located: LocatedYaml, backends: Backends, names: set[str]) 
                     raise located.error(f"no parameter '{value[1:]}'", path, did_you_mean(value[1:], names))
 
 
-def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec) -> Parameter:
-    parameter = Parameter(spec.kind, spec.default, spec.min, spec.max, spec.choices)
-    if spec.default is None or spec.default == "auto":
+def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec, norms: tuple[Norm, ...]) -> Parameter:
+    given, path = spec.default, ("params", name)
+    by_norm = given if isinstance(given, dict) else {}
+    plain = None if isinstance(given, dict) else given
+    parameter = Parameter(spec.kind, plain, spec.min, spec.max, spec.choices)
+    if given is None or given == "auto":
         return parameter
+    if name == "eps" and len(norms) > 1 and not by_norm:
+        hint = "write {linf: 4/255, l2: 0.5}"
+        raise located.error("default is one length for several norms", path, hint)
+    if by_norm and set(by_norm) != set(norms):
+        raise located.error(f"default must name every norm of the recipe: {', '.join(norms)}", path)
     try:
-        return replace(parameter, default=parameter.read(spec.default))
+        if not by_norm:
+            return replace(parameter, default=parameter.read(plain))
+        read = {str(norm): parameter.read(by_norm[norm]) for norm in norms}
     except ValueError as error:
-        raise located.error(f"default {error}", ("params", name)) from None
+        raise located.error(f"default {error}", path) from None
+    return replace(parameter, default=read[norms[0]], by_norm=read)
 
 
 def _five(

@@ -63,7 +63,7 @@ class AttackCell(NamedTuple):
         return (
             self.stages[:-1] == other.stages[:-1]
             and rest(self) == rest(other)
-            and self.attack["eps"] != other.attack["eps"]
+            and self.attack.get("eps") != other.attack.get("eps")
         )
 
 

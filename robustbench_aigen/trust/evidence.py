@@ -32,7 +32,7 @@ def loses_to_rounding(cell: pd.DataFrame) -> bool:
 def has_floored_eps(stage_params: str) -> bool:
     """Whether an L∞ attack of a pipeline has a budget between two 8-bit levels."""
     stages = json.loads(stage_params)
-    return any(ThreatModel(stage["norm"], stage["eps"]).is_floored for stage in stages if "attack" in stage)
+    return any(ThreatModel(stage["norm"], stage["eps"]).is_floored for stage in stages if "eps" in stage)
 
 
 def raised_by_records(

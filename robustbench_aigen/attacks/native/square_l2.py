@@ -53,8 +53,13 @@ class SquareL2:
             side = max(1, min(shape[1:]) // _TILES)
             tiled = np.kron(drawn, np.ones((side, side)))
             whole = np.zeros((len(streams), *shape))
-            top, left = ((length - tiled.shape[2]) // 2 for length in shape[1:])
-            whole[:, :, top : top + tiled.shape[2], left : left + tiled.shape[2]] = tiled
+            # In the middle; of an image narrower than the tiles, the middle of them.
+            middles = [(length - tiled.shape[2]) // 2 for length in shape[1:]]
+            there = [slice(max(0, middle), middle + tiled.shape[2]) for middle in middles]
+            part = [
+                slice(max(0, -m), max(0, -m) + length) for m, length in zip(middles, shape[1:], strict=True)
+            ]
+            whole[:, :, *there] = tiled[:, :, *part]
             return whole
 
         side = torch.minimum(heights, widths).div(_TILES, rounding_mode="floor").clamp(min=1)
