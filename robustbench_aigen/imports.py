@@ -1,12 +1,87 @@
 """What is imported by name: functions that recipes name, and libraries that only some users have."""
 
+import inspect
+import os
+import re
+import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from robustbench_aigen.errors import UserError, first_line
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let modules of a folder be imported, as those beside a script are."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+
+
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Turn what a user's own code raises while it is imported or called into an error of theirs, with its place.
+
+    Raises
+    ------
+    UserError
+        Also where the code wants to leave the program.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} {_failure(error)}") from error
+
+
+def _failure(error: BaseException) -> str:
+    """Say what an error is, and where it was raised."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}:{error.lineno}"
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}:{last.lineno}"
+    return f"fails: {type(error).__name__}: {first_line(error)} ({place})"
+
+
+def source_files(function: Callable[..., Any]) -> list[Path]:
+    """Return the files that decide what a function computes: its own, and every module loaded from beside it.
+
+    Beside it is its package, or the folder of a module that is in none; what is installed there is left out.
+    """
+    unwrapped = inspect.unwrap(function)
+    source = inspect.getsourcefile(unwrapped)
+    if source is None:
+        return []
+    own = Path(source).resolve()
+    package = sys.modules.get(unwrapped.__module__.partition(".")[0])
+    folders = [str(Path(place).resolve()) for place in getattr(package, "__path__", [own.parent])]
+    files = {own}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        # Some of torch's modules name a file that is nowhere.
+        if isinstance(file, str) and file.endswith(".py") and Path(file).is_absolute():
+            place = os.path.realpath(file)
+            if module.__name__ == "__main__":
+                continue
+            if any(place.startswith(folder + os.sep) for folder in folders) and not _NOT_THE_USERS(place):
+                files.add(Path(place))
+    return sorted(files)
+
+
+_NOT_THE_USERS = re.compile(
+    f"site-packages|dist-packages|^{re.escape(str(Path(__file__).resolve().parent))}"
+).search
 
 
 def import_callable(reference: str) -> Callable[..., Any]:
@@ -15,17 +90,20 @@ def import_callable(reference: str) -> Callable[..., Any]:
     Raises
     ------
     UserError
-        If the reference is not of that form, or names nothing that can be called.
+        If the reference is not of that form, its module fails, or it names nothing that can be called.
     """
     module_name, colon, name = reference.partition(":")
     if not colon or not module_name or not name:
         raise UserError(f"'{reference}' is not of the form package.module:name")
     try:
-        found = getattr(import_module(module_name), name)
+        module = import_module(module_name)
     except ImportError as error:
         raise UserError(f"cannot import '{module_name}' of '{reference}': {error}") from error
-    except AttributeError:
-        raise UserError(f"module '{module_name}' has no '{name}'") from None
+    except Exception as error:
+        raise UserError(f"'{module_name}' of '{reference}' {_failure(error)}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise UserError(f"module '{module_name}' has no '{name}'")
     if not callable(found):
         raise UserError(f"'{reference}' is no Python function")
     function: Callable[..., Any] = found

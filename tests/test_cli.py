@@ -128,6 +128,34 @@ def test_a_fault_of_the_program_is_one_line_and_3_and_a_traceback_only_on_reques
     assert "Traceback" in cli("--debug", "run", "pgd_eps4").err
 
 
+@pytest.mark.parametrize(
+    ("keys", "part"),
+    [
+        (
+            {"detectors": "[minigen/lenet5, minigen/lenet5]"},
+            "scenario.yaml:4: detectors[1]: two detectors are called",
+        ),
+        (
+            {"threshold": "youden", "data": "{source: minigen, split: all}"},
+            "threshold: 'youden' is fitted on the validation",
+        ),
+    ],
+)
+def test_validate_refuses_what_run_refuses(tmp_path, cli, keys, part):
+    file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", **keys)
+    for command in ("validate", "run"):
+        outcome = cli(command, file)
+        assert outcome.code == 2
+        assert part in outcome.err
+
+
+def test_a_quality_without_its_format_is_refused(tmp_path, image_folder, cli):
+    outcome = cli("data", "prepare", image_folder, tmp_path / "out", "--quality", 5)
+    assert outcome.code == 2
+    assert "--quality is that of --format jpeg" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_validate_checks_every_shipped_scenario(cli):
     outcome = cli("validate", *shipped_files("scenarios"))
     assert outcome.code == 0, outcome.err

@@ -23,6 +23,7 @@ from robustbench_aigen.engine.store import run_folder, write_atomically
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import COLUMNS
 from robustbench_aigen.numerics.memory import BoundedCache
+from robustbench_aigen.scenario.cells import expand_pipelines
 
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
@@ -463,6 +464,55 @@ def own_perturbation(tmp_path, monkeypatch, function: str) -> None:
     (tmp_path / "own.yaml").write_text(
         f"kind: perturb\nname: own\nsummary: mine\nimplementation: own_perturbations:{function}\n"
     )
+
+
+DETECTORS = {
+    "its own file": ("import numpy, torch\nW = {value}\n", None),
+    "a module that it imports": ("import numpy, torch\nfrom helper_of_mine import W\n", "W = {value}\n"),
+    "a file that it reads": ("import numpy, torch\nW = float(numpy.load('weights.npy'))\n", None),
+}
+ANSWERS = """
+def build():
+    return lambda pixels: W * (pixels.mean(dim=(1, 2, 3)) - 0.4)
+"""
+
+
+@pytest.mark.parametrize("kept_in", list(DETECTORS))
+def test_a_detector_in_python_that_changes_is_not_found_in_the_cache(tmp_path, monkeypatch, kept_in):
+    own, helper = DETECTORS[kept_in]
+    monkeypatch.chdir(tmp_path)
+    file = scenario(tmp_path, "{}", detectors='["python:mine.py:build"]', data="{source: minigen, limit: 24}")
+    scores, computed = [], []
+    for value in (8.0, -8.0, -8.0):
+        (tmp_path / "mine.py").write_text(own.format(value=value) + ANSWERS)
+        (tmp_path / "helper_of_mine.py").write_text((helper or "").format(value=value))
+        np.save(tmp_path / "weights.npy", value)
+        sys.modules.pop("helper_of_mine", None)  # As in another process.
+        result = run(file, output=tmp_path / "out")
+        scores.append(result.records["score"].to_numpy())
+        computed.append(result.info["timings"][0]["shards_computed"])
+    assert not np.allclose(scores[0], scores[1])
+    assert np.array_equal(scores[1], scores[2])
+    assert computed == [1, 1, 0]
+
+
+def test_a_function_beside_its_recipe_is_found_and_what_it_imports_is_in_the_key(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "dark.yaml").write_text(
+        "kind: perturb\nname: dark\nsummary: mine\nimplementation: beside_the_recipe:dark\n"
+    )
+    (tmp_path / "recipes" / "beside_the_recipe.py").write_text(
+        "from share_of_light import SHARE\n\ndef dark(levels, streams=None):\n    return (levels * SHARE).byte()\n"
+    )
+    keys = []
+    for share in (0.5, 0.25, 0.25):
+        (tmp_path / "recipes" / "share_of_light.py").write_text(f"SHARE = {share}\n")
+        for name in ("beside_the_recipe", "share_of_light"):
+            sys.modules.pop(name, None)
+        identity._implementation_code.cache_clear()
+        loaded = load_scenario(scenario(tmp_path, "{p: [{perturb: recipes/dark.yaml}]}"))
+        keys.append(identity._stage_identity(expand_pipelines(loaded)[1].stages[0])["code"])
+    assert keys[0] != keys[1] == keys[2]
 
 
 def test_another_function_in_the_same_recipe_is_another_result(tmp_path, monkeypatch):

@@ -117,10 +117,25 @@ def test_gradients_that_a_network_hides_are_seen(tmp_path):
         ("python:other.py:make", "no file 'other.py'"),
         ("python:nothing_like_it:make", "cannot import 'nothing_like_it'"),
         ("python:mine.py:number", "not a torch module"),
+        ("python:mine.py:fails", r"fails: ValueError: my own \(.*mine.py:6\)"),
+        ("python:mine.py:leaves", r"fails: SystemExit: 5 \(.*mine.py:8\)"),
+        ("python:mine.py:wants", "fails: TypeError: wants.. missing 1 required"),
+        ("python:broken.py:make", r"fails: SyntaxError: .*broken.py:1\)"),
+        (
+            "python:lacking.py:make",
+            r"fails: ModuleNotFoundError: No module named 'nowhere' \(.*lacking.py:1\)",
+        ),
     ],
 )
 def test_a_mistake_in_a_factory_is_told(tmp_path, text, message):
-    (tmp_path / "mine.py").write_text("def make():\n    pass\ndef number():\n    return 3\n")
+    (tmp_path / "mine.py").write_text(
+        "def make():\n    pass\ndef number():\n    return 3\n"
+        "def fails():\n    raise ValueError('my own')\n"
+        "def leaves():\n    raise SystemExit(5)\n"
+        "def wants(a):\n    pass\n"
+    )
+    (tmp_path / "broken.py").write_text("def make(:\n")
+    (tmp_path / "lacking.py").write_text("import nowhere\n")
     with pytest.raises(UserError, match=message):
         load_detector(text, folder=tmp_path)
 

@@ -164,6 +164,7 @@ def test_manifests(tmp_path, text):
         ("path,label\nx/1.png,real,3\n", {}, "list.csv:2: has more values"),
         ("path,label\n,real\n", {}, "list.csv:2: names no path"),
         ("path,label\n", {}, "lists no images"),
+        ("path,label,Label\nx/1.png,real,fake\n", {}, "list.csv:1: has the column 'label' twice"),
         ("a,b\n1,2\n", {}, "list.csv:1: needs a header with path and label; it has a, b"),
         ("", {}, "needs a header"),
         (

@@ -127,6 +127,8 @@ MISTAKES = [
     ("name: example\n", "", None, ["'name' is missing"]),
     ("seed: 1", "seed: 1\nseed: 2", 10, ["stands twice"]),
     ("  pgd: [{", "  clean: [{", 7, ["'clean' is always run"]),
+    ("  pgd: [{", '  "": [{', 6, ["a pipeline needs a name"]),
+    ("input_size: 32}", 'input_size: 32, name: ""}', 5, ["name"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[]", 7, ["at least one stage"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{eps: 1/255}]", 7, ["a stage is either"]),
     ("[{attack: pgd, eps: [1/255, 4/255], steps: 3}]", "[{atack: pgd}]", 7, ["a stage is either", "did you mean 'attack'?"]),

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
 from training_data import RECIPE, write_recipe, write_splits
@@ -71,6 +72,22 @@ def test_parameters_and_operations_are_counted(tmp_path, recipe, data, cli):
     assert cost["flops_per_image"] == 2 * multiplications
     assert cost["steps"] == 40 // 8
     assert cost["ms_per_step"] > 0
+
+
+def test_two_trainings_in_one_folder_are_one_too_many(tmp_path, recipe, data, cli):
+    folder = tmp_path / "out" / "tiny"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out", "--epochs", 1)
+    assert outcome.code == 2
+    assert "tiny: another training is at work in this folder" in outcome.err
+    trained(cli, recipe, data, tmp_path / "out", "--epochs", 1)
+
+
+def test_more_folds_than_images_are_refused(tmp_path, recipe, data, cli):
+    outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out", "--folds", 5000)
+    assert outcome.code == 2
+    assert "cannot be divided into 5000 folds" in outcome.err
 
 
 KILLED = """

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 
@@ -19,6 +20,7 @@ from training_data import RECIPE, write_recipe, write_splits
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
@@ -190,6 +192,34 @@ def test_validation_is_held_out_of_training_and_never_of_the_test(source):
     alone = splits.of(["gan"])
     assert {source.samples[i].generator for i in alone.train} == {"real", "gan"}
     assert alone.test == splits.test
+
+
+def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path, source, monkeypatch):
+    class Interrupting(Silent):
+        def advance(self, images: int) -> None:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "store"
+    folder.mkdir()
+    indices = split_source(source, 0.25, None).train
+    with pytest.raises(KeyboardInterrupt):
+        LevelStore(folder, source, indices, (32, 32), Interrupting())
+    assert not list(folder.iterdir())
+    whole = LevelStore(folder, source, indices, (32, 32), Silent())
+    assert len(whole.readable(indices)) == len(indices)
+    # What a killed one left an hour ago goes with the next that decodes the same.
+    (map_,) = folder.glob("*.npy")
+    left = folder / f".{map_.name}.99999"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    map_.unlink()
+    LevelStore(folder, source, indices, (32, 32), Silent())
+    assert not left.exists()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be looked into"):
+        files_below(tmp_path / "nowhere", {".png"})
 
 
 def test_the_store_holds_what_the_files_hold(tmp_path, source):

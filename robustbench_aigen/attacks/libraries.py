@@ -221,8 +221,16 @@ def _crafted(craft: Craft, model: CountingDetector, name: str, pixels: Tensor, l
         raise
     except Exception as error:
         raise_unless_librarys(error, model)
-        # What indexes past two classes is a DLR loss or a choice among several wrong classes.
-        hint = (
-            "it may need more classes than the two of a detector" if isinstance(error, IndexError) else None
+        height, width = pixels.shape[2:]
+        hint = None
+        if height != width:
+            hint = (
+                "some classes take square images alone, as {perturb: resize_to} before the attack makes them"
+            )
+        elif isinstance(error, IndexError):
+            # What indexes past two classes is a DLR loss or a choice among several wrong classes.
+            hint = "it may need more classes than the two of a detector"
+        said = (
+            f"{name} failed on images of {width}×{height} pixels: {type(error).__name__}: {first_line(error)}"
         )
-        raise UserError(f"{name} failed: {type(error).__name__}: {first_line(error)}", hint=hint) from error
+        raise UserError(said, hint=hint) from error

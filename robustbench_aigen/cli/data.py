@@ -36,7 +36,9 @@ def prepare(
         Encoding | None,
         typer.Option("--format", help="Of all images; by default png if anything is cut, else as they are."),
     ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of --format jpeg.")] = 95,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Of --format jpeg; 95 unless given.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Crop watermarks, take grids apart, and split without near-duplicates across; SRC stays as it is."""
@@ -51,6 +53,8 @@ def prepare(
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.data_argument import read_data
 
+    if quality is not None and encoding is not Encoding.jpeg:
+        raise UserError("--quality is that of --format jpeg", hint="give --format jpeg too")
     wanted = Preparation(
         crop=None if crop_bottom is None else read_crop(crop_bottom),
         grid=None if split_grid is None else read_grid(split_grid),
@@ -58,7 +62,7 @@ def prepare(
         shares=None if splits is None else read_shares(splits),
         seed=seed,
         encoding=None if encoding is None else encoding.value,
-        quality=quality,
+        quality=quality or 95,
     )
     if only is not None and wanted.crop is None and wanted.grid is None:
         raise UserError("--only says what is cut; it needs --crop-bottom or --split-grid")

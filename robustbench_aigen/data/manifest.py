@@ -1,6 +1,7 @@
 """A CSV file that lists images: ``path,label[,generator,split]``."""
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def _read(file: Path, meaning: TableMeaning) -> tuple[dict[str, str], list[tuple
 
 
 def _columns(names: list[str], meaning: TableMeaning, file: Path) -> dict[str, str]:
+    said_twice = [
+        name for name, count in Counter(n.strip().casefold() for n in names).items() if name and count > 1
+    ]
+    if said_twice:
+        raise UserError(f"has the column '{said_twice[0]}' twice", file=file, line=1)
     by_name = {name.strip().casefold(): name for name in reversed(names)}
     found = {}
     for role, usual in _USUAL.items():

@@ -1,19 +1,21 @@
 """The key of a finished shard: everything that decides its records, and nothing else."""
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.formats.python_factory import PREFIX
 from robustbench_aigen.engine.shards import Shard
-from robustbench_aigen.imports import import_function
+from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.schema import Mode, Objective
@@ -91,7 +93,17 @@ def _detector_identity(detector: Detector) -> list[Any]:
     identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
     # A network of the package, or a file of the user's whose format decides what it is.
     identity.append(detector.architecture)
+    if detector.architecture.startswith(PREFIX) and not detector.draws:
+        # A user's code may read weights that no state_dict has.
+        identity.append(_answers(detector))
     return identity + [f"{name}={version(name)}" for name in detector.libraries]
+
+
+@lru_cache(maxsize=64)
+@torch.no_grad()
+def _answers(detector: Detector) -> str:
+    """Return what a detector makes of its probes, to three digits: sums in another order do not show."""
+    return " ".join(f"{value:.2e}" for value in detector(detector.probes()).flatten().tolist())
 
 
 def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:
@@ -151,8 +163,7 @@ def _source_hash(path: str) -> str:
 
 @cache
 def _implementation_code(reference: str) -> str:
-    file = inspect.getsourcefile(import_function(reference))
-    return _hash_files([Path(file)] if file else [])
+    return _hash_files(source_files(import_function(reference)))
 
 
 def _hash_files(files: Iterable[Path]) -> str:

@@ -1,6 +1,6 @@
 """A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from robustbench_aigen.attacks.execution import check_attack, check_gradients
 from robustbench_aigen.data.inventory import describe
 from robustbench_aigen.data.opening import not_looked_at, open_data
-from robustbench_aigen.data.selection import Selection, select
+from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.engine.cell import Cell
@@ -98,9 +98,8 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
             detector = load_detector(spec, folder=loaded.folder, device=target, trust_code=trust_code)
         except UserError as error:
             raise loaded.located(error, place) from error
-        if detector.name in [other.name for other in detectors]:
-            raise loaded.yaml.error(f"two detectors are called '{detector.name}'", place, "give one a 'name'")
         detectors.append(detector)
+    _check_names(loaded, detectors)
     selection = _selected(loaded)
     precision = resolve_precision(scenario.precision, target)
     settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, 0.5)
@@ -157,6 +156,7 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
         [detector for detector in found if detector is not None],
         {spec: detector for spec, detector in surrogates.items() if detector is not None},
     )
+    _check_names(loaded, found)
     cells = len(scenario.detectors) * len(pipelines)
     missing = not_looked_at(scenario.data)
     if missing:
@@ -166,6 +166,16 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
     if len(known) == len(found):
         _check_gate(loaded, pipelines, known, selection)
     return Checked(cells, len(selection.indices), describe(selection.source), notes)
+
+
+def _check_names(loaded: LoadedScenario, detectors: Sequence[Detector | None]) -> None:
+    """Refuse two detectors of one name; None is one that was not loaded."""
+    names: set[str] = set()
+    for position, detector in enumerate(detectors):
+        if detector is not None and detector.name in names:
+            text = f"two detectors are called '{detector.name}'"
+            raise loaded.yaml.error(text, ("detectors", position), "give one a 'name'")
+        names |= set() if detector is None else {detector.name}
 
 
 def _bound(loaded: LoadedScenario) -> list[BoundPipeline]:
@@ -179,8 +189,14 @@ def _selected(loaded: LoadedScenario) -> Selection:
     source = open_data(
         loaded.scenario.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
     )
+    rule, split = loaded.scenario.threshold, loaded.scenario.data.split
+    if isinstance(rule, str) and split in ("val", ALL):
+        fault = UserError(
+            f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates"
+        )
+        raise loaded.located(fault, ("threshold",))
     try:
-        return select(source, loaded.scenario.data.split, loaded.scenario.data.limit)
+        return select(source, split, loaded.scenario.data.limit)
     except UserError as error:
         raise loaded.located(error, ("data", "split")) from error
 

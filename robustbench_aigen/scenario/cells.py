@@ -100,6 +100,8 @@ def expand_pipelines(loaded: LoadedScenario) -> list[BoundPipeline]:
         path: Path_ = ("pipelines", name)
         if name == CLEAN:
             raise loaded.yaml.error("'clean' is always run; give this pipeline another name", path)
+        if not name.strip():
+            raise loaded.yaml.error("a pipeline needs a name", ("pipelines",))
         if not stages:
             raise loaded.yaml.error(
                 "a pipeline needs at least one stage", path, "- {attack: pgd, eps: 4/255}"

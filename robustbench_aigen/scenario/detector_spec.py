@@ -86,7 +86,7 @@ class DetectorSpec(PreprocessingSpec):
     arch: str | None = None
     ensemble: Annotated[tuple["DetectorSpec", ...] | None, Field(min_length=2)] = None
     by: Rule | None = None
-    name: str | None = None
+    name: Annotated[str, Field(pattern=r"\S")] | None = None
     wrap: TrimSpec | None = None
 
     @model_validator(mode="before")

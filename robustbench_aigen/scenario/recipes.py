@@ -1,6 +1,7 @@
 """Reads recipe files, checks them, and finds a recipe by its name."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.imports import import_callable, importable
 from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.scenario.parameters import Kind as ParameterKind
 from robustbench_aigen.scenario.parameters import Parameter, Value
@@ -73,6 +75,7 @@ def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
     """Read a recipe that the chains of the files ``within``, outermost first, contain."""
     located = read_yaml(file)
     content = validated(RecipeFile, located, "a recipe")
+    _import_beside(file, content)
     parameters = {
         name: _parameter(located, name, spec, content.norms) for name, spec in content.params.items()
     }
@@ -117,6 +120,16 @@ def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
         content.joint,
         chain,
     )
+
+
+def _import_beside(file: Path, content: RecipeFile) -> None:
+    """Import the modules of a user's functions, which may lie beside the recipe; what is missing is said later."""
+    native = content.backends.native
+    for named in (content.implementation, content.differentiable, native and native.implementation):
+        module = (named or "").partition(":")[0]
+        if module and not module.startswith(f"{__package__.partition('.')[0]}."):
+            with importable(file.parent), suppress(UserError):
+                import_callable(str(named))
 
 
 def _chain(

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from torch import Tensor, nn
 
@@ -72,6 +73,22 @@ def fit(
     UserError
         If the loss is no number any more, or the checkpoint is of another training or cannot be read.
     """
+    with _alone(checkpoint.parent):
+        return _fit(settings, train, val, checkpoint, name, identity, device, progress, make, callbacks)
+
+
+def _fit(
+    settings: Settings,
+    train: LabelledRows,
+    val: LabelledRows,
+    checkpoint: Path,
+    name: str,
+    identity: str,
+    device: torch.device,
+    progress: Progress,
+    make: Callable[[int], TrainedNetwork] | None,
+    callbacks: Sequence[Callback],
+) -> Fitted:
     batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
     precision = resolve_precision(settings.precision, device)
     with preserved_global_rng(), _quiet():
@@ -118,6 +135,26 @@ def fit(
         best_epoch=module.best_epoch,
         stopped_early=len(module.history) < settings.epochs,
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder: two would take each other's checkpoints for their own.
+
+    The system lets go of the lock when the process ends, however it ends.
+    """
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        hint = "wait for it, or choose another --output"
+        raise UserError("another training is at work in this folder", file=folder, hint=hint) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _untrained(settings: Settings) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -164,17 +165,22 @@ class LevelStore:
         unreadable: dict[str, tuple[str, str]] = {}
         progress.start(len(self._indices))
         progress.work_on("images", "decoding")
+        _remove_leftovers(file)
         levels = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(len(self._indices), 3, *size)
         )
-        for row, index in enumerate(self._indices):
-            try:
-                levels[row] = _at_size(decode(read_encoded(source, index)), size).numpy()
-            except UnreadableImageError as error:
-                unreadable[str(row)] = (source.samples[index].id, str(error))
-            progress.advance(1)
-        levels.flush()
-        temporary.replace(file)
+        try:
+            for row, index in enumerate(self._indices):
+                try:
+                    levels[row] = _at_size(decode(read_encoded(source, index)), size).numpy()
+                except UnreadableImageError as error:
+                    unreadable[str(row)] = (source.samples[index].id, str(error))
+                progress.advance(1)
+            levels.flush()
+            temporary.replace(file)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         return unreadable
 
     def readable(self, indices: Sequence[int]) -> list[int]:
@@ -188,6 +194,13 @@ class LevelStore:
     def levels(self, rows: NDArray[np.int64]) -> Tensor:
         """Return images by their rows, N×3×H×W uint8."""
         return torch.from_numpy(self._levels[rows])
+
+
+def _remove_leftovers(file: Path) -> None:
+    """Remove what killed trainings left of the same map: nobody has written to it for an hour."""
+    for left in file.parent.glob(f".{file.name}.*"):
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
 
 
 def _replace(file: Path, content: bytes) -> None:

@@ -156,6 +156,10 @@ def _folded(job: Job, folds: int) -> list[Job]:
     # Test images stay out of it; what was held out for validation goes round.
     indices = sorted([*job.splits.train, *job.splits.val])
     parts = divide(job.splits.source, indices, {str(fold): 1 / folds for fold in range(1, folds + 1)})
+    if len({*parts.values()}) < folds:
+        raise UserError(
+            f"{len(indices)} images cannot be divided into {folds} folds", hint="give --folds fewer"
+        )
     jobs = []
     for fold in sorted({*parts.values()}, key=int):
         own = replace(

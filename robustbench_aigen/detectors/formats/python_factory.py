@@ -1,9 +1,7 @@
 """Detectors that the user's own Python makes: ``python:package.module:factory``, ``python:path/to/file.py:factory``."""
 
-import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -15,8 +13,9 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.formats.hashing import network_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.errors import UserError, did_you_mean
-from robustbench_aigen.imports import import_callable
+from robustbench_aigen.imports import import_callable, importable, source_files, users_code
 
+PREFIX = "python:"
 _FORM = "write python:package.module:factory or python:path/to/file.py:factory"
 
 
@@ -32,13 +31,18 @@ def load_python(request: Request) -> Loaded | Detector:
         If there is no such factory, or it returns nothing of the kind.
     """
     where, name = split_reference(request.place)
-    factory = (
-        _from_file(request.folder / where, name)
-        if where.endswith(".py")
-        else _from_module(where, name, request.folder)
-    )
-    network = factory()
+    with users_code(f"'python:{request.place}'"):
+        factory = (
+            _from_file(request.folder / where, name)
+            if where.endswith(".py")
+            else _from_module(where, name, request.folder)
+        )
+        network = factory()
+    # What the factory imported while it ran is loaded by now.
+    code = [file.read_text(encoding="utf-8") for file in source_files(factory)] or [request.place]
     if isinstance(network, Detector):
+        network.architecture = f"{PREFIX}{request.place} ({network.architecture})"
+        network.weights_sha256 = network_hash(network.network, *code, network.weights_sha256)
         return network
     if not isinstance(network, nn.Module):
         if not callable(network):
@@ -47,9 +51,7 @@ def load_python(request: Request) -> Loaded | Detector:
                 hint="a factory takes no arguments and returns a module from N×3×H×W to one or two numbers an image",
             )
         network = _Called(network)
-    source = inspect.getsourcefile(inspect.unwrap(factory))
-    code = Path(source).read_text(encoding="utf-8") if source else request.place
-    return Loaded(network, f"python:{request.place}", network_hash(network, code))
+    return Loaded(network, f"{PREFIX}{request.place}", network_hash(network, *code))
 
 
 def check_python(place: str, folder: Path) -> None:
@@ -68,7 +70,7 @@ def split_reference(place: str) -> tuple[str, str]:
 
 
 def _from_module(module: str, name: str, folder: Path) -> Callable[..., Any]:
-    with _importable(folder), _importable(Path.cwd()):
+    with importable(folder), importable(Path.cwd()):
         return import_callable(f"{module}:{name}")
 
 
@@ -83,7 +85,7 @@ def _from_file(file: Path, name: str) -> Callable[..., Any]:
     assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[unique] = module
-    with _importable(file.parent):
+    with importable(file.parent):
         spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):
@@ -91,17 +93,6 @@ def _from_file(file: Path, name: str) -> Callable[..., Any]:
         raise UserError(f"'{file.name}' has no function '{name}'", hint=did_you_mean(name, choices))
     factory: Callable[..., Any] = found
     return factory
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of a folder be imported, as those beside a script are."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
-    try:
-        yield
-    finally:
-        sys.path.remove(place)
 
 
 class _Called(nn.Module):

@@ -4,12 +4,12 @@ import torch
 
 from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.samples import ImageSource
-from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.images import split_source
 
 
 def trainable_detector(
@@ -105,6 +105,7 @@ def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
         return None, missing
     source = opened_source(loaded)
     try:
-        return len(select(source, "train", loaded.tuning.data.limit).indices), ""
+        splits = split_source(source, loaded.tuning.data.validation, loaded.tuning.data.limit)
     except UserError as error:
-        raise loaded.located(error, ("data", "source")) from error
+        raise loaded.located(error, ("data",)) from error
+    return len(splits.train) + len(splits.val), ""
