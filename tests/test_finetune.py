@@ -80,6 +80,7 @@ def knowing(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         load_finetuning(file), folder / "out", device="cpu", half=False, fresh=False, progress=Silent()
     )
     assert tuned.metrics["kept"]["val_balanced"] > 0.8
+    assert tuned.metrics["kept"]["val_degraded"] > tuned.metrics["before"]["val_degraded"]
     return tuned.weights
 
 
@@ -174,7 +175,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_weights(untrained, pictures):
     )
     assert code.returncode == -9, code.stderr
     stopped = untrained / "killed" / "tuned"
-    assert {entry.name for entry in stopped.iterdir()} == {"checkpoint.ckpt"}
+    assert {entry.name for entry in stopped.iterdir()} == {".lock", "checkpoint.ckpt"}
     told: list[str] = []
 
     class Listening(Silent):
@@ -277,6 +278,13 @@ def test_below_chance_a_detector_that_withstands_some_attacks_is_chosen_over_an_
     assert undefended.value < withstands_some.value < Rates(0.6, 0.6, 0.51, 0.51).value
     # Not for a robustness that is noise, at the price of clean accuracy.
     assert Rates(0.85, 0.90, 0.01, 0.02).value < undefended.value
+
+
+def test_without_an_adversary_the_accuracy_on_degraded_images_decides():
+    undefended = Rates(0.95, 0.95, 0.0, 0.0, degraded=0.6)
+    hardened = Rates(0.90, 0.92, 0.0, 0.0, degraded=0.85)
+    assert undefended.value < hardened.value < Rates(0.93, 0.93, 0.0, 0.0, degraded=0.85).value
+    assert "degraded 85.0" in str(hardened)
 
 
 def rates(tpr: float, tnr: float, robust: float = 0.3, searched: float = float("nan")) -> Rates:

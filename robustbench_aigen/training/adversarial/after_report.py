@@ -156,7 +156,11 @@ def _setting(tuned: Tuned, before: str) -> str:
     kept = metrics["kept"]
     rates = f"clean {percent(kept['val_balanced'])}, under PGD-{tuning.selection.steps} {percent(kept['val_robust_balanced'])}"
     by = f"{tuning.method.name} ({options})" if options else tuning.method.name
-    chosen = f"robust balanced accuracy on {metrics['selection_images']} validation images: {rates}"
+    images, measure = f"{metrics['selection_images']} validation images", "robust balanced accuracy on"
+    if "val_degraded" in kept:
+        images, measure = f"{images}, degraded as in training", "balanced accuracy on"
+        rates += f", degraded {percent(kept['val_degraded'])}"
+    chosen = f"{measure} {images}: {rates}"
     lines = [
         f"From {escaped(before)} by {by}, {threat.norm} {write_pixels(threat.eps)}{augmented}",
         f"Epoch {metrics['epoch_kept']} of {metrics['epochs_run']} kept by {chosen}; the test images decided nothing",

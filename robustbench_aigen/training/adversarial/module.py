@@ -1,7 +1,7 @@
 """The Lightning module of adversarial fine-tuning: what of ordinary training it changes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, cast
@@ -14,12 +14,13 @@ from torch import Tensor
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
-from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import Collapse, CollapseWatch
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.adversarial.rates import Judge, Rates, ValidationImages
+from robustbench_aigen.training.augmentation import augment
 from robustbench_aigen.training.batches import stream
 from robustbench_aigen.training.module import TrainedNetwork
 from robustbench_aigen.training.recipe import Settings
@@ -147,20 +148,36 @@ class AdversarialNetwork(TrainedNetwork):
 
     def _searched_accuracy(self) -> float:
         """Return the balanced accuracy on what the training's own search finds: what it believes to withstand."""
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "searched"))
+        return self._balanced_on(
+            self._watched, lambda pixels, labels: self._objective.found(pixels, labels, generator)
+        )
+
+    def _degraded_accuracy(self, images: ValidationImages) -> float:
+        """Return the balanced accuracy on images changed as in training, by the same draws at every check."""
+        generator = torch.Generator().manual_seed(stream(self.settings.seed, "degraded"))
+        steps = self.settings.augmentation
+        return self._balanced_on(
+            images, lambda pixels, _: to_pixels(to_levels(augment(pixels, steps, generator)))
+        )
+
+    def _balanced_on(self, images: ValidationImages, change: Callable[[Tensor, Tensor], Tensor]) -> float:
         detector, judge = self._held
         device = cast(Tensor, detector.mean).device
-        pixels, labels = to_pixels(self._watched.levels.to(device)), self._watched.labels.to(device)
-        generator = torch.Generator().manual_seed(stream(self.settings.seed, "searched"))
         right = []
-        for rows in torch.arange(len(labels)).split(self._batch_size):
-            found = self._objective.found(pixels[rows], labels[rows], generator)
-            right.append(judge.scores(found) >= 0.5)
-        correct = torch.cat(right).long().cpu() == self._watched.labels
-        return sum(float(correct[self._watched.labels == label].double().mean()) for label in (0, 1)) / 2
+        for rows in torch.arange(len(images.labels)).split(self._batch_size):
+            labels = images.labels[rows].to(device)
+            changed = change(to_pixels(images.levels[rows].to(device)), labels)
+            right.append(((judge.scores(changed) >= 0.5).long() == labels).cpu())
+        correct = torch.cat(right)
+        return sum(float(correct[images.labels == label].double().mean()) for label in (0, 1)) / 2
 
     def _rates(self, images: ValidationImages) -> Rates:
         detector, judge = self._held
-        return judge.rates(images, self._batch_size, cast(Tensor, detector.mean).device)
+        rates = judge.rates(images, self._batch_size, cast(Tensor, detector.mean).device)
+        if self._tuning.method.name != "standard":
+            return rates
+        return replace(rates, degraded=self._degraded_accuracy(images))
 
     def close_epoch(self) -> None:
         """Note what the epoch came to, and keep its weights if it is the best so far."""

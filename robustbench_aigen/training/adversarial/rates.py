@@ -1,5 +1,6 @@
 """What a detector in training gets right of each class, clean and attacked, on validation images."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -21,8 +22,8 @@ from robustbench_aigen.scenario.recipes import shipped_recipes
 class Rates:
     """Shares of the AI-generated (TPR) and of the real images (TNR) judged right, clean and under attack.
 
-    ``searched`` is the balanced accuracy on what the training's own search finds for the same images; NaN where that
-    was not looked at.
+    ``searched`` is the balanced accuracy on what the training's own search finds for the same images, ``degraded``
+    that on images changed by the training's augmentation; NaN where it was not looked at.
     """
 
     tpr: float
@@ -30,6 +31,7 @@ class Rates:
     robust_tpr: float
     robust_tnr: float
     searched: float = float("nan")
+    degraded: float = float("nan")
 
     @property
     def balanced(self) -> float:
@@ -47,8 +49,11 @@ class Rates:
 
         A detector that answers one class alone is at chance under every attack, where an undefended one is at 0. Up
         to there it is the mean of the clean balanced accuracy and of the worse class's rate under attack, by which
-        one class alone gains nothing. Between equals the clean balanced accuracy decides.
+        one class alone gains nothing. A training without an adversary withstands none: it is chosen by the accuracy
+        on degraded images. Between equals the clean balanced accuracy decides.
         """
+        if not math.isnan(self.degraded):
+            return self.degraded + 1e-4 * self.balanced
         if self.robust_balanced > 0.5:
             return 1 + self.robust_balanced + 1e-4 * self.balanced
         return (self.balanced + min(self.robust_tpr, self.robust_tnr)) / 2
@@ -56,13 +61,14 @@ class Rates:
     def as_row(self) -> dict[str, float]:
         """Return the rates with both balanced accuracies, for a history."""
         row = {**asdict(self), "balanced": self.balanced, "robust_balanced": self.robust_balanced}
-        return {f"val_{name}": value for name, value in row.items() if value == value}  # noqa: PLR0124  NaN is not.
+        return {f"val_{name}": value for name, value in row.items() if not math.isnan(value)}
 
     def __str__(self) -> str:
         return (
             f"clean {100 * self.balanced:.1f} (fake {100 * self.tpr:.1f}, real {100 * self.tnr:.1f}), "
             f"attacked {100 * self.robust_balanced:.1f} "
             f"(fake {100 * self.robust_tpr:.1f}, real {100 * self.robust_tnr:.1f})"
+            + ("" if math.isnan(self.degraded) else f", degraded {100 * self.degraded:.1f}")
         )
 
 
