@@ -30,9 +30,8 @@ _HEAD = """# Adversarial fine-tuning, method by method
 
 Written by `python -m benchmarks.finetune_results CIFAKE`. Per cent of test images, both classes alike; *before* is the
 detector that the row starts from. `auto` is APGD-CE, APGD-margin, FAB and Square, survivors handed on; *transfer* is
-crafted on the detector before. Selection used validation images alone; epoch 0 is the detector as it came. The report of
-each has intervals, both classes,
-degradations, and what the trust checks say.
+crafted on the detector before. Selection used validation images alone; epoch 0 is the detector as it came, which no
+other was better than. The report of each has intervals, both classes, degradations, and what the trust checks say.
 """
 
 
