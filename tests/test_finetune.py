@@ -175,7 +175,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_weights(untrained, pictures):
     )
     assert code.returncode == -9, code.stderr
     stopped = untrained / "killed" / "tuned"
-    assert {entry.name for entry in stopped.iterdir()} == {".lock", "checkpoint.ckpt"}
+    assert {entry.name for entry in stopped.iterdir()} == {"checkpoint.ckpt"}
     told: list[str] = []
 
     class Listening(Silent):

@@ -212,14 +212,19 @@ def test_an_error_of_the_detector_passes_unchanged(attack):
 @pytest.mark.parametrize(
     ("library", "name", "arguments", "message"),
     [
-        ("torchattacks", "APGD", {"loss": "dlr"}, "torchattacks APGD failed: IndexError"),
+        (
+            "torchattacks",
+            "APGD",
+            {"loss": "dlr"},
+            "torchattacks APGD failed on images of 32×32 pixels: IndexError",
+        ),
         ("torchattacks", "PGD", {"epsilon": 1}, "PGD does not take these arguments"),
         ("art", "ProjectedGradientDescentPyTorch", {"eps": -1}, "does not take these arguments"),
         (
             "torchattacks",
             "VNIFGSM",
             {"targeted": "$eps", "steps": "x"},
-            "torchattacks VNIFGSM failed: TypeError",
+            "torchattacks VNIFGSM failed on images of 32×32 pixels: TypeError",
         ),
     ],
 )

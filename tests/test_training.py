@@ -77,7 +77,7 @@ def test_parameters_and_operations_are_counted(tmp_path, recipe, data, cli):
 def test_two_trainings_in_one_folder_are_one_too_many(tmp_path, recipe, data, cli):
     folder = tmp_path / "out" / "tiny"
     folder.mkdir(parents=True)
-    with FileLock(folder / ".lock"):
+    with FileLock(tmp_path / "out" / ".tiny.lock"):
         outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out", "--epochs", 1)
     assert outcome.code == 2
     assert "tiny: another training is at work in this folder" in outcome.err

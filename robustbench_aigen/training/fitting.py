@@ -145,7 +145,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
