@@ -124,7 +124,10 @@ def test_a_fault_of_the_program_is_one_line_and_3_and_a_traceback_only_on_reques
     monkeypatch.setattr("robustbench_aigen.scenario.schema.load_scenario", broken)
     outcome = cli("run", "pgd_eps4")
     assert outcome.code == 3
-    assert outcome.err.splitlines() == ["error: RuntimeError: wires crossed", "  --debug shows the traceback"]
+    assert outcome.err.splitlines() == [
+        "error: RuntimeError: wires crossed",
+        "  robust-aigen --debug COMMAND … shows the traceback",
+    ]
     assert "Traceback" in cli("--debug", "run", "pgd_eps4").err
 
 

@@ -93,6 +93,13 @@ def test_a_network_of_ones_own(tmp_path, made, monkeypatch):
     assert is_attacked_with_gradients(detector, levels())
 
 
+def test_a_damaged_program_is_one_line_and_nothing_in_the_log(tmp_path, caplog):
+    (tmp_path / "m.pt2").write_bytes(b"no archive")
+    with pytest.raises(UserError, match="m.pt2: cannot be read as an exported program"):
+        load_detector(tmp_path / "m.pt2", trust_code=True)
+    assert not caplog.records
+
+
 def test_a_factory_may_return_a_detector(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from robustbench_aigen import load_detector\ndef make():\n    return load_detector('minigen/lenet5')\n"

@@ -141,6 +141,8 @@ MISTAKES = [
     ("input_size: 32", "input_size: 48", 5, ["fails on 48×48 input", "input_size"]),
     ("  - {path: untrained.safetensors, arch: lenet5, input_size: 32}", "  - minigen/lenet", 5,
      ["unknown detector 'minigen/lenet'", "did you mean"]),
+    ("  - {path: untrained.safetensors, arch: lenet5, input_size: 32}", "  - {ensemble: [minigen/lenet5]}", 5,
+     ["detectors[0].ensemble: needs at least 2 values"]),
     ("source: images", "source: imagez", 3, ["no data at 'imagez'"]),
     ("source: images", "source: empty", 3, ["no images in"]),
     ("source: images", "source: unlabelled", 3, ["cannot tell real from fake"]),

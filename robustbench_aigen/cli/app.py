@@ -115,7 +115,10 @@ def main() -> None:
         if hasattr(error, "format_message"):  # A usage error, of click or of the copy inside typer.
             _fail(f"error: {error.format_message()}\n  robust-aigen COMMAND --help shows what there is", 2)
         reason = " ".join(str(error).split())
-        _fail(f"error: {type(error).__name__}: {reason}\n  --debug shows the traceback", 3)
+        _fail(
+            f"error: {type(error).__name__}: {reason}\n  robust-aigen --debug COMMAND … shows the traceback",
+            3,
+        )
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -106,6 +106,8 @@ def _as_user_error(
         message = f"must be {problem['ctx']['expected']}"
     elif kind == "value_error":
         return located.error(str(problem["ctx"]["error"]), path)
+    elif kind == "too_short" and problem["ctx"]["min_length"] > 1:
+        return located.error(f"needs at least {problem['ctx']['min_length']} values", path)
     else:
         message = _EXPECTED.get(kind, problem["msg"])
     swept = "only the parameters of a pipeline's stages can be swept with a list"

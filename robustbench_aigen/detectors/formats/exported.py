@@ -1,6 +1,9 @@
 """Programs of ``torch.export`` (``.pt2``) and of TorchScript."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -17,6 +20,17 @@ from robustbench_aigen.errors import UserError, first_line
 _INSTEAD = "save its weights as safetensors and name their arch"
 
 
+@contextmanager
+def _one_line_is_enough() -> Iterator[None]:
+    """Keep torch from logging the traceback of an error that it raises as well."""
+    logger = logging.getLogger("torch.export")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def load_exported(request: Request) -> Loaded:
     """Load an exported program.
 
@@ -29,7 +43,8 @@ def load_exported(request: Request) -> Loaded:
     """
     request.need_trust("an archive of torch.export", _INSTEAD)
     try:
-        program = torch.export.load(request.path)
+        with _one_line_is_enough():
+            program = torch.export.load(request.path)
         if request.device.type != "cpu":
             program = move_to_device_pass(program, request.device)
         network = _plain_module(program)
