@@ -14,6 +14,8 @@ from robustbench_aigen.report.drawing import INK, plain
 
 _MOST_ATTACKS = 4
 _SMALL = 64
+_FITTING = 28
+"""Characters of a pipeline's name that fit above two images."""
 
 
 def draw_gallery(gallery: pd.DataFrame, detector: str, pipelines: list[str]) -> Figure:
@@ -41,7 +43,9 @@ def draw_gallery(gallery: pd.DataFrame, detector: str, pipelines: list[str]) -> 
         for number, pipeline in enumerate(pipelines):
             left, right = axes[row][1 + 2 * number], axes[row][2 + 2 * number]
             if row == 0:
-                left.set_title(plain(pipeline), fontsize=7, loc="left")
+                title = plain(shortened(pipeline, 2 * _FITTING))
+                # A long name is written smaller: beside it stands the factor.
+                left.set_title(title, fontsize=7 * min(1, _FITTING / len(title)), loc="left")
                 right.set_title(f"× {factors[pipeline]:g}", fontsize=7, loc="right")
             found = of_sample[of_sample["pipeline"] == pipeline]
             if found.empty:
