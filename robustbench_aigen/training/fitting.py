@@ -71,27 +71,12 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is no number any more, or the checkpoint is of another training or cannot be read.
+        If the loss is no number any more, the checkpoint is of another training or cannot be read, or another
+        process is at work in its folder.
     """
-    with _alone(checkpoint.parent):
-        return _fit(settings, train, val, checkpoint, name, identity, device, progress, make, callbacks)
-
-
-def _fit(
-    settings: Settings,
-    train: LabelledRows,
-    val: LabelledRows,
-    checkpoint: Path,
-    name: str,
-    identity: str,
-    device: torch.device,
-    progress: Progress,
-    make: Callable[[int], TrainedNetwork] | None,
-    callbacks: Sequence[Callback],
-) -> Fitted:
     batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
     precision = resolve_precision(settings.precision, device)
-    with preserved_global_rng(), _quiet():
+    with _alone(checkpoint.parent), preserved_global_rng(), _quiet():
         steps = settings.epochs * len(batches)
         module = make(steps) if make is not None else TrainedNetwork(_untrained(settings), settings, steps)
         network = module.network.to(memory_format=torch.channels_last)
