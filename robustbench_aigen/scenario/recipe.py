@@ -218,15 +218,16 @@ class LibraryCall(Section):
     @property
     def parameters(self) -> frozenset[str]:
         """The parameters that its arguments stand for."""
-        return frozenset(_references(self.args))
+        return frozenset(references(self.args))
 
 
-def _references(value: object) -> Iterator[str]:
+def references(value: object) -> Iterator[str]:
+    """Yield the parameters that a library's arguments stand for, however deep they lie."""
     if (name := reference(value)) is not None:
         yield name
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
-        yield from _references(each)
+        yield from references(each)
 
 
 class Backends(Section):

@@ -24,6 +24,7 @@ from robustbench_aigen.scenario.recipe import (
     ParameterError,
     Recipe,
     reference,
+    references,
 )
 from robustbench_aigen.scenario.validation import Section, validated
 
@@ -205,9 +206,10 @@ def _check_arguments(located: LocatedYaml, backends: Backends, names: set[str]) 
     for library in ("torchattacks", "art"):
         for norm, call in (getattr(backends, library) or {}).items():
             for argument, value in call.args.items():
-                if isinstance(value, str) and value.startswith("$") and value[1:] not in names:
-                    path = ("backends", library, norm, "args", argument)
-                    raise located.error(f"no parameter '{value[1:]}'", path, did_you_mean(value[1:], names))
+                for name in references(value):
+                    if name not in names:
+                        path = ("backends", library, norm, "args", argument)
+                        raise located.error(f"no parameter '{name}'", path, did_you_mean(name, names))
 
 
 def _parameter(located: LocatedYaml, name: str, spec: ParameterSpec, norms: tuple[Norm, ...]) -> Parameter:
