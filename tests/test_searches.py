@@ -384,7 +384,7 @@ def test_a_prepared_detector_is_the_same_function(name):
 @pytest.mark.parametrize("name", ["lenet5", "cifake_cnn", "untraceable"])
 def test_queries_are_answered_by_the_same_function(name):
     detector = detector_of(Untraceable()) if name == "untraceable" else untrained(name)
-    queried = prepare(detector, "fp32", bitwise=False)
+    queried = prepare(detector, "fp32")
     assert queried is not detector
     pixels = torch.rand((5, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

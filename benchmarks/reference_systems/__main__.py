@@ -61,6 +61,7 @@ def _trained(system: System, source: Path, detectors: Path) -> bool:
     for key, value in system.settings.items():
         words += ["--set", f"{key}={yaml.safe_dump(value, default_flow_style=True).strip()}"]
     words += ["--weights", "none"] if system.scratch else []
+    words += ["--limit", str(system.limit)] if system.limit else []
     return subprocess.run([sys.executable, "-m", "robustbench_aigen", *words], check=False).returncode == 0
 
 

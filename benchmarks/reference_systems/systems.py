@@ -48,6 +48,8 @@ class System:
         Keys of the recipe that are replaced.
     name
         Under which it is listed; the id unless given.
+    limit
+        At most so many images are trained on, and as many tested on; all where None.
     scratch
         Whether a recipe that starts from ImageNet's weights, which are a download, starts from random ones.
     """
@@ -59,6 +61,7 @@ class System:
     note: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    limit: int | None = None
     scratch: bool = False
 
     @property

@@ -152,7 +152,7 @@ class AttackTask:
         What is wrapped around a detector is asked as it is. A success is judged on ``detector`` itself.
         """
         module = self.crafted_on.detector
-        fast = prepare(module, "fp32", bitwise=False) if isinstance(module, Detector) else module
+        fast = prepare(module, "fp32") if isinstance(module, Detector) else module
         return DeployedDetector(fast, self.crafted_on.threshold)
 
     @property

@@ -17,16 +17,8 @@ from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_s
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
-_LARGE = 64
-"""Pixels a side from which float32 convolutions run on channels-last tensors.
-
-They pay at 224 pixels (1.2 times) and less at 32, where the plain layout gives the gradients of torchattacks to the
-bit. Reduced-precision convolutions always run on channels-last tensors.
-"""
-
-
 @lru_cache(maxsize=16)
-def prepare(detector: Detector, precision: Literal["fp32", "bf16"], *, bitwise: bool = True) -> Detector:
+def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     """Return a copy of a detector that is faster: batch norms folded, stem rewritten, memory laid out, precision set.
 
     Parameters
@@ -34,18 +26,16 @@ def prepare(detector: Detector, precision: Literal["fp32", "bf16"], *, bitwise: 
     detector
         In evaluation mode and frozen; its weights do not change afterwards.
     precision
-        Of convolutions and products. The resize, the normalisation and the logits are float32 either way.
-    bitwise
-        Whether small images in float32 keep to the floats of the detector as it is. Without it ``cifake_cnn`` answers
-        1.9 times as many images a second (one thread), equal up to round-off.
+        Of convolutions and products. The resize, the normalisation and the logits are float32 either way. In float32
+        the answers are the detector's own up to round-off.
     """
     if not detector.differentiable:
         return detector
     if isinstance(detector, Ensemble):
-        return detector.of([prepare(member, precision, bitwise=bitwise) for member in detector.members])
+        return detector.of([prepare(member, precision) for member in detector.members])
     kept = {id(detector.network): None}  # Copied below, and only where it can be.
     prepared = deepcopy(detector, kept)
-    prepared.network = _fastest(detector, precision, deepcopy, bitwise=bitwise)
+    prepared.network = _fastest(detector, precision, deepcopy)
     prepared.eval()
     prepared.requires_grad_(False)
     return prepared
@@ -83,37 +73,28 @@ class FollowingDetector:
 
 
 def _fastest(
-    detector: Detector,
-    precision: Literal["fp32", "bf16"],
-    copy: Callable[[nn.Module], nn.Module],
-    *,
-    bitwise: bool = True,
+    detector: Detector, precision: Literal["fp32", "bf16"], copy: Callable[[nn.Module], nn.Module]
 ) -> nn.Module:
     """Return the network in the fastest form in which it still is the same function.
-
-    With ``bitwise``, small images in float32 keep to the floats of the network as it is.
 
     Networks from elsewhere may fix their strides or their types, or compute on copies of their own: each form is
     tried, forwards and backwards, and compared; the network as it is always works.
     """
-    size = detector.preprocessing.input_size
-    channels_last = precision == "bf16" or not bitwise or size is None or min(size) >= _LARGE
     probes = detector.probes()
     probe = probes if detector.preprocessing.input_size is None else detector.preprocessing.fit(probes)
     expected = _values_and_gradient(detector.network, probe, detector.name)
     if expected is None:
         return detector.network
-    forms = [(precision, channels_last)]
-    forms += [(precision, False)] if channels_last else []
+    forms: list[tuple[Literal["fp32", "bf16"], bool]] = [(precision, True), (precision, False)]
     forms += [("fp32", False)] if precision != "fp32" else []
-    for form_precision, form_layout in forms:
+    for form_precision, channels_last in forms:
         network = _copied(detector.network, copy)
         if network is None:
             break
-        rewritten = _rewritten(network, probe, bitwise=not form_layout)
+        rewritten = _rewritten(network, probe)
         if form_precision == "bf16" and probe.device.type == "cpu":
             keep_depthwise_float32(rewritten)
-        form = _Prepared(rewritten, form_precision, channels_last=form_layout)
+        form = _Prepared(rewritten, form_precision, channels_last=channels_last)
         form.eval()
         if _is_same(expected, _values_and_gradient(form, probe, detector.name), form_precision):
             return form
@@ -176,10 +157,9 @@ def _is_same(
     return same and bool(found[1].isfinite().all()) and bool(found[1].any()) == bool(expected[1].any())
 
 
-def _rewritten(network: nn.Module, probe: Tensor, *, bitwise: bool) -> nn.Module:
-    """Return the network rewritten as far as it stays the same function; with ``bitwise``, the same floats."""
-    rewrites = (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems)
-    for rewrite in () if bitwise else rewrites:
+def _rewritten(network: nn.Module, probe: Tensor) -> nn.Module:
+    """Return the network rewritten as far as it stays the same function."""
+    for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
         changed = rewrite(network)
         if changed is network:
             continue
