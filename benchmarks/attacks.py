@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2.functional import resize
 
+from benchmarks.table_file import put_rows
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
@@ -242,7 +243,7 @@ def _table(results: dict[str, Result]) -> pd.DataFrame:
 def _append(
     table: pd.DataFrame, arguments: argparse.Namespace, precision: str, steps: float, images: int
 ) -> None:
-    """Put the rows into a CSV file, in place of earlier ones of the same detector, data, budget and mode."""
+    """Put the rows into a CSV file, in place of earlier ones of the same settings."""
     head = {
         # A file by its name alone: where it lay is nobody's concern.
         "detector": Path(arguments.detector).stem if Path(arguments.detector).is_file() else arguments.detector,
@@ -252,13 +253,7 @@ def _append(
         "steps_per_image": round(steps, 2),
     }  # fmt: skip
     rows = table.assign(**head)[[*head, *table.columns]].rename(columns={"": "contestant"})
-    same = ["detector", "data", "eps", "mode"]
-    if arguments.output.is_file():
-        before = pd.read_csv(arguments.output, dtype=str)
-        kept = before[~(before[same] == [str(head[key]) for key in same]).all(axis=1)]
-        rows = pd.concat([kept, rows.astype(str)], ignore_index=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(arguments.output, index=False)
+    put_rows(arguments.output, rows, ["detector", "data", "eps", "mode", "precision"])
 
 
 if __name__ == "__main__":

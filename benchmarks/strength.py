@@ -1,11 +1,14 @@
 """Whether anything in the libraries is stronger than ``auto``: every attack of the catalogue against its survivors.
 
-    python -m benchmarks.strength [--limit 1000] [--detectors ID_OR_FILE …] [--data SOURCE] [--output FILE]
+    python -m benchmarks.strength [--limit 1000] [--detectors ID_OR_FILE …] [--data SOURCE] [--queried N] [--output FILE]
 
 An attack leaves fewer images standing than ``auto`` only by breaking images that ``auto`` leaves standing, so it is
 enough to run it on those: ``breaks`` bounds, in images, how far its robust accuracy can be below that of ``auto``.
 Every recipe runs over torchattacks and ART with the budget of ``auto`` and its own defaults otherwise, and
 pyautoattack's APGD-CE, FAB and Square beside them where it is installed. All are judged on 8 bits, in float32.
+
+What sees scores or verdicts alone takes seconds an image. ``--queried`` runs that on so many survivors: those on which
+``auto`` came closest to success. The column ``of`` says on how many an attack ran.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from benchmarks.table_file import put_rows
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
@@ -48,20 +52,21 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--budgets", nargs="*", default=list(BUDGETS), help="such as 'linf 1/255'")
     parser.add_argument("--without", nargs="*", default=[], help="recipes to leave out")
+    parser.add_argument("--queried", type=int, help="survivors that black boxes are run on; default: all")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, help="a CSV file")
+    parser.add_argument(
+        "--output", type=Path, help="a CSV file; rows of the same detector and budget are replaced"
+    )
     arguments = parser.parse_args()
-    tables = []
+    worst = 0
     for name in arguments.detectors:
         for budget in arguments.budgets:
-            rows = list(_measure(arguments, name, budget))
-            tables.append(pd.DataFrame(rows))
-            print(tables[-1].to_string(index=False), flush=True)
-    table = pd.concat(tables, ignore_index=True)
-    worst = table[table["attack"] != "auto"]["breaks"].max()
+            table = pd.DataFrame(list(_measure(arguments, name, budget)))
+            print(table.to_string(index=False), flush=True)
+            worst = max(worst, table[table["attack"] != "auto"]["breaks"].max())
+            if arguments.output:
+                put_rows(arguments.output, table, ["detector", "budget"])
     print(f"the strongest breaks {worst:.0f} images that auto leaves standing")
-    if arguments.output:
-        table.to_csv(arguments.output, index=False)
 
 
 def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[dict[str, object]]:
@@ -75,42 +80,40 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     batch_size = default_batch_size(detector, device)
     right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
 
-    def attacked(stage: BoundStage, rows: Tensor) -> tuple[Tensor, float]:
+    def attacked(stage: BoundStage, rows: Tensor) -> tuple[Tensor, Tensor, float]:
         task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
         clock = time.perf_counter()
         outcome = run_attack(stage, task, _silent)
         fooled = task.is_fooled(torch.arange(len(rows)), outcome.score)
-        return fooled, time.perf_counter() - clock
+        return fooled, outcome.score, time.perf_counter() - clock
 
     auto = shipped_recipes()["auto"]
     stage = BoundStage(auto, auto.bind({"norm": norm, "eps": eps}))
     rows = right.nonzero().flatten()
-    fooled, seconds = attacked(stage, rows)
+    fooled, score, seconds = attacked(stage, rows)
     left = rows[~fooled]
-    head = {"detector": Path(name).stem if "/" not in name else name, "budget": budget}
-    yield {
-        **head,
-        "attack": "auto",
-        "breaks": int(fooled.sum()),
-        "of": len(rows),
-        "seconds": round(seconds, 1),
-    }
-    for recipe, backend in _rivals(norm, set(arguments.without)):
-        if not len(left):
-            return
-        rival = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "backend": backend}))
-        fooled, seconds = attacked(rival, left)
-        yield {
-            **head, "attack": f"{recipe.name} ({backend})", "breaks": int(fooled.sum()), "of": len(left),
+    left = left[(score[~fooled] - 0.5).abs().argsort()]
+
+    def row(attack: str, fooled: Tensor, seconds: float) -> dict[str, object]:
+        return {
+            "detector": Path(name).stem if Path(name).is_file() else name, "budget": budget,
+            "images": len(levels), "attack": attack, "breaks": int(fooled.sum()), "of": len(fooled),
             "seconds": round(seconds, 1),
         }  # fmt: skip
-    if len(left) and find_spec("pyautoattack") is not None:
-        task = _task(stage, detector, levels[left], labels[left], [names[row] for row in left.tolist()])
-        fooled, seconds = _pyautoattack(task, norm, float(read_fraction(eps) or 0))
-        yield {
-            **head, "attack": "APGD-CE + FAB + Square (pyautoattack)", "breaks": int(fooled.sum()),
-            "of": len(left), "seconds": round(seconds, 1),
-        }  # fmt: skip
+
+    yield row("auto", fooled, seconds)
+    if not len(left):
+        return
+    for recipe, backend in _rivals(norm, set(arguments.without)):
+        rival = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "backend": backend}))
+        some = left if recipe.access == "gradients" else left[: arguments.queried]
+        fooled, _, seconds = attacked(rival, some)
+        yield row(f"{recipe.name} ({backend})", fooled, seconds)
+    if find_spec("pyautoattack") is not None:
+        for attacks, some in ((["apgd-ce", "fab"], left), (["square"], left[: arguments.queried])):
+            task = _task(stage, detector, levels[some], labels[some], [names[each] for each in some.tolist()])
+            fooled, seconds = _pyautoattack(task, attacks, norm, float(read_fraction(eps) or 0))
+            yield row(f"{' + '.join(attacks)} (pyautoattack)", fooled, seconds)
 
 
 def _task(
@@ -139,13 +142,13 @@ def _rivals(norm: str, without: set[str]) -> Iterator[tuple[Recipe, str]]:
                     yield recipe, backend
 
 
-def _pyautoattack(task: AttackTask, norm: str, eps: float) -> tuple[Tensor, float]:
-    """Run another package's APGD-CE, FAB and Square on the images of a task."""
+def _pyautoattack(task: AttackTask, attacks: list[str], norm: str, eps: float) -> tuple[Tensor, float]:
+    """Run another package's attacks on the images of a task."""
     from pyautoattack import AutoAttack
 
     clock = time.perf_counter()
     attack = AutoAttack(
-        task.detector, attacks=["apgd-ce", "fab", "square"], device=task.device, eps=eps,
+        task.detector, attacks=attacks, device=task.device, eps=eps,
         norm="Linf" if norm == "linf" else "L2", seed=0, version="custom",
     )  # fmt: skip
     rows = torch.arange(len(task.levels))
