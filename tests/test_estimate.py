@@ -20,7 +20,8 @@ from robustbench_aigen.engine.estimate import work_of
         ("square", "linf", {"steps": 300}, (0, 300)),
         ("simba", "l2", {"steps": 40}, (0, 40)),
         # APGD, APGD twice, FAB twice, and Square.
-        ("auto", "linf", {"steps": 10, "restarts": 2, "queries": 100}, (50, 100)),
+        ("auto", "linf", {"steps": 10, "restarts": 2, "queries": 100}, (35, 100)),
+        ("apgd", "linf", {"steps": 10, "restarts": 2, "widened": 3}, (30, 0)),
     ],
 )
 def test_work_is_steps_tries_searches_and_queries(attack, norm, params, work):

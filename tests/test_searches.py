@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,17 +23,22 @@ from test_native_attacks import (
 from torch import nn
 from torchvision.models import resnet18
 
+from robustbench_aigen import load_detector
 from robustbench_aigen.attacks import execution
 from robustbench_aigen.attacks.execution import run_attack
-from robustbench_aigen.attacks.native import foresight
+from robustbench_aigen.attacks.native import ensemble, foresight
 from robustbench_aigen.attacks.native.apgd import checkpoints
 from robustbench_aigen.attacks.native.fab import to_plane
 from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
+from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
 # APGD
@@ -242,6 +248,75 @@ def test_queries_are_the_images_that_pass_through_the_detector(attack, norm, ear
 # Ensembles and foresight
 
 
+def minigen_images(count: int) -> tuple[Detector, torch.Tensor, torch.Tensor]:
+    """minigen/lenet5 and what it gets right of so many test images, with labels."""
+    detector = load_detector("minigen/lenet5")
+    chosen = select(open_source("minigen", Path()), "test", count)
+    levels = torch.stack([decode(chosen.source.encoded(index)) for index in chosen.indices])
+    labels = torch.tensor([sample.label for sample in chosen.samples])
+    right = (predict(detector, levels, 64, torch.device("cpu")) >= 0.5).long() == labels
+    return detector, levels[right], labels[right]
+
+
+def test_a_widened_start_breaks_what_three_starts_inside_the_budget_leave():
+    """On a trained detector: 300 images and two budgets."""
+    detector, levels, labels = minigen_images(300)
+    found = []
+    for eps in (0.2, 0.25):
+        plain = stage("apgd", norm="l2", eps=eps, steps=50, restarts=3)
+        made = task(detector, plain, levels=levels, labels=labels, early_stop=True, batch_size=64)
+        left = held_by(detector, run_attack(plain, made, silent).levels, 0.5) == labels
+        widened = stage("apgd", norm="l2", eps=eps, steps=50, widened=3)
+        made = task(
+            detector, widened, levels=levels[left], labels=labels[left], early_stop=True, batch_size=64
+        )
+        outcome = run_attack(widened, made, silent)
+        assert outcome.l2.max() <= eps * (1 + 1e-6)
+        assert 51 <= outcome.steps.max() <= 76
+        found.append((held_by(detector, outcome.levels, 0.5) != labels[left]).sum())
+    assert sum(found) >= 1
+
+
+def test_a_close_call_has_lost_two_thirds_of_its_margin():
+    levels = middling(6)
+    detector, labels, margins = linear(levels)
+    bound = stage("auto", eps=1 / 255)
+    made = task(detector, bound, levels=levels, labels=labels)
+    rows = torch.arange(1, 6)  # The first is on the boundary.
+    assert margins[rows].min() > 0.1
+    assert ensemble._is_close(made, rows, -0.33 * margins[rows]).all()
+    assert not ensemble._is_close(made, rows, -0.34 * margins[rows]).any()
+    # Of a few rows, in any order, the same.
+    some = torch.tensor([4, 1])
+    assert ensemble._is_close(made, some, torch.stack([-0.3 * margins[4], -0.4 * margins[1]])).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_close_calls_are_tried_again_and_others_are_not(monkeypatch):
+    """One step leaves images for the further starts; they are given those that came close."""
+    seen = []
+    attack = ensemble.run_attack
+
+    def noted(stage, task, advance):
+        seen.append((stage.params.get("widened"), stage.params["steps"], len(task.levels)))
+        return attack(stage, task, advance)
+
+    monkeypatch.setattr(ensemble, "run_attack", noted)
+    detector, levels, labels = minigen_images(100)
+    bound = stage("auto", eps=1 / 255, steps=1, queries=5, restarts=2)
+    outcome = run_attack(
+        bound, task(detector, bound, levels=levels, labels=labels, early_stop=True, batch_size=64), silent
+    )
+    everywhere, again = seen[:4], seen[4:]
+    assert [steps for _, steps, _ in everywhere] == [1, 1, 1, 5]
+    assert [(widened, steps) for widened, steps, _ in again] == [(1, 2), (3, 2)]
+    assert 0 < again[0][2] < everywhere[-1][2]
+    held = held_by(detector, outcome.levels, 0.5) == labels
+    assert held.sum() <= everywhere[-1][2]
+
+
 def fooled_by(attack: str, **given) -> torch.Tensor:
     detector = untrained()
     labels, threshold = poised(detector)
@@ -259,7 +334,7 @@ def test_auto_fools_what_any_of_its_parts_fools(norm, eps):
     whole = fooled_by("auto", steps=10, queries=queries, **common)
     parts = [
         fooled_by("apgd", steps=10, loss="ce", **common),
-        fooled_by("apgd", steps=10, loss="margin", **common),
+        fooled_by("apgd", steps=10, loss="margin", widened=3, **common),
         fooled_by("fab", steps=10, **common),
         fooled_by("square", steps=queries, **common),
     ]

@@ -17,6 +17,7 @@ from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_s
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
+
 @lru_cache(maxsize=16)
 def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     """Return a copy of a detector that is faster: batch norms folded, stem rewritten, memory laid out, precision set.

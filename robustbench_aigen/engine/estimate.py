@@ -44,8 +44,8 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
 
     An upper estimate: every image takes every step and every query, and nothing comes from the cache, from a
     smaller eps or from stopping at success. A budget that holds no other 8-bit image costs nothing. It leaves out
-    decoding, perturbations, the search on the 8-bit grid (up to 17 verdicts and 10 gradients for what rounding loses)
-    and the trust probes.
+    decoding, perturbations, the search on the 8-bit grid (up to 17 verdicts and 10 gradients for what rounding loses),
+    the further starts that ``auto`` gives close calls, and the trust probes.
     """
     rows = []
     paces = {detector.name: _pace(plan, detector) for detector in plan.detectors}
@@ -82,6 +82,8 @@ def _own_work(stage: BoundStage) -> Work:
     if params["backend"] == "native":  # The libraries draw once a query.
         count *= stage.eot
     count *= prod(factor * int(params.get(name) or 1) for name, factor in _A_STEP.items() if name in params)
+    if float(params.get("widened") or 1) > 1:
+        count += -(-count // 2)
     if "evaluations" in params:  # HopSkipJump's estimates grow as √step.
         first = int(params["evaluations"] or 1)
         count = round(sum(first * sqrt(step) for step in range(1, count + 1)))

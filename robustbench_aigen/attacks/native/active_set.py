@@ -23,13 +23,15 @@ class Search(Protocol):
 
     ``evaluations`` are those of one try, ``restarts`` the tries of an image. A try also ends where the state has a
     tensor ``ended`` that says so. ``minimum_norm`` is whether it looks for the smallest perturbation: then an image
-    beyond the boundary is tried at its own distance and at the whole budget.
+    beyond the boundary is tried at its own distance and at the whole budget. ``leaves_budget`` is whether its current
+    pixels may be outside the budget.
     """
 
     evaluations: int
     restarts: int
     loss: Loss
     minimum_norm: bool
+    leaves_budget: bool
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Return the state of some rows at the beginning of a try: ``current`` pixels, and whatever else it needs.
@@ -91,7 +93,7 @@ def iterate(task: AttackTask, search: Search) -> Iterator[AttackChunk]:
     """
     queue = deque(range(len(task.levels)))
     slots: Slots | None = None
-    odds, looks = Odds(), task.early_stop and search.loss is not None and not search.minimum_norm
+    odds, looks = Odds(), task.early_stop and search.loss is not None and not search.leaves_budget
     while queue or slots is not None:
         slots = _refilled(task, slots, queue, search)
         if looks:
@@ -227,9 +229,10 @@ def _verified(
     if not fooled.any():
         return fooled, current[:0], torch.empty(0)
     at = fooled.nonzero().flatten()
-    if search.minimum_norm:
-        # It passes through points outside the budget.
+    if search.leaves_budget:
         at = at[task.threat.holds(slots["clean"][at.to(task.device)], current[at.to(task.device)]).cpu()]
+    if not len(at):
+        return torch.zeros_like(fooled), current[:0], torch.empty(0)
     rows, pixels = slots["rows"][at], current[at.to(task.device)]
     score = task.score(rows, pixels)
     verified = task.is_fooled(rows, score)
@@ -273,10 +276,12 @@ def _finish(task: AttackTask, slots: Slots, search: Search) -> tuple[Slots, list
     if len(again):
         again["restart"] += 1
         again["step"].zero_()
-        tries = [
-            search.start(task, again["rows"][i : i + 1], again["clean"][i : i + 1], int(again["restart"][i]))
-            for i in range(len(again))
-        ]
-        for name in tries[0]:
-            again[name] = torch.cat([state[name] for state in tries])
+        # A try's number decides its draws, so those of one number begin together.
+        alike = [again.select(again["restart"] == number) for number in again["restart"].unique()]
+        again = alike[0]
+        for each in alike:
+            number = int(each["restart"][0])
+            for name, value in search.start(task, each["rows"], each["clean"], number).items():
+                each[name] = value
+            again = again if each is again else again.joined(each)
     return going.joined(again), [leaving.chunk(leaving["best"])] if len(leaving) else []

@@ -5,7 +5,7 @@ of the attack on the cross-entropy, and differs where the latter saturates; the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.native.pgd import random_start, steepest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.attacks.threat_model import ThreatModel
 
 _RHO = 0.75
 """Share of steps of a window that must have raised the loss (section 3.2)."""
@@ -22,10 +23,11 @@ _MOMENTUM = 0.75
 
 
 def apgd(task: AttackTask) -> Iterator[AttackChunk]:
-    """Auto-PGD, L∞ or L2. Reads ``steps``, ``restarts`` and ``loss``, ``ce`` or ``margin``."""
+    """Auto-PGD, L∞ or L2. Reads ``steps``, ``restarts``, ``widened`` and ``loss``, ``ce`` or ``margin``."""
     params = task.params
     loss: Loss = "ce" if params["loss"] == "ce" else "margin"
-    return iterate(task, AutoPGD(int(params["steps"] or 1), int(params["restarts"] or 1), loss))
+    steps, restarts = int(params["steps"] or 1), int(params["restarts"] or 1)
+    return iterate(task, AutoPGD(steps, restarts, loss, widened=float(params["widened"] or 1)))
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -44,25 +46,45 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass
 class AutoPGD:
-    """PGD with momentum that halves an image's step size, and returns to its best point, where it stops gaining."""
+    """PGD with momentum that halves an image's step size, and returns to its best point, where it stops gaining.
+
+    Parameters
+    ----------
+    steps, restarts
+        Of one try inside the budget, and tries.
+    loss
+        What is followed.
+    widened
+        How many times as large the budget is in which half as many steps are taken first. What they come to is
+        projected into the budget, and the search begins there (Croce and Hein 2021, Mind the box, arXiv:2103.01208,
+        section 4.2, for L1). It reaches basins that no start inside the budget leads to. 1 is none of this.
+    """
 
     steps: int
     restarts: int
     loss: Loss
+    widened: float = 1.0
     minimum_norm: bool = False
 
     def __post_init__(self) -> None:
+        self.leaves_budget = self.widened > 1
+        self._outside = -(-self.steps // 2) if self.leaves_budget else 0
         # The point that the last step leads to is looked at too.
-        self.evaluations = self.steps + 1
-        marks = checkpoints(self.steps)
+        self.evaluations = self._outside + self.steps + 1
         # Per step, the length of the window that ends there; zero between checkpoints.
         self._windows = torch.zeros(self.evaluations + 1)
-        for before, mark in zip([0, *marks], marks, strict=False):
-            self._windows[mark] = mark - before
+        for first, steps in ((0, self._outside), (self._outside, self.steps)):
+            marks = checkpoints(steps) if steps else []
+            for before, mark in zip([0, *marks], marks, strict=False):
+                # The last step outside is the first inside: there is nothing to halve.
+                if first + mark != self._outside or not self._outside:
+                    self._windows[first + mark] = mark - before
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
-        """Begin at random in the budget with a step of twice its size."""
+        """Begin at random in the budget, or the widened one, with a step of twice its size."""
         current = random_start(task, rows, clean, restart)
+        if self.leaves_budget:
+            current = (clean + self.widened * (current - clean)).clamp(0, 1)
         per_image = torch.zeros(len(rows), device=clean.device)
         return {
             "current": current,
@@ -72,7 +94,7 @@ class AutoPGD:
             "point_loss": torch.full_like(per_image, -torch.inf),
             "last_loss": torch.full_like(per_image, -torch.inf),
             "rises": per_image,
-            "size": torch.full_like(per_image, 2 * task.threat.eps),
+            "size": torch.full_like(per_image, 2 * self.widened * task.threat.eps),
             "mark_size": torch.full_like(per_image, torch.inf),
             "mark_loss": torch.full_like(per_image, -torch.inf),
         }
@@ -84,12 +106,39 @@ class AutoPGD:
         # Compared only, so the margin serves for both; the cross-entropy of a saturated image would tie.
         self._note(slots, margin, gradient)
         current, gradient = self._halve(slots, gradient)
-        clean, threat = slots["clean"], task.threat
-        step = slots["size"].view(-1, 1, 1, 1) * steepest(threat, gradient)
-        ahead = threat.project(clean, current + step)
-        share = torch.where(slots["step"] > 0, _MOMENTUM, 1.0).to(current).view(-1, 1, 1, 1)
+        step = slots["size"].view(-1, 1, 1, 1) * steepest(task.threat, gradient)
+        ahead = self._projected(task.threat, slots, current + step)
+        first = (slots["step"] == 0) | (slots["step"] == self._outside)
+        share = torch.where(first, 1.0, _MOMENTUM).to(current).view(-1, 1, 1, 1)
         moved = current + share * (ahead - current) + (1 - share) * (current - slots["previous"])
-        slots["previous"], slots["current"] = current, threat.project(clean, moved)
+        slots["previous"], slots["current"] = current, self._projected(task.threat, slots, moved)
+        entering = slots["step"] == self._outside - 1
+        if entering.any():
+            self._enter(task, slots, entering.to(current.device))
+
+    def _projected(self, threat: ThreatModel, slots: Slots, pixels: Tensor) -> Tensor:
+        """Project each image into the budget of its present phase."""
+        outside = slots["step"] < self._outside
+        if not outside.any():
+            return threat.project(slots["clean"], pixels)
+        wide = replace(threat, eps=self.widened * threat.eps).project(slots["clean"], pixels)
+        if outside.all():
+            return wide
+        inside = threat.project(slots["clean"], pixels)
+        return torch.where(outside.to(pixels.device).view(-1, 1, 1, 1), wide, inside)
+
+    @staticmethod
+    def _enter(task: AttackTask, slots: Slots, entering: Tensor) -> None:
+        """Let images begin inside the budget, where the steps outside have led."""
+        threat, wide = task.threat, entering.view(-1, 1, 1, 1)
+        begun = torch.where(wide, threat.project(slots["clean"], slots["current"]), slots["current"])
+        slots["current"] = begun
+        slots["previous"] = torch.where(wide, begun, slots["previous"])
+        for name, value in (
+            ("point_loss", -torch.inf), ("last_loss", torch.inf), ("rises", 0.0), ("size", 2 * threat.eps),
+            ("mark_size", torch.inf), ("mark_loss", -torch.inf),
+        ):  # fmt: skip
+            slots[name] = torch.where(entering, value, slots[name])
 
     def outcome(self, slots: Slots) -> Tensor:
         """Return the point with the highest loss."""

@@ -58,6 +58,7 @@ class CarliniWagner:
     restarts: int = 1
     loss: Loss = "margin"
     minimum_norm: bool = True
+    leaves_budget: bool = True
 
     def __post_init__(self) -> None:
         self.evaluations = self.steps * self.searches

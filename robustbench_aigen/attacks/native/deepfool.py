@@ -34,6 +34,7 @@ class DeepFool:
     restarts: int = 1
     loss: Loss = "margin"
     minimum_norm: bool = True
+    leaves_budget: bool = True
 
     def __post_init__(self) -> None:
         # The point that the last step leads to is looked at too.

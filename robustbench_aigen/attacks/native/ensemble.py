@@ -1,12 +1,14 @@
 """``auto``: the two-class counterpart of AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
 
 Four attacks of different kinds, each on what the ones before it have left standing. DLR and the targeted versions of
-the original need more than two classes; the margin takes their place.
+the original need more than two classes; the margin takes their place. On two classes it leads where the cross-entropy
+leads, so the attack on it begins outside the budget instead.
 """
 
 from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
@@ -15,33 +17,45 @@ from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
+_WIDENED = 3
+"""How much wider than the budget the second attack begins, so that it is more than another start of the first."""
+_CLOSE = 0.5
+"""What is left of a margin, as a share of what was won of it, up to which an image is a close call."""
+
 
 def auto(task: AttackTask) -> Iterator[AttackChunk]:
     """APGD on the cross-entropy, APGD on the margin, FAB, Square: the worst of the four for every image.
 
+    Close calls, the images that lost at least two thirds of their margin and withstood all four, are tried again by
+    APGD with twice the steps from several starts inside the budget and outside: there a start decides, and on what is
+    far from the boundary it is wasted. Whether an image is a close call depends on that image alone.
+
     With early stopping an image is finished by the first that fools it. Without, every image gets every step of the
-    first, and what that has not fooled goes on to the others. Reads ``steps`` (of the first three), ``restarts``
-    (of the second and third) and ``queries`` (of Square).
+    first, and what that has not fooled goes on to the others. Reads ``steps`` (of the first three), ``queries`` (of
+    Square) and ``restarts`` (starts of a close call).
     """
     count = len(task.levels)
     levels = task.levels.clone()
     score = torch.full((count,), torch.nan)
     steps, queries = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    closest = torch.full((count,), -torch.inf)
     left = torch.arange(count)
-    for number, stage in enumerate(parts(task.params, task.through, task.eot)):
-        if not len(left):
-            break
-        part = task.restricted(left, stage.params, task.first_try + 100 * number)
+    everywhere = parts(task.params, task.through, task.eot)
+    for number, stage in enumerate([*everywhere, *close_calls(task.params, task.through, task.eot)]):
+        tried = left if number < len(everywhere) else left[_is_close(task, left, closest[left])]
+        if not len(tried):
+            continue
+        part = task.restricted(tried, stage.params, task.first_try + 100 * number)
         outcome = run_attack(stage, part, _silent)
-        steps[left] += outcome.steps
-        queries[left] += outcome.queries
-        if task.knows_the_verdict:
-            fooled = task.is_fooled(left, outcome.score)
-        else:
-            fooled = task.seen_margin(left, to_pixels(outcome.levels.to(task.device))) > 0
+        steps[tried] += outcome.steps
+        queries[tried] += outcome.queries
+        margin = task.seen_margin(tried, to_pixels(outcome.levels.to(task.device)))
+        fooled = task.is_fooled(tried, outcome.score) if task.knows_the_verdict else margin > 0
+        closest[tried] = torch.maximum(closest[tried], margin)
         taken = fooled | torch.full_like(fooled, number == 0)
-        levels[left[taken]], score[left[taken]] = outcome.levels[taken], outcome.score[taken]
-        finished, left = left[fooled], left[~fooled]
+        levels[tried[taken]], score[tried[taken]] = outcome.levels[taken], outcome.score[taken]
+        finished = tried[fooled]
+        left = left[~torch.isin(left, finished)]
         if task.early_stop and len(finished):
             pixels = to_pixels(levels[finished].to(task.device))
             yield AttackChunk(finished, pixels, steps[finished], queries[finished], score[finished])
@@ -50,16 +64,45 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
         yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), steps[rows], queries[rows])
 
 
+def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
+    """Return which rows lost most of their margin, M booleans; ``closest`` are the largest margins reached, below 0."""
+    if not len(rows):
+        return torch.zeros(0, dtype=torch.bool)
+    clean = task.seen_margin(rows, task.pixels(rows))
+    return -closest <= _CLOSE * (closest - clean)
+
+
 def parts(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:
     """Return the four attacks with what they are given, in their order; the parameters are those of ``auto``."""
-    common = {"norm": params["norm"], "eps": params["eps"]}
-    steps, restarts = params["steps"], params["restarts"]
-    given: list[tuple[str, dict[str, object]]] = [
-        ("apgd", {"steps": steps, "loss": "ce"}),
-        ("apgd", {"steps": steps, "loss": "margin", "restarts": restarts}),
-        ("fab", {"steps": steps, "restarts": restarts}),
-        ("square", {"steps": params["queries"]}),
+    steps = params["steps"]
+    return _bound(
+        [
+            ("apgd", {"steps": steps, "loss": "ce"}),
+            ("apgd", {"steps": steps, "loss": "margin", "widened": _WIDENED}),
+            ("fab", {"steps": steps}),
+            ("square", {"steps": params["queries"]}),
+        ],
+        params, through, eot,
+    )  # fmt: skip
+
+
+def close_calls(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:
+    """Return the attacks that close calls are tried with again."""
+    more = {"steps": 2 * int(params["steps"] or 1), "restarts": params["restarts"]}
+    apgd: list[tuple[str, dict[str, Value]]] = [
+        ("apgd", {**more, "loss": "ce"}),
+        ("apgd", {**more, "loss": "margin", "widened": _WIDENED}),
     ]
+    return _bound(apgd, params, through, eot)
+
+
+def _bound(
+    given: list[tuple[str, dict[str, Value]]],
+    params: Mapping[str, Value],
+    through: tuple[BoundStage, ...],
+    eot: int,
+) -> list[BoundStage]:
+    common = {"norm": params["norm"], "eps": params["eps"]}
     recipes = shipped_recipes()
     return [
         BoundStage(recipes[name], recipes[name].bind({**common, **own}), through, eot) for name, own in given

@@ -46,6 +46,7 @@ class FastAdaptiveBoundary:
     restarts: int
     loss: Loss = "margin"
     minimum_norm: bool = True
+    leaves_budget: bool = True
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Begin at the image, or near it."""

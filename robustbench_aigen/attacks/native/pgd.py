@@ -76,6 +76,7 @@ class GradientSteps:
     decay: float | None = None
     loss: Loss = "ce"
     minimum_norm: bool = False
+    leaves_budget: bool = False
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Begin at the image or at random, with no momentum."""

@@ -46,6 +46,7 @@ class Square:
     restarts: int = 1
     loss: Loss = None
     minimum_norm: bool = False
+    leaves_budget: bool = False
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Begin with stripes of full strength."""

@@ -40,6 +40,7 @@ class SquareL2:
     restarts: int = 1
     loss: Loss = None
     minimum_norm: bool = False
+    leaves_budget: bool = False
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
         """Begin with tiles of bumps of random signs, scaled to the budget."""
