@@ -137,11 +137,11 @@ def test_the_findings_hold_in_the_tables():
     said(table["pgd[eps=2/255]"], "leave {} to {} % at 2/255")
     said(table["pgd[eps=4/255]"], "at most {1} % at 4/255")
     ratio = table["fgsm"] / table["pgd[eps=4/255]"]
-    assert (round(ratio.min()), round(ratio.max())) == (3, 9)
-    assert (table["clean"] - table["jpeg[quality=65]"]).max() <= 2
+    assert (round(ratio.min()), round(ratio.max())) == (2, 9)
+    assert 2 < (table["clean"] - table["jpeg[quality=65]"]).max() <= 3
     said(table["clean"] - table["half"], "takes {} to {}")
-    for eps in ("1", "2"):
-        assert table[f"pgd[eps={eps}/255]"].idxmax() == "genimage_cnn"
+    for eps, hardest in (("1", "genimage_cnn"), ("2", "conv_dense_cnn"), ("4", "conv_dense_cnn")):
+        assert table[f"pgd[eps={eps}/255]"].idxmax() == hardest
         assert table[f"pgd[eps={eps}/255]"].idxmin() == "mobilenet_v2"
     elsewhere = pd.read_csv(folder / "elsewhere.csv")
     web = 100 * elsewhere[elsewhere["trained on"] == "web"][["shoes", "web"]]
