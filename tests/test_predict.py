@@ -29,6 +29,10 @@ def predicted(cli, *arguments: object, detector: str = "minigen/lenet5") -> dict
     return json.loads(outcome.out)
 
 
+# One image by itself is summed in another order than a batch: scores 1.1e-6 apart were seen on an AVX2 processor.
+ROUND_OFF = 5e-6
+
+
 def score_of(file: Path, detector) -> float:
     """Independent of the code under test: pixels through the detector, one at a time."""
     pixels = decode(file.read_bytes())[None].float() / 255
@@ -41,7 +45,7 @@ def test_a_score_is_the_detectors_own_and_the_verdict_follows_the_threshold(pict
     rows = predicted(cli, pictures)["predictions"]
     assert [Path(row["image"]).name for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
     for row in rows:
-        assert row["score"] == pytest.approx(score_of(Path(row["image"]), detector), abs=1e-6)
+        assert row["score"] == pytest.approx(score_of(Path(row["image"]), detector), abs=ROUND_OFF)
         assert row["verdict"] == ("fake" if row["score"] >= 0.5 else "real")
     middle = sorted(row["score"] for row in rows)[1]
     content = predicted(cli, pictures, "--threshold", middle)
@@ -80,7 +84,7 @@ def test_what_is_saved_keeps_the_budget_and_has_the_score_that_is_said(pictures,
         assert np.linalg.norm(difference) == pytest.approx(255 * after["l2"], rel=1e-5)
         assert after["linf" if stage["norm"] == "linf" else "l2"] <= stage["eps"] + 1e-7
         if name != "through":
-            assert score_of(saved, detector) == pytest.approx(after["score"], abs=1e-6)
+            assert score_of(saved, detector) == pytest.approx(after["score"], abs=ROUND_OFF)
     if name == "linf":
         assert all(row["attacked"]["fooled"] for row in content["predictions"])
 
