@@ -56,8 +56,8 @@ class AutoPGD:
         What is followed.
     widened
         How many times as large the budget is in which half as many steps are taken first. What they come to is
-        projected into the budget, and the search begins there (Croce and Hein 2021, Mind the box, arXiv:2103.01208,
-        section 4.2, for L1). It reaches basins that no start inside the budget leads to. 1 is none of this.
+        projected into the budget, and the search begins there (Croce and Hein 2021, Mind the box, arXiv:2103.01208, for
+        L1). It reaches basins that no start inside the budget leads to. 1 is none of this.
     """
 
     steps: int
