@@ -1,6 +1,6 @@
 """How fast the native engine is beside torchattacks, ART and foolbox: one process, one detector, the same images.
 
-    python -m benchmarks.attacks [--detector ID_OR_FILE] [--data SOURCE] [--eps 4/255] [--mode accuracy]
+    python -m benchmarks.attacks [--detector ID_OR_FILE] [--data SOURCE] [--eps 4/255] [--mode accuracy] [--no-lookahead]
 
 Every contestant gets the same correctly classified 8-bit images, budget, steps and step size, and its result is
 judged on the same rounded images in float32. Rounds alternate their order, and the ratio of times is taken round by
@@ -100,6 +100,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eps", default="4/255")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--mode", choices=["accuracy", "score"], default="accuracy")
+    parser.add_argument(
+        "--lookahead",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="the native PGD's own (accuracy mode)",
+    )
     parser.add_argument("--batch-size", type=int, help="default: the engine's own")
     parser.add_argument(
         "--side", type=int, help="resize the images to squares first; the libraries want one size"
@@ -126,7 +132,7 @@ def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
     right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
     rows = right.nonzero().flatten().tolist()
     recipe = shipped_recipes()["pgd"]
-    params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps})
+    params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps, "lookahead": arguments.lookahead})
     stage = BoundStage(recipe, params)
     task = make_task(
         stage,
@@ -247,13 +253,14 @@ def _append(
     head = {
         # A file by its name alone: where it lay is nobody's concern.
         "detector": Path(arguments.detector).stem if Path(arguments.detector).is_file() else arguments.detector,
-        "data": Path(arguments.data).name, "eps": arguments.eps, "mode": arguments.mode, "images": images,
+        "data": Path(arguments.data).name, "eps": arguments.eps, "mode": arguments.mode,
+        "lookahead": arguments.lookahead and arguments.mode == "accuracy", "images": images,
         "precision": precision,
         "threads": torch.get_num_threads(), "device": arguments.device, "rounds": arguments.rounds,
         "steps_per_image": round(steps, 2),
     }  # fmt: skip
     rows = table.assign(**head)[[*head, *table.columns]].rename(columns={"": "contestant"})
-    put_rows(arguments.output, rows, ["detector", "data", "eps", "mode", "precision"])
+    put_rows(arguments.output, rows, ["detector", "data", "eps", "mode", "lookahead", "precision"])
 
 
 if __name__ == "__main__":

@@ -355,14 +355,48 @@ def test_foresight_changes_how_fast_and_not_what(monkeypatch, attack, norm, eps)
         return favoured
 
     monkeypatch.setattr(foresight.Odds, "favour_a_look", noted)
-    with_it = fooled_by(attack, norm=norm, eps=eps)
+    # Looking ahead is another matter: it finds more.
+    given = {} if attack == "apgd" else {"lookahead": False}
+    with_it = fooled_by(attack, norm=norm, eps=eps, **given)
     assert sum(looked) > 0
     monkeypatch.setattr(
         foresight.Odds, "favour_a_look", lambda self, reach: torch.zeros_like(reach, dtype=torch.bool)
     )
-    without = fooled_by(attack, norm=norm, eps=eps)
+    without = fooled_by(attack, norm=norm, eps=eps, **given)
     assert (with_it != without).sum() <= 1
     assert with_it.any()
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "eps"),
+    [("pgd", "linf", 1 / 255), ("pgd", "l2", 0.15), ("bim", "linf", 1 / 255), ("mifgsm", "linf", 1 / 255)],
+)
+def test_looking_ahead_loses_no_image_and_saves_steps(attack, norm, eps):
+    """On a trained detector; what is found at the far end is inside the budget, as everything is."""
+    detector, levels, labels = minigen_images(300)
+    found = {}
+    for lookahead in (False, True):
+        bound = stage(attack, norm=norm, eps=eps, lookahead=lookahead)
+        made = task(detector, bound, levels=levels, labels=labels, early_stop=True, batch_size=32)
+        outcome = run_attack(bound, made, silent)
+        found[lookahead] = held_by(detector, outcome.levels, 0.5) != labels, outcome.steps
+        assert getattr(outcome, norm).max() <= eps * (1 + 1e-6)
+    (plain, steps), (ahead, fewer) = found[False], found[True]
+    # An image beside others in its batch may end on the other side of the boundary.
+    assert (plain & ~ahead).sum() <= 1
+    assert ahead.sum() + 1 >= plain.sum() > 20
+    assert fewer.float().mean() < 0.9 * steps.float().mean()
+
+
+@pytest.mark.parametrize("attack", ["pgd", "bim", "mifgsm"])
+def test_where_every_step_is_taken_nobody_looks_ahead(attack):
+    detector, levels, labels = minigen_images(60)
+    results = []
+    for lookahead in (False, True):
+        bound = stage(attack, eps=1 / 255, lookahead=lookahead)
+        made = task(detector, bound, levels=levels, labels=labels, early_stop=False, batch_size=32)
+        results.append(run_attack(bound, made, silent).levels)
+    assert torch.equal(*results)
 
 
 # Detectors made ready for gradients

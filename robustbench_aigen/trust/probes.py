@@ -160,10 +160,12 @@ def holds_unbounded(images: ProbeImages) -> Tensor:
 def unbounded_attack() -> BoundStage:
     """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
 
-    From the image itself: noise of that size is far from anything that the detector has seen.
+    From the image itself, without looking ahead: noise of that size is far from anything that the detector has seen,
+    and may fool it whatever the gradient is worth.
     """
     pgd = shipped_recipes()["pgd"]
-    return BoundStage(pgd, pgd.bind({"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False}))
+    given = {"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False, "lookahead": False}
+    return BoundStage(pgd, pgd.bind(given))
 
 
 def falls_to_more_steps(images: ProbeImages, stage: BoundStage) -> Tensor | None:

@@ -5,8 +5,8 @@ up, and the next image of the shard takes its place. With early stopping off the
 """
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class Search(Protocol):
 class Slots:
     """State of the images in the batch: named tensors with one entry an image.
 
-    ``rows``, ``step``, ``taken``, ``queries``, ``reach``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
+    ``rows``, ``step``, ``taken``, ``queries``, ``reach``, ``far_reach``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
     ``labels``, ``best`` and what the search has put there) on the device.
     """
 
@@ -85,73 +85,103 @@ class Slots:
         return AttackChunk(self["rows"], pixels, self["taken"], self["queries"], score)
 
 
-def iterate(task: AttackTask, search: Search) -> Iterator[AttackChunk]:
+class Look(NamedTuple):
+    """Pixels that may be judged before the next gradient: their name, that of their reach, and its odds."""
+
+    pixels: str
+    reach: str
+    odds: Odds
+
+
+def iterate(
+    task: AttackTask, search: Search, far_end: Callable[[Slots, Tensor], Tensor] | None = None
+) -> Iterator[AttackChunk]:
     """Run an iterated attack on a task and yield images as they finish.
 
     With early stopping an image stops at its first success on 8 bits; without, and after the last restart, it has
     its first successful try, or else the try with the highest loss.
+
+    Parameters
+    ----------
+    task, search
+        What is attacked, and how.
+    far_end
+        (images, gradients at ``images["current"]``) → the pixels at the end of the budget in their direction. With
+        early stopping these are judged too where success is likely.
     """
     queue = deque(range(len(task.levels)))
-    slots: Slots | None = None
-    odds, looks = Odds(), task.early_stop and search.loss is not None and not search.leaves_budget
-    while queue or slots is not None:
-        slots = _refilled(task, slots, queue, search)
-        if looks:
-            fooled, score = _look(task, slots, odds)
-            if fooled.any():
-                leaving = slots.select(fooled)
-                yield leaving.chunk(leaving["current"], score)
-                slots = slots.select(~fooled) if len(leaving) < len(slots) else None
-                continue
+    near, far = Look("current", "reach", Odds()), Look("ahead", "far_reach", Odds(curious=True))
+    looks: list[Look] = []
+    if task.early_stop and search.loss is not None and not search.leaves_budget:
+        looks = [near] if far_end is None else [near, far]
+    waiting: Slots | None = None
+    while queue or waiting is not None:
+        slots = _refilled(task, waiting, queue, search, looks)
+        seen, waiting = _looked_at(task, slots, looks)
+        if seen is not None:
+            yield seen
+            continue
         found = _evaluate(task, slots, search.loss)
         slots["queries"] += task.eot
         if task.early_stop:
             fooled, pixels, score = _verified(task, slots, found.margin, search)
-            odds.note(slots["reach"], slots["reach"] >= 0, fooled)
+            near.odds.note(slots[near.reach], slots[near.reach] >= 0, fooled)
             if fooled.any():
                 leaving = slots.select(fooled)
                 leaving["taken"] += search.loss is None
                 yield leaving.chunk(pixels, score)
                 found, slots = found.select(~fooled), slots.select(~fooled)
         if len(slots):
-            before = slots["current"]
+            before, gradient = slots["current"], found.gradient
+            if far_end is not None and far in looks:
+                assert gradient is not None
+                slots[far.pixels] = far_end(slots, gradient)
             search.update(task, slots, found)
             slots["step"] += 1
             slots["taken"] += 1
-            if looks:
-                slots["reach"] = reach_of(found, slots["current"] - before, search.loss)
-            slots, finished = _finish(task, slots, search)
+            for look in looks:
+                slots[look.reach] = reach_of(found, slots[look.pixels] - before, search.loss)
+            slots, finished = _finish(task, slots, search, looks)
             yield from finished
-        slots = slots if len(slots) else None
+        waiting = slots if len(slots) else None
 
 
-def _refilled(task: AttackTask, slots: Slots | None, queue: deque[int], search: Search) -> Slots:
+def _refilled(
+    task: AttackTask, slots: Slots | None, queue: deque[int], search: Search, looks: Sequence[Look]
+) -> Slots:
     """Fill the batch from the queue."""
     space = task.batch_size - (len(slots) if slots is not None else 0)
     # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
     if queue and space > 0 and (slots is None or task.early_stop):
-        fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search)
+        fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search, looks)
         return fresh if slots is None else slots.joined(fresh)
     assert slots is not None
     return slots
 
 
-def _look(task: AttackTask, slots: Slots, odds: Odds) -> tuple[Tensor, Tensor]:
-    """Return which of the images that are probably fooled are, on 8 bits, and the scores of those."""
-    looked_at = odds.favour_a_look(slots["reach"])
-    fooled = torch.zeros_like(looked_at)
-    if not looked_at.any():
-        return fooled, torch.empty(0)
-    at = looked_at.nonzero().flatten()
-    score = task.score(slots["rows"][at], slots["current"][at.to(task.device)])
-    verified = task.is_fooled(slots["rows"][at], score)
-    fooled[at[verified]] = True
-    odds.note(slots["reach"], looked_at, fooled)
-    slots["reach"][looked_at] = LOOKED_AT
-    return fooled, score[verified]
+def _looked_at(
+    task: AttackTask, slots: Slots, looks: Sequence[Look]
+) -> tuple[AttackChunk | None, Slots | None]:
+    """Judge images that are probably fooled, on 8 bits: those that are, as finished, or None, and the others."""
+    for look in looks:
+        chosen = look.odds.favour_a_look(slots[look.reach])
+        if not chosen.any():
+            continue
+        at = chosen.nonzero().flatten()
+        score = task.score(slots["rows"][at], slots[look.pixels][at.to(task.device)])
+        verified = task.is_fooled(slots["rows"][at], score)
+        fooled = torch.zeros_like(chosen)
+        fooled[at[verified]] = True
+        look.odds.note(slots[look.reach], chosen, fooled)
+        slots[look.reach][chosen] = LOOKED_AT
+        if fooled.any():
+            leaving = slots.select(fooled)
+            chunk = leaving.chunk(leaving[look.pixels], score[verified])
+            return chunk, slots.select(~fooled) if len(leaving) < len(slots) else None
+    return None, slots
 
 
-def _fresh(task: AttackTask, rows: list[int], search: Search) -> Slots:
+def _fresh(task: AttackTask, rows: list[int], search: Search, looks: Sequence[Look]) -> Slots:
     index = torch.tensor(rows)
     clean = task.pixels(index)
     count = torch.zeros(len(rows), dtype=torch.long)
@@ -170,6 +200,8 @@ def _fresh(task: AttackTask, rows: list[int], search: Search) -> Slots:
             "best": clean,
             "best_loss": torch.full((len(rows),), -torch.inf),
         }
+    for look in looks:
+        state |= {look.pixels: clean, look.reach: torch.full((len(rows),), UNKNOWN)}
     return Slots(state | search.start(task, index, clean, 0))
 
 
@@ -249,7 +281,9 @@ def _verified(
     return fooled, pixels[verified.to(task.device)], score[verified]
 
 
-def _finish(task: AttackTask, slots: Slots, search: Search) -> tuple[Slots, list[AttackChunk]]:
+def _finish(
+    task: AttackTask, slots: Slots, search: Search, looks: Sequence[Look]
+) -> tuple[Slots, list[AttackChunk]]:
     """Let images whose evaluations are used up leave, or begin their next restart."""
     ended = slots["step"] == search.evaluations
     if "ended" in slots:
@@ -276,6 +310,8 @@ def _finish(task: AttackTask, slots: Slots, search: Search) -> tuple[Slots, list
     if len(again):
         again["restart"] += 1
         again["step"].zero_()
+        for look in looks:
+            again[look.reach].fill_(UNKNOWN)
         # A try's number decides its draws, so those of one number begin together.
         alike = [again.select(again["restart"] == number) for number in again["restart"].unique()]
         again = alike[0]

@@ -1,9 +1,12 @@
-"""Which images are probably fooled by their last step, so that the verdict comes before the next gradient.
+"""Which images are probably fooled by their last step, or by a longer one, so that a verdict comes before a gradient.
 
 An image that is fooled needs no further gradient, but only the forward pass of one shows that it is. Where success is
 likely, the float32 verdict on the 8-bit image, which a success needs anyway, is taken first and saves a forward and a
 backward pass. How likely it is, the task itself shows: the gradient predicts how far a step moves the margin, and for
 every reach, the predicted change as a share of the margin that is to be overcome, successes are counted.
+
+The same holds for the far end of the budget, where a search with a fixed step length would arrive after several steps
+in one direction: a success there ends the search of the image, a failure leaves it as it was.
 """
 
 import torch
@@ -46,15 +49,25 @@ def reach_of(found: Evaluation, moved: Tensor, loss: Loss) -> Tensor:
 
 
 class Odds:
-    """How often images of each reach were fooled, so far in this task."""
+    """How often images of each reach were fooled, so far in this task.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    curious
+        Whether images of a reach that promises success are looked at until enough is known of it: where nothing but
+        looks tells the odds.
+    """
+
+    def __init__(self, *, curious: bool = False) -> None:
+        # A predicted change of less than the margin has not been seen to fool an image.
+        self._untried = torch.arange(len(_EDGES) + 1) > (_EDGES.index(1.0) if curious else len(_EDGES))
         self._tried = torch.zeros(len(_EDGES) + 1)
         self._fooled = torch.zeros(len(_EDGES) + 1)
 
     def favour_a_look(self, reach: Tensor) -> Tensor:
         """Return which images are likely enough to be fooled, N booleans."""
-        likely = (self._tried >= _TRIED) & (self._fooled > _LIKELY * self._tried)
+        known = self._tried >= _TRIED
+        likely = torch.where(known, self._fooled > _LIKELY * self._tried, self._untried)
         return (reach >= 0) & likely[reach.clamp(min=0)]
 
     def note(self, reach: Tensor, known: Tensor, fooled: Tensor) -> None:

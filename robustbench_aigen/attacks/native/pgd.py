@@ -1,6 +1,6 @@
 """PGD (Madry et al. 2018), BIM (Kurakin et al. 2017), FGSM (Goodfellow et al. 2015) and MI-FGSM (Dong et al. 2018)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,16 +21,14 @@ _TINY = 1e-30
 def pgd(task: AttackTask) -> Iterator[AttackChunk]:
     """Projected gradient descent, L∞ or L2.
 
-    Reads ``steps``, ``step_size`` (pixel units), ``random_start`` and ``restarts``.
+    Reads ``steps``, ``step_size`` (pixel units), ``random_start``, ``restarts`` and ``lookahead``.
     """
     params = task.params
     step_size, restarts = float(params["step_size"] or 0), int(params["restarts"] or 1)
-    return iterate(
-        task,
-        GradientSteps(
-            int(params["steps"] or 1), restarts, step_size, random_start=bool(params["random_start"])
-        ),
+    steps = GradientSteps(
+        int(params["steps"] or 1), restarts, step_size, random_start=bool(params["random_start"])
     )
+    return iterate(task, steps, _far_end(task))
 
 
 def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
@@ -39,16 +37,36 @@ def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
 
 
 def bim(task: AttackTask) -> Iterator[AttackChunk]:
-    """Basic iterative method: PGD from the image itself. Reads ``steps`` and ``step_size`` (pixel units)."""
+    """Basic iterative method: PGD from the image itself.
+
+    Reads ``steps``, ``step_size`` (pixel units) and ``lookahead``.
+    """
     params = task.params
-    return iterate(task, GradientSteps(int(params["steps"] or 1), 1, float(params["step_size"] or 0)))
+    steps = GradientSteps(int(params["steps"] or 1), 1, float(params["step_size"] or 0))
+    return iterate(task, steps, _far_end(task))
 
 
 def mifgsm(task: AttackTask) -> Iterator[AttackChunk]:
-    """Momentum iterative method. Reads ``steps``, ``step_size`` (pixel units) and ``decay``."""
+    """Momentum iterative method. Reads ``steps``, ``step_size`` (pixel units), ``decay`` and ``lookahead``."""
     params = task.params
     step_size, decay = float(params["step_size"] or 0), float(params["decay"] or 0)
-    return iterate(task, GradientSteps(int(params["steps"] or 1), 1, step_size, decay=decay))
+    steps = GradientSteps(int(params["steps"] or 1), 1, step_size, decay=decay)
+    return iterate(task, steps, _far_end(task))
+
+
+def _far_end(task: AttackTask) -> Callable[[Slots, Tensor], Tensor] | None:
+    """Return where ``lookahead`` looks: the whole budget along the gradient, which small steps take in many."""
+    # A recipe without the switch, such as that of `transfer`, does not look.
+    if not task.params.get("lookahead"):
+        return None
+    threat = task.threat
+
+    def far_end(slots: Slots, gradient: Tensor) -> Tensor:
+        # From one side of the budget to the other is twice its radius.
+        step = steepest(threat, gradient).mul_(2 * threat.eps)
+        return threat.project(slots["clean"], step.add_(slots["current"]))
+
+    return far_end
 
 
 @dataclass
