@@ -3,7 +3,7 @@
     python -m benchmarks.cross_generator [--runs results]
 
 ``robust-aigen cross-generator`` does the work, on the shipped splits alone; finished trainings are kept, and the same
-command goes on from a stop. minigen's 2,880 to 5,760 training images are few steps of the recipe's batches of 256, so
+command goes on from a stop. minigen's 2,880 to 4,800 training images are few steps of the recipe's batches of 256, so
 batches are smaller and epochs more.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.committed_page import write_readme
 from robustbench_aigen.training.cross_generator import MATRIX
 
-_WORDS = (
+WORDS = (
     "cross-generator", "lenet5", "--data", "minigen", "--all-but-one", "--epochs", "60",
     "--set", "batch_size=64", "--set", "learning_rate=2e-3", "--set", "weight_decay=1e-4",
 )  # fmt: skip
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("results"), help="where detectors and the run are")
     arguments = parser.parse_args()
     done = subprocess.run(
-        [sys.executable, "-m", "robustbench_aigen", *_WORDS, "--output", str(arguments.runs)], check=False
+        [sys.executable, "-m", "robustbench_aigen", *WORDS, "--output", str(arguments.runs)], check=False
     )
     if done.returncode:
         sys.exit(done.returncode)
@@ -46,7 +46,7 @@ def publish(run: Path, target: Path) -> None:
         shutil.copy2(file, target / file.name)
     protocol = (run / "tables" / f"{MATRIX}.md").read_text(encoding="utf-8")
     parts = [
-        f"Written by `python -m benchmarks.cross_generator`, which runs\n`robust-aigen {' '.join(_WORDS)}`.\n",
+        f"Written by `python -m benchmarks.cross_generator`, which runs\n`robust-aigen {' '.join(WORDS)}`.\n",
         f"![the matrices]({MATRIX}.png)",
     ]
     title, body = protocol.split("\n", 1)
