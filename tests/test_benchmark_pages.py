@@ -213,6 +213,19 @@ def test_what_is_said_across_generators_holds_in_the_tables():
     assert " ".join(cross_generator.WORDS) in (folder / "README.md").read_text()
 
 
+def test_no_library_attack_breaks_what_auto_leaves():
+    table = pd.read_csv(REPOSITORY / "results" / "speed" / "strength.csv")
+    (left, tried) = (table[(table["attack"] == "auto") == own] for own in (True, False))
+    assert set(left["detector"]) <= set(shipped_detectors())
+    assert (left["of"] - left["breaks"]).max() > 100
+    for _, cell in tried.groupby(["detector", "budget"]):
+        assert len(cell) >= 20
+        assert {"hopskipjump (art)", "square (torchattacks)", "apgd-ce + fab (pyautoattack)"} <= set(
+            cell["attack"]
+        )
+    assert tried["breaks"].sum() == 0
+
+
 SPEED_ROWS = {
     ("`cifake/cifake_cnn`", "float32"): ("cifake/cifake_cnn", "accuracy", "True"),
     ("the same, `--no-lookahead`", "bfloat16"): ("cifake/cifake_cnn", "accuracy", "False"),
