@@ -8,7 +8,8 @@ Every recipe runs over torchattacks and ART with the budget of ``auto`` and its 
 pyautoattack's APGD-CE, FAB and Square beside them where it is installed. All are judged on 8 bits, in float32.
 
 What sees scores or verdicts alone takes seconds an image. ``--queried`` runs that on so many survivors: those on which
-``auto`` came closest to success. The column ``of`` says on how many an attack ran.
+``auto`` came closest to success. The column ``of`` says on how many an attack ran; ``breaks`` is empty where a library's
+attack returned what is no image.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from benchmarks.table_file import put_rows
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
+from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
@@ -61,9 +63,9 @@ def main() -> None:
     worst = 0
     for name in arguments.detectors:
         for budget in arguments.budgets:
-            table = pd.DataFrame(list(_measure(arguments, name, budget)))
+            table = pd.DataFrame(list(_measure(arguments, name, budget))).astype({"breaks": "Int64"})
             print(table.to_string(index=False), flush=True)
-            worst = max(worst, table[table["attack"] != "auto"]["breaks"].max())
+            worst = max([worst, *table[table["attack"] != "auto"]["breaks"].dropna()])
             if arguments.output:
                 put_rows(arguments.output, table, ["detector", "budget"])
     print(f"the strongest breaks {worst:.0f} images that auto leaves standing")
@@ -94,26 +96,32 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     left = rows[~fooled]
     left = left[(score[~fooled] - 0.5).abs().argsort()]
 
-    def row(attack: str, fooled: Tensor, seconds: float) -> dict[str, object]:
+    def row(attack: str, breaks: int | None, of: Tensor, seconds: float | None) -> dict[str, object]:
         return {
             "detector": Path(name).stem if Path(name).is_file() else name, "budget": budget,
-            "images": len(levels), "attack": attack, "breaks": int(fooled.sum()), "of": len(fooled),
-            "seconds": round(seconds, 1),
+            "images": len(levels), "attack": attack, "breaks": breaks, "of": len(of),
+            "seconds": seconds and round(seconds, 1),
         }  # fmt: skip
 
-    yield row("auto", fooled, seconds)
+    yield row("auto", int(fooled.sum()), rows, seconds)
     if not len(left):
         return
     for recipe, backend in _rivals(norm, set(arguments.without)):
         rival = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "backend": backend}))
         some = left if recipe.access == "gradients" else left[: arguments.queried]
-        fooled, _, seconds = attacked(rival, some)
-        yield row(f"{recipe.name} ({backend})", fooled, seconds)
+        called = f"{recipe.name} ({backend})"
+        try:
+            fooled, _, seconds = attacked(rival, some)
+        except AttackContractError as error:
+            print(f"{name}, {budget}: {error}", flush=True)
+            yield row(called, None, some, None)
+        else:
+            yield row(called, int(fooled.sum()), some, seconds)
     if find_spec("pyautoattack") is not None:
         for attacks, some in ((["apgd-ce", "fab"], left), (["square"], left[: arguments.queried])):
             task = _task(stage, detector, levels[some], labels[some], [names[each] for each in some.tolist()])
             fooled, seconds = _pyautoattack(task, attacks, norm, float(read_fraction(eps) or 0))
-            yield row(f"{' + '.join(attacks)} (pyautoattack)", fooled, seconds)
+            yield row(f"{' + '.join(attacks)} (pyautoattack)", int(fooled.sum()), some, seconds)
 
 
 def _task(
