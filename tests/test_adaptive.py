@@ -210,7 +210,7 @@ def test_eot_is_the_mean_of_the_gradients_at_as_many_draws():
     bound = replace(stage("pgd"), through=(noise,), eot=4)
     made = task(untrained(), bound, levels=smooth(6), labels=torch.arange(6) % 2)
     rows = torch.arange(6)
-    slots = _fresh(made, rows.tolist(), GradientSteps(5, 1, 1 / 255))
+    slots = _fresh(made, rows.tolist(), GradientSteps(5, 1, 1 / 255), [])
     for step in range(2):
         found = _evaluate(made, slots, "ce")
         gradients, margins = [], []

@@ -102,9 +102,14 @@ def test_an_attack_that_follows_the_smooth_flip_goes_past_the_limit():
     recipe = shipped_recipes()["pgd"]
 
     def attacked(detector: Detector) -> torch.Tensor:
-        stage = BoundStage(
-            recipe, recipe.bind({"eps": 72 / 255, "steps": 40, "step_size": 4 / 255, "random_start": False})
-        )
+        given = {
+            "eps": 72 / 255,
+            "steps": 40,
+            "step_size": 4 / 255,
+            "random_start": False,
+            "lookahead": False,
+        }
+        stage = BoundStage(recipe, recipe.bind(given))
         task = make_task(
             stage, detector, levels, labels, SampleStreams(0, tuple("abcd"), 0), threshold=0.5, early_stop=True,
             batch_size=4, device=torch.device("cpu"), precision="fp32",
