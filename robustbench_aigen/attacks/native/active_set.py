@@ -52,8 +52,8 @@ class Search(Protocol):
 class Slots:
     """State of the images in the batch: named tensors with one entry an image.
 
-    ``rows``, ``step``, ``taken``, ``queries``, ``reach``, ``far_reach``, ``restart`` and ``best_loss`` are on the CPU, all others (``clean``,
-    ``labels``, ``best`` and what the search has put there) on the device.
+    ``rows``, ``step``, ``taken``, ``queries``, ``reach``, ``far_reach``, ``restart`` and ``best_loss`` are on the CPU,
+    all others (``clean``, ``labels``, ``ahead``, ``best`` and what the search has put there) on the device.
     """
 
     def __init__(self, values: dict[str, Tensor]) -> None:
