@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from test_engine import scenario
 from torch import nn
 
@@ -15,6 +16,7 @@ from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.engine import plan
+from robustbench_aigen.engine.sizes import padded
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.codecs import jpeg
@@ -43,6 +45,11 @@ class FrontEnd(nn.Module):
 
 def rounded_to_4_bits(pixels):
     return (pixels * 15).round() / 15
+
+
+def behind_4_bits(normalised):
+    """The same of an input in [-1, 1]."""
+    return 2 * rounded_to_4_bits((normalised + 1) / 2) - 1
 
 
 def through_a_jpeg(pixels):
@@ -245,7 +252,7 @@ def masked_run(monkeypatch):
 
     def load(spec, **keys):
         detector = whole(spec, **keys)
-        detector.network = FrontEnd(detector.network, lambda x: ((x + 1) * 7.5).round() / 7.5 - 1)
+        detector.network = FrontEnd(detector.network, behind_4_bits)
         detector.weights_sha256 += " behind 4 bits"
         return detector
 
@@ -277,6 +284,57 @@ def test_without_a_gradient_attack_nothing_is_probed(tmp_path):
     pipelines = "{jpeg: [{perturb: jpeg}], square: [{attack: square, steps: 3}]}"
     file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}")
     assert run(file, output=tmp_path / "out").info["trust"] == {"flags": [], "probes": []}
+
+
+@pytest.mark.parametrize("network", [lambda n: n, lambda n: FrontEnd(n, behind_4_bits)])
+def test_images_of_several_sizes_are_probed_together_as_they_are_one_by_one(lenet5, pictures, network):
+    """Padding changes no answer, and counts for none."""
+    levels, labels, names = pictures
+    crops = [image[:, : 24 + row % 9, : 32 - row % 7] for row, image in enumerate(levels[:24])]
+    detector = lenet5.read_as()
+    detector.network = network(lenet5.network)
+
+    def among(rows: list[int]) -> ProbeImages:
+        stack, sizes = padded([crops[row] for row in rows])
+        streams = SampleStreams(42, tuple(names[row] for row in rows), 0)
+        return ProbeImages(
+            DeployedDetector(detector, 0.5),
+            stack,
+            labels[rows],
+            streams,
+            7,
+            torch.device("cpu"),
+            "fp32",
+            sizes,
+        )
+
+    together = among(list(range(24)))
+    assert together.sizes is not None
+    for probe in (probes.probe_detector, lambda images: probes.probe_cell(images, stage("pgd", eps=2 / 255))):
+        one_by_one = [probe(among([row])) for row in range(24)]
+        for name, answers in probe(together).items():
+            alone = torch.cat([each[name] for each in one_by_one])
+            if answers.is_floating_point():
+                torch.testing.assert_close(answers, alone, rtol=1e-4, atol=1e-4)
+            else:
+                assert torch.equal(answers, alone), name
+
+
+def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
+    """Batches of one where every image has a size of its own would make probes cost more than the attack."""
+    chosen = select(open_source("minigen", tmp_path), "test", 40)
+    for row, index in enumerate(chosen.indices):
+        folder = tmp_path / "mixed" / ("fake" if chosen.samples[row].label else "real")
+        folder.mkdir(parents=True, exist_ok=True)
+        image = decode(chosen.source.encoded(index))[:, : 28 + row % 5, : 28 + row // 5 % 5]
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{row}.png")
+    probed = []
+    whole = probes.probe_detector
+    monkeypatch.setattr(probes, "probe_detector", lambda images: probed.append(images) or whole(images))
+    file = scenario(tmp_path, "{pgd: [{attack: pgd}]}", data=f"{{source: {tmp_path / 'mixed'}, split: all}}")
+    result = run(file, output=tmp_path / "out")
+    assert result.info["trust"]["probes"]
+    assert sum(len(images) for images in probed) > 10 * len(probed)
 
 
 def test_scores_of_the_probes_are_those_of_the_run(lenet5, pictures):

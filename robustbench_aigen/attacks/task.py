@@ -17,7 +17,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector, ver
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
 
@@ -103,24 +103,10 @@ class AttackTask:
     def draw(
         self, rows: Tensor, restart: int, draw: Callable[[SampleStreams, Sequence[int]], NDArray[np.float64]]
     ) -> Tensor:
-        """Draw noise of the images' own sizes from their own streams: M×3×H×W float32, zero in the padding.
-
-        Parameters
-        ----------
-        rows, restart
-            Whose noise, and of which try.
-        draw
-            (streams, 3×h×w) → an array of ``len(streams)`` × 3×h×w.
-        """
-        streams = self.try_streams(rows, restart)
+        """Draw noise of one try for some rows, on the device; the rest as in :func:`~robustbench_aigen.numerics.seeding.draw_padded`."""
+        sizes = None if self.sizes is None else self.sizes[rows]
         shape = tuple(self.levels.shape[1:])
-        if self.sizes is None:
-            return torch.from_numpy(draw(streams, shape)).float().to(self.device)
-        noise = torch.zeros((len(rows), *shape))
-        for row, (height, width) in enumerate(self.sizes[rows].tolist()):
-            drawn = draw(streams.select([row]), (3, height, width))
-            noise[row, :, :height, :width] = torch.from_numpy(drawn[0])
-        return noise.to(self.device)
+        return draw_padded(self.try_streams(rows, restart), shape, sizes, draw).to(self.device)
 
     def logits(
         self, rows: Tensor, pixels: Tensor, *, draws: Sequence[int] | None = None, for_gradient: bool

@@ -16,6 +16,7 @@ from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
+from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size, takes_mixed_sizes
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -141,7 +142,7 @@ class Probing:
             if held is not None:
                 return held[0]
             self.execution.progress.work_on(detector.name, "trust")
-            batches = self._batches(detector, images, cell.settings)
+            batches = self._batches(detector, attacks, images, cell.settings)
             try:
                 with seeded_global_rng(key):
                     frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
@@ -162,21 +163,23 @@ class Probing:
         ]
         return Shard(self.plan.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows))
 
-    def _batches(self, detector: Detector, shard: Shard, settings: Settings) -> Iterator[ProbeImages]:
-        """Decode the images and yield those of each size."""
+    def _batches(
+        self, detector: Detector, attacks: tuple[BoundStage, ...], shard: Shard, settings: Settings
+    ) -> Iterator[ProbeImages]:
+        """Decode the images and yield those of each size, or of near sizes where every attack takes them."""
         images = decode_shard(shard)
-        by_size: dict[torch.Size, list[int]] = defaultdict(list)
-        for row, levels in enumerate(images.levels):
-            by_size[levels.shape].append(row)
-        for rows in by_size.values():
+        group = nearby_sizes if all(takes_mixed_sizes(each, detector) for each in attacks) else same_size
+        for rows in group(images.levels, range(len(images.levels))):
+            stack, sizes = padded([images.levels[row] for row in rows])
             yield ProbeImages(
                 DeployedDetector(detector, settings.threshold),
-                torch.stack([images.levels[row] for row in rows]),
+                stack,
                 torch.tensor([images.samples[row].label for row in rows]),
                 SampleStreams(settings.seed, tuple(images.samples[row].id for row in rows), 0),
                 settings.batch_size,
                 self.plan.device,
                 settings.precision,
+                sizes,
             )
 
 

@@ -88,6 +88,34 @@ class SampleStreams:
         return np.stack([self.generator(row).standard_normal(tuple(shape)) for row in range(len(self))])
 
 
+def draw_padded(
+    streams: SampleStreams,
+    shape: Sequence[int],
+    sizes: Tensor | None,
+    draw: Callable[[SampleStreams, Sequence[int]], NDArray[np.float64]],
+) -> Tensor:
+    """Draw noise of the images' own sizes from their own streams: N×3×H×W float32 on the CPU, zero in the padding.
+
+    Parameters
+    ----------
+    streams
+        The images' streams.
+    shape
+        3×H×W.
+    sizes
+        N×2 heights and widths where the images differ; None where all are H×W.
+    draw
+        (streams, 3×h×w) → an array of ``len(streams)`` × 3×h×w.
+    """
+    if sizes is None:
+        return torch.from_numpy(draw(streams, shape)).float()
+    noise = torch.zeros((len(streams), *shape))
+    for row, (height, width) in enumerate(sizes.tolist()):
+        drawn = draw(streams.select([row]), (3, height, width))
+        noise[row, :, :height, :width] = torch.from_numpy(drawn[0])
+    return noise
+
+
 class _TorchDraws(TorchFunctionMode):
     """Answers the batch-shaped draws of torch code from per-image streams."""
 

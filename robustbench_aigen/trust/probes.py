@@ -2,10 +2,11 @@
 
 After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
 Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
-al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images of one size that the detector gets right and answers per image, so that sizes can be mixed and answers
-kept; :mod:`robustbench_aigen.trust.judgement` makes flags of them.
+al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images that the detector gets right and answers per image, so that answers can be kept;
+:mod:`robustbench_aigen.trust.judgement` makes flags of them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
-from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
+from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
@@ -28,7 +29,7 @@ _QUERIES = 250
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Images of one size that a detector gets right.
+    """Images that a detector gets right.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ class ProbeImages:
         The images' random streams.
     batch_size, device, precision
         How the run computes.
+    sizes
+        N×2 heights and widths where the images differ: smaller ones are padded with black at the right and at the
+        bottom. None where all are H×W.
     """
 
     detector: DeployedDetector
@@ -51,16 +55,24 @@ class ProbeImages:
     batch_size: int
     device: torch.device
     precision: Literal["fp32", "bf16"]
+    sizes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.levels)
 
+    def batches(self) -> Iterator[Tensor]:
+        """Yield row numbers in batches, in order."""
+        return iter(torch.arange(len(self)).split(self.batch_size))
+
+    def answer(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Return the M×2 logits of M×3×H×W float32 pixels of some rows, both on the device."""
+        return self.detector(pixels, None if self.sizes is None else self.sizes[rows])
+
     @torch.no_grad()
     def logits(self, levels: Tensor) -> Tensor:
         """Return N×2 float32 logits of N×3×H×W uint8 images, on the CPU."""
-        return torch.cat(
-            [self.detector(to_pixels(part.to(self.device))).cpu() for part in levels.split(self.batch_size)]
-        )
+        parts = [self.answer(rows, to_pixels(levels[rows].to(self.device))).cpu() for rows in self.batches()]
+        return torch.cat(parts)
 
     def margins(self, levels: Tensor) -> Tensor:
         """Return by how many nats the right class leads, N float32."""
@@ -79,6 +91,7 @@ class ProbeImages:
             batch_size=self.batch_size,
             device=self.device,
             precision=self.precision,
+            sizes=self.sizes,
         )
         outcome = run_attack(stage, task, _ignore)
         return verdicts(outcome.score, self.detector.threshold) == self.labels
@@ -100,26 +113,34 @@ def input_gradients(images: ProbeImages) -> Tensor:
     input from autograd.
     """
     parts = []
-    for rows in torch.arange(len(images)).split(images.batch_size):
+    for rows in images.batches():
         pixels = to_pixels(images.levels[rows].to(images.device)).requires_grad_()
         with torch.enable_grad():
-            margin = _margin(images.detector(pixels), images.labels[rows].to(images.device)).sum()
+            margin = _margin(images.answer(rows, pixels), images.labels[rows].to(images.device)).sum()
             hidden = not margin.requires_grad
             gradient = None if hidden else torch.autograd.grad(margin, pixels, allow_unused=True)[0]
         parts.append(torch.zeros_like(pixels).detach() if gradient is None else gradient)
     return torch.cat(parts).cpu()
 
 
-def zero_gradients(gradients: Tensor) -> Tensor:
+def zero_gradients(gradients: Tensor, sizes: Tensor | None = None) -> Tensor:
     """Whether a gradient is zero or not finite, N booleans for N×3×H×W.
 
-    Zero also where it is so in 99 % of the values that have a gradient in any of the images. What a crop leaves
-    out has none in any, and is not counted.
+    Zero also where it is so in 99 % of an image's values that have a gradient in any of the images. What a crop
+    leaves out has none in any, and is not counted, and neither is the padding of smaller images.
     """
-    values = gradients.flatten(1)
-    nonzero = values != 0
-    reached = nonzero.any(dim=0).sum()
-    return (nonzero.sum(dim=1) <= 0.01 * reached) | ~values.isfinite().all(dim=1)
+    nonzero = gradients != 0
+    reached = nonzero.any(dim=0).expand_as(nonzero)
+    if sizes is not None:
+        reached = reached & _inside(sizes, gradients.shape[2:])[:, None]
+    share = nonzero.sum(dim=(1, 2, 3)) <= 0.01 * reached.sum(dim=(1, 2, 3))
+    return share | ~gradients.isfinite().flatten(1).all(dim=1)
+
+
+def _inside(sizes: Tensor, shape: torch.Size) -> Tensor:
+    """Return which places of H×W belong to images of N×2 heights and widths, N×H×W booleans."""
+    rows, columns = (torch.arange(side) for side in shape)
+    return (rows[:, None] < sizes[:, 0, None, None]) & (columns < sizes[:, 1, None, None])
 
 
 def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
@@ -130,7 +151,8 @@ def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
     nothing; a step that changes nothing does not pass. That catches what :func:`zero_gradients` does not: gradients
     of a branch or an approximation that the verdict does not depend on.
     """
-    random = torch.from_numpy(images.streams.for_restart(0).uniform(-1, 1, images.levels.shape[1:]))
+    streams, shape = images.streams.for_restart(0), images.levels.shape[1:]
+    random = draw_padded(streams, shape, images.sizes, lambda own, size: own.uniform(-1, 1, size))
     won = torch.zeros(len(images), dtype=torch.long)
     for size in _STEPS_IN_LEVELS:
         followed, drawn = (
@@ -197,7 +219,7 @@ def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
     with preserved_global_rng():
         gradients = input_gradients(images)
         return {
-            "zero_gradient": zero_gradients(gradients),
+            "zero_gradient": zero_gradients(gradients, images.sizes),
             "informed": gradient_informs(images, gradients),
             "stochastic": changes_its_mind(images),
             "margin": images.margins(images.levels),
