@@ -13,7 +13,7 @@ from robustbench_aigen import load_detector
 class Noisy(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.inner = load_detector("minigen/cifake_cnn")
+        self.inner = load_detector("minigen/lenet5")
 
     def forward(self, pixels):
         return self.inner((pixels + 0.02 * torch.randn(pixels.shape)).clamp(0, 1))
