@@ -1,6 +1,6 @@
 """What a sweep over eps costs beside separate runs: PGD at eight eps, with and without handing on what has fallen.
 
-    python -m benchmarks.sweep [--detector ID_OR_FILE] [--data SOURCE] [--limit 1000]
+    python -m benchmarks.sweep [--detector ID_OR_FILE] [--data SOURCE] [--limit 1000] [--no-lookahead]
 
 Both go through the whole engine, cells and shards, from an empty cache, in alternating order; the time is that of the
 attacked cells.
@@ -12,12 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+import torch
 import yaml
 
+from benchmarks.table_file import put_rows
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.engine.runner import RunResult
+from robustbench_aigen.scenario.cells import CLEAN
 
-EPS = ["0.5/255", "1/255", "1.5/255", "2/255", "3/255", "4/255", "6/255", "8/255"]
+EPS = [f"{level}/255" for level in range(1, 9)]
+_NAMES = {True: "shared", False: "separate"}
 
 
 def main() -> None:
@@ -30,20 +34,57 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--eps", nargs="*", default=EPS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--lookahead", action=argparse.BooleanOptionalAction, default=True, help="the native PGD's own"
+    )
+    parser.add_argument("--output", type=Path, help="a CSV file; the row of the same sweep is replaced")
     arguments = parser.parse_args()
-    ratios = []
+    ratios: list[float] = []
+    times: list[dict[bool, float]] = []
     for number in range(arguments.rounds):
         order = [True, False] if number % 2 else [False, True]
         results = {share: _run(arguments, share_sweeps=share) for share in order}
         seconds = {share: _seconds(result) for share, result in results.items()}
         ratios.append(seconds[True] / seconds[False])
+        times.append(seconds)
         print(
             f"shared {seconds[True]:.1f} s, separate {seconds[False]:.1f} s: {ratios[-1]:.2f} of it",
             flush=True,
         )
     print(f"median {statistics.median(ratios):.2f}")
-    table = {"shared" if share else "separate": _accuracy(result) for share, result in results.items()}
-    print(pd.DataFrame(table).to_string(float_format=lambda value: f"{100 * value:.1f} %"))
+    table = pd.DataFrame({_NAMES[share]: _accuracy(result) for share, result in results.items()})
+    print(table.to_string(float_format=lambda value: f"{100 * value:.1f} %"))
+    if arguments.output:
+        _append(arguments, results[True], table, times)
+
+
+def _append(
+    arguments: argparse.Namespace, shared: RunResult, table: pd.DataFrame, times: list[dict[bool, float]]
+) -> None:
+    """Put the sweep's row into a table: median seconds, their ratio, and by how much sharing leaves more, if at all."""
+    ratios = [seconds[True] / seconds[False] for seconds in times]
+    attacked = table.drop(index=CLEAN)
+    row = {
+        "detector": arguments.detector,
+        "data": Path(arguments.data).name,
+        "eps": " ".join(arguments.eps),
+        "lookahead": arguments.lookahead,
+        "images": arguments.limit,
+        "precision": shared.info["precision"],
+        "threads": torch.get_num_threads(),
+        "rounds": arguments.rounds,
+        **{
+            f"{name}, seconds (median)": f"{statistics.median(each[share] for each in times):.1f}"
+            for share, name in _NAMES.items()
+        },
+        "of separate": f"{statistics.median(ratios):.2f}",
+        "from": f"{min(ratios):.2f}",
+        "to": f"{max(ratios):.2f}",
+        "left at the smallest": f"{100 * attacked['shared'].iloc[0]:.1f} %",
+        "left at the largest": f"{100 * attacked['shared'].iloc[-1]:.1f} %",
+        "most above separate": f"{100 * (attacked['shared'] - attacked['separate']).max():.1f}",
+    }
+    put_rows(arguments.output, pd.DataFrame([row]), ["detector", "data", "eps", "lookahead", "precision"])
 
 
 def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
@@ -54,7 +95,7 @@ def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
         "data": {"source": str(_absolute(arguments.data)), "limit": arguments.limit},
         "detectors": [{"path": str(detector.resolve())} if detector.is_file() else arguments.detector],
         "share_sweeps": share_sweeps,
-        "pipelines": {"pgd": [{"attack": "pgd", "eps": arguments.eps}]},
+        "pipelines": {"pgd": [{"attack": "pgd", "eps": arguments.eps, "lookahead": arguments.lookahead}]},
     }
     with TemporaryDirectory() as folder:
         file = Path(folder) / "scenario.yaml"

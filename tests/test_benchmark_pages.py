@@ -294,3 +294,14 @@ def test_what_is_said_of_looking_ahead_was_measured():
     seconds = native["seconds (median)"]
     assert "saves a third of the time" in document
     assert 0.3 < 1 - seconds[True] / seconds[False] < 0.37
+
+
+def test_what_is_said_of_sweeps_was_measured():
+    table = pd.read_csv(REPOSITORY / "results" / "speed" / "sweeps.csv", dtype=str)
+    ratio = table.set_index(["detector", "lookahead"])["of separate"]
+    readme = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert f"takes {ratio['minigen/cifake_cnn', 'True']} of the time of eight separate runs" in readme
+    trained, textbook = ratio["cifake/cifake_cnn", "True"], ratio["cifake/cifake_cnn", "False"]
+    assert f"{trained} on `cifake/cifake_cnn` ({textbook} with `lookahead: false`)" in readme
+    assert f"and {ratio['minigen/cifake_cnn+pgd', 'True']} on `minigen/cifake_cnn+pgd`" in readme
+    assert (table["most above separate"].astype(float) <= 0.3).all()
