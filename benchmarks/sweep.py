@@ -21,7 +21,6 @@ from robustbench_aigen.engine.runner import RunResult
 from robustbench_aigen.scenario.cells import CLEAN
 
 EPS = [f"{level}/255" for level in range(1, 9)]
-_NAMES = {True: "shared", False: "separate"}
 
 
 def main() -> None:
@@ -39,52 +38,38 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="a CSV file; the row of the same sweep is replaced")
     arguments = parser.parse_args()
-    ratios: list[float] = []
-    times: list[dict[bool, float]] = []
+    shared, separate, ratios = [], [], []
     for number in range(arguments.rounds):
         order = [True, False] if number % 2 else [False, True]
         results = {share: _run(arguments, share_sweeps=share) for share in order}
-        seconds = {share: _seconds(result) for share, result in results.items()}
-        ratios.append(seconds[True] / seconds[False])
-        times.append(seconds)
-        print(
-            f"shared {seconds[True]:.1f} s, separate {seconds[False]:.1f} s: {ratios[-1]:.2f} of it",
-            flush=True,
-        )
+        shared.append(_seconds(results[True]))
+        separate.append(_seconds(results[False]))
+        ratios.append(shared[-1] / separate[-1])
+        print(f"shared {shared[-1]:.1f} s, separate {separate[-1]:.1f} s: {ratios[-1]:.2f} of it", flush=True)
     print(f"median {statistics.median(ratios):.2f}")
-    table = pd.DataFrame({_NAMES[share]: _accuracy(result) for share, result in results.items()})
+    table = pd.DataFrame({"shared": _accuracy(results[True]), "separate": _accuracy(results[False])})
     print(table.to_string(float_format=lambda value: f"{100 * value:.1f} %"))
     if arguments.output:
-        _append(arguments, results[True], table, times)
-
-
-def _append(
-    arguments: argparse.Namespace, shared: RunResult, table: pd.DataFrame, times: list[dict[bool, float]]
-) -> None:
-    """Put the sweep's row into a table: median seconds, their ratio, and by how much sharing leaves more, if at all."""
-    ratios = [seconds[True] / seconds[False] for seconds in times]
-    attacked = table.drop(index=CLEAN)
-    row = {
-        "detector": arguments.detector,
-        "data": Path(arguments.data).name,
-        "eps": " ".join(arguments.eps),
-        "lookahead": arguments.lookahead,
-        "images": arguments.limit,
-        "precision": shared.info["precision"],
-        "threads": torch.get_num_threads(),
-        "rounds": arguments.rounds,
-        **{
-            f"{name}, seconds (median)": f"{statistics.median(each[share] for each in times):.1f}"
-            for share, name in _NAMES.items()
-        },
-        "of separate": f"{statistics.median(ratios):.2f}",
-        "from": f"{min(ratios):.2f}",
-        "to": f"{max(ratios):.2f}",
-        "left at the smallest": f"{100 * attacked['shared'].iloc[0]:.1f} %",
-        "left at the largest": f"{100 * attacked['shared'].iloc[-1]:.1f} %",
-        "most above separate": f"{100 * (attacked['shared'] - attacked['separate']).max():.1f}",
-    }
-    put_rows(arguments.output, pd.DataFrame([row]), ["detector", "data", "eps", "lookahead", "precision"])
+        attacked = table.drop(index=CLEAN)
+        row = {
+            "detector": arguments.detector,
+            "data": Path(arguments.data).name,
+            "eps": " ".join(arguments.eps),
+            "lookahead": arguments.lookahead,
+            "images": arguments.limit,
+            "precision": results[True].info["precision"],
+            "threads": torch.get_num_threads(),
+            "rounds": arguments.rounds,
+            "shared, seconds (median)": f"{statistics.median(shared):.1f}",
+            "separate, seconds (median)": f"{statistics.median(separate):.1f}",
+            "of separate": f"{statistics.median(ratios):.2f}",
+            "from": f"{min(ratios):.2f}",
+            "to": f"{max(ratios):.2f}",
+            "left at the smallest": f"{100 * attacked['shared'].iloc[0]:.1f} %",
+            "left at the largest": f"{100 * attacked['shared'].iloc[-1]:.1f} %",
+            "most above separate": f"{100 * (attacked['shared'] - attacked['separate']).max():.1f}",
+        }
+        put_rows(arguments.output, pd.DataFrame([row]), ["detector", "data", "eps", "lookahead", "precision"])
 
 
 def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:

@@ -321,7 +321,7 @@ def test_images_of_several_sizes_are_probed_together_as_they_are_one_by_one(lene
 
 
 def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
-    """Batches of one where every image has a size of its own would make probes cost more than the attack."""
+    """Not in batches of one, although hardly two images have one size."""
     chosen = select(open_source("minigen", tmp_path), "test", 40)
     for row, index in enumerate(chosen.indices):
         folder = tmp_path / "mixed" / ("fake" if chosen.samples[row].label else "real")

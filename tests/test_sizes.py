@@ -133,7 +133,7 @@ def test_one_size_is_one_group():
 
 
 def grouped(detector: Detector, bound, surrogate: Detector | None = None) -> list[list[int]]:
-    return attack_groups(bound, detector, surrogate, images(), range(len(SIDES)))
+    return attack_groups((bound,), detector, surrogate, images(), range(len(SIDES)))
 
 
 def test_sizes_are_mixed_for_native_attacks_on_a_detector_with_an_input_size_alone():

@@ -103,7 +103,7 @@ class AttackTask:
     def draw(
         self, rows: Tensor, restart: int, draw: Callable[[SampleStreams, Sequence[int]], NDArray[np.float64]]
     ) -> Tensor:
-        """Draw noise of one try for some rows, on the device; the rest as in :func:`~robustbench_aigen.numerics.seeding.draw_padded`."""
+        """Draw noise of one try for some rows, on the device, as :func:`draw_padded` does."""
         sizes = None if self.sizes is None else self.sizes[rows]
         shape = tuple(self.levels.shape[1:])
         return draw_padded(self.try_streams(rows, restart), shape, sizes, draw).to(self.device)

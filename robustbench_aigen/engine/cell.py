@@ -216,7 +216,7 @@ class Cell:
             wanted = wanted & ~decided
         surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
         chosen = wanted.nonzero().flatten().tolist()
-        for rows in attack_groups(stage, self.detector, surrogate, after.levels, chosen):
+        for rows in attack_groups((stage,), self.detector, surrogate, after.levels, chosen):
             self._attack_group(stage, rows, streams, early, after, context)
         if stage.through and plain.any():
             rows = plain.nonzero().flatten().tolist()

@@ -180,7 +180,9 @@ class Predictor:
         attacked: list[Attacked | None] = [None] * len(pictures)
         if self.stage is not None and pictures:
             labels = verdict if self.label is None else torch.full_like(verdict, self.label)
-            for rows in attack_groups(self.stage, self.detector, self.surrogate, levels, range(len(levels))):
+            for rows in attack_groups(
+                (self.stage,), self.detector, self.surrogate, levels, range(len(levels))
+            ):
                 outcome = self._attack(self.stage, [pictures[row] for row in rows], labels[rows], size)
                 for place, row in enumerate(rows):
                     height, width = levels[row].shape[1:]

@@ -16,7 +16,7 @@ from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
-from robustbench_aigen.engine.sizes import nearby_sizes, padded, same_size, takes_mixed_sizes
+from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -166,10 +166,9 @@ class Probing:
     def _batches(
         self, detector: Detector, attacks: tuple[BoundStage, ...], shard: Shard, settings: Settings
     ) -> Iterator[ProbeImages]:
-        """Decode the images and yield those of each size, or of near sizes where every attack takes them."""
+        """Decode the images and yield those that the attacks take together."""
         images = decode_shard(shard)
-        group = nearby_sizes if all(takes_mixed_sizes(each, detector) for each in attacks) else same_size
-        for rows in group(images.levels, range(len(images.levels))):
+        for rows in attack_groups(attacks, detector, None, images.levels, range(len(images.levels))):
             stack, sizes = padded([images.levels[row] for row in rows])
             yield ProbeImages(
                 DeployedDetector(detector, settings.threshold),

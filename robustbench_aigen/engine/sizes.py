@@ -44,22 +44,20 @@ def nearby_sizes(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
     return groups
 
 
-def takes_mixed_sizes(stage: BoundStage, detector: Detector, surrogate: Detector | None = None) -> bool:
-    """Whether an attack takes images of several sizes in a batch: backend and detectors have to."""
-    sized = all(d.preprocessing.input_size is not None for d in (detector, surrogate) if d is not None)
-    return stage.params["backend"] == "native" and sized and not stage.through and not stage.recipe.same_size
-
-
 def attack_groups(
-    stage: BoundStage,
+    stages: Iterable[BoundStage],
     detector: Detector,
     surrogate: Detector | None,
     levels: list[Tensor],
     rows: Iterable[int],
 ) -> list[list[int]]:
-    """Return the rows that are attacked together: of any near sizes where backend and detectors take them."""
-    group = nearby_sizes if takes_mixed_sizes(stage, detector, surrogate) else same_size
-    return group(levels, rows)
+    """Return the rows that some attacks take together: of any near sizes where all backends and detectors do."""
+    sized = all(d.preprocessing.input_size is not None for d in (detector, surrogate) if d is not None)
+    mixed = sized and all(
+        stage.params["backend"] == "native" and not stage.through and not stage.recipe.same_size
+        for stage in stages
+    )
+    return nearby_sizes(levels, rows) if mixed else same_size(levels, rows)
 
 
 def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:

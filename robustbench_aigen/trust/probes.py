@@ -2,8 +2,8 @@
 
 After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
 Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
-al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images that the detector gets right and answers per image, so that answers can be kept;
-:mod:`robustbench_aigen.trust.judgement` makes flags of them.
+al. 2022, Indicators of Attack Failure, for two classes. Every probe takes images that the detector gets right and
+answers per image, so that answers can be kept; :mod:`robustbench_aigen.trust.judgement` makes flags of them.
 """
 
 from collections.abc import Iterator
@@ -133,8 +133,8 @@ def zero_gradients(gradients: Tensor, sizes: Tensor | None = None) -> Tensor:
     reached = nonzero.any(dim=0).expand_as(nonzero)
     if sizes is not None:
         reached = reached & _inside(sizes, gradients.shape[2:])[:, None]
-    share = nonzero.sum(dim=(1, 2, 3)) <= 0.01 * reached.sum(dim=(1, 2, 3))
-    return share | ~gradients.isfinite().flatten(1).all(dim=1)
+    vanishes = nonzero.sum(dim=(1, 2, 3)) <= 0.01 * reached.sum(dim=(1, 2, 3))
+    return vanishes | ~gradients.isfinite().flatten(1).all(dim=1)
 
 
 def _inside(sizes: Tensor, shape: torch.Size) -> Tensor:
