@@ -128,28 +128,30 @@ def test_what_the_document_says_of_queries_transfer_and_faces_is_what_was_measur
     assert faces["resnet18_faces_fast_eps2", "transfer[eps=4/255]"] == 1
 
 
+def between(values, text):
+    """Put the smallest and the largest of some values, rounded, into a text."""
+    return text.format(round(values.min()), round(values.max()))
+
+
 def test_what_was_found_on_cifake_stands_in_the_tables():
     folder = REPOSITORY / "results" / "reference_systems"
     table = pd.read_csv(folder / "pipelines.csv").set_index("system")
     table = 100 * table[table["data"] == "cifake"].drop(columns="data")
     found = " ".join((folder / "FINDINGS.md").read_text().split())
 
-    def said(values, text):
-        assert text.format(round(values.min()), round(values.max())) in found
-
-    said(table["pgd[eps=2/255]"], "leave {} to {} % at 2/255")
-    said(table["pgd[eps=4/255]"], "at most {1} % at 4/255")
+    assert between(table["pgd[eps=2/255]"], "leave {} to {} % at 2/255") in found
+    assert between(table["pgd[eps=4/255]"], "at most {1} % at 4/255") in found
     ratio = table["fgsm"] / table["pgd[eps=4/255]"]
     assert f"leaves {ratio.min():.1f} to {ratio.max():.0f} times" in found
     assert 2 < (table["clean"] - table["jpeg[quality=65]"]).max() <= 3
-    said(table["clean"] - table["half"], "takes {} to {}")
+    assert between(table["clean"] - table["half"], "takes {} to {}") in found
     without = ["vgg16", "conv_dense_cnn", "genimage_cnn"]
     for name in table.index:
         layers = build_architecture(name).modules()
         normed = any(isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) for layer in layers)
         assert normed == (name not in without)
     assert table["pgd[eps=2/255]"].nlargest(3).index.tolist() == without
-    assert f"a third of CIFAKE, {table['clean']['vgg16']:.0f} % clean" in found
+    assert f"27,000 images, {table['clean']['vgg16']:.0f} % clean" in found
     assert f"one epoch, {table['clean']['resnet50']:.0f} % clean) keeps least" in found
     assert table["pgd[eps=2/255]"].idxmin() == table["pgd[eps=4/255]"].idxmin() == "resnet50"
 
@@ -158,13 +160,10 @@ def test_what_was_found_on_larger_images_stands_in_the_tables():
     folder = REPOSITORY / "results" / "reference_systems"
     found = " ".join((folder / "FINDINGS.md").read_text().split())
 
-    def said(values, text):
-        assert text.format(round(values.min()), round(values.max())) in found
-
     elsewhere = pd.read_csv(folder / "elsewhere.csv")
     web = 100 * elsewhere[elsewhere["trained on"] == "web"][["shoes", "web"]]
-    said(web["shoes"], "{} to {} % balanced against")
-    said(web["web"], "% balanced against {} to {}.")
+    assert between(web["shoes"], "{} to {} % balanced against") in found
+    assert between(web["web"], "% balanced against {} to {}.") in found
     larger = 100 * pd.read_csv(folder / "pipelines.csv").set_index("system").drop(columns="data")
     shoes, faces = larger.loc["shoes_cnn"], larger.loc["hog_svm"]
     assert f"loses {shoes['clean'] - shoes['half']:.0f} points to halving" in found
@@ -240,6 +239,11 @@ def test_no_library_attack_breaks_what_auto_leaves():
         assert {"hopskipjump (art)", "square (torchattacks)", "apgd-ce + fab (pyautoattack)"} <= set(
             cell["attack"]
         )
+    # torchattacks' DeepFool returns NaN there.
+    silent = tried[tried["breaks"].isna()]
+    assert silent[["detector", "budget", "attack"]].to_numpy().tolist() == [
+        ["cifake/lenet5", "l2 0.5", "deepfool (torchattacks)"]
+    ]
     assert tried["breaks"].sum() == 0
 
 
@@ -304,4 +308,5 @@ def test_what_is_said_of_sweeps_was_measured():
     trained, textbook = ratio["cifake/cifake_cnn", "True"], ratio["cifake/cifake_cnn", "False"]
     assert f"{trained} on `cifake/cifake_cnn` ({textbook} with `lookahead: false`)" in readme
     assert f"and {ratio['minigen/cifake_cnn+pgd', 'True']} on `minigen/cifake_cnn+pgd`" in readme
-    assert (table["most above separate"].astype(float) <= 0.3).all()
+    most = table["most above separate"].astype(float).max()
+    assert f"A shared sweep leaves at most {most} points more" in readme
