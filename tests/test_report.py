@@ -195,6 +195,17 @@ def test_the_summary_counts_images_that_are_right_in_all(swept):
     assert row["architecture"] == "lenet5"
 
 
+def test_the_summary_leaves_out_what_no_row_has(degraded):
+    """A run without an attack has no strongest one, and its caption does not explain it."""
+    table = leaderboard(join_runs([read_run(degraded)]))
+    titles = [column.title for column in table.columns]
+    assert titles == ["detector", "architecture", "threat model", "clean", "degraded", "strongest processing", "in all",
+                      "trust"]  # fmt: skip
+    assert {len(row) for row in table.rows} == {len(titles)}
+    assert "robust:" not in table.caption
+    assert "degraded:" in table.caption
+
+
 def test_runs_on_the_same_images_become_one_report(swept, degraded):
     joined = join_runs([read_run(swept), read_run(degraded)])
     overall = joined.overall()
@@ -303,7 +314,9 @@ def test_committed_results_without_records_still_make_a_report(swept, tmp_path):
     assert "Without records" in page
     figures = {file.stem for file in (tmp_path / "figures").glob("*.png")}
     assert figures == {"curves", "accuracy", "generators", "confusion"}
-    assert set(leaderboard(join_runs([read_run(tmp_path)])).frame()["in all"]) == {""}
+    table = leaderboard(join_runs([read_run(tmp_path)]))
+    assert "in all" not in table.frame()
+    assert "in all" not in table.caption
 
 
 def test_in_grey_detectors_are_told_apart_by_marker_and_variants_by_line(swept):

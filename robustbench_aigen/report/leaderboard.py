@@ -3,13 +3,22 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
 
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.setting import threat_models, write_threat_model
-from robustbench_aigen.report.table import DETECTOR, Cell, Column, Table, percent, with_best
+from robustbench_aigen.report.table import (
+    DETECTOR,
+    Cell,
+    Column,
+    Table,
+    percent,
+    with_best,
+    without_empty_columns,
+)
 from robustbench_aigen.scenario.cells import CLEAN
 from robustbench_aigen.trust.findings import FINDINGS
 
@@ -30,7 +39,7 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
 
     ``robust`` is the accuracy under the attack that leaves least; ``degraded`` under the processing that leaves least;
     ``in all`` the share of images that are right clean, under every attack of the threat model and every
-    processing. That needs records and is empty without them.
+    processing. That needs records. What no row has is left out, and so is its explanation.
     """
     rows = joined.overall()
     columns = (
@@ -71,13 +80,19 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
                     Cell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
                 )
             )
-    caption = (
-        "What is left of each detector, in per cent of all images. Robust: under the attack that leaves least; "
-        "degraded: under the processing that leaves least; in all: images that are right without, under every attack "
-        f"of the threat model, and under every processing. {conditions}{'.' if conditions else ''}"
-    ).strip()
-    table = Table("summary", "Summary", caption, columns, tuple(content))
-    return with_best(table, within=(2,))
+    table = Table("summary", "Summary", "", columns, tuple(content))
+    table = without_empty_columns(with_best(table, within=(2,)))
+    shown = {column.title for column in table.columns}
+    meanings = "; ".join(meaning for title, meaning in _MEANINGS.items() if title in shown)
+    caption = f"What is left of each detector, in per cent of all images{'; ' if meanings else ''}{meanings}."
+    return replace(table, caption=f"{caption} {conditions}{'.' if conditions else ''}".strip())
+
+
+_MEANINGS = {
+    "robust": "robust: under the attack that leaves least",
+    "degraded": "degraded: under the processing that leaves least",
+    "in all": "in all: images that are right without, under every attack of the threat model and under every processing",
+}
 
 
 def _threat_model(stage_params: str) -> str:

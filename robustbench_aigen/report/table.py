@@ -149,6 +149,20 @@ def without_best(table: Table) -> Table:
     return replace(table, rows=rows, notes=(*table.notes, DIFFERENT_IMAGES_NOTE) if was_bold else table.notes)
 
 
+def without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns that are empty in every row, such as an attack's where none was run."""
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if any(table.text(row, place) or table.rows[row][place].mark for row in range(len(table.rows)))
+    ]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in kept),
+        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
+    )
+
+
 def with_one_class_marks(table: Table, flagged: Iterable[str]) -> Table:
     """Return a table in which detectors that answer one class bear a mark, and a note that explains it."""
     names = set(flagged)
