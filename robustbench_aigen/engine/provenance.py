@@ -11,8 +11,8 @@ import torch
 
 _PACKAGES = (
     "robustbench-aigen", "torch", "torchvision", "torchattacks", "adversarial-robustness-toolbox", "numpy", "scipy",
-    "pandas", "pyarrow", "pillow", "torchmetrics", "safetensors", "pydantic", "timm",
-    "transformers", "onnx", "onnx2torch", "onnxruntime", "scikit-learn", "skops", "keras",
+    "pandas", "pyarrow", "pillow", "scikit-learn", "safetensors", "pydantic", "timm",
+    "transformers", "onnx", "onnx2torch", "onnxruntime", "skops", "keras",
 )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Loss:
 
 
 def metric_value(name: str, part: pd.DataFrame) -> float:
-    """Return a metric of records, by torchmetrics; NaN where a class that it needs is missing."""
+    """Return a metric of records; NaN where a class that it needs is missing."""
     values = verdict_metrics(part) if name in COUNT_METRICS else score_metrics(part)
     return values[name]
 

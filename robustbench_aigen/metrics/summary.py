@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from robustbench_aigen.data.samples import REAL_POOL
 from robustbench_aigen.metrics.bootstrap import clusters_of
@@ -93,18 +92,16 @@ def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
 
 
 def verdict_metrics(part: pd.DataFrame) -> dict[str, float]:
-    """Return accuracy and :func:`~robustbench_aigen.metrics.classification.rates` of records."""
+    """Return :func:`~robustbench_aigen.metrics.classification.rates` of records."""
     after = part["correct"].to_numpy(bool)
     labels = part["label"].to_numpy(np.int64)
     # The verdict from the record itself, so that it is the same whoever computes it.
-    verdict = torch.tensor(np.where(after, labels, 1 - labels))
-    return {"accuracy": float(after.mean()), **rates(verdict, torch.tensor(labels))}
+    return rates(np.where(after, labels, 1 - labels), labels)
 
 
 def score_metrics(part: pd.DataFrame) -> dict[str, float]:
     """Return :func:`~robustbench_aigen.metrics.classification.ranking` of records."""
-    labels = torch.tensor(part["label"].to_numpy(np.int64))
-    return ranking(torch.tensor(part["score"].to_numpy(np.float32)), labels)
+    return ranking(part["score"].to_numpy(np.float32), part["label"].to_numpy(np.int64))
 
 
 def _row(part: pd.DataFrame, pipeline: BoundPipeline, *, with_scores: bool) -> dict[str, Any]:

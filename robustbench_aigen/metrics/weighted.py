@@ -1,14 +1,14 @@
 """Two-class metrics of many resamples at once: every image has a weight in each, how often it was drawn.
 
-The metrics of a run are torchmetrics' and scikit-learn's (:mod:`robustbench_aigen.metrics.classification`), which take
-one sample at a time; with weights of one these are the same numbers.
+The rankings of a run are scikit-learn's (:mod:`robustbench_aigen.metrics.classification`), which takes one sample at a
+time; with weights of one these are the same numbers.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 COUNT_METRICS = ("accuracy", "balanced_accuracy", "tpr", "tnr", "precision", "f1")
-"""What follows from how many images of each class are called fake."""
+"""What follows from how many images of each class are called fake; *fake* is the positive class."""
 SCORE_METRICS = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5")
 """What follows from the order of the scores."""
 
@@ -35,7 +35,7 @@ def count_metric(name: str, found: Floats, fakes: Floats, kept: Floats, reals: F
         if name == "tnr":
             return kept / reals
         called = found + (reals - kept)
-        # By torchmetrics' convention both are 0 where no image is called fake, or none that is.
+        # By convention both are 0 where no image is called fake, or none that is.
         value = (
             found / np.where(called > 0, called, 1) if name == "precision" else 2 * found / (called + fakes)
         )

@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
-from torchmetrics.functional.classification import (
-    binary_confusion_matrix,
-    binary_precision,
-    binary_roc,
-)
+from sklearn.metrics import confusion_matrix, log_loss, roc_curve
 
 from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample
 from robustbench_aigen.detectors.contract import Detector, verdicts
@@ -71,26 +66,24 @@ def figures(scored: Scored, threshold: float) -> dict[str, Any]:
     Loss (cross-entropy), accuracy, precision, recall (TPR), TNR, F1, AUROC, average precision, confusion matrix
     (rows: real, fake; columns: called real, called fake), and whether 99 % of the verdicts are one class.
     """
-    score, labels = torch.from_numpy(scored.scores), torch.from_numpy(scored.labels)
-    verdict = verdicts(score, threshold)
-    both = len(labels.unique()) == 2
-    called_fake = float(verdict.double().mean())
-    tpr_tnr = rates(verdict, labels)
+    score, labels = scored.scores, scored.labels
+    verdict = verdicts(torch.from_numpy(score), threshold).numpy()
+    both = len(np.unique(labels)) == 2
+    called_fake = float(verdict.mean())
+    of_verdicts = rates(verdict, labels)
     found: dict[str, Any] = {
         "n": len(labels),
         "threshold": threshold,
-        "loss": float(
-            functional.binary_cross_entropy(score.double().clamp(1e-12, 1 - 1e-12), labels.double())
-        ),
-        "accuracy": float((verdict == labels).double().mean()),
-        "balanced_accuracy": tpr_tnr["balanced_accuracy"],
-        "precision": float(binary_precision(verdict, labels)),
-        "recall": tpr_tnr["tpr"],
-        "f1": tpr_tnr["f1"],
-        "tpr": tpr_tnr["tpr"],
-        "tnr": tpr_tnr["tnr"],
+        "loss": float(log_loss(labels, score.astype(float).clip(1e-12, 1 - 1e-12), labels=(0, 1))),
+        "accuracy": of_verdicts["accuracy"],
+        "balanced_accuracy": of_verdicts["balanced_accuracy"],
+        "precision": of_verdicts["precision"],
+        "recall": of_verdicts["tpr"],
+        "f1": of_verdicts["f1"],
+        "tpr": of_verdicts["tpr"],
+        "tnr": of_verdicts["tnr"],
         **ranking(score, labels),
-        "confusion_matrix": binary_confusion_matrix(verdict, labels).tolist(),
+        "confusion_matrix": confusion_matrix(labels, verdict, labels=(0, 1)).tolist(),
         "answers_one_class": both and not 1 - ONE_CLASS_SHARE < called_fake < ONE_CLASS_SHARE,
     }
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
@@ -117,9 +110,7 @@ def of_generators(scored: Scored, names: Sequence[str]) -> Scored:
     return Scored([scored.samples[row] for row in rows], scored.scores[rows])
 
 
-def roc_points(scored: Scored) -> tuple[Tensor, Tensor, Tensor]:
-    """Return false-positive rates, true-positive rates and thresholds of the ROC curve, all of its points."""
-    # float64, because torchmetrics takes probabilities outside [0, 1] for logits and compares in their precision.
-    score = torch.from_numpy(scored.scores).double()
-    fpr, tpr, thresholds = binary_roc(score, torch.from_numpy(scored.labels))
-    return fpr, tpr, thresholds
+def roc_points(scored: Scored) -> pd.DataFrame:
+    """Return all points of the ROC curve: ``fpr``, ``tpr``, ``threshold``; the first has an infinite one."""
+    points = roc_curve(scored.labels, scored.scores, drop_intermediate=False)
+    return pd.DataFrame(dict(zip(("fpr", "tpr", "threshold"), points, strict=True)))

@@ -142,10 +142,9 @@ def _roc_table(parts: Mapping[str, Scored]) -> pd.DataFrame:
     tables = [pd.DataFrame(columns=["images", "fpr", "tpr", "threshold"])]
     for name, scored in parts.items():
         if len({*scored.labels.tolist()}) == 2:
-            points = dict(
-                zip(("fpr", "tpr", "threshold"), (t.numpy() for t in roc_points(scored)), strict=True)
-            )
-            tables.append(pd.DataFrame({"images": name, **points}))
+            points = roc_points(scored)
+            points.insert(0, "images", name)
+            tables.append(points)
     return pd.concat(tables[1:] or tables)
 
 

@@ -177,7 +177,7 @@ def _exchanged(detector: Detector, tried: _Tried) -> Finding | None:
     if _is_above_chance(1 - tried.accuracy, ~tried.right):
         measured = f"accuracy {_percent(tried.accuracy)} as read, {_percent(1 - tried.accuracy)} flipped"
     elif _ranks(-tried.score, tried):
-        auroc = ranking(tried.score, tried.labels)["auroc"]
+        auroc = ranking(tried.score.numpy(), tried.labels.numpy())["auroc"]
         measured = f"AUROC {auroc:.2f} as read, {1 - auroc:.2f} flipped"
     else:
         return None
