@@ -73,6 +73,15 @@ def style() -> Iterator[None]:
 
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
     """Write ``NAME.pdf`` and ``NAME.png``; the embedded copy is an SVG that follows the reader's colour scheme."""
+    save_files(figure, folder, name)
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
+    svg = _shortened(_for_both_schemes(sink.getvalue()))
+    return Drawn(name, caption, "data:image/svg+xml," + quote(svg, safe=" !$&'()*+,-./:;=?@[]_~"))
+
+
+def save_files(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``NAME.pdf`` and ``NAME.png``."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # It is laid out now, and need not be for every file.
     # Without a date in it the same table gives the same file.
@@ -80,10 +89,6 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
     painted = io.BytesIO()
     figure.savefig(painted, format="png", dpi=120)
     in_palette(Image.open(painted)).save(folder / f"{name}.png", optimize=True)
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
-    svg = _shortened(_for_both_schemes(sink.getvalue()))
-    return Drawn(name, caption, "data:image/svg+xml," + quote(svg, safe=" !$&'()*+,-./:;=?@[]_~"))
 
 
 def in_palette(painted: Image.Image) -> Image.Image:

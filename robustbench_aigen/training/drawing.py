@@ -1,12 +1,10 @@
 """Figures of trainings, as PNG and PDF: learning curves, ROC curves, confusion matrices, the cross-generator matrix."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from robustbench_aigen.report.drawing import annotated_heat_map, plain, save_files, style
 from robustbench_aigen.training.cross_generator import genimage_table
 from robustbench_aigen.training.fitted import Fitted
 
@@ -41,34 +40,14 @@ def draw_training(
     folder.mkdir(parents=True, exist_ok=True)
     with style():
         if fitted.history:
-            save(
+            save_files(
                 _learning_curves(name, pd.DataFrame(fitted.history), fitted.best_epoch),
                 folder,
                 "learning_curves",
             )
         if len(roc):
-            save(_roc(name, roc, found), folder, "roc")
-        save(_confusion(name, found), folder, "confusion_matrix")
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the style of the reports."""
-    with mpl.rc_context(
-        {**sns.axes_style("whitegrid"), "font.size": 9, "axes.titlesize": 9, "pdf.fonttype": 42}
-    ):
-        yield
-
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PDF and PNG; without a date in it the same figures give the same file."""
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
-
-
-def plain(name: object) -> str:
-    """Keep a name from being read as a formula by matplotlib."""
-    return str(name).replace("$", r"\$")
+            save_files(_roc(name, roc, found), folder, "roc")
+        save_files(_confusion(name, found), folder, "confusion_matrix")
 
 
 def _learning_curves(name: str, history: pd.DataFrame, best_epoch: int) -> Figure:
@@ -121,7 +100,7 @@ def _confusion(name: str, found: Mapping[str, Any]) -> Figure:
             shares, ax=axis, vmin=0, vmax=1, cmap="cividis", annot=np.array(texts), fmt="", cbar=False,
             xticklabels=["real", "fake"], yticklabels=["real", "fake"], annot_kws={"size": 8},
         )  # fmt: skip
-        axis.set(title=f"{plain(name)}, {plain(part)}", xlabel="verdict", ylabel="label")
+        axis.set(title=f"{plain(name)}\n{plain(part)}", xlabel="verdict", ylabel="label")
     return figure
 
 
@@ -144,15 +123,12 @@ def draw_matrix(folder: Path, table: pd.DataFrame) -> None:
             axis.set(title=plain(name), xlabel="tested on", ylabel="")
         for axis in axes[len(pipelines) :]:
             axis.set_axis_off()
-        save(figure, folder, "protocol")
+        save_files(figure, folder, "protocol")
 
 
 def _heat_map(axis: Axes, wide: pd.DataFrame, seen: set[tuple[str, str]]) -> None:
     labelled = wide.rename(index=plain, columns=plain)
-    sns.heatmap(
-        labelled, ax=axis, vmin=0, vmax=100, cmap="cividis", annot=True, fmt=".0f", annot_kws={"size": 7},
-        cbar=False, linewidths=0.5,
-    )  # fmt: skip
+    annotated_heat_map(axis, labelled, digits=0, size=7)
     for row, detector in enumerate(wide.index):
         for column, generator in enumerate(wide.columns):
             if (detector, generator) in seen:
