@@ -20,7 +20,6 @@ from robustbench_aigen import load_detector, load_scenario, run
 from robustbench_aigen.detectors.loading import SHIPPED_WEIGHTS
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 
@@ -39,7 +38,7 @@ def main() -> None:
 
 def _clean(arguments: argparse.Namespace) -> dict[str, float]:
     scenario = load_scenario("pgd_eps4").replaced(
-        data=DataSpec(source=arguments.data, split="test"),
+        data={"source": arguments.data, "split": "test"},
         detectors=[DetectorSpec(path=str(arguments.weights.resolve()))],
         pipelines={},
     )

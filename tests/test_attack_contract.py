@@ -25,7 +25,7 @@ CASES = [
 EFFORT: dict[str, dict[str, object]] = {
     "boundary": {"steps": 20},
     "cw": {"steps": 20, "searches": 2, "learning_rate": 0.03},
-    "hopskipjump": {"steps": 5, "evaluations": 50},
+    "hopskipjump": {"steps": 4, "evaluations": 30},
     "spsa": {"steps": 10, "samples": 16},
     "square": {"steps": 200},
     "simba": {"steps": 400, "step_size": 0.5},

@@ -174,7 +174,7 @@ def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
     """SIGKILL as soon as some shards are there; then the same command again."""
-    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 40, restarts: 2}], noise: [{perturb: gaussian_noise}]}"
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 20}], noise: [{perturb: gaussian_noise}]}"
     keys = {"data": "{source: minigen, split: test, limit: 700}", "mode": "score"}
     file = scenario(tmp_path, pipelines, **keys)
     undisturbed = run(file, output=tmp_path / "undisturbed")
@@ -196,6 +196,16 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_pa
     resumed = run(file, output=out)
     pd.testing.assert_frame_equal(undisturbed.records, resumed.records)
     assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) >= finished - 1
+
+
+def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monkeypatch):
+    """And not where the scenario's own do, which for a shipped one is somewhere in the package."""
+    monkeypatch.chdir(tmp_path)
+    for given in (image_folder.name, {"source": image_folder.name}, {"sources": [image_folder.name]}):
+        spec = load_scenario("jpeg_sweep").replaced(data=given).scenario.data
+        assert [part.source for part in spec.parts.values()] == [str(image_folder)]
+    with_hub = load_scenario("jpeg_sweep").replaced(data={"sources": ["minigen", "hf://a/b"]}).scenario.data
+    assert [part.source for part in with_hub.parts.values()] == ["minigen", "hf://a/b"]
 
 
 def test_batch_sizes_agree(tmp_path):

@@ -45,13 +45,4 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
         return spec
     kept = {"split": base.split, "limit": base.limit}
     spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
-    if spec.sources is None:
-        return spec.model_copy(update={"source": _absolute(spec.source or "")})
-    sources = [part.model_copy(update={"source": _absolute(part.source)}) for part in spec.sources]
-    return spec.model_copy(update={"sources": sources})
-
-
-def _absolute(source: str) -> str:
-    if source == "minigen" or source.startswith("hf://"):
-        return source
-    return str(Path(source).expanduser().resolve())
+    return spec.starting_here()

@@ -1,6 +1,7 @@
 """What a scenario says of its images: one source or several, what their folders and labels mean, which to take."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
@@ -111,7 +112,20 @@ class DataSpec(_SourceKeys):
         said = {key: getattr(self, key) for key in ("source", *_SourceKeys.model_fields)}
         return {("source",): SourceSpec.model_validate({k: v for k, v in said.items() if v is not None})}
 
+    def starting_here(self) -> Self:
+        """Return the same with relative paths made absolute, from the current folder: a scenario's start at its file."""
+        if self.sources is None:
+            return self.model_copy(update={"source": _absolute(self.source or "")})
+        sources = [part.model_copy(update={"source": _absolute(part.source)}) for part in self.sources]
+        return self.model_copy(update={"sources": sources})
+
     @property
     def title(self) -> str:
         """The sources as they are named in tables and reports."""
         return " + ".join(part.source for part in self.parts.values())
+
+
+def _absolute(source: str) -> str:
+    if source == "minigen" or source.startswith("hf://"):
+        return source
+    return str(Path(source).expanduser().resolve())

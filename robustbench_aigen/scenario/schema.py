@@ -1,7 +1,7 @@
 """The scenario file: what may stand in it, and how a mistake is told."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,6 +93,8 @@ class LoadedScenario:
     def replaced(self, **changes: object) -> "LoadedScenario":
         """Return the same with some keys of the scenario replaced (the command line's overrides).
 
+        Relative paths in ``data``, given as text or as a mapping, start at the current folder.
+
         Raises
         ------
         UserError
@@ -100,6 +102,8 @@ class LoadedScenario:
         """
         content = {**self.scenario.model_dump(exclude_unset=True), **changes}
         scenario = validated(Scenario, LocatedYaml(Path("overrides"), content), "a scenario")
+        if isinstance(changes.get("data"), str | Mapping):
+            scenario = scenario.model_copy(update={"data": scenario.data.starting_here()})
         return LoadedScenario(scenario, self.yaml, self.overridden | changes.keys())
 
     def located(self, error: UserError, path: Path_) -> UserError:
