@@ -84,8 +84,9 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
     table = without_empty_columns(with_best(table, within=(2,)))
     shown = {column.title for column in table.columns}
     meanings = "; ".join(meaning for title, meaning in _MEANINGS.items() if title in shown)
-    caption = f"What is left of each detector, in per cent of all images{'; ' if meanings else ''}{meanings}."
-    return replace(table, caption=f"{caption} {conditions}{'.' if conditions else ''}".strip())
+    explained = f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""
+    caption = f"What is left of each detector, in per cent of all images.{explained} {conditions}"
+    return replace(table, caption=f"{caption}{'.' if conditions else ''}".strip())
 
 
 _MEANINGS = {
