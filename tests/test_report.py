@@ -204,6 +204,9 @@ def test_the_summary_leaves_out_what_no_row_has(degraded):
     assert {len(row) for row in table.rows} == {len(titles)}
     assert "of all images. Degraded: under" in table.caption
     assert "obust: under" not in table.caption
+    accuracy = accuracy_table(read_run(degraded).summary)
+    assert [column.title for column in accuracy.columns][-3:] == ["TNR", "AUROC", "trust"]
+    assert "fooled" not in accuracy.caption
 
 
 def test_runs_on_the_same_images_become_one_report(swept, degraded):

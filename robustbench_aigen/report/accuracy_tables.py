@@ -1,5 +1,7 @@
 """Accuracy under each pipeline: in full, and detectors beside one another."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from robustbench_aigen.metrics.paired import holm
@@ -10,16 +12,19 @@ from robustbench_aigen.report.table import (
     Cell,
     Column,
     Table,
+    explanations,
     percent,
     with_best,
     with_best_of_rows,
+    without_empty_columns,
 )
 
 
 def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     """Return one row per detector and pipeline on all images.
 
-    Numbers in per cent, drops in points against the clean images; ``p`` is McNemar's, corrected across the table.
+    Numbers in per cent, drops in points against the clean images; ``p`` is McNemar's, corrected across the table. A
+    column that no row has is left out: ``fooled`` without an attack.
 
     Parameters
     ----------
@@ -58,17 +63,22 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         )
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     ]
-    caption = (
-        "Accuracy under each pipeline in per cent of all images, with Wilson's 95 % interval; drop in points against "
-        f"the clean images; fooled: share of the attacked images that were right before. {_sentence(conditions)}"
-    ).strip()
-    table = Table("accuracy", "Accuracy under each pipeline", caption, columns, tuple(content), (STARS_NOTE,))
-    return with_best(table, within=(1,))
+    table = Table("accuracy", "Accuracy under each pipeline", "", columns, tuple(content), (STARS_NOTE,))
+    table = without_empty_columns(with_best(table, within=(1,)))
+    caption = f"Accuracy under each pipeline in per cent of all images, {explanations(table, _MEANINGS)}."
+    return replace(table, caption=f"{caption} {_sentence(conditions)}".strip())
+
+
+_MEANINGS = {
+    "accuracy": "with Wilson's 95 % interval",
+    "drop": "drop in points against the clean images",
+    "fooled": "fooled: share of the attacked images that were right before",
+}
 
 
 def accuracy_frame(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the table that a run prints: a row per detector and pipeline, text in per cent."""
-    return accuracy_table(summary).frame().drop(columns="p")
+    return accuracy_table(summary).frame().drop(columns="p", errors="ignore")
 
 
 def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:

@@ -15,6 +15,7 @@ from robustbench_aigen.report.table import (
     Cell,
     Column,
     Table,
+    explanations,
     percent,
     with_best,
     without_empty_columns,
@@ -82,8 +83,7 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
             )
     table = Table("summary", "Summary", "", columns, tuple(content))
     table = without_empty_columns(with_best(table, within=(2,)))
-    shown = {column.title for column in table.columns}
-    meanings = "; ".join(meaning for title, meaning in _MEANINGS.items() if title in shown)
+    meanings = explanations(table, _MEANINGS)
     explained = f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""
     caption = f"What is left of each detector, in per cent of all images.{explained} {conditions}"
     return replace(table, caption=f"{caption}{'.' if conditions else ''}".strip())

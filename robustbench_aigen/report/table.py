@@ -1,7 +1,7 @@
 """A table of a report before it is Markdown, CSV, LaTeX or HTML."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -161,6 +161,12 @@ def without_empty_columns(table: Table) -> Table:
         columns=tuple(table.columns[place] for place in kept),
         rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
     )
+
+
+def explanations(table: Table, meanings: Mapping[str, str]) -> str:
+    """Return what a caption says of columns, by their titles, for those that a table has."""
+    shown = {column.title for column in table.columns}
+    return "; ".join(meaning for title, meaning in meanings.items() if title in shown)
 
 
 def with_one_class_marks(table: Table, flagged: Iterable[str]) -> Table:
