@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-import yaml
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.engine.runner import RunResult
 from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.scenario.schema import with_detectors
 
 EPS = [f"{level}/255" for level in range(1, 9)]
 
@@ -73,23 +73,13 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
-    detector = Path(arguments.detector)
-    scenario = {
-        "version": 1,
-        "name": "sweep",
-        "data": {"source": str(_absolute(arguments.data)), "limit": arguments.limit},
-        "detectors": [{"path": str(detector.resolve())} if detector.is_file() else arguments.detector],
-        "share_sweeps": share_sweeps,
-        "pipelines": {"pgd": [{"attack": "pgd", "eps": arguments.eps, "lookahead": arguments.lookahead}]},
-    }
+    scenario = load_scenario("pgd_sweep").replaced(
+        data={"source": arguments.data, "limit": arguments.limit},
+        share_sweeps=share_sweeps,
+        pipelines={"pgd": [{"attack": "pgd", "eps": arguments.eps, "lookahead": arguments.lookahead}]},
+    )
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "scenario.yaml"
-        file.write_text(yaml.safe_dump(scenario), encoding="utf-8")
-        return run(load_scenario(file), output=folder)
-
-
-def _absolute(source: str) -> str | Path:
-    return Path(source).resolve() if Path(source).exists() else source
+        return run(with_detectors(scenario, [arguments.detector], None, Path.cwd()), output=folder)
 
 
 def _seconds(result: RunResult) -> float:

@@ -354,6 +354,15 @@ def test_the_protocol_from_the_command_line(tmp_path, cli):
     assert card["generators"] == ["diffusion", "gan"]
 
 
+def test_the_protocol_takes_data_as_a_run_does(tmp_path, monkeypatch, cli):
+    """A data set of the hub is no path, and what stands in braces is read."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for given, said in (("hf://no/such", "'hf://no/such'"), ("{source: minigen, layuot: csv}", "'layout'")):
+        outcome = cli("cross-generator", "--data", given, "--output", tmp_path)
+        assert outcome.code == 2
+        assert said in outcome.err
+
+
 def test_a_detector_without_a_card_has_no_place_in_the_protocol(tmp_path, weights, cli):
     scenario = tmp_path / "protocol.yaml"
     scenario.write_text(

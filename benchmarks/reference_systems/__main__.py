@@ -20,7 +20,6 @@ from benchmarks.reference_systems.page import write_page
 from benchmarks.reference_systems.systems import DataSet, System, read_systems
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.cli.progress_bar import ProgressBar
-from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _EVALUATION = Path(__file__).with_name("evaluation.yaml")
@@ -72,11 +71,11 @@ def _evaluate(system: System, data: dict[str, DataSet], arguments: argparse.Name
     for name, data_set in data.items():
         loaded = load_scenario(_EVALUATION).replaced(
             detectors=[DetectorSpec(path=str(weights.resolve()), name=system.called)],
-            data=DataSpec(
-                source=str((arguments.data / data_set.folder).resolve()),
-                split=data_set.split,
-                limit=arguments.limit,
-            ),
+            data={
+                "source": str(arguments.data / data_set.folder),
+                "split": data_set.split,
+                "limit": arguments.limit,
+            },
             **({} if name == system.data else {"pipelines": {}}),
         )
         with ProgressBar() as progress:

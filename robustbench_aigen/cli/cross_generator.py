@@ -44,17 +44,15 @@ def cross_generator(
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.data_argument import read_data
     from robustbench_aigen.scenario.schema import load_scenario
 
     loaded = load_scenario(scenario)
-    changes: dict[str, object] = {}
-    if data is not None:
-        source = data if data == "minigen" else str(Path(data).expanduser().resolve())
-        changes["data"] = loaded.scenario.data.model_copy(update={"source": source})
+    spec = loaded.scenario.data if data is None else read_data(data, loaded.scenario.data)
     if limit is not None:
-        spec = changes.get("data", loaded.scenario.data)
-        changes["data"] = spec.model_copy(update={"limit": limit})  # type: ignore[attr-defined]
-    loaded = loaded.replaced(**changes)
+        spec = spec.model_copy(update={"limit": limit})
+    if spec != loaded.scenario.data:
+        loaded = loaded.replaced(data=spec)
     if recipe is None:
         if generators or all_but_one or set_ or published or epochs:
             raise UserError(

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
 from robustbench_aigen.errors import UserError
 
@@ -27,8 +28,6 @@ def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.in
     UserError
         If so many reals have the highest score there is that no threshold keeps the rate.
     """
-    from sklearn.metrics import roc_curve  # Heavy, and seldom needed.
-
     fpr, tpr, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     if rule == "youden":
         index = int(np.argmax(tpr - fpr))
