@@ -30,9 +30,10 @@ from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
@@ -129,7 +130,7 @@ def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
         pictures = [resize(picture, [arguments.side] * 2, antialias=True) for picture in pictures]
     levels = torch.stack(pictures)
     labels = torch.tensor([sample.label for sample in selection.samples])
-    right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
+    right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
     rows = right.nonzero().flatten().tolist()
     recipe = shipped_recipes()["pgd"]
     params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps, "lookahead": arguments.lookahead})
@@ -140,7 +141,7 @@ def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
         levels[rows],
         labels[rows],
         SampleStreams(42, tuple(selection.samples[row].id for row in rows), 0),
-        threshold=0.5,
+        threshold=HALF,
         early_stop=arguments.mode == "accuracy",
         batch_size=batch_size,
         device=device,
@@ -156,8 +157,8 @@ def _silent(images: int) -> None:
 
 def _held(task: AttackTask, levels: Tensor) -> int:
     """Count the images that are still right, on 8 bits, in float32."""
-    score = predict(task.detector.detector, levels, task.batch_size, task.device)
-    return int(((score >= 0.5).long() == task.labels).sum())
+    log_odds = predict(task.detector.detector, levels, task.batch_size, task.device)
+    return int((verdicts(log_odds, HALF) == task.labels).sum())
 
 
 def _rounded(task: AttackTask, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -29,8 +29,9 @@ from robustbench_aigen.attacks.verification import surroundings_kept
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
@@ -150,7 +151,7 @@ def _pictures() -> tuple[Detector, Tensor, Tensor]:
     selection = select(open_source("minigen", Path()), "test", 64)
     levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
     labels = torch.tensor([sample.label for sample in selection.samples])
-    right = (predict(detector, levels, 64, torch.device("cpu")) >= 0.5).long() == labels
+    right = verdicts(predict(detector, levels, 64, torch.device("cpu")), HALF) == labels
     pairs = zip(
         *[(right & (labels == label)).nonzero().flatten()[:4].tolist() for label in (0, 1)], strict=True
     )
@@ -167,7 +168,7 @@ def task(attack: LibraryAttack, norm: str, recipe: Recipe, *, batch_size: int = 
         levels[: attack.images],
         labels[: attack.images],
         SampleStreams(42, tuple(f"picture{number}" for number in range(attack.images)), 0),
-        threshold=0.5,
+        threshold=HALF,
         early_stop=False,
         batch_size=batch_size,
         device=torch.device("cpu"),

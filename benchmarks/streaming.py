@@ -125,11 +125,11 @@ def _turns(
 
 def _compute(cells: list[Cell], images: ShardImages) -> None:
     """Take decoded images through the cells, keeping nothing; the clean one is first."""
-    clean_scores = None
+    clean_log_odds = None
     for cell in cells:
-        records = cell.run(images, clean_scores, lambda _, make: make(), lambda _: None)
-        if clean_scores is None:
-            clean_scores = torch.from_numpy(records["clean_score"].to_numpy().copy())
+        records = cell.run(images, clean_log_odds, lambda _, make: make(), lambda _: None)
+        if clean_log_odds is None:
+            clean_log_odds = torch.from_numpy(records["clean_log_odds"].to_numpy().copy())
 
 
 def _resident() -> float:

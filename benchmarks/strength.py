@@ -30,9 +30,10 @@ from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
@@ -80,21 +81,21 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     labels = torch.tensor([sample.label for sample in selection.samples])
     names = tuple(sample.id for sample in selection.samples)
     batch_size = default_batch_size(detector, device)
-    right = (predict(detector, levels, batch_size, device) >= 0.5).long() == labels
+    right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
 
     def attacked(stage: BoundStage, rows: Tensor) -> tuple[Tensor, Tensor, float]:
         task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
         clock = time.perf_counter()
         outcome = run_attack(stage, task, _silent)
-        fooled = task.is_fooled(torch.arange(len(rows)), outcome.score)
-        return fooled, outcome.score, time.perf_counter() - clock
+        fooled = task.is_fooled(torch.arange(len(rows)), outcome.log_odds)
+        return fooled, outcome.log_odds, time.perf_counter() - clock
 
     auto = shipped_recipes()["auto"]
     stage = BoundStage(auto, auto.bind({"norm": norm, "eps": eps}))
     rows = right.nonzero().flatten()
-    fooled, score, seconds = attacked(stage, rows)
+    fooled, log_odds, seconds = attacked(stage, rows)
     left = rows[~fooled]
-    left = left[(score[~fooled] - 0.5).abs().argsort()]
+    left = left[log_odds[~fooled].abs().argsort()]
 
     def row(attack: str, breaks: int | None, of: Tensor, seconds: float | None) -> dict[str, object]:
         return {
@@ -134,7 +135,7 @@ def _task(
         levels,
         labels,
         SampleStreams(42, tuple(names), 0),
-        threshold=0.5,
+        threshold=HALF,
         early_stop=True,
         batch_size=default_batch_size(detector, device),
         device=device,
@@ -166,7 +167,7 @@ def _pyautoattack(task: AttackTask, attacks: list[str], norm: str, eps: float) -
         )
     adversarial = crafted[0] if isinstance(crafted, tuple) else crafted
     within = task.threat.project(task.pixels(rows), adversarial.to(task.device))
-    return task.is_fooled(rows, task.score(rows, within)), time.perf_counter() - clock
+    return task.is_fooled(rows, task.log_odds(rows, within)), time.perf_counter() - clock
 
 
 def _silent(images: int) -> None:

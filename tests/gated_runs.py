@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.metrics.records import RUN_RECORD_DTYPES
@@ -53,7 +54,8 @@ def made_up(
                     "clean_score": given, "score": given, "threshold": threshold, "attacked": pipeline != "clean",
                     "correct_clean": correct[detector, "clean"], "correct": right, "correct_float": right, "linf": 0.0,
                     "l2": 0.0, "steps": 0, "queries": 0, "sha256": digest, "search_eps": np.nan, "psnr": np.nan,
-                    "ssim": np.nan,
+                    "ssim": np.nan, "clean_log_odds": logit(given), "log_odds": logit(given),
+                    "threshold_log_odds": logit(threshold),
                 }
             )
         )  # fmt: skip

@@ -131,8 +131,8 @@ def test_stages_inside_follow_one_another():
     noisy = perturb(bound.through[0], made.levels, stage_streams(made.streams, 0, None))
     assert torch.equal(made.deliver(rows, made.levels), pillow_jpeg(noisy, 50))
     with torch.no_grad():
-        score = untrained()(pillow_jpeg(noisy, 50).float() / 255).softmax(dim=1)[:, 1]
-    assert torch.allclose(made.score_levels(rows, made.levels), score, atol=1e-5)
+        logits = untrained()(pillow_jpeg(noisy, 50).float() / 255)
+    assert torch.allclose(made.log_odds_of_levels(rows, made.levels), logits[:, 1] - logits[:, 0], atol=1e-4)
 
 
 class Draws:
@@ -199,7 +199,7 @@ def test_restarts_are_ranked_by_what_the_attack_is_crafted_on(monkeypatch):
     best = torch.stack(margins).argmax(dim=0)
     bound = replace(stage("pgd", restarts=3, steps=2), surrogate=DetectorSpec(id="minigen/cifake_cnn"))
     made = task(target, bound, levels=levels, labels=labels, surrogate=surrogate)
-    monkeypatch.setattr(type(made), "score_levels", lambda *_: pytest.fail("the target was asked"))
+    monkeypatch.setattr(type(made), "log_odds_of_levels", lambda *_: pytest.fail("the target was asked"))
     expected = torch.stack(tries)[best, torch.arange(12)]
     assert len(set(best.tolist())) > 1
     assert (float_result(bound, made) - expected).abs().max() < 1e-6
@@ -304,4 +304,6 @@ def test_a_threshold_is_the_scored_detectors_own(tmp_path):
     pixels = to_pixels(pictures())
     assert torch.equal(made.crafted_on(pixels), surrogate(pixels))
     outcome = run_attack(bound, made, silent)
-    assert torch.equal((outcome.score >= threshold).long(), held_by(detector, outcome.levels, threshold))
+    assert torch.equal(
+        (outcome.log_odds.sigmoid() >= threshold).long(), held_by(detector, outcome.levels, threshold)
+    )

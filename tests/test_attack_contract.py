@@ -227,8 +227,8 @@ def test_images_that_finish_one_by_one_are_judged_together(monkeypatch):
     def one_by_one(stage, made):
         for row in torch.arange(11).split(1):
             pixels, count = made.pixels(row), row.clone()
-            # Every other image comes with its score, as one that is fooled does.
-            yield AttackChunk(row, pixels, count, count, made.score(row, pixels) if row % 2 else None)
+            # Every other image comes with its log-odds, as one that is fooled does.
+            yield AttackChunk(row, pixels, count, count, made.log_odds(row, pixels) if row % 2 else None)
 
     told, sizes = [], []
     judge = execution.judge
@@ -239,4 +239,4 @@ def test_images_that_finish_one_by_one_are_judged_together(monkeypatch):
     assert told == [1] * 11
     assert torch.equal(outcome.steps, torch.arange(11))
     assert torch.equal(outcome.levels, made.levels)
-    assert torch.allclose(outcome.score, made.score_levels(torch.arange(11), made.levels), atol=1e-6)
+    assert torch.allclose(outcome.log_odds, made.log_odds_of_levels(torch.arange(11), made.levels), atol=1e-5)

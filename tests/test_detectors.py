@@ -12,7 +12,7 @@ from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import Detector, Preprocessing, scores, verdicts
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.scoring import predict
-from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.detectors.thresholds import HALF, fit_threshold
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -51,7 +51,7 @@ def test_fake_index_zero_turns_the_logits_round(tmp_path, weights):
 
 
 def test_a_score_at_the_threshold_is_fake():
-    assert verdicts(torch.tensor([0.3, 0.5, 0.7]), 0.5).tolist() == [0, 1, 1]
+    assert verdicts(torch.tensor([-0.1, 0, 0.1]), HALF).tolist() == [0, 1, 1]
     assert scores(torch.zeros(1, 2)).item() == 0.5
 
 
@@ -115,24 +115,36 @@ def test_without_normalisation_the_user_is_told(weights):
 def test_youden_is_found_by_brute_force():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 300)
-    score = np.clip(rng.normal(0.4 + 0.2 * labels, 0.15), 0, 1).astype(np.float32)
-    ours = fit_threshold("youden", score, labels)
+    log_odds = rng.normal(labels - 0.5, 0.75).astype(np.float32)
+    ours = fit_threshold("youden", log_odds, labels)
 
     def youden(threshold):
-        verdict = score >= threshold
+        verdict = log_odds >= threshold
         return verdict[labels == 1].mean() - verdict[labels == 0].mean()
 
-    assert youden(ours) == pytest.approx(max(youden(t) for t in score))
-    assert np.float32(ours) == ours
+    assert youden(ours.log_odds) == pytest.approx(max(youden(t) for t in log_odds))
+    assert np.float32(ours.log_odds) == ours.log_odds
+    assert ours.score == pytest.approx(1 / (1 + np.exp(-ours.log_odds)))
+
+
+@pytest.mark.parametrize("rule", ["youden", "fpr@0.05", "fpr@0.2"])
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (100, 0), (10_000, 0), (1, 500), (0.01, -3)])
+def test_a_fitted_threshold_is_the_same_image_at_any_scale_of_the_logits(rule, scale, shift):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 200)
+    log_odds = rng.normal(1.5 * labels, 1).astype(np.float32)
+    plain = log_odds >= fit_threshold(rule, log_odds, labels).log_odds
+    changed = np.float32(scale) * log_odds + np.float32(shift)
+    assert ((changed >= fit_threshold(rule, changed, labels).log_odds) == plain).all()
 
 
 def test_fpr_rule_stays_below_its_rate_even_when_scores_saturate():
     labels = np.array([0] * 100 + [1] * 100)
-    score = np.array([1.0] * 3 + [0.2] * 97 + [1.0] * 90 + [0.1] * 10, dtype=np.float32)
-    threshold = fit_threshold("fpr@0.05", score, labels)
-    assert 0.2 < threshold < 1
+    log_odds = np.array([20.0] * 3 + [-1] * 97 + [20] * 90 + [-2] * 10, dtype=np.float32)
+    threshold = fit_threshold("fpr@0.05", log_odds, labels)
+    assert -1 < threshold.log_odds < 20
     with pytest.raises(UserError, match="3.0 % of the validation reals"):
-        fit_threshold("fpr@0", score, labels)
+        fit_threshold("fpr@0", log_odds, labels)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from robustbench_aigen.scenario.cells import expand_pipelines
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
     "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256", "search_eps",
-    "psnr", "ssim",
+    "psnr", "ssim", "clean_log_odds", "log_odds", "threshold_log_odds",
 ]  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_scikit_learn_finds_the_summarys_numbers_in_the_records(tmp_path, mode):
         cell = records[(records["detector"] == row.detector) & (records["pipeline"] == row.pipeline)]
         if row.generator != "all":
             cell = cell[(cell["label"] == 0) | (cell["generator"] == row.generator)]
-        verdict = (cell["score"] >= cell["threshold"]).astype(int)
+        verdict = (cell["log_odds"] >= cell["threshold_log_odds"]).astype(int)
         assert row.n == len(cell)
         assert row.accuracy == pytest.approx(sk.accuracy_score(cell["label"], verdict), abs=1e-9)
         assert row.accuracy == pytest.approx(cell["correct"].mean(), abs=1e-9)
@@ -96,8 +96,10 @@ def test_scikit_learn_finds_the_summarys_numbers_in_the_records(tmp_path, mode):
             assert np.isnan(row.auroc)
             assert np.isnan(row.ap)
         else:
-            assert row.auroc == pytest.approx(sk.roc_auc_score(cell["label"], cell["score"]), abs=1e-6)
-            assert row.ap == pytest.approx(sk.average_precision_score(cell["label"], cell["score"]), abs=1e-6)
+            assert row.auroc == pytest.approx(sk.roc_auc_score(cell["label"], cell["log_odds"]), abs=1e-6)
+            assert row.ap == pytest.approx(
+                sk.average_precision_score(cell["label"], cell["log_odds"]), abs=1e-6
+            )
         if row.pipeline != "clean":
             assert row.drop == pytest.approx(row.clean_accuracy - row.accuracy, abs=1e-9)
             assert row.drop_ci_low <= row.drop <= row.drop_ci_high
@@ -277,8 +279,11 @@ def test_an_objective_attacks_one_class(tmp_path, objective, label):
 @pytest.mark.parametrize("threshold", [0.7, 0.4, 0.123456789])
 def test_a_threshold_decides_ties_alike_in_the_run_and_in_the_records(tmp_path, threshold):
     file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", threshold=threshold)
-    recorded = run(file, output=tmp_path / "out").records["threshold"].unique()
-    assert recorded.tolist() == [float(np.float32(threshold))]
+    records = run(file, output=tmp_path / "out").records
+    assert records["threshold"].unique().tolist() == [float(np.float32(threshold))]
+    assert records["threshold_log_odds"].unique().tolist() == [
+        np.float32(np.log(threshold / (1 - threshold)))
+    ]
 
 
 @pytest.mark.parametrize("rule", ["youden", "fpr@0.05"])
@@ -291,8 +296,8 @@ def test_a_fitted_threshold_comes_from_validation_and_stays(tmp_path, rule):
         scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}", data="{source: minigen, split: val}"),
         output=tmp_path / "out",
     ).records.query("pipeline == 'clean'")
-    fpr, tpr, _ = sk.roc_curve(validation["label"], validation["score"], drop_intermediate=False)
-    ours = validation["score"] >= threshold
+    fpr, tpr, _ = sk.roc_curve(validation["label"], validation["log_odds"], drop_intermediate=False)
+    ours = validation["log_odds"] >= result.info["detectors"][0]["threshold_log_odds"]
     our_fpr, our_tpr = ours[validation["label"] == 0].mean(), ours[validation["label"] == 1].mean()
     if rule == "youden":
         assert our_tpr - our_fpr == pytest.approx((tpr - fpr).max())

@@ -43,7 +43,7 @@ def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backen
     bound = bound_stage(attack, norm, backend, 0.001, **params)
     outcome = run_attack(bound, task(untrained(), bound, levels=pictures(4), early_stop=False), silent)
     counted, expected = float(outcome.queries.float().mean()), sum(work_of(bound))
-    assert torch.isfinite(outcome.score).all()
+    assert torch.isfinite(outcome.log_odds).all()
     assert expected * 0.8 <= counted <= expected + 2 * params["steps"] + 20
 
 

@@ -128,7 +128,7 @@ def test_an_8_bit_image_that_plain_rounding_misses_is_found(attack, given):
     for early_stop in (True, False):
         made = task(detector, bound, levels=grey(), labels=labels, early_stop=early_stop)
         outcome = run_attack(bound, made, silent)
-        assert float(outcome.score[0]) >= 0.5
+        assert float(outcome.log_odds[0]) >= 0
         assert not outcome.correct_float[0]
         moved = (outcome.levels.int() - 100).flatten()
         assert (length(outcome.levels, grey()) <= budget + 1e-6).all()
@@ -156,4 +156,4 @@ def test_nothing_is_found_that_the_budget_does_not_hold(attack, norm):
         outcome = run_attack(bound, made, silent)
         assert made.threat.holds(to_pixels(grey()), to_pixels(outcome.levels)).all()
         if norm == "linf" or not is_fooled:
-            assert bool(outcome.score[0] >= 0.5) == is_fooled
+            assert bool(outcome.log_odds[0] >= 0) == is_fooled

@@ -67,7 +67,7 @@ def test_rates_are_scikit_learns_and_rankings_are_counted():
         (0.003 + 0.99 * np.round(rng.random(500), 2)).astype(np.float32),
     )  # with ties
     verdict = (score >= 0.5).astype(int)
-    ours = rates(verdict, labels) | ranking(score, labels)
+    ours = rates(verdict, labels) | ranking(np.log(score / (1 - score)), labels)
     expected = {
         "accuracy": sk.accuracy_score(labels, verdict),
         "balanced_accuracy": sk.balanced_accuracy_score(labels, verdict),

@@ -11,6 +11,7 @@ from robustbench_aigen.attacks.native.active_set import iterate
 from robustbench_aigen.attacks.native.pgd import GradientSteps
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, Preprocessing
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
@@ -54,7 +55,7 @@ def task(
     labels = torch.arange(len(levels)) % 2 if labels is None else labels
     names = tuple(f"picture{number}" for number in range(len(levels)))
     return make_task(
-        bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=threshold, early_stop=early_stop,
+        bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=Threshold.at(threshold), early_stop=early_stop,
         batch_size=batch_size, device=torch.device("cpu"), precision=precision, **others,
     )  # fmt: skip
 
@@ -277,7 +278,7 @@ def test_attacks_see_the_deployed_threshold():
     score = detector(pixels).softmax(dim=1)[:, 1]
     threshold = float(score.median()) + 1e-6
     assert torch.equal(
-        DeployedDetector(detector, threshold)(pixels).argmax(dim=1), (score >= threshold).long()
+        DeployedDetector(detector, Threshold.at(threshold))(pixels).argmax(dim=1), (score >= threshold).long()
     )
 
 

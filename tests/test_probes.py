@@ -13,8 +13,9 @@ from robustbench_aigen import load_detector, run
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import plan
 from robustbench_aigen.engine.sizes import padded
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
@@ -113,7 +114,7 @@ def pictures(tmp_path_factory):
 def right(detector: nn.Module, pictures, count: int = 32, threshold: float = 0.5) -> ProbeImages:
     """Some of the pictures that a detector gets right."""
     levels, labels, names = pictures
-    deployed = DeployedDetector(detector, threshold)
+    deployed = DeployedDetector(detector, Threshold.at(threshold))
     rows = (deployed(to_pixels(levels)).argmax(dim=1) == labels).nonzero().flatten()[:count]
     streams = SampleStreams(42, tuple(names[row] for row in rows), 0)
     return ProbeImages(deployed, levels[rows], labels[rows], streams, 128, torch.device("cpu"), "fp32")
@@ -298,7 +299,7 @@ def test_images_of_several_sizes_are_probed_together_as_they_are_one_by_one(lene
         stack, sizes = padded([crops[row] for row in rows])
         streams = SampleStreams(42, tuple(names[row] for row in rows), 0)
         return ProbeImages(
-            DeployedDetector(detector, 0.5),
+            DeployedDetector(detector),
             stack,
             labels[rows],
             streams,
@@ -341,5 +342,5 @@ def test_scores_of_the_probes_are_those_of_the_run(lenet5, pictures):
     """At a threshold other than one half an image that is held is one that the threshold holds."""
     images = right(lenet5, pictures, 32, threshold=0.3)
     score = lenet5(to_pixels(images.levels)).softmax(dim=1)[:, 1]
-    assert torch.equal(verdicts(score, 0.3), images.labels)
+    assert torch.equal((score >= 0.3).long(), images.labels)
     assert (images.margins(images.levels) >= 0).all()

@@ -254,7 +254,7 @@ def minigen_images(count: int) -> tuple[Detector, torch.Tensor, torch.Tensor]:
     chosen = select(open_source("minigen", Path()), "test", count)
     levels = torch.stack([decode(chosen.source.encoded(index)) for index in chosen.indices])
     labels = torch.tensor([sample.label for sample in chosen.samples])
-    right = (predict(detector, levels, 64, torch.device("cpu")) >= 0.5).long() == labels
+    right = (predict(detector, levels, 64, torch.device("cpu")) >= 0).long() == labels
     return detector, levels[right], labels[right]
 
 

@@ -9,7 +9,7 @@ from test_attack_contract import bound_stage
 from test_native_attacks import float_result, silent, stage, task, untrained
 
 from robustbench_aigen.attacks.execution import run_attack
-from robustbench_aigen.detectors.contract import Detector, Preprocessing
+from robustbench_aigen.detectors.contract import Detector, Preprocessing, log_odds
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.sizes import attack_groups, nearby_sizes, padded, same_size
 from robustbench_aigen.scenario.recipes import shipped_recipes
@@ -74,7 +74,7 @@ def test_an_image_among_others_is_attacked_as_it_is_alone(attack, norm, early_st
             assert strayed.max() <= 1
         else:
             assert (strayed > 0).float().mean() <= 0.01
-        assert abs(float(mixed.score[row] - single.score[0])) <= 2e-4
+        assert abs(float(mixed.log_odds[row] - single.log_odds[0])) <= 2e-4
         assert mixed.correct_float[row] == single.correct_float[0]
         assert abs(float(mixed.l2[row] - single.l2[0])) <= 0.02
         outside = mixed.levels[row].clone()
@@ -102,9 +102,9 @@ def test_a_score_does_not_see_the_padding():
         dirty[row, :, height:] = 255
         dirty[row, :, :, width:] = 255
     rows = torch.arange(len(SIDES))
-    assert torch.equal(made.score_levels(rows, dirty), made.score_levels(rows, made.levels))
-    own = [detector(image[None].float() / 255).softmax(dim=1)[0, 1] for image in images()]
-    assert torch.allclose(made.score_levels(rows, made.levels), torch.stack(own), atol=1e-6)
+    assert torch.equal(made.log_odds_of_levels(rows, dirty), made.log_odds_of_levels(rows, made.levels))
+    own = [log_odds(detector(image[None].float() / 255))[0] for image in images()]
+    assert torch.allclose(made.log_odds_of_levels(rows, made.levels), torch.stack(own), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(6))

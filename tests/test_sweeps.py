@@ -19,6 +19,7 @@ EPS = ("1/255", "2/255", "4/255")
 SWEEP = "{pgd: [{attack: pgd, eps: [1/255, 2/255, 4/255], steps: 4}]}"
 CARRIED = [
     "score",
+    "log_odds",
     "correct",
     "correct_float",
     "linf",
@@ -96,7 +97,7 @@ def test_a_rung_is_an_attack_on_a_data_set_of_the_survivors(tmp_path):
     )
     alone = plan.cell(plan.detectors[0], BoundPipeline(middle.name, middle.stages)).run(
         part,
-        torch.from_numpy(cell["clean_score"].to_numpy()[left].copy()),
+        torch.from_numpy(cell["clean_log_odds"].to_numpy()[left].copy()),
         lambda _, make: make(),
         lambda _: None,
     )

@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from pydantic import ValidationError
 from sklearn import metrics as sklearn_metrics
 from test_metrics import won_pairs
+from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import rotate
 from training_data import RECIPE, write_recipe, write_splits
@@ -22,6 +23,7 @@ from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.walking import files_below
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
@@ -272,10 +274,12 @@ def test_the_order_depends_on_seed_and_epoch_and_is_balanced(tmp_path, source):
 def test_figures_are_those_of_scikit_learn_or_counted():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
-    score = np.clip(0.3 * labels + rng.normal(0.35, 0.2, 200), 0, 1).astype(np.float32)
+    log_odds = rng.normal(1.2 * labels - 0.6, 1).astype(np.float32)
+    log_odds[:2] = 60, -60  # A float32 probability is 1.0 from 17 nats on.
+    score = 1 / (1 + np.exp(-log_odds.astype(float)))
     samples = [Sample(str(n), int(label), "x", None) for n, label in enumerate(labels)]
-    scored = Scored(samples, score)
-    found, verdict = figures(scored, 0.5), score >= 0.5
+    scored = Scored(samples, log_odds)
+    found, verdict = figures(scored, HALF), score >= 0.5
     assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, verdict), abs=1e-6)
     for key, reference in (
         ("precision", sklearn_metrics.precision_score),
@@ -286,15 +290,16 @@ def test_figures_are_those_of_scikit_learn_or_counted():
         assert found[key] == pytest.approx(reference(labels, verdict), abs=1e-6)
     by_hand = [[int(((labels == row) & (verdict == column)).sum()) for column in (0, 1)] for row in (0, 1)]
     assert found["confusion_matrix"] == by_hand
-    right = np.where(labels == 1, score, 1 - score).astype(float).clip(1e-12)
-    assert found["loss"] == pytest.approx(-np.log(right).mean(), abs=1e-6)
+    right = torch.from_numpy(np.where(labels == 1, log_odds, -log_odds)).double()
+    assert found["loss"] == pytest.approx(-functional.logsigmoid(right).mean().item(), abs=1e-6)
     assert not found["answers_one_class"]
-    for fpr, tpr, threshold in roc_points(scored).itertuples(index=False):
-        called = score >= threshold
+    for fpr, tpr, threshold, odds in roc_points(scored).itertuples(index=False):
+        called = log_odds >= odds
+        assert threshold == pytest.approx(1 / (1 + np.exp(-float(odds))))
         assert (fpr, tpr) == pytest.approx((called[labels == 0].mean(), called[labels == 1].mean()))
-    assert found["auroc"] == pytest.approx(won_pairs(labels, score), abs=1e-6)
-    assert figures(Scored(samples, np.ones(200, np.float32)), 0.5)["answers_one_class"]
-    assert not math.isnan(figures(Scored(samples, np.ones(200, np.float32)), 0.5)["loss"])
+    assert found["auroc"] == pytest.approx(won_pairs(labels, log_odds), abs=1e-6)
+    assert figures(Scored(samples, np.ones(200, np.float32)), HALF)["answers_one_class"]
+    assert not math.isnan(figures(Scored(samples, np.ones(200, np.float32)), HALF)["loss"])
 
 
 def test_the_cross_generator_tables_by_hand():

@@ -13,6 +13,7 @@ from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.trim import TrimmedNetwork, fit_trim, trimmed
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
@@ -111,16 +112,16 @@ def test_an_attack_that_follows_the_smooth_flip_goes_past_the_limit():
         }
         stage = BoundStage(recipe, recipe.bind(given))
         task = make_task(
-            stage, detector, levels, labels, SampleStreams(0, tuple("abcd"), 0), threshold=0.5, early_stop=True,
+            stage, detector, levels, labels, SampleStreams(0, tuple("abcd"), 0), threshold=HALF, early_stop=True,
             batch_size=4, device=torch.device("cpu"), precision="fp32",
         )  # fmt: skip
         return run_attack(stage, task, lambda _: None).levels
 
-    assert (predict(defended, levels, 4, torch.device("cpu")) >= 0.5).all()
+    assert (predict(defended, levels, 4, torch.device("cpu")) >= 0).all()
     static = attacked(plain)
-    assert (predict(plain, static, 4, torch.device("cpu")) < 0.5).all()
-    assert (predict(defended, static, 4, torch.device("cpu")) >= 0.5).all()
-    assert (predict(defended, attacked(defended), 4, torch.device("cpu")) < 0.5).all()
+    assert (predict(plain, static, 4, torch.device("cpu")) < 0).all()
+    assert (predict(defended, static, 4, torch.device("cpu")) >= 0).all()
+    assert (predict(defended, attacked(defended), 4, torch.device("cpu")) < 0).all()
 
 
 def test_a_scenario_can_wrap_a_detector(tmp_path, cli):

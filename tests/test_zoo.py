@@ -13,6 +13,7 @@ from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.keras_resnet_v2 import ResNet50V2
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.svm import FittedNetwork
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.zoo import (
     architecture_names,
     architecture_options,
@@ -136,7 +137,7 @@ def test_every_architecture_is_attacked(name, attack):
     bound = BoundStage(recipe, recipe.bind({"eps": 8 / 255, **given}))
     names = tuple(str(number) for number in range(len(levels)))
     task = make_task(
-        bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=0.5, early_stop=False,
+        bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=HALF, early_stop=False,
         batch_size=len(levels), device=torch.device("cpu"), precision="fp32",
     )  # fmt: skip
     outcome = run_attack(bound, task, lambda _: None)

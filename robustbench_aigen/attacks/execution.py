@@ -16,6 +16,7 @@ from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
@@ -27,13 +28,13 @@ from robustbench_aigen.scenario.recipes import shipped_recipes
 class AttackOutcome(NamedTuple):
     """Attacked images, in the order of the task.
 
-    ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``score`` are the scores after it.
+    ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``log_odds`` are those of *fake* after it.
     ``correct_float`` is the verdict on the image before rounding; ``linf`` and ``l2`` the size of the 8-bit
     perturbation in pixel units.
     """
 
     levels: Tensor
-    score: Tensor
+    log_odds: Tensor
     correct_float: Tensor
     linf: Tensor
     l2: Tensor
@@ -90,7 +91,7 @@ def make_task(
     labels: Tensor,
     streams: SampleStreams,
     *,
-    threshold: float,
+    threshold: Threshold,
     early_stop: bool,
     batch_size: int,
     device: torch.device,
@@ -103,7 +104,7 @@ def make_task(
     The detector maps pixels to logits. ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
     """
     deployed = DeployedDetector(detector, threshold)
-    crafted_on = deployed if surrogate is None else DeployedDetector(surrogate, 0.5)
+    crafted_on = deployed if surrogate is None else DeployedDetector(surrogate)
     module = crafted_on.detector
     if isinstance(module, Detector):
         check_gradients(stage, module)
@@ -145,7 +146,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
             outcome.linf[rows], outcome.l2[rows] = level_distances(task.levels[rows], judged.levels)
             outcome.steps[rows] = chunk.steps
             outcome.queries[rows] = chunk.queries + judged.queries
-            outcome.score[rows], outcome.correct_float[rows] = judged.score, judged.correct_float
+            outcome.log_odds[rows], outcome.correct_float[rows] = judged.log_odds, judged.correct_float
             seen[rows] += 1
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")
@@ -159,8 +160,8 @@ def _gathered(
     waiting: dict[tuple[bool, torch.Size], list[AttackChunk]] = {}
     for chunk in chunks:
         advance(len(chunk.rows))
-        # What has a score already is not scored again. A shape that is wrong is for the judge to say.
-        alike = waiting.setdefault((chunk.score is None, chunk.pixels.shape[1:]), [])
+        # What has been judged already is not judged again. A shape that is wrong is for the judge to say.
+        alike = waiting.setdefault((chunk.log_odds is None, chunk.pixels.shape[1:]), [])
         alike.append(chunk)
         if sum(len(each.rows) for each in alike) >= enough:
             yield AttackChunk.joined(alike)

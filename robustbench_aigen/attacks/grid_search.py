@@ -44,7 +44,7 @@ class GridSearch:
     def __post_init__(self) -> None:
         self._clean_levels = self.task.levels[self.rows].to(self.task.device)
         self.levels = self.task.threat.round(self._clean_levels, self.pixels)
-        self.score = torch.full((len(self.rows),), torch.nan)
+        self.log_odds = torch.full((len(self.rows),), torch.nan)
         self.fooled = torch.zeros(len(self.rows), dtype=torch.bool)
         self.queries = torch.zeros(len(self.rows), dtype=torch.long)
 
@@ -101,12 +101,12 @@ class GridSearch:
         if not len(left):
             return
         at = left.to(self.task.device)
-        score = self.task.score_levels(self.rows[left], levels[at])
+        log_odds = self.task.log_odds_of_levels(self.rows[left], levels[at])
         self.queries[left] += 1
-        fooled = self.task.is_fooled(self.rows[left], score)
+        fooled = self.task.is_fooled(self.rows[left], log_odds)
         chosen = left[fooled]
         self.levels[chosen.to(self.task.device)] = levels[chosen.to(self.task.device)]
-        self.score[chosen], self.fooled[chosen] = score[fooled], True
+        self.log_odds[chosen], self.fooled[chosen] = log_odds[fooled], True
 
 
 def round_along(threat: ThreatModel, clean_levels: Tensor, wanted: Tensor, gradient: Tensor) -> Tensor:

@@ -13,22 +13,22 @@ from robustbench_aigen.scenario.recipe import Recipe
 
 
 class Judged(NamedTuple):
-    """8-bit images with their scores.
+    """8-bit images with their log-odds of *fake*.
 
-    ``levels`` are M×3×H×W uint8 on the CPU, ``score`` M float32. ``correct_float`` is False, unseen, where the 8-bit
+    ``levels`` are M×3×H×W uint8 on the CPU, ``log_odds`` M float32. ``correct_float`` is False, unseen, where the 8-bit
     image is a success: nothing was lost to rounding. Elsewhere it is the verdict on the image before rounding; where
     the attacked function rounds inside (``through``), the verdict after it. ``queries`` are those of the search on the
     8-bit grid.
     """
 
     levels: Tensor
-    score: Tensor
+    log_odds: Tensor
     correct_float: Tensor
     queries: Tensor
 
 
 def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Judged:
-    """Verify a chunk, round it and score it; what rounding would lose is looked for on the grid.
+    """Verify a chunk, round it and judge it; what rounding would lose is looked for on the grid.
 
     Raises
     ------
@@ -41,11 +41,11 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
     verify_pixels(name, task.threat, clean, pixels)
     levels = task.threat.round(task.levels[rows].to(task.device), pixels).cpu()
     none = torch.zeros(len(rows), dtype=torch.long)
-    if chunk.score is not None:
+    if chunk.log_odds is not None:
         # The attack stopped at a success on 8 bits.
-        return Judged(levels, chunk.score, torch.zeros(len(rows), dtype=torch.bool), none)
-    score = task.score_levels(rows, levels)
-    fooled = task.is_fooled(rows, score)
+        return Judged(levels, chunk.log_odds, torch.zeros(len(rows), dtype=torch.bool), none)
+    log_odds = task.log_odds_of_levels(rows, levels)
+    fooled = task.is_fooled(rows, log_odds)
     correct_float = ~fooled
     if not task.through and not fooled.all():
         held = correct_float.nonzero().flatten()
@@ -57,9 +57,9 @@ def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Ju
         search.run(with_gradients=recipe.access == "gradients")
         kept = at[search.fooled]
         levels[kept] = search.levels.cpu()[search.fooled]
-        score[kept], correct_float[kept] = search.score[search.fooled], False
+        log_odds[kept], correct_float[kept] = search.log_odds[search.fooled], False
         none[at] += search.queries
-    return Judged(levels, score, correct_float, none)
+    return Judged(levels, log_odds, correct_float, none)
 
 
 def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ def run_library(
             loss = task.seen_margin(rows, crafted)
             if task.knows_the_verdict:
                 # A success on 8 bits outranks any margin.
-                fooled = task.is_fooled(rows, task.score(rows, task.threat.shrink(pixels, crafted)))
+                fooled = task.is_fooled(rows, task.log_odds(rows, task.threat.shrink(pixels, crafted)))
                 loss = torch.where(fooled, torch.inf, loss)
             better = loss > rank
             best = torch.where(better.to(task.device).view(-1, 1, 1, 1), crafted, best)

@@ -192,15 +192,15 @@ class AttackTask:
         heights, widths = self.sizes[rows].unbind(dim=1)
         return heights, widths
 
-    def score_levels(self, rows: Tensor, levels: Tensor) -> Tensor:
-        """Score M×3×H×W uint8 images in float32, after the real ``through``: what every verdict rests on."""
+    def log_odds_of_levels(self, rows: Tensor, levels: Tensor) -> Tensor:
+        """Return the log-odds of *fake* of M×3×H×W uint8 images, in float32, after the real ``through``: the verdicts."""
         if self.through:
             levels = self.deliver(rows, levels.cpu())
         sizes = None if self.sizes is None else self.sizes[rows]
         return predict(self.detector.detector, levels, self.batch_size, self.device, sizes)
 
-    def score(self, rows: Tensor, adversarial: Tensor) -> Tensor:
-        """Score the 8-bit versions of float pixels.
+    def log_odds(self, rows: Tensor, adversarial: Tensor) -> Tensor:
+        """Return the log-odds of *fake* of the 8-bit versions of float pixels.
 
         Parameters
         ----------
@@ -212,35 +212,37 @@ class AttackTask:
         Returns
         -------
         Tensor
-            M float32 scores on the CPU.
+            M float32 log-odds on the CPU.
         """
-        return self.score_levels(rows, self.threat.round(self.levels[rows].to(self.device), adversarial))
+        return self.log_odds_of_levels(
+            rows, self.threat.round(self.levels[rows].to(self.device), adversarial)
+        )
 
-    def is_fooled(self, rows: Tensor, score: Tensor) -> Tensor:
-        """Whether scores of some rows mean the wrong verdict, M booleans on the CPU."""
-        return verdicts(score, self.detector.threshold) != self.labels[rows]
+    def is_fooled(self, rows: Tensor, log_odds: Tensor) -> Tensor:
+        """Whether log-odds of some rows mean the wrong verdict, M booleans on the CPU."""
+        return verdicts(log_odds, self.detector.threshold) != self.labels[rows]
 
 
 class AttackChunk(NamedTuple):
     """Finished images, in whatever order an attack finishes them.
 
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
-    and images put through the attacked function. ``score`` are the scores of the 8-bit versions
-    (:meth:`AttackTask.score`) where the attack stopped because they are fooled; None where it just ended.
+    and images put through the attacked function. ``log_odds`` are those of the 8-bit versions
+    (:meth:`AttackTask.log_odds`) where the attack stopped because they are fooled; None where it just ended.
     """
 
     rows: Tensor
     pixels: Tensor
     steps: Tensor
     queries: Tensor
-    score: Tensor | None = None
+    log_odds: Tensor | None = None
 
     @classmethod
     def joined(cls, chunks: Sequence["AttackChunk"]) -> "AttackChunk":
-        """Put chunks into one; either all have scores or none has."""
-        rows, pixels, steps, queries, scores = zip(*chunks, strict=True)
-        score = None if scores[0] is None else torch.cat(scores)
-        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), score)
+        """Put chunks into one; either all have log-odds or none has."""
+        rows, pixels, steps, queries, odds = zip(*chunks, strict=True)
+        joined = None if odds[0] is None else torch.cat(odds)
+        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined)
 
 
 Attack = Callable[[AttackTask], Iterator[AttackChunk]]

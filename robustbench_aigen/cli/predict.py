@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.engine.prediction import Attacked, Prediction, Predictor, Unreadable
     from robustbench_aigen.scenario.cells import BoundStage
 
@@ -91,7 +92,7 @@ def predict(
         print_json(
             {
                 "detector": loaded.name,
-                "threshold": predictor.threshold,
+                "threshold": predictor.threshold.score,
                 "attack": None if stage is None else stage.as_dict(),
                 "predictions": rows,
                 "unreadable": [{"image": str(each.image), "reason": each.reason} for each in unreadable],
@@ -135,17 +136,15 @@ def _attack(
     return bind_attack(attack, given, Path())
 
 
-def _threshold(text: str) -> float:
-    import numpy as np
-
+def _threshold(text: str) -> "Threshold":
+    from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.parameters import read_fraction
 
     number = read_fraction(text)
     if number is None or not 0 < number < 1:
         raise UserError(f"--threshold must be a number between 0 and 1, not '{text}'")
-    # Scores are float32, and a tie is decided as in a run.
-    return float(np.float32(number))
+    return Threshold.at(number)
 
 
 def _predictions(
@@ -199,7 +198,7 @@ def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
                 "fooled": "yes" if after.fooled else "no",
             }
         rows.append(row)
-    title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold:.4g}"
+    title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold.score:.4g}"
     if predictor.stage is not None:
         title += f"; {_description(predictor.stage)}"
     print_table(pd.DataFrame(rows), title)
@@ -226,6 +225,7 @@ def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, A
     row: dict[str, Any] = {
         "image": str(prediction.image),
         "score": prediction.score,
+        "log_odds": prediction.log_odds,
         "verdict": _name(prediction.verdict),
     }
     after = prediction.attacked
@@ -233,6 +233,7 @@ def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, A
         row["attacked"] = {
             "label": _name(after.label),
             "score": after.score,
+            "log_odds": after.log_odds,
             "verdict": _name(after.verdict),
             "fooled": after.fooled,
             "linf": after.linf,

@@ -1,6 +1,5 @@
 """The detector contract: pixels in, two float32 logits out, everything between inside."""
 
-import math
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.outputs import as_columns, look_like_probabilities, two_logits
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
+from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
 
@@ -168,32 +168,46 @@ def _reaches(logits: Tensor, leaf: Tensor) -> bool:
     return torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
 
 
+def log_odds(logits: Tensor) -> Tensor:
+    """Return the log-odds of *fake* for N×2 logits, logit of *fake* minus logit of *real*: N float32 numbers, in nats.
+
+    Rankings, thresholds and verdicts rest on these. The float32 probability is 1.0 from 17 nats on.
+    """
+    both = logits.float()
+    return both[:, FAKE] - both[:, REAL]
+
+
+def probabilities(odds: Tensor) -> Tensor:
+    """Return the score, the probability of *fake*, for N log-odds: N float32 numbers in [0, 1]."""
+    return odds.double().sigmoid().float()
+
+
 def scores(logits: Tensor) -> Tensor:
-    """Return the probability of *fake*, softmax column 1, for N×2 logits: N float32 numbers in [0, 1]."""
-    return logits.float().softmax(dim=1)[:, FAKE]
+    """Return the score, the probability of *fake*, for N×2 logits: N float32 numbers in [0, 1]."""
+    return probabilities(log_odds(logits))
 
 
-def verdicts(score: Tensor, threshold: float) -> Tensor:
-    """Return the labels that scores mean: 1 (fake) where score ≥ threshold, ties included, else 0."""
-    return (score >= threshold).long()
+def verdicts(odds: Tensor, threshold: Threshold) -> Tensor:
+    """Return the labels that N log-odds mean: 1 (fake) from the threshold on, ties included, else 0."""
+    return (odds >= threshold.log_odds).long()
 
 
 class DeployedDetector(nn.Module):
     """A detector as attacks see it: logits shifted so that argmax is the verdict at its threshold.
 
-    score ≥ t is z_fake − z_real ≥ log(t / (1 − t)), so that constant is taken from z_fake.
+    An image is called fake where z_fake − z_real is at least the threshold's log-odds, which are taken from z_fake.
     """
 
-    def __init__(self, detector: nn.Module, threshold: float) -> None:
+    def __init__(self, detector: nn.Module, threshold: Threshold = HALF) -> None:
         super().__init__()
         self.detector, self.threshold = detector, threshold
         tensor = next(chain(detector.parameters(), detector.buffers()), None)
         device = tensor.device if tensor is not None else None
-        shift = torch.tensor([0.0, math.log(threshold) - math.log1p(-threshold)], device=device)
+        shift = torch.tensor([0.0, threshold.log_odds], device=device)
         self.register_buffer("shift", shift, persistent=False)
         self.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Return N×2 logits whose argmax is the verdict; ``sizes`` as in :meth:`Detector.forward`."""
         logits: Tensor = self.detector(pixels) if sizes is None else self.detector(pixels, sizes)
-        return logits if self.threshold == 0.5 else logits - cast(Tensor, self.shift)
+        return logits if self.threshold.log_odds == 0 else logits - cast(Tensor, self.shift)

@@ -1,4 +1,4 @@
-"""Scores of images: what every verdict rests on."""
+"""Log-odds of images: what every verdict rests on."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
@@ -19,7 +19,7 @@ def predict(
     device: torch.device,
     sizes: Tensor | None = None,
 ) -> Tensor:
-    """Score uint8 images in float32, on the 8-bit grid.
+    """Return the log-odds of *fake* of uint8 images, in float32, on the 8-bit grid.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def predict(
     Returns
     -------
     Tensor
-        N float32 scores on the CPU.
+        N float32 log-odds on the CPU, in nats.
     """
     module = _laid_out(detector) if isinstance(detector, Detector) else detector
     # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
@@ -46,7 +46,7 @@ def predict(
     for first in range(0, len(levels), size):
         pixels = to_pixels(levels[first : first + size].to(device))
         own = () if sizes is None else (sizes[first : first + size],)
-        parts.append(scores(module(pixels, *own)).cpu())
+        parts.append(log_odds(module(pixels, *own)).cpu())
     return torch.cat(parts)
 
 

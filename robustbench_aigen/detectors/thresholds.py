@@ -1,48 +1,79 @@
-"""Thresholds on the score that are fitted once on clean validation images and then frozen."""
+"""Thresholds on the score: given as a number, or fitted once on clean validation images and then frozen."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from robustbench_aigen.errors import UserError
 
 
-def fit_threshold(rule: str, scores: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Choose a threshold on clean validation scores.
+@dataclass(frozen=True)
+class Threshold:
+    """From where on an image is called fake.
+
+    Verdicts compare log-odds: above 17 nats every float32 score is 1.0, and scores no longer tell images apart.
+
+    Parameters
+    ----------
+    log_odds
+        The threshold on the log-odds of *fake*, in nats, exactly representable in float32.
+    score
+        The same as a probability, for people; 1.0 or 0.0 where float64 holds nothing nearer.
+    """
+
+    log_odds: float
+    score: float
+
+    @classmethod
+    def at(cls, score: float) -> "Threshold":
+        """Return the threshold at a score in (0, 1)."""
+        return cls(float(np.float32(math.log(score) - math.log1p(-score))), float(np.float32(score)))
+
+    @classmethod
+    def at_log_odds(cls, log_odds: float) -> "Threshold":
+        """Return the threshold at log-odds in nats."""
+        exact = float(np.float32(log_odds))
+        return cls(exact, 1 / (1 + math.exp(-exact)) if exact > -700 else 0.0)
+
+
+HALF = Threshold(0.0, 0.5)
+"""The more probable class is the verdict."""
+
+
+def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.integer]) -> Threshold:
+    """Choose a threshold on clean validation images.
 
     Parameters
     ----------
     rule
         ``youden`` maximises TPR − FPR (Youden 1950); ``fpr@R`` is the lowest threshold whose false-positive
         rate is at most R.
-    scores, labels
-        N scores in [0, 1] and N labels, both classes present.
-
-    Returns
-    -------
-    float
-        Exactly representable in float32, strictly inside (0, 1).
+    log_odds, labels
+        N finite log-odds of *fake* and N labels, both classes present.
 
     Raises
     ------
     UserError
-        If so many reals have the highest score there is that no threshold keeps the rate.
+        If so many reals have the highest log-odds that whatever keeps the rate calls no image fake.
     """
-    fpr, tpr, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    if rule == "youden":
-        index = int(np.argmax(tpr - fpr))
-    else:
-        index = int(np.flatnonzero(fpr <= float(rule.removeprefix("fpr@")))[-1])
-    # roc_curve's thresholds are scores of images. Half-way to the next lower score the verdicts are the same and
-    # a difference in the last bit between two machines does not flip them.
-    below = thresholds[index + 1] if index + 1 < len(thresholds) else 0.0
-    upper = min(float(thresholds[index]), 1.0)
-    middle = np.float32((upper + float(below)) / 2)
-    tiny = np.finfo(np.float32).eps
-    threshold = float(np.clip(middle, tiny, np.float32(1) - tiny))
-    if rule != "youden" and (scores[labels == 0] >= threshold).mean() > float(rule.removeprefix("fpr@")):
-        share = (scores[labels == 0] >= threshold).mean()
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, candidates = roc_curve(labels, log_odds, drop_intermediate=False)
+    rate = None if rule == "youden" else float(rule.removeprefix("fpr@"))
+    index = int(np.argmax(tpr - fpr)) if rate is None else int(np.flatnonzero(fpr <= rate)[-1])
+    if rate is not None and index == 0:
+        share = float((log_odds[labels == 0] >= log_odds.max()).mean())
         raise UserError(
-            f"threshold '{rule}' cannot be met: {100 * share:.1f} % of the validation reals score 1.0"
+            f"threshold '{rule}' cannot be met: {100 * share:.1f} % of the validation reals have the highest score of all"
         )
-    return threshold
+    # Candidates are log-odds of images below the first, which is infinite. Just below its image, a threshold gives the
+    # same verdicts, and a difference in the last bit between two machines does not flip them.
+    upper = float(candidates[index]) if index else float(log_odds.max()) + 1
+    below = float(candidates[index + 1]) if index + 1 < len(candidates) else upper - 1
+    return Threshold.at_log_odds(upper - min((upper - below) / 2, _BELOW * max(1.0, abs(upper))))
+
+
+_BELOW = 1e-6
+"""How far a fitted threshold lies below its image, in nats, or as a share of the image's log-odds from one nat on."""

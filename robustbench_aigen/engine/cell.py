@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import make_task, run_attack, threat_of
-from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, verdicts
+from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, probabilities, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.engine.gallery import encode_png
 from robustbench_aigen.engine.identity import Settings
@@ -51,7 +51,7 @@ class Cell:
     def run(
         self,
         images: ShardImages,
-        clean_scores: Tensor | None,
+        clean_log_odds: Tensor | None,
         prefix: Callable[[int, Callable[[], PipelineState]], PipelineState],
         advance: Callable[[int], None],
         handed_on: pd.DataFrame | None = None,
@@ -62,8 +62,8 @@ class Cell:
         ----------
         images
             The decoded shard.
-        clean_scores
-            Scores of its images in the clean cell; None in the clean cell itself.
+        clean_log_odds
+            Log-odds of *fake* of its images in the clean cell; None in the clean cell itself.
         prefix
             Memo of the images after the first ``length`` stages: ``prefix(length, make)``. Sweeps over a later
             stage share the attack before it.
@@ -74,12 +74,12 @@ class Cell:
             what fell there is not attacked again.
         """
         labels = torch.tensor([sample.label for sample in images.samples])
-        source = PipelineState.before(images.levels, clean_scores)
+        source = PipelineState.before(images.levels, clean_log_odds)
         context = _Context(images, labels, prefix, advance, handed_on)
         state = self._after(source, len(self.pipeline.stages), context)
-        score = self.score(state.levels) if state.score is None else state.score
-        clean = score if clean_scores is None else clean_scores
-        correct = verdicts(score, self.settings.threshold) == labels
+        log_odds = self.log_odds(state.levels) if state.log_odds is None else state.log_odds
+        clean = log_odds if clean_log_odds is None else clean_log_odds
+        correct = verdicts(log_odds, self.settings.threshold) == labels
         if not self.pipeline.attack_positions:
             linf, l2 = difference(images.levels, state.levels)
             state = replace(state, linf=linf, l2=l2)
@@ -89,9 +89,9 @@ class Cell:
             "sample": [sample.id for sample in images.samples],
             "generator": [sample.generator for sample in images.samples],
             "label": labels.numpy(),
-            "clean_score": clean.numpy(),
-            "score": score.numpy(),
-            "threshold": self.settings.threshold,
+            "clean_score": probabilities(clean).numpy(),
+            "score": probabilities(log_odds).numpy(),
+            "threshold": self.settings.threshold.score,
             "attacked": state.attacked.numpy(),
             "correct_clean": (verdicts(clean, self.settings.threshold) == labels).numpy(),
             "correct": correct.numpy(),
@@ -104,12 +104,15 @@ class Cell:
             "search_eps": state.search_eps.numpy(),
             "psnr": state.psnr.numpy(),
             "ssim": state.ssim.numpy(),
+            "clean_log_odds": clean.numpy(),
+            "log_odds": log_odds.numpy(),
+            "threshold_log_odds": self.settings.threshold.log_odds,
             "image": self._kept_images(images, state, handed_on),
         }
         return pd.DataFrame(columns).astype(SHARD_DTYPES)
 
-    def score(self, levels: list[Tensor]) -> Tensor:
-        """Score uint8 images of any sizes, in float32, in fixed batches of one size."""
+    def log_odds(self, levels: list[Tensor]) -> Tensor:
+        """Return the log-odds of *fake* of uint8 images of any sizes, in float32, in fixed batches of one size."""
         result = torch.empty(len(levels))
         for rows in same_size(levels, range(len(levels))):
             stack = torch.stack([levels[row] for row in rows])
@@ -164,7 +167,7 @@ class Cell:
                 done = perturb(stage, stack, self._streams(context.images, batch.tolist(), position))
                 for row, image in zip(batch, done, strict=True):
                     levels[row] = image
-        return replace(state, levels=levels, score=None)
+        return replace(state, levels=levels, log_odds=None)
 
     def _attack(
         self, stage: BoundStage, position: int, state: PipelineState, context: "_Context"
@@ -177,24 +180,24 @@ class Cell:
         early = accuracy and stage.is_judged_as_crafted
         wanted = torch.isin(labels, torch.tensor(_ATTACKED_LABELS[self.settings.objective]))
         streams = self._streams(context.images, range(len(labels)), position)
-        threat, score = threat_of(stage), state.score
+        threat, log_odds = threat_of(stage), state.log_odds
         if accuracy and stage.through:
             # Whom to attack, the verdict says that the detector gives behind what stands in between.
-            score = self._delivered(stage, range(len(labels)), streams, state.levels)[1]
-        elif score is None:
-            # Not needed where every score is about to be replaced.
-            score = (
+            log_odds = self._delivered(stage, range(len(labels)), streams, state.levels)[1]
+        elif log_odds is None:
+            # Not needed where all of them are about to be replaced.
+            log_odds = (
                 torch.full((len(labels),), torch.nan)
                 if wanted.all() and not accuracy and threat.reach != 0
-                else self.score(state.levels)
+                else self.log_odds(state.levels)
             )
         if accuracy:
-            wanted &= verdicts(score, self.settings.threshold) == labels
+            wanted &= verdicts(log_odds, self.settings.threshold) == labels
         # Where the 8-bit image itself is the only one in the budget, there is nothing to search.
         searched = 0.0 if threat.reach == 0 else float(stage.params.get("eps") or torch.nan)
         after = PipelineState(
             list(state.levels),
-            score.clone(),
+            log_odds.clone(),
             state.attacked | wanted,
             state.correct_float.clone(),
             state.linf.clone(),
@@ -220,9 +223,9 @@ class Cell:
             self._attack_group(stage, rows, streams, early, after, context)
         if stage.through and plain.any():
             rows = plain.nonzero().flatten().tolist()
-            images, scores = self._delivered(stage, rows, streams, after.levels)
-            assert after.score is not None
-            after.score[rows] = scores
+            images, log_odds = self._delivered(stage, rows, streams, after.levels)
+            assert after.log_odds is not None
+            after.log_odds[rows] = log_odds
             for row, image in zip(rows, images, strict=True):
                 after.levels[row] = image
         return after
@@ -242,7 +245,7 @@ class Cell:
     def _delivered(
         self, stage: BoundStage, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
     ) -> tuple[list[Tensor], Tensor]:
-        """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its scores."""
+        """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its log-odds."""
         images = [levels[row] for row in rows]
         for group in same_size(images, range(len(images))):
             for batch in torch.tensor(group).split(self.settings.batch_size):
@@ -250,7 +253,7 @@ class Cell:
                 own = streams.select([rows[number] for number in batch])
                 for number, image in zip(batch.tolist(), deliver(stage.through, stack, own), strict=True):
                     images[number] = image
-        return images, self.score(images)
+        return images, self.log_odds(images)
 
     def _attack_group(
         self,
@@ -278,7 +281,7 @@ class Cell:
             surrogate=None if stage.surrogate is None else self.surrogates[stage.surrogate],
         )
         outcome = run_attack(stage, task, context.advance)
-        assert after.score is not None
+        assert after.log_odds is not None
         images = [
             image[:, :height, :width]
             for image, (height, width) in zip(outcome.levels, task.image_sizes(), strict=True)
@@ -289,7 +292,7 @@ class Cell:
             rows, task.deliver_all(outcome.levels) if stage.through else images, strict=True
         ):
             after.levels[row] = image
-        after.score[rows], after.correct_float[rows] = outcome.score, outcome.correct_float
+        after.log_odds[rows], after.correct_float[rows] = outcome.log_odds, outcome.correct_float
         after.steps[rows] += outcome.steps
         after.queries[rows] += outcome.queries
 

@@ -219,10 +219,10 @@ class _ShardWork:
         return frame
 
     def _compute(self, cell: Cell, images: ShardImages, advance: Callable[[int], None]) -> pd.DataFrame:
-        clean_scores: Tensor | None = None
+        clean_log_odds: Tensor | None = None
         if cell.pipeline.name != CLEAN:
             clean = self._one_try(replace(cell, pipeline=BoundPipeline(CLEAN, ())), _ignore)
-            clean_scores = torch.from_numpy(clean["clean_score"].to_numpy().copy())
+            clean_log_odds = torch.from_numpy(clean["clean_log_odds"].to_numpy().copy())
         smaller = cell.pipeline.smaller
         handed_on = None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)
 
@@ -237,7 +237,7 @@ class _ShardWork:
 
         # A detector that draws from global generators answers the same whatever ran before.
         with seeded_global_rng(self._key(cell)):
-            return cell.run(images, clean_scores, prefix, advance, handed_on)
+            return cell.run(images, clean_log_odds, prefix, advance, handed_on)
 
 
 def _ignore(images: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats.python_factory import PREFIX
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.shards import Shard
 from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -21,7 +22,7 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.schema import Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_FORMAT = 2
+_FORMAT = 3
 _BASE = (
     "numerics",
     "detectors",
@@ -45,7 +46,7 @@ class Settings:
     precision: Literal["fp32", "bf16"]
     device_type: str
     batch_size: int
-    threshold: float
+    threshold: Threshold
 
 
 def shard_key(

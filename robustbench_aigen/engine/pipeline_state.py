@@ -17,11 +17,11 @@ from robustbench_aigen.metrics.image_quality import psnr, ssim
 class PipelineState:
     """Images on their way through a pipeline, with what the attacks have noted of each.
 
-    ``score`` are the scores of the images as they are, None where nobody has scored them yet.
+    ``log_odds`` are those of *fake* of the images as they are, None where the detector has not seen them yet.
     """
 
     levels: list[Tensor]
-    score: Tensor | None
+    log_odds: Tensor | None
     attacked: Tensor
     correct_float: Tensor
     linf: Tensor
@@ -33,12 +33,12 @@ class PipelineState:
     ssim: Tensor
 
     @classmethod
-    def before(cls, levels: list[Tensor], score: Tensor | None) -> "PipelineState":
-        """Return the state before the first stage, with the scores of the source images where they are known."""
+    def before(cls, levels: list[Tensor], log_odds: Tensor | None) -> "PipelineState":
+        """Return the state before the first stage, with the log-odds of the source images where they are known."""
         count = len(levels)
         return cls(
             list(levels),
-            score,
+            log_odds,
             torch.zeros(count, dtype=torch.bool),
             torch.zeros(count, dtype=torch.bool),
             torch.zeros(count),
@@ -63,8 +63,8 @@ def fallen(records: pd.DataFrame) -> Tensor:
 
 def take_over(after: PipelineState, handed_on: pd.DataFrame, rows: Tensor) -> None:
     """Copy what was found for some images at a smaller eps."""
-    assert after.score is not None
-    for name in ("score", "linf", "l2", "search_eps", "psnr", "ssim"):
+    assert after.log_odds is not None
+    for name in ("log_odds", "linf", "l2", "search_eps", "psnr", "ssim"):
         values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
         getattr(after, name)[rows] = values[rows]
     for name in ("steps", "queries"):

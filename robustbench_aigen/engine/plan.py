@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from robustbench_aigen.attacks.execution import check_attack, check_gradients
@@ -13,6 +12,7 @@ from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
+from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
@@ -35,7 +35,7 @@ class Plan:
     selection: Selection
     device: torch.device
     settings: Settings
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     surrogates: dict[DetectorSpec, Detector]
     trust_code: bool = False
 
@@ -102,11 +102,9 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
     _check_names(loaded, detectors)
     selection = _selected(loaded)
     precision = resolve_precision(scenario.precision, target)
-    settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, 0.5)
-    # A rule is fitted when the run starts, on clean scores, which do not depend on the threshold.
-    threshold = 0.5 if isinstance(scenario.threshold, str) else scenario.threshold
-    # Scores are float32, and a tie is decided the same way by whoever reads the records.
-    threshold = float(np.float32(threshold))
+    settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, HALF)
+    # A rule is fitted when the run starts, on clean log-odds, which do not depend on the threshold.
+    threshold = HALF if isinstance(scenario.threshold, str) else Threshold.at(scenario.threshold)
     thresholds = {detector.name: threshold for detector in detectors}
     surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
     _check_gradients(loaded, pipelines, detectors, surrogates)

@@ -16,7 +16,8 @@ from robustbench_aigen.attacks.execution import (
     run_attack,
 )
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.detectors.contract import Detector, verdicts
+from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.plan import default_batch_size
@@ -34,6 +35,10 @@ from robustbench_aigen.scenario.validation import validated
 _SEED = 42
 
 
+def _score(log_odds: float) -> float:
+    return float(probabilities(torch.tensor(log_odds)))
+
+
 class Attacked(NamedTuple):
     """A picture after an attack.
 
@@ -43,7 +48,7 @@ class Attacked(NamedTuple):
     """
 
     label: int
-    score: float
+    log_odds: float
     verdict: int
     linf: float
     l2: float
@@ -52,18 +57,28 @@ class Attacked(NamedTuple):
     levels: Tensor | None
 
     @property
+    def score(self) -> float:
+        """The probability of *fake*."""
+        return _score(self.log_odds)
+
+    @property
     def fooled(self) -> bool:
         """Whether the verdict is not the label."""
         return self.verdict != self.label
 
 
 class Prediction(NamedTuple):
-    """What a detector says of a picture: the score, the verdict (0 real, 1 fake), and both after an attack."""
+    """What a detector says of a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack."""
 
     image: Path
-    score: float
+    log_odds: float
     verdict: int
     attacked: Attacked | None
+
+    @property
+    def score(self) -> float:
+        """The probability of *fake*."""
+        return _score(self.log_odds)
 
 
 class Unreadable(NamedTuple):
@@ -119,7 +134,7 @@ class Predictor:
     detector
         Who is asked, on ``device``.
     threshold
-        Scores from it on are fake.
+        From where on a picture is called fake.
     device
         Where to compute.
     stage
@@ -131,7 +146,7 @@ class Predictor:
     """
 
     detector: Detector
-    threshold: float
+    threshold: Threshold
     device: torch.device
     stage: BoundStage | None = None
     label: int | None = None
@@ -175,8 +190,8 @@ class Predictor:
 
     def _predicted(self, pictures: list["_Picture"], size: int) -> list[Prediction]:
         levels = [picture.levels for picture in pictures]
-        score = self._cell(size).score(levels)
-        verdict = verdicts(score, self.threshold)
+        log_odds = self._cell(size).log_odds(levels)
+        verdict = verdicts(log_odds, self.threshold)
         attacked: list[Attacked | None] = [None] * len(pictures)
         if self.stage is not None and pictures:
             labels = verdict if self.label is None else torch.full_like(verdict, self.label)
@@ -188,7 +203,7 @@ class Predictor:
                     height, width = levels[row].shape[1:]
                     attacked[row] = self._of(outcome, place, int(labels[row]), (height, width))
         return [
-            Prediction(picture.file, float(score[row]), int(verdict[row]), attacked[row])
+            Prediction(picture.file, float(log_odds[row]), int(verdict[row]), attacked[row])
             for row, picture in enumerate(pictures)
         ]
 
@@ -217,11 +232,11 @@ class Predictor:
         return run_attack(stage, task, lambda _: None)
 
     def _of(self, outcome: AttackOutcome, place: int, label: int, size: tuple[int, int]) -> Attacked:
-        score = outcome.score[place]
+        log_odds = outcome.log_odds[place]
         return Attacked(
             label,
-            float(score),
-            int(verdicts(score, self.threshold)),
+            float(log_odds),
+            int(verdicts(log_odds, self.threshold)),
             float(outcome.linf[place]),
             float(outcome.l2[place]),
             int(outcome.steps[place]),

@@ -152,7 +152,7 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
             one_class = UserError(f"'{rule}' needs both classes in the validation split")
             raise plan.loaded.located(one_class, ("threshold",))
         plan.thresholds[detector.name] = fit_threshold(
-            rule, frame["score"].to_numpy(), frame["label"].to_numpy()
+            rule, frame["log_odds"].to_numpy(), frame["label"].to_numpy()
         )
 
 
@@ -190,7 +190,8 @@ def _run_info(
                 "name": detector.name,
                 "architecture": detector.architecture,
                 "weights_sha256": detector.weights_sha256,
-                "threshold": plan.thresholds[detector.name],
+                "threshold": plan.thresholds[detector.name].score,
+                "threshold_log_odds": plan.thresholds[detector.name].log_odds,
                 "input_size": detector.preprocessing.input_size,
                 "preprocessing": asdict(detector.preprocessing),
                 "differentiable": detector.differentiable,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.metrics.records import check_cells
+from robustbench_aigen.metrics.records import check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.report.run_folder import RECORDS, RUN, read_run
 from robustbench_aigen.report.run_info import cells_of, parse_info
@@ -29,6 +29,7 @@ _DTYPES = {
     "generator": "category",
     "label": "int8",
     "score": "float32",
+    "log_odds": "float32",
     "correct": "bool",
     "sha256": "str",
 }
@@ -112,7 +113,7 @@ def _fill(folder: Path, run: RecordedRun) -> None:
     records["sha256"] = records["sha256"].str[:_HASH_DIGITS]
     mode, pipelines = run.info["scenario"]["mode"], run.info["pipelines"]
     stopped = [name for name, stages in pipelines.items() if not scores_compare(_kinds(stages), mode)]
-    records.loc[records["pipeline"].isin(stopped), "score"] = float("nan")
+    records.loc[records["pipeline"].isin(stopped), ["score", "log_odds"]] = float("nan")
     table = pa.Table.from_pandas(records.astype(_DTYPES), preserve_index=False).replace_schema_metadata()
     pq.write_table(table, folder / RECORDS, compression="zstd", compression_level=19)
     info = {name: value for name, value in run.info.items() if name != "timings"}
@@ -142,7 +143,9 @@ def _read_baseline(folder: Path) -> Baseline:
         content = (folder / RECORDS).read_bytes()
         if sha256(content).hexdigest() != about["records_sha256"]:
             raise damaged(f"{RECORDS} is not the file that {BASELINE} was written with")
-        records = pd.read_parquet(folder / RECORDS).astype({**_DTYPES, **dict.fromkeys(_CATEGORIES, "str")})
+        records = with_log_odds(pd.read_parquet(folder / RECORDS)).astype(
+            {**_DTYPES, **dict.fromkeys(_CATEGORIES, "str")}
+        )
         check_cells(records, cells_of(info), info["data"]["images"])
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None

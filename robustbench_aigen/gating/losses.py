@@ -75,10 +75,10 @@ def paired_loss(
         losses = count_metric(name, *sums[:, :4].T) - count_metric(name, *sums[:, 4:].T)
     else:
         labels = baseline["label"].to_numpy(np.int64)
-        scores = [part["score"].to_numpy(np.float32) for part in (baseline, current)]
+        log_odds = [part["log_odds"].to_numpy(np.float32) for part in (baseline, current)]
 
         def lost(weights: NDArray[np.float32]) -> Floats:
-            first, second = (score_metric(name, labels, score, weights) for score in scores)
+            first, second = (score_metric(name, labels, odds, weights) for odds in log_odds)
             return first - second
 
         losses = weighted_values(lost, len(labels), clusters, draws)
@@ -128,10 +128,10 @@ def _resampled(name: str, part: pd.DataFrame, draws: int, seed: int) -> Floats:
     clusters = clusters_of(part["sha256"].to_numpy())
     if name in COUNT_METRICS:
         return count_metric(name, *resampled_sums(_counts(part), clusters, draws, seed).T)
-    labels, score = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float32)
+    labels, log_odds = part["label"].to_numpy(np.int64), part["log_odds"].to_numpy(np.float32)
 
     def value(weights: NDArray[np.float32]) -> Floats:
-        return score_metric(name, labels, score, weights)
+        return score_metric(name, labels, log_odds, weights)
 
     return weighted_values(value, len(labels), clusters, draws, seed)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from robustbench_aigen.metrics.weighted import COUNT_METRICS, count_metric
@@ -18,8 +19,8 @@ def rates(verdict: NDArray[np.integer], labels: NDArray[np.integer]) -> dict[str
     return {name: float(count_metric(name, *counts)) for name in COUNT_METRICS}
 
 
-def ranking(score: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[str, float]:
-    """Return the metrics of N scores; NaN where a class is missing.
+def ranking(log_odds: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[str, float]:
+    """Return the metrics of N log-odds of *fake*; NaN where a class is missing.
 
     ``auroc``, ``ap``, ``tpr_at_fpr_1`` and ``tpr_at_fpr_5`` (the highest TPR of a threshold with at most 1 % and 5 %
     of the reals called fake), and ``ece``, the expected calibration error of the probability of *fake* over 15 bins
@@ -27,13 +28,13 @@ def ranking(score: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[str
     """
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece"), _NAN)
-    fpr, tpr, _ = roc_curve(labels, score, drop_intermediate=False)
+    fpr, tpr, _ = roc_curve(labels, log_odds, drop_intermediate=False)
     return {
         "auroc": float(auc(fpr, tpr)),
-        "ap": float(average_precision_score(labels, score)),
+        "ap": float(average_precision_score(labels, log_odds)),
         "tpr_at_fpr_1": float(tpr[fpr <= 0.01].max()),
         "tpr_at_fpr_5": float(tpr[fpr <= 0.05].max()),
-        "ece": _calibration_error(score.astype(float), labels),
+        "ece": _calibration_error(expit(log_odds.astype(float)), labels),
     }
 
 

@@ -78,35 +78,16 @@ def paired_drop_interval(
 
 def auroc_interval(
     labels: NDArray[np.int64],
-    score: NDArray[np.float32],
+    log_odds: NDArray[np.float32],
     confidence: float = 0.95,
     draws: int = SCORE_DRAWS,
     clusters: Codes | None = None,
 ) -> Interval:
-    """Return the percentile bootstrap interval of the AUROC of N scores; NaN where a class is missing."""
+    """Return the percentile bootstrap interval of the AUROC of N log-odds; NaN where a class is missing."""
 
     def auroc(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        return score_metric("auroc", labels, score, weights)
+        return score_metric("auroc", labels, log_odds, weights)
 
     if len(np.unique(labels)) < 2:
         return Interval(np.nan, np.nan)
     return Interval(*percentile_interval(weighted_values(auroc, len(labels), clusters, draws), confidence))
-
-
-def auroc_drop_interval(
-    labels: NDArray[np.int64],
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    confidence: float = 0.95,
-    draws: int = SCORE_DRAWS,
-    clusters: Codes | None = None,
-) -> Interval:
-    """Return the paired percentile bootstrap interval of ``AUROC(before) − AUROC(after)`` on the same N images."""
-
-    def drop(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        first = score_metric("auroc", labels, before, weights)
-        return first - score_metric("auroc", labels, after, weights)
-
-    if len(np.unique(labels)) < 2:
-        return Interval(np.nan, np.nan)
-    return Interval(*percentile_interval(weighted_values(drop, len(labels), clusters, draws), confidence))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 RECORD_DTYPES = {
@@ -23,16 +24,41 @@ RECORD_DTYPES = {
     "search_eps": "float32",
     "psnr": "float32",
     "ssim": "float32",
+    "clean_log_odds": "float32",
+    "log_odds": "float32",
+    "threshold_log_odds": "float64",
 }
 """Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
 
 ``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
 handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
 ``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed.
+``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
+because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
 RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
 """Columns of the records of a run."""
 _IMAGE = ["sample", "generator", "label", "sha256"]
+
+
+LATER_COLUMNS = ("clean_log_odds", "log_odds", "threshold_log_odds")
+"""Columns that records of older versions do not have; :func:`with_log_odds` adds them."""
+
+
+def with_log_odds(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with log-odds; in those of older versions they come from the float32 scores, ties and all.
+
+    A score of 1.0 counts as half-way to the next lower float32, one of 0.0 as the smallest above it.
+    """
+    if "log_odds" in records:
+        return records
+    found = {}
+    for name in ("clean_score", "score", "threshold"):
+        if name in records:
+            score = records[name].to_numpy(float).clip(1e-45, 1 - 2.0**-25)
+            column = f"{name}_log_odds" if name == "threshold" else name.replace("score", "log_odds")
+            found[column] = np.log(score) - np.log1p(-score)
+    return records.assign(**found)
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:

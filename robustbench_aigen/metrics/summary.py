@@ -101,7 +101,7 @@ def verdict_metrics(part: pd.DataFrame) -> dict[str, float]:
 
 def score_metrics(part: pd.DataFrame) -> dict[str, float]:
     """Return :func:`~robustbench_aigen.metrics.classification.ranking` of records."""
-    return ranking(part["score"].to_numpy(np.float32), part["label"].to_numpy(np.int64))
+    return ranking(part["log_odds"].to_numpy(np.float32), part["label"].to_numpy(np.int64))
 
 
 def _row(part: pd.DataFrame, pipeline: BoundPipeline, *, with_scores: bool) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _size_of_change(part: pd.DataFrame, *, attacked: bool) -> dict[str, float]:
 def _auroc_interval(part: pd.DataFrame) -> dict[str, float]:
     interval = auroc_interval(
         part["label"].to_numpy(np.int64),
-        part["score"].to_numpy(np.float32),
+        part["log_odds"].to_numpy(np.float32),
         clusters=clusters_of(part["sha256"].to_numpy()),
     )
     return {"auroc_ci_low": interval.low, "auroc_ci_high": interval.high}

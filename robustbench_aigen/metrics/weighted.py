@@ -43,7 +43,7 @@ def count_metric(name: str, found: Floats, fakes: Floats, kept: Floats, reals: F
 
 
 def score_metric(
-    name: str, labels: NDArray[np.int64], score: NDArray[np.float32], weights: NDArray[np.float32]
+    name: str, labels: NDArray[np.int64], log_odds: NDArray[np.float32], weights: NDArray[np.float32]
 ) -> Floats:
     """Return one of :data:`SCORE_METRICS` of B resamples; NaN where a class has no weight.
 
@@ -51,14 +51,14 @@ def score_metric(
     ----------
     name
         Of the metric.
-    labels, score
-        N each.
+    labels, log_odds
+        N each; log-odds of *fake*.
     weights
         B×N, how often each image is in a resample.
     """
-    order = np.argsort(-score, kind="stable")
-    # Images with one score enter together.
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    order = np.argsort(-log_odds, kind="stable")
+    # Images with equal log-odds enter together.
+    ends = np.append(np.flatnonzero(np.diff(log_odds[order])), len(log_odds) - 1)
     weights = weights[:, order]
     fakes = np.cumsum(weights * labels[order].astype(np.float32), axis=1)[:, ends]
     reals = np.cumsum(weights, axis=1)[:, ends] - fakes

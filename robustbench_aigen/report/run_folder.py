@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.metrics.records import RUN_RECORD_DTYPES, check_cells
+from robustbench_aigen.metrics.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.report.notebook import run_html
 from robustbench_aigen.report.run_info import cells_of, parse_info
@@ -169,7 +169,7 @@ def _check_footer(folder: Path, info: dict[str, Any]) -> None:
         footer = pq.read_metadata(folder / RECORDS)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
-    missing = [name for name in RUN_RECORD_DTYPES if name not in footer.schema.names]
+    missing = [name for name in RUN_RECORD_DTYPES if name not in {*footer.schema.names, *LATER_COLUMNS}]
     if missing:
         raise _foreign(folder, f"{RECORDS} has no column {missing[0]}")
     cells = len(cells_of(info))
@@ -187,7 +187,7 @@ def _read_records(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
             f"'{folder}' has no {RECORDS}", hint="run the scenario again: records are not committed"
         )
     try:
-        records = pd.read_parquet(folder / RECORDS).astype(RUN_RECORD_DTYPES)
+        records = with_log_odds(pd.read_parquet(folder / RECORDS)).astype(RUN_RECORD_DTYPES)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
     try:

@@ -30,10 +30,10 @@ def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list
                 "linestyle": LINES[number % len(LINES)],
                 "label": plain(pipeline),
             }
-            false, true, _ = roc_curve(cell["label"], cell["score"])
+            false, true, _ = roc_curve(cell["label"], cell["log_odds"])
             above.plot(false, true, linewidth=1.3, **look)
             precision, recall, _ = precision_recall_curve(
-                cell["label"], cell["score"], drop_intermediate=True
+                cell["label"], cell["log_odds"], drop_intermediate=True
             )
             below.plot(recall, precision, linewidth=1.3, **look)
         above.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (2, 2)), linewidth=0.8)

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, log_loss, roc_curve
+from scipy.special import expit
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.engine.sizes import nearby_sizes, padded
@@ -24,10 +26,10 @@ ONE_CLASS_SHARE = 0.99
 
 @dataclass(frozen=True)
 class Scored:
-    """N images with their scores."""
+    """N images with their log-odds of *fake*."""
 
     samples: list[Sample]
-    scores: NDArray[np.float32]
+    log_odds: NDArray[np.float32]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -47,7 +49,7 @@ def score_images(
     progress.start(len(indices))
     progress.work_on(detector.name, f"scoring the {split} images")
     samples: list[Sample] = []
-    scores: list[NDArray[np.float32]] = []
+    log_odds: list[NDArray[np.float32]] = []
     for shard in make_shards(selection_of(source, indices, split)):
         images = decode_shard(shard)
         found = np.zeros(len(images.samples), dtype=np.float32)
@@ -55,26 +57,27 @@ def score_images(
             levels, sizes = padded([images.levels[row] for row in rows])
             found[rows] = predict(detector, levels, 64, device, sizes).numpy()
         samples += images.samples
-        scores.append(found)
+        log_odds.append(found)
         progress.advance(len(shard.indices))
-    return Scored(samples, np.concatenate(scores) if scores else np.zeros(0, dtype=np.float32))
+    return Scored(samples, np.concatenate(log_odds) if log_odds else np.zeros(0, dtype=np.float32))
 
 
-def figures(scored: Scored, threshold: float) -> dict[str, Any]:
+def figures(scored: Scored, threshold: Threshold) -> dict[str, Any]:
     """Return the figures of scored images at a threshold.
 
     Loss (cross-entropy), accuracy, precision, recall (TPR), TNR, F1, AUROC, average precision, confusion matrix
     (rows: real, fake; columns: called real, called fake), and whether 99 % of the verdicts are one class.
     """
-    score, labels = scored.scores, scored.labels
-    verdict = verdicts(torch.from_numpy(score), threshold).numpy()
+    log_odds, labels = scored.log_odds, scored.labels
+    verdict = verdicts(torch.from_numpy(log_odds), threshold).numpy()
     both = len(np.unique(labels)) == 2
     called_fake = float(verdict.mean())
     of_verdicts = rates(verdict, labels)
     found: dict[str, Any] = {
         "n": len(labels),
-        "threshold": threshold,
-        "loss": float(log_loss(labels, score.astype(float).clip(1e-12, 1 - 1e-12), labels=(0, 1))),
+        "threshold": threshold.score,
+        "threshold_log_odds": threshold.log_odds,
+        "loss": float(np.logaddexp(0, (1 - 2 * labels) * log_odds.astype(float)).mean()),
         "accuracy": of_verdicts["accuracy"],
         "balanced_accuracy": of_verdicts["balanced_accuracy"],
         "precision": of_verdicts["precision"],
@@ -82,19 +85,21 @@ def figures(scored: Scored, threshold: float) -> dict[str, Any]:
         "f1": of_verdicts["f1"],
         "tpr": of_verdicts["tpr"],
         "tnr": of_verdicts["tnr"],
-        **ranking(score, labels),
+        **ranking(log_odds, labels),
         "confusion_matrix": confusion_matrix(labels, verdict, labels=(0, 1)).tolist(),
         "answers_one_class": both and not 1 - ONE_CLASS_SHARE < called_fake < ONE_CLASS_SHARE,
     }
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
 
 
-def tpr_by_generator(scored: Scored, threshold: float) -> dict[str, float]:
+def tpr_by_generator(scored: Scored, threshold: Threshold) -> dict[str, float]:
     """Return the share of each generator's fakes that is found."""
     generators = np.array([sample.generator for sample in scored.samples])
     fake = scored.labels == 1
     return {
-        str(name): round(float((scored.scores[fake & (generators == name)] >= threshold).mean()), 6)
+        str(name): round(
+            float((scored.log_odds[fake & (generators == name)] >= threshold.log_odds).mean()), 6
+        )
         for name in sorted({*generators[fake]})
     }
 
@@ -107,10 +112,12 @@ def of_generators(scored: Scored, names: Sequence[str]) -> Scored:
         for row, sample in enumerate(scored.samples)
         if sample.generator in (kept if sample.label else {*kept, REAL_POOL})
     ]
-    return Scored([scored.samples[row] for row in rows], scored.scores[rows])
+    return Scored([scored.samples[row] for row in rows], scored.log_odds[rows])
 
 
 def roc_points(scored: Scored) -> pd.DataFrame:
-    """Return all points of the ROC curve: ``fpr``, ``tpr``, ``threshold``; the first has an infinite one."""
-    points = roc_curve(scored.labels, scored.scores, drop_intermediate=False)
-    return pd.DataFrame(dict(zip(("fpr", "tpr", "threshold"), points, strict=True)))
+    """Return all points of the ROC curve: ``fpr``, ``tpr``, ``threshold``, ``threshold_log_odds``; the first log-odds are infinite."""
+    fpr, tpr, log_odds = roc_curve(scored.labels, scored.log_odds, drop_intermediate=False)
+    return pd.DataFrame(
+        {"fpr": fpr, "tpr": tpr, "threshold": expit(log_odds), "threshold_log_odds": log_odds}
+    )

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
-from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.detectors.thresholds import HALF, Threshold, fit_threshold
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.training.drawing import draw_training
@@ -65,7 +65,7 @@ def write_outcome(
     detector = _deployed(fitted.network, content, preprocessing, name, settings.arch, device)
     val = score_images(detector, splits.source, splits.val, device, progress, "validation")
     rule = settings.threshold
-    threshold = fit_threshold(rule, val.scores, val.labels) if isinstance(rule, str) else rule
+    threshold = fit_threshold(rule, val.log_odds, val.labels) if isinstance(rule, str) else Threshold.at(rule)
     parts = {"validation": val}
     if splits.test:
         test = score_images(detector, splits.source, splits.test, device, progress, "test")
@@ -73,12 +73,17 @@ def write_outcome(
         if len(parts["test"].samples) < len(test.samples):
             parts[_FOREIGN] = test
     found = {
-        part: {"fitted": figures(scored, threshold), "at_half": figures(scored, 0.5)}
+        part: {"fitted": figures(scored, threshold), "at_half": figures(scored, HALF)}
         for part, scored in parts.items()
         if scored.samples
     }
     card = _card(name, recipe, settings, splits, fitted, preprocessing, train_images)
-    card |= {"threshold": threshold, "threshold_rule": rule, "clean_validation": _short(found["validation"])}
+    card |= {
+        "threshold": threshold.score,
+        "threshold_log_odds": threshold.log_odds,
+        "threshold_rule": rule,
+        "clean_validation": _short(found["validation"]),
+    }
     if "test" in found:
         everything = parts.get(_FOREIGN, parts["test"])
         own = ", ".join(splits.generators)

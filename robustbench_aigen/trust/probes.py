@@ -94,7 +94,7 @@ class ProbeImages:
             sizes=self.sizes,
         )
         outcome = run_attack(stage, task, _ignore)
-        return verdicts(outcome.score, self.detector.threshold) == self.labels
+        return verdicts(outcome.log_odds, self.detector.threshold) == self.labels
 
 
 def _ignore(images: int) -> None:

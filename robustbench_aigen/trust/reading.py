@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, mannwhitneyu, wilcoxon
 from torch import Tensor
 
-from robustbench_aigen.detectors.contract import FAKE, Detector, verdicts
+from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
 from robustbench_aigen.metrics.classification import ranking
 from robustbench_aigen.metrics.paired import mcnemar_p_value
@@ -80,7 +80,7 @@ class _Tried(NamedTuple):
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which images get the right verdict."""
-        return (verdicts(self.score, 0.5) == self.labels).numpy()
+        return ((self.score >= 0.5).long() == self.labels).numpy()
 
     @property
     def accuracy(self) -> float:

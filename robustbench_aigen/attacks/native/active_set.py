@@ -80,9 +80,9 @@ class Slots:
         """Put the images of two batches into one."""
         return Slots({name: torch.cat([value, other[name]]) for name, value in self._values.items()})
 
-    def chunk(self, pixels: Tensor, score: Tensor | None = None) -> AttackChunk:
+    def chunk(self, pixels: Tensor, log_odds: Tensor | None = None) -> AttackChunk:
         """Return these images as finished."""
-        return AttackChunk(self["rows"], pixels, self["taken"], self["queries"], score)
+        return AttackChunk(self["rows"], pixels, self["taken"], self["queries"], log_odds)
 
 
 class Look(NamedTuple):
@@ -124,12 +124,12 @@ def iterate(
         found = _evaluate(task, slots, search.loss)
         slots["queries"] += task.eot
         if task.early_stop:
-            fooled, pixels, score = _verified(task, slots, found.margin, search)
+            fooled, pixels, log_odds = _verified(task, slots, found.margin, search)
             near.odds.note(slots[near.reach], slots[near.reach] >= 0, fooled)
             if fooled.any():
                 leaving = slots.select(fooled)
                 leaving["taken"] += search.loss is None
-                yield leaving.chunk(pixels, score)
+                yield leaving.chunk(pixels, log_odds)
                 found, slots = found.select(~fooled), slots.select(~fooled)
         if len(slots):
             before, gradient = slots["current"], found.gradient
@@ -168,15 +168,15 @@ def _looked_at(
         if not chosen.any():
             continue
         at = chosen.nonzero().flatten()
-        score = task.score(slots["rows"][at], slots[look.pixels][at.to(task.device)])
-        verified = task.is_fooled(slots["rows"][at], score)
+        log_odds = task.log_odds(slots["rows"][at], slots[look.pixels][at.to(task.device)])
+        verified = task.is_fooled(slots["rows"][at], log_odds)
         fooled = torch.zeros_like(chosen)
         fooled[at[verified]] = True
         look.odds.note(slots[look.reach], chosen, fooled)
         slots[look.reach][chosen] = LOOKED_AT
         if fooled.any():
             leaving = slots.select(fooled)
-            chunk = leaving.chunk(leaving[look.pixels], score[verified])
+            chunk = leaving.chunk(leaving[look.pixels], log_odds[verified])
             return chunk, slots.select(~fooled) if len(leaving) < len(slots) else None
     return None, slots
 
@@ -248,9 +248,9 @@ def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
 def _verified(
     task: AttackTask, slots: Slots, margin: Tensor, search: Search
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which images are fooled on 8 bits, and the pixels and scores of those.
+    """Return which images are fooled on 8 bits, and the pixels and log-odds of those.
 
-    Only the images that the search's own evaluation reads as fooled are scored. That is the evaluator's look at the
+    Only the images that the search's own evaluation reads as fooled are judged. That is the evaluator's look at the
     image, no query of the attacker.
     """
     labels = slots["labels"]
@@ -266,19 +266,19 @@ def _verified(
     if not len(at):
         return torch.zeros_like(fooled), current[:0], torch.empty(0)
     rows, pixels = slots["rows"][at], current[at.to(task.device)]
-    score = task.score(rows, pixels)
-    verified = task.is_fooled(rows, score)
+    log_odds = task.log_odds(rows, pixels)
+    verified = task.is_fooled(rows, log_odds)
     if search.minimum_norm and not verified.all():
         again = (~verified).nonzero().flatten()
         stretched = task.threat.stretch(
             slots["clean"][at[again].to(task.device)], pixels[again.to(task.device)]
         )
-        score[again] = task.score(rows[again], stretched)
+        log_odds[again] = task.log_odds(rows[again], stretched)
         pixels[again.to(task.device)] = stretched
-        verified = task.is_fooled(rows, score)
+        verified = task.is_fooled(rows, log_odds)
     fooled = torch.zeros_like(fooled)
     fooled[at[verified]] = True
-    return fooled, pixels[verified.to(task.device)], score[verified]
+    return fooled, pixels[verified.to(task.device)], log_odds[verified]
 
 
 def _finish(
@@ -298,8 +298,8 @@ def _finish(
     done["queries"] += task.eot
     if task.knows_the_verdict:
         # A success on 8 bits outranks any margin, which is of the float image.
-        score = task.score(done["rows"], task.threat.shrink(done["clean"], result))
-        margin = torch.where(task.is_fooled(done["rows"], score), torch.inf, margin)
+        log_odds = task.log_odds(done["rows"], task.threat.shrink(done["clean"], result))
+        margin = torch.where(task.is_fooled(done["rows"], log_odds), torch.inf, margin)
     better = margin > done["best_loss"]
     done["best"] = torch.where(better.to(task.device).view(-1, 1, 1, 1), result, done["best"])
     done["best_loss"] = torch.maximum(margin, done["best_loss"])

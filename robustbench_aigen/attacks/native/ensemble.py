@@ -36,7 +36,7 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
     """
     count = len(task.levels)
     levels = task.levels.clone()
-    score = torch.full((count,), torch.nan)
+    log_odds = torch.full((count,), torch.nan)
     steps, queries = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     closest = torch.full((count,), -torch.inf)
     left = torch.arange(count)
@@ -50,15 +50,15 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
         steps[tried] += outcome.steps
         queries[tried] += outcome.queries
         margin = task.seen_margin(tried, to_pixels(outcome.levels.to(task.device)))
-        fooled = task.is_fooled(tried, outcome.score) if task.knows_the_verdict else margin > 0
+        fooled = task.is_fooled(tried, outcome.log_odds) if task.knows_the_verdict else margin > 0
         closest[tried] = torch.maximum(closest[tried], margin)
         taken = fooled | torch.full_like(fooled, number == 0)
-        levels[tried[taken]], score[tried[taken]] = outcome.levels[taken], outcome.score[taken]
+        levels[tried[taken]], log_odds[tried[taken]] = outcome.levels[taken], outcome.log_odds[taken]
         finished = tried[fooled]
         left = left[~torch.isin(left, finished)]
         if task.early_stop and len(finished):
             pixels = to_pixels(levels[finished].to(task.device))
-            yield AttackChunk(finished, pixels, steps[finished], queries[finished], score[finished])
+            yield AttackChunk(finished, pixels, steps[finished], queries[finished], log_odds[finished])
     rest = left if task.early_stop else torch.arange(count)
     for rows in rest.split(task.batch_size) if len(rest) else ():
         yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), steps[rows], queries[rows])

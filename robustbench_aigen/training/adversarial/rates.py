@@ -13,6 +13,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector, sco
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.detectors.rewriting import with_the_same_weights
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
@@ -114,7 +115,7 @@ class Judge:
         seed: int,
     ) -> None:
         # Not a Detector: those are taken to be frozen, and are cached.
-        self._judged = DeployedDetector(_Live(detector), 0.5)
+        self._judged = DeployedDetector(_Live(detector))
         self._following, self._seed = following, seed
         recipe = shipped_recipes()["pgd"]
         self._stage = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "steps": steps}))
@@ -122,8 +123,8 @@ class Judge:
     def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:
         """Return the rates of the present weights."""
         with torch.autocast(device.type, enabled=False):
-            score = predict(self._judged.detector, images.levels, batch_size, device)
-            clean = verdicts(score, 0.5) == images.labels
+            log_odds = predict(self._judged.detector, images.levels, batch_size, device)
+            clean = verdicts(log_odds, HALF) == images.labels
             held = clean.clone()
             rows = clean.nonzero().flatten()
             if len(rows):
@@ -141,12 +142,12 @@ class Judge:
     ) -> Tensor:
         names = tuple(images.names[row] for row in rows.tolist())
         task = AttackTask(
-            self._judged, self._judged, DeployedDetector(self._following.refresh(), 0.5), images.levels[rows],
+            self._judged, self._judged, DeployedDetector(self._following.refresh()), images.levels[rows],
             images.labels[rows], SampleStreams(self._seed, names, 0), threat_of(self._stage), self._stage.params,
             early_stop=True, batch_size=batch_size, device=device,
         )  # fmt: skip
         outcome = run_attack(self._stage, task, _silent)
-        return ~task.is_fooled(torch.arange(len(rows)), outcome.score)
+        return ~task.is_fooled(torch.arange(len(rows)), outcome.log_odds)
 
 
 class _Live(nn.Module):
