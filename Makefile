@@ -4,6 +4,8 @@ PYTHON ?= python3
 # Test processes, about 1.5 GB each; with one thread each they share two cores without waiting for each other.
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# Compiled modules are kept: without them every command that a test starts compiles all of torch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint results clean
 
