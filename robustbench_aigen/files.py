@@ -99,8 +99,10 @@ def atomic_file(file: Path, *, within: Path | None = None, own: bool = False) ->
         raise
 
 
-def write_atomically(file: Path, content: bytes) -> None:
+def write_atomically(file: Path, content: bytes, *, own: bool = False) -> None:
     """Write a file that is whole or absent, and remove what killed processes left beside it.
+
+    ``own`` is that of :func:`atomic_file`.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def write_atomically(file: Path, content: bytes) -> None:
         If the file cannot be written.
     """
     with writing():
-        with atomic_file(file) as stream:
+        with atomic_file(file, own=own) as stream:
             stream.write(content)
         remove_leftovers(file.parent)
 

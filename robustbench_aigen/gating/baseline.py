@@ -75,7 +75,7 @@ def open_recorded(run: str | Path | RecordedRun) -> RecordedRun:
     """
     if not isinstance(run, str | Path):
         return run
-    if (Path(run) / BASELINE).is_file():
+    if (Path(run) / BASELINE).exists():
         return _read_baseline(Path(run))
     return read_run(run)
 
@@ -91,7 +91,7 @@ def write_baseline(run: RecordedRun, folder: str | Path) -> Path:
         If something else than a baseline is there, or it cannot be written.
     """
     target = Path(folder)
-    if target.exists() and not (target / BASELINE).is_file():
+    if target.exists() and not (target / BASELINE).exists():
         raise UserError(f"'{folder}' is there and is no baseline", hint="give a folder of its own")
     records = run.records  # A damaged run is the user's error; what follows is the disk's.
     with writing("the baseline", "choose another folder"), atomic_folder(target, replace=True) as partial:
@@ -143,7 +143,7 @@ def _read_baseline(folder: Path) -> Baseline:
         check_cells(records, cells_of(info), info["data"]["images"])
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise damaged(f"{BASELINE}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(str(first_line(error)).replace(RUN, BASELINE)) from error

@@ -44,14 +44,14 @@ def write_weights(file: Path, content: bytes, card: Mapping[str, Any]) -> dict[s
     """
     digest = sha256(content).hexdigest()
     write_json(file.with_suffix(".json"), {**card, "sha256": digest})
-    write_atomically(file, content)
+    write_atomically(file, content, own=True)
     return {file.name: digest}
 
 
 def write_json(file: Path, content: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
     """Write a JSON file with its digest, and those of other files by their names."""
     text = json.dumps(sealed(content, files), indent=2)
-    write_atomically(file, (text + "\n").encode())
+    write_atomically(file, (text + "\n").encode(), own=True)
 
 
 def read_json(file: Path, progress: Progress, consequence: str) -> dict[str, Any] | None:
@@ -94,4 +94,4 @@ def _check(file: Path, digest: str) -> None:
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file."""
-    write_atomically(file, table.to_csv(index=False).encode())
+    write_atomically(file, table.to_csv(index=False).encode(), own=True)
