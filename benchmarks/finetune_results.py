@@ -18,6 +18,7 @@ import yaml
 from benchmarks.committed_page import write_readme
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.report.table import percent
@@ -132,6 +133,9 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
         places[str(arguments.cifake.resolve())] = "CIFAKE"
     for source in (report, tuned.folder / "history.csv", tuned.folder / "metrics.json", summary):
         text = source.read_text(encoding="utf-8")
+        if source.suffix == ".json":
+            # With the places changed, the digests would not fit.
+            text = json.dumps(read_sealed(source)[0], indent=2) + "\n"
         for place, name in places.items():
             text = text.replace(place, name)
         (folder / source.name).write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from robustbench_aigen import load_detector, load_scenario, run
 from robustbench_aigen.detectors.loading import SHIPPED_WEIGHTS
+from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -64,7 +65,7 @@ def ship(weights: Path, name: str, target: Path, said: Mapping[str, object] | No
         wide = [key for key in stored.keys() if stored.get_slice(key).get_dtype() == "F32"]  # noqa: SIM118
     if wide:
         raise UserError(f"{weights}: '{wide[0]}' is float32", hint="train with --half")
-    card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    card, _ = read_sealed(weights.with_suffix(".json"))
     place = target / f"{name}.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, place)

@@ -1,8 +1,9 @@
 """Detectors, images and a command line for the tests."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -52,6 +53,12 @@ def image_folder(tmp_path: Path) -> Path:
         write_image(folder / "real" / f"{number:02}.png", number, fake=False)
         write_image(folder / "fake" / f"{number:02}.png", 100 + number, fake=True)
     return folder
+
+
+def without_digests(file: Path, content: dict[str, Any] | None = None) -> None:
+    """Rewrite a JSON file, with other content perhaps, as a version without digests wrote it."""
+    content = json.loads(file.read_text(encoding="utf-8")) if content is None else content
+    file.write_text(json.dumps({key: value for key, value in content.items() if key != "digests"}, indent=2))
 
 
 @pytest.fixture

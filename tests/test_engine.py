@@ -19,8 +19,9 @@ from sklearn import metrics as sk
 
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.engine import identity
-from robustbench_aigen.engine.store import run_folder, write_atomically
+from robustbench_aigen.engine.store import run_folder
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import COLUMNS
 from robustbench_aigen.numerics.memory import BoundedCache
 from robustbench_aigen.scenario.cells import expand_pipelines

@@ -19,6 +19,8 @@ LAYERS = [
     {"perturbations", "detectors", "data"},
     {"numerics", "scenario"},
     {"catalogue", "imports"},
+    {"digests"},
+    {"files"},
     {"errors"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

@@ -54,12 +54,9 @@ def write_png(file: Path, levels: Any) -> None:
 
     from PIL import Image
 
-    from robustbench_aigen.engine.store import write_atomically
-    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.files import atomic_file, writing
 
     buffer = io.BytesIO()
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    try:
-        write_atomically(file, buffer.getvalue())
-    except UserError as error:
-        raise UserError(error.message, hint="choose another folder with --save") from error
+    with writing("pictures", "choose another folder with --save"), atomic_file(file) as stream:
+        stream.write(buffer.getvalue())

@@ -36,7 +36,7 @@ def arrange(
     pieces
         What there is to move.
     folder
-        To be made, on the same file system.
+        That of the copy, on the same file system.
     shares
         The fractions of the splits; None keeps those that the pieces have and otherwise takes 80/10/10.
     seed
@@ -54,7 +54,6 @@ def arrange(
         splits = place_groups(samples, _groups(pieces), shares or SHARES, seed)
     counts: Counter[tuple[str, str, str]] = Counter()
     taken: set[Path] = set()
-    folder.mkdir()
     with (folder / PREPARED).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "source", "split", "generator", "label"])

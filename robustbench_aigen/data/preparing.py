@@ -2,8 +2,6 @@
 
 import io
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,8 +19,11 @@ from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import ImageSource, read_encoded
 from robustbench_aigen.errors import UserError, shortened
+from robustbench_aigen.files import atomic_folder, writing
 
 Format = Literal["png", "jpeg"]
+_PIECES = ".pieces"
+"""Where images are before their splits are known."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +104,14 @@ def prepare(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"'{shortened(str(out))}' exists", hint="name a new folder, or delete it first")
     chosen = _chosen(source, wanted)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"'{shortened(str(out))}' cannot be written: {error.strerror}") from error
-    try:
-        pieces, unusable = _cut_all(source, work, wanted, chosen, progress)
+    with writing(f"'{shortened(str(out))}'", "choose another folder"), atomic_folder(out) as whole:
+        pieces, unusable = _cut_all(source, whole / _PIECES, wanted, chosen, progress)
         if not pieces:
             name, reason = next(iter(unusable.items()))
             raise UserError(f"none of the {len(unusable)} images can be used; {name}: {reason}")
-        counts = arrange(pieces, work / "whole", wanted.shares, wanted.seed)
-        _describe(work / "whole", source, wanted, counts, unusable)
-        if out.exists():
-            out.rmdir()
-        (work / "whole").rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        counts = arrange(pieces, whole, wanted.shares, wanted.seed)
+        (whole / _PIECES).rmdir()
+        _describe(whole, source, wanted, counts, unusable)
     return Prepared(out, counts, unusable, _notices(source, wanted, chosen))
 
 
@@ -138,6 +130,7 @@ def _cut_all(
     source: ImageSource, work: Path, wanted: Preparation, chosen: set[int], progress: Callable[[], None]
 ) -> tuple[list[Piece], dict[str, str]]:
     """Write every piece under a number, in the order of the source."""
+    work.mkdir()
     pieces: list[Piece] = []
     unusable: dict[str, str] = {}
     for index, sample in enumerate(source.samples):

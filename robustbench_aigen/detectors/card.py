@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from robustbench_aigen.digests import DamagedFileError, read_sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
@@ -23,6 +24,16 @@ class DetectorCard(PreprocessingSpec):
     sha256: str | None = None
     base: DetectorSpec | None = None
     """The detector that the weights are filled into, where they are not of a named architecture."""
+
+
+def card_edits(weights: Path) -> tuple[str, ...]:
+    """Say whether the card that a training wrote was changed since: it may be, and decides the numbers."""
+    file = weights.with_suffix(".json")
+    try:
+        read_sealed(file)
+    except DamagedFileError as error:
+        return (f"{error}; --fresh of its training writes it anew",)
+    return ()
 
 
 def read_card(weights: Path) -> DetectorCard:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from robustbench_aigen.detectors.card import DetectorCard, read_card
+from robustbench_aigen.detectors.card import DetectorCard, card_edits, read_card
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
@@ -94,6 +94,8 @@ def load_detector(
     if isinstance(loaded, Loaded):
         find_out_input_size(detector)
         find_out_outputs(detector)
+    if request.card != DetectorCard():
+        detector.assumptions = (*detector.assumptions, *card_edits(request.path))
     detector.check()
     return detector
 

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
+from torch.hub import HASH_REGEX
 from torchvision.models import WeightsEnum
 
 from robustbench_aigen.detectors.state_dicts import read_weights
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.files import sha256_of_file
 from robustbench_aigen.imports import import_library
 
 Download = Callable[[], Mapping[str, Tensor]]
@@ -19,7 +21,16 @@ Download = Callable[[], Mapping[str, Tensor]]
 
 def torchvision_weights(weights: WeightsEnum) -> Download:
     """Return what downloads weights of torchvision into torch's hub cache, with a progress bar and its own hash."""
-    return partial(weights.get_state_dict, progress=True, check_hash=True)
+
+    def download() -> Mapping[str, Tensor]:
+        # torch checks the hash in the file's name when it downloads, and not when it finds the file in its cache.
+        file = _cached(Path(urlsplit(weights.url).path).name)
+        named = HASH_REGEX.search(file.name)
+        if named and file.is_file() and not sha256_of_file(file).startswith(named[1]):
+            file.unlink()
+        return weights.get_state_dict(progress=True, check_hash=True)
+
+    return download
 
 
 def initialise(network: nn.Module, weights: str, imagenet: Download, *, head: str) -> None:
@@ -101,7 +112,7 @@ def hub_file(url: str, sha256: str | None = None, name: str | None = None) -> Pa
     url
         Where it is.
     sha256
-        Its hash, where that is known: what has another is thrown away.
+        Its hash, where that is known: what has another is thrown away, in the cache, too.
     name
         What it is called in the cache; by default the last part of the URL's path.
 
@@ -110,11 +121,15 @@ def hub_file(url: str, sha256: str | None = None, name: str | None = None) -> Pa
     OSError, RuntimeError
         If it cannot be downloaded, or has another hash. :func:`downloaded` tells the user.
     """
-    file = Path(torch.hub.get_dir()) / "checkpoints" / (name or Path(urlsplit(url).path).name)
-    if not file.exists():
+    file = _cached(name or Path(urlsplit(url).path).name)
+    if not file.exists() or (sha256 is not None and not sha256_of_file(file).startswith(sha256)):
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(file), hash_prefix=sha256)
     return file
+
+
+def _cached(name: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def downloaded(download: Callable[[], Any], what: str = "ImageNet weights") -> Any:
@@ -129,10 +144,9 @@ def downloaded(download: Callable[[], Any], what: str = "ImageNet weights") -> A
         return download()
     except (OSError, RuntimeError) as error:
         # torch raises RuntimeError for a wrong hash; urllib's and huggingface_hub's errors are OSErrors.
-        cache = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
             f"{what} cannot be downloaded: {first_line(error)}",
-            hint=f"connect once (they are cached in {cache}), or use a local file",
+            hint=f"connect once (they are cached in {_cached('')}), or use a local file",
         ) from error
 
 

@@ -16,6 +16,7 @@ from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.pretrained import downloaded, hub_file, read_state_dict
 from robustbench_aigen.detectors.zoo import build_architecture, default_input_size, default_normalisation
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
+from robustbench_aigen.files import sha256_of_file
 
 State = dict[str, Tensor]
 
@@ -194,9 +195,9 @@ def _fetched(name: str, remote: RemoteFile) -> Path:
 
 def _digest(files: list[Path]) -> str:
     """Return the sha256 of a file, or of several one after the other."""
+    if len(files) == 1:
+        return sha256_of_file(files[0])
     digest = sha256()
     for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
+        digest.update(file.read_bytes())
     return digest.hexdigest()

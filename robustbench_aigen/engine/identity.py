@@ -150,6 +150,13 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
 
 
 @cache
+def decoding_code() -> list[str]:
+    """Return what decides the levels that an image is decoded to: the package's code and its libraries."""
+    code = [_source_hash(path) for path in ("data/decoding.py", "numerics/eight_bit.py")]
+    return code + [f"{name}={version(name)}" for name in ("torch", "pillow")]
+
+
+@cache
 def _base_code() -> list[str]:
     packages = ("torch", "torchvision", "numpy", "scipy", "pillow")
     return [_source_hash(path) for path in _BASE] + [f"{name}={version(name)}" for name in packages]

@@ -28,7 +28,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.report.notebook import run_html
-from robustbench_aigen.report.run_folder import GALLERY, RECORDS, RUN, SUMMARY
+from robustbench_aigen.report.run_folder import write_run
 from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -126,13 +126,12 @@ def run(
         "flags": [flag._asdict() for flag in raised],
         "probes": [found.as_dict() for found in probed],
     }
+    for notice in execution.cache.notices():
+        progress.notice(notice)
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
-        records.to_parquet(folder / RECORDS, index=False)
-        if len(execution.kept):
-            choose_gallery(execution.kept, shards).to_parquet(folder / GALLERY, index=False)
-        summary.to_csv(folder / SUMMARY, index=False)
-        (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
+        gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
+        write_run(folder, {"run_id": run_id, **info}, records, summary, gallery)
         write_run_texts(folder)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 

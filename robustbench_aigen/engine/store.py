@@ -1,57 +1,39 @@
 """Files that are whole or not there: finished shards, and the run folder."""
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_aigen.digests import DamagedFileError
 from robustbench_aigen.engine.shards import Problem
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import PARTIAL, atomic_file, discard, remove_leftovers, writing
 
-_PROBLEMS = b"robustbench_aigen.problems"
-_PARTIAL = ".partial-"
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """Turn the operating system's refusal to write results into the user's error."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write results: {error}", hint="choose another folder with --output"
-        ) from error
+_PROBLEMS, _KEY = b"robustbench_aigen.problems", b"robustbench_aigen.key"
+_DIGEST = b"robustbench_aigen.sha256:"
+_NO_DIGEST = b"0" * 64
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it into place.
+class _Damage(NamedTuple):
+    """A file of the cache that could not be used, and why."""
 
-    Raises
-    ------
-    UserError
-        If it cannot be written.
-    """
-    with writing():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
+    file: Path
+    reason: str
 
 
 class ShardCache:
     """Finished shards by their content key, shared by all runs below one results folder.
+
+    Every file holds its key and the sha256 of its bytes. A file that is not what was written is computed again.
 
     Parameters
     ----------
@@ -64,37 +46,108 @@ class ShardCache:
     def __init__(self, folder: Path, *, fresh: bool) -> None:
         self._folder = folder
         self._stale: set[str] | None = set() if fresh else None
+        self._damaged: dict[str, _Damage] = {}
+        remove_leftovers(folder)
 
     def has(self, key: str) -> bool:
         """Whether there is a file that may be used for a shard."""
-        return self._file(key).is_file() and (self._stale is None or key in self._stale)
+        if self._stale is not None and key not in self._stale:
+            return False
+        try:
+            # Whatever stands there is looked at when it is loaded.
+            return self._file(key).exists()
+        except OSError:
+            return False
 
     def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
-        """Return a shard's records and unreadable images, or None where they are not there whole."""
+        """Return a shard's records and unreadable images, or None where they are not there as they were written."""
         if not self.has(key):
             return None
+        file = self._file(key)
         try:
-            table = pq.read_table(self._file(key))
-        except (pa.ArrowException, OSError):
-            # Written by rename, so this is a damaged disk or another program's file: compute it again.
+            return _parsed(key, file.read_bytes())
+        except FileNotFoundError:
+            return None  # Another run has just removed it.
+        except (DamagedFileError, OSError) as error:
+            self._damaged[key] = _Damage(file, str(error))
             return None
-        problems = json.loads((table.schema.metadata or {}).get(_PROBLEMS, b"[]"))
-        return table.to_pandas(), [Problem(*problem) for problem in problems]
 
     def save(self, key: str, records: pd.DataFrame, problems: list[Problem]) -> None:
-        """Store a shard."""
-        table = pa.Table.from_pandas(records, preserve_index=False)
-        table = table.replace_schema_metadata(
-            {**(table.schema.metadata or {}), _PROBLEMS: json.dumps(problems)}
-        )
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_atomically(self._file(key), sink.getvalue().to_pybytes())
+        """Store a shard in place of whatever stands there.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        file = self._file(key)
+        with writing():
+            if file.parent.is_file():
+                discard(file.parent)
+            with atomic_file(file, within=self._folder, own=True) as stream:
+                stream.write(_encoded(key, records, problems))
         if self._stale is not None:
             self._stale.add(key)
 
+    def notices(self) -> list[str]:
+        """Tell of the files that were not what was written, in a line."""
+        if not self._damaged:
+            return []
+        damages = list(self._damaged.values())
+        first = f"{damages[0].file}: {damages[0].reason}"
+        if len(damages) == 1:
+            return [f"1 damaged file of the cache was computed again ({first})"]
+        return [f"{len(damages)} damaged files of the cache were computed again (the first is {first})"]
+
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.parquet"
+
+
+def _encoded(key: str, records: pd.DataFrame, problems: list[Problem]) -> bytes:
+    """Return a shard as Parquet, with the sha256 of all other bytes among its metadata."""
+    table = pa.Table.from_pandas(records, preserve_index=False)
+    said = {_PROBLEMS: json.dumps(problems), _KEY: key, b"robustbench_aigen.digest": _DIGEST + _NO_DIGEST}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    place = _place_of_digest(content)
+    digest = sha256(content).hexdigest().encode()
+    return content[:place] + digest + content[place + len(digest) :]
+
+
+def _parsed(key: str, content: bytes) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return what :func:`_encoded` was given.
+
+    Raises
+    ------
+    DamagedFileError
+        If these are not the bytes that it returned.
+    """
+    place = _place_of_digest(content)
+    end = place + len(_NO_DIGEST)
+    hashed = sha256(content[:place])
+    hashed.update(_NO_DIGEST)
+    hashed.update(content[end:])
+    if hashed.hexdigest().encode() != content[place:end]:
+        raise DamagedFileError("it was changed after it was written")
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        metadata = table.schema.metadata
+        problems = [Problem(*problem) for problem in json.loads(metadata[_PROBLEMS])]
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise DamagedFileError("it cannot be read") from error
+    if metadata[_KEY] != key.encode():
+        raise DamagedFileError("it is of another cell")
+    return table.to_pandas(), problems
+
+
+def _place_of_digest(content: bytes) -> int:
+    """Return where the digest begins: metadata stand behind all columns and their statistics."""
+    place = content.rfind(_DIGEST)
+    if place < 0:
+        raise DamagedFileError("it has no digest")
+    return place + len(_DIGEST)
 
 
 @contextmanager
@@ -111,7 +164,7 @@ def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
     """
     with writing():
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(parent)
+        remove_leftovers(parent)
         run_id, partial = _reserve(parent)
         try:
             yield run_id, partial
@@ -119,9 +172,15 @@ def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        link = parent / f".latest-{run_id}"
-        link.symlink_to(run_id, target_is_directory=True)
-        link.replace(parent / "latest")
+        latest, link = parent / "latest", parent / f"{PARTIAL}latest-{run_id}"
+        if latest.is_dir() and not latest.is_symlink():
+            # A copy of a results folder may hold a folder where there was a link.
+            latest.rename(parent / f"latest-until-{run_id}")
+        try:
+            link.symlink_to(run_id, target_is_directory=True)
+            link.replace(latest)
+        finally:
+            link.unlink(missing_ok=True)
 
 
 def _reserve(parent: Path) -> tuple[str, Path]:
@@ -129,7 +188,7 @@ def _reserve(parent: Path) -> tuple[str, Path]:
     stem = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for number in count(1):
         run_id = stem if number == 1 else f"{stem}-{number}"
-        partial = parent / f"{_PARTIAL}{run_id}"
+        partial = parent / f"{PARTIAL}{run_id}"
         try:
             partial.mkdir()
         except FileExistsError:
@@ -139,14 +198,3 @@ def _reserve(parent: Path) -> tuple[str, Path]:
             return run_id, partial
         partial.rmdir()
     raise AssertionError("count does not end")
-
-
-def _remove_leftovers(parent: Path) -> None:
-    """Remove what a killed run left while it was writing, which takes seconds: after an hour nobody is."""
-    for partial in parent.glob(f"{_PARTIAL}*"):
-        try:
-            age = time.time() - partial.stat().st_mtime
-        except FileNotFoundError:
-            continue  # Another run has just become whole.
-        if age > 3600:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -1,8 +1,6 @@
 """Baselines: a run cut down to what a gate needs, small enough to commit."""
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_aigen.digests import sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.files import atomic_folder, write_atomically, writing
 from robustbench_aigen.metrics.records import check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.report.run_folder import RECORDS, RUN, read_run
@@ -20,6 +20,8 @@ from robustbench_aigen.report.run_info import cells_of, parse_info
 
 BASELINE = "baseline.json"
 _FORMAT = 1
+_EDITABLE = (("scenario", "gate"),)
+"""What may be changed in a committed baseline: it decides nothing that was measured."""
 _HASH_DIGITS = 16
 """Of the hashes of the images: 64 bits tell the images of a run apart."""
 _DTYPES = {
@@ -73,7 +75,7 @@ def open_recorded(run: str | Path | RecordedRun) -> RecordedRun:
     """
     if not isinstance(run, str | Path):
         return run
-    if (Path(run) / BASELINE).is_file():
+    if (Path(run) / BASELINE).exists():
         return _read_baseline(Path(run))
     return read_run(run)
 
@@ -89,39 +91,31 @@ def write_baseline(run: RecordedRun, folder: str | Path) -> Path:
         If something else than a baseline is there, or it cannot be written.
     """
     target = Path(folder)
-    if target.exists() and not (target / BASELINE).is_file():
+    if target.exists() and not (target / BASELINE).exists():
         raise UserError(f"'{folder}' is there and is no baseline", hint="give a folder of its own")
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
-    try:
-        partial.mkdir(parents=True)
-        try:
-            _fill(partial, run)
-            if target.exists():
-                target.rename(replaced)
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"cannot write the baseline: {error}") from error
+    records = run.records  # A damaged run is the user's error; what follows is the disk's.
+    with writing("the baseline", "choose another folder"), atomic_folder(target, replace=True) as partial:
+        _fill(partial, run, records)
     return target
 
 
-def _fill(folder: Path, run: RecordedRun) -> None:
-    records = run.records[list(_DTYPES)].reset_index(drop=True)
+def _fill(folder: Path, run: RecordedRun, records: pd.DataFrame) -> None:
+    records = records[list(_DTYPES)].reset_index(drop=True)
     records["sha256"] = records["sha256"].str[:_HASH_DIGITS]
     mode, pipelines = run.info["scenario"]["mode"], run.info["pipelines"]
     stopped = [name for name, stages in pipelines.items() if not scores_compare(_kinds(stages), mode)]
     records.loc[records["pipeline"].isin(stopped), ["score", "log_odds"]] = float("nan")
     table = pa.Table.from_pandas(records.astype(_DTYPES), preserve_index=False).replace_schema_metadata()
-    pq.write_table(table, folder / RECORDS, compression="zstd", compression_level=19)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=19)
+    stored: bytes = sink.getvalue().to_pybytes()
+    write_atomically(folder / RECORDS, stored)
     info = {name: value for name, value in run.info.items() if name != "timings"}
     info["run_id"] = run.folder.name
     info["trust"] = {"flags": run.info["trust"]["flags"]}
-    digest = sha256((folder / RECORDS).read_bytes()).hexdigest()
-    content = {"baseline": {"format": _FORMAT, "records_sha256": digest}, **info}
-    (folder / BASELINE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    about = {"format": _FORMAT, "records_sha256": sha256(stored).hexdigest()}
+    content = sealed({"baseline": about, **info}, free=_EDITABLE)
+    write_atomically(folder / BASELINE, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _kinds(stages: list[dict[str, Any]]) -> list[str]:
@@ -134,7 +128,7 @@ def _read_baseline(folder: Path) -> Baseline:
 
     try:
         text = (folder / BASELINE).read_text(encoding="utf-8")
-        info = parse_info(text)
+        info, _ = unsealed(parse_info(text), BASELINE, _EDITABLE)
         about = info["baseline"]
         if about["format"] != _FORMAT:
             raise UserError(
@@ -149,7 +143,7 @@ def _read_baseline(folder: Path) -> Baseline:
         check_cells(records, cells_of(info), info["data"]["images"])
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise damaged(f"{BASELINE}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(str(first_line(error)).replace(RUN, BASELINE)) from error

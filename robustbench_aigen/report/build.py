@@ -1,11 +1,11 @@
 """Builds reports: of a run into its folder, or of several side by side into a folder of their own."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.report.figures import draw_figures
 from robustbench_aigen.report.html import html_report
 from robustbench_aigen.report.joined import join_runs
@@ -40,17 +40,12 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     target = joined.runs[0].folder if output is None else Path(output)
     joined.check()
     tables = report_tables(joined)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as temporary:
-            made = Path(temporary)
-            (made / FIGURES).mkdir()
-            figures = draw_figures(joined, made / FIGURES)
-            write_texts(joined, tables, figures, made)
-            (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
-            _replace(made, target)
-    except OSError as error:
-        raise UserError(f"cannot write the report: {error}", hint="choose a folder with --output") from error
+    with writing("the report"), temporary_folder(target) as made:
+        (made / FIGURES).mkdir()
+        figures = draw_figures(joined, made / FIGURES)
+        write_texts(joined, tables, figures, made)
+        (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
+        _replace(made, target)
     return target
 
 

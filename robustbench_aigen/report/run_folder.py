@@ -1,8 +1,14 @@
-"""Reads run folders back, and says what is wrong with one that cannot be read."""
+"""Writes the files of a run folder that are read back, and says what is wrong with a folder that cannot be read.
+
+``run.json`` holds the digests of its own values and of the other files. They are not in a file of their own: whoever
+copies ``run.json`` and ``summary.csv``, as committed results do, has them, and what is not copied is not asked for.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigen.data.fingerprint import fingerprint
+from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.files import sha256_of_file, write_atomically
 from robustbench_aigen.metrics.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.report.notebook import run_html
@@ -32,6 +40,8 @@ class StoredRun:
     folder: Path
     info: dict[str, Any]
     summary: pd.DataFrame
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of the other files, by their names; a run of an earlier version has none."""
 
     def overall(self) -> pd.DataFrame:
         """Return the summary rows on all images."""
@@ -51,6 +61,7 @@ class StoredRun:
         UserError
             If they are missing, damaged, or not those of the run.
         """
+        _check_digest(self.folder, RECORDS, self.digests)
         return _read_records(self.folder, self.info)
 
     def _repr_html_(self) -> str:
@@ -65,13 +76,40 @@ class StoredRun:
         UserError
             If the file is damaged or not of this run.
         """
+        _check_digest(self.folder, GALLERY, self.digests)
         return _read_gallery(self.folder, self.info)
+
+
+def write_run(
+    folder: Path,
+    info: Mapping[str, Any],
+    records: pd.DataFrame,
+    summary: pd.DataFrame,
+    gallery: pd.DataFrame | None = None,
+) -> None:
+    """Write records, gallery, summary and ``run.json``, with the digests of all of them, into a folder.
+
+    Raises
+    ------
+    UserError
+        If they cannot be written.
+    """
+    contents = {RECORDS: records.to_parquet(index=False), SUMMARY: summary.to_csv(index=False).encode()}
+    if gallery is not None:
+        contents[GALLERY] = gallery.to_parquet(index=False)
+    digests = {}
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+        digests[name] = digest_of_text(content) if name == SUMMARY else sha256(content).hexdigest()
+    text = json.dumps(sealed(info, digests), indent=2) + "\n"
+    write_atomically(folder / RUN, text.encode())
 
 
 def read_run(folder: str | Path) -> StoredRun:
     """Open a run folder, or the newest run of a scenario's folder.
 
     ``run.json`` and ``summary.csv`` are read and checked; of ``records.parquet``, where it is there, that it is whole.
+    Digests are checked of what is read: those of records and gallery when they are asked for.
 
     Raises
     ------
@@ -87,11 +125,12 @@ def read_run(folder: str | Path) -> StoredRun:
     for name in (RUN, SUMMARY):
         if not (path / name).is_file():
             raise UserError(f"'{folder}' is not a run folder: {name} is missing")
-    info = _read_info(path)
+    info, digests = _read_info(path)
+    _check_digest(path, SUMMARY, digests)
     summary = _read_summary(path, info)
     if (path / RECORDS).exists():
         _check_footer(path, info)
-    return StoredRun(path, info, summary)
+    return StoredRun(path, info, summary, digests)
 
 
 class FoundRuns(NamedTuple):
@@ -124,7 +163,8 @@ def find_runs(output: str | Path) -> FoundRuns:
 
 def _damaged(folder: Path, reason: object) -> UserError:
     return UserError(
-        f"'{folder}' is damaged: {reason}", hint="run the scenario again: the cache makes it quick"
+        f"'{folder}' is damaged: {reason}",
+        hint="restore the file, or run the scenario again: the cache makes it quick",
     )
 
 
@@ -132,11 +172,26 @@ def _foreign(folder: Path, reason: object) -> UserError:
     return UserError(f"'{folder}' was not written by this version of robust-aigen: {reason}")
 
 
-def _read_info(folder: Path) -> dict[str, Any]:
+def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
+    """Refuse a file that is not as the run wrote it. What is missing is told of where it is needed."""
+    file = folder / name
+    if name not in digests or not file.is_file():
+        return
     try:
-        return parse_info((folder / RUN).read_text(encoding="utf-8"))
+        digest = digest_of_text(file.read_bytes()) if name == SUMMARY else sha256_of_file(file)
+    except OSError as error:
+        raise _damaged(folder, f"{name}: {first_line(error)}") from error
+    if digest != digests[name]:
+        raise _damaged(folder, f"{name} was changed after the run wrote it")
+
+
+def _read_info(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        return unsealed(parse_info((folder / RUN).read_text(encoding="utf-8")), RUN)
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise _damaged(folder, f"{RUN}: {first_line(error)}") from error
+    except DamagedFileError as error:
+        raise _damaged(folder, error) from error
     except ValueError as error:
         raise _foreign(folder, error) from error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigen.engine.store import write_atomically
+from robustbench_aigen.files import write_atomically
 from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.training.jobs import Trained
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from robustbench_aigen.detectors.card import read_card
 from robustbench_aigen.detectors.loading import shipped_detectors
-from robustbench_aigen.engine.store import write_atomically
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.scenario.detector_spec import DetectorSpec

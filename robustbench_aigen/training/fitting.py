@@ -1,7 +1,7 @@
 """Trains one network, from nothing or from where a killed training was."""
 
+import io
 import logging
-import os
 import signal
 import time
 import warnings
@@ -14,13 +14,15 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.digests import DamagedFileError, with_digest, without_digest
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import atomic_file, discard, remove_leftovers, writing
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import InOrder, LabelledRows, Shuffled, stream
@@ -71,8 +73,8 @@ def fit(
     Raises
     ------
     UserError
-        If the loss is no number any more, the checkpoint is of another training or cannot be read, or another
-        process is at work in its folder.
+        If the loss is no number any more, the checkpoint is of another training, or another process is at work in
+        its folder.
     """
     batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
     precision = resolve_precision(settings.precision, device)
@@ -82,7 +84,7 @@ def fit(
         network = module.network.to(memory_format=torch.channels_last)
         if precision == "bf16" and device.type == "cpu":
             keep_depthwise_float32(network)
-        keeper = _Checkpointing(checkpoint, identity, batches)
+        keeper = _Checkpointing(checkpoint, identity, batches, name, progress)
         finished = keeper.resume()
         watching: list[Callback] = [_Watch(name, settings.epochs, progress), *callbacks, keeper]
         if settings.early_stopping is not None:
@@ -102,6 +104,7 @@ def fit(
             use_distributed_sampler=False,
             # What is measured on validation may need gradients to the pixels.
             inference_mode=False,
+            plugins=[_Stored()],
         )
         progress.start(settings.epochs * len(batches) * batches.batch_size)
         if finished:
@@ -130,6 +133,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(blocking=False)
@@ -161,7 +165,7 @@ def _run(
 
 
 def _restore(module: TrainedNetwork, checkpoint: Path) -> None:
-    module.on_load_checkpoint(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    module.on_load_checkpoint(_Stored().load_checkpoint(checkpoint))
 
 
 class _Watch(Callback):
@@ -207,11 +211,38 @@ class _Watch(Callback):
         )
 
 
+class _Stored(CheckpointIO):
+    """Checkpoints that are whole or not there, with their sha256."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        del storage_options
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic_file(Path(path), own=True) as stream:
+            stream.write(with_digest(buffer.getvalue()))
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        content = without_digest(Path(path).read_bytes())
+        checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        discard(Path(path))
+
+
 class _Checkpointing(Checkpoint):
     """Writes one checkpoint, whole or not at all, after every epoch and now and then inside one."""
 
-    def __init__(self, file: Path, identity: str, batches: Shuffled) -> None:
-        self.file, self.identity, self.batches = file, identity, batches
+    def __init__(self, file: Path, identity: str, batches: Shuffled, name: str, progress: Progress) -> None:
+        self.file, self.identity, self.batches, self.name, self.progress = (
+            file,
+            identity,
+            batches,
+            name,
+            progress,
+        )
         self.seconds = 0.0
         self._finished = False
         self._since = self._saved = time.monotonic()
@@ -219,20 +250,23 @@ class _Checkpointing(Checkpoint):
     def resume(self) -> bool:
         """Whether the checkpoint that is there is of a finished training; if not, go on after its last batch.
 
+        A damaged one is removed, and the training begins anew.
+
         Raises
         ------
         UserError
-            If it is not of this training, or damaged.
+            If it is not of this training.
         """
-        if not self.file.is_file():
+        if not self.file.exists():
             return False
         try:
-            content = torch.load(self.file, map_location="cpu", weights_only=True)
-            said = content["callbacks"][self.state_key]
-        except Exception as error:
-            raise UserError(
-                "this checkpoint cannot be read", file=self.file, hint="--fresh begins the training anew"
-            ) from error
+            said = _Stored().load_checkpoint(self.file)["callbacks"][self.state_key]
+        except Exception as error:  # noqa: BLE001  What torch.load raises on damaged files is of many kinds.
+            reason = error if isinstance(error, DamagedFileError) else "it cannot be read"
+            self.progress.notice(f"{self.name}: begins anew, {self.file} is damaged: {reason}")
+            with writing():
+                discard(self.file)
+            return False
         if said["identity"] != self.identity:
             raise UserError(
                 "another training, with other settings or images, stopped here",
@@ -273,10 +307,8 @@ class _Checkpointing(Checkpoint):
 
     def _save(self, trainer: lightning.Trainer, *, finished: bool) -> None:
         self._finished = finished
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-        with writing():
-            trainer.save_checkpoint(temporary)
-            temporary.replace(self.file)
+        with writing("the checkpoint"):
+            trainer.save_checkpoint(self.file)
         self._saved = time.monotonic()
 
 

@@ -1,12 +1,14 @@
 """The images of a training: chosen once, decoded once into a memory-mapped file of uint8 levels."""
 
+import errno
 import json
+import math
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -18,9 +20,11 @@ from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
 from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.data.splitting import divide
+from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
+from robustbench_aigen.engine.identity import decoding_code
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.files import atomic_file, remove_leftovers, sha256_of_file, writing
 from robustbench_aigen.numerics.eight_bit import to_levels
 
 _HELD_OUT = "val"
@@ -144,15 +148,19 @@ class LevelStore:
     ) -> None:
         self._indices = sorted(indices)
         self.fingerprint = _fingerprint(source, self._indices)
-        stem = sha256(f"{self.fingerprint} {size}".encode()).hexdigest()[:32]
-        file, said = folder / f"{stem}.npy", folder / f"{stem}.json"
-        if not (file.is_file() and said.is_file()):
-            with writing():
-                folder.mkdir(parents=True, exist_ok=True)
+        identity = [self.fingerprint, str(size), *decoding_code()]
+        stem = sha256(" ".join(identity).encode()).hexdigest()[:32]
+        file, card = folder / f"{stem}.npy", folder / f"{stem}.json"
+        with writing("the images of the training"):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+            unreadable = _stored(file, card, progress)
+            if unreadable is None:
                 unreadable = self._decode_all(file, source, size, progress)
-                # The problems first: the map is whole where both are there.
-                _replace(said, json.dumps(unreadable).encode())
-        unreadable = json.loads(said.read_text(encoding="utf-8"))
+                # The card comes last: the map is whole where its card is there and fits.
+                content = sealed({"unreadable": unreadable}, {file.name: sha256_of_file(file)})
+                with atomic_file(card, own=True) as stream:
+                    stream.write(json.dumps(content).encode())
         for sample, reason in unreadable.values():
             progress.notice(f"{sample} is left out: {reason}")
         self._rows = {i: row for row, i in enumerate(self._indices) if str(row) not in unreadable}
@@ -161,26 +169,20 @@ class LevelStore:
     def _decode_all(
         self, file: Path, source: ImageSource, size: tuple[int, int], progress: Progress
     ) -> dict[str, tuple[str, str]]:
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
         unreadable: dict[str, tuple[str, str]] = {}
         progress.start(len(self._indices))
         progress.work_on("images", "decoding")
-        _remove_leftovers(file)
-        levels = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.uint8, shape=(len(self._indices), 3, *size)
-        )
-        try:
+        shape = (3, *size)
+        with atomic_file(file, own=True) as stream:
+            _begin(stream, (len(self._indices), *shape))
             for row, index in enumerate(self._indices):
+                levels = np.zeros(shape, dtype=np.uint8)
                 try:
-                    levels[row] = _at_size(decode(read_encoded(source, index)), size).numpy()
+                    levels = _at_size(decode(read_encoded(source, index)), size).numpy()
                 except UnreadableImageError as error:
                     unreadable[str(row)] = (source.samples[index].id, str(error))
+                stream.write(np.ascontiguousarray(levels).tobytes())
                 progress.advance(1)
-            levels.flush()
-            temporary.replace(file)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         return unreadable
 
     def readable(self, indices: Sequence[int]) -> list[int]:
@@ -196,17 +198,36 @@ class LevelStore:
         return torch.from_numpy(self._levels[rows])
 
 
-def _remove_leftovers(file: Path) -> None:
-    """Remove what killed trainings left of the same map: nobody has written to it for an hour."""
-    for left in file.parent.glob(f".{file.name}.*"):
-        if time.time() - left.stat().st_mtime > 3600:
-            left.unlink(missing_ok=True)
+def _stored(file: Path, card: Path, progress: Progress) -> dict[str, tuple[str, str]] | None:
+    """Return the images that could not be read when a map was made, or None where it is not there as it was made."""
+    if not (file.exists() and card.exists()):
+        return None
+    try:
+        content, digests = read_sealed(card)
+        digest = sha256_of_file(file)
+    except (DamagedFileError, OSError) as error:
+        damage = str(error)
+    else:
+        if digests.get(file.name) == digest:
+            unreadable: dict[str, tuple[str, str]] = content["unreadable"]
+            return unreadable
+        damage = f"{file.name} was changed after it was written"
+    progress.notice(f"the stored images in {file.parent} are damaged and decoded again: {damage}")
+    return None
 
 
-def _replace(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the header of an array of levels, and take the disk's space for all of it before anything is decoded."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    stream.flush()
+    if not hasattr(os, "posix_fallocate"):
+        return  # Then a full disk shows while the images are written.
+    try:
+        os.posix_fallocate(stream.fileno(), 0, stream.tell() + math.prod(shape))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def _fingerprint(source: ImageSource, indices: Sequence[int]) -> str:

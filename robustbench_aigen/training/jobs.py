@@ -12,8 +12,8 @@ import torch
 from robustbench_aigen.detectors.svm import FittedNetwork
 from robustbench_aigen.detectors.zoo import build_architecture, default_input_size
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import discard, writing
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
@@ -21,6 +21,7 @@ from robustbench_aigen.training.fitting import fit
 from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes
 from robustbench_aigen.training.outcome import METRICS, write_outcome
 from robustbench_aigen.training.recipe import Settings
+from robustbench_aigen.training.saving import read_json
 from robustbench_aigen.training.svm import fit_svm
 
 CHECKPOINT = "checkpoint.ckpt"
@@ -111,8 +112,8 @@ def train_job(
     if fresh:
         with writing():
             for name in (METRICS, CHECKPOINT):
-                (folder / name).unlink(missing_ok=True)
-    finished = _finished(folder, identity, half=half)
+                discard(folder / name)
+    finished = _finished(folder, identity, progress, half=half)
     if finished is not None:
         progress.notice(f"{job.name}: trained already, {folder}")
         return Trained(job, folder, finished)
@@ -173,12 +174,11 @@ def input_size_of(settings: Settings) -> tuple[int, int]:
     return size
 
 
-def _finished(folder: Path, identity: str, *, half: bool) -> dict[str, Any] | None:
+def _finished(folder: Path, identity: str, progress: Progress, *, half: bool) -> dict[str, Any] | None:
     """Return the metrics of this very training where it is finished."""
-    file = folder / METRICS
-    if not file.is_file():
+    metrics = read_json(folder / METRICS, progress, "trained again")
+    if metrics is None:
         return None
-    metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if metrics.get("identity") != identity or metrics.get("half") != half:
         raise UserError(
             f"{folder} holds another training, with other settings or images",

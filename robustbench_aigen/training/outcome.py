@@ -92,7 +92,7 @@ def write_outcome(
             "note": f"test split, fakes of {own} and the reals they belong to, at the fitted threshold",
             "tpr_by_generator": tpr_by_generator(everything, threshold),
         }
-    write_weights(folder / f"{name}.safetensors", content, card)
+    digests = write_weights(folder / f"{name}.safetensors", content, card)
     roc = _roc_table(parts)
     write_table(folder / ROC, roc)
     if fitted.history:
@@ -113,7 +113,7 @@ def write_outcome(
         "git_revision": git_revision(),
         "hardware": hardware(device),
     }
-    write_json(folder / METRICS, metrics)
+    write_json(folder / METRICS, metrics, digests)
     return metrics
 
 

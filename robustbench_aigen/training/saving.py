@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from robustbench_aigen.engine.store import write_atomically
+from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
+from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.files import sha256_of_file, write_atomically
 
 
 def encode_weights(network: nn.Module, *, half: bool) -> bytes:
@@ -34,21 +36,62 @@ def encode_weights(network: nn.Module, *, half: bool) -> bytes:
     return save(tensors)
 
 
-def write_weights(file: Path, content: bytes, card: Mapping[str, Any]) -> None:
-    """Write encoded weights, and their card beside them.
+def write_weights(file: Path, content: bytes, card: Mapping[str, Any]) -> dict[str, str]:
+    """Write encoded weights, and their card beside them; return the digest of the weights by their file's name.
 
     The weights come last: where they are, their card is there, and weights of an earlier training do not fit its
     hash.
     """
-    write_json(file.with_suffix(".json"), {**card, "sha256": sha256(content).hexdigest()})
-    write_atomically(file, content)
+    digest = sha256(content).hexdigest()
+    write_json(file.with_suffix(".json"), {**card, "sha256": digest})
+    write_atomically(file, content, own=True)
+    return {file.name: digest}
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file."""
-    write_atomically(file, (json.dumps(content, indent=2) + "\n").encode())
+def write_json(file: Path, content: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
+    """Write a JSON file with its digest, and those of other files by their names."""
+    text = json.dumps(sealed(content, files), indent=2)
+    write_atomically(file, (text + "\n").encode(), own=True)
+
+
+def read_json(file: Path, progress: Progress, consequence: str) -> dict[str, Any] | None:
+    """Read what :func:`write_json` wrote, and check that the files whose digests it has are as they were.
+
+    Parameters
+    ----------
+    file
+        Where it should be.
+    progress
+        Is told if the document or one of those files is damaged.
+    consequence
+        What then happens.
+
+    Returns
+    -------
+    dict or None
+        The document; None where there is none, or something is damaged.
+    """
+    if not file.exists() and not file.is_symlink():
+        return None
+    try:
+        content, digests = read_sealed(file)
+        for name, digest in digests.items():
+            _check(file.with_name(name), digest)
+    except DamagedFileError as error:
+        progress.notice(f"{file.parent}: {error}; {consequence}")
+        return None
+    return content
+
+
+def _check(file: Path, digest: str) -> None:
+    try:
+        found = sha256_of_file(file)
+    except OSError as error:
+        raise DamagedFileError(f"{file.name} cannot be read ({error.strerror})") from error
+    if found != digest:
+        raise DamagedFileError(f"{file.name} was changed after it was written")
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file."""
-    write_atomically(file, table.to_csv(index=False).encode())
+    write_atomically(file, table.to_csv(index=False).encode(), own=True)

@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import atomic_folder, writing
 
 RECORD = "equalised.json"
 _CHUNK = 64
@@ -78,7 +77,7 @@ def write_equalised(
     samples = selection.source.samples
     indices = [index for index in selection.indices if samples[index].id not in reasons]
     made_from: dict[str, str] = {}
-    with _becoming(folder) as partial:
+    with writing(f"'{folder}'", "give --fix another folder"), atomic_folder(folder) as partial:
         for index, target, failure in _written(selection.source, indices, partial, recipe):
             if failure is None:
                 made_from[target.as_posix()] = samples[index].id
@@ -158,19 +157,3 @@ def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
         image = image.resize(scaled, Image.Resampling.LANCZOS)
     left, top = (image.width - recipe.width) // 2, (image.height - recipe.height) // 2
     return image.crop((left, top, left + recipe.width, top + recipe.height))
-
-
-@contextmanager
-def _becoming(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill under a temporary name, which gets its own name when the block ends well."""
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.is_dir():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as error:
-        raise UserError(f"cannot write '{folder}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

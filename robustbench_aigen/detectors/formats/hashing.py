@@ -1,13 +1,14 @@
 """Hashes of what detectors are loaded from."""
 
 from collections.abc import Iterable
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import sha256_of_file
 
 
 def file_hash(file: Path) -> str:
@@ -19,8 +20,7 @@ def file_hash(file: Path) -> str:
         If it cannot be read.
     """
     try:
-        with file.open("rb") as stream:
-            return file_digest(stream, "sha256").hexdigest()
+        return sha256_of_file(file)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=file) from error
 

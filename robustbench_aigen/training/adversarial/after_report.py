@@ -9,7 +9,7 @@ import yaml
 from robustbench_aigen.data.opening import BUILT_IN
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
-from robustbench_aigen.engine.store import write_atomically
+from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.numerics.eight_bit import LEVELS

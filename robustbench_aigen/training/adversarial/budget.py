@@ -1,6 +1,5 @@
 """How many epochs a budget is: those that fit into minutes are measured once, and kept for a resume."""
 
-import json
 import statistics
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.batches import LabelledRows
-from robustbench_aigen.training.saving import write_json
+from robustbench_aigen.training.saving import read_json, write_json
 
 LENGTH = "epochs.json"
 
@@ -37,10 +36,9 @@ def epochs_of(
         return tuning.budget.epochs
     assert tuning.budget.minutes is not None
     file = folder / LENGTH
-    if file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8"))
-        if said["identity"] == identity:
-            return int(said["epochs"])
+    kept = read_json(file, progress, "the time of a step is measured again")
+    if kept is not None and kept.get("identity") == identity:
+        return int(kept["epochs"])
     batch_size = min(tuning.schedule.batch_size, len(train))
     rows = train.rows[:batch_size]
     batch = train.store.levels(rows), torch.from_numpy(train.labels[:batch_size])

@@ -13,8 +13,8 @@ from robustbench_aigen.data.selection import stratified
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
-from robustbench_aigen.engine.store import writing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import discard, writing
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.parameters import write_pixels
 from robustbench_aigen.training.adversarial.budget import LENGTH, epochs_of
@@ -35,7 +35,13 @@ from robustbench_aigen.training.images import LevelStore, Splits, require_both_c
 from robustbench_aigen.training.jobs import CHECKPOINT
 from robustbench_aigen.training.outcome import HISTORY, METRICS
 from robustbench_aigen.training.recipe import Settings
-from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
+from robustbench_aigen.training.saving import (
+    encode_weights,
+    read_json,
+    write_json,
+    write_table,
+    write_weights,
+)
 
 Triple = tuple[float, float, float]
 CHECKS = "checks.csv"
@@ -109,8 +115,8 @@ def finetune(
     if fresh:
         with writing():
             for name in (METRICS, CHECKPOINT, LENGTH):
-                (folder / name).unlink(missing_ok=True)
-    finished = _finished(folder, identity)
+                discard(folder / name)
+    finished = _finished(folder, identity, progress)
     if finished is not None:
         progress.notice(f"{tuning.name}: fine-tuned already, {folder}")
         return Tuned(loaded, folder, finished)
@@ -142,10 +148,11 @@ def finetune(
         "hardware": hardware(place),
     }
     content = encode_weights(fitted.network, half=half)
-    write_weights(folder / f"{tuning.name}.safetensors", content, card_of(loaded, detector, metrics))
+    card = card_of(loaded, detector, metrics)
+    digests = write_weights(folder / f"{tuning.name}.safetensors", content, card)
     write_table(folder / HISTORY, pd.DataFrame(fitted.history))
     write_table(folder / CHECKS, pd.DataFrame(module.checks))
-    write_json(folder / METRICS, metrics)
+    write_json(folder / METRICS, metrics, digests)
     with writing():
         for name in (CHECKPOINT, LENGTH):
             (folder / name).unlink(missing_ok=True)
@@ -162,11 +169,10 @@ def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _finished(folder: Path, identity: str) -> dict[str, Any] | None:
-    file = folder / METRICS
-    if not file.is_file():
+def _finished(folder: Path, identity: str, progress: Progress) -> dict[str, Any] | None:
+    metrics = read_json(folder / METRICS, progress, "fine-tuned again")
+    if metrics is None:
         return None
-    metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if metrics.get("identity") != identity:
         raise UserError(
             f"{folder} holds another training, with other settings, detector or images",
