@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robustbench_aigen.data.arranging import PREPARED
 from robustbench_aigen.data.columns import TableMeaning, generator_or_default, meaning_of
+from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.vocabulary import split_of
 from robustbench_aigen.errors import UserError
@@ -61,7 +62,7 @@ class ManifestSource:
 
     def encoded(self, index: int) -> bytes:
         """Return the listed file's bytes."""
-        return self._files[index].read_bytes()
+        return read_file(self._files[index])
 
 
 def is_manifest(file: Path) -> bool:
