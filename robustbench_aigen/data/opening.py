@@ -7,7 +7,7 @@ from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.folder import SUFFIXES, FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
 from robustbench_aigen.data.joined import JoinedSource
-from robustbench_aigen.data.manifest import ManifestSource, is_manifest
+from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
 from robustbench_aigen.data.tables import TableSource
 from robustbench_aigen.data.vocabulary import label_of
@@ -18,7 +18,7 @@ from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, Da
 from robustbench_aigen.scenario.located_yaml import Path_
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
-_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
+_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")
 _PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")
 
 
@@ -155,8 +155,7 @@ def _detected(path: Path, spec: SourceSpec) -> str:
         )
         raise UserError(f"'{spec.source}' is not a data source", hint=hint)
     files = {suffix: files_below(path, {suffix}) for suffix in _KINDS}
-    files[".csv"] = [file for file in files[".csv"] if is_manifest(file)]
-    files[".tsv"] = [file for file in files[".tsv"] if is_manifest(file)]
+    files |= {suffix: [file for file in files[suffix] if is_manifest(file)] for suffix in MANIFESTS}
     counts = dict.fromkeys(_KINDS.values(), 0)
     for suffix, found in files.items():
         counts[_KINDS[suffix]] += len(found)
@@ -189,11 +188,11 @@ def _names_class(part: str, spec: SourceSpec) -> bool:
 def _manifest(path: Path) -> Path:
     if path.is_file():
         return path
-    found = [file for file in files_below(path, {".csv", ".tsv"}) if is_manifest(file)]
+    found = [file for file in files_below(path, MANIFESTS) if is_manifest(file)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"no CSV file in {path} has a header with path and label")
+        raise UserError(f"no CSV or JSON Lines file in {path} names path and label")
     listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
     raise UserError(
         f"{path} has {len(found)} manifests: {listed}", hint="name one of them, or several under 'sources'"

@@ -1,0 +1,64 @@
+"""Which generator each image of a table or a list belongs to."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from robustbench_aigen.data.label_values import LabelMeaning, Refusal, plain_text
+from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
+from robustbench_aigen.data.vocabulary import is_weak, label_of
+
+_MOST_SHOWN = 3
+
+
+def read_generators(
+    values: Sequence[object], labels: Sequence[LabelMeaning | None], refusal: Refusal
+) -> list[str]:
+    """Return the generator of every row.
+
+    A class name (``real``, ``nature``, ``AI``) is none: reals then belong to all, fakes to ``fake``. Without a cell of
+    its own a fake has the generator that its label names.
+
+    Raises
+    ------
+    UserError
+        If a row is called fake and its generator real, or the other way round.
+    """
+    found = []
+    for row, (value, meaning) in enumerate(zip(values, labels, strict=True)):
+        text, label = plain_text(value), 0 if meaning is None else meaning.label
+        named = label_of(text) if text else None
+        if meaning is not None and named is not None and named != label and not is_weak(text):
+            raise refusal(
+                row,
+                f"the label means {CLASS_NAMES[label]}, and the generator is called '{text}'",
+                "say what the labels mean: labels: {…}; or which column names the generator: columns: {generator: …}",
+            )
+        own = None if meaning is None else meaning.generator
+        if not text or named == label:
+            found.append(own or ("fake" if label else REAL_POOL))
+        else:
+            found.append(text)
+    return found
+
+
+def pool_reals(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Let reals belong to all generators whose own name is that of no fakes: of photographs it says the origin.
+
+    Returns
+    -------
+    samples, notices
+        The samples, and the line that tells it. A source of reals alone stays as it is: the fakes may be elsewhere.
+    """
+    generators = {sample.generator for sample in samples if sample.label == 1}
+    if not generators:
+        return list(samples), []
+    known = {*generators, REAL_POOL}
+    origins = Counter(s.generator for s in samples if s.label == 0 and s.generator not in known)
+    if not origins:
+        return list(samples), []
+    names = sorted(origins)
+    shown = ", ".join(names[:_MOST_SHOWN]) + (" …" if len(names) > _MOST_SHOWN else "")
+    notice = (
+        f"{origins.total()} real images belong to all generators: no fake image has their generator ({shown})"
+    )
+    return [s._replace(generator=REAL_POOL) if s.generator in origins else s for s in samples], [notice]
