@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_aigen.csv_text import guarded_row
 from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
 from robustbench_aigen.data.splitting import SHARES, place_groups
@@ -61,7 +62,8 @@ def arrange(
             target = _target(piece, splits[index], taken)
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             piece.file.rename(folder / target)
-            table.writerow([target.as_posix(), piece.source, splits[index], sample.generator, sample.label])
+            row = [target.as_posix(), piece.source, splits[index], sample.generator, sample.label]
+            table.writerow(guarded_row(row))
             counts[splits[index], CLASS_NAMES[sample.label], sample.generator] += 1
     return counts
 

@@ -274,7 +274,7 @@ def _by_names(values: Sequence[object], names: Sequence[str] | None) -> Sequence
     """Put ClassLabel names in place of their numbers; -1 stands for none."""
     if names is None:
         return values
-    known = dict(enumerate(names)) | {-1: None}
+    known: dict[float, str | None] = {-1: None, **dict(enumerate(names))}
     return [known.get(value, value) if isinstance(value, int | float) else value for value in values]
 
 

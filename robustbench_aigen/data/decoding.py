@@ -16,6 +16,7 @@ from robustbench_aigen.errors import first_line
 MOST_PIXELS = 50_000_000
 """Of one image: the photographs of nearly all cameras. A detector takes some 60 bytes for each."""
 _ORIENTATION = 0x0112
+_UPRIGHT = 1
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -96,7 +97,7 @@ def _why_unreadable(error: Exception) -> str:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, _UPRIGHT))
     except Exception:  # noqa: BLE001  Damaged metadata says nothing of the orientation; the pixels are whole.
         return image
     return image if turn is None else image.transpose(turn)

@@ -236,7 +236,7 @@ class TableSource:
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return a column, or by a dotted name a field inside one."""
-    outer, inner = name, []
+    outer, inner = name, list[str]()
     while outer not in table.column_names:
         outer, _, field = outer.rpartition(".")
         inner.insert(0, field)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import select
@@ -131,7 +132,7 @@ def run(
         records.to_parquet(folder / RECORDS, index=False)
         if len(execution.kept):
             choose_gallery(execution.kept, shards).to_parquet(folder / GALLERY, index=False)
-        summary.to_csv(folder / SUMMARY, index=False)
+        (folder / SUMMARY).write_text(csv_of(summary), encoding="utf-8")
         (folder / RUN).write_text(json.dumps({"run_id": run_id, **info}, indent=2) + "\n", encoding="utf-8")
         write_run_texts(folder)
     return RunResult(parent / run_id, records, summary, execution.problems, info)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_aigen.csv_text import unguarded_frame
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.metrics.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
@@ -146,6 +147,7 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
         summary = pd.read_csv(folder / SUMMARY, dtype=_TEXT, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:
         raise _damaged(folder, f"{SUMMARY}: {first_line(error)}") from error
+    summary = unguarded_frame(summary)
     if list(summary.columns) != COLUMNS:
         missing = [name for name in COLUMNS if name not in summary]
         raise _foreign(

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.engine.store import write_atomically
 
 
@@ -51,4 +52,4 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file."""
-    write_atomically(file, table.to_csv(index=False).encode())
+    write_atomically(file, csv_of(table).encode())
