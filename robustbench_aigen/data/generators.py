@@ -1,13 +1,10 @@
 """Which generator each image of a table or a list belongs to."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from robustbench_aigen.data.label_values import LabelMeaning, Refusal, plain_text
-from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
+from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL
 from robustbench_aigen.data.vocabulary import is_weak, label_of
-
-_MOST_SHOWN = 3
 
 
 def read_generators(
@@ -39,26 +36,3 @@ def read_generators(
         else:
             found.append(text)
     return found
-
-
-def pool_reals(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Let reals belong to all generators whose own name is that of no fakes: of photographs it says the origin.
-
-    Returns
-    -------
-    samples, notices
-        The samples, and the line that tells it. A source of reals alone stays as it is: the fakes may be elsewhere.
-    """
-    generators = {sample.generator for sample in samples if sample.label == 1}
-    if not generators:
-        return list(samples), []
-    known = {*generators, REAL_POOL}
-    origins = Counter(s.generator for s in samples if s.label == 0 and s.generator not in known)
-    if not origins:
-        return list(samples), []
-    names = sorted(origins)
-    shown = ", ".join(names[:_MOST_SHOWN]) + (" …" if len(names) > _MOST_SHOWN else "")
-    notice = (
-        f"{origins.total()} real images belong to all generators: no fake image has their generator ({shown})"
-    )
-    return [s._replace(generator=REAL_POOL) if s.generator in origins else s for s in samples], [notice]

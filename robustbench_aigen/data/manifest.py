@@ -12,7 +12,7 @@ from robustbench_aigen.data.arranging import PREPARED
 from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.file_reading import located_file, read_file
 from robustbench_aigen.data.folder import SUFFIXES
-from robustbench_aigen.data.generators import pool_reals, read_generators
+from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.vocabulary import split_in, split_of
@@ -84,8 +84,7 @@ class ManifestSource:
         if not self.samples:
             raise UserError("lists no images with a label" if rows else "lists no images", file=file)
         unlabelled = [row.line for row, label in zip(rows, labels, strict=True) if label is None]
-        self.samples, origins = pool_reals(self.samples)
-        self.notices = [*left_out(unlabelled, "line"), *origins]
+        self.notices = left_out(unlabelled, "line")
 
     def encoded(self, index: int) -> bytes:
         """Return the listed file's bytes."""

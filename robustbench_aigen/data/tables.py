@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from robustbench_aigen.data.columns import Columns, TableMeaning, find_columns, qualified, read_samples
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
 from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
-from robustbench_aigen.data.generators import pool_reals
 from robustbench_aigen.data.label_values import left_out
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
@@ -188,8 +187,8 @@ class TableSource:
             samples += self._read(file, meaning)
         if not samples:
             raise UserError(f"no images with a label in {path}")
-        self.samples, origins = pool_reals(qualified(samples))
-        self.notices = list(dict.fromkeys([*self.notices, *origins]))
+        self.samples = qualified(samples)
+        self.notices = list(dict.fromkeys(self.notices))
         kind = "Arrow" if suffix == ".arrow" else "Parquet"
         self.layout = f"{len(files)} {kind} file{'s' if len(files) > 1 else ''}"
 

@@ -11,7 +11,7 @@ from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
 from robustbench_aigen.data.file_reading import refuse_size
 from robustbench_aigen.data.folder import SUFFIXES
-from robustbench_aigen.data.generators import pool_reals, read_generators
+from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
@@ -71,8 +71,7 @@ class WebDatasetSource:
         if len(self.samples) < len(samples):
             left = len(samples) - len(self.samples)
             self.notices.append(f"{left} images are left out: nothing says their class")
-        self.samples, origins = pool_reals(_told_apart(self.samples, self.notices))
-        self.notices += origins
+        self.samples = _told_apart(self.samples, self.notices)
         self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
 
     def _groups(self, tars: Sequence[Path]) -> list[Group]:
