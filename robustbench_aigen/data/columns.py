@@ -259,9 +259,9 @@ def read_samples(
 
 
 def read_splits(values: Sequence[object], *, is_sure: bool) -> list[str | None]:
-    """Return the split that each cell names; none of a column that only may be one and holds other words."""
+    """Return the split that each cell names; none of a column that only may be one and names no usual split."""
     told = {value: _split(value) for value in {plain_text(value) for value in values}}
-    if not is_sure and any(value and split_of(split or "") is None for value, split in told.items()):
+    if not is_sure and not any(split is not None and split_of(split) for split in told.values()):
         return [None] * len(values)
     return [told[plain_text(value)] for value in values]
 

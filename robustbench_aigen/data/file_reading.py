@@ -39,10 +39,11 @@ def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
         raise RefusedFileError(f"no path: {error}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise RefusedFileError(f"{_kind(status.st_mode)}, not a file")
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusedFileError(f"{_kind(status.st_mode)}, not a file")
         refuse_size(status.st_size, most)
         content = stream.read(most + 1)
     refuse_size(len(content), most)

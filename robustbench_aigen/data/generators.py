@@ -28,7 +28,7 @@ def read_generators(
             raise refusal(
                 row,
                 f"the label means {CLASS_NAMES[label]}, and the generator is called '{text}'",
-                "say what the labels mean: labels: {…}; or which column names the generator: columns: {generator: …}",
+                "correct the cell or what the labels mean; if another column names the generator: columns: {generator: …}",
             )
         own = None if meaning is None else meaning.generator
         if not text or named == label:

@@ -123,8 +123,12 @@ def label_value(value: object, names: Sequence[str] | None) -> LabelValue | None
         if number == -1:
             return None
         if 0 <= number < len(names):
-            return LabelValue(canonical(names[number]), str(number), names[number].strip())
-    return LabelValue(canonical(text), None, text) if text else None
+            named = LabelValue(canonical(names[number]), str(number), names[number].strip())
+            return named._replace(name=named.text) if named.is_bare else named
+    if not text:
+        return None
+    value = LabelValue(canonical(text), None, text)
+    return value._replace(name=value.text) if value.is_bare else value
 
 
 def canonical(text: str) -> str:
@@ -140,7 +144,7 @@ def canonical(text: str) -> str:
 
 def ask_for_labels(unclear: Sequence[LabelValue], known: Sequence[LabelValue]) -> str:
     """Return the line to write where labels cannot be told; it proposes what is possible and takes no side."""
-    texts = [key.name.strip("'\"").strip() if not key.is_bare else key.text for key in unclear]
+    texts = list(dict.fromkeys(key.name.strip("'\"").strip() for key in unclear))
     for pair in _BARE_PAIRS:
         if len(texts) == 1 and not known and texts[0] in pair:
             texts = list(pair)
@@ -176,7 +180,7 @@ def _meaning(key: LabelValue, own: Labels) -> int | None:
     for label in said:
         if label is not None:
             return label
-    return None if key.is_bare else label_of(key.text) if key.text == key.name else label_of(key.name)
+    return None if key.is_bare else label_of(key.name)
 
 
 def _told_by_folders(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -73,7 +74,7 @@ class ManifestSource:
         is_sure = columns.get("split") in ("split", meaning.columns.get("split"))
         splits = read_splits(of("split"), is_sure=is_sure)
         if not any(splits):
-            splits = [_split_of_path(path) or split_in(file.stem) for path in paths]
+            splits = [split or split_in(file.stem) for split in _splits_of_paths(paths, file.parent)]
         kept = [row for row, label in enumerate(labels) if label is not None]
         self.samples = [
             Sample(paths[row], label.label, generators[row], splits[row])
@@ -203,12 +204,23 @@ def _paths(rows: Sequence[_Row], column: str, file: Path) -> list[str]:
             raise UserError("names no path", file=file, line=line)
         if path in first_lines:
             raise UserError(
-                f"'{path}' is listed twice, first in line {first_lines[path]}", file=file, line=line
+                f"'{shortened(path)}' is listed twice, first in line {first_lines[path]}",
+                file=file,
+                line=line,
             )
         first_lines[path] = line
     return list(first_lines)
 
 
-def _split_of_path(path: str) -> str | None:
-    folders = PurePosixPath(path.replace("\\", "/")).parts[:-1]
-    return next((split for part in reversed(folders) if (split := split_of(part))), None)
+def _splits_of_paths(paths: Sequence[str], folder: Path) -> list[str | None]:
+    """Return the split that a folder of each path names, below the list's own folder or what all paths have in common."""
+    places = [PurePosixPath(path.replace("\\", "/")) for path in paths]
+    outside = [
+        place for place in places if place.is_absolute() and not place.is_relative_to(folder.resolve())
+    ]
+    above = PurePosixPath(os.path.commonpath(outside)) if outside else PurePosixPath("/")
+    parts = []
+    for place in places:
+        own = folder.resolve() if place.is_relative_to(folder.resolve()) else above
+        parts.append((place.relative_to(own) if place.is_absolute() else place).parts[:-1])
+    return [next((split for part in reversed(own) if (split := split_of(part))), None) for own in parts]

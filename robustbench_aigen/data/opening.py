@@ -1,6 +1,7 @@
 """Opens what a scenario names as its data: finds out how it lies, and puts several sources together."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.columns import TableMeaning
@@ -9,10 +10,11 @@ from robustbench_aigen.data.hub import PREFIX, fetch, is_here
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
+from robustbench_aigen.data.shard_names import expanded, names_several
 from robustbench_aigen.data.tables import TableSource
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.walking import files_below
-from robustbench_aigen.data.webdataset import WebDatasetSource
+from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.located_yaml import Path_
@@ -106,6 +108,8 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
             there = path.exists()
         except OSError as error:
             raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+        if not there and names_several(spec.source):
+            return _several(spec, expanded(path))
         if not there:
             hint = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
@@ -119,10 +123,29 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
     return opened
 
 
-def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
+def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
+    """Open files that one name with braces or wildcards stands for, as if they were alone in their folder."""
+    kinds = {_KINDS.get(file.suffix.lower()) for file in files}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    if kind == "webdataset":
+        return WebDatasetSource(root, _meaning(spec), files)
+    if kind in ("parquet", "arrow"):
+        return TableSource(root, f".{kind}", _meaning(spec), files)
+    raise UserError(
+        f"'{shortened(spec.source)}' names several files that are not all tar, Parquet or Arrow files",
+        hint="list them under 'sources'",
+    )
+
+
+def _meaning(spec: SourceSpec) -> TableMeaning:
     labels = {name: 1 if meaning == "fake" else 0 for name, meaning in (spec.labels or {}).items()}
     label = None if spec.label is None else label_of(spec.label)
-    meaning = TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+    return TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+
+
+def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
+    meaning = _meaning(spec)
     layout = spec.layout or _detected(path, spec)
     if layout == "csv":
         return ManifestSource(_manifest(path), meaning)
@@ -133,7 +156,7 @@ def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
     if not path.is_dir():
         raise UserError(f"'{spec.source}' is not a folder, as layout: {layout} says")
     roles = None if layout in FILE_LAYOUTS else tuple(NAMED_LAYOUTS.get(layout, layout).split("/"))
-    return FolderSource(path, labels, label, roles)
+    return FolderSource(path, meaning.labels, meaning.label, roles)
 
 
 def _detected(path: Path, spec: SourceSpec) -> str:
@@ -160,6 +183,10 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     for suffix, found in files.items():
         counts[_KINDS[suffix]] += len(found)
     present = [kind for kind, count in counts.items() if count]
+    if not present and (packed := compressed_below(path)):
+        raise UserError(
+            f"'{spec.source}' has compressed tar files: {packed[0].name}", hint="unpack them to .tar"
+        )
     if not present:
         return "folder"
     # Pictures beside a table are often those of its description: only class folders make them a data set.

@@ -123,4 +123,18 @@ def _grouped(tar: Path, members: list[tuple[str, Member]]) -> Iterator[Group]:
             group = latest[key] = Group(tar, key, {})
             groups.append(group)
         group.members[suffix] = member
-    yield from groups
+    for group in groups:
+        yield from _with_dots_in_names(group)
+
+
+def _with_dots_in_names(group: Group) -> Iterator[Group]:
+    """Take a group apart whose first dots are those of numbers: ``cfg_7.5.png`` and ``cfg_9.0.png`` are two samples."""
+    if not all("." in suffix and suffix[0].isdigit() for suffix in group.members):
+        yield group
+        return
+    parts: dict[str, Group] = {}
+    for name, member in group.members.items():
+        more, _, suffix = name.rpartition(".")
+        own = parts.setdefault(more, Group(group.tar, f"{group.key}.{more}", {}))
+        own.members[suffix] = member
+    yield from parts.values()

@@ -15,7 +15,7 @@ from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
-from robustbench_aigen.data.vocabulary import label_of, split_in
+from robustbench_aigen.data.vocabulary import label_of, split_in, split_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 
@@ -65,7 +65,7 @@ class WebDatasetSource:
         self.samples = [sample for sample in samples if sample is not None]
         if not self.samples:
             raise UserError(
-                f"no images with a label in {path}",
+                "; ".join([f"no images with a label in {path}", *self.notices]),
                 hint="each image needs a .cls or .json file of the same name, or a folder such as real/ or fake/",
             )
         if len(self.samples) < len(samples):
@@ -83,7 +83,7 @@ class WebDatasetSource:
             if content.is_cut_off:
                 self.notices.append(f"{tar.name} is cut off after {len(content.groups)} samples")
             if content.lost:
-                self.notices.append(f"{tar.name}: {content.lost} files are links without content, left out")
+                self.notices.append(f"{tar.name}: links without content left out: {content.lost}")
             own = content.groups
             if groups and own and _continues(groups[-1], own[0]):
                 groups[-1].members.update(own[0].members)
@@ -91,7 +91,7 @@ class WebDatasetSource:
                 joined += 1
             groups += own
         if joined:
-            self.notices.append(f"{joined} samples continue in the next tar file")
+            self.notices.append(f"samples that continue in the next tar file: {joined}, put together")
         return groups
 
     def encoded(self, index: int) -> bytes:
@@ -100,15 +100,17 @@ class WebDatasetSource:
         return self._stored[index].read()
 
 
+def compressed_below(folder: Path) -> list[Path]:
+    """Return the compressed tar files of a folder: images in them could not be read where they are."""
+    suffixes = {f".{name.rpartition('.')[2]}" for name in _COMPRESSED}
+    return [file for file in files_below(folder, suffixes) if file.name.lower().endswith(_COMPRESSED)]
+
+
 def _left_aside(folder: Path) -> list[str]:
-    packed = [
-        file
-        for file in files_below(folder, {f".{name.rpartition('.')[2]}" for name in _COMPRESSED})
-        if file.name.lower().endswith(_COMPRESSED)
-    ]
+    packed = compressed_below(folder)
     if not packed:
         return []
-    return [f"{len(packed)} compressed tar files are left out ({packed[0].name}): unpack them to .tar"]
+    return [f"compressed tar files left out: {len(packed)} ({packed[0].name}); unpack them to .tar"]
 
 
 def _continues(last: Group, first: Group) -> bool:
@@ -151,7 +153,7 @@ def _choose_images(groups: Sequence[Group], said: str | None, notices: list[str]
             chosen[f".{taken}", others] += 1
     for (taken, others), count in chosen.items():
         notices.append(
-            f"{count} samples have several images: {taken} is taken, not {others}; columns: {{image: …}} chooses another"
+            f"samples with several images: {count}; {taken} is taken, not {others}; columns: {{image: …}} chooses another"
         )
     return found
 
@@ -187,10 +189,10 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
             str(PurePosixPath(group.tar.relative_to(root).with_suffix("").as_posix(), group.key)),
             label.label,
             generator,
-            split or (place.split if place else None) or split_in(group.tar.stem),
+            split or (place.split if place else _split_of_folder(folder)) or split_in(group.tar.stem),
         )
-        for group, label, generator, split, place in zip(
-            groups, labels, generators, splits, told, strict=True
+        for group, label, generator, split, place, folder in zip(
+            groups, labels, generators, splits, told, folders, strict=True
         )
     ]
 
@@ -198,6 +200,10 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
 def _folder(group: Group, root: Path) -> PurePosixPath:
     place = PurePosixPath(group.tar.relative_to(root).as_posix()).parent
     return place / PurePosixPath(group.key).parent
+
+
+def _split_of_folder(folder: PurePosixPath) -> str | None:
+    return next((split for part in reversed(folder.parts) if (split := split_of(part))), None)
 
 
 def _told_by_folders(folders: Sequence[PurePosixPath], meaning: TableMeaning) -> list[Told | None]:
@@ -291,6 +297,6 @@ def _told_apart(samples: Sequence[Sample], notices: list[str]) -> list[Sample]:
     repeated = seen.total() - len(seen)
     if repeated:
         notices.append(
-            f"{repeated} samples have the key of another in their tar file: each is a sample of its own"
+            f"samples with the key of another in their tar file: {repeated}, each taken as one of its own"
         )
     return apart
