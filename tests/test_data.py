@@ -187,9 +187,7 @@ def test_cifake_is_read_with_its_own_label_order(cifake):
     assert all(s.id.split("/")[-2] == ("FAKE" if s.label else "REAL") for s in test)
 
 
-@pytest.mark.parametrize(
-    "labels", [[0, -1], [0, 2], [0, None], [0.0, 1.0], [True, False], [[0], [1]], ["real", "cat"]]
-)
+@pytest.mark.parametrize("labels", [[0, 2], [0, -2], [0.0, 0.5], [[0], [1]], ["real", "cat"]])
 def test_a_label_that_means_nothing_names_its_row(tmp_path, labels):
     parquet(tmp_path / "a.parquet", labels, names=["real", "fake"])
     with pytest.raises(UserError, match="row [01]: cannot tell"):
@@ -201,7 +199,7 @@ def test_labels_as_words_are_read(tmp_path):
     assert [s.label for s in TableSource(tmp_path / "a.parquet").samples] == [1, 0]
 
 
-@pytest.mark.parametrize("image", ["text", [1, 2], {"path": "a.png"}])
+@pytest.mark.parametrize("image", ["text", [1, 2], 3.5])
 def test_an_image_column_without_images_is_said(tmp_path, image):
     pq.write_table(pa.table({"image": [image], "label": [0]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="not images"):

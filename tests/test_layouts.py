@@ -238,7 +238,7 @@ def test_webdataset(tmp_path):
 
 def test_integers_in_a_webdataset_ask_what_they_mean(tmp_path):
     write_tar(tmp_path / "a.tar", {"1.png": png(), "1.cls": b"0"})
-    with pytest.raises(UserError, match="'1': cannot tell whether label 0 is real or fake"):
+    with pytest.raises(UserError, match="'1': cannot tell whether label '0' is real or fake"):
         opened(tmp_path / "a.tar")
     assert [s.label for s in opened(tmp_path / "a.tar", labels={0: "fake"}).samples] == [1]
 

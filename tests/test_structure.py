@@ -20,7 +20,7 @@ LAYERS = [
     {"numerics", "scenario"},
     {"catalogue", "imports"},
     {"digests"},
-    {"files"},
+    {"files", "csv_text"},
     {"errors"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

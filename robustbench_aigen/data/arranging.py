@@ -7,11 +7,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_aigen.csv_text import guarded_row
 from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups
-from robustbench_aigen.data.samples import REAL_POOL, Sample
+from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
 from robustbench_aigen.data.splitting import SHARES, place_groups
 
-CLASS_FOLDERS = ("real", "fake")
 PREPARED = "prepared.csv"
 """Says of every prepared image where it came from. The folders it lies in say what it is."""
 
@@ -61,15 +61,16 @@ def arrange(
             target = _target(piece, splits[index], taken)
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             piece.file.rename(folder / target)
-            table.writerow([target.as_posix(), piece.source, splits[index], sample.generator, sample.label])
-            counts[splits[index], CLASS_FOLDERS[sample.label], sample.generator] += 1
+            row = [target.as_posix(), piece.source, splits[index], sample.generator, sample.label]
+            table.writerow(guarded_row(row))
+            counts[splits[index], CLASS_NAMES[sample.label], sample.generator] += 1
     return counts
 
 
 def _target(piece: Piece, split: str, taken: set[Path]) -> Path:
     sample = piece.sample
     generator = [] if sample.generator in (REAL_POOL, "fake") else [sample.generator]
-    folder = Path(split, *generator, CLASS_FOLDERS[sample.label])
+    folder = Path(split, *generator, CLASS_NAMES[sample.label])
     stem = piece.stem[:150]
     target = folder / f"{stem}{piece.file.suffix}"
     if target in taken:

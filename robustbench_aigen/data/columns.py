@@ -1,24 +1,27 @@
-"""Which columns of a table hold the images and what is known of them, and what its labels mean."""
+"""Which columns of a table hold the images and what is known of them, and the samples that its rows are."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from robustbench_aigen.data.samples import REAL_POOL, Sample
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of, split_of
+from robustbench_aigen.data.generators import read_generators
+from robustbench_aigen.data.label_values import LabelMeaning, plain_text, read_labels
+from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of, split_in, split_of
 from robustbench_aigen.errors import UserError
 
-_USUAL = {
-    "image": ("image", "img", "picture", "photo", "jpg", "png", "webp"),
+PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "img_path")
+"""What columns of file names are called."""
+USUAL = {
+    "image": ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes"),
     "label": ("label", "labels", "class", "target"),
-    "generator": ("generator",),
-    "split": ("split",),
+    "generator": ("generator", "generator_name", "model", "model_name"),
+    "split": ("split", "subset", "partition", "phase", "set", "usage"),
     "sample": ("sample",),
 }
 """What columns are called where the user does not say it, in order of preference, in any case."""
-_NO_GENERATOR = {"", "none", "nan", "real", "-"}
 
 
 class TableMeaning(NamedTuple):
@@ -34,165 +37,252 @@ class TableMeaning(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The names of a table's columns; None for one that it has not. ``path`` is the file name inside ``image``."""
+    """The names of a table's columns, dotted inside a struct; None for one that it has not.
+
+    ``path`` is where the images' file names stand, inside the image column or beside it. ``notices`` say what was
+    chosen.
+    """
 
     image: str
     label: str | None
     generator: str | None
     split: str | None
     sample: str | None
-    has_path: bool
+    path: str | None
+    notices: tuple[str, ...] = ()
 
 
-def find_columns(schema: pa.Schema, meaning: TableMeaning, file: Path) -> Columns:
+def find_columns(
+    schema: pa.Schema, meaning: TableMeaning, file: Path, holds_image: Callable[[str], bool]
+) -> Columns:
     """Find the columns of a table.
+
+    Parameters
+    ----------
+    schema
+        Of the table.
+    meaning
+        What the user says.
+    file
+        Where it is from.
+    holds_image
+        Whether the first value of a column is an image, or the path of one: asked of text and of lists of numbers.
 
     Raises
     ------
     UserError
         If the image or label column is missing or cannot be told, or does not hold encoded images.
     """
-    found = {role: _named(role, schema, meaning, file) for role in _USUAL}
-    holding = [field.name for field in schema if _holds_images(field.type)]
-    if found["image"] is None and len(holding) == 1:
-        found["image"] = holding[0]
+    types = dict(_leaves(schema))
+    found = {role: _named(role, types, meaning, file) for role in USUAL}
     classes = [name for name, names in meaning.class_names.items() if {label_of(n) for n in names} == {0, 1}]
-    if found["label"] is None and len(classes) == 1 and classes[0] in schema.names:
+    if found["label"] is None and len(classes) == 1 and classes[0] in types:
         found["label"] = classes[0]
-    image, label = found["image"], found["label"]
-    if image is None or (label is None and meaning.label is None):
+    label, image = found["label"], None
+    notices: tuple[str, ...] = ()
+    if label is not None or meaning.label is not None:
+        image, notices = _image_column(types, meaning, file, holds_image)
+    if image is None:
         raise UserError(
-            f"needs the columns image and label; it has {', '.join(sorted(schema.names))}",
+            f"needs the columns image and label; it has {', '.join(sorted(types))}",
             file=file,
             hint="if others hold them: columns: {image: …, label: …}",
         )
-    type_ = schema.field(image).type
-    if not _holds_images(type_):
+    path: str | None = None
+    if pa.types.is_struct(types[image]):
+        path = f"{image}.path" if types[image].get_field_index("path") >= 0 else None
+    elif is_text(types[image]):
+        path = image
+    return Columns(image, label, found["generator"], found["split"], found["sample"], path, notices)
+
+
+def _leaves(fields: Any, above: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    """Yield the columns of a table with their types; those inside a struct by dotted names, after the others."""
+    inner = []
+    for field in fields:
+        name, type_ = f"{above}{field.name}", _stored_type(field.type)
+        yield name, type_
+        if pa.types.is_struct(type_) and not _holds_images(type_):
+            inner.append((type_, f"{name}."))
+    for type_, prefix in inner:
+        yield from _leaves([type_.field(place) for place in range(type_.num_fields)], prefix)
+
+
+def _stored_type(type_: pa.DataType) -> pa.DataType:
+    if isinstance(type_, pa.BaseExtensionType):
+        type_ = type_.storage_type
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def _image_column(
+    types: Mapping[str, pa.DataType], meaning: TableMeaning, file: Path, holds_image: Callable[[str], bool]
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column of the images, and a line where it was chosen among several."""
+    said = "image" in meaning.columns
+    named = _named("image", types, meaning, file)
+    if not said:
+        holding = [name for name, type_ in types.items() if _holds_images(type_)]
+        usual = [name for name in holding if name.casefold() in USUAL["image"]]
+        if len(holding) > 1 and (named not in holding or named.casefold() != "image") and len(usual) != 1:
+            raise UserError(
+                f"several columns hold images: {', '.join(holding)}",
+                file=file,
+                hint=" or ".join(f"columns: {{image: {name}}}" for name in holding),
+            )
+        if len(holding) > 1:
+            chosen = named if named in holding else usual[0]
+            others = ", ".join(name for name in holding if name != chosen)
+            note = f"images are those of column '{chosen}', not of {others}: columns: {{image: …}} chooses another"
+            return chosen, (note,)
+        if holding:
+            return holding[0], ()
+        paths = {name.casefold(): name for name in reversed([*types])}
+        candidates = [] if named is None else [named]
+        candidates += [paths[name] for name in PATH_NAMES if name in paths]
+        for name in candidates:
+            if _may_hold_images(types[name]) and holds_image(name):
+                return name, ()
+    if named is None or _holds_images(types[named]):
+        return named, ()
+    if not (_may_hold_images(types[named]) and holds_image(named)):
         raise UserError(
-            f"the {image} column holds {type_}, not images",
+            f"the {named} column holds {types[named]}, not images",
             file=file,
-            hint="store encoded images: binary, or Hugging Face's struct of bytes and path",
+            hint="store encoded images: binary, base64, or Hugging Face's struct of bytes and path; or paths of files",
         )
-    has_path = pa.types.is_struct(type_) and type_.get_field_index("path") >= 0
-    return Columns(image, label, found["generator"], found["split"], found["sample"], has_path)
+    return named, ()
 
 
-def _named(role: str, schema: pa.Schema, meaning: TableMeaning, file: Path) -> str | None:
+def _named(role: str, types: Mapping[str, pa.DataType], meaning: TableMeaning, file: Path) -> str | None:
     if role in meaning.columns:
         name = meaning.columns[role]
-        if name not in schema.names:
-            raise UserError(f"has no column '{name}'; it has {', '.join(sorted(schema.names))}", file=file)
+        if name not in types:
+            raise UserError(f"has no column '{name}'; it has {', '.join(sorted(types))}", file=file)
         return name
-    by_name = {name.casefold(): name for name in reversed(schema.names)}
-    return next((by_name[usual] for usual in _USUAL[role] if usual in by_name), None)
+    outer = {name.casefold(): name for name in reversed([*types]) if "." not in name}
+    if (match := next((outer[usual] for usual in USUAL[role] if usual in outer), None)) is not None:
+        return match
+    for usual in USUAL[role]:
+        inner = [name for name in types if name.casefold().rpartition(".")[2] == usual]
+        if len(inner) == 1:
+            return inner[0]
+    return None
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a column holds text."""
+    return bool(
+        pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
+    )
 
 
 def _holds_images(type_: pa.DataType) -> bool:
+    """Whether values of a type are encoded images, or structs of one and its path."""
+    type_ = _stored_type(type_)
     if pa.types.is_struct(type_):
-        place = type_.get_field_index("bytes")
-        return place >= 0 and _holds_images(type_.field(place).type)
-    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
+        place, path = type_.get_field_index("bytes"), type_.get_field_index("path")
+        if place < 0:
+            return bool(path >= 0 and type_.num_fields == 1 and is_text(type_.field(path).type))
+        # Where no row has bytes, their type is null.
+        has_none = pa.types.is_null(type_.field(place).type) and path >= 0
+        return has_none or _holds_images(type_.field(place).type) or _may_hold_images(type_.field(place).type)
+    return bool(
+        pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_)
+    )
+
+
+def _may_hold_images(type_: pa.DataType) -> bool:
+    """Whether values of a type can be images written otherwise: text, or lists of numbers from 0 to 255."""
+    type_ = _stored_type(type_)
+    is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return is_text(type_) or (is_list and bool(pa.types.is_integer(type_.value_type)))
 
 
 def read_samples(
-    table: pa.Table, columns: Columns, meaning: TableMeaning, file: Path, file_split: str | None
-) -> list[Sample]:
+    values: Mapping[str, Sequence[object]],
+    count: int,
+    columns: Columns,
+    meaning: TableMeaning,
+    file: Path,
+    file_split: str | None,
+) -> tuple[list[int], list[Sample]]:
     """Turn the rows of a table into samples.
 
     Parameters
     ----------
-    table
-        Without the encoded images: of the image column only ``path``.
+    values
+        The columns without the images themselves.
+    count
+        The number of rows.
     columns, meaning
-        What its columns hold.
+        What the columns hold.
     file, file_split
-        Where it is from, and the split that it belongs to as a whole.
+        Where they are from, and the split that the file belongs to as a whole.
+
+    Returns
+    -------
+    rows, samples
+        The rows that have a label, and their samples.
 
     Raises
     ------
     UserError
         If the meaning of a label cannot be told; it names the row.
     """
-    paths = _paths(table, columns)
-    labels = _labels(table, columns, meaning, paths, file)
-    generators, splits, names = (
-        table[name].to_pylist() if name is not None else [None] * table.num_rows
-        for name in (columns.generator, columns.split, columns.sample)
-    )
-    return [
+
+    def refusal(row: int, message: str, hint: str) -> UserError:
+        return UserError(f"row {row}: {message}", file=file, hint=hint)
+
+    def of(name: str | None) -> Sequence[object]:
+        return [None] * count if name is None else _by_names(values[name], meaning.class_names.get(name))
+
+    paths = [plain_text(path) or None for path in of(columns.path)]
+    labels: Sequence[LabelMeaning | None] = [LabelMeaning(meaning.label or 0, None)] * count
+    if meaning.label is None:
+        assert columns.label is not None
+        names = meaning.class_names.get(columns.label)
+        labels = read_labels(values[columns.label], paths, meaning.labels, names, refusal)
+    generators = read_generators(of(columns.generator), labels, refusal)
+    splits = read_splits(of(columns.split), is_sure=columns.split in ("split", meaning.columns.get("split")))
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    ids = of(columns.sample)
+    return rows, [
         Sample(
-            str(name or path or f"{file.stem}#{row}"),
-            label,
-            generator_or_default(generator, label),
-            (split_of(str(split)) or str(split)) if split else file_split,
+            plain_text(ids[row]) or _inside(paths[row], file.parent) or f"{file.stem}#{row}",
+            label.label,
+            generators[row],
+            splits[row] or file_split,
         )
-        for row, (label, path, generator, split, name) in enumerate(
-            zip(labels, paths, generators, splits, names, strict=True)
-        )
+        for row, label in enumerate(labels)
+        if label is not None
     ]
 
 
-def generator_or_default(generator: object, label: int) -> str:
-    """Return a generator's name; where there is none, ``fake`` for fakes and for reals the pool of all."""
-    text = "" if generator is None else str(generator).strip()
-    if text.casefold() in _NO_GENERATOR:
-        return "fake" if label else REAL_POOL
-    return text
+def read_splits(values: Sequence[object], *, is_sure: bool) -> list[str | None]:
+    """Return the split that each cell names; none of a column that only may be one and names no usual split."""
+    told = {value: _split(value) for value in {plain_text(value) for value in values}}
+    if not is_sure and not any(split is not None and split_of(split) for split in told.values()):
+        return [None] * len(values)
+    return [told[plain_text(value)] for value in values]
 
 
-def _paths(table: pa.Table, columns: Columns) -> list[str | None]:
-    if not columns.has_path:
-        return [None] * table.num_rows
-    return [path for chunk in table[columns.image].chunks for path in chunk.field("path").to_pylist()]
+def _split(text: str) -> str | None:
+    return (split_of(text) or split_in(text) or text) if text else None
 
 
-def _labels(
-    table: pa.Table, columns: Columns, meaning: TableMeaning, paths: list[str | None], file: Path
-) -> list[int]:
-    if meaning.label is not None:
-        return [meaning.label] * table.num_rows
-    assert columns.label is not None
-    names = meaning.class_names.get(columns.label)
-    if names is not None and not meaning.labels and {label_of(name) for name in names} != {0, 1}:
-        raise UserError(
-            f"cannot tell which of the classes {', '.join(names)} is real and which fake",
-            file=file,
-            hint=f"say it: labels: {{{names[0]}: fake, {names[-1]}: real}}, whichever is true",
-        )
-    found, known = [], {}
-    for row, (value, path) in enumerate(zip(table[columns.label].to_pylist(), paths, strict=True)):
-        key = (type(value), str(value), None if path is None else str(PurePosixPath(path).parent))
-        if key not in known:
-            known[key] = meaning_of(value, meaning.labels, names, path)
-        label = known[key]
-        if label is None:
-            raise UserError(
-                f"row {row}: cannot tell whether label {value!r} is real or fake",
-                file=file,
-                hint="say what the labels mean: labels: {0: fake, 1: real}, whichever is true",
-            )
-        found.append(label)
-    return found
+def _by_names(values: Sequence[object], names: Sequence[str] | None) -> Sequence[object]:
+    """Put ClassLabel names in place of their numbers; -1 stands for none."""
+    if names is None:
+        return values
+    known: dict[float, str | None] = {-1: None, **dict(enumerate(names))}
+    return [known.get(value, value) if isinstance(value, int | float) else value for value in values]
 
 
-def meaning_of(
-    value: object, labels: Labels = NO_LABELS, names: Sequence[str] | None = None, path: str | None = None
-) -> int | None:
-    """Tell 0 real, 1 fake or None from a label, by the user's word, its class name or the image's folder."""
-    if value is None or isinstance(value, list | dict):
-        return None
-    if isinstance(value, float) and value.is_integer() and labels:
-        value = int(value)
-    if labels and (said := labels.get(str(value).strip().casefold())) is not None:
-        return said
-    if isinstance(value, str):
-        return label_of(value, labels)
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    if names is not None:
-        return label_of(names[value], labels) if 0 <= value < len(names) else None
-    folders = PurePosixPath(path or "").parts[:-1]
-    return next((label for part in folders if (label := label_of(part, labels)) is not None), None)
+def _inside(path: str | None, folder: Path) -> str | None:
+    """Return a path relative to a folder that it is inside of: an id does not say where a data set stands."""
+    if path is None or not PurePath(path).is_relative_to(folder.resolve()):
+        return path
+    return PurePath(path).relative_to(folder.resolve()).as_posix()
 
 
 def qualified(samples: list[Sample]) -> list[Sample]:

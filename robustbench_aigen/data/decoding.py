@@ -1,16 +1,34 @@
 """Encoded images to RGB levels."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.data.samples import MISSING, Unread
 from robustbench_aigen.errors import first_line
 
+MOST_PIXELS = 50_000_000
+"""Of one image: the photographs of nearly all cameras. A detector takes some 60 bytes for each."""
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
+_RUNS_A_PROGRAM = "EPS"
+"""The format that Pillow hands to Ghostscript."""
 
 
 class UnreadableImageError(Exception):
@@ -28,45 +46,61 @@ def decode(encoded: bytes) -> Tensor:
     Raises
     ------
     UnreadableImageError
-        If the bytes are not a whole image, or one so large that Pillow takes it for a decompression bomb.
+        If the bytes are not a whole image, or one of more than :data:`MOST_PIXELS`.
     """
-    if not encoded:
-        raise UnreadableImageError("missing or empty")
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            refuse_bomb(image)
-            image.load()
-            array = np.array(_rgb(_upright(image)))
-    except (MemoryError, UnreadableImageError):
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image") from None
-    except Exception as error:
-        raise UnreadableImageError(first_line(error)) from error
+    with opened_image(encoded) as image:
+        image.load()
+        array = np.array(_rgb(_upright(image)))
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
-def refuse_bomb(image: Image.Image) -> None:
-    """Refuse an image, opened and not yet loaded, above Pillow's limit. Pillow itself refuses from twice of it.
+@contextmanager
+def opened_image(encoded: bytes) -> Iterator[Image.Image]:
+    """Give an image whose header is read and whose pixels are not, within the limits of size.
 
     Raises
     ------
     UnreadableImageError
-        If it is so large.
+        If it is not an image or too large, and in place of whatever Pillow raises inside the block.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
+    if not encoded:
+        raise UnreadableImageError(encoded.reason if isinstance(encoded, Unread) else MISSING)
+    try:
+        refuse_size(len(encoded))
+        with Image.open(io.BytesIO(encoded)) as image:
+            _refuse_pixels(image)
+            yield image
+    except (MemoryError, UnreadableImageError):
+        raise
+    except Exception as error:
+        raise UnreadableImageError(_why_unreadable(error)) from error
+
+
+def _refuse_pixels(image: Image.Image) -> None:
+    """Refuse a format that runs a program, and an image above the limit: Pillow's own, where somebody lowered it."""
+    if image.format == _RUNS_A_PROGRAM:
+        raise UnreadableImageError("PostScript, which a program would have to be run for")
+    limit = min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
+    if image.width * image.height > limit:
         raise UnreadableImageError(
-            f"{image.width}×{image.height} pixels: too large, it could be a decompression bomb"
+            f"{image.width}×{image.height} pixels: above the limit of {limit / 1e6:.3g} million pixels"
         )
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"above the limit of {MOST_PIXELS / 1e6:.3g} million pixels: {first_line(error)}"
+    return str(error) if isinstance(error, RefusedFileError) else first_line(error)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, _UPRIGHT))
     except Exception:  # noqa: BLE001  Damaged metadata says nothing of the orientation; the pixels are whole.
         return image
-    return ImageOps.exif_transpose(image) if turned else image
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
+from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.vocabulary import NO_LABELS, Labels
 from robustbench_aigen.data.walking import files_below
@@ -73,7 +74,7 @@ class FolderSource:
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes."""
-        return self._files[index].read_bytes()
+        return read_file(self._files[index])
 
 
 def _sample(file: Path, told: Told | None) -> Sample:

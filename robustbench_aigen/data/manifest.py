@@ -1,34 +1,47 @@
-"""A CSV file that lists images: ``path,label[,generator,split]``."""
+"""A CSV or JSON Lines file that lists images: ``path,label[,generator,split]``."""
 
 import csv
+import io
+import json
+import os
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from robustbench_aigen.data.arranging import PREPARED
-from robustbench_aigen.data.columns import TableMeaning, generator_or_default, meaning_of
+from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, read_splits
+from robustbench_aigen.data.file_reading import located_file, read_file
+from robustbench_aigen.data.folder import SUFFIXES
+from robustbench_aigen.data.generators import read_generators
+from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.vocabulary import split_of
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.data.vocabulary import split_in, split_of
+from robustbench_aigen.errors import UserError, shortened
 
-_USUAL = {
-    "image": ("path", "file", "file_name", "filename", "image", "image_path", "img_path"),
-    "label": ("label", "class", "target"),
-    "generator": ("generator",),
-    "split": ("split",),
-}
+JSON_LINES = (".jsonl", ".ndjson")
+MANIFESTS = (".csv", ".tsv", *JSON_LINES)
+_ROLES = ("image", "label", "generator", "split")
+_PATHS = (*PATH_NAMES, "image", "image_file", "image_name", "img")
+_HEAD = 64 * 1024
+"""Bytes that are looked at to tell what a file lists."""
 
-_EXCESS = "\0"
-"""The key of what a row has beyond the header."""
+
+class _Row(NamedTuple):
+    """What one line says, by the names of the columns, and the number of the line."""
+
+    line: int
+    values: dict[str, object]
 
 
 class ManifestSource:
-    """Images that a CSV file lists, a row each; relative paths start at its folder.
+    """Images that a CSV or JSON Lines file lists, a row each; relative paths start at its folder.
 
     Parameters
     ----------
     file
-        A CSV file with a header, separated by commas, semicolons or tabs.
+        A CSV file with a header, separated by commas, semicolons, tabs or bars; or an object with the same keys on
+        each line.
     meaning
         What the user says of labels and columns.
 
@@ -39,108 +52,175 @@ class ManifestSource:
     """
 
     def __init__(self, file: Path, meaning: TableMeaning) -> None:
-        self.name, self.layout = file.stem, "a CSV manifest"
-        self.notices: list[str] = []
-        self.samples: list[Sample] = []
-        self._files: list[Path] = []
-        columns, rows = _read(file, meaning)
-        first_lines: dict[str, int] = {}
-        for line, row in rows:
-            sample = _sample(row, columns, meaning, file, line)
-            if sample.id in first_lines:
-                raise UserError(
-                    f"'{sample.id}' is listed twice, first in line {first_lines[sample.id]}",
-                    file=file,
-                    line=line,
-                )
-            first_lines[sample.id] = line
-            self.samples.append(sample)
-            self._files.append(file.parent / row[columns["image"]].strip())
+        self.name = file.stem
+        is_json = file.suffix.lower() in JSON_LINES
+        self.layout = "a JSON Lines manifest" if is_json else "a CSV manifest"
+        self._folder = file.parent
+        text = _text(file)
+        names, rows = _json_lines(text, file) if is_json else _csv_rows(text, file)
+        columns = _columns(names, meaning, file)
+        paths = _paths(rows, columns["image"], file)
+
+        def refusal(row: int, message: str, hint: str) -> UserError:
+            return UserError(message, file=file, line=rows[row].line, hint=hint)
+
+        def of(role: str) -> list[object]:
+            return [row.values.get(columns[role]) if role in columns else None for row in rows]
+
+        labels: Sequence[LabelMeaning | None] = [LabelMeaning(meaning.label or 0, None)] * len(rows)
+        if meaning.label is None:
+            labels = read_labels(of("label"), paths, meaning.labels, None, refusal)
+        generators = read_generators(of("generator"), labels, refusal)
+        is_sure = columns.get("split") in ("split", meaning.columns.get("split"))
+        splits = read_splits(of("split"), is_sure=is_sure)
+        if not any(splits):
+            splits = [split or split_in(file.stem) for split in _splits_of_paths(paths, file.parent)]
+        kept = [row for row, label in enumerate(labels) if label is not None]
+        self.samples = [
+            Sample(paths[row], label.label, generators[row], splits[row])
+            for row, label in enumerate(labels)
+            if label is not None
+        ]
+        self._paths = [paths[row] for row in kept]
         if not self.samples:
-            raise UserError("lists no images", file=file)
+            raise UserError("lists no images with a label" if rows else "lists no images", file=file)
+        unlabelled = [row.line for row, label in zip(rows, labels, strict=True) if label is None]
+        self.notices = left_out(unlabelled, "line")
 
     def encoded(self, index: int) -> bytes:
         """Return the listed file's bytes."""
-        return self._files[index].read_bytes()
+        return read_file(located_file(self._paths[index], (self._folder,)))
 
 
 def is_manifest(file: Path) -> bool:
-    """Whether a CSV file's header names a path and a label; the list that ``data prepare`` leaves is none."""
-    if file.name == PREPARED:
+    """Whether the first line of a file names a path and a label; the list that ``data prepare`` leaves is none."""
+    if file.name == PREPARED or not file.is_file():
         return False
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            names = {
-                name.strip().casefold()
-                for name in stream.readline().replace(";", ",").replace("\t", ",").split(",")
-            }
-    except (OSError, UnicodeDecodeError):
+        with file.open("rb") as stream:
+            head = _decoded(stream.readline(_HEAD))
+        if file.suffix.lower() in JSON_LINES:
+            names = set(_flat(json.loads(head)))
+        else:
+            names = set(next(csv.reader([head], delimiter=_separator(head)), []))
+    except (OSError, ValueError, csv.Error, AttributeError):
         return False
-    return all(names & set(_USUAL[role]) for role in ("image", "label"))
+    found = {name.strip().casefold() for name in names}
+    return bool(found & set(_PATHS)) and bool(found & set(USUAL["label"]))
 
 
-def _read(file: Path, meaning: TableMeaning) -> tuple[dict[str, str], list[tuple[int, dict[str, str]]]]:
-    """Return the names of the columns and every row with its line."""
+def _text(file: Path) -> str:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            head = stream.readline()
-            stream.seek(0)
-            separator = max(",;\t", key=head.count)
-            reader = csv.DictReader(stream, delimiter=separator, strict=True, restkey=_EXCESS, restval="")
-            columns = _columns([name or "" for name in reader.fieldnames or []], meaning, file)
-            return columns, [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"not valid CSV: {error}", file=file, line=reader.line_num) from error
-    except (OSError, UnicodeDecodeError) as error:
+        return _decoded(read_file(file))
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8"
+        raise UserError(f"cannot be read as text: {error}", file=file, hint=hint) from error
+    except OSError as error:
         raise UserError(f"cannot be read as text: {error}", file=file) from error
 
 
+def _decoded(content: bytes) -> str:
+    """Decode UTF-8 or, as spreadsheets write it, UTF-16, with a mark at the front or without."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        # The last byte of a line that was cut out of the file may be missing.
+        return content[: len(content) // 2 * 2].decode("utf-16")
+    if content[1:2] == b"\0":
+        return content[: len(content) // 2 * 2].decode("utf-16-le")
+    return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-8-sig")
+
+
+def _separator(head: str) -> str:
+    return max(",;\t|", key=head.count)
+
+
+def _csv_rows(text: str, file: Path) -> tuple[list[str], list[_Row]]:
+    """Return the names of the columns and every row that holds something."""
+    head = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(head), strict=True)
+    rows: list[_Row] = []
+    try:
+        names = next(reader, [])
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if any(cell.strip() for cell in cells[len(names) :]):
+                raise UserError("has more values than the header", file=file, line=reader.line_num)
+            rows.append(_Row(reader.line_num, dict(zip(names, cells, strict=False))))
+    except csv.Error as error:
+        raise UserError(f"not valid CSV: {error}", file=file, line=reader.line_num) from error
+    return names, rows
+
+
+def _json_lines(text: str, file: Path) -> tuple[list[str], list[_Row]]:
+    """Return the keys of all objects and every object; the keys inside an inner one are dotted."""
+    rows = []
+    for line, content in enumerate(text.splitlines(), start=1):
+        if not content.strip():
+            continue
+        try:
+            rows.append(_Row(line, _flat(json.loads(content))))
+        except (ValueError, RecursionError, AttributeError) as error:
+            raise UserError("is not a JSON object", file=file, line=line) from error
+    return list(dict.fromkeys(name for row in rows for name in row.values)), rows
+
+
+def _flat(content: dict[str, object], above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in content.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
+
+
 def _columns(names: list[str], meaning: TableMeaning, file: Path) -> dict[str, str]:
-    said_twice = [
-        name for name, count in Counter(n.strip().casefold() for n in names).items() if name and count > 1
-    ]
+    counts = Counter(name.strip().casefold() for name in names)
+    said_twice = [name for name, count in counts.items() if name and count > 1]
     if said_twice:
         raise UserError(f"has the column '{said_twice[0]}' twice", file=file, line=1)
     by_name = {name.strip().casefold(): name for name in reversed(names)}
     found = {}
-    for role, usual in _USUAL.items():
+    for role in _ROLES:
         said = meaning.columns.get(role)
         if said is not None and said.casefold() not in by_name:
             raise UserError(f"has no column '{said}'; it has {', '.join(names)}", file=file, line=1)
+        usual = _PATHS if role == "image" else USUAL[role]
         candidates = usual if said is None else (said.casefold(),)
         match = next((by_name[name] for name in candidates if name in by_name), None)
         if match is not None:
             found[role] = match
     if "image" not in found or ("label" not in found and meaning.label is None):
-        raise UserError(
-            f"needs a header with path and label; it has {', '.join(names) or 'nothing'}",
-            file=file,
-            line=1,
-            hint="the first line is path,label or path,label,generator,split; others: columns: {image: …, label: …}",
-        )
+        hint = "the first line is path,label or path,label,generator,split; others: columns: {image: …, label: …}"
+        if any(PurePosixPath(name.strip().lower()).suffix in SUFFIXES for name in names):
+            hint = "its first line is an image already: put path,label above it"
+        shown = shortened(", ".join(names), 200) or "nothing"
+        raise UserError(f"needs a header with path and label; it has {shown}", file=file, line=1, hint=hint)
     return found
 
 
-def _sample(
-    row: Mapping[str, str],
-    columns: Mapping[str, str],
-    meaning: TableMeaning,
-    file: Path,
-    line: int,
-) -> Sample:
-    values = {role: row[name].strip() for role, name in columns.items()}
-    if _EXCESS in row or not values["image"]:
-        raise UserError(
-            "has more values than the header" if _EXCESS in row else "names no path", file=file, line=line
-        )
-    label = meaning.label if meaning.label is not None else meaning_of(values["label"], meaning.labels)
-    if label is None:
-        raise UserError(
-            f"cannot tell whether label '{values['label']}' is real or fake",
-            file=file,
-            line=line,
-            hint="write real or fake, or say what the labels mean: labels: {0: fake, 1: real}, whichever is true",
-        )
-    split = values.get("split")
-    generator = generator_or_default(values.get("generator"), label)
-    return Sample(values["image"], label, generator, (split_of(split) or split) if split else None)
+def _paths(rows: Sequence[_Row], column: str, file: Path) -> list[str]:
+    first_lines: dict[str, int] = {}
+    for line, values in rows:
+        path = plain_text(values.get(column))
+        if not path:
+            raise UserError("names no path", file=file, line=line)
+        if path in first_lines:
+            raise UserError(
+                f"'{shortened(path)}' is listed twice, first in line {first_lines[path]}",
+                file=file,
+                line=line,
+            )
+        first_lines[path] = line
+    return list(first_lines)
+
+
+def _splits_of_paths(paths: Sequence[str], folder: Path) -> list[str | None]:
+    """Return the split that a folder of each path names, below the list's own folder or what all paths have in common."""
+    places = [PurePosixPath(path.replace("\\", "/")) for path in paths]
+    outside = [
+        place for place in places if place.is_absolute() and not place.is_relative_to(folder.resolve())
+    ]
+    above = PurePosixPath(os.path.commonpath(outside)) if outside else PurePosixPath("/")
+    parts = []
+    for place in places:
+        own = folder.resolve() if place.is_relative_to(folder.resolve()) else above
+        parts.append((place.relative_to(own) if place.is_absolute() else place).parts[:-1])
+    return [next((split for part in reversed(own) if (split := split_of(part))), None) for own in parts]

@@ -6,7 +6,6 @@ the copies made by JPEG at quality 50, halving, enlarging by half, or 10 % more 
 those of 32-pixel images), and among some thousand other pictures no pair that is none.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_aigen.data.decoding import refuse_bomb
+from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
 
 _MOST_BITS = 4
 _LEAST_CORRELATION = 0.98
@@ -48,15 +47,15 @@ def content_hash(encoded: bytes) -> bytes:
 def fingerprint(encoded: bytes) -> Fingerprint:
     """Return the fingerprint of an encoded image."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with opened_image(encoded) as image:
             return fingerprint_opened(image, encoded)
-    except Exception:  # noqa: BLE001  An unreadable image is named when it is decoded.
+    except UnreadableImageError:
+        # It is named when it is decoded.
         return Fingerprint(content_hash(encoded), None, None)
 
 
 def fingerprint_opened(image: Image.Image, encoded: bytes) -> Fingerprint:
     """Return the fingerprint of an image that is opened and not yet decoded; raises what decoding raises."""
-    refuse_bomb(image)
     image.draft("L", (64, 64))  # A JPEG is decoded no larger than that: eight times as fast.
     grey = image.convert("L")
     picture = np.asarray(grey.resize((16, 16), Image.Resampling.BOX))

@@ -1,24 +1,26 @@
 """Opens what a scenario names as its data: finds out how it lies, and puts several sources together."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.folder import SUFFIXES, FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
 from robustbench_aigen.data.joined import JoinedSource
-from robustbench_aigen.data.manifest import ManifestSource, is_manifest
+from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
+from robustbench_aigen.data.shard_names import expanded, names_several
 from robustbench_aigen.data.tables import TableSource
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.walking import files_below
-from robustbench_aigen.data.webdataset import WebDatasetSource
+from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.located_yaml import Path_
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
-_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
+_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")
 _PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")
 
 
@@ -106,6 +108,8 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
             there = path.exists()
         except OSError as error:
             raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+        if not there and names_several(spec.source):
+            return _several(spec, expanded(path))
         if not there:
             hint = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
@@ -119,10 +123,29 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
     return opened
 
 
-def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
+def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
+    """Open files that one name with braces or wildcards stands for, as if they were alone in their folder."""
+    kinds = {_KINDS.get(file.suffix.lower()) for file in files}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    if kind == "webdataset":
+        return WebDatasetSource(root, _meaning(spec), files)
+    if kind in ("parquet", "arrow"):
+        return TableSource(root, f".{kind}", _meaning(spec), files)
+    raise UserError(
+        f"'{shortened(spec.source)}' names several files that are not all tar, Parquet or Arrow files",
+        hint="list them under 'sources'",
+    )
+
+
+def _meaning(spec: SourceSpec) -> TableMeaning:
     labels = {name: 1 if meaning == "fake" else 0 for name, meaning in (spec.labels or {}).items()}
     label = None if spec.label is None else label_of(spec.label)
-    meaning = TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+    return TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+
+
+def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
+    meaning = _meaning(spec)
     layout = spec.layout or _detected(path, spec)
     if layout == "csv":
         return ManifestSource(_manifest(path), meaning)
@@ -133,7 +156,7 @@ def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
     if not path.is_dir():
         raise UserError(f"'{spec.source}' is not a folder, as layout: {layout} says")
     roles = None if layout in FILE_LAYOUTS else tuple(NAMED_LAYOUTS.get(layout, layout).split("/"))
-    return FolderSource(path, labels, label, roles)
+    return FolderSource(path, meaning.labels, meaning.label, roles)
 
 
 def _detected(path: Path, spec: SourceSpec) -> str:
@@ -155,12 +178,15 @@ def _detected(path: Path, spec: SourceSpec) -> str:
         )
         raise UserError(f"'{spec.source}' is not a data source", hint=hint)
     files = {suffix: files_below(path, {suffix}) for suffix in _KINDS}
-    files[".csv"] = [file for file in files[".csv"] if is_manifest(file)]
-    files[".tsv"] = [file for file in files[".tsv"] if is_manifest(file)]
+    files |= {suffix: [file for file in files[suffix] if is_manifest(file)] for suffix in MANIFESTS}
     counts = dict.fromkeys(_KINDS.values(), 0)
     for suffix, found in files.items():
         counts[_KINDS[suffix]] += len(found)
     present = [kind for kind, count in counts.items() if count]
+    if not present and (tars := compressed_below(path)):
+        raise UserError(
+            f"'{spec.source}' has compressed tar files: {tars[0].name}", hint="unpack them to .tar"
+        )
     if not present:
         return "folder"
     # Pictures beside a table are often those of its description: only class folders make them a data set.
@@ -189,11 +215,11 @@ def _names_class(part: str, spec: SourceSpec) -> bool:
 def _manifest(path: Path) -> Path:
     if path.is_file():
         return path
-    found = [file for file in files_below(path, {".csv", ".tsv"}) if is_manifest(file)]
+    found = [file for file in files_below(path, MANIFESTS) if is_manifest(file)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"no CSV file in {path} has a header with path and label")
+        raise UserError(f"no CSV or JSON Lines file in {path} names path and label")
     listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
     raise UserError(
         f"{path} has {len(found)} manifests: {listed}", hint="name one of them, or several under 'sources'"

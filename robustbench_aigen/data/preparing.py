@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigen.data.arranging import CLASS_FOLDERS, Piece, arrange
+from robustbench_aigen.data.arranging import Piece, arrange
 from robustbench_aigen.data.cutting import BottomCrop, Grid, cut
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.decoding import UnreadableImageError, decode, opened_image
 from robustbench_aigen.data.near_duplicates import fingerprint
-from robustbench_aigen.data.samples import ImageSource, read_encoded
+from robustbench_aigen.data.samples import CLASS_NAMES, ImageSource, read_encoded
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.files import atomic_folder, writing
 
@@ -165,7 +165,7 @@ def _encoded(part: Tensor, wanted: Preparation) -> tuple[bytes, str]:
 
 
 def _suffix(encoded: bytes) -> str:
-    with Image.open(io.BytesIO(encoded)) as image:
+    with opened_image(encoded) as image:
         return {"JPEG": ".jpg", "TIFF": ".tif"}.get(image.format or "", f".{(image.format or 'img').lower()}")
 
 
@@ -196,7 +196,7 @@ def _describe(
 def _notices(source: ImageSource, wanted: Preparation, chosen: set[int]) -> list[str]:
     notices = list(source.notices)
     if (wanted.crop or wanted.grid) and len({source.samples[index].label for index in chosen}) == 1:
-        label = CLASS_FOLDERS[source.samples[next(iter(chosen))].label]
+        label = CLASS_NAMES[source.samples[next(iter(chosen))].label]
         if {sample.label for sample in source.samples} == {0, 1}:
             notices.append(
                 f"only {label} images were cut: their sizes may now tell the classes apart; audit the result"

@@ -1,11 +1,18 @@
 """Samples and the sources they come from."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
+
+from robustbench_aigen.data.file_reading import RefusedFileError
+from robustbench_aigen.errors import first_line
 
 REAL_POOL = "real"
 """Generator name of real images that belong to every generator of their source."""
 
 
+CLASS_NAMES = ("real", "fake")
+"""The names of the labels 0 and 1."""
+MISSING = "missing or empty"
+"""Why an image cannot be read that has no bytes."""
 IN_PACKAGE = "in the package"
 """Layout of the data that the package brings itself: nothing was found out there."""
 
@@ -39,9 +46,25 @@ class ImageSource(Protocol):
         ...
 
 
+class Unread(bytes):
+    """No bytes, and the reason why an image cannot be read: decoding says it."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> Self:
+        """Make empty bytes with a reason."""
+        unread = super().__new__(cls)
+        unread.reason = reason
+        return unread
+
+
 def read_encoded(source: ImageSource, index: int) -> bytes:
-    """Return an encoded image, or nothing where it cannot be read: empty bytes are an unreadable image too."""
+    """Return an encoded image, or :class:`Unread` where it cannot be read: empty bytes are an unreadable image too."""
     try:
         return source.encoded(index)
-    except OSError:
-        return b""
+    except FileNotFoundError:
+        return Unread(MISSING)
+    except RefusedFileError as error:
+        return Unread(str(error))
+    except OSError as error:
+        return Unread(error.strerror or first_line(error))

@@ -1,58 +1,117 @@
 """Tables in Hugging Face form, as Parquet or Arrow files: encoded images and labels, a row each."""
 
+import re
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustbench_aigen.data.columns import Columns, TableMeaning, find_columns, qualified, read_samples
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
+from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.data.label_values import left_out
 from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.data.vocabulary import split_in, split_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError, first_line
 
 NO_MEANING = TableMeaning()
+_HELD = 512 * 1024**2
+"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time."""
+_ROWS = 16
+"""Rows of a large row group that are held at a time."""
+_FIRST_ROWS = 32
+"""Rows that are looked at to tell what a column of text holds."""
+_NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
+"""Names of the files of one table: ``train-00000-of-00003``."""
 
 
 class _Rows(Protocol):
     """The rows of one file."""
 
     schema: pa.Schema
+    count: int
 
-    def facts(self, columns: list[str]) -> pa.Table:
+    def facts(self, columns: Sequence[str]) -> dict[str, list[Any]]:
         """Return some columns, or their fields (``image.path``), of all rows."""
         ...
 
-    def image(self, row: int, column: str) -> Any:
+    def value(self, row: int, column: str) -> pa.Scalar:
         """Return the value of one row."""
         ...
 
 
+class _Part(NamedTuple):
+    """Consecutive values of a column and the row of the first."""
+
+    first: int
+    values: pa.ChunkedArray
+
+    def has(self, row: int) -> bool:
+        """Whether a row is among them."""
+        return self.first <= row < self.first + len(self.values)
+
+
 class _ParquetRows:
-    """Rows of a Parquet file. Row groups are read when a row of theirs is asked for, and one is held at a time."""
+    """Rows of a Parquet file. Row groups are read when a row of theirs is asked for, and one at most is held."""
 
     def __init__(self, file: Path) -> None:
-        self._parquet = pq.ParquetFile(file)
+        # With a buffer a row group is read page by page; otherwise all of it would be in memory before its first row.
+        self._parquet = pq.ParquetFile(file, buffer_size=2**20)
         self.schema = self._parquet.schema_arrow
+        self.count = self._parquet.metadata.num_rows
         groups = range(self._parquet.metadata.num_row_groups)
         sizes = [self._parquet.metadata.row_group(group).num_rows for group in groups]
         self._first_rows = [sum(sizes[:group]) for group in groups]
-        self._held: tuple[int, pa.ChunkedArray] | None = None
+        self._held: _Part | None = None
+        self._following: Iterator[_Part] = iter(())
+        self._reading: tuple[int, str] | None = None
 
-    def facts(self, columns: list[str]) -> pa.Table:
-        return self._parquet.read(columns=columns)
+    def facts(self, columns: Sequence[str]) -> dict[str, list[Any]]:
+        table = self._parquet.read(columns=[*columns])
+        return {name: _column(table, name).to_pylist() for name in columns}
 
-    def image(self, row: int, column: str) -> Any:
+    def value(self, row: int, column: str) -> pa.Scalar:
         group = bisect_right(self._first_rows, row) - 1
-        if self._held is None or self._held[0] != group:
-            self._held = None
-            self._held = (group, self._parquet.read_row_group(group, columns=[column])[column])
-        return self._held[1][row - self._first_rows[group]].as_py()
+        is_there = self._reading == (group, column) and self._held is not None and self._held.has(row)
+        if not is_there:
+            self._seek(row, group, column)
+        assert self._held is not None
+        return self._held.values[row - self._held.first]
+
+    def _seek(self, row: int, group: int, column: str) -> None:
+        if self._reading != (group, column) or self._held is None or row < self._held.first:
+            self._following, self._reading = self._parts(group, column), (group, column)
+        self._held = None  # The old rows go before the new ones come.
+        for part in self._following:
+            if part.has(row):
+                self._held = part
+                return
+
+    def _parts(self, group: int, column: str) -> Iterator[_Part]:
+        metadata = self._parquet.metadata.row_group(group)
+        chunks = [metadata.column(place) for place in range(metadata.num_columns)]
+        size = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if f"{chunk.path_in_schema}.".startswith(f"{column}.")
+        )
+        first = self._first_rows[group]
+        if size <= _HELD:
+            yield _Part(first, _column(self._parquet.read_row_group(group, columns=[column]), column))
+            return
+        refuse_size(size // max(1, metadata.num_rows))
+        for batch in self._parquet.iter_batches(_ROWS, row_groups=[group], columns=[column]):
+            yield _Part(first, _column(pa.Table.from_batches([batch]), column))
+            first += batch.num_rows
 
 
 class _ArrowRows:
@@ -65,15 +124,25 @@ class _ArrowRows:
         except pa.ArrowInvalid:
             self._table = pa.ipc.open_file(mapped).read_all()
         self.schema = self._table.schema
+        self.count = self._table.num_rows
 
-    def facts(self, columns: list[str]) -> pa.Table:
-        return self._table.select(sorted({name.partition(".")[0] for name in columns}))
+    def facts(self, columns: Sequence[str]) -> dict[str, list[Any]]:
+        return {name: _column(self._table, name).to_pylist() for name in columns}
 
-    def image(self, row: int, column: str) -> Any:
-        return self._table[column][row].as_py()
+    def value(self, row: int, column: str) -> pa.Scalar:
+        return _column(self._table, column)[row]
 
 
 _READERS: dict[str, Callable[[Path], _Rows]] = {".parquet": _ParquetRows, ".arrow": _ArrowRows}
+
+
+class _File(NamedTuple):
+    """One file of a table: which of its rows are samples, and where its relative paths may start."""
+
+    rows: _Rows
+    columns: Columns
+    kept: "array[int]"
+    folders: tuple[Path, ...]
 
 
 class TableSource:
@@ -88,6 +157,8 @@ class TableSource:
     meaning
         What the user says of labels and columns. Otherwise the files' own metadata (ClassLabel names), the README
         beside them, or class folders in ``image.path`` do.
+    files
+        Which files below the folder, if not all.
 
     Raises
     ------
@@ -95,26 +166,33 @@ class TableSource:
         If a file cannot be read or a column is missing, or the meaning of the labels cannot be told.
     """
 
-    def __init__(self, path: Path, suffix: str = ".parquet", meaning: TableMeaning = NO_MEANING) -> None:
+    def __init__(
+        self,
+        path: Path,
+        suffix: str = ".parquet",
+        meaning: TableMeaning = NO_MEANING,
+        files: Sequence[Path] | None = None,
+    ) -> None:
         self.name = path.stem if path.is_file() else path.resolve().name
-        root = path.parent if path.is_file() else path
-        files = [path] if path.is_file() else files_below(path, {suffix})
-        self._described = class_names_in_readme(root)
-        self.notices: list[str] = []
-        self._files: list[tuple[_Rows, Columns]] = []
-        self._first_rows: list[int] = []
+        self._root = path.parent if path.is_file() else path
+        files = files or ([path] if path.is_file() else files_below(path, {suffix}))
+        self._described = class_names_in_readme(self._root)
+        self.notices = _missing_files(files)
+        self._files: list[_File] = []
+        self._first_samples: list[int] = []
         self._lock = Lock()
         samples: list[Sample] = []
         for file in files:
-            self._first_rows.append(len(samples))
-            samples += self._read(file, root, meaning)
+            self._first_samples.append(len(samples))
+            samples += self._read(file, meaning)
         if not samples:
-            raise UserError(f"no images in {path}")
+            raise UserError(f"no images with a label in {path}")
         self.samples = qualified(samples)
+        self.notices = list(dict.fromkeys(self.notices))
         kind = "Arrow" if suffix == ".arrow" else "Parquet"
         self.layout = f"{len(files)} {kind} file{'s' if len(files) > 1 else ''}"
 
-    def _read(self, file: Path, root: Path, meaning: TableMeaning) -> list[Sample]:
+    def _read(self, file: Path, meaning: TableMeaning) -> list[Sample]:
         try:
             rows = _READERS[file.suffix.lower()](file)
         except (pa.ArrowException, OSError) as error:
@@ -123,23 +201,65 @@ class TableSource:
             ) from error
         own_names = class_names_in_schema(rows.schema) or self._described
         meaning = meaning._replace(class_names=meaning.class_names or own_names)
-        columns = find_columns(rows.schema, meaning, file)
-        wanted = [columns.label, columns.generator, columns.split, columns.sample]
-        wanted += [f"{columns.image}.path"] if columns.has_path else []
-        facts = rows.facts([column for column in wanted if column is not None] or [columns.image])
-        self._files.append((rows, columns))
-        return read_samples(facts, columns, meaning, file, _split_of_file(file, root))
+        # As the library 'datasets' does, paths are tried in the current folder, too.
+        folders = tuple(dict.fromkeys((file.parent, self._root, Path())))
+
+        def holds_image(name: str) -> bool:
+            value = _first_value(rows, name)
+            return value is not None and is_image(value, folders)
+
+        columns = find_columns(rows.schema, meaning, file, holds_image)
+        if columns.path == columns.image:
+            value = _first_value(rows, columns.image)
+            columns = columns._replace(path=None if value is None or path_in(value) is None else columns.path)
+        wanted = [columns.label, columns.generator, columns.split, columns.sample, columns.path]
+        facts = rows.facts(list(dict.fromkeys(column for column in wanted if column is not None)))
+        split = _split_of_file(file, self._root)
+        kept, samples = read_samples(facts, rows.count, columns, meaning, file, split)
+        self._files.append(_File(rows, columns, array("q", kept), folders))
+        unlabelled = sorted({*range(rows.count)} - {*kept}) if len(kept) < rows.count else []
+        self.notices += [*columns.notices, *left_out(unlabelled, f"{file.name}, row")]
+        return samples
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of a row; one thread at a time reads."""
-        file = bisect_right(self._first_rows, index) - 1
-        rows, columns = self._files[file]
+        place = bisect_right(self._first_samples, index) - 1
+        file = self._files[place]
         try:
             with self._lock:
-                value = rows.image(index - self._first_rows[file], columns.image)
+                value = file.rows.value(file.kept[index - self._first_samples[place]], file.columns.image)
+                return encoded_image(value, file.folders)
         except pa.ArrowException as error:
-            raise OSError(first_line(error)) from error
-        return bytes((value["bytes"] if isinstance(value, dict) else value) or b"")
+            raise RefusedFileError(first_line(error)) from error
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column, or by a dotted name a field inside one."""
+    outer, inner = name, list[str]()
+    while outer not in table.column_names:
+        outer, _, field = outer.rpartition(".")
+        inner.insert(0, field)
+    column = table[outer]
+    return pc.struct_field(column, inner) if inner else column
+
+
+def _first_value(rows: _Rows, column: str) -> pa.Scalar | None:
+    """Return the first value of a column that is not null, None where none of the first is."""
+    values = (rows.value(row, column) for row in range(min(rows.count, _FIRST_ROWS)))
+    return next((value for value in values if value.is_valid), None)
+
+
+def _missing_files(files: Sequence[Path]) -> list[str]:
+    """Say which tables of numbered files are not all there."""
+    present: dict[tuple[Path, str, int], int] = defaultdict(int)
+    for file in files:
+        if (match := _NUMBERED.fullmatch(file.stem)) is not None:
+            present[file.parent, match["name"], int(match["count"])] += 1
+    return [
+        f"{name or folder.name}: {found} of {count} files are here"
+        for (folder, name, count), found in present.items()
+        if found < count
+    ]
 
 
 def _split_of_file(file: Path, root: Path) -> str | None:

@@ -1,160 +1,302 @@
 """WebDataset: tar files in which the files of a sample share a name up to the first dot."""
 
 import json
-import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from robustbench_aigen.data.class_folders import FolderReader
-from robustbench_aigen.data.columns import TableMeaning, generator_or_default, meaning_of
+from robustbench_aigen.data.class_folders import FolderReader, Told
+from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
+from robustbench_aigen.data.dataset_card import class_names_in_readme
+from robustbench_aigen.data.file_reading import refuse_size
 from robustbench_aigen.data.folder import SUFFIXES
+from robustbench_aigen.data.generators import read_generators
+from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.tar_members import Group, Member, read_members
 from robustbench_aigen.data.vocabulary import label_of, split_in, split_of
 from robustbench_aigen.data.walking import files_below
-from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.errors import UserError
 
-_CLASS, _FACTS = ".cls", ".json"
-
-
-class _Stored(NamedTuple):
-    """Where an encoded image stands."""
-
-    tar: Path
-    offset: int
-    size: int
+_LABELS = ("cls", "label", "class", "target")
+"""Suffixes of files that hold a label."""
+_KEYS = {**USUAL, "label": (*USUAL["label"], "cls")}
+_FACTS, _TEXT = "json", "txt"
+_MOST_TEXT = 2**20
+"""Bytes of a label or of facts beyond which a file is none."""
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 class WebDatasetSource:
     """One tar file, or all of a folder; those called ``train…``, ``val…``, ``test…`` are splits.
 
     The label of an image stands in its ``.cls`` file, or as ``label`` in its ``.json`` file, or is told by class
-    folders in its name; ``.json`` may also have ``generator`` and ``split``. Images are read where they are: nothing
-    is unpacked.
+    folders in its name, or stands in its ``.txt`` file; ``.json`` may also have ``generator`` and ``split``. Images are
+    read where they are: nothing is unpacked.
+
+    Parameters
+    ----------
+    path
+        A tar file, or a folder with some.
+    meaning
+        What the user says. ``columns`` name suffixes of files and keys of ``.json``.
+    files
+        Which tar files below the folder, if not all.
 
     Raises
     ------
     UserError
-        If a file is no plain tar file, has no images, or the meaning of a label cannot be told.
+        If a file is no plain tar file, has no images, or the meaning of a label or the image of a sample cannot be told.
     """
 
-    def __init__(self, path: Path, meaning: TableMeaning) -> None:
+    def __init__(self, path: Path, meaning: TableMeaning, files: Sequence[Path] | None = None) -> None:
         self.name = path.stem if path.is_file() else path.resolve().name
         root = path.parent if path.is_file() else path
-        files = [path] if path.is_file() else files_below(path, {".tar"})
-        self.notices: list[str] = []
-        self.samples: list[Sample] = []
-        self._stored: list[_Stored] = []
-        unlabelled: Counter[str] = Counter()
-        for tar in files:
-            place = PurePosixPath(tar.relative_to(root).with_suffix("").as_posix())
-            for key, members in self._groups(tar):
-                image = next((stored for suffix, stored in members.items() if _is_image(suffix)), None)
-                if image is None:
-                    continue
-                sample = _sample(tar, place, key, members, meaning)
-                if sample is None:
-                    unlabelled[tar.name] += 1
-                    continue
-                self.samples.append(sample)
-                self._stored.append(image)
+        tars = files or ([path] if path.is_file() else files_below(path, {".tar"}))
+        self.notices: list[str] = _left_aside(path) if path.is_dir() else []
+        groups = self._groups(tars)
+        images = _choose_images(groups, meaning.columns.get("image"), self.notices)
+        groups = [group for group, image in zip(groups, images, strict=True) if image is not None]
+        names = class_names_in_readme(root)
+        samples = _samples(groups, root, meaning._replace(class_names=meaning.class_names or names))
+        stored = [image for image in images if image is not None]
+        self._stored = [image for image, sample in zip(stored, samples, strict=True) if sample is not None]
+        self.samples = [sample for sample in samples if sample is not None]
         if not self.samples:
             raise UserError(
-                f"no images with a label in {path}",
+                "; ".join([f"no images with a label in {path}", *self.notices]),
                 hint="each image needs a .cls or .json file of the same name, or a folder such as real/ or fake/",
             )
-        if unlabelled:
-            self.notices.append(f"{unlabelled.total()} images are left out: nothing says their class")
-        self.layout = f"WebDataset, {len(files)} tar file{'s' if len(files) > 1 else ''}"
+        if len(self.samples) < len(samples):
+            left = len(samples) - len(self.samples)
+            self.notices.append(f"{left} images are left out: nothing says their class")
+        self.samples = _told_apart(self.samples, self.notices)
+        self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
 
-    def _groups(self, tar: Path) -> Iterator[tuple[str, dict[str, _Stored]]]:
-        """Yield the members of each sample by suffix; a missing end is told of, what stands before it is kept."""
-        groups: dict[str, dict[str, _Stored]] = {}
-        end = 0
-        try:
-            with tarfile.open(tar, "r:") as archive:
-                while (member := _next(archive)) is not None:
-                    end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                    name = PurePosixPath(member.name)
-                    stem, dot, suffix = name.name.partition(".")
-                    if member.isfile() and dot and stem:
-                        stored = _Stored(tar, member.offset_data, member.size)
-                        groups.setdefault(str(name.parent / stem), {})[f".{suffix.lower()}"] = stored
-        except (tarfile.TarError, OSError) as error:
-            raise UserError(
-                f"cannot be read as a tar file: {first_line(error)}",
-                file=tar,
-                hint="a compressed one: unpack it to .tar",
-            ) from error
-        if _read(_Stored(tar, end, tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
-            self.notices.append(f"{tar.name} is cut off after {len(groups)} samples")
-        yield from groups.items()
+    def _groups(self, tars: Sequence[Path]) -> list[Group]:
+        """Return the samples of all tar files; one whose files stand in two of them is put together."""
+        groups: list[Group] = []
+        joined = 0
+        for tar in tars:
+            content = read_members(tar)
+            if content.is_cut_off:
+                self.notices.append(f"{tar.name} is cut off after {len(content.groups)} samples")
+            if content.lost:
+                self.notices.append(f"{tar.name}: links without content left out: {content.lost}")
+            own = content.groups
+            if groups and own and _continues(groups[-1], own[0]):
+                groups[-1].members.update(own[0].members)
+                own = own[1:]
+                joined += 1
+            groups += own
+        if joined:
+            self.notices.append(f"samples that continue in the next tar file: {joined}, put together")
+        return groups
 
     def encoded(self, index: int) -> bytes:
         """Return the member's bytes."""
-        return _read(self._stored[index])
+        refuse_size(self._stored[index].size)
+        return self._stored[index].read()
 
 
-def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
-    """Return the next member; None at the end, also where the file ends before the archive does."""
-    try:
-        return archive.next()
-    except tarfile.ReadError:
-        return None
+def compressed_below(folder: Path) -> list[Path]:
+    """Return the compressed tar files of a folder: images in them could not be read where they are."""
+    suffixes = {f".{name.rpartition('.')[2]}" for name in _COMPRESSED}
+    return [file for file in files_below(folder, suffixes) if file.name.lower().endswith(_COMPRESSED)]
 
 
-def _read(stored: _Stored) -> bytes:
-    with stored.tar.open("rb") as stream:
-        stream.seek(stored.offset)
-        return stream.read(stored.size)
+def _left_aside(folder: Path) -> list[str]:
+    packed = compressed_below(folder)
+    if not packed:
+        return []
+    return [f"compressed tar files left out: {len(packed)} ({packed[0].name}); unpack them to .tar"]
+
+
+def _continues(last: Group, first: Group) -> bool:
+    """Whether the last sample of a tar file goes on as the first of the next: one has the image, the other the rest."""
+    is_apart = last.tar.parent == first.tar.parent and not last.members.keys() & first.members.keys()
+    has_image = [any(map(_is_image, group.members)) for group in (last, first)]
+    return last.key == first.key and is_apart and sum(has_image) == 1
+
+
+def _choose_images(groups: Sequence[Group], said: str | None, notices: list[str]) -> list[Member | None]:
+    """Return the image of each sample, None where it has none.
+
+    Of several the one whose suffix is a bare format (``jpg``, not ``seg.png``) is taken, and that is told.
+
+    Raises
+    ------
+    UserError
+        If that does not tell.
+    """
+    found: list[Member | None] = []
+    chosen: Counter[tuple[str, str]] = Counter()
+    wanted = None if said is None else said.lower().lstrip(".")
+    for group in groups:
+        images = [suffix for suffix in group.members if _is_image(suffix)]
+        if wanted is not None:
+            found.append(group.members.get(wanted))
+            continue
+        plain = [suffix for suffix in images if "." not in suffix]
+        if len(images) > 1 and len(plain) != 1:
+            shown = ", ".join(f".{suffix}" for suffix in images[:4]) + (" …" if len(images) > 4 else "")
+            raise UserError(
+                f"'{group.key}' has several images: {shown}",
+                file=group.tar,
+                hint=" or ".join(f"columns: {{image: {suffix}}}" for suffix in images[:4]),
+            )
+        taken = plain[0] if len(images) > 1 else next(iter(images), None)
+        found.append(None if taken is None else group.members[taken])
+        if len(images) > 1:
+            others = ", ".join(f".{suffix}" for suffix in images if suffix != taken)
+            chosen[f".{taken}", others] += 1
+    for (taken, others), count in chosen.items():
+        notices.append(
+            f"samples with several images: {count}; {taken} is taken, not {others}; columns: {{image: …}} chooses another"
+        )
+    return found
 
 
 def _is_image(suffix: str) -> bool:
-    return PurePosixPath(f"x{suffix}").suffix in SUFFIXES
+    return PurePosixPath(f"x.{suffix}").suffix in SUFFIXES
 
 
-def _sample(
-    tar: Path, place: PurePosixPath, key: str, members: dict[str, _Stored], meaning: TableMeaning
-) -> Sample | None:
-    facts = _facts(members)
-    folders = place.parent / PurePosixPath(key).parent
-    told = FolderReader([folders], meaning.labels, meaning.label).read(folders)
-    label = meaning.label
-    if label is None and facts.get("label") is not None:
-        label = meaning_of(facts["label"], meaning.labels)
-        if label is None:
-            raise UserError(
-                f"'{key}': cannot tell whether label {facts['label']!r} is real or fake",
-                file=tar,
-                hint="say what the labels mean: labels: {0: fake, 1: real}, whichever is true",
-            )
-    if label is None:
-        label = told.label if told is not None else label_of(tar.stem, meaning.labels)
-    if label is None:
-        return None
-    generator = facts.get("generator") or (
-        told.generator if told is not None and told.label == label else None
+def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list[Sample | None]:
+    """Return the sample of each group, None where nothing says its class."""
+
+    def refusal(row: int, message: str, hint: str) -> UserError:
+        return UserError(f"'{groups[row].key}': {message}", file=groups[row].tar, hint=hint)
+
+    folders = [_folder(group, root) for group in groups]
+    told = _told_by_folders(folders, meaning)
+    facts = [_facts(group.members, meaning.columns) for group in groups]
+    labels = _labels(groups, facts, folders, told, meaning, refusal)
+    generators = read_generators(
+        [
+            fact.get("generator")
+            or (place.generator if place and label and place.label == label.label else None)
+            for fact, place, label in zip(facts, told, labels, strict=True)
+        ],
+        labels,
+        refusal,
     )
-    split = facts.get("split") or (told.split if told is not None else None) or split_in(tar.stem)
-    return Sample(
-        str(place / key),
-        label,
-        generator_or_default(generator, label),
-        (split_of(str(split)) or str(split)) if split else None,
-    )
+    splits = read_splits([fact.get("split") for fact in facts], is_sure=True)
+    return [
+        None
+        if label is None
+        else Sample(
+            str(PurePosixPath(group.tar.relative_to(root).with_suffix("").as_posix(), group.key)),
+            label.label,
+            generator,
+            split or (place.split if place else _split_of_folder(folder)) or split_in(group.tar.stem),
+        )
+        for group, label, generator, split, place, folder in zip(
+            groups, labels, generators, splits, told, folders, strict=True
+        )
+    ]
 
 
-def _facts(members: dict[str, _Stored]) -> dict[str, Any]:
-    """Read what a sample's small files say; a number in ``.cls`` stays one."""
-    facts: dict[str, Any] = {}
-    if _FACTS in members:
-        try:
-            content = json.loads(_read(members[_FACTS]))
-        except ValueError:
-            content = None
-        facts = content if isinstance(content, dict) else {}
-    if _CLASS in members:
-        text = _read(members[_CLASS]).decode("utf-8", "replace").strip()
-        facts = {**facts, "label": int(text) if text.isdecimal() else text}
+def _folder(group: Group, root: Path) -> PurePosixPath:
+    place = PurePosixPath(group.tar.relative_to(root).as_posix()).parent
+    return place / PurePosixPath(group.key).parent
+
+
+def _split_of_folder(folder: PurePosixPath) -> str | None:
+    return next((split for part in reversed(folder.parts) if (split := split_of(part))), None)
+
+
+def _told_by_folders(folders: Sequence[PurePosixPath], meaning: TableMeaning) -> list[Told | None]:
+    different = set(folders)
+    reader = FolderReader(different, meaning.labels, meaning.label)
+    told = {folder: reader.read(folder) for folder in different}
+    return [told[folder] for folder in folders]
+
+
+def _labels(
+    groups: Sequence[Group],
+    facts: Sequence[Mapping[str, Any]],
+    folders: Sequence[PurePosixPath],
+    told: Sequence[Told | None],
+    meaning: TableMeaning,
+    refusal: Any,
+) -> list[LabelMeaning | None]:
+    if meaning.label is not None:
+        return [LabelMeaning(meaning.label, None)] * len(groups)
+    paths = [str(folder / "image") for folder in folders]
+    names = next((meaning.class_names[key] for key in _LABELS if key in meaning.class_names), None)
+    values = [fact.get("label") for fact in facts]
+    labels = read_labels(values, paths, meaning.labels, names, refusal)
+    for row, (group, place) in enumerate(zip(groups, told, strict=True)):
+        if labels[row] is None:
+            by_name = place.label if place is not None else label_of(group.tar.stem, meaning.labels)
+            labels[row] = None if by_name is None else LabelMeaning(by_name, None)
+    without = [row for row, label in enumerate(labels) if label is None]
+    texts = {row: _text(groups[row].members.get(_TEXT)) for row in without}
+    if without and all(_is_label(text, meaning) for text in texts.values()):
+        by_text = read_labels(
+            [texts.get(row) for row in range(len(groups))], paths, meaning.labels, names, refusal
+        )
+        labels = [label or own for label, own in zip(labels, by_text, strict=True)]
+    return labels
+
+
+def _is_label(text: str, meaning: TableMeaning) -> bool:
+    """Whether a text is a label and no caption."""
+    value = label_value(text, None)
+    return value is not None and (value.is_bare or label_of(value.name, meaning.labels) is not None)
+
+
+def _facts(members: Mapping[str, Member], said: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the small files of a sample say of its label, generator and split."""
+    try:
+        content = json.loads(_text(members.get(_FACTS)) or "{}")
+    except (ValueError, RecursionError):
+        content = None
+    known = content if isinstance(content, dict) else {}
+    facts = {}
+    for role in ("label", "generator", "split"):
+        name = said.get(role)
+        if name is not None:
+            member = members.get(name.lower().lstrip("."))
+            facts[role] = _text(member) if member is not None else _nested(known, name)
+            continue
+        suffixes = _LABELS if role == "label" else (role,)
+        member = next((members[suffix] for suffix in suffixes if suffix in members), None)
+        facts[role] = _text(member) if member is not None else _usual(known, role)
     return facts
+
+
+def _usual(content: Mapping[str, Any], role: str) -> Any:
+    by_name = {str(name).casefold(): value for name, value in content.items()}
+    found = next((by_name[name] for name in _KEYS[role] if name in by_name), None)
+    inner = [value for value in content.values() if isinstance(value, dict)]
+    return _usual(inner[0], role) if found is None and len(inner) == 1 else found
+
+
+def _nested(content: Any, name: str) -> Any:
+    for part in name.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _text(member: Member | None) -> str:
+    if member is None or member.size > _MOST_TEXT:
+        return ""
+    return plain_text(member.read().decode("utf-8-sig", "replace"))
+
+
+def _told_apart(samples: Sequence[Sample], notices: list[str]) -> list[Sample]:
+    """Number samples of one name, so that each has an id of its own."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for sample in samples:
+        seen[sample.id] += 1
+        count = seen[sample.id]
+        apart.append(sample if count == 1 else sample._replace(id=f"{sample.id}#{count}"))
+    repeated = seen.total() - len(seen)
+    if repeated:
+        notices.append(
+            f"samples with the key of another in their tar file: {repeated}, each taken as one of its own"
+        )
+    return apart

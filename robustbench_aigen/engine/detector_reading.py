@@ -10,7 +10,7 @@ from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.engine.plan import Plan, default_batch_size
-from robustbench_aigen.engine.shards import Shard, decode_shard
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
@@ -93,7 +93,7 @@ def _validation_images(plan: Plan, detector: Detector) -> _Labelled | None:
     chosen = _of_both_classes(selection, limit)
     if len({selection.source.samples[index].label for index in chosen}) < 2:
         return None
-    images = decode_shard(Shard(selection, tuple(chosen), ("",) * len(chosen)))
+    images = decode_shard(Shard(selection, tuple(chosen), (NOT_HASHED,) * len(chosen)))
     labels = torch.tensor([sample.label for sample in images.samples])
     return _Labelled(images.levels, labels) if len(labels.unique()) == 2 else None
 

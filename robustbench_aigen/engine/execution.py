@@ -4,7 +4,7 @@ A shard goes through all cells before the next is read, so memory does not grow 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.identity import shard_key
 from robustbench_aigen.engine.lookahead import Lookahead
@@ -27,6 +28,9 @@ from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 
 _MEMORY = 256 * 1024**2
 """Bytes of half-way pipeline results that a shard may keep."""
+
+_NAMED = 5
+"""Unreadable images that are named while a run goes; all are counted, and listed in its folder."""
 
 
 class Execution:
@@ -100,6 +104,8 @@ class Execution:
                 f"none of the {len(self.problems)} images can be read; the first is {first.sample}: {first.reason}"
             )
             raise self.plan.loaded.located(error, ("data", "source"))
+        for notice in unreadable_by_class(shards, self._problems):
+            self.progress.notice(notice)
         return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]
 
     def limited(self, cell: Cell) -> Cell:
@@ -122,11 +128,40 @@ class Execution:
         self.progress.notice(f"{name}: out of memory with batches of {size}; going on with {size // 2}")
 
     def report(self, problems: Sequence[Problem]) -> None:
-        """Note unreadable images and tell of new ones."""
+        """Note unreadable images and name the first of them."""
         for problem in problems:
             if problem.sample not in self._problems:
                 self._problems[problem.sample] = problem
-                self.progress.notice(f"skipped {problem.sample}: {problem.reason}")
+                if len(self._problems) <= _NAMED:
+                    self.progress.notice(f"skipped {problem.sample}: {problem.reason}")
+
+
+def unreadable_by_class(shards: Sequence[Shard], unreadable: Container[str]) -> list[str]:
+    """Return a line that counts the unreadable images of each class, and one for a class that has no others.
+
+    Parameters
+    ----------
+    shards
+        The images that were wanted.
+    unreadable
+        The ids of those that could not be read.
+    """
+    labels = [sample.label for shard in shards for sample in shard.samples]
+    missing = [s.label for shard in shards for s in shard.samples if s.id in unreadable]
+    if not missing:
+        return []
+    counts = ", ".join(
+        f"{missing.count(label)} of {labels.count(label)} {name}"
+        for label, name in enumerate(CLASS_NAMES)
+        if label in labels
+    )
+    lines = [f"unreadable images, left out: {counts}"]
+    lines += [
+        f"no {name} image can be read: what needs {name} images stays empty"
+        for label, name in enumerate(CLASS_NAMES)
+        if label in labels and missing.count(label) == labels.count(label)
+    ]
+    return lines
 
 
 def _timing(cell: Cell) -> dict[str, Any]:

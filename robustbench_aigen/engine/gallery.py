@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import Sample, read_encoded
+from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.engine.shards import Shard
 
@@ -82,11 +82,7 @@ def choose_gallery(kept: pd.DataFrame, shards: Sequence[Shard]) -> pd.DataFrame:
 def _originals(shards: Sequence[Shard], wanted: set[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for shard in shards:
-        for index, sample in zip(shard.indices, shard.samples, strict=True):
-            if sample.id not in wanted:
-                continue
-            try:
-                found[sample.id] = encode_png(decode(read_encoded(shard.selection.source, index)))
-            except UnreadableImageError as error:
-                raise AssertionError(f"{sample.id} was readable when it was attacked: {error}") from error
+        for place, sample in enumerate(shard.samples):
+            if sample.id in wanted:
+                found[sample.id] = encode_png(decode(shard.encoded(place)))
     return found

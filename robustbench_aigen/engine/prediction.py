@@ -16,6 +16,7 @@ from robustbench_aigen.attacks.execution import (
     run_attack,
 )
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
+from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.cell import Cell
@@ -257,7 +258,7 @@ class _Picture(NamedTuple):
 
 def _read(file: Path) -> _Picture | Unreadable:
     try:
-        return _Picture(file, decode(file.read_bytes()))
+        return _Picture(file, decode(read_file(file)))
     except UnreadableImageError as error:
         return Unreadable(file, str(error))
     except OSError as error:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.execution import Execution
@@ -53,13 +52,9 @@ class Probed(NamedTuple):
 
 def quality_of(shards: list[Shard]) -> StoredQuality | None:
     """Return the JPEG quality that most of the images are stored at, from a fixed sample of them."""
-    rows = {
-        sample.id: (shard, index)
-        for shard in shards
-        for sample, index in zip(shard.samples, shard.indices, strict=True)
-    }
+    rows = {sample.id: (shard, place) for shard in shards for place, sample in enumerate(shard.samples)}
     chosen = [rows[name] for name in sorted(rows, key=order_key)[:PROBED]]
-    return stored_quality(read_encoded(shard.selection.source, index) for shard, index in chosen)
+    return stored_quality(shard.encoded(place) for shard, place in chosen)
 
 
 @dataclass(frozen=True)

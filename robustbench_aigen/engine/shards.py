@@ -11,17 +11,29 @@ from torch import Tensor
 from robustbench_aigen.data.ahead import in_threads
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.joined import JoinedSource
-from robustbench_aigen.data.samples import Sample, read_encoded
+from robustbench_aigen.data.samples import MISSING, Sample, Unread, read_encoded
 from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.errors import UserError
 
 SHARD_SIZE = 256
+NOT_HASHED = ""
+_UNREAD = "unread: "
+"""Before the reason why an image cannot be read, where its hash would be."""
+
+
+def content_digest(encoded: bytes) -> str:
+    """Return the sha256 of an encoded image; of one that cannot be read, the reason."""
+    if not encoded:
+        return f"{_UNREAD}{encoded.reason if isinstance(encoded, Unread) else MISSING}"
+    return sha256(encoded).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
     """A slice of the sample list, with the hash of every source image.
 
-    ``kept`` are the ids of the samples whose attacked images go into the run's gallery.
+    ``hashes`` are those of :func:`content_digest`, or :data:`NOT_HASHED` where nothing is stored under them. ``kept``
+    are the ids of the samples whose attacked images go into the run's gallery.
     """
 
     selection: Selection
@@ -33,6 +45,26 @@ class Shard:
     def samples(self) -> list[Sample]:
         """The samples of the slice."""
         return [self.selection.source.samples[index] for index in self.indices]
+
+    def encoded(self, place: int) -> bytes:
+        """Return the encoded image of a sample by its place in the slice, the very bytes that were hashed.
+
+        Raises
+        ------
+        UserError
+            If the image has changed since: its records would be stored under the hash of another image.
+        """
+        encoded = read_encoded(self.selection.source, self.indices[place])
+        if self.hashes[place] not in (NOT_HASHED, content_digest(encoded)):
+            name = self.selection.source.samples[self.indices[place]].id
+            what = (
+                f"can no longer be read ({encoded.reason})" if isinstance(encoded, Unread) else "has changed"
+            )
+            raise UserError(
+                f"{name} {what} since the run began; nothing was stored of it",
+                hint="run again when no other program writes to the images",
+            )
+        return encoded
 
     def identity(self) -> list[list[object]]:
         """What of the data decides the records: id, label, generator and content of every image."""
@@ -73,15 +105,21 @@ def make_shards(selection: Selection, kept: frozenset[str] = frozenset()) -> Ite
         yield Shard(
             selection,
             indices,
-            tuple(sha256(read_encoded(selection.source, index)).hexdigest() for index in indices),
+            tuple(content_digest(read_encoded(selection.source, index)) for index in indices),
             kept.intersection(selection.source.samples[index].id for index in indices),
         )
 
 
 def decode_shard(shard: Shard) -> ShardImages:
-    """Read and decode a shard; images that cannot be read are left out and named."""
+    """Read and decode a shard; images that cannot be read are left out and named.
+
+    Raises
+    ------
+    UserError
+        If an image is no longer the one that was hashed.
+    """
     images = ShardImages([], [], [], [], shard.kept)
-    encoded = (read_encoded(shard.selection.source, index) for index in shard.indices)
+    encoded = (shard.encoded(place) for place in range(len(shard.indices)))
     decoded = in_threads(_decoded, encoded)
     for sample, digest, levels in zip(shard.samples, shard.hashes, decoded, strict=True):
         if isinstance(levels, UnreadableImageError):
@@ -105,8 +143,9 @@ def repeated(shards: list[Shard]) -> list[str]:
     found: dict[str, list[tuple[int, Sample]]] = defaultdict(list)
     for shard in shards:
         for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
-            found[digest].append((index, sample))
-    found.pop(sha256(b"").hexdigest(), None)  # What cannot be opened is named when it is decoded.
+            # What cannot be opened is named when it is decoded.
+            if not digest.startswith(_UNREAD):
+                found[digest].append((index, sample))
     several = [rows for rows in found.values() if len(rows) > 1]
     both = [rows for rows in several if len({sample.label for _, sample in rows}) > 1]
     source = shards[0].selection.source if shards else None

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_aigen.csv_text import unguarded_frame
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
@@ -94,7 +95,7 @@ def write_run(
     UserError
         If they cannot be written.
     """
-    contents = {RECORDS: records.to_parquet(index=False), SUMMARY: summary.to_csv(index=False).encode()}
+    contents = {RECORDS: records.to_parquet(index=False), SUMMARY: csv_of(summary).encode()}
     if gallery is not None:
         contents[GALLERY] = gallery.to_parquet(index=False)
     digests = {}
@@ -201,6 +202,7 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
         summary = pd.read_csv(folder / SUMMARY, dtype=_TEXT, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:
         raise _damaged(folder, f"{SUMMARY}: {first_line(error)}") from error
+    summary = unguarded_frame(summary)
     if list(summary.columns) != COLUMNS:
         missing = [name for name in COLUMNS if name not in summary]
         raise _foreign(

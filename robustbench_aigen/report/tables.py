@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report import accuracy_tables
 from robustbench_aigen.report.degradations import degradation_table
@@ -32,4 +33,4 @@ def report_tables(joined: JoinedRuns) -> list[Table]:
 def write_csv(folder: Path, tables: Iterable[Table]) -> None:
     """Write tables as they are shown into ``NAME.csv``, marks of significance left out: their p-values stand there."""
     for table in tables:
-        table.frame().to_csv(folder / f"{table.name}.csv", index=False, encoding="utf-8")
+        (folder / f"{table.name}.csv").write_text(csv_of(table.frame()), encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.training.jobs import Trained
@@ -56,11 +57,11 @@ def write_comparison(output: Path, stem: str, trained: Sequence[Trained]) -> pd.
     """Write the comparison as CSV and Markdown, what was repeated with mean and spread, and return it."""
     table = comparison_table(trained)
     variant = list(trained[0].job.variant)
-    write_atomically(output / f"{stem}.csv", table.to_csv(index=False).encode())
+    write_atomically(output / f"{stem}.csv", csv_of(table).encode())
     parts = [f"# {stem}", markdown_frame(rounded(table))]
     repeated = over_repeats(table, variant)
     if len(repeated):
-        write_atomically(output / f"{stem}-repeats.csv", repeated.to_csv(index=False).encode())
+        write_atomically(output / f"{stem}-repeats.csv", csv_of(repeated).encode())
         parts += ["Mean and standard deviation over what was repeated:", markdown_frame(rounded(repeated))]
     write_atomically(output / f"{stem}.md", ("\n\n".join(parts) + "\n").encode())
     return table

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.detectors.card import read_card
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.errors import UserError
@@ -116,7 +117,7 @@ def write_tables(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     wide = pd.concat({name: genimage_table(table, name) for name in pipelines}, names=["pipeline"])
     found = gaps(table)
     for stem, content in ((MATRIX, table), (GAPS, found), (GENIMAGE, wide.reset_index())):
-        write_atomically(folder / f"{stem}.csv", content.to_csv(index=False).encode())
+        write_atomically(folder / f"{stem}.csv", csv_of(content).encode())
     parts = [
         "# Trained on some generators, tested on each",
         "Balanced accuracy in per cent on each generator's fakes and the reals they belong to; * seen in training.",

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.files import sha256_of_file, write_atomically
@@ -94,4 +95,4 @@ def _check(file: Path, digest: str) -> None:
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file."""
-    write_atomically(file, table.to_csv(index=False).encode(), own=True)
+    write_atomically(file, csv_of(table).encode(), own=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from robustbench_aigen.data.audit.equalising import Recipe, choose_recipe, left_out
 from robustbench_aigen.data.audit.inspection import Audit
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
+from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, ImageSource, Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
@@ -24,7 +24,6 @@ from robustbench_aigen.files import atomic_folder, writing
 RECORD = "equalised.json"
 _CHUNK = 64
 """Images decoded at a time."""
-_CLASSES = ("real", "fake")
 
 
 class Copy(NamedTuple):
@@ -121,7 +120,7 @@ def _target(sample: Sample, number: int, recipe: Recipe) -> Path:
         is_taken = label_of(name) is not None or split_of(name) is not None
         parts.append(f"generator_{name}" if is_taken else name)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(sample.id).stem)[-60:].lstrip(".")
-    return Path(*parts, _CLASSES[sample.label], f"{number:06}_{stem}{recipe.suffix}")
+    return Path(*parts, CLASS_NAMES[sample.label], f"{number:06}_{stem}{recipe.suffix}")
 
 
 def _folder_name(name: str) -> str:

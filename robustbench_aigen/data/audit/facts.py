@@ -1,14 +1,12 @@
 """How an image is stored: what can be known of it without looking at the picture."""
 
-import io
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from robustbench_aigen.data.audit.jpeg import read_quality, read_subsampling
 from robustbench_aigen.data.audit.metadata import Metadata, lies_on_its_side, read_metadata
-from robustbench_aigen.data.decoding import UnreadableImageError
-from robustbench_aigen.errors import first_line
+from robustbench_aigen.data.decoding import opened_image
 
 
 class ImageFacts(NamedTuple):
@@ -55,13 +53,5 @@ def facts_of(encoded: bytes) -> ImageFacts:
     UnreadableImageError
         If it has none.
     """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return read_facts(image, encoded)
-    except Exception as error:
-        raise UnreadableImageError(why_unreadable(error)) from error
-
-
-def why_unreadable(error: Exception) -> str:
-    """Say why Pillow cannot open an image."""
-    return "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)
+    with opened_image(encoded) as image:
+        return read_facts(image, encoded)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
+
 _SUBSAMPLING = {-1: "other", 0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
@@ -41,9 +43,10 @@ def read_quality(image: Image.Image) -> Quality | None:
 def jpeg_quality(encoded: bytes) -> int | None:
     """Return the libjpeg quality factor of an encoded image, None for anything but a JPEG with libjpeg's tables."""
     try:
-        with Image.open(BytesIO(encoded)) as image:
+        with opened_image(encoded) as image:
             quality = read_quality(image)
-    except Exception:  # noqa: BLE001  An unreadable image is named when it is decoded.
+    except UnreadableImageError:
+        # It is named when it is decoded.
         return None
     return quality.factor if quality is not None and quality.is_exact else None
 

@@ -1,16 +1,13 @@
 """One pass over the images of a selection: how each is stored, and what it is recognised by."""
 
-import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from PIL import Image
-
-from robustbench_aigen.data.audit.facts import ImageFacts, facts_of, read_facts, why_unreadable
-from robustbench_aigen.data.decoding import UnreadableImageError
+from robustbench_aigen.data.audit.facts import ImageFacts, facts_of, read_facts
+from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
 from robustbench_aigen.data.near_duplicates import Fingerprint, fingerprint_opened
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 
@@ -84,11 +81,7 @@ def _looked_at(
 def _look_at(encoded: bytes) -> tuple[ImageFacts, Fingerprint] | str:
     """Return what an image is, or why it cannot be read."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                return f"{image.width}×{image.height} pixels: a decompression bomb"
+        with opened_image(encoded) as image:
             return read_facts(image, encoded), fingerprint_opened(image, encoded)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001  Whatever Pillow raises for a damaged file is its reason.
-        return why_unreadable(error)
+    except UnreadableImageError as error:
+        return str(error)

@@ -1,0 +1,94 @@
+"""Bounded reading: regular files alone, and none above a stated size."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+MOST_BYTES = 256 * 1024**2
+"""Of one encoded image. The largest images that are decoded take no more in any usual format."""
+_MEBIBYTE = 1024**2
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class RefusedFileError(OSError):
+    """A file that is not read although it is there; the message says why."""
+
+
+def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the bytes of a regular file.
+
+    Pipes and devices are refused before a byte is read: one could keep the reader waiting, or never end. The file is
+    looked at after it is opened, so that nothing can be put in its place in between.
+
+    Parameters
+    ----------
+    file
+        Links are followed.
+    most
+        The largest size in bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read; :class:`RefusedFileError` if it is not a regular file or too large.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise RefusedFileError(f"no path: {error}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise RefusedFileError(f"{_kind(status.st_mode)}, not a file")
+    with os.fdopen(descriptor, "rb") as stream:
+        refuse_size(status.st_size, most)
+        content = stream.read(most + 1)
+    refuse_size(len(content), most)
+    return content
+
+
+def located_file(path: str, folders: Sequence[Path]) -> Path:
+    """Return the file that a path in a table or a list means; backslashes separate folders as well.
+
+    Parameters
+    ----------
+    path
+        Absolute, or relative to one of the folders; ``file://`` before it says nothing more.
+    folders
+        Where a relative path may start, in order.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or the path is an address of the network.
+    """
+    text = path.strip().removeprefix("file://")
+    if _ADDRESS.match(text):
+        raise RefusedFileError("an address: images are read from files")
+    spellings = dict.fromkeys((text, text.replace("\\", "/")))
+    candidates = [folder / spelling for spelling in spellings for folder in folders]
+    for candidate in candidates:
+        if os.path.lexists(candidate):
+            return candidate
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def refuse_size(size: int, most: int = MOST_BYTES) -> None:
+    """Refuse a stored image of more than ``most`` bytes before it is read.
+
+    Raises
+    ------
+    RefusedFileError
+        If it is so large.
+    """
+    if size > most:
+        raise RefusedFileError(f"{size / _MEBIBYTE:,.0f} MiB: above the limit of {most // _MEBIBYTE} MiB")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device" if not stat.S_ISSOCK(mode) else "a socket"
