@@ -19,7 +19,7 @@ LAYERS = [
     {"perturbations", "detectors", "data"},
     {"numerics", "scenario"},
     {"catalogue", "imports"},
-    {"errors"},
+    {"errors", "notices"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
