@@ -186,10 +186,10 @@ def test_attacks_are_listed_readably_at_100_columns(cli, monkeypatch):
     assert any(line.split()[:2] == ["pgd", "linf,"] and "native," in line for line in lines)
 
 
-def test_a_reader_that_goes_away_is_no_gate_failure():
+def test_a_reader_that_goes_away_changes_no_exit_code():
     command = f"{sys.executable} -m robustbench_aigen list perturbations | head -0; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-    assert done.returncode == 3
+    assert done.returncode == 0
     assert done.stderr == b""
 
 
@@ -216,5 +216,5 @@ def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
     assert process.returncode == 3
     assert (
         err.decode().strip()
-        == "interrupted; what is finished is kept, and the same command goes on from there"
+        == "interrupted; finished work is kept, and the same command continues from there"
     )

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_table, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -79,7 +81,7 @@ def _with_trained(
 ) -> "LoadedScenario":
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.cli.train import read_recipe
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -92,7 +94,7 @@ def _with_trained(
 
     variants = Variants({}, generators=read_names(generators), each=True, all_but_one=all_but_one)
     source = open_data(loaded.scenario.data, loaded.folder)
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         jobs = plan(read, source, limit, variants, progress)
         folder = Path(output) / "detectors"
         trained = list(train_all(jobs, folder, device=device, half=False, fresh=False, progress=progress))
@@ -101,14 +103,13 @@ def _with_trained(
 
 
 def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
-    from robustbench_aigen.cli.console import print_table
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.engine.runner import run
     from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
     from robustbench_aigen.training.drawing import draw_matrix
 
     seen = generators_seen(loaded)
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         result = run(loaded, output=output, device=device, progress=progress)
     table = matrix(result.summary, seen)
     found = write_tables(result.folder / "tables", table)
@@ -119,4 +120,4 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
         f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
-    typer.echo(f"written to {result.folder}, the matrix in tables/protocol.md")
+    say(f"written to {result.folder}, the matrix in tables/protocol.md")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say
+
 if TYPE_CHECKING:
     from robustbench_aigen.data.preparing import Prepared
 
@@ -44,7 +46,7 @@ def prepare(
     """Crop watermarks, take grids apart, and split without near-duplicates across; SRC stays as it is."""
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.data.cutting import read_crop, read_grid
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.preparing import Preparation
@@ -70,7 +72,7 @@ def prepare(
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
         raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")
     source = open_data(read_data(src), Path())
-    with ProgressBar() as bar:
+    with shown_progress() as bar:
         bar.start(len(source.samples))
         prepared = prepare_data(source, target, wanted, lambda: bar.advance(1))
     _show(prepared, json_output)
@@ -78,8 +80,6 @@ def prepare(
 
 def _show(prepared: "Prepared", json_output: bool) -> None:
     import pandas as pd
-
-    from robustbench_aigen.cli.console import print_json, print_table
 
     rows = [
         {"split": split, "class": name, "generator": generator, "images": count}
@@ -97,8 +97,8 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
         return
     print_table(pd.DataFrame(rows), f"{sum(prepared.counts.values())} images in {prepared.folder}")
     for name, reason in list(prepared.unusable.items())[:10]:
-        typer.echo(f"left out: {name}: {reason}")
+        say(f"left out: {name}: {reason}")
     if len(prepared.unusable) > 10:
-        typer.echo(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
+        say(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
     for notice in prepared.notices:
-        typer.echo(notice)
+        say(notice)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import say
+
 if TYPE_CHECKING:
     from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 
@@ -42,7 +44,7 @@ def finetune(
     """Make a detector harder by adversarial training, and report what that won and cost; killed, it goes on."""
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.training.adversarial.file import load_finetuning
@@ -52,7 +54,7 @@ def finetune(
     from robustbench_aigen.training.adversarial.after_report import report_on
     from robustbench_aigen.training.adversarial.tuning import finetune as tune
 
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         tuned = tune(
             loaded,
             Path(output),
@@ -62,7 +64,7 @@ def finetune(
             progress=progress,
             trust_code=trust_code,
         )
-        typer.echo(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
+        say(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
         collapse = tuned.metrics["collapse"]
         if collapse is not None:
             raise UserError(
@@ -74,8 +76,8 @@ def finetune(
         if report:
             written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
     if report:
-        typer.echo(written.read_text(encoding="utf-8"))
-        typer.echo(f"written to {written}")
+        say(written.read_text(encoding="utf-8"))
+        say(f"written to {written}")
 
 
 def _overridden(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -80,17 +82,15 @@ def gate(
 
 
 def _update(folder: "Path", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json
 
     size = sum(file.stat().st_size for file in folder.iterdir())
     if json_output:
         print_json({"baseline": str(folder), "bytes": size})
     else:
-        typer.echo(f"written: {folder}, {max(1, round(size / 1024))} kB; commit it")
+        say(f"written: {folder}, {max(1, round(size / 1024))} kB; commit it")
 
 
 def _show(result: "GateResult", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.gating.github import report_to_github
 
     if json_output:
@@ -98,7 +98,7 @@ def _show(result: "GateResult", json_output: bool) -> None:
     else:
         print_table(result.table(), result.headline)
         for notice in result.notices:
-            typer.echo(f"note: {notice}")
-        typer.echo(result.rule)
-        typer.echo("gate: " + ("passed" if result.passed else "FAILED"))
+            say(f"note: {notice}")
+        say(result.rule)
+        say("gate: " + ("passed" if result.passed else "FAILED"))
     report_to_github(result, sys.stderr if json_output else sys.stdout)

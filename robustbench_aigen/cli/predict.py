@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -76,18 +78,16 @@ def predict(
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
     for assumption in loaded.assumptions:
-        typer.echo(f"{loaded.name}: {assumption}", err=True)
+        say(f"{loaded.name}: {assumption}", err=True)
     surrogate = None
     if stage is not None and stage.surrogate is not None:
         surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
-        typer.echo("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
+        say("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
     done, unreadable = _predictions(predictor, list(files), targets)
     if json_output:
-        from robustbench_aigen.cli.console import print_json
-
         rows = [_as_dict(prediction, targets) for prediction in done]
         print_json(
             {
@@ -101,7 +101,7 @@ def predict(
     else:
         _print(predictor, done)
     if targets and done:
-        typer.echo(f"{len(done)} attacked pictures written to {save}", err=json_output)
+        say(f"{len(done)} attacked pictures written to {save}", err=json_output)
 
 
 def _attack(
@@ -152,13 +152,13 @@ def _predictions(
 ) -> "tuple[list[Prediction], list[Unreadable]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
     from robustbench_aigen.cli.pictures import write_png
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.engine.prediction import Unreadable
     from robustbench_aigen.errors import UserError
 
     done: list[Prediction] = []
     unreadable: list[Unreadable] = []
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         progress.start(len(files))
         progress.work_on(predictor.detector.name, "predict" if predictor.stage is None else "attack")
         for each in predictor.predict(files):
@@ -179,8 +179,6 @@ def _predictions(
 
 def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
     import pandas as pd
-
-    from robustbench_aigen.cli.console import print_table
 
     rows = []
     for prediction in done:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import say
+
 
 def report(
     run: Annotated[
@@ -17,4 +19,4 @@ def report(
     from robustbench_aigen.report.build import HTML, build_report
 
     folder = build_report(run, output)
-    typer.echo(f"written to {folder}; open {folder / HTML}")
+    say(f"written to {folder}; open {folder / HTML}")

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say
+
 if TYPE_CHECKING:
     from robustbench_aigen.engine.runner import RunResult
     from robustbench_aigen.scenario.schema import LoadedScenario
@@ -59,9 +61,9 @@ def run(
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)
         return
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
 
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         result = run_scenario(
             loaded, output=output, device=device, fresh=fresh, trust_code=trust_code, progress=progress
         )
@@ -103,7 +105,6 @@ def _overridden(
 
 
 def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.plan import make_plan
 
@@ -122,7 +123,6 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
 
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.report.accuracy_tables import accuracy_frame
 
     if json_output:
@@ -139,7 +139,5 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
     title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
     print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
-        typer.echo(
-            f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)"
-        )
-    typer.echo(f"{result.info['seconds']:.1f} s, written to {result.folder}")
+        say(f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)")
+    say(f"{result.info['seconds']:.1f} s, written to {result.folder}")

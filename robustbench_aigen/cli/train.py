@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_table, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -56,7 +58,7 @@ def train(
     """Train detectors from a recipe; killed, it goes on where it was when the same command is given again."""
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.imports import import_library
 
     import_library("lightning", extra="train", what="training")
@@ -77,7 +79,7 @@ def train(
         all_but_one=all_but_one,
         together=not (each or all_but_one),
     )
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         jobs = plan(loaded, open_data(read_data(data), Path()), limit, variants, progress)
         trained = []
         for finished in train_all(
@@ -116,7 +118,7 @@ def _show(trained: "Trained") -> None:
     found = trained.metrics["figures"]
     for part, at in found.items():
         shown = at["fitted"]
-        typer.echo(
+        say(
             f"{trained.job.name}, {part}: accuracy {100 * shown['accuracy']:.2f} % at threshold {shown['threshold']:.4g} "
             f"({100 * at['at_half']['accuracy']:.2f} % at 0.5), balanced {100 * shown['balanced_accuracy']:.2f} %, "
             f"AUROC {shown['auroc']:.4f}, {shown['n']} images"
@@ -124,17 +126,15 @@ def _show(trained: "Trained") -> None:
         for each in at.values():
             if each["answers_one_class"]:
                 word = "fake" if each["tpr"] > 0.5 else "real"
-                typer.secho(
+                say(
                     f"ONE CLASS: at threshold {each['threshold']:.4g} {trained.job.name} calls nearly every {part} image "
                     f"{word}. That accuracy is the balance of the classes.",
-                    fg="red",
-                    bold=True,
+                    style="failure",
                 )
-    typer.echo(f"written to {trained.folder}")
+    say(f"written to {trained.folder}")
 
 
 def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> None:
-    from robustbench_aigen.cli.console import print_table
     from robustbench_aigen.training.comparison import rounded, write_comparison
 
     table = write_comparison(output, f"{stem}-comparison", trained)
@@ -142,6 +142,7 @@ def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> Non
         "name", "epochs", "validation_accuracy", "accuracy", "balanced_accuracy", "f1", "auroc", "answers_one_class", "ms_per_step", "seconds",
     ]  # fmt: skip
     print_table(
-        rounded(table[columns]), f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images"
+        rounded(table[columns].rename(columns=lambda name: name.replace("_", " "))),
+        f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images",
     )
-    typer.echo(f"written to {output / stem}-comparison.csv and .md")
+    say(f"written to {output / stem}-comparison.csv and .md")
