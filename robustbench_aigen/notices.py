@@ -1,5 +1,6 @@
 """What a command tells its user beside results: information, and warnings that the results may be wrong."""
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 Level = Literal["information", "warning"]
@@ -42,6 +43,12 @@ class Notice(str):
     def is_warning(self) -> bool:
         """Whether the numbers may be wrong."""
         return self.level == "warning"
+
+    @classmethod
+    def stored(cls, content: Mapping[str, str]) -> Self:
+        """Return the notice that :meth:`as_dict` was of."""
+        level: Level = "warning" if content["level"] == "warning" else "information"
+        return cls(content["text"], level, content["subject"])
 
     def as_dict(self) -> dict[str, str]:
         """Return what stands in ``run.json``."""

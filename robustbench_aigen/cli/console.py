@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from robustbench_aigen.cli.streams import written
+from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,16 +40,12 @@ def say(text: object = "", *, err: bool = False, style: str = "") -> None:
 
 def say_notice(text: str, *, err: bool = False) -> None:
     """Print a notice; one that is a warning says so."""
-    from robustbench_aigen.notices import Notice
-
     notice = Notice(text)
     say(f"warning: {notice}" if notice.is_warning else notice, err=err, style="warning" * notice.is_warning)
 
 
 def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
     """Print again, below a result, which notices were warnings."""
-    from robustbench_aigen.notices import Notice
-
     for notice in dict.fromkeys(map(Notice, notices)):
         if notice.is_warning:
             say_notice(notice, err=err)

@@ -41,10 +41,10 @@ class ProgressBar:
         self._progress.stop()
 
     def start(self, images: int) -> None:
-        """Begin a bar of this many images."""
+        """Begin a bar of this many images; with none it only shows that something is computed."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task("", total=images)
+        self._task = self._progress.add_task("", total=images or None)
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""

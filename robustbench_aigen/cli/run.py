@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
     from robustbench_aigen.engine.runner import RunResult
@@ -132,6 +133,7 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
                 "run_folder": str(result.folder),
                 "summary": rows,
                 "unreadable": result.info["data"]["unreadable"],
+                "notices": result.info["notices"],
             }
         )
         return
@@ -139,5 +141,6 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
     title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
     print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
-        say(f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)")
+        say(f"{len(result.problems)} images could not be read and were skipped (run.json names them)")
+    say_warnings(map(Notice.stored, result.info["notices"]))
     say(f"{result.info['seconds']:.1f} s, written to {result.folder}")

@@ -9,7 +9,7 @@ class Progress(Protocol):
     """Receives the course of a run; the command line draws it, a test or a notebook may ignore it."""
 
     def start(self, images: int) -> None:
-        """Start a task of this many units: images times cells."""
+        """Start a task of this many images (times cells, or epochs); 0 where there is nothing to count."""
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.report.figures import draw_figures
 from robustbench_aigen.report.html import html_report
 from robustbench_aigen.report.joined import join_runs
+from robustbench_aigen.report.report_times import FIGURES_STEP, TABLES_STEP, with_report_times, write_info
 from robustbench_aigen.report.run_folder import read_run
 from robustbench_aigen.report.tables import report_tables
 from robustbench_aigen.report.texts import TABLES, write_texts
@@ -20,7 +22,8 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     """Build the whole report of some runs and return the folder that it is in.
 
     ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
-    all of them are there; other files of the folder stay.
+    all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
+    tables and figures took.
 
     Parameters
     ----------
@@ -45,10 +48,15 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as temporary:
             made = Path(temporary)
             (made / FIGURES).mkdir()
+            clock = time.perf_counter()
             figures = draw_figures(joined, made / FIGURES)
+            drawn = time.perf_counter()
             write_texts(joined, tables, figures, made)
             (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
             _replace(made, target)
+            seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
+        if [run.folder for run in joined.runs] == [target.resolve()]:
+            write_info(target, with_report_times(joined.runs[0].info, seconds))
     except OSError as error:
         raise UserError(f"cannot write the report: {error}", hint="choose a folder with --output") from error
     return target
