@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, say
+from robustbench_aigen.cli.console import print_json, say_notice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def audit(
         check_target(Path(fix), Path(source) if Path(source).exists() else None)
     opened = open_data(read_data(source), Path())
     for notice in opened.notices:
-        say(notice, err=True)
+        say_notice(notice, err=True)
     selection = select(opened, split, limit)
     found = _audited(selection)
     content = found.as_dict()

@@ -51,7 +51,7 @@ def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
             say_notice(notice, err=err)
 
 
-def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> None:
+def print_table(table: "pd.DataFrame", title: str = "", group: str | None = None) -> None:
     """Print a frame of text as a table that fits the terminal; columns of numbers are flushed right.
 
     Into a file or a pipe every row is whole. On a terminal texts are folded; where that is not enough, long cells go
@@ -74,9 +74,10 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
     ]
     groups = None if group is None else [written(str(value), encoding) for value in table[group]]
     titles = [written(str(column), encoding) for column in columns]
-    heading = written(title, encoding)
-    say("\n".join([heading] if width is None else wrap(heading, width)), style="bold")
-    say()
+    if title:
+        heading = written(title, encoding)
+        say("\n".join([heading] if width is None else wrap(heading, width)), style="bold")
+        say()
     for line in lay_out(titles, rows, width, groups):
         say(line.text, style="bold" if line.is_bold else "")
     say()

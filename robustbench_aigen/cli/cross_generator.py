@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_table, say
+from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +122,4 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
         group="detector",
     )
     say(f"written to {result.folder}, the matrix in tables/protocol.md")
+    say_warnings(map(Notice.stored, result.info["notices"]))

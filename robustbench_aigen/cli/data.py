@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
 
 if TYPE_CHECKING:
     from robustbench_aigen.data.preparing import Prepared
@@ -101,4 +101,4 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
     if len(prepared.unusable) > 10:
         say(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
     for notice in prepared.notices:
-        say(notice)
+        say_notice(notice)

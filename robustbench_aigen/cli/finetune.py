@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.console import say, say_warnings
+from robustbench_aigen.cli.markdown_text import print_markdown
 
 if TYPE_CHECKING:
     from robustbench_aigen.training.adversarial.file import LoadedFineTuning
@@ -45,6 +46,7 @@ def finetune(
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.training.adversarial.file import load_finetuning
@@ -54,7 +56,9 @@ def finetune(
     from robustbench_aigen.training.adversarial.after_report import report_on
     from robustbench_aigen.training.adversarial.tuning import finetune as tune
 
-    with shown_progress() as progress:
+    with shown_progress() as shown:
+        progress = Recording(shown)
+        progress.work_on("", "loading the detector and the data")
         tuned = tune(
             loaded,
             Path(output),
@@ -76,8 +80,9 @@ def finetune(
         if report:
             written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
     if report:
-        say(written.read_text(encoding="utf-8"))
+        print_markdown(written.read_text(encoding="utf-8"))
         say(f"written to {written}")
+    say_warnings(progress.notices)
 
 
 def _overridden(

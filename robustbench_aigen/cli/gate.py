@@ -51,6 +51,7 @@ def gate(
     """Exit with 1 where a run is less robust than its baseline: beyond the tolerance and beyond chance."""
     from pathlib import Path
 
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.gating.baseline import open_recorded, write_baseline
     from robustbench_aigen.gating.verdict import gate as hold_against
@@ -73,7 +74,10 @@ def gate(
         raise UserError(
             f"no baseline '{baseline}'", hint="the same command with --update writes CURRENT as one"
         )
-    result = hold_against(run, baseline, config=spec, unpaired=unpaired)
+    with shown_progress() as progress:
+        progress.start(0)
+        progress.work_on("", "comparing the runs")
+        result = hold_against(run, baseline, config=spec, unpaired=unpaired)
     if junit is not None:
         result.write_junit(junit)
     _show(result, json_output)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +204,7 @@ def _show_source(text: str, json_output: bool) -> None:
     table = pd.DataFrame(rows).assign(split=lambda frame: frame["split"].fillna(""))
     print_table(table, f"{source.name}: {source.layout}, {len(source.samples)} images")
     for notice in source.notices:
-        say(notice)
+        say_notice(notice)
 
 
 def _show_runs(output: str, json_output: bool) -> None:

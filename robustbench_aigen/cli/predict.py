@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ def predict(
     named and skipped.
     """
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
+    from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import Predictor
     from robustbench_aigen.numerics.precision import resolve_device
@@ -77,13 +78,14 @@ def predict(
     targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
-    for assumption in loaded.assumptions:
-        say(f"{loaded.name}: {assumption}", err=True)
+    notices = describe_detector(loaded)
+    for notice in notices:
+        say_notice(notice, err=True)
     surrogate = None
     if stage is not None and stage.surrogate is not None:
         surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
-        say("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
+        say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
     done, unreadable = _predictions(predictor, list(files), targets)
@@ -94,12 +96,16 @@ def predict(
                 "detector": loaded.name,
                 "threshold": predictor.threshold.score,
                 "attack": None if stage is None else stage.as_dict(),
+                "notices": [notice.as_dict() for notice in notices],
                 "predictions": rows,
                 "unreadable": [{"image": str(each.image), "reason": each.reason} for each in unreadable],
             }
         )
     else:
         _print(predictor, done)
+        if unreadable:
+            say(f"{len(unreadable)} pictures could not be read and were skipped (named above)")
+        say_warnings(notices)
     if targets and done:
         say(f"{len(done)} attacked pictures written to {save}", err=json_output)
 
@@ -161,8 +167,7 @@ def _predictions(
     with shown_progress() as progress:
         progress.start(len(files))
         progress.work_on(predictor.detector.name, "predict" if predictor.stage is None else "attack")
-        for each in predictor.predict(files):
-            progress.advance(1)
+        for each in predictor.predict(files, progress.advance):
             if isinstance(each, Unreadable):
                 unreadable.append(each)
                 progress.notice(f"skipped {each.image}: {each.reason}")

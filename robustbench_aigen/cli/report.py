@@ -1,5 +1,6 @@
 """``robust-aigen report``."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -16,7 +17,12 @@ def report(
     ] = None,
 ) -> None:
     """Build the report of one run, or of several side by side: Markdown, HTML, LaTeX, CSV, figures."""
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.report.build import HTML, build_report
 
-    folder = build_report(run, output)
-    say(f"written to {folder}; open {folder / HTML}")
+    clock = time.perf_counter()
+    with shown_progress() as progress:
+        progress.start(0)
+        progress.work_on("", "tables and figures")
+        folder = build_report(run, output)
+    say(f"{time.perf_counter() - clock:.1f} s, written to {folder}; open {folder / HTML}")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_table, say
+from robustbench_aigen.cli.console import print_table, say, say_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,7 @@ def train(
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.imports import import_library
 
     import_library("lightning", extra="train", what="training")
@@ -79,7 +80,9 @@ def train(
         all_but_one=all_but_one,
         together=not (each or all_but_one),
     )
-    with shown_progress() as progress:
+    with shown_progress() as shown:
+        progress = Recording(shown)
+        progress.work_on("", "opening the data")
         jobs = plan(loaded, open_data(read_data(data), Path()), limit, variants, progress)
         trained = []
         for finished in train_all(
@@ -89,6 +92,7 @@ def train(
             _show(finished)
     if len(trained) > 1:
         _show_comparison(Path(output), loaded.recipe.name, trained)
+    say_warnings(progress.notices)
 
 
 def read_recipe(
