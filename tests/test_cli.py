@@ -155,7 +155,7 @@ def test_validate_refuses_what_run_refuses(tmp_path, cli, keys, part):
 def test_a_quality_without_its_format_is_refused(tmp_path, image_folder, cli):
     outcome = cli("data", "prepare", image_folder, tmp_path / "out", "--quality", 5)
     assert outcome.code == 2
-    assert "--quality is that of --format jpeg" in outcome.err
+    assert "--quality needs --format jpeg" in outcome.err
     assert not (tmp_path / "out").exists()
 
 

@@ -30,9 +30,10 @@ from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
     name="robust-aigen",
-    help="How much of a detector's accuracy survives attacks, image processing and unseen generators.",
+    help="Measure how much accuracy a detector keeps under attacks, image processing and unseen generators.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Boxes cut words off where the terminal is narrow.
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -67,7 +68,7 @@ app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
-_data = typer.Typer(help="Make data sets ready.")
+_data = typer.Typer(help="Prepare data sets.", rich_markup_mode=None)
 _data.command("prepare")(_guarded(data.prepare))
 app.add_typer(_data, name="data")
 

@@ -21,7 +21,7 @@ def audit(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Look at so many images at most, stratified. Copies in the others are missed."
+            min=1, help="Examine at most this many images, stratified. Copies among the others are missed."
         ),
     ] = None,
     fix: Annotated[
@@ -40,10 +40,10 @@ def audit(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Look for what gives the classes away without looking at a picture: formats, qualities, sizes, metadata, copies.
+    """Check whether formats and sizes give the classes away.
 
-    The verdict is the accuracy of a small classifier that sees these facts alone. Findings are no error: the exit
-    code is 0 unless --strict is given.
+    Formats, qualities, sizes, metadata and copies are examined. The verdict is the accuracy of a small classifier
+    that sees these facts alone. The exit code is 0 whatever is found, unless --strict is given.
     """
     from robustbench_aigen.cli.audit_tables import print_audit, print_copy
     from robustbench_aigen.data.audit.equalised_copy import check_target

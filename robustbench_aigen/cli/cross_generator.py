@@ -16,34 +16,41 @@ if TYPE_CHECKING:
 def cross_generator(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A training recipe; without one the scenario's own detectors are compared."),
+        typer.Argument(
+            help="A training recipe. Without a recipe, the detectors of the scenario are compared."
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="What is trained and tested on; by default the scenario's data.")
+        str | None, typer.Option(help="Data for training and test; by default those of the scenario.")
     ] = None,
-    scenario: Annotated[
-        str, typer.Option(help="Whose pipelines the detectors go through.")
-    ] = "cross_generator",
+    scenario: Annotated[str, typer.Option(help="Scenario whose pipelines are applied.")] = "cross_generator",
     generators: Annotated[
-        str | None, typer.Option(help="Train on these alone: a,b. By default on all.")
+        str | None, typer.Option(help="Train only on these generators: a,b. By default on all.")
     ] = None,
     all_but_one: Annotated[
-        bool, typer.Option("--all-but-one", help="Also a detector for all generators but each.")
+        bool,
+        typer.Option("--all-but-one", help="Also train one detector for each generator that is left out."),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="The study's own settings where the recipe departs from them.")
+        bool,
+        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Results folder; detectors land in OUTPUT/detectors.")
+        str, typer.Option(help="Results folder. Detectors are written to OUTPUT/detectors.")
     ] = "results",
 ) -> None:
-    """Train a detector on each generator and on all, test each on every one, clean and under every pipeline."""
+    """Train on each generator and on all, and test on each.
+
+    Every detector is tested on every generator, clean and under every pipeline of the scenario.
+    """
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
@@ -59,7 +66,8 @@ def cross_generator(
     if recipe is None:
         if generators or all_but_one or set_ or published or epochs:
             raise UserError(
-                "these options are of a training: name a recipe", hint="robust-aigen cross-generator lenet5 …"
+                "--generators, --all-but-one, --set, --published and --epochs need a training recipe",
+                hint="robust-aigen cross-generator lenet5 …",
             )
     else:
         loaded = _with_trained(

@@ -20,7 +20,10 @@ def finetune(
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights file.")] = None,
     trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Load a detector whose file can run code: pickles, .pt2, …")
+        bool,
+        typer.Option(
+            "--trust-code", help="Load a detector whose file can run code, such as a pickle or .pt2."
+        ),
     ] = False,
     data: Annotated[
         str | None,
@@ -28,21 +31,31 @@ def finetune(
             help="Replace the data: minigen, a folder or file, hf://org/name, or {source: …} as in a scenario."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Replace the budget.")] = None,
-    name: Annotated[str | None, typer.Option(help="Replace the name, that of folder and weights.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget of the file.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Replace the budget of the file.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Replace the name of the folder and of the weights file.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
     ] = "results/detectors",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
+    ] = False,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Whether to attack the detector before and after.")
+        bool, typer.Option("--report/--no-report", help="Attack the detector before and after, and compare.")
     ] = True,
 ) -> None:
-    """Make a detector harder by adversarial training, and report what that won and cost; killed, it goes on."""
+    """Fine-tune a detector by adversarial training.
+
+    The report compares the detector before and after, clean and under attack. A stopped fine-tuning continues from
+    its last checkpoint when the same command is given again.
+    """
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import shown_progress

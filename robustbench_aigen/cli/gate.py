@@ -17,7 +17,9 @@ def gate(
     current: Annotated[
         str, typer.Argument(help="A run folder, or a scenario's results folder for its newest run.")
     ],
-    baseline: Annotated[str, typer.Option(help="What to hold it against: a run folder, or a baseline.")],
+    baseline: Annotated[
+        str, typer.Option(help="The baseline: a run folder, or a folder that --update wrote.")
+    ],
     config: Annotated[
         str | None,
         typer.Option(
@@ -25,7 +27,8 @@ def gate(
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="Replace the metrics: accuracy, tpr, auroc, … Repeatable.")
+        list[str] | None,
+        typer.Option(help="Replace the metrics, such as accuracy, tpr or auroc. Repeatable."),
     ] = None,
     pipeline: Annotated[
         list[str] | None, typer.Option(help="Replace the pipelines: names, sweeps, patterns. Repeatable.")
@@ -34,7 +37,7 @@ def gate(
         list[str] | None, typer.Option(help="Replace the generators: all, or names. Repeatable.")
     ] = None,
     tolerance: Annotated[
-        str | None, typer.Option(help="Replace the loss that is let pass: 0.01 is a point.")
+        str | None, typer.Option(help="Replace the tolerated loss: 0.01 is one percentage point.")
     ] = None,
     floor: Annotated[
         list[str] | None, typer.Option(help="Replace the floors: 'accuracy of pgd >= 0.40'. Repeatable.")
@@ -43,12 +46,15 @@ def gate(
         bool, typer.Option("--unpaired", help="Compare runs on different images, with weaker tests.")
     ] = False,
     update: Annotated[
-        bool, typer.Option("--update", help="Write CURRENT as the baseline instead, small enough to commit.")
+        bool, typer.Option("--update", help="Write CURRENT as the new baseline, small enough to commit.")
     ] = False,
-    junit: Annotated[str | None, typer.Option(help="Write JUnit XML into this file.")] = None,
+    junit: Annotated[str | None, typer.Option(help="Write the checks as JUnit XML to this file.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Exit with 1 where a run is less robust than its baseline: beyond the tolerance and beyond chance."""
+    """Compare a run with its baseline; exit 1 if it is worse.
+
+    A run is worse where a loss is above the tolerance and statistically significant, or a number below its floor.
+    """
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import shown_progress

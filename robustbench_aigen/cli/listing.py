@@ -38,7 +38,7 @@ def list_things(
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List what a scenario can name, and the runs made so far."""
+    """List attacks, detectors, scenarios, data and runs."""
     from robustbench_aigen.errors import UserError
 
     if source is not None:

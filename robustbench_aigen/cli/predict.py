@@ -33,15 +33,13 @@ def predict(
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Load detectors whose files can run code, as run does.")
     ] = False,
-    threshold: Annotated[str, typer.Option(help="Scores from here on are fake.")] = "0.5",
+    threshold: Annotated[str, typer.Option(help="A score of at least this is fake.")] = "0.5",
     attack: Annotated[
         str | None,
-        typer.Option(help="Attack every picture: a recipe (list attacks), with all its steps."),
+        typer.Option(help="Attack every image with this recipe (see list attacks)."),
     ] = None,
     eps: Annotated[str | None, typer.Option(help="Budget of the attack in pixel units: 4/255.")] = None,
-    norm: Annotated[
-        str | None, typer.Option(help="Norm of the budget: linf or l2, as the attack has it.")
-    ] = None,
+    norm: Annotated[str | None, typer.Option(help="Norm of the budget: linf or l2.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,19 +50,18 @@ def predict(
     ] = None,
     label: Annotated[
         Class | None,
-        typer.Option(
-            help="What the pictures are, which the attack argues against. Without it, the detector's own verdict."
-        ),
+        typer.Option(help="True class of the images, for the attack. By default the detector's own verdict."),
     ] = None,
     save: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Write the attacked pictures there, as 8-bit PNG.")
+        str | None,
+        typer.Option(metavar="DIR", help="Write the attacked images to this folder, as 8-bit PNG."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score single pictures, say real or fake, and with --attack what an attack makes of it.
+    """Score single images, before and after an attack.
 
-    Verdicts are those of a run: on 8-bit pictures, in float32, inside the budget. Pictures that cannot be read are
+    Scores and verdicts are those of a run: 8-bit images, float32, inside the budget. Images that cannot be read are
     named and skipped.
     """
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures

@@ -13,10 +13,13 @@ def report(
         list[str], typer.Argument(help="Run folders, or a scenario's results folder for its newest run.")
     ],
     output: Annotated[
-        str | None, typer.Option(help="Where the report goes; a single run's own folder by default.")
+        str | None, typer.Option(help="Folder of the report; by default the folder of the single run.")
     ] = None,
 ) -> None:
-    """Build the report of one run, or of several side by side: Markdown, HTML, LaTeX, CSV, figures."""
+    """Build the report of one run, or of several runs.
+
+    Markdown, HTML, LaTeX, CSV and figures. Several runs are shown side by side.
+    """
     from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.report.build import HTML, build_report
 

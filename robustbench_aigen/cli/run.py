@@ -40,21 +40,27 @@ def run(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Replace the split: train, val, test or all.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, stratified.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate at most this many images, stratified by class and generator."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Of gradients: auto, fp32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of gradients: auto, fp32 or bf16.")] = None,
     output: Annotated[
-        str, typer.Option(help="Results folder; the run lands in OUTPUT/<scenario>/<run id>.")
+        str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
     ] = "results",
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ignore finished shards and compute everything.")
+        bool, typer.Option("--fresh", help="Compute everything again, also what is in the cache.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells and an upper estimate of the time.")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run a scenario: attack and degrade images, score them, write records, tables and a report."""
+    """Run a scenario and write records, tables and a report.
+
+    A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
+    """
     from robustbench_aigen.engine.runner import run as run_scenario
     from robustbench_aigen.scenario.schema import load_scenario
 

@@ -128,12 +128,19 @@ def _widths(columns: Sequence[_Column], inside: Sequence[int], room: int | None)
     if room is None:
         return widths
     spare = room - _total(columns, inside)
-    # Titles of numbers first, since each of their lines costs a line of the table; then the shortest texts.
-    wanting = sorted(inside, key=lambda p: (columns[p].is_text, columns[p].natural - columns[p].least))
-    for place in wanting:
-        more = min(spare, columns[place].natural - widths[place])
-        widths[place] += more
-        spare -= more
+    # The titles of numbers first, since each of their lines costs a line of the table.
+    for place in inside:
+        if not columns[place].is_text:
+            more = min(spare, columns[place].natural - widths[place])
+            widths[place] += more
+            spare -= more
+    wanting = [place for place in inside if widths[place] < columns[place].natural]
+    while spare and wanting:
+        # Whatever has the most lines gets the next column, so that a row has as few lines as can be.
+        tallest = max(wanting, key=lambda place: columns[place].natural / widths[place])
+        widths[tallest] += 1
+        spare -= 1
+        wanting = [place for place in wanting if widths[place] < columns[place].natural]
     return widths
 
 

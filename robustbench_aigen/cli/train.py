@@ -19,43 +19,54 @@ def train(
     ],
     data: Annotated[str, typer.Option(help="minigen, a folder or file, hf://org/name, or {source: …}.")],
     output: Annotated[
-        str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
     ] = "results/detectors",
     name: Annotated[str | None, typer.Option(help="Name of the detector, instead of the recipe's.")] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="The study's own settings where the recipe departs from them.")
+        bool,
+        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="What the backbone starts from: imagenet, none or a file.")
+        str | None, typer.Option(help="Initial weights of the backbone: imagenet, none or a file.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Replace the seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train with so many seeds, from the recipe's on.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train with this many seeds, starting at the recipe's.")
+    ] = 1,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train every value of a key: optimizer=adam,sgd. Repeatable; one table compares them."
+            help="Train every value of a key: optimizer=adam,sgd. Repeatable. One table compares the detectors."
         ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate; of an SVM, the grid search's folds.")
+        int | None,
+        typer.Option(min=2, help="Number of folds of a cross-validation; for an SVM, of its grid search."),
     ] = None,
     generators: Annotated[
-        str | None, typer.Option(help="Train on these generators' fakes alone: a,b.")
+        str | None, typer.Option(help="Train only on the fakes of these generators: a,b.")
     ] = None,
-    each: Annotated[bool, typer.Option("--each", help="One detector for each generator.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Train one detector for each generator.")] = False,
     all_but_one: Annotated[
-        bool, typer.Option("--all-but-one", help="One detector for all generators but each.")
+        bool, typer.Option("--all-but-one", help="Train one detector for each generator that is left out.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
+    ] = False,
 ) -> None:
-    """Train detectors from a recipe; killed, it goes on where it was when the same command is given again."""
+    """Train detectors from a recipe.
+
+    A stopped training continues from its last checkpoint when the same command is given again.
+    """
     from pathlib import Path
 
     from robustbench_aigen.cli.progress_bar import shown_progress

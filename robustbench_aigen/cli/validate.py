@@ -17,9 +17,10 @@ def validate(
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
 ) -> None:
-    """Check scenario and fine-tuning files: keys, values, recipes, detectors and data, without running anything.
+    """Check scenario and fine-tuning files without a run.
 
-    Code that comes with detectors is not run either: python:… is not imported, and what needs --trust-code not loaded.
+    Keys, values, recipes, detectors and data are checked. Code that comes with detectors is not executed: python:…
+    is not imported, and files that need --trust-code are not loaded.
     """
     from pathlib import Path
 
