@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.committed_page import write_readme
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.cli.progress_bar import shown_progress
 from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.markdown import markdown_frame
@@ -114,7 +114,7 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
     if planned.epochs is not None:
         changes["budget"] = {"epochs": planned.epochs}
     loaded = load_finetuning(shipped_files("finetunings")[planned.file]).replaced(changes)
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         tuned = finetune(
             loaded,
             arguments.tuned.resolve() / planned.data,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.cli.progress_bar import shown_progress
 from robustbench_aigen.report.build import build_report
 
 _KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")
@@ -30,7 +30,7 @@ def main() -> None:
         if load_scenario(file).scenario.data.source == "minigen"
     ]
     for name in names:
-        with ProgressBar() as progress:
+        with shown_progress() as progress:
             result = run(name, output=arguments.runs, progress=progress)
         build_report([result.folder])
         _publish(result.folder, arguments.target / name)

@@ -155,7 +155,7 @@ def test_validate_refuses_what_run_refuses(tmp_path, cli, keys, part):
 def test_a_quality_without_its_format_is_refused(tmp_path, image_folder, cli):
     outcome = cli("data", "prepare", image_folder, tmp_path / "out", "--quality", 5)
     assert outcome.code == 2
-    assert "--quality is that of --format jpeg" in outcome.err
+    assert "--quality needs --format jpeg" in outcome.err
     assert not (tmp_path / "out").exists()
 
 
@@ -186,10 +186,10 @@ def test_attacks_are_listed_readably_at_100_columns(cli, monkeypatch):
     assert any(line.split()[:2] == ["pgd", "linf,"] and "native," in line for line in lines)
 
 
-def test_a_reader_that_goes_away_is_no_gate_failure():
+def test_a_reader_that_goes_away_changes_no_exit_code():
     command = f"{sys.executable} -m robustbench_aigen list perturbations | head -0; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-    assert done.returncode == 3
+    assert done.returncode == 0
     assert done.stderr == b""
 
 
@@ -216,5 +216,5 @@ def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
     assert process.returncode == 3
     assert (
         err.decode().strip()
-        == "interrupted; what is finished is kept, and the same command goes on from there"
+        == "interrupted; finished work is kept, and the same command continues from there"
     )

@@ -20,7 +20,7 @@ LAYERS = [
     {"numerics", "scenario"},
     {"catalogue", "imports"},
     {"digests"},
-    {"files", "csv_text"},
+    {"files", "csv_text", "notices"},
     {"errors"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}

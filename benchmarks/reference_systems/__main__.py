@@ -19,7 +19,7 @@ import yaml
 from benchmarks.reference_systems.page import write_page
 from benchmarks.reference_systems.systems import DataSet, System, read_systems
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.cli.progress_bar import ProgressBar
+from robustbench_aigen.cli.progress_bar import shown_progress
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _EVALUATION = Path(__file__).with_name("evaluation.yaml")
@@ -78,7 +78,7 @@ def _evaluate(system: System, data: dict[str, DataSet], arguments: argparse.Name
             },
             **({} if name == system.data else {"pipelines": {}}),
         )
-        with ProgressBar() as progress:
+        with shown_progress() as progress:
             result = run(loaded, output=arguments.runs, progress=progress)
         found.append(result.summary.assign(data=name, own=name == system.data))
     table = pd.concat(found, ignore_index=True)

@@ -1,13 +1,12 @@
 """The ``robust-aigen`` command."""
 
-import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -24,13 +23,17 @@ from robustbench_aigen.cli import (
     train,
     validate,
 )
+from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.stopping import StoppedError, stopping_on_signals
+from robustbench_aigen.cli.streams import tolerant_streams
 from robustbench_aigen.errors import UserError
 
 app = typer.Typer(
     name="robust-aigen",
-    help="How much of a detector's accuracy survives attacks, image processing and unseen generators.",
+    help="Measure how much accuracy a detector keeps under attacks, image processing and unseen generators.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Boxes cut words off where the terminal is narrow.
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -39,46 +42,42 @@ class _InterruptedError(Exception):
     """Ctrl-C, kept from typer, which would end without a word."""
 
 
-class _ReaderGoneError(Exception):
-    """A closed pipe (``robust-aigen list … | head``), kept from typer, which would exit with 1: the gate's code."""
-
-
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+def _guarded(command: Callable[..., None], *, resumes: bool = False) -> Callable[..., None]:
     @wraps(command)
     def guarded(*arguments: Any, **options: Any) -> None:
+        _resumes.set(resumes)
         try:
             command(*arguments, **options)
-            sys.stdout.flush()
         except KeyboardInterrupt:
             raise _InterruptedError from None
-        except BrokenPipeError:
-            raise _ReaderGoneError from None
 
     return guarded
 
 
-app.command("run")(_guarded(run.run))
-app.command("train")(_guarded(train.train))
-app.command("cross-generator")(_guarded(cross_generator.cross_generator))
-app.command("finetune")(_guarded(finetune.finetune))
+_debug = ContextVar("debug", default=False)
+_resumes = ContextVar("resumes", default=False)
+"""Whether the command continues where it was stopped when it is given again."""
+
+app.command("run")(_guarded(run.run, resumes=True))
+app.command("train")(_guarded(train.train, resumes=True))
+app.command("cross-generator")(_guarded(cross_generator.cross_generator, resumes=True))
+app.command("finetune")(_guarded(finetune.finetune, resumes=True))
 app.command("validate")(_guarded(validate.validate))
 app.command("predict")(_guarded(predict.predict))
 app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
-_data = typer.Typer(help="Make data sets ready.")
+_data = typer.Typer(help="Prepare data sets.", rich_markup_mode=None)
 _data.command("prepare")(_guarded(data.prepare))
 app.add_typer(_data, name="data")
-
-_debug = ContextVar("debug", default=False)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"robust-aigen {version('robustbench-aigen')}")
+        say(f"robust-aigen {version('robustbench-aigen')}")
         raise typer.Exit
 
 
@@ -96,33 +95,50 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else."""
+    """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else.
+
+    A signal that ends the command exits with 128 and its number, as shells and schedulers expect.
+    """
     # What Pillow warns of is said in plainer words: an image that is skipped is named, with the reason.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    with tolerant_streams():
+        sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        with stopping_on_signals():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+            sys.stdout.flush()
+            return int(code or 0)
+    except (_InterruptedError, StoppedError, typer.Abort) as stopped:
+        return _fail(f"{_cause(stopped)}; {_what_remains()}", getattr(stopped, "code", 3))
     except UserError as error:
-        _fail(f"error: {error}", 2)
-    except _InterruptedError:
-        _fail("interrupted; what is finished is kept, and the same command goes on from there", 3)
-    except _ReaderGoneError:
-        # Nobody is left to tell, and the interpreter's last flush must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(3)
-    except typer.Abort:
-        _fail("aborted", 3)
+        return _fail(f"error: {error}", 2)
     except Exception as error:  # noqa: BLE001  Whatever it is, it ends in one line and exit code 3.
         if hasattr(error, "format_message"):  # A usage error, of click or of the copy inside typer.
-            _fail(f"error: {error.format_message()}\n  robust-aigen COMMAND --help shows what there is", 2)
+            return _fail(
+                f"error: {error.format_message()}\n  robust-aigen COMMAND --help lists the options", 2
+            )
         reason = " ".join(str(error).split())
-        _fail(
+        return _fail(
             f"error: {type(error).__name__}: {reason}\n  robust-aigen --debug COMMAND … shows the traceback",
             3,
         )
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def _cause(stopped: BaseException) -> str:
+    return f"stopped by {stopped}" if isinstance(stopped, StoppedError) else "interrupted"
+
+
+def _what_remains() -> str:
+    if _resumes.get():
+        return "finished work is kept, and the same command continues from there"
+    return "the same command starts again"
+
+
+def _fail(text: str, code: int) -> int:
     if _debug.get():
         traceback.print_exc()
-    print(text, file=sys.stderr)
-    sys.exit(code)
+    say(text, err=True)
+    return code

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, say_notice
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,7 +21,7 @@ def audit(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Look at so many images at most, stratified. Copies in the others are missed."
+            min=1, help="Examine at most this many images, stratified. Copies among the others are missed."
         ),
     ] = None,
     fix: Annotated[
@@ -38,13 +40,12 @@ def audit(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Look for what gives the classes away without looking at a picture: formats, qualities, sizes, metadata, copies.
+    """Check whether formats and sizes give the classes away.
 
-    The verdict is the accuracy of a small classifier that sees these facts alone. Findings are no error: the exit
-    code is 0 unless --strict is given.
+    Formats, qualities, sizes, metadata and copies are examined. The verdict is the accuracy of a small classifier
+    that sees these facts alone. The exit code is 0 whatever is found, unless --strict is given.
     """
     from robustbench_aigen.cli.audit_tables import print_audit, print_copy
-    from robustbench_aigen.cli.console import print_json
     from robustbench_aigen.data.audit.equalised_copy import check_target
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.selection import select
@@ -54,7 +55,7 @@ def audit(
         check_target(Path(fix), Path(source) if Path(source).exists() else None)
     opened = open_data(read_data(source), Path())
     for notice in opened.notices:
-        typer.echo(notice, err=True)
+        say_notice(notice, err=True)
     selection = select(opened, split, limit)
     found = _audited(selection)
     content = found.as_dict()
@@ -72,10 +73,10 @@ def audit(
 
 
 def _audited(selection: "Selection") -> "Audit":
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.data.audit.inspection import audit as audit_selection
 
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         progress.start(len(selection.indices))
         progress.work_on(selection.source.name, "audit")
         return audit_selection(selection, progress.advance)
@@ -83,12 +84,12 @@ def _audited(selection: "Selection") -> "Audit":
 
 def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy, Audit]":
     """Write the equalised copy, and audit it in turn."""
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.data.audit.equalised_copy import write_equalised
     from robustbench_aigen.data.opening import open_source
     from robustbench_aigen.data.selection import select
 
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         progress.start(len(selection.indices))
         progress.work_on(str(folder), "writing")
         copy = write_equalised(found, selection, folder, progress.advance)

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import typer
-
-from robustbench_aigen.cli.console import print_table
+from robustbench_aigen.cli.console import print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +40,7 @@ def print_audit(found: "Audit", available: int) -> None:
     print_table(_told(found), "real or fake, told by how images are stored and nothing else")
     print_table(_copies(found), "copies")
     for line in _sentences(found):
-        typer.echo(line)
+        say(line)
 
 
 def print_copy(copy: "Copy", after: "Audit") -> None:
@@ -50,11 +48,11 @@ def print_copy(copy: "Copy", after: "Audit") -> None:
     recipe = copy.recipe
     stored = "PNG" if recipe.quality is None else f"JPEG quality {recipe.quality}, 4:2:0"
     out = ", ".join(f"{count} {_REASONS[reason]}" for reason, count in sorted(copy.left_out.items()))
-    typer.echo(f"\nwritten to {copy.folder}: {copy.images} images, {recipe.width}×{recipe.height} {stored}")
-    typer.echo(f"left out: {out or 'none'}")
-    typer.echo(f"the copy: {after.verdict.sentence()}")
+    say(f"\nwritten to {copy.folder}: {copy.images} images, {recipe.width}×{recipe.height} {stored}")
+    say(f"left out: {out or 'none'}")
+    say(f"the copy: {after.verdict.sentence()}")
     if after.leaks:
-        typer.echo(f"the copy: {_leak_sentence(after)}")
+        say(f"the copy: {_leak_sentence(after)}")
 
 
 _REASONS: Mapping[str, str] = {

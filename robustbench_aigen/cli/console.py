@@ -1,56 +1,61 @@
-"""Tables and JSON on the terminal."""
+"""Text, tables and JSON on the terminal."""
 
 import json
+import math
+import os
+import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from robustbench_aigen.cli.streams import written
+from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import JustifyMethod
 
-_TEXT_COLUMNS = {
-    "detector",
-    "generator",
-    "pipeline",
-    "split",
-    "name",
-    "summary",
-    "trust",
-    "source",
-    "backends",
-    "norms",
-    "scenario",
-    "parameters",
-    "access",
-    "summary and parameters",
-    "verdict",
-    "metric",
-    "images of",
-    "limit",
-    "started",
-    "of",
-    "write",
-    "what",
-    "gradients",
-    "--trust-code",
-    "architecture",
-    "trained on",
-    "class",
-    "format",
-    "size",
-    "metadata",
-    "fact",
-    "kind",
-    "image",
-}
-_UNBROKEN = {"name", "norms", "access"}
-"""Columns of text that are short and looked up: they are not folded."""
-_WIDEST = {"backends": 13}
-"""Columns that fold at a comma on a terminal, to leave room for prose."""
+_NARROWEST = 20
+_STYLES = {"bold": "1", "warning": "1;33", "failure": "1;31"}
 
 
-def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> None:
-    """Print a frame of text as a table; columns of numbers are flushed right.
+def say(text: object = "", *, err: bool = False, style: str = "") -> None:
+    """Print lines of text; names in it from files and folders cannot control the terminal.
+
+    Parameters
+    ----------
+    text
+        What to print.
+    err
+        Whether to standard error.
+    style
+        ``bold``, ``warning`` or ``failure``, where colours are shown.
+    """
+    stream = sys.stderr if err else sys.stdout
+    for line in str(text).split("\n"):
+        shown = written(line, stream.encoding)
+        print(
+            f"\x1b[{_STYLES[style]}m{shown}\x1b[0m" if style and _has_colours(stream) else shown, file=stream
+        )
+
+
+def say_notice(text: str, *, err: bool = False) -> None:
+    """Print a notice; one that is a warning says so."""
+    notice = Notice(text)
+    say(f"warning: {notice}" if notice.is_warning else notice, err=err, style="warning" * notice.is_warning)
+
+
+def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
+    """Print again, below a result, which notices were warnings."""
+    for notice in dict.fromkeys(map(Notice, notices)):
+        if notice.is_warning:
+            say_notice(notice, err=err)
+
+
+def print_table(table: "pd.DataFrame", title: str = "", group: str | None = None) -> None:
+    """Print a frame of text as a table that fits the terminal; columns of numbers are flushed right.
+
+    Into a file or a pipe every row is whole. On a terminal texts are folded; where that is not enough, long cells go
+    below their row, and in the end every row becomes a block of lines. Nothing is left out.
 
     Parameters
     ----------
@@ -59,47 +64,60 @@ def print_table(table: "pd.DataFrame", title: str, group: str | None = None) -> 
     group
         A column whose value is printed once, above the rows that share it.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from robustbench_aigen.cli.table_layout import lay_out, wrap
 
-    class _Console(Console):
-        def on_broken_pipe(self) -> None:
-            # rich would exit with 1, which is the gate's.
-            raise BrokenPipeError
-
+    encoding, width = sys.stdout.encoding, terminal_width(sys.stdout)
     columns = [column for column in table.columns if column != group]
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        is_text = column in _TEXT_COLUMNS
-        # The name of a group stands in the first column: it is not broken for the want of a few characters.
-        names = table[group].unique() if group is not None and column == columns[0] else []
-        widest = min(24, max((len(str(name)) for name in names), default=0)) or None
-        justify: JustifyMethod = "left" if is_text else "right"
-        shown.add_column(
-            column,
-            justify=justify,
-            overflow="fold",
-            no_wrap=not is_text or column in _UNBROKEN,
-            min_width=widest,
-            max_width=_WIDEST.get(column) if sys.stdout.isatty() else None,
-        )
-    last: object = None
-    for row in table.to_dict(orient="records"):
-        if group is not None and row[group] != last:
-            last = row[group]
-            shown.add_row(Text(str(last), style="bold"))
-        indent = "  " if group is not None else ""
-        shown.add_row(
-            *(Text((indent if place == 0 else "") + str(row[column])) for place, column in enumerate(columns))
-        )
-    # Into a file or a pipe nothing is folded.
-    console = _Console() if sys.stdout.isatty() else _Console(width=200)
-    console.print(Text(title, style="bold"))
-    console.print(shown)
+    rows = [
+        [written(str(value), encoding) for value in row]
+        for row in table[columns].itertuples(index=False, name=None)
+    ]
+    groups = None if group is None else [written(str(value), encoding) for value in table[group]]
+    titles = [written(str(column), encoding) for column in columns]
+    if title:
+        heading = written(title, encoding)
+        say("\n".join([heading] if width is None else wrap(heading, width)), style="bold")
+        say()
+    for line in lay_out(titles, rows, width, groups):
+        say(line.text, style="bold" if line.is_bold else "")
+    say()
 
 
 def print_json(content: Any) -> None:
-    """Print JSON to standard output."""
-    print(json.dumps(content, indent=2, default=str))
+    """Print JSON to standard output, in ASCII; numbers that JSON has not are null."""
+    print(json.dumps(_plain(content), indent=2, allow_nan=False, default=str))
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Return the columns of the terminal that a stream writes to, None for a file or a pipe."""
+    if not stream.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, _NARROWEST)
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines of a stream can be written over: not in a file, in a log, or on a terminal without cursor."""
+    return (
+        stream.isatty()
+        and os.environ.get("TERM", "") not in ("dumb", "unknown")
+        and os.environ.get("CI", "").lower() in ("", "0", "false")
+    )
+
+
+def _has_colours(stream: TextIO) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def _plain(content: Any) -> Any:
+    """Return content as JSON has it: keys are strings, and numbers are finite and Python's own."""
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple | set | frozenset):
+        return [_plain(value) for value in content]
+    if hasattr(content, "item") and getattr(content, "shape", None) == ():  # A number of NumPy.
+        content = content.item()
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.notices import Notice
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -13,34 +16,41 @@ if TYPE_CHECKING:
 def cross_generator(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A training recipe; without one the scenario's own detectors are compared."),
+        typer.Argument(
+            help="A training recipe. Without a recipe, the detectors of the scenario are compared."
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="What is trained and tested on; by default the scenario's data.")
+        str | None, typer.Option(help="Data for training and test; by default those of the scenario.")
     ] = None,
-    scenario: Annotated[
-        str, typer.Option(help="Whose pipelines the detectors go through.")
-    ] = "cross_generator",
+    scenario: Annotated[str, typer.Option(help="Scenario whose pipelines are applied.")] = "cross_generator",
     generators: Annotated[
-        str | None, typer.Option(help="Train on these alone: a,b. By default on all.")
+        str | None, typer.Option(help="Train only on these generators: a,b. By default on all.")
     ] = None,
     all_but_one: Annotated[
-        bool, typer.Option("--all-but-one", help="Also a detector for all generators but each.")
+        bool,
+        typer.Option("--all-but-one", help="Also train one detector for each generator that is left out."),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="The study's own settings where the recipe departs from them.")
+        bool,
+        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Results folder; detectors land in OUTPUT/detectors.")
+        str, typer.Option(help="Results folder. Detectors are written to OUTPUT/detectors.")
     ] = "results",
 ) -> None:
-    """Train a detector on each generator and on all, test each on every one, clean and under every pipeline."""
+    """Train on each generator and on all, and test on each.
+
+    Every detector is tested on every generator, clean and under every pipeline of the scenario.
+    """
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
@@ -56,7 +66,8 @@ def cross_generator(
     if recipe is None:
         if generators or all_but_one or set_ or published or epochs:
             raise UserError(
-                "these options are of a training: name a recipe", hint="robust-aigen cross-generator lenet5 …"
+                "--generators, --all-but-one, --set, --published and --epochs need a training recipe",
+                hint="robust-aigen cross-generator lenet5 …",
             )
     else:
         loaded = _with_trained(
@@ -79,7 +90,7 @@ def _with_trained(
 ) -> "LoadedScenario":
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.cli.train import read_recipe
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -92,7 +103,7 @@ def _with_trained(
 
     variants = Variants({}, generators=read_names(generators), each=True, all_but_one=all_but_one)
     source = open_data(loaded.scenario.data, loaded.folder)
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         jobs = plan(read, source, limit, variants, progress)
         folder = Path(output) / "detectors"
         trained = list(train_all(jobs, folder, device=device, half=False, fresh=False, progress=progress))
@@ -101,14 +112,13 @@ def _with_trained(
 
 
 def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
-    from robustbench_aigen.cli.console import print_table
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.engine.runner import run
     from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
     from robustbench_aigen.training.drawing import draw_matrix
 
     seen = generators_seen(loaded)
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         result = run(loaded, output=output, device=device, progress=progress)
     table = matrix(result.summary, seen)
     found = write_tables(result.folder / "tables", table)
@@ -119,4 +129,5 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
         f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
-    typer.echo(f"written to {result.folder}, the matrix in tables/protocol.md")
+    say(f"written to {result.folder}, the matrix in tables/protocol.md")
+    say_warnings(map(Notice.stored, result.info["notices"]))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+
 if TYPE_CHECKING:
     from robustbench_aigen.data.preparing import Prepared
 
@@ -18,12 +20,12 @@ class Encoding(StrEnum):
 
 def prepare(
     src: Annotated[str, typer.Argument(help="A folder of images, or Parquet.")],
-    out: Annotated[str, typer.Argument(help="The folder to make.")],
+    out: Annotated[str, typer.Argument(help="The new folder.")],
     crop_bottom: Annotated[
-        str | None, typer.Option(help="Cut so much off the lower edge: pixels (24) or per cent (8%).")
+        str | None, typer.Option(help="Cut this much off the lower edge: pixels (24) or per cent (8%).")
     ] = None,
     split_grid: Annotated[
-        str | None, typer.Option(help="Then take every image apart: rows x columns (2x2).")
+        str | None, typer.Option(help="Then cut every image into a grid: rows x columns (2x2).")
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="Cut only the images whose path below SRC matches: 'ai/grids/*'.")
@@ -31,20 +33,25 @@ def prepare(
     splits: Annotated[
         str | None, typer.Option(help="Shares of train, val and test: 80/10/10, unless SRC has splits.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the splits.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 42,
     encoding: Annotated[
         Encoding | None,
-        typer.Option("--format", help="Of all images; by default png if anything is cut, else as they are."),
+        typer.Option(
+            "--format", help="Format of all images; by default png if anything is cut, else unchanged."
+        ),
     ] = None,
     quality: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Of --format jpeg; 95 unless given.")
+        int | None, typer.Option(min=1, max=100, help="Quality of --format jpeg; 95 unless given.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Crop watermarks, take grids apart, and split without near-duplicates across; SRC stays as it is."""
+    """Crop watermarks, cut grids apart and make splits.
+
+    Near-duplicates stay in one split. SRC is not changed.
+    """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.data.cutting import read_crop, read_grid
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.preparing import Preparation
@@ -54,7 +61,7 @@ def prepare(
     from robustbench_aigen.scenario.data_argument import read_data
 
     if quality is not None and encoding is not Encoding.jpeg:
-        raise UserError("--quality is that of --format jpeg", hint="give --format jpeg too")
+        raise UserError("--quality needs --format jpeg", hint="add --format jpeg")
     wanted = Preparation(
         crop=None if crop_bottom is None else read_crop(crop_bottom),
         grid=None if split_grid is None else read_grid(split_grid),
@@ -65,12 +72,14 @@ def prepare(
         quality=quality or 95,
     )
     if only is not None and wanted.crop is None and wanted.grid is None:
-        raise UserError("--only says what is cut; it needs --crop-bottom or --split-grid")
+        raise UserError(
+            "--only needs --crop-bottom or --split-grid", hint="--only restricts which images are cut"
+        )
     target = Path(out).expanduser()
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
         raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")
     source = open_data(read_data(src), Path())
-    with ProgressBar() as bar:
+    with shown_progress() as bar:
         bar.start(len(source.samples))
         prepared = prepare_data(source, target, wanted, lambda: bar.advance(1))
     _show(prepared, json_output)
@@ -78,8 +87,6 @@ def prepare(
 
 def _show(prepared: "Prepared", json_output: bool) -> None:
     import pandas as pd
-
-    from robustbench_aigen.cli.console import print_json, print_table
 
     rows = [
         {"split": split, "class": name, "generator": generator, "images": count}
@@ -97,8 +104,8 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
         return
     print_table(pd.DataFrame(rows), f"{sum(prepared.counts.values())} images in {prepared.folder}")
     for name, reason in list(prepared.unusable.items())[:10]:
-        typer.echo(f"left out: {name}: {reason}")
+        say(f"left out: {name}: {reason}")
     if len(prepared.unusable) > 10:
-        typer.echo(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
+        say(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
     for notice in prepared.notices:
-        typer.echo(notice)
+        say_notice(notice)

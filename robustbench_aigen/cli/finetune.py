@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import say, say_warnings
+from robustbench_aigen.cli.markdown_text import print_markdown
+
 if TYPE_CHECKING:
     from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 
@@ -17,7 +20,10 @@ def finetune(
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights file.")] = None,
     trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Load a detector whose file can run code: pickles, .pt2, …")
+        bool,
+        typer.Option(
+            "--trust-code", help="Load a detector whose file can run code, such as a pickle or .pt2."
+        ),
     ] = False,
     data: Annotated[
         str | None,
@@ -25,24 +31,35 @@ def finetune(
             help="Replace the data: minigen, a folder or file, hf://org/name, or {source: …} as in a scenario."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Replace the budget.")] = None,
-    name: Annotated[str | None, typer.Option(help="Replace the name, that of folder and weights.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget of the file.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Replace the budget of the file.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Replace the name of the folder and of the weights file.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
     ] = "results/detectors",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
+    ] = False,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Whether to attack the detector before and after.")
+        bool, typer.Option("--report/--no-report", help="Attack the detector before and after, and compare.")
     ] = True,
 ) -> None:
-    """Make a detector harder by adversarial training, and report what that won and cost; killed, it goes on."""
+    """Fine-tune a detector by adversarial training.
+
+    The report compares the detector before and after, clean and under attack. A stopped fine-tuning continues from
+    its last checkpoint when the same command is given again.
+    """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.training.adversarial.file import load_finetuning
@@ -52,7 +69,9 @@ def finetune(
     from robustbench_aigen.training.adversarial.after_report import report_on
     from robustbench_aigen.training.adversarial.tuning import finetune as tune
 
-    with ProgressBar() as progress:
+    with shown_progress() as shown:
+        progress = Recording(shown)
+        progress.work_on("", "loading the detector and the data")
         tuned = tune(
             loaded,
             Path(output),
@@ -62,7 +81,7 @@ def finetune(
             progress=progress,
             trust_code=trust_code,
         )
-        typer.echo(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
+        say(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
         collapse = tuned.metrics["collapse"]
         if collapse is not None:
             raise UserError(
@@ -74,8 +93,9 @@ def finetune(
         if report:
             written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
     if report:
-        typer.echo(written.read_text(encoding="utf-8"))
-        typer.echo(f"written to {written}")
+        print_markdown(written.read_text(encoding="utf-8"))
+        say(f"written to {written}")
+    say_warnings(progress.notices)
 
 
 def _overridden(

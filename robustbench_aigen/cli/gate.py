@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,9 @@ def gate(
     current: Annotated[
         str, typer.Argument(help="A run folder, or a scenario's results folder for its newest run.")
     ],
-    baseline: Annotated[str, typer.Option(help="What to hold it against: a run folder, or a baseline.")],
+    baseline: Annotated[
+        str, typer.Option(help="The baseline: a run folder, or a folder that --update wrote.")
+    ],
     config: Annotated[
         str | None,
         typer.Option(
@@ -23,7 +27,8 @@ def gate(
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="Replace the metrics: accuracy, tpr, auroc, … Repeatable.")
+        list[str] | None,
+        typer.Option(help="Replace the metrics, such as accuracy, tpr or auroc. Repeatable."),
     ] = None,
     pipeline: Annotated[
         list[str] | None, typer.Option(help="Replace the pipelines: names, sweeps, patterns. Repeatable.")
@@ -32,7 +37,7 @@ def gate(
         list[str] | None, typer.Option(help="Replace the generators: all, or names. Repeatable.")
     ] = None,
     tolerance: Annotated[
-        str | None, typer.Option(help="Replace the loss that is let pass: 0.01 is a point.")
+        str | None, typer.Option(help="Replace the tolerated loss: 0.01 is one percentage point.")
     ] = None,
     floor: Annotated[
         list[str] | None, typer.Option(help="Replace the floors: 'accuracy of pgd >= 0.40'. Repeatable.")
@@ -41,14 +46,18 @@ def gate(
         bool, typer.Option("--unpaired", help="Compare runs on different images, with weaker tests.")
     ] = False,
     update: Annotated[
-        bool, typer.Option("--update", help="Write CURRENT as the baseline instead, small enough to commit.")
+        bool, typer.Option("--update", help="Write CURRENT as the new baseline, small enough to commit.")
     ] = False,
-    junit: Annotated[str | None, typer.Option(help="Write JUnit XML into this file.")] = None,
+    junit: Annotated[str | None, typer.Option(help="Write the checks as JUnit XML to this file.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Exit with 1 where a run is less robust than its baseline: beyond the tolerance and beyond chance."""
+    """Compare a run with its baseline; exit 1 if it is worse.
+
+    A run is worse where a loss is above the tolerance and statistically significant, or a number below its floor.
+    """
     from pathlib import Path
 
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.gating.baseline import open_recorded, write_baseline
     from robustbench_aigen.gating.verdict import gate as hold_against
@@ -71,7 +80,10 @@ def gate(
         raise UserError(
             f"no baseline '{baseline}'", hint="the same command with --update writes CURRENT as one"
         )
-    result = hold_against(run, baseline, config=spec, unpaired=unpaired)
+    with shown_progress() as progress:
+        progress.start(0)
+        progress.work_on("", "comparing the runs")
+        result = hold_against(run, baseline, config=spec, unpaired=unpaired)
     if junit is not None:
         result.write_junit(junit)
     _show(result, json_output)
@@ -80,17 +92,15 @@ def gate(
 
 
 def _update(folder: "Path", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json
 
     size = sum(file.stat().st_size for file in folder.iterdir())
     if json_output:
         print_json({"baseline": str(folder), "bytes": size})
     else:
-        typer.echo(f"written: {folder}, {max(1, round(size / 1024))} kB; commit it")
+        say(f"written: {folder}, {max(1, round(size / 1024))} kB; commit it")
 
 
 def _show(result: "GateResult", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.gating.github import report_to_github
 
     if json_output:
@@ -98,7 +108,7 @@ def _show(result: "GateResult", json_output: bool) -> None:
     else:
         print_table(result.table(), result.headline)
         for notice in result.notices:
-            typer.echo(f"note: {notice}")
-        typer.echo(result.rule)
-        typer.echo("gate: " + ("passed" if result.passed else "FAILED"))
+            say(f"note: {notice}")
+        say(result.rule)
+        say("gate: " + ("passed" if result.passed else "FAILED"))
     report_to_github(result, sys.stderr if json_output else sys.stdout)

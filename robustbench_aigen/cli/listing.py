@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,8 +38,7 @@ def list_things(
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List what a scenario can name, and the runs made so far."""
-    from robustbench_aigen.cli.console import print_json, print_table
+    """List attacks, detectors, scenarios, data and runs."""
     from robustbench_aigen.errors import UserError
 
     if source is not None:
@@ -60,7 +61,7 @@ def list_things(
     if json_output:
         print_json(table.to_dict(orient="records"))
     elif table.empty:
-        typer.echo(f"no {kind.value}")
+        say(f"no {kind.value}")
     else:
         if kind is Kind.attacks:
             # One column of prose, so that the others stand unbroken in a narrow terminal.
@@ -191,7 +192,6 @@ def _show_source(text: str, json_output: bool) -> None:
 
     import pandas as pd
 
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.data.inventory import take_stock
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.scenario.data_argument import read_data
@@ -204,14 +204,13 @@ def _show_source(text: str, json_output: bool) -> None:
     table = pd.DataFrame(rows).assign(split=lambda frame: frame["split"].fillna(""))
     print_table(table, f"{source.name}: {source.layout}, {len(source.samples)} images")
     for notice in source.notices:
-        typer.echo(notice)
+        say_notice(notice)
 
 
 def _show_runs(output: str, json_output: bool) -> None:
     """Print the runs below a results folder, newest first, and name what cannot be read."""
     import pandas as pd
 
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.report.run_folder import find_runs
 
     found = find_runs(output)
@@ -225,9 +224,9 @@ def _show_runs(output: str, json_output: bool) -> None:
     if rows:
         print_table(pd.DataFrame(rows).drop(columns="folder"), f"runs in {output}, newest first; per cent")
     elif not found.broken:
-        typer.echo(f"no runs in {output}")
+        say(f"no runs in {output}")
     for _, error in found.broken:
-        typer.echo(f"not listed: {error.message}")
+        say(f"not listed: {error.message}")
 
 
 def _run_row(run: "StoredRun") -> dict[str, object]:

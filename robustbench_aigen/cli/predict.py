@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,15 +33,13 @@ def predict(
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Load detectors whose files can run code, as run does.")
     ] = False,
-    threshold: Annotated[str, typer.Option(help="Scores from here on are fake.")] = "0.5",
+    threshold: Annotated[str, typer.Option(help="A score of at least this is fake.")] = "0.5",
     attack: Annotated[
         str | None,
-        typer.Option(help="Attack every picture: a recipe (list attacks), with all its steps."),
+        typer.Option(help="Attack every image with this recipe (see list attacks)."),
     ] = None,
     eps: Annotated[str | None, typer.Option(help="Budget of the attack in pixel units: 4/255.")] = None,
-    norm: Annotated[
-        str | None, typer.Option(help="Norm of the budget: linf or l2, as the attack has it.")
-    ] = None,
+    norm: Annotated[str | None, typer.Option(help="Norm of the budget: linf or l2.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,22 +50,22 @@ def predict(
     ] = None,
     label: Annotated[
         Class | None,
-        typer.Option(
-            help="What the pictures are, which the attack argues against. Without it, the detector's own verdict."
-        ),
+        typer.Option(help="True class of the images, for the attack. By default the detector's own verdict."),
     ] = None,
     save: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Write the attacked pictures there, as 8-bit PNG.")
+        str | None,
+        typer.Option(metavar="DIR", help="Write the attacked images to this folder, as 8-bit PNG."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score single pictures, say real or fake, and with --attack what an attack makes of it.
+    """Score single images, before and after an attack.
 
-    Verdicts are those of a run: on 8-bit pictures, in float32, inside the budget. Pictures that cannot be read are
+    Scores and verdicts are those of a run: 8-bit images, float32, inside the budget. Images that cannot be read are
     named and skipped.
     """
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
+    from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import Predictor
     from robustbench_aigen.numerics.precision import resolve_device
@@ -75,33 +75,36 @@ def predict(
     targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
-    for assumption in loaded.assumptions:
-        typer.echo(f"{loaded.name}: {assumption}", err=True)
+    notices = describe_detector(loaded)
+    for notice in notices:
+        say_notice(notice, err=True)
     surrogate = None
     if stage is not None and stage.surrogate is not None:
         surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
-        typer.echo("no --label: the attack is to turn the detector's own verdict on each picture", err=True)
+        say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
     done, unreadable = _predictions(predictor, list(files), targets)
     if json_output:
-        from robustbench_aigen.cli.console import print_json
-
         rows = [_as_dict(prediction, targets) for prediction in done]
         print_json(
             {
                 "detector": loaded.name,
                 "threshold": predictor.threshold.score,
                 "attack": None if stage is None else stage.as_dict(),
+                "notices": [notice.as_dict() for notice in notices],
                 "predictions": rows,
                 "unreadable": [{"image": str(each.image), "reason": each.reason} for each in unreadable],
             }
         )
     else:
         _print(predictor, done)
+        if unreadable:
+            say(f"{len(unreadable)} pictures could not be read and were skipped (named above)")
+        say_warnings(notices)
     if targets and done:
-        typer.echo(f"{len(done)} attacked pictures written to {save}", err=json_output)
+        say(f"{len(done)} attacked pictures written to {save}", err=json_output)
 
 
 def _attack(
@@ -152,17 +155,16 @@ def _predictions(
 ) -> "tuple[list[Prediction], list[Unreadable]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
     from robustbench_aigen.cli.pictures import write_png
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.engine.prediction import Unreadable
     from robustbench_aigen.errors import UserError
 
     done: list[Prediction] = []
     unreadable: list[Unreadable] = []
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         progress.start(len(files))
         progress.work_on(predictor.detector.name, "predict" if predictor.stage is None else "attack")
-        for each in predictor.predict(files):
-            progress.advance(1)
+        for each in predictor.predict(files, progress.advance):
             if isinstance(each, Unreadable):
                 unreadable.append(each)
                 progress.notice(f"skipped {each.image}: {each.reason}")
@@ -179,8 +181,6 @@ def _predictions(
 
 def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
     import pandas as pd
-
-    from robustbench_aigen.cli.console import print_table
 
     rows = []
     for prediction in done:

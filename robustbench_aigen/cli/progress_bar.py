@@ -1,5 +1,6 @@
-"""The progress of a run, drawn on standard error."""
+"""The progress of a command, drawn on standard error."""
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -7,16 +8,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from robustbench_aigen.cli.console import is_live
+from robustbench_aigen.cli.progress_log import ProgressLog
+from robustbench_aigen.cli.streams import written
+from robustbench_aigen.notices import Notice
+
+
+def shown_progress() -> "ProgressBar | ProgressLog":
+    """Return a bar where standard error is a terminal, and otherwise lines for a log."""
+    return ProgressBar() if is_live(sys.stderr) else ProgressLog()
+
 
 class ProgressBar:
-    """A bar with the time left, which names the cell at work; plain lines of notice above it."""
+    """A bar with the time left, which names the cell at work; notices are lines above it."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, force_terminal=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        # Into a file only the notices go: bars would leave control characters and empty lines there.
-        hidden = not self._console.is_terminal
-        self._progress = Progress(*columns, console=self._console, transient=True, disable=hidden)
+        # What is printed to a file meanwhile goes there, not above the bar.
+        self._progress = Progress(
+            *columns, console=self._console, transient=True, redirect_stdout=sys.stdout.isatty()
+        )
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -29,15 +41,16 @@ class ProgressBar:
         self._progress.stop()
 
     def start(self, images: int) -> None:
-        """Begin a bar of so many images."""
+        """Begin a bar of this many images; with none it only shows that something is computed."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task("", total=images)
+        self._task = self._progress.add_task("", total=images or None)
 
     def work_on(self, detector: str, pipeline: str) -> None:
-        """Name the cell at work."""
+        """Name the cell, or the step, that is computed next."""
         if self._task is not None:
-            self._progress.update(self._task, description=escape(f"{detector} · {pipeline}"))
+            name = " · ".join(part for part in (detector, pipeline) if part)
+            self._progress.update(self._task, description=escape(written(name, self._console.encoding)))
 
     def advance(self, images: int) -> None:
         """Move the bar."""
@@ -46,4 +59,7 @@ class ProgressBar:
 
     def notice(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        notice = Notice(text)
+        shown = written(f"warning: {notice}" if notice.is_warning else notice, self._console.encoding)
+        style = "bold yellow" if notice.is_warning else None
+        self._console.print(shown, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -1,8 +1,11 @@
 """``robust-aigen report``."""
 
+import time
 from typing import Annotated
 
 import typer
+
+from robustbench_aigen.cli.console import say
 
 
 def report(
@@ -10,11 +13,19 @@ def report(
         list[str], typer.Argument(help="Run folders, or a scenario's results folder for its newest run.")
     ],
     output: Annotated[
-        str | None, typer.Option(help="Where the report goes; a single run's own folder by default.")
+        str | None, typer.Option(help="Folder of the report; by default the folder of the single run.")
     ] = None,
 ) -> None:
-    """Build the report of one run, or of several side by side: Markdown, HTML, LaTeX, CSV, figures."""
+    """Build the report of one run, or of several runs.
+
+    Markdown, HTML, LaTeX, CSV and figures. Several runs are shown side by side.
+    """
+    from robustbench_aigen.cli.progress_bar import shown_progress
     from robustbench_aigen.report.build import HTML, build_report
 
-    folder = build_report(run, output)
-    typer.echo(f"written to {folder}; open {folder / HTML}")
+    clock = time.perf_counter()
+    with shown_progress() as progress:
+        progress.start(0)
+        progress.work_on("", "tables and figures")
+        folder = build_report(run, output)
+    say(f"{time.perf_counter() - clock:.1f} s, written to {folder}; open {folder / HTML}")

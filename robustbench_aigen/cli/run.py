@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.notices import Notice
+
 if TYPE_CHECKING:
     from robustbench_aigen.engine.runner import RunResult
     from robustbench_aigen.scenario.schema import LoadedScenario
@@ -37,21 +40,27 @@ def run(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Replace the split: train, val, test or all.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, stratified.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate at most this many images, stratified by class and generator."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="Of gradients: auto, fp32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of gradients: auto, fp32 or bf16.")] = None,
     output: Annotated[
-        str, typer.Option(help="Results folder; the run lands in OUTPUT/<scenario>/<run id>.")
+        str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
     ] = "results",
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ignore finished shards and compute everything.")
+        bool, typer.Option("--fresh", help="Compute everything again, also what is in the cache.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells and an upper estimate of the time.")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run a scenario: attack and degrade images, score them, write records, tables and a report."""
+    """Run a scenario and write records, tables and a report.
+
+    A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
+    """
     from robustbench_aigen.engine.runner import run as run_scenario
     from robustbench_aigen.scenario.schema import load_scenario
 
@@ -59,9 +68,9 @@ def run(
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)
         return
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
 
-    with ProgressBar() as progress:
+    with shown_progress() as progress:
         result = run_scenario(
             loaded, output=output, device=device, fresh=fresh, trust_code=trust_code, progress=progress
         )
@@ -103,7 +112,6 @@ def _overridden(
 
 
 def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.plan import make_plan
 
@@ -122,7 +130,6 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
 
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
-    from robustbench_aigen.cli.console import print_json, print_table
     from robustbench_aigen.report.accuracy_tables import accuracy_frame
 
     if json_output:
@@ -132,6 +139,7 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
                 "run_folder": str(result.folder),
                 "summary": rows,
                 "unreadable": result.info["data"]["unreadable"],
+                "notices": result.info["notices"],
             }
         )
         return
@@ -139,7 +147,6 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
     title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
     print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
-        typer.echo(
-            f"{len(result.problems)} images could not be read and were skipped (named above and in run.json)"
-        )
-    typer.echo(f"{result.info['seconds']:.1f} s, written to {result.folder}")
+        say(f"{len(result.problems)} images could not be read and were skipped (run.json names them)")
+    say_warnings(map(Notice.stored, result.info["notices"]))
+    say(f"{result.info['seconds']:.1f} s, written to {result.folder}")

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import print_table, say, say_warnings
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,46 +19,58 @@ def train(
     ],
     data: Annotated[str, typer.Option(help="minigen, a folder or file, hf://org/name, or {source: …}.")],
     output: Annotated[
-        str, typer.Option(help="Folder of detectors; this one lands in OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
     ] = "results/detectors",
     name: Annotated[str | None, typer.Option(help="Name of the detector, instead of the recipe's.")] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="The study's own settings where the recipe departs from them.")
+        bool,
+        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="What the backbone starts from: imagenet, none or a file.")
+        str | None, typer.Option(help="Initial weights of the backbone: imagenet, none or a file.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Replace the seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train with so many seeds, from the recipe's on.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train with this many seeds, starting at the recipe's.")
+    ] = 1,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train every value of a key: optimizer=adam,sgd. Repeatable; one table compares them."
+            help="Train every value of a key: optimizer=adam,sgd. Repeatable. One table compares the detectors."
         ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate; of an SVM, the grid search's folds.")
+        int | None,
+        typer.Option(min=2, help="Number of folds of a cross-validation; for an SVM, of its grid search."),
     ] = None,
     generators: Annotated[
-        str | None, typer.Option(help="Train on these generators' fakes alone: a,b.")
+        str | None, typer.Option(help="Train only on the fakes of these generators: a,b.")
     ] = None,
-    each: Annotated[bool, typer.Option("--each", help="One detector for each generator.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Train one detector for each generator.")] = False,
     all_but_one: Annotated[
-        bool, typer.Option("--all-but-one", help="One detector for all generators but each.")
+        bool, typer.Option("--all-but-one", help="Train one detector for each generator that is left out.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each split.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Give up a finished or stopped training.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
+    ] = False,
 ) -> None:
-    """Train detectors from a recipe; killed, it goes on where it was when the same command is given again."""
+    """Train detectors from a recipe.
+
+    A stopped training continues from its last checkpoint when the same command is given again.
+    """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import ProgressBar
+    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.imports import import_library
 
     import_library("lightning", extra="train", what="training")
@@ -77,7 +91,9 @@ def train(
         all_but_one=all_but_one,
         together=not (each or all_but_one),
     )
-    with ProgressBar() as progress:
+    with shown_progress() as shown:
+        progress = Recording(shown)
+        progress.work_on("", "opening the data")
         jobs = plan(loaded, open_data(read_data(data), Path()), limit, variants, progress)
         trained = []
         for finished in train_all(
@@ -87,6 +103,7 @@ def train(
             _show(finished)
     if len(trained) > 1:
         _show_comparison(Path(output), loaded.recipe.name, trained)
+    say_warnings(progress.notices)
 
 
 def read_recipe(
@@ -116,7 +133,7 @@ def _show(trained: "Trained") -> None:
     found = trained.metrics["figures"]
     for part, at in found.items():
         shown = at["fitted"]
-        typer.echo(
+        say(
             f"{trained.job.name}, {part}: accuracy {100 * shown['accuracy']:.2f} % at threshold {shown['threshold']:.4g} "
             f"({100 * at['at_half']['accuracy']:.2f} % at 0.5), balanced {100 * shown['balanced_accuracy']:.2f} %, "
             f"AUROC {shown['auroc']:.4f}, {shown['n']} images"
@@ -124,17 +141,15 @@ def _show(trained: "Trained") -> None:
         for each in at.values():
             if each["answers_one_class"]:
                 word = "fake" if each["tpr"] > 0.5 else "real"
-                typer.secho(
+                say(
                     f"ONE CLASS: at threshold {each['threshold']:.4g} {trained.job.name} calls nearly every {part} image "
                     f"{word}. That accuracy is the balance of the classes.",
-                    fg="red",
-                    bold=True,
+                    style="failure",
                 )
-    typer.echo(f"written to {trained.folder}")
+    say(f"written to {trained.folder}")
 
 
 def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> None:
-    from robustbench_aigen.cli.console import print_table
     from robustbench_aigen.training.comparison import rounded, write_comparison
 
     table = write_comparison(output, f"{stem}-comparison", trained)
@@ -142,6 +157,7 @@ def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> Non
         "name", "epochs", "validation_accuracy", "accuracy", "balanced_accuracy", "f1", "auroc", "answers_one_class", "ms_per_step", "seconds",
     ]  # fmt: skip
     print_table(
-        rounded(table[columns]), f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images"
+        rounded(table[columns].rename(columns=lambda name: name.replace("_", " "))),
+        f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images",
     )
-    typer.echo(f"written to {output / stem}-comparison.csv and .md")
+    say(f"written to {output / stem}-comparison.csv and .md")

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigen.cli.console import say
+
 
 def validate(
     scenario: Annotated[
@@ -15,9 +17,10 @@ def validate(
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
 ) -> None:
-    """Check scenario and fine-tuning files: keys, values, recipes, detectors and data, without running anything.
+    """Check scenario and fine-tuning files without a run.
 
-    Code that comes with detectors is not run either: python:… is not imported, and what needs --trust-code not loaded.
+    Keys, values, recipes, detectors and data are checked. Code that comes with detectors is not executed: python:…
+    is not imported, and files that need --trust-code are not loaded.
     """
     from pathlib import Path
 
@@ -33,17 +36,17 @@ def validate(
         if names_fine_tuning(name):
             count, note = check_finetuning(load_finetuning(name))
             on = "" if count is None else f" on {count} training images"
-            typer.echo(f"{name}: fine, a fine-tuning{on}")
+            say(f"{name}: fine, a fine-tuning{on}")
             if note:
-                typer.echo(f"  {note}")
+                say(f"  {note}")
             continue
         loaded = load_scenario(name)
         if detector:
             loaded = with_detectors(loaded, detector, arch, Path.cwd())
         checked = check_scenario(loaded)
         images = "" if checked.images is None else f" on {checked.images} images"
-        typer.echo(f"{name}: fine, {checked.cells} cells{images}")
+        say(f"{name}: fine, {checked.cells} cells{images}")
         for line in checked.data:
-            typer.echo(f"  {line}")
+            say(f"  {line}")
         for note in checked.notes:
-            typer.echo(f"  {note}")
+            say(f"  {note}")

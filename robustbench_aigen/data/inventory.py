@@ -45,3 +45,9 @@ def describe(source: ImageSource) -> list[str]:
             text += f" ({', '.join([*each, *pool])})"
         lines.append(text)
     return lines
+
+
+def describe_briefly(source: ImageSource) -> list[str]:
+    """Write what :func:`describe` does in two lines at most."""
+    first, *splits = describe(source) or [""]
+    return [first, f"  {'; '.join(line.strip() for line in splits)}"] if splits else [first] * bool(first)

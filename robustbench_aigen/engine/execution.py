@@ -21,20 +21,20 @@ from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
 from robustbench_aigen.engine.store import ShardCache
+from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 
+_NAMED = 10
+"""Unreadable images that are told of one by one; ``run.json`` names all."""
 _MEMORY = 256 * 1024**2
 """Bytes of half-way pipeline results that a shard may keep."""
 
-_NAMED = 5
-"""Unreadable images that are named while a run goes; all are counted, and listed in its folder."""
-
 
 class Execution:
-    """The state of one run: the shard at work, timings, unreadable images.
+    """The state of one run: the shard at work, timings of cells and of the steps beside them, unreadable images.
 
     Parameters
     ----------
@@ -51,6 +51,7 @@ class Execution:
         self._problems: dict[str, Problem] = {}
         self._batch_limits: dict[str, int] = {}
         self.timings: list[dict[str, Any]] = []
+        self.steps = Steps()
         self.kept = pd.DataFrame()
 
     @property
@@ -82,6 +83,7 @@ class Execution:
             If not one image of the selection can be read.
         """
         self.progress.start(len(cells) * sum(len(shard.indices) for shard in shards))
+        began = time.perf_counter()
         timings = [_timing(cell) for cell in cells]
         self.timings += timings
         frames: list[list[pd.DataFrame]] = [[] for _ in cells]
@@ -98,6 +100,8 @@ class Execution:
                     timing["shards_computed" if work.was_computed(cell) else "shards_cached"] += 1
                     timing["batch_size"] = min(timing["batch_size"], batch_size)
                 work.end()
+        inside = sum(timing["seconds"] for timing in timings)
+        self.steps.add("decoding", max(0.0, time.perf_counter() - began - inside))
         if not any(len(frame) for frame in frames[0]):
             first = self.problems[0]
             error = UserError(
@@ -166,6 +170,7 @@ def unreadable_by_class(shards: Sequence[Shard], unreadable: Container[str]) -> 
 
 def _timing(cell: Cell) -> dict[str, Any]:
     return {
+        "step": "cell",
         "detector": cell.detector.name,
         "pipeline": cell.pipeline.name,
         "seconds": 0.0,

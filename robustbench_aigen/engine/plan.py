@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 
 from robustbench_aigen.attacks.execution import check_attack, check_gradients
-from robustbench_aigen.data.inventory import describe
+from robustbench_aigen.data.inventory import describe, describe_briefly
 from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.engine.cell import Cell
@@ -18,6 +19,7 @@ from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.selection import check_block
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -44,19 +46,20 @@ class Plan:
         """Number of cells."""
         return len(self.detectors) * len(self.pipelines)
 
-    def notices(self) -> list[str]:
-        """Return what was taken for granted of the detectors and found in the data that may not be meant."""
-        notices = [f"{detector.name}: {text}" for detector in self.detectors for text in detector.assumptions]
-        notices += self.selection.source.notices
+    def notices(self) -> list[Notice]:
+        """Return a line for each detector, how it is read, and what was found in the data that may not be meant."""
+        notices = [notice for detector in self.detectors for notice in describe_detector(detector)]
+        notices += [Notice(text) for text in self.selection.source.notices]
         labels = {sample.label for sample in self.selection.samples}
         if len(labels) == 1:
             present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
-            notices.append(f"all images are {present}: what needs {absent} ones too stays empty")
+            text = f"all images are {present}: numbers that need {absent} images too stay empty"
+            notices.append(Notice(text))
         return notices
 
     def described_data(self) -> list[str]:
-        """Return how the data was found to lie, and its counts."""
-        return describe(self.selection.source)
+        """Return the layout of the data and its counts, in two lines."""
+        return describe_briefly(self.selection.source)
 
     def cell(self, detector: Detector, pipeline: BoundPipeline) -> Cell:
         """Return a cell with the settings of its detector."""

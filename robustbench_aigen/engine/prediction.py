@@ -1,6 +1,6 @@
 """Scores of single pictures, before and after an attack: the way of a run without its records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -153,11 +153,13 @@ class Predictor:
     label: int | None = None
     surrogate: Detector | None = None
 
-    def predict(self, files: Sequence[Path]) -> Iterator[Prediction | Unreadable]:
+    def predict(
+        self, files: Sequence[Path], advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Prediction | Unreadable]:
         """Yield what there is to say of every picture, in order, holding some hundred at a time.
 
         With an attack every picture gets every step: what is shown is a score, not only whether it crossed the
-        threshold.
+        threshold. ``advance`` is told how many more pictures are done, which with an attack is before they are yielded.
 
         Raises
         ------
@@ -169,17 +171,21 @@ class Predictor:
         size = default_batch_size(self.detector, self.device)
         for first in range(0, len(files), SHARD_SIZE):
             found = [_read(file) for file in files[first : first + SHARD_SIZE]]
+            told = _Told(len(found), advance)
             pictures = [item for item in found if isinstance(item, _Picture)]
-            predicted, size = self._within_memory(pictures, size)
+            predicted, size = self._within_memory(pictures, size, told)
+            told(len(found))
             of_file = {prediction.image: prediction for prediction in predicted}
             for item in found:
                 yield item if isinstance(item, Unreadable) else of_file[item.file]
 
-    def _within_memory(self, pictures: list["_Picture"], size: int) -> tuple[list[Prediction], int]:
+    def _within_memory(
+        self, pictures: list["_Picture"], size: int, advance: Callable[[int], None]
+    ) -> tuple[list[Prediction], int]:
         """Predict with batches as large as there is memory for, and return how large they are."""
         while True:
             try:
-                return self._predicted(pictures, size), size
+                return self._predicted(pictures, size, advance), size
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -189,7 +195,9 @@ class Predictor:
                     ) from error
                 size //= 2
 
-    def _predicted(self, pictures: list["_Picture"], size: int) -> list[Prediction]:
+    def _predicted(
+        self, pictures: list["_Picture"], size: int, advance: Callable[[int], None]
+    ) -> list[Prediction]:
         levels = [picture.levels for picture in pictures]
         log_odds = self._cell(size).log_odds(levels)
         verdict = verdicts(log_odds, self.threshold)
@@ -199,7 +207,9 @@ class Predictor:
             for rows in attack_groups(
                 (self.stage,), self.detector, self.surrogate, levels, range(len(levels))
             ):
-                outcome = self._attack(self.stage, [pictures[row] for row in rows], labels[rows], size)
+                outcome = self._attack(
+                    self.stage, [pictures[row] for row in rows], labels[rows], size, advance
+                )
                 for place, row in enumerate(rows):
                     height, width = levels[row].shape[1:]
                     attacked[row] = self._of(outcome, place, int(labels[row]), (height, width))
@@ -214,6 +224,7 @@ class Predictor:
         pictures: list["_Picture"],
         labels: Tensor,
         batch_size: int,
+        advance: Callable[[int], None],
     ) -> AttackOutcome:
         stack, sizes = padded([picture.levels for picture in pictures])
         task = make_task(
@@ -230,7 +241,7 @@ class Predictor:
             sizes=sizes,
             surrogate=self.surrogate,
         )
-        return run_attack(stage, task, lambda _: None)
+        return run_attack(stage, task, advance)
 
     def _of(self, outcome: AttackOutcome, place: int, label: int, size: tuple[int, int]) -> Attacked:
         log_odds = outcome.log_odds[place]
@@ -249,6 +260,18 @@ class Predictor:
         precision = resolve_precision("auto", self.device)
         settings = Settings(_SEED, "both", "score", precision, self.device.type, batch_size, self.threshold)
         return Cell(self.detector, BoundPipeline(CLEAN, ()), settings, self.device)
+
+
+class _Told:
+    """Passes progress on, up to the number of pictures: a second try with smaller batches counts none twice."""
+
+    def __init__(self, pictures: int, advance: Callable[[int], None]) -> None:
+        self._left, self._advance = pictures, advance
+
+    def __call__(self, pictures: int) -> None:
+        more = min(pictures, self._left)
+        self._left -= more
+        self._advance(more)
 
 
 class _Picture(NamedTuple):

@@ -85,20 +85,29 @@ class Probing:
         if not following:
             return found
         names = tuple(pipeline.name for pipeline in following)
+        self.execution.progress.start(0)
         for detector in self.plan.detectors:
-            mine = self.records[self.records["detector"] == detector.name]
-            answers = self._detector_answers(detector, mine[mine["pipeline"] == names[0]])
-            if answers is None:
-                continue
-            found += [Probed(detector.name, names, measured) for measured in judge_detector(answers)]
-            for pipeline in _ends_of_sweeps(following):
-                cell = mine[(mine["pipeline"] == pipeline.name) & mine["attacked"] & mine["correct_clean"]]
-                survivors = cell[cell["correct"]]
-                count = survivors_to_probe(len(survivors), len(cell))
-                if count:
-                    answers = self._cell_answers(detector, pipeline, survivors["sample"].tolist(), count)
-                    held = len(survivors) / len(cell)
-                    found += [Probed(detector.name, (pipeline.name,), m) for m in judge_cell(answers, held)]
+            with self.execution.steps.timed("trust probes", detector.name):
+                found += self._probed(detector, following, names)
+        return found
+
+    def _probed(
+        self, detector: Detector, following: list[BoundPipeline], names: tuple[str, ...]
+    ) -> list[Probed]:
+        """Probe one detector, and its cells under the attacks that follow gradients."""
+        mine = self.records[self.records["detector"] == detector.name]
+        answers = self._detector_answers(detector, mine[mine["pipeline"] == names[0]])
+        if answers is None:
+            return []
+        found = [Probed(detector.name, names, measured) for measured in judge_detector(answers)]
+        for pipeline in _ends_of_sweeps(following):
+            cell = mine[(mine["pipeline"] == pipeline.name) & mine["attacked"] & mine["correct_clean"]]
+            survivors = cell[cell["correct"]]
+            count = survivors_to_probe(len(survivors), len(cell))
+            if count:
+                answers = self._cell_answers(detector, pipeline, survivors["sample"].tolist(), count)
+                held = len(survivors) / len(cell)
+                found += [Probed(detector.name, (pipeline.name,), m) for m in judge_cell(answers, held)]
         return found
 
     def _detector_answers(self, detector: Detector, cell: pd.DataFrame) -> pd.DataFrame | None:
@@ -136,7 +145,7 @@ class Probing:
             held = cache.load(key)
             if held is not None:
                 return held[0]
-            self.execution.progress.work_on(detector.name, "trust")
+            self.execution.progress.work_on(detector.name, "trust probes")
             batches = self._batches(detector, attacks, images, cell.settings)
             try:
                 with seeded_global_rng(key):

@@ -2,21 +2,23 @@
 
 from typing import Protocol
 
+from robustbench_aigen.notices import Notice
+
 
 class Progress(Protocol):
     """Receives the course of a run; the command line draws it, a test or a notebook may ignore it."""
 
     def start(self, images: int) -> None:
-        """So much work begins: images times cells."""
+        """Start a task of this many images (times cells, or epochs); 0 where there is nothing to count."""
 
     def work_on(self, detector: str, pipeline: str) -> None:
-        """The cell that the next images belong to."""
+        """Name the cell, or the step, that is computed next."""
 
     def advance(self, images: int) -> None:
-        """So many more images of the cell are done."""
+        """Add finished images of the cell."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know."""
+        """Tell the user something: a :class:`~robustbench_aigen.notices.Notice`, or a string as information."""
 
 
 class Silent:
@@ -33,3 +35,25 @@ class Silent:
 
     def notice(self, text: str) -> None:
         """Do nothing."""
+
+
+class Recording:
+    """Passes everything on and keeps the notices, each once.
+
+    Parameters
+    ----------
+    progress
+        Who is told.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.notices: list[Notice] = []
+        self.start, self.work_on, self.advance = progress.start, progress.work_on, progress.advance
+
+    def notice(self, text: str) -> None:
+        """Keep a notice and pass it on."""
+        notice = Notice(text)
+        if notice not in self.notices:
+            self.notices.append(notice)
+        self._progress.notice(notice)

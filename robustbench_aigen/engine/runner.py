@@ -20,15 +20,18 @@ from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.plan import Plan, make_plan
 from robustbench_aigen.engine.probing import Probing, quality_of
-from robustbench_aigen.engine.progress import Progress, Silent
+from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
 from robustbench_aigen.engine.store import ShardCache, run_folder
+from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.report.notebook import run_html
-from robustbench_aigen.report.run_folder import write_run
+from robustbench_aigen.report.report_times import TABLES_STEP, with_report_times
+from robustbench_aigen.report.run_folder import write_info, write_run
 from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -97,43 +100,70 @@ def run(
         If the input is at fault. Nothing but finished shards is left behind.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    progress = progress or Silent()
+    progress = Recording(progress or Silent())
+    progress.start(0)
+    progress.work_on("", "loading detectors and data")
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device, trust_code=trust_code)
-    for notice in [*plan.described_data(), *plan.notices(), *read_detectors(plan)]:
-        progress.notice(notice)
-    stored = glance(plan.selection.source, plan.selection.indices)
-    if stored.call == "confound":
-        progress.notice(
-            f"{stored.sentence()}; robust-aigen audit says more, and --fix writes an equalised copy"
-        )
     output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
+    steps = execution.steps
+    steps.add("setup", time.perf_counter() - clock)
+    with steps.timed("output check"):
+        progress.work_on("", "output check on labelled images")
+        checked = read_detectors(plan)
+    for notice in [*plan.described_data(), *plan.notices(), *checked]:
+        progress.notice(notice)
+    with steps.timed("audit"):
+        progress.work_on("", "audit of formats and sizes")
+        stored = glance(plan.selection.source, plan.selection.indices)
+    if stored.call == "confound":
+        progress.notice(
+            warning(f"{stored.sentence()}; see robust-aigen audit, whose --fix writes an equalised copy")
+        )
     if isinstance(loaded.scenario.threshold, str):
         _fit_thresholds(plan, execution, loaded.scenario.threshold)
-    shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
+    with steps.timed("hashing"):
+        progress.start(0)
+        progress.work_on("", "hashing the images")
+        shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
     for notice in repeated(shards):
         progress.notice(notice)
     records = execution.records(shards)
     probed = Probing(execution, shards, records).run()
-    raised = raised_by_records(records, plan.pipelines, quality_of(shards))
-    raised += [flag for found in probed for flag in found.raised()]
-    summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
-    info = _run_info(plan, execution, shards, started, time.perf_counter() - clock)
+    with steps.timed("summary"):
+        raised = raised_by_records(records, plan.pipelines, quality_of(shards))
+        raised += [flag for found in probed for flag in found.raised()]
+        summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
+    for notice in execution.cache.notices():
+        progress.notice(notice)
+    info = _run_info(plan, execution, shards, started)
+    info["notices"] = [notice.as_dict() for notice in progress.notices]
     info["audit"] = stored.as_dict()
     info["trust"] = {
         "flags": [flag._asdict() for flag in raised],
         "probes": [found.as_dict() for found in probed],
     }
-    for notice in execution.cache.notices():
-        progress.notice(notice)
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
         gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
-        write_run(folder, {"run_id": run_id, **info}, records, summary, gallery)
+        info = {"run_id": run_id, **info, **_times(execution, time.perf_counter() - clock)}
+        digests = write_run(folder, info, records, summary, gallery)
+        tables = time.perf_counter()
         write_run_texts(folder)
+        info = with_report_times(info, {TABLES_STEP: time.perf_counter() - tables})
+        write_info(folder, info, digests)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
+
+
+def _times(execution: Execution, seconds: float) -> dict[str, Any]:
+    """Return the timings of a run so far, which add up to its seconds."""
+    rows = [*execution.timings, *execution.steps.rows]
+    rest = Steps()
+    rest.add("other", max(0.0, seconds - sum(row["seconds"] for row in rows)))
+    timings = [*rows, *rest.rows]
+    return {"seconds": round(sum(row["seconds"] for row in timings), 3), "timings": timings}
 
 
 def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
@@ -155,9 +185,7 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
         )
 
 
-def _run_info(
-    plan: Plan, execution: Execution, shards: list[Shard], started: datetime, seconds: float
-) -> dict[str, Any]:
+def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: datetime) -> dict[str, Any]:
     chosen = [sample for shard in shards for sample in shard.samples]
     # Unreadable images of the validation split, where a threshold was fitted, are none of these.
     ids = {sample.id for sample in chosen}
@@ -172,7 +200,6 @@ def _run_info(
         "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
         "data": {
             "source": scenario.data.title,
             "layout": plan.selection.source.layout,
@@ -201,7 +228,6 @@ def _run_info(
         "packages": package_versions(),
         "git_revision": git_revision(),
         "hardware": hardware(plan.device),
-        "timings": execution.timings,
     }
 
 

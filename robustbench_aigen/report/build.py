@@ -1,6 +1,7 @@
 """Builds reports: of a run into its folder, or of several side by side into a folder of their own."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.report.figures import draw_figures
 from robustbench_aigen.report.html import html_report
 from robustbench_aigen.report.joined import join_runs
-from robustbench_aigen.report.run_folder import read_run
+from robustbench_aigen.report.report_times import FIGURES_STEP, TABLES_STEP, with_report_times
+from robustbench_aigen.report.run_folder import read_run, write_info
 from robustbench_aigen.report.tables import report_tables
 from robustbench_aigen.report.texts import TABLES, write_texts
 
@@ -20,7 +22,8 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     """Build the whole report of some runs and return the folder that it is in.
 
     ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
-    all of them are there; other files of the folder stay.
+    all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
+    tables and figures took.
 
     Parameters
     ----------
@@ -42,10 +45,16 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     tables = report_tables(joined)
     with writing("the report"), temporary_folder(target) as made:
         (made / FIGURES).mkdir()
+        clock = time.perf_counter()
         figures = draw_figures(joined, made / FIGURES)
+        drawn = time.perf_counter()
         write_texts(joined, tables, figures, made)
         (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
         _replace(made, target)
+        seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
+    if [run.folder for run in joined.runs] == [target.resolve()]:
+        (run,) = joined.runs
+        write_info(target, with_report_times(run.info, seconds), run.digests)
     return target
 
 

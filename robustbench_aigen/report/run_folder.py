@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigen.csv_text import unguarded_frame
+from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
@@ -87,8 +87,10 @@ def write_run(
     records: pd.DataFrame,
     summary: pd.DataFrame,
     gallery: pd.DataFrame | None = None,
-) -> None:
+) -> dict[str, str]:
     """Write records, gallery, summary and ``run.json``, with the digests of all of them, into a folder.
+
+    The digests of records, gallery and summary are returned.
 
     Raises
     ------
@@ -102,6 +104,18 @@ def write_run(
     for name, content in contents.items():
         write_atomically(folder / name, content)
         digests[name] = digest_of_text(content) if name == SUMMARY else sha256(content).hexdigest()
+    write_info(folder, info, digests)
+    return digests
+
+
+def write_info(folder: Path, info: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Write ``run.json`` with its own digest and those of the files that belong to it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
     text = json.dumps(sealed(info, digests), indent=2) + "\n"
     write_atomically(folder / RUN, text.encode())
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.report.joined import JoinedRuns
+from robustbench_aigen.report.report_times import seconds_without_report
 from robustbench_aigen.report.run_folder import StoredRun
 from robustbench_aigen.scenario.parameters import write_pixels
 
@@ -79,9 +81,11 @@ def describe(run: StoredRun) -> list[Line]:
         Line(
             "Made with",
             f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}, "
-            f"python {packages.get('python', '')}, {info['hardware']['device']}, {info['seconds']:.1f} s, {info['started']}",
+            f"python {packages.get('python', '')}, {info['hardware']['device']}, {seconds_without_report(info):.1f} s, {info['started']}",
         ),
     ]
+    notices = map(Notice.stored, info.get("notices", []))
+    lines += [Line("Warning", notice) for notice in notices if notice.is_warning]
     return lines
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from robustbench_aigen.data.inventory import describe
+from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.precision import resolve_device
@@ -15,7 +15,7 @@ from robustbench_aigen.training.recipe import LoadedRecipe
 
 def open_splits(loaded: LoadedRecipe, source: ImageSource, limit: int | None, progress: Progress) -> Splits:
     """Tell of a data source and choose what is trained on, what decides, and what neither has seen."""
-    for notice in (*describe(source), *source.notices):
+    for notice in (*describe_briefly(source), *source.notices):
         progress.notice(notice)
     return split_source(source, loaded.recipe.validation, limit)
 

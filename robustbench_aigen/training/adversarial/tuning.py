@@ -9,8 +9,10 @@ from typing import Any, Literal, cast
 import pandas as pd
 import torch
 
+from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.selection import stratified
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.errors import UserError
@@ -106,7 +108,7 @@ def finetune(
         require_both_classes(splits)
     except UserError as error:
         raise loaded.located(error, ("data",)) from error
-    for notice in (*detector.assumptions, *source.notices):
+    for notice in (*describe_briefly(source), *describe_detector(detector), *source.notices):
         progress.notice(notice)
     size = input_size_of(detector)
     # The test images are neither decoded nor counted here: nothing of this training can depend on them.

@@ -1,0 +1,69 @@
+"""How a detector is read, in one line: size, normalisation, which output is fake, and what was assumed."""
+
+import math
+
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
+from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.notices import Notice, about
+
+_NAMED: dict[str, Normalisation] = {
+    "pixels in [0, 1]": PIXELS,
+    "pixels in [-1, 1]": SYMMETRIC,
+    "ImageNet normalisation": IMAGENET,
+    "CLIP normalisation": CLIP,
+}
+
+
+def describe_detector(detector: Detector) -> list[Notice]:
+    """Return one line of how a detector is read, with its assumptions, and a line for each that is a warning.
+
+    An ensemble has these lines for each member.
+    """
+    if isinstance(detector, Ensemble):
+        names = ", ".join(member.name for member in detector.members)
+        lines = [about(detector.name, f"{detector.rule} of {names}")]
+        return lines + [
+            about(detector.name, line) for member in detector.members for line in describe_detector(member)
+        ]
+    assumed = [Notice(text) for text in detector.assumptions]
+    parts = [_reading(detector), *(text for text in assumed if not text.is_warning)]
+    warnings = [about(detector.name, text) for text in assumed if text.is_warning]
+    return [about(detector.name, "; ".join(parts)), *warnings]
+
+
+def _reading(detector: Detector) -> str:
+    own, declared = detector.preprocessing, detector.declared
+    parts = [_size(own), _normalisation(own)]
+    parts += ["BGR"] if own.channels == "bgr" else []
+    parts += [f"outputs are {own.outputs}"] if own.outputs != "logits" else []
+    is_known = "fake_index" in declared
+    parts.append(f"output {own.fake_index} means fake{'' if is_known else ' (not declared)'}")
+    parts += [] if detector.differentiable else ["no gradients"]
+    return ", ".join(parts)
+
+
+def _size(own: Preprocessing) -> str:
+    if own.input_size is None:
+        return "images at their own size"
+    size = f"{own.input_size[0]}×{own.input_size[1]}"
+    if isinstance(own.resize_to, int):
+        return f"shorter side {own.resize_to} ({own.resample}), centre crop {size}"
+    if own.resize_to is not None:
+        return f"{own.resize_to[0]}×{own.resize_to[1]} ({own.resample}), centre crop {size}"
+    return f"{size} ({own.resample})"
+
+
+def _normalisation(own: Preprocessing) -> str:
+    for name, known in _NAMED.items():
+        if all(
+            math.isclose(a, b, abs_tol=1e-3)
+            for a, b in zip((*own.mean, *own.std), (*known.mean, *known.std), strict=True)
+        ):
+            return name
+    return f"mean {_listed(own.mean)}, std {_listed(own.std)}"
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.3g}" for value in dict.fromkeys(values))
