@@ -30,11 +30,11 @@ def digest_of_json(content: Mapping[str, Any], free: Sequence[tuple[str, ...]] =
     Parameters
     ----------
     content
-        The document; its ``digests`` are left out.
+        The document, with the digests of other files; its own is left out.
     free
         Keys, from the outermost inwards, whose values may be edited.
     """
-    values = {key: value for key, value in content.items() if key != DIGESTS}
+    values: Mapping[str, Any] = _without(content, (DIGESTS, _OWN))
     for keys in free:
         values = _without(values, keys)
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -65,8 +65,8 @@ def sealed(
         Keys, from the outermost inwards, whose values may be edited afterwards.
     """
     # As it will be read: keys become text, tuples become lists.
-    content = json.loads(json.dumps(content))
-    return {**content, DIGESTS: {_OWN: digest_of_json(content, free), **(files or {})}}
+    content = {**json.loads(json.dumps(content)), DIGESTS: dict(files or {})}
+    return {**content, DIGESTS: {_OWN: digest_of_json(content, free), **content[DIGESTS]}}
 
 
 def unsealed(
@@ -85,7 +85,7 @@ def unsealed(
     if DIGESTS not in content:
         return values, {}
     digests = content[DIGESTS]
-    if not isinstance(digests, Mapping) or digests.get(_OWN) != digest_of_json(values, free):
+    if not isinstance(digests, Mapping) or digests.get(_OWN) != digest_of_json(content, free):
         raise DamagedFileError(f"{name} was changed after it was written")
     return values, {key: str(value) for key, value in digests.items() if key != _OWN}
 

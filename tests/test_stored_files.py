@@ -408,12 +408,14 @@ def test_digests_are_those_of_hashlib(tmp_path):
     assert without_digest(content) == content, "a file of an earlier version"
     with pytest.raises(DamagedFileError):
         without_digest(b"x" + stored[1:])
-    text = json.dumps({"a": {"b": 1}, "c": [1.5, None]}, sort_keys=True, separators=(",", ":"))
+    text = '{"a":{"b":1},"c":[1.5,null],"digests":{"f":"0"}}'
     document = sealed({"c": (1.5, None), "a": {"b": 1}}, {"f": "0"})
     assert document["digests"] == {"values": sha256(text.encode()).hexdigest(), "f": "0"}
     assert unsealed(document, "d") == ({"a": {"b": 1}, "c": [1.5, None]}, {"f": "0"})
     with pytest.raises(DamagedFileError, match="d was changed"):
         unsealed({**document, "a": {"b": 2}}, "d")
+    with pytest.raises(DamagedFileError, match="d was changed"):
+        unsealed({**document, "digests": {**document["digests"], "f": "1"}}, "d")
 
 
 def test_the_random_changes_of_the_benchmark_give_no_other_number(tmp_path):

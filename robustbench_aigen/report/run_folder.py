@@ -190,7 +190,7 @@ def _foreign(folder: Path, reason: object) -> UserError:
 def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
     """Refuse a file that is not as the run wrote it. What is missing is told of where it is needed."""
     file = folder / name
-    if name not in digests or not file.is_file():
+    if name not in digests or not file.exists():
         return
     try:
         digest = digest_of_text(file.read_bytes()) if name == SUMMARY else sha256_of_file(file)
