@@ -1,6 +1,7 @@
 """Errors that are the user's to mend: what is wrong, where, and what to do about it."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class UserError(Exception):
         Where: the file, the 1-based line in it, and the dotted key (``pipelines.pgd[0].eps``).
     hint
         What to do.
+    lines
+        Lines to be copied into a file, shown as they are.
     """
 
     def __init__(
@@ -26,9 +29,11 @@ class UserError(Exception):
         line: int | None = None,
         key: str | None = None,
         hint: str | None = None,
+        lines: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.message, self.file, self.line, self.key, self.hint = message, file, line, key, hint
+        self.lines = tuple(lines)
 
     def __str__(self) -> str:
         where = "" if self.file is None else str(self.file)
@@ -36,7 +41,8 @@ class UserError(Exception):
             where += f":{self.line}"
         parts = [part for part in (where, self.key) if part]
         text = ": ".join([*parts, " ".join(self.message.split())])
-        return f"{text}\n  {' '.join(self.hint.split())}" if self.hint else text
+        hint = f"\n  {' '.join(self.hint.split())}" if self.hint else ""
+        return text + hint + "".join(f"\n    {line}" for line in self.lines)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -55,6 +61,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def shortened(text: str, length: int = 60) -> str:
     """Return a text of at most ``length`` characters, its middle left out where it was longer."""
     return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text that UTF-8 can hold: bytes of file names that are none stand there as ``\xe9``."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def first_line(error: BaseException) -> str:

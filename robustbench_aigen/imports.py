@@ -4,9 +4,10 @@ import inspect
 import os
 import re
 import sys
+import sysconfig
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -54,10 +55,18 @@ def _failure(error: BaseException) -> str:
     return f"fails: {type(error).__name__}: {first_line(error)} ({place})"
 
 
-def source_files(function: Callable[..., Any]) -> list[Path]:
-    """Return the files that decide what a function computes: its own, and every module loaded from beside it.
+def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list[Path]:
+    """Return the files that decide what a function computes.
 
-    Beside it is its package, or the folder of a module that is in none; what is installed there is left out.
+    Its own, every module loaded from beside it, and every module outside installed packages that these import, from
+    wherever. Beside it is its package, or the folder of a module that is in none; what is installed there is left out.
+
+    Parameters
+    ----------
+    function
+        A function or class.
+    also
+        Names of modules that it imports while it runs.
     """
     unwrapped = inspect.unwrap(function)
     source = inspect.getsourcefile(unwrapped)
@@ -76,7 +85,41 @@ def source_files(function: Callable[..., Any]) -> list[Path]:
                 continue
             if any(place.startswith(folder + os.sep) for folder in folders) and not _NOT_THE_USERS(place):
                 files.add(Path(place))
-    return sorted(files)
+    return sorted(
+        files | _imported(own, [sys.modules.get(unwrapped.__module__), *map(sys.modules.get, also)])
+    )
+
+
+def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
+    """Return the files of some modules and of those that they have imported, as far as they are the user's own."""
+    waiting, seen, files = [module for module in modules if module is not None], set[str](), set[Path]()
+    while waiting:
+        module = waiting.pop()
+        file = getattr(module, "__file__", None)
+        if module.__name__ in seen or not isinstance(file, str) or not Path(file).is_file():
+            continue
+        seen.add(module.__name__)
+        place = os.path.realpath(file)
+        if is_installed(place) or (module.__name__ == "__main__" and Path(place) != own):
+            continue
+        files.add(Path(place))
+        for value in list(vars(module).values()):
+            owner = (
+                value
+                if isinstance(value, ModuleType)
+                else sys.modules.get(getattr(value, "__module__", None) or "")
+            )
+            if owner is not None:
+                waiting.append(owner)
+    return files
+
+
+_STANDARD = tuple(os.path.realpath(sysconfig.get_paths()[name]) + os.sep for name in ("stdlib", "platstdlib"))
+
+
+def is_installed(place: str) -> bool:
+    """Whether a file, links followed, belongs to Python, to an installed package or to this one."""
+    return place.startswith(_STANDARD) or bool(_NOT_THE_USERS(place))
 
 
 _NOT_THE_USERS = re.compile(

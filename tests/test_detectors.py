@@ -86,7 +86,7 @@ def test_a_state_dict_of_torch_is_read_and_a_pickle_with_code_is_not(tmp_path, w
         (lambda file: save_file({"w": torch.zeros(2)}, file), "missing features.0.weight"),
         (lambda file: save_file({**load_file(file), "extra": torch.zeros(2)}, file), "unexpected extra"),
         (lambda file: save_file({k: v * float("nan") if v.is_floating_point() else v for k, v in load_file(file).items()}, file), "NaN"),
-        (lambda file: file.with_suffix(".json").write_text("{"), "card is not valid JSON"),
+        (lambda file: file.with_suffix(".json").write_text('{"arch": "lenet5",'), "card is not valid JSON"),
     ],
 )  # fmt: skip
 def test_damaged_weights_are_named(weights, spoil, message):
@@ -150,7 +150,6 @@ def test_fpr_rule_stays_below_its_rate_even_when_scores_saturate():
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ([], "a card is a mapping"),
         ({"input_size": "32"}, "input_size"),
         ({"mean": [0.5] * 4}, "three numbers"),
         ({"std": [1, 1, "a"]}, "three numbers"),

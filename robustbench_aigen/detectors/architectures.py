@@ -14,11 +14,16 @@ TIMM, TORCHVISION = "timm:", "torchvision:"
 
 
 class Untrained(NamedTuple):
-    """A network, what its architecture says of its preprocessing, and the packages that compute it."""
+    """A network, what its architecture says of its preprocessing, and the packages that compute it.
+
+    ``assumed`` are those of the preprocessing's settings that belong to the library's own weights: somebody else's
+    may have been trained otherwise.
+    """
 
     network: nn.Module
     metadata: Mapping[str, Any]
     libraries: tuple[str, ...]
+    assumed: frozenset[str] = frozenset()
 
 
 def build_untrained(
@@ -48,7 +53,7 @@ def build_untrained(
     if name == arch and arch in architecture_names():
         size = default_input_size(arch)
         metadata = {"outputs": "logits"} | ({"input_size": size} if size else {})
-        return Untrained(build_architecture(arch, **options), metadata, ())
+        return Untrained(build_architecture(arch, **options), metadata, (), frozenset(metadata) - {"outputs"})
     return _torchvision(arch, name, outputs, options)
 
 
@@ -101,7 +106,8 @@ def _timm(
             network = timm.create_model(name, pretrained=False, num_classes=outputs, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm cannot build '{name}': {first_line(error)}") from error
-    return Untrained(network, timm_preprocessing(network), ("timm",))
+    metadata = timm_preprocessing(network)
+    return Untrained(network, metadata, ("timm",), frozenset(metadata) - {"outputs"})
 
 
 def timm_preprocessing(network: Any) -> dict[str, Any]:
@@ -140,5 +146,22 @@ def _torchvision(arch: str, name: str, outputs: int, options: Mapping[str, Any])
         network = torchvision.models.get_model(name, weights=None, num_classes=outputs, **extra, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"architecture '{arch}' does not take these options: {first_line(error)}") from error
-    size = (299, 299) if name == "inception_v3" else (224, 224)
-    return Untrained(network, {"input_size": size, "outputs": "logits"}, ("torchvision",))
+    metadata = torchvision_preprocessing(name)
+    return Untrained(network, {**metadata, "outputs": "logits"}, ("torchvision",), frozenset(metadata))
+
+
+def torchvision_preprocessing(name: str) -> dict[str, Any]:
+    """Return the preprocessing of torchvision's own default weights of an architecture: resize, crop, normalise."""
+    import torchvision
+
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    (shorter,), (side,) = preset.resize_size, preset.crop_size
+    return {
+        "input_size": (side, side),
+        # Also where both are one number: the shorter side is resized to it, and the rest is cropped.
+        "resize_to": shorter,
+        "resample": preset.interpolation.value,
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+        "eight_bit": True,
+    }

@@ -3,23 +3,23 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, Field
 
 from robustbench_aigen.digests import DamagedFileError, read_sealed
+from robustbench_aigen.detectors.archives import LARGEST_TEXT
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, FileSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.validation import validated
 
 
-class DetectorCard(PreprocessingSpec):
+class DetectorCard(FileSpec):
     """What of a card the loader reads. A card may say more (training, data, results)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    arch: str | None = None
     arch_options: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
     base: DetectorSpec | None = None
@@ -36,25 +36,76 @@ def card_edits(weights: Path) -> tuple[str, ...]:
     return ()
 
 
+class Beside(NamedTuple):
+    """The card beside a file, an empty one where there is none, and what is told of a file that is none."""
+
+    card: DetectorCard
+    notes: tuple[str, ...] = ()
+
+
 def read_card(weights: Path) -> DetectorCard:
-    """Return the card of a weights file, an empty one where there is none.
+    """Return the card of a weights file, an empty one where there is none; as :func:`look_beside`."""
+    return look_beside(weights).card
+
+
+def look_beside(weights: Path) -> Beside:
+    """Look for the card of a weights file.
+
+    A JSON file of the same name that says nothing of a detector is none, for example a training's metrics.
 
     Raises
     ------
     UserError
-        If it is not JSON, a value is of the wrong type, or a key looks like a misspelt one.
+        If a value of a card is of the wrong type, or a key looks like a misspelt one.
     """
     file = weights.with_suffix(".json")
-    if not file.is_file():
-        return DetectorCard()
+    if file == weights or not file.is_file():
+        return Beside(DetectorCard())
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"the card is not valid JSON: {error}", file=file) from error
+        content = _content(file)
+    except (ValueError, OSError, RecursionError) as error:
+        return Beside(DetectorCard(), _told_of_unreadable(file, error))
+    if not isinstance(content, dict):
+        return Beside(DetectorCard())
     located = LocatedYaml(file, content)
-    card = validated(DetectorCard, located, "a card")
-    for key in card.model_extra or {}:
+    ours = content.keys() & DetectorCard.model_fields.keys()
+    for key in content.keys() - ours:
         near = get_close_matches(key, DetectorCard.model_fields, n=1, cutoff=0.75)
-        if near:
+        if near and _would_be_valid(near[0], content[key]):
             raise located.error(f"unknown key '{key}'", (key,), f"did you mean '{near[0]}'?")
-    return card
+    if not ours:
+        return Beside(DetectorCard())
+    try:
+        return Beside(validated(DetectorCard, located, "a card"))
+    except UserError as error:
+        if len(ours) < len(content) - len(ours):
+            # Most of it is about something else.
+            text = f"{file.name} beside it is not taken for its card: {error.key}: {error.message}"
+            return Beside(DetectorCard(), (text,))
+        raise
+
+
+def _content(file: Path) -> object:
+    if file.stat().st_size > LARGEST_TEXT:
+        raise ValueError("it is too large")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _told_of_unreadable(file: Path, error: Exception) -> tuple[str, ...]:
+    """Say that a file is no card where it could be meant for one: it has a word of cards in quotes."""
+    try:
+        start = file.read_bytes()[:4096].decode("utf-8", "replace")
+    except OSError:
+        start = ""
+    if any(f'"{key}"' in start for key in DetectorCard.model_fields):
+        raise UserError(f"the card is not valid JSON: {error}", file=file) from error
+    return (f"{file.name} beside it is not valid JSON, and not taken for its card",)
+
+
+def _would_be_valid(key: str, value: object) -> bool:
+    """Whether a value is one that a key of a card may have."""
+    try:
+        DetectorCard.model_validate({key: value})
+    except ValueError:
+        return False
+    return True

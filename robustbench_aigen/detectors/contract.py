@@ -46,6 +46,8 @@ class Detector(nn.Module):
         The settings of the preprocessing that somebody declared: the scenario, a card, the file's own metadata.
     differentiable
         Whether gradients reach the pixels. Attacks with gradients refuse a detector without.
+    made_of
+        What decides its answers beside weights, architecture and preprocessing: options, files that its code read.
     draws
         Whether a pass draws from a global random generator, as a random defence does. A run seeds it then.
     """
@@ -67,6 +69,7 @@ class Detector(nn.Module):
         self.libraries = libraries
         self.assumptions: tuple[str, ...] = ()
         self.declared: frozenset[str] = frozenset()
+        self.made_of: tuple[str, ...] = ()
         self.differentiable = True
         self.draws = False
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
@@ -113,7 +116,7 @@ class Detector(nn.Module):
             libraries=self.libraries,
         )
         other.to(self.device)
-        other.assumptions, other.declared = self.assumptions, self.declared
+        other.assumptions, other.declared, other.made_of = self.assumptions, self.declared, self.made_of
         other.differentiable, other.draws = self.differentiable, self.draws
         return other
 

@@ -7,19 +7,25 @@ from typing import Any
 
 import torch
 
-from robustbench_aigen.detectors.card import DetectorCard, card_edits, read_card
+from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
-from robustbench_aigen.detectors.formats.finding_out import find_out_input_size, find_out_outputs
+from robustbench_aigen.detectors.formats import ONNX, PYTHON, WEIGHTS, Format, format_of_id, format_of_path
+from robustbench_aigen.detectors.formats.finding_out import (
+    find_out_input_size,
+    find_out_outputs,
+    takes_its_probes,
+)
 from robustbench_aigen.detectors.formats.hashing import file_hash
-from robustbench_aigen.detectors.formats.python_factory import check_python
+from robustbench_aigen.detectors.formats.opened_files import recorded
+from robustbench_aigen.detectors.formats.precision import other_kinds, restore, to_float32, without_values
+from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
-from robustbench_aigen.detectors.formats.weights import fill_network
-from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
+from robustbench_aigen.detectors.preprocessing import Preprocessing, geometry_text, normalisation_text
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
-from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 
@@ -83,14 +89,31 @@ def load_detector(
     if spec.id in PUBLISHED:
         return _published(spec, device)
     kind, request = _request(spec, folder, device, trust_code=trust_code)
+    _check_choices(kind, request)
     if kind is WEIGHTS and request.card.base is not None and spec.arch is None:
         return _on_base(request.card.base, request)
+    if kind is not PYTHON:
+        return _ready(kind, request)
+    # The first answers are part of what is recorded: some code opens its files then.
+    with recorded() as opened:
+        detector = _ready(kind, request)
+    opened.add_named_in(factory_sources(request))
+    detector.made_of = (*detector.made_of, *opened.identity())
+    return detector
+
+
+def _ready(kind: Format, request: Request) -> Detector:
+    """Load a detector, find out what nobody says of it, and try it."""
     with preserved_global_rng():
         loaded = kind.load(request)
     detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
-    if spec.name is not None:
-        detector.name = spec.name
-    detector.to(device)
+    if request.spec.id in shipped_detectors():
+        # Its card and the tests say all of it.
+        detector.assumptions = ()
+    if request.spec.name is not None:
+        detector.name = request.spec.name
+    detector.to(request.device)
+    _in_float32(detector, kind)
     if isinstance(loaded, Loaded):
         find_out_input_size(detector)
         find_out_outputs(detector)
@@ -98,6 +121,36 @@ def load_detector(
         detector.assumptions = (*detector.assumptions, *card_edits(request.path))
     detector.check()
     return detector
+
+
+def _in_float32(detector: Detector, kind: Format) -> None:
+    """Compute in float32 whatever the weights are stored in, except where a user's own code converts its input."""
+    empty = without_values(detector.network)
+    if empty:
+        raise UserError(
+            f"'{detector.name}' has {len(empty)} tensors with a shape and no values (meta tensors), the first is {empty[0]}"
+        )
+    kinds = other_kinds(detector.network)
+    told = to_float32(detector.network)
+    if told is None:
+        return
+    if kind is PYTHON and not takes_its_probes(detector):
+        restore(detector.network, kinds)
+        if not takes_its_probes(detector):
+            to_float32(detector.network)
+        else:
+            told = f"{told.partition(',')[0]}, and computed so: its code turns its input into that type"
+    detector.assumptions = (*detector.assumptions, told)
+
+
+def _check_choices(kind: Format, request: Request) -> None:
+    """Refuse a choice that a kind of file does not have."""
+    for key, given, owner in (
+        ("weights_key", request.weights_key, WEIGHTS),
+        ("output", request.output, ONNX),
+    ):
+        if given is not None and kind is not owner:
+            raise UserError(f"'{key}' goes with {owner.what}, and '{request.place}' is none")
 
 
 def _on_base(base: DetectorSpec, request: Request) -> Detector:
@@ -108,6 +161,8 @@ def _on_base(base: DetectorSpec, request: Request) -> Detector:
     fill_network(detector.network, request, f"the network of '{base.text}'")
     detector.name = request.spec.name or request.path.stem
     detector.weights_sha256 = file_hash(request.path)
+    detector.made_of = (*detector.made_of, *made_of_choices(request))
+    _in_float32(detector, WEIGHTS)
     detector.check()
     return detector
 
@@ -163,11 +218,15 @@ def _request(
             kind, place = by_prefix
             return kind, Request(spec, place, folder, DetectorCard(), trust_code, device)
         shipped = shipped_detectors()
+        if spec.id not in shipped and (folder / spec.id).expanduser().is_file():
+            hint = f"is it a detector? write {{path: {spec.id}}} or ./{spec.id}"
+            raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         if spec.id not in shipped:
             hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own is {{path: FILE, arch: NAME}})"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         file = shipped[spec.id]
-        return WEIGHTS, Request(spec, str(file), folder, read_card(file), trust_code=False, device=device)
+        card = look_beside(file).card
+        return WEIGHTS, Request(spec, str(file), folder, card, trust_code=False, device=device)
     path = (folder / str(spec.path)).expanduser()
     try:
         is_there = path.exists()
@@ -175,10 +234,12 @@ def _request(
         raise UserError(f"'{shortened(str(spec.path))}' cannot be opened: {error.strerror}") from error
     if not is_there:
         raise UserError(f"no file '{spec.path}'", hint=f"looked for {path}")
-    card = DetectorCard() if path.is_dir() else read_card(path)
-    return format_of_path(path, str(spec.path)), Request(
-        spec, str(spec.path), folder, card, trust_code, device
-    )
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"'{spec.path}' is no regular file")
+    found = format_of_path(path, str(spec.path))
+    beside = Beside(DetectorCard()) if path.is_dir() else look_beside(path)
+    notes = (*found.notes, *beside.notes)
+    return found.kind, Request(spec, str(spec.path), folder, beside.card, trust_code, device, notes)
 
 
 def _assemble(loaded: Loaded, request: Request) -> Detector:
@@ -190,33 +251,49 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     detector = Detector(
         loaded.network,
         Preprocessing(**_merged(loaded.metadata, said)),
-        name=spec.name or _called(spec, request.place),
+        name=spec.name or called(spec, request.place),
         architecture=loaded.architecture,
         weights_sha256=loaded.sha256,
         libraries=loaded.libraries,
     )
-    detector.declared = frozenset({*loaded.metadata, *said})
-    if not {"mean", "std"} <= detector.declared:
-        text = "no card, mean or std: pixels go into the network as they are, in [0, 1]"
-        detector.assumptions = (*loaded.assumptions, text)
-    else:
-        detector.assumptions = loaded.assumptions
+    detector.declared = frozenset({*(loaded.metadata.keys() - loaded.assumed), *said})
+    detector.made_of = loaded.made_of
+    assumptions = [*request.notes, *loaded.assumptions]
+    if not {"mean", "std"} <= {*loaded.metadata, *said}:
+        assumptions.append("no card, mean or std: pixels go into the network as they are, in [0, 1]")
+    assumed = loaded.assumed - said.keys()
+    if assumed & {"input_size", "resize_to", "mean", "std"}:
+        assumptions.append(_told_of_assumed(detector.preprocessing, assumed, loaded.architecture))
+    detector.assumptions = tuple(assumptions)
     return detector
+
+
+def _told_of_assumed(own: Preprocessing, assumed: frozenset[str], architecture: str) -> str:
+    """Say which preprocessing is taken for granted because it is usual for an architecture."""
+    parts = []
+    if assumed & {"input_size", "resize_to"} and own.input_size is not None:
+        parts.append(geometry_text(own))
+    if assumed & {"mean", "std"}:
+        parts.append(normalisation_text(own))
+    return f"assumed, as is usual for {architecture}: {'; '.join(parts)} (change: {', '.join(sorted(assumed - _SECONDARY))})"
+
+
+_SECONDARY = {"eight_bit", "outputs", "crop_rounds_down"}
 
 
 def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a preprocessing, those that somebody said over those of the file."""
     settings = {**metadata, **said}
     if "input_size" in said and "resize_to" not in said and said["input_size"] != metadata.get("input_size"):
-        # The file's resize was for the file's size.
+        # The file's resize was for the file's size, and is not that of another.
         settings.pop("resize_to", None)
     known = {field.name for field in fields(Preprocessing)}
     return {key: value for key, value in settings.items() if key in known}
 
 
-def _called(spec: DetectorSpec, place: str) -> str:
-    """Return what a detector is called that nobody named: its id, or the last part of its path."""
+def called(spec: DetectorSpec, place: str) -> str:
+    """Return what a detector is called that nobody named: its id, or the last part of its path, in UTF-8."""
     if spec.id is None:
-        return Path(place).stem
+        return printable(Path(place).name.removesuffix(".index.json").rpartition(".")[0] or Path(place).name)
     prefix, colon, _ = spec.id.partition(":")
-    return f"{prefix}:{Path(place).name}" if colon and Path(place).is_absolute() else spec.id
+    return printable(f"{prefix}:{Path(place).name}" if colon and Path(place).is_absolute() else spec.id)

@@ -59,6 +59,7 @@ def trimmed(detector: Detector, spec: TrimSpec, name: str | None = None) -> Dete
     )
     defended.to(detector.device)
     defended.assumptions, defended.declared = detector.assumptions, detector.declared
+    defended.made_of = detector.made_of
     defended.differentiable = detector.differentiable
     return defended
 

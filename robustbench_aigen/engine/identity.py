@@ -15,8 +15,9 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats.python_factory import PREFIX
 from robustbench_aigen.detectors.thresholds import Threshold
-from robustbench_aigen.engine.shards import Shard
+from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
+from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.schema import Mode, Objective
@@ -69,11 +70,11 @@ def shard_key(
     identity = {
         "format": _FORMAT,
         "code": _base_code(),
-        "detector": _detector_identity(detector),
+        "detector": _detector_identity(detector, shard),
         "samples": shard.identity(),
         "stages": [_stage_identity(stage) for stage in pipeline.stages],
         "surrogates": [
-            _detector_identity(surrogates[stage.surrogate])
+            _detector_identity(surrogates[stage.surrogate], shard)
             for stage in pipeline.stages
             if stage.surrogate is not None
         ],
@@ -88,15 +89,17 @@ def shard_key(
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _detector_identity(detector: Detector) -> list[Any]:
+def _detector_identity(detector: Detector, shard: Shard) -> list[Any]:
     if isinstance(detector, Ensemble):
-        return [detector.rule, *(_detector_identity(member) for member in detector.members)]
+        members = [_detector_identity(member, shard) for member in detector.members]
+        # A factory may have made the whole of it, of files of its own.
+        return [detector.rule, detector.weights_sha256, list(detector.made_of), *members]
     identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
     # A network of the package, or a file of the user's whose format decides what it is.
-    identity.append(detector.architecture)
-    if detector.architecture.startswith(PREFIX) and not detector.draws:
-        # A user's code may read weights that no state_dict has.
-        identity.append(_answers(detector))
+    identity += [detector.architecture, list(detector.made_of)]
+    if PREFIX in detector.architecture and not detector.draws:
+        # A user's code may read weights that no state_dict has, through libraries that nobody hears.
+        identity += [_answers(detector), _answers_on(detector, shard)]
     return identity + [f"{name}={version(name)}" for name in detector.libraries]
 
 
@@ -105,6 +108,27 @@ def _detector_identity(detector: Detector) -> list[Any]:
 def _answers(detector: Detector) -> str:
     """Return what a detector makes of its probes, to three digits: sums in another order do not show."""
     return " ".join(f"{value:.2e}" for value in detector(detector.probes()).flatten().tolist())
+
+
+_SHOWN = 8
+"""Images of a shard on which the answers of a user's code are part of a key."""
+
+
+@lru_cache(maxsize=4096)
+@torch.no_grad()
+def _answers_on(detector: Detector, shard: Shard) -> str:
+    """Return what a detector makes of some images of a shard, to four digits."""
+    step = max(1, len(shard.indices) // _SHOWN)
+    few = Shard(shard.selection, shard.indices[::step][:_SHOWN], shard.hashes[::step][:_SHOWN])
+    answers = []
+    for levels in decode_shard(few).levels:
+        try:
+            answer = detector(to_pixels(levels[None].to(detector.device)))
+        except Exception as error:  # noqa: BLE001  The user's own code; the run says what is wrong with it.
+            answers.append(type(error).__name__)
+            continue
+        answers += [f"{value:.3e}" for value in answer.flatten().tolist()]
+    return " ".join(answers)
 
 
 def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:

@@ -14,6 +14,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
+from robustbench_aigen.detectors.naming import name_apart
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError
@@ -102,6 +103,7 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
         except UserError as error:
             raise loaded.located(error, place) from error
         detectors.append(detector)
+    name_apart(scenario.detectors, detectors)
     _check_names(loaded, detectors)
     selection = _selected(loaded)
     precision = resolve_precision(scenario.precision, target)
@@ -157,6 +159,7 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
         [detector for detector in found if detector is not None],
         {spec: detector for spec, detector in surrogates.items() if detector is not None},
     )
+    name_apart(scenario.detectors, found)
     _check_names(loaded, found)
     cells = len(scenario.detectors) * len(pipelines)
     missing = not_looked_at(scenario.data)
@@ -175,7 +178,8 @@ def _check_names(loaded: LoadedScenario, detectors: Sequence[Detector | None]) -
     for position, detector in enumerate(detectors):
         if detector is not None and detector.name in names:
             text = f"two detectors are called '{detector.name}'"
-            raise loaded.yaml.error(text, ("detectors", position), "give one a 'name'")
+            hint = "give one a name: {path: FILE, name: other}"
+            raise loaded.located(UserError(text, hint=hint), ("detectors", position))
         names |= set() if detector is None else {detector.name}
 
 

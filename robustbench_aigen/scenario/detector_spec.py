@@ -1,14 +1,17 @@
 """What a scenario, a card or a command line says of a detector."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.trim_spec import TrimSpec
-from robustbench_aigen.scenario.validation import Section, show
+from robustbench_aigen.scenario.validation import Section, show, validated
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr"]
@@ -69,21 +72,32 @@ class PreprocessingSpec(Section):
     resize_to: Side | tuple[Side, Side] | None = None
 
 
+class FileSpec(PreprocessingSpec):
+    """What a scenario or a card says of a detector's file beside the preprocessing.
+
+    ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
+    outputs of an ONNX model.
+    """
+
+    arch: str | None = None
+    weights_key: str | None = None
+    output: str | None = None
+
+
 LIBRARY_PREFIXES = ("timm:", "hf:", "python:")
 """What an id begins with that names a model of a library or a function of one's own."""
 DETECTOR_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".onnx", ".skops", ".keras", ".h5", ".hdf5", ".pkl", ".pickle",
-    ".joblib", ".tar",
+    ".joblib", ".tar", ".npz", ".safetensors.index.json", ".bin.index.json",
 )  # fmt: skip
 """What the names of detectors' files end in."""
 
 
-class DetectorSpec(PreprocessingSpec):
+class DetectorSpec(FileSpec):
     """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors."""
 
     id: str | None = None
     path: str | None = None
-    arch: str | None = None
     ensemble: Annotated[tuple["DetectorSpec", ...] | None, Field(min_length=2)] = None
     by: Rule | None = None
     name: Annotated[str, Field(pattern=r"\S")] | None = None
@@ -120,6 +134,8 @@ class DetectorSpec(PreprocessingSpec):
     def from_text(cls, text: str, arch: str | None = None, folder: Path | None = None) -> Self:
         """Read what stands on a command line: an id, a file, a folder, ``timm:…``, ``hf:…``, ``python:…``.
 
+        In braces it is what a scenario may say of a detector: ``{path: my.ckpt, arch: resnet18, weights_key: ema}``.
+
         Parameters
         ----------
         text
@@ -134,6 +150,8 @@ class DetectorSpec(PreprocessingSpec):
         UserError
             If an architecture is given to what brings its own.
         """
+        if text.lstrip().startswith("{"):
+            return cls._from_braces(text, arch, folder)
         if text.startswith(LIBRARY_PREFIXES):
             if arch is not None:
                 raise UserError(f"'{text}' brings its own architecture: leave '{arch}' out")
@@ -141,8 +159,33 @@ class DetectorSpec(PreprocessingSpec):
             return cls(id=text if folder is None else f"{prefix}:{_absolute(prefix, place, folder)}")
         if arch is None and not _is_file(text):
             return cls(id=text)
-        path = text if folder is None else str((folder / Path(text).expanduser()).resolve())
+        path = text if folder is None else _beside(folder, text)
         return cls(path=path) if arch is None else cls(path=path, arch=arch)
+
+    @classmethod
+    def _from_braces(cls, text: str, arch: str | None, folder: Path | None) -> Self:
+        try:
+            content = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"--detector is not valid YAML: {' '.join(str(error).split())[:80]}",
+                hint="write it as in a scenario: {path: my.ckpt, arch: resnet18}, with a space after each colon",
+            ) from error
+        spec = validated(cls, LocatedYaml(Path("--detector"), content), "--detector")
+        if arch is not None and spec.arch is None and spec.path is not None:
+            spec = spec.model_copy(update={"arch": arch})
+        return spec if folder is None else spec.starting_at(folder)
+
+    def starting_at(self, folder: Path) -> Self:
+        """Return the same with absolute paths; relative ones start at a folder."""
+        changes: dict[str, object] = {}
+        if self.path is not None:
+            changes["path"] = _beside(folder, self.path)
+        if self.id is not None and self.id.startswith(LIBRARY_PREFIXES):
+            changes["id"] = self.from_text(self.id, None, folder).id
+        if self.ensemble is not None:
+            changes["ensemble"] = tuple(member.starting_at(folder) for member in self.ensemble)
+        return self.model_copy(update=changes)
 
     @property
     def text(self) -> str:
@@ -156,6 +199,11 @@ def _is_file(text: str) -> bool:
     if text.startswith(LIBRARY_PREFIXES):
         return False
     return text.lower().endswith(DETECTOR_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+
+
+def _beside(folder: Path, text: str) -> str:
+    """Make a path absolute; links stay, for their names say what a file is and what a detector is called."""
+    return os.path.normpath(Path.cwd() / folder / Path(text).expanduser())
 
 
 def _absolute(prefix: str, place: str, folder: Path) -> str:

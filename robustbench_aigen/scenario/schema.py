@@ -110,10 +110,12 @@ class LoadedScenario:
         """Say where in the file the thing stands that turned out to be wrong, unless it is not from there."""
         if path[0] in self.overridden:
             return error
-        if error.file is None:
-            return self.yaml.error(error.message, path, error.hint)
-        where = f"{error.file}:{error.line}" if error.line else str(error.file)
-        return self.yaml.error(f"{where}: {error.message}", path, error.hint)
+        message = error.message
+        if error.file is not None:
+            message = f"{error.file}:{error.line}: {message}" if error.line else f"{error.file}: {message}"
+        located = self.yaml.error(message, path, error.hint)
+        located.lines = error.lines
+        return located
 
 
 def with_detectors(

@@ -15,11 +15,11 @@ _USUAL_SIZES = (224, 32, 256, 128, 96, 299, 384, 28, 512)
 def find_out_input_size(detector: Detector) -> None:
     """Try usual input sizes on a network that does not take any, where nobody says which it takes."""
     own = detector.preprocessing
-    if own.input_size is not None or _takes_its_probes(detector):
+    if own.input_size is not None or takes_its_probes(detector):
         return
     for side in _USUAL_SIZES:
         _set(detector, input_size=(side, side))
-        if _takes_its_probes(detector):
+        if takes_its_probes(detector):
             text = f"input_size: {side} was found by trying; declare it if that is not what it was trained on"
             detector.assumptions = (*detector.assumptions, text)
             return
@@ -27,7 +27,8 @@ def find_out_input_size(detector: Detector) -> None:
 
 
 @torch.no_grad()
-def _takes_its_probes(detector: Detector) -> bool:
+def takes_its_probes(detector: Detector) -> bool:
+    """Whether a detector answers its probes with finite numbers."""
     try:
         return bool(detector(detector.probes()).isfinite().all())
     except _UNFIT:

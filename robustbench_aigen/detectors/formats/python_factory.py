@@ -1,5 +1,6 @@
 """Detectors that the user's own Python makes: ``python:package.module:factory``, ``python:path/to/file.py:factory``."""
 
+import os
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.formats.hashing import network_hash
+from robustbench_aigen.detectors.formats.hashing import file_hash, network_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_callable, importable, source_files, users_code
@@ -31,15 +32,18 @@ def load_python(request: Request) -> Loaded | Detector:
         If there is no such factory, or it returns nothing of the kind.
     """
     where, name = split_reference(request.place)
+    before = set(sys.modules)
     with users_code(f"'python:{request.place}'"):
         factory = (
-            _from_file(request.folder / where, name)
+            _from_file(_file_of(request, where), name)
             if where.endswith(".py")
             else _from_module(where, name, request.folder)
         )
         network = factory()
-    # What the factory imported while it ran is loaded by now.
-    code = [file.read_text(encoding="utf-8") for file in source_files(factory)] or [request.place]
+    # What the factory imported while it ran is loaded by now; a second call in this process finds it loaded.
+    while_running = _imported_by.setdefault(request.place, set())
+    while_running |= sys.modules.keys() - before
+    code = [file_hash(file) for file in source_files(factory, while_running)] or [request.place]
     if isinstance(network, Detector):
         network.architecture = f"{PREFIX}{request.place} ({network.architecture})"
         network.weights_sha256 = network_hash(network.network, *code, network.weights_sha256)
@@ -52,6 +56,18 @@ def load_python(request: Request) -> Loaded | Detector:
             )
         network = _Called(network)
     return Loaded(network, f"{PREFIX}{request.place}", network_hash(network, *code))
+
+
+_imported_by: dict[str, set[str]] = {}
+"""Names of the modules that a factory imported when it was called first in this process, by the factory."""
+
+
+def factory_sources(request: Request) -> list[Path]:
+    """Return the source files of a factory that was called before."""
+    where, name = split_reference(request.place)
+    module = _module_name(_file_of(request, where)) if where.endswith(".py") else where
+    factory = getattr(sys.modules.get(module), name, None)
+    return [] if factory is None else source_files(factory, _imported_by.get(request.place, ()))
 
 
 def check_python(place: str, folder: Path) -> None:
@@ -74,12 +90,19 @@ def _from_module(module: str, name: str, folder: Path) -> Callable[..., Any]:
         return import_callable(f"{module}:{name}")
 
 
+def _file_of(request: Request, where: str) -> Path:
+    return (request.folder / Path(where).expanduser()).resolve()
+
+
+def _module_name(file: Path) -> str:
+    """Return a name for a file's module: data classes and pickles look it up, and no other module may have it."""
+    return f"{file.stem}_{sha256(os.fsencode(file)).hexdigest()[:12]}"
+
+
 def _from_file(file: Path, name: str) -> Callable[..., Any]:
-    file = file.expanduser().resolve()
     if not file.is_file():
         raise UserError(f"no file '{file.name}'", hint=f"looked for {file}")
-    # Data classes and pickles look their module up by a name, which no other module may have.
-    unique = f"{file.stem}_{sha256(str(file).encode()).hexdigest()[:12]}"
+    unique = _module_name(file)
     spec = spec_from_file_location(unique, file)
     assert spec is not None
     assert spec.loader is not None

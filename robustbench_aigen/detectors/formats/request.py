@@ -35,6 +35,8 @@ class Request:
         Whether the user allows files that can run code when they are loaded.
     device
         Where it will be put.
+    notes
+        What is told of the files beside it.
     """
 
     spec: DetectorSpec
@@ -43,6 +45,7 @@ class Request:
     card: DetectorCard
     trust_code: bool
     device: torch.device
+    notes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -53,6 +56,16 @@ class Request:
     def arch(self) -> str | None:
         """The architecture that the scenario or else the card names."""
         return self.spec.arch or self.card.arch
+
+    @property
+    def weights_key(self) -> str | None:
+        """Which of several sets of weights the scenario or else the card names."""
+        return self.spec.weights_key or self.card.weights_key
+
+    @property
+    def output(self) -> str | None:
+        """Which of several outputs the scenario or else the card names."""
+        return self.spec.output or self.card.output
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -94,6 +107,10 @@ class Loaded:
         What was taken for granted.
     libraries
         Packages that compute it, beside torch.
+    assumed
+        Those of ``metadata`` that are usual for the architecture, and that nothing says of these weights.
+    made_of
+        What decides its answers beside weights, architecture and preprocessing.
     """
 
     network: nn.Module
@@ -102,3 +119,5 @@ class Loaded:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    assumed: frozenset[str] = frozenset()
+    made_of: tuple[str, ...] = ()

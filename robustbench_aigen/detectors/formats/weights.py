@@ -1,8 +1,9 @@
 """Weights of a known architecture: safetensors, state dicts of torch, Lightning and training checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import product
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.architectures import (
@@ -12,10 +13,19 @@ from robustbench_aigen.detectors.architectures import (
     check_architecture,
     torchvision_architectures,
 )
-from robustbench_aigen.detectors.formats.checkpoint import Matched, read_checkpoint, without_prefix
-from robustbench_aigen.detectors.formats.hashing import file_hash
+from robustbench_aigen.detectors.formats.checkpoint import (
+    Matched,
+    check_values,
+    classes_of,
+    dtype_text,
+    matched_weights,
+    read_checkpoint,
+)
+from robustbench_aigen.detectors.formats.hashing import file_hash, files_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
-from robustbench_aigen.detectors.state_dicts import Weights
+from robustbench_aigen.detectors.formats.sharding import shards_of
+from robustbench_aigen.detectors.formats.unknown_architecture import unknown_architecture
+from robustbench_aigen.detectors.state_dicts import WeightSet
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.errors import UserError
 
@@ -28,56 +38,152 @@ def load_weights(request: Request) -> Loaded:
     UserError
         If no architecture is named, the file is damaged or not to be trusted, or the weights do not fit.
     """
-    digest = file_hash(request.path)
+    files = shards_of(request.path)
+    digest = file_hash(files[0]) if len(files) == 1 else files_hash(files)
     if request.card.sha256 not in (None, digest):
         hint = f"they have sha256 {digest}; correct the card or take its weights"
         raise UserError("the card beside these weights is of other weights", file=request.path, hint=hint)
     if request.arch is not None:
         # A misspelt name is told before a large file is read.
         check_architecture(request.arch)
-    content = read_checkpoint(request)
+    sets = read_checkpoint(request)
+    told = _told_of_shards(request, len(files))
     if request.arch is None:
-        if isinstance(content, nn.Module):
-            return Loaded(content, type(content).__name__, digest)
-        raise UserError(
-            f"'{request.place}' has no card that names its architecture",
-            hint=f"add arch: timm:NAME, a name of torchvision, or one of {', '.join(architecture_names())}",
+        network, choice = _whole_network(request, sets)
+        return Loaded(
+            network,
+            type(network).__name__,
+            digest,
+            assumptions=(*told, *choice),
+            made_of=made_of_choices(request),
         )
-    if isinstance(content, nn.Module):
-        content = content.state_dict()
-    arch, built, matched = _fitting(request, request.arch, content)
-    _fill(built.network, matched, request, f"architecture '{request.arch}'")
+    arch, built, choices = _fitting(request, request.arch, sets)
+    chosen = _chosen(choices, request)
+    others = [each for each in choices if each is not chosen and not each.problems]
+    notes = _fill(built.network, chosen, request, f"architecture '{request.arch}'")
     return Loaded(
         built.network,
         arch,
         digest,
         built.metadata,
-        assumptions=_left_out(matched),
+        assumptions=(
+            *told,
+            *_told_of_choice(chosen, others, sets, request),
+            *_left_out(chosen, others),
+            *notes,
+        ),
         libraries=built.libraries,
+        assumed=built.assumed,
+        made_of=made_of_choices(request),
     )
 
 
-def _fitting(request: Request, arch: str, weights: Weights) -> tuple[str, Untrained, Matched]:
-    """Return the architecture, with as many outputs as the weights have, and the weights under its names."""
-    choices = []
+def made_of_choices(request: Request) -> tuple[str, ...]:
+    """Return what a card or scenario chose that decides which network the same file makes."""
+    options = tuple(f"{name}={value}" for name, value in sorted(request.card.arch_options.items()))
+    return options if request.weights_key is None else (*options, f"weights_key={request.weights_key}")
+
+
+def _told_of_shards(request: Request, count: int) -> tuple[str, ...]:
+    if count == 1:
+        return ()
+    return (f"the weights are in {count} files, of which {request.path.name} is one: all are read",) * (
+        not request.path.name.endswith(".json")
+    )
+
+
+def _whole_network(request: Request, sets: Sequence[WeightSet]) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the network that a file holds whole, and what is told of others in it."""
+    networks = [each for each in sets if each.module is not None]
+    if not networks:
+        raise unknown_architecture(request, sets)
+    wanted = request.weights_key
+    keys = [each.key for each in networks]
+    if wanted is not None and wanted not in keys:
+        raise _no_such_weights(wanted, keys, request)
+    chosen = networks[0 if wanted is None else keys.index(wanted)]
+    network = chosen.module
+    assert network is not None
+    check_values(chosen.weights, request)
+    others = [key for key in keys if key != chosen.key]
+    if wanted is not None or not others:
+        return network, ()
+    text = f"network '{chosen.key}' is taken; the file also has {', '.join(others[:3])}: weights_key takes another"
+    return network, (text,)
+
+
+def _fitting(request: Request, arch: str, sets: Sequence[WeightSet]) -> tuple[str, Untrained, list[Matched]]:
+    """Return the architecture, with as many outputs as the weights have, and all weights under its names."""
+    found = []
     names = [arch]
     if arch in architecture_names() and TORCHVISION + arch in torchvision_architectures():
         # The zoo's of that name has two outputs, and perhaps another head.
         names.append(TORCHVISION + arch)
     for name, outputs in product(names, (2, 1)):
         built = build_untrained(name, outputs, request.card.arch_options, request.input_size)
-        matched = without_prefix(weights, built.network)
-        choices.append((name, built, matched))
-        if not _problems(built.network.state_dict(), matched.weights):
-            return choices[-1]
-    return choices[0]
+        choices = matched_weights(sets, built.network)
+        found.append((name, built, choices))
+        wanted = [
+            each for each in choices if request.weights_key is None or each.is_called(request.weights_key)
+        ]
+        if wanted and not wanted[0].problems:
+            return found[-1]
+    # Torchvision's own name says best what of its weights does not fit.
+    return next((each for each in found if classes_of(each[2][0], each[1].network)), found[0])
 
 
-def _left_out(matched: Matched) -> tuple[str, ...]:
-    if not matched.left_out:
+def _chosen(choices: Sequence[Matched], request: Request) -> Matched:
+    key = request.weights_key
+    if key is None:
+        return choices[0]
+    wanted = [each for each in choices if each.name == key] or [
+        each for each in choices if each.is_called(key)
+    ]
+    if not wanted:
+        raise _no_such_weights(key, [each.name for each in choices if each.name], request)
+    return wanted[0]
+
+
+def _no_such_weights(key: str, known: Sequence[str], request: Request) -> UserError:
+    names = ", ".join(dict.fromkeys(name for name in known if name)) or "one set of weights, without a name"
+    return UserError(f"has no weights '{key}'", file=request.path, hint=f"weights_key: it has {names}")
+
+
+def _told_of_choice(
+    chosen: Matched, fitting: Sequence[Matched], sets: Sequence[WeightSet], request: Request
+) -> tuple[str, ...]:
+    """Say which weights were taken where a file has several and nobody chose."""
+    if request.weights_key is not None:
         return ()
-    names = ", ".join(matched.left_out[:3]) + (", …" if len(matched.left_out) > 3 else "")
-    return (f"the weights are those under '{matched.prefix}'; left out: {names}",)
+    others = [each.name for each in fitting if not _same(each, chosen)]
+    fitting_keys = {each.key for each in (chosen, *fitting)}
+    others += [f"{each.key} (does not fit)" for each in sets if each.key not in fitting_keys]
+    if not others:
+        return ()
+    shown = ", ".join(dict.fromkeys(name or "weights without a name" for name in others[:4]))
+    more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+    what = f"weights '{chosen.name}' are" if chosen.name else "the weights without a prefix are"
+    return (f"{what} taken; the file also has {shown}{more}: weights_key: NAME takes another",)
+
+
+def _same(one: Matched, other: Matched) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        one.weights[name] is tensor or torch.equal(one.weights[name], tensor)
+        for name, tensor in other.weights.items()
+        if not tensor.is_meta and not one.weights[name].is_meta
+    )
+
+
+def _left_out(matched: Matched, others: Sequence[Matched]) -> tuple[str, ...]:
+    """Say which entries beside the weights were left out, those of other weights excepted."""
+    prefixes = tuple(each.prefix for each in others if each.key == matched.key and each.prefix)
+    names = (
+        [name for name in matched.left_out if not name.startswith(prefixes)] if prefixes else matched.left_out
+    )
+    if not names:
+        return ()
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return (f"the weights are those under '{matched.prefix}'; left out: {shown}",)
 
 
 def fill_network(network: nn.Module, request: Request, what: str) -> None:
@@ -88,47 +194,49 @@ def fill_network(network: nn.Module, request: Request, what: str) -> None:
     UserError
         If they do not fit ``what`` it is.
     """
-    content = read_checkpoint(request)
-    weights = content.state_dict() if isinstance(content, nn.Module) else content
-    _fill(network, without_prefix(weights, network), request, what)
+    _fill(network, _chosen(matched_weights(read_checkpoint(request), network), request), request, what)
 
 
-def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> None:
+def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> tuple[str, ...]:
+    """Fill weights into a network; return what is told of their kind."""
     weights, expected = matched.weights, network.state_dict()
-    problems = _problems(expected, weights)
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+    if matched.problems:
+        classes = classes_of(matched, network)
+        if classes is not None:
+            imagenet = ", those of ImageNet" * (classes == 1000)
+            raise UserError(
+                f"these weights answer {classes} classes{imagenet}: a detector answers one or two (real, fake)",
+                file=request.path,
+                hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
+            )
         raise UserError(
-            f"the weights do not fit {what}: {'; '.join(problems[:3])}{more}",
+            f"the weights do not fit {what}: {'; '.join(matched.problems)}",
             file=request.path,
+            hint=_QUANTISED if any(name.endswith(_OF_QUANTISED) for name in weights) else None,
         )
+    own = {key: weights[key] for key in expected if key in weights}
+    check_values(own, request)
     # Stored in half precision perhaps; the network computes in float32.
-    network.load_state_dict(
-        {key: weights[key].to(tensor.dtype) for key, tensor in expected.items() if key in weights},
-        strict=False,
-    )
+    network.load_state_dict({key: own[key].to(expected[key].dtype) for key in own}, strict=False)
+    if matched.quantised:
+        return ("stored quantised; the weights are dequantised and computed in float32",)
+    return stored_in(list(own.values()))
 
 
-def _problems(expected: Mapping[str, Tensor], weights: Weights) -> list[str]:
-    """Name the entries that are missing, too many, or of another shape or kind."""
-    problems = [f"missing {key}" for key in expected if key not in weights and not key.endswith(_COUNTER)]
-    problems += [f"unexpected {key}" for key in weights if key not in expected]
-    problems += [
-        f"{key} is {_shape(weights[key])}, not {_shape(tensor)}"
-        for key, tensor in expected.items()
-        if key in weights and weights[key].shape != tensor.shape
-    ]
-    problems += [
-        f"{key} is {str(weights[key].dtype).removeprefix('torch.')}"
-        for key, tensor in expected.items()
-        if key in weights and weights[key].is_floating_point() != tensor.is_floating_point()
-    ]
-    return problems
+_OF_QUANTISED = (
+    ".qweight",
+    ".qzeros",
+    ".zero_point",
+    ".SCB",
+    ".absmax",
+    ".quant_map",
+    ".weight_scale",
+    ".g_idx",
+)
+_QUANTISED = "they look quantised: save them dequantised, in float32 or half precision"
 
 
-_COUNTER = "num_batches_tracked"
-"""Of batch norms; older checkpoints lack it, and nothing reads it in evaluation."""
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a single number"
+def stored_in(tensors: Sequence[Tensor]) -> tuple[str, ...]:
+    """Say in what weights are stored where it is not float32."""
+    kinds = sorted({dtype_text(tensor) for tensor in tensors if tensor.is_floating_point()} - {"float32"})
+    return (f"stored in {' and '.join(kinds)}, computed in float32",) if kinds else ()
