@@ -158,5 +158,5 @@ def test_damaged_files_and_other_inputs_are_told(tmp_path):
     with pytest.raises(UserError, match="cannot be read as ONNX"):
         load_detector(tmp_path / "a.onnx")
     torch.onnx.export(nn.Linear(4, 2).eval(), (torch.rand(1, 4),), tmp_path / "b.onnx", verbose=False)
-    with pytest.raises(UserError, match="a detector takes one float tensor"):
+    with pytest.raises(UserError, match="a detector takes one float or uint8 tensor"):
         load_detector(tmp_path / "b.onnx")

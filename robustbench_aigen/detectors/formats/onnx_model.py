@@ -8,6 +8,13 @@ import torch
 from torch import nn
 
 from robustbench_aigen.detectors.formats.hashing import file_hash, files_hash
+from robustbench_aigen.detectors.formats.onnx_inputs import (
+    in_float32,
+    levels_expected,
+    tensors_of,
+    with_float_input,
+)
+from robustbench_aigen.detectors.formats.onnx_outputs import choose_output, with_one_output
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox, ChannelsLastInput, PaddedBatch
 from robustbench_aigen.errors import UserError, first_line
@@ -23,23 +30,39 @@ def load_onnx(request: Request) -> Loaded:
     Raises
     ------
     UserError
-        If it is damaged or takes something else.
+        If it is damaged, takes something else, or does not say which of its outputs are scores.
     """
     onnx = import_library("onnx", extra="onnx", what=f"'{request.place}'")
     runtime = import_library("onnxruntime", extra="onnx", what=f"'{request.place}'")
-    model, session = _read(onnx, runtime, request.path)
-    shape = _input_shape(session, request.path)
-    is_channels_last = shape[3] == 3 and shape[1] != 3
+    digest = _hash(onnx, request.path)
+    stored = _read(onnx, request.path)
+    model, notes = in_float32(onnx, stored)
+    session = _session(runtime, request.path if model is stored else model, request.path)
+    name, shape, is_of_levels = _input(session, request.path)
+    metadata: dict[str, Any] = {}
+    if is_of_levels:
+        model, session, notes = _taking_floats(onnx, runtime, model, session, request.path, notes)
+    if is_of_levels or levels_expected(onnx, model, name):
+        metadata = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3, "eight_bit": is_of_levels}
+        reason = "its input is of 8-bit numbers" if is_of_levels else "as its first step shows"
+        notes = (*notes, f"levels from 0 to 255 go into it, {reason}: mean and std change that")
+    is_channels_last = _are_channels_last(session, shape, request)
     sides = shape[1:3] if is_channels_last else shape[2:]
     size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
+    if size is not None:
+        metadata["input_size"] = size
     example = _example(shape, size or request.input_size or (64, 64), is_channels_last=is_channels_last)
+    if metadata.get("std"):
+        example = (example * 255).round()
+    output = choose_output(model, session, _fed(session, example), request.output, request.path)
+    if not output.is_alone:
+        model = with_one_output(onnx, model, output.name)
+        session = _session(runtime, model, request.path)
     network, reason = _converted(model, session, example)
-    assumptions: tuple[str, ...] = ()
     if network is None:
         network = BlackBox(_Session(session))
-        assumptions = (
-            f"no gradients: {reason}; onnxruntime scores it as a black box, for attacks without gradients",
-        )
+        text = f"no gradients: {reason}; onnxruntime scores it as a black box, for attacks without gradients"
+        notes = (text, *notes)
     if is_channels_last:
         network = ChannelsLastInput(network)
     if isinstance(shape[0], int):
@@ -47,46 +70,93 @@ def load_onnx(request: Request) -> Loaded:
     return Loaded(
         network,
         "ONNX",
-        _hash(onnx, request.path),
-        {} if size is None else {"input_size": size},
-        assumptions,
+        digest,
+        {**metadata, **output.metadata},
+        (*notes, *output.notes),
         ("onnx", "onnx2torch", "onnxruntime"),
+        made_of=() if request.output is None else (f"output={request.output}",),
     )
 
 
 class _Session:
-    """A session of onnxruntime as a function from one array to its first output."""
+    """A session of onnxruntime as a function from one array to its only output."""
 
     def __init__(self, session: Any) -> None:
         self.session, self.input = session, session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        answer: np.ndarray[Any, Any] = self.session.run(None, {self.input: images})[0]
+        answer: np.ndarray[Any, Any] = self.session.run(None, {self.input: self.cast(images)})[0]
         return answer
 
+    def cast(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return images in the type that the session takes."""
+        if self.session.get_inputs()[0].type != "tensor(uint8)":
+            return images
+        return images.round().clip(0, 255).astype(np.uint8)
 
-def _read(onnx: Any, runtime: Any, file: Path) -> tuple[Any, Any]:
+
+def _fed(session: Any, example: torch.Tensor) -> np.ndarray[Any, Any]:
+    return _Session(session).cast(example.numpy())
+
+
+def _read(onnx: Any, file: Path) -> Any:
+    try:
+        return onnx.load(file)
+    except Exception as error:  # protobuf and the file system; each means the same here.
+        raise UserError(f"cannot be read as ONNX: {first_line(error)}", file=file) from error
+
+
+def _session(runtime: Any, model: Any, file: Path) -> Any:
+    """Return a session of a model, or of the model in a file."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        model = onnx.load(file)
-        return model, runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # protobuf, the file system and two libraries; each means the same here.
+        source = model if isinstance(model, Path) else model.SerializeToString()
+        return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # protobuf and its own errors; each means the same here.
         raise UserError(f"cannot be read as ONNX: {first_line(error)}", file=file) from error
 
 
-def _input_shape(session: Any, file: Path) -> list[Any]:
+def _taking_floats(
+    onnx: Any, runtime: Any, model: Any, session: Any, file: Path, notes: tuple[str, ...]
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return a model of 8-bit input as one of floats, which have gradients, where that is possible."""
+    changed = with_float_input(onnx, model)
+    try:
+        return changed, _session(runtime, changed, file), notes
+    except UserError:
+        # Its first operator is one of whole numbers.
+        return model, session, notes
+
+
+def _input(session: Any, file: Path) -> tuple[str, list[Any], bool]:
+    """Return the name and the shape of a model's input, and whether it is of 8-bit numbers."""
     inputs = session.get_inputs()
     shape = inputs[0].shape if inputs else []
-    if len(inputs) != 1 or len(shape) != 4 or inputs[0].type != "tensor(float)":
+    if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
         found = ", ".join(f"{each.name}: {each.type} {each.shape}" for each in inputs)
         raise UserError(
-            f"takes {found or 'nothing'}; a detector takes one float tensor N×3×H×W or N×H×W×3", file=file
+            f"takes {found or 'nothing'}; a detector takes one float or uint8 tensor N×3×H×W or N×H×W×3",
+            file=file,
         )
     if 3 not in (shape[1], shape[3]) and all(isinstance(shape[side], int) for side in (1, 3)):
         raise UserError(f"takes input of shape {shape}, which has no three channels", file=file)
-    return list(shape)
+    return inputs[0].name, list(shape), inputs[0].type == "tensor(uint8)"
+
+
+def _are_channels_last(session: Any, shape: list[Any], request: Request) -> bool:
+    """Whether a model takes N×H×W×3; tried where its shape does not say."""
+    if 3 in (shape[1], shape[3]):
+        return shape[3] == 3 and shape[1] != 3
+    run, size = _Session(session), request.input_size or (64, 64)
+    for is_last in (False, True):
+        try:
+            run(_example(shape, size, is_channels_last=is_last).numpy())
+        except Exception:  # noqa: BLE001, S112  Whatever onnxruntime raises: it does not take this order.
+            continue
+        return is_last
+    return False
 
 
 def _example(shape: list[Any], size: tuple[int, int], *, is_channels_last: bool) -> torch.Tensor:
@@ -118,11 +188,17 @@ def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Modu
 
 def _hash(onnx: Any, file: Path) -> str:
     """Return the hash of a model and of the files that its weights are in."""
-    model = onnx.load(file, load_external_data=False)
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except Exception as error:  # protobuf and the file system; each means the same here.
+        raise UserError(f"cannot be read as ONNX: {first_line(error)}", file=file) from error
     places = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in tensors_of(model)
         for entry in tensor.external_data
         if entry.key == "location"
     }
+    missing = sorted(place for place in places if not (file.parent / place).is_file())
+    if missing:
+        raise UserError(f"its weights are in '{missing[0]}', which is not beside it", file=file)
     return files_hash([file, *(file.parent / place for place in places)]) if places else file_hash(file)
