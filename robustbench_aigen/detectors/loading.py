@@ -113,7 +113,7 @@ def _ready(kind: Format, request: Request) -> Detector:
     if request.spec.name is not None:
         detector.name = request.spec.name
     detector.to(request.device)
-    _in_float32(detector, kind)
+    _in_float32(detector)
     if isinstance(loaded, Loaded):
         find_out_input_size(detector)
         find_out_outputs(detector)
@@ -123,8 +123,8 @@ def _ready(kind: Format, request: Request) -> Detector:
     return detector
 
 
-def _in_float32(detector: Detector, kind: Format) -> None:
-    """Compute in float32 whatever the weights are stored in, except where a user's own code converts its input."""
+def _in_float32(detector: Detector) -> None:
+    """Compute in float32 whatever the weights are stored in, except where a network's own code converts its input."""
     empty = without_values(detector.network)
     if empty:
         raise UserError(
@@ -134,7 +134,7 @@ def _in_float32(detector: Detector, kind: Format) -> None:
     told = to_float32(detector.network)
     if told is None:
         return
-    if kind is PYTHON and not takes_its_probes(detector):
+    if not takes_its_probes(detector):
         restore(detector.network, kinds)
         if not takes_its_probes(detector):
             to_float32(detector.network)
@@ -162,7 +162,7 @@ def _on_base(base: DetectorSpec, request: Request) -> Detector:
     detector.name = request.spec.name or request.path.stem
     detector.weights_sha256 = file_hash(request.path)
     detector.made_of = (*detector.made_of, *made_of_choices(request))
-    _in_float32(detector, WEIGHTS)
+    _in_float32(detector)
     detector.check()
     return detector
 

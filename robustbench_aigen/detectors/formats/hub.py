@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from safetensors import safe_open
+
 from robustbench_aigen.detectors.formats.request import Request
+from robustbench_aigen.detectors.formats.sharding import INDEX, shards_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 
-_WANTED = ["*.json", "*.safetensors", "*.bin"]
+_WANTED = ["*.json", "*.safetensors", "*.bin", "*.py"]
 
 
 def model_folder(request: Request, prefix: str, extra: str) -> Path:
@@ -36,9 +39,32 @@ def model_folder(request: Request, prefix: str, extra: str) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files of a model's folder that decide what it computes."""
-    return [
+    """Return the files of a model's folder that decide what it computes: settings, weights, all shards, its own code.
+
+    Raises
+    ------
+    UserError
+        If a shard that an index names is missing.
+    """
+    files = {
         file
         for file in folder.iterdir()
-        if file.is_file() and file.suffix in (".json", ".safetensors", ".bin")
-    ]
+        if file.is_file() and file.suffix in (".json", ".safetensors", ".bin", ".py")
+    }
+    for index in [file for file in files if file.name.endswith(INDEX)]:
+        files.update(shards_of(index))
+    return sorted(files)
+
+
+_HALF = {"F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8", "F64": "float64"}
+
+
+def stored_precision(folder: Path) -> tuple[str, ...]:
+    """Say in what the weights of a model's folder are stored where it is not float32; safetensors alone say it."""
+    kinds = set()
+    for file in weight_files(folder):
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                kinds |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+    named = sorted({_HALF[kind] for kind in kinds if kind in _HALF})
+    return (f"stored in {' and '.join(named)}, computed in float32",) if named else ()

@@ -89,6 +89,9 @@ def _the_one(scores: Sequence[Any], session: Any, images: Array, file: Path) -> 
         for each, answer in zip(scores, answers, strict=True)
         if (table := _as_table(answer, len(images))) is not None and table.shape[1] in (1, 2)
     }
+    if len(tables) > 1 and any(not _is_whole(table) for table in tables.values()):
+        # Labels in a type of scores.
+        tables = {name: table for name, table in tables.items() if not _is_whole(table)}
     if len(tables) == 1:
         return next(iter(tables))
     for logits, probabilities in permutations(tables, 2):
@@ -123,6 +126,10 @@ def _as_table(answer: Any, count: int) -> Array | None:
         return None
     table: Array = answer.reshape(count, -1)
     return table
+
+
+def _is_whole(table: Array) -> bool:
+    return bool((table == np.round(table)).all())
 
 
 def _are_one(logits: Array, probabilities: Array) -> bool:

@@ -1,9 +1,10 @@
 """Networks in float32, whatever they are stored in."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 Kinds = Mapping[str, torch.dtype]
 """Types of parameters and buffers by their names."""
@@ -24,8 +25,27 @@ def to_float32(network: nn.Module) -> str | None:
     if not kinds:
         return None
     network.float()
+    for module in network.modules():
+        if isinstance(module, fx.GraphModule):
+            _graph_to_float32(module)
     named = sorted({str(kind).removeprefix("torch.") for kind in kinds.values()})
     return f"stored in {' and '.join(named)}, computed in float32"
+
+
+def _graph_to_float32(module: fx.GraphModule) -> None:
+    """Turn the conversions in an exported graph into such to float32, and drop what asserts another type."""
+
+    def converted(value: Any) -> Any:
+        is_other = isinstance(value, torch.dtype) and value.is_floating_point
+        return torch.float32 if is_other else value
+
+    for node in list(module.graph.nodes):
+        if "_assert_tensor_metadata" in str(node.target):
+            module.graph.erase_node(node)
+            continue
+        node.args = fx.node.map_aggregate(node.args, converted)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, converted)
+    module.recompile()
 
 
 def restore(network: nn.Module, kinds: Kinds) -> None:

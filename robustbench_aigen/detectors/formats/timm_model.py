@@ -7,7 +7,7 @@ from typing import Any
 
 from robustbench_aigen.detectors.architectures import TIMM, check_architecture, timm_preprocessing
 from robustbench_aigen.detectors.formats.hashing import files_hash
-from robustbench_aigen.detectors.formats.hub import model_folder, weight_files
+from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
 from robustbench_aigen.detectors.labels import meanings_of
@@ -46,7 +46,8 @@ def load_timm(request: Request) -> Loaded:
         network = GroupedLogits(network, meanings.real, meanings.fake)
         metadata["fake_index"] = 1
     digest = files_hash(weight_files(folder))
-    return Loaded(network, f"timm:{config['architecture']}", digest, metadata, libraries=("timm",))
+    notes = stored_precision(folder)
+    return Loaded(network, f"timm:{config['architecture']}", digest, metadata, notes, libraries=("timm",))
 
 
 def _label_names(config: Mapping[str, Any]) -> list[str]:

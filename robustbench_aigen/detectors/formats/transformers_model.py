@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.formats.hashing import files_hash
-from robustbench_aigen.detectors.formats.hub import model_folder, weight_files
+from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.image_processor import differentiable_preprocessing
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
@@ -32,7 +33,9 @@ def load_transformers(request: Request) -> Loaded:
         raise UserError("is no folder of transformers: it has no config.json", file=folder)
     with _quiet(transformers):
         config = _from_folder(transformers.AutoConfig, folder, request)
-        model = _from_folder(transformers.AutoModelForImageClassification, folder, request)
+        # Whatever the file says: what is computed at the start, and is in no file, is float32 then, too.
+        kind = {"dtype" if hasattr(config, "dtype") else "torch_dtype": torch.float32}
+        model = _from_folder(transformers.AutoModelForImageClassification, folder, request, **kind)
         metadata = _preprocessing(transformers, folder, request)
     metadata["outputs"] = "logits"
     names = [str(config.id2label[index]) for index in range(config.num_labels)]
@@ -49,7 +52,8 @@ def load_transformers(request: Request) -> Loaded:
         network = GroupedLogits(network, meanings.real, meanings.fake)
         metadata["fake_index"] = 1
     digest = files_hash(weight_files(folder))
-    return Loaded(network, f"hf:{config.model_type}", digest, metadata, libraries=("transformers",))
+    notes = stored_precision(folder)
+    return Loaded(network, f"hf:{config.model_type}", digest, metadata, notes, libraries=("transformers",))
 
 
 class _Logits(nn.Module):
@@ -62,9 +66,11 @@ class _Logits(nn.Module):
         return logits
 
 
-def _from_folder(factory: Any, folder: Path, request: Request) -> Any:
+def _from_folder(factory: Any, folder: Path, request: Request, **options: Any) -> Any:
     try:
-        return factory.from_pretrained(folder, local_files_only=True, trust_remote_code=request.trust_code)
+        return factory.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=request.trust_code, **options
+        )
     except Exception as error:  # What is wrong with a folder raises whatever its parts raise.
         reason = first_line(error)
         if "trust_remote_code" in str(error):
