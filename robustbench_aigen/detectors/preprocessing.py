@@ -126,6 +126,12 @@ def normalisation_text(own: Preprocessing) -> str:
     return f"mean {mean}, std {std}"
 
 
+def preprocessing_text(own: Preprocessing) -> str:
+    """Say what happens to an image before the network sees it: size, order of the channels, normalisation."""
+    channels = ", BGR" if own.channels == "bgr" else ""
+    return f"{geometry_text(own)}, {normalisation_text(own)}{channels}"
+
+
 def _centre(pixels: Tensor, size: tuple[int, int], rounds_down: bool) -> Tensor:
     """Cut the middle out of images, black where they are smaller."""
     height, width = pixels.shape[-2:]

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple, get_args
 
 from robustbench_aigen.notices import Notice
+from robustbench_aigen.detectors.preprocessing import Preprocessing, preprocessing_text
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.report_times import seconds_without_report
 from robustbench_aigen.report.run_folder import StoredRun
+from robustbench_aigen.scenario.detector_spec import Rule
 from robustbench_aigen.scenario.parameters import write_pixels
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
@@ -78,6 +81,7 @@ def describe(run: StoredRun) -> list[Line]:
     lines += [Line("Sweeps over eps", sweeps)] if sweeps else []
     lines += [
         Line("Thresholds", thresholds),
+        *_preprocessing(info["detectors"]),
         Line(
             "Made with",
             f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}, "
@@ -87,6 +91,27 @@ def describe(run: StoredRun) -> list[Line]:
     notices = map(Notice.stored, info.get("notices", []))
     lines += [Line("Warning", notice) for notice in notices if notice.is_warning]
     return lines
+
+
+def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """Say what detectors do to an image before their network sees it, those that do the same together."""
+    by_text: dict[str, list[str]] = {}
+    for detector in detectors:
+        said = detector.get("preprocessing")
+        if said is None:
+            continue  # A run of an earlier version.
+        known = {field.name for field in fields(Preprocessing)}
+        own = Preprocessing(**{
+            key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key in known
+        })  # fmt: skip
+        is_ensemble = detector["architecture"].startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
+        text = "as its members do" if is_ensemble else preprocessing_text(own)
+        by_text.setdefault(text, []).append(detector["name"])
+    if not by_text:
+        return []
+    return [
+        Line("Preprocessing", "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()))
+    ]
 
 
 def _sweeps(info: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
+from robustbench_aigen.detectors.archives import check_unpacked_size, is_zip
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
@@ -42,6 +43,8 @@ def load_exported(request: Request) -> Loaded:
         If the user does not trust it, or it is damaged.
     """
     request.need_trust("an archive of torch.export", _INSTEAD)
+    if is_zip(request.path):
+        check_unpacked_size(request.path)
     try:
         with _one_line_is_enough():
             program = torch.export.load(request.path)
@@ -67,6 +70,7 @@ def load_torchscript(request: Request) -> Loaded:
         If the user does not trust it, or it is damaged.
     """
     request.need_trust("a TorchScript program", _INSTEAD)
+    check_unpacked_size(request.path)
     try:
         with warnings.catch_warnings():
             # That TorchScript is deprecated is no news to who has such a file.

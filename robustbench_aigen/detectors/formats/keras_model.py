@@ -5,12 +5,15 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.archives import LARGEST_TEXT, check_size, check_unpacked_size, is_zip
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import ChannelsLastInput, PaddedBatch
@@ -29,12 +32,14 @@ def load_keras(request: Request) -> Loaded:
         If Keras runs on another backend, the file is damaged, or it has parts that can run code and is not trusted.
     """
     keras = keras_on_torch(f"'{request.place}'")
-    culprits = sorted(set(_parts_with_code(_configuration(request.path))))
+    configuration = keras_configuration(request.path)
+    culprits = sorted(set(_parts_with_code(configuration)))
     if culprits:
         request.need_trust(f"a Keras model with {', '.join(culprits[:3])}", "save it without")
     try:
-        with keras.device(_keras_device(request.device)):
-            model = keras.saving.load_model(request.path, compile=False, safe_mode=not request.trust_code)
+        with keras.device(_keras_device(request.device)), _under_its_suffix(request.path) as file:
+            model = keras.saving.load_model(file, compile=False, safe_mode=not request.trust_code)
+            model, notes = _in_float32(keras, model)
     except Exception as error:  # h5py, zip, JSON and its own errors; each means the same here.
         raise UserError(f"cannot be read by Keras: {first_line(error)}", file=request.path) from error
     shape = getattr(model, "input_shape", None)
@@ -43,6 +48,12 @@ def load_keras(request: Request) -> Loaded:
     is_channels_last = shape[3] == 3
     sides = shape[1:3] if is_channels_last else shape[2:]
     metadata: dict[str, Any] = {} if None in sides else {"input_size": tuple(sides)}
+    if _rescales_levels(configuration):
+        metadata |= {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
+        text = (
+            "levels from 0 to 255 go into it, which its own Rescaling layer divides: mean and std change that"
+        )
+        notes = (*notes, text)
     known = [side or 64 for side in shape[1:]]
     with keras.device(_keras_device(request.device)):
         probe = torch.rand([shape[0] or 2, *known], device=request.device)
@@ -54,7 +65,9 @@ def load_keras(request: Request) -> Loaded:
         network = ChannelsLastInput(network)
     if shape[0] is not None:
         network = PaddedBatch(network, shape[0], shape[0])
-    return Loaded(network, f"Keras {model.name}", file_hash(request.path), metadata, libraries=("keras",))
+    return Loaded(
+        network, f"Keras {model.name}", file_hash(request.path), metadata, notes, libraries=("keras",)
+    )
 
 
 class _Model(nn.Module):
@@ -92,26 +105,126 @@ def keras_on_torch(what: str) -> Any:
     return keras
 
 
-def _configuration(file: Path) -> object:
-    """Return a model's configuration without building anything."""
+@contextmanager
+def _under_its_suffix(file: Path) -> Iterator[Path]:
+    """Give a file the name by which Keras tells its formats apart: a link, where its own is another."""
+    suffix = ".keras" if is_zip(file) else ".h5"
+    if file.suffix == suffix:
+        yield file
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / f"model{suffix}"
+        link.symlink_to(file.resolve())
+        yield link
+
+
+def _in_float32(keras: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return a model that computes in float32, with the weights of one that may do otherwise."""
+    text = model.to_json()
+    other = [name for name in ("float16", "bfloat16", "float64") if f'{name}"' in text]
+    if not other:
+        return model, ()
+    for name in ("mixed_float16", "mixed_bfloat16", *other):
+        text = text.replace(f'"{name}"', '"float32"')
+    same = keras.models.model_from_json(text)
+    same.set_weights(model.get_weights())
+    return same, (f"made for {' and '.join(other)}, computed in float32",)
+
+
+def keras_configuration(file: Path) -> object:
+    """Return a model's configuration, of the file as Keras will read it, without building anything.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, is two kinds of file at once, or unpacks to far more than its size.
+    """
+    hint = "save the whole model with model.save(FILE)"
     try:
+        if is_zip(file):
+            return json.loads(_text_in_archive(file))
         if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                return json.loads(archive.read("config.json"))
+            # Keras goes by the name and by the end of the file, and would read another model than this.
+            raise UserError("is an HDF5 file and a zip archive at once: it is not read", file=file)
         import h5py
 
         with h5py.File(file) as archive:
+            check_size(file, _bytes_of(archive, file))
             return json.loads(archive.attrs["model_config"])
-    except (KeyError, ValueError, OSError) as error:
-        hint = "save the whole model with model.save(FILE)"
+    except RecursionError as error:
+        raise UserError("is no Keras model: its configuration is nested too deep", file=file) from error
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"is no Keras model: {first_line(error)}", file=file, hint=hint) from error
+
+
+def _text_in_archive(file: Path) -> bytes:
+    names = check_unpacked_size(file)
+    if len(set(names)) < len(names):
+        raise UserError("has two entries of one name: it is not read", file=file)
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo("config.json").file_size > LARGEST_TEXT:
+            raise UserError("has a configuration that is too large: it is not read", file=file)
+        weights = "model.weights.h5"
+        if weights in names:
+            import h5py
+
+            with archive.open(weights) as stream, h5py.File(stream) as inner:
+                check_size(file, _bytes_of(inner, file))
+        return archive.read("config.json")
+
+
+def _bytes_of(archive: Any, file: Path) -> int:
+    """Return what the arrays in an HDF5 file take in memory; refuse arrays that are in other files."""
+    import h5py
+
+    count = 0
+
+    def add(_: str, entry: Any) -> None:
+        nonlocal count
+        if isinstance(entry, h5py.Dataset):
+            if entry.external or entry.is_virtual:
+                raise UserError("has arrays that are in other files: it is not read", file=file)
+            count += entry.nbytes
+        elif any(isinstance(entry.get(name, getlink=True), h5py.ExternalLink) for name in entry):
+            raise UserError("has links to other files: it is not read", file=file)
+
+    archive.visititems(add)
+    return count
+
+
+_ENOUGH = 0.05
+"""Scale up to which a layer is one that divides levels: 1/255 or 1/127.5."""
+
+
+def _rescales_levels(configuration: object) -> bool:
+    """Whether the first layer of a configuration that multiplies its input expects levels from 0 to 255."""
+    first = next(_scales(configuration), None)
+    return first is not None and 0 < first <= _ENOUGH
+
+
+def _scales(configuration: object) -> Iterator[float]:
+    if isinstance(configuration, dict):
+        inner = configuration.get("config")
+        if configuration.get("class_name") == "Rescaling" and isinstance(inner, dict):
+            scale = inner.get("scale")
+            scale = scale[0] if isinstance(scale, list) and scale else scale
+            if isinstance(scale, int | float):
+                yield float(scale)
+        for value in configuration.values():
+            yield from _scales(value)
+    elif isinstance(configuration, list):
+        for value in configuration:
+            yield from _scales(value)
+
+
+_WITH_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
 
 
 def _parts_with_code(configuration: object) -> Iterator[str]:
     """Yield the parts of a configuration that are code or come from outside Keras."""
     if isinstance(configuration, dict):
         name, module = configuration.get("class_name"), configuration.get("module")
-        if name in ("Lambda", "__lambda__", "TorchModuleWrapper"):
+        if name in _WITH_CODE:
             yield f"a {str(name).strip('_').capitalize()} layer"
         elif isinstance(module, str) and module.partition(".")[0] not in ("keras", "builtins"):
             yield f"{module}.{name}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_aigen.detectors.archives import check_unpacked_size
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
@@ -24,6 +25,7 @@ def load_skops(request: Request) -> Loaded:
         two classes.
     """
     io = import_library("skops.io", extra="sklearn", what=f"'{request.place}'")
+    check_unpacked_size(request.path)
     try:
         untrusted = io.get_untrusted_types(file=request.path)
     except Exception as error:  # zip, JSON and its own errors; each means the same here.
