@@ -13,7 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.archives import check_unpacked_size, is_safetensors, is_zip
+from robustbench_aigen.detectors.archives import (
+    beginning,
+    check_unpacked_size,
+    is_safetensors,
+    is_zip,
+)
 from robustbench_aigen.errors import UserError, first_line
 
 Weights = Mapping[str, Tensor]
@@ -119,7 +124,8 @@ def _rank(key: str) -> tuple[bool, int]:
 
 
 def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
-    if is_safetensors(file) or file.suffix.lower() == ".safetensors":
+    is_of_torch = beginning(file, 1) in (b"P", b"\x80")
+    if is_safetensors(file) or (file.suffix.lower() == ".safetensors" and not is_of_torch):
         try:
             return load_safetensors(file)
         except (SafetensorError, OSError) as error:
@@ -148,7 +154,7 @@ def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
 def _read_npz(file: Path) -> dict[str, Tensor]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
+            return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot be read as arrays of numpy: {first_line(error)}", file=file) from error
 

@@ -121,7 +121,8 @@ def _under_its_suffix(file: Path) -> Iterator[Path]:
 def _in_float32(keras: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
     """Return a model that computes in float32, with the weights of one that may do otherwise."""
     text = model.to_json()
-    other = [name for name in ("float16", "bfloat16", "float64") if f'{name}"' in text]
+    kinds = ("float16", "bfloat16", "float64")
+    other = [name for name in kinds if f'"{name}"' in text or f'"mixed_{name}"' in text]
     if not other:
         return model, ()
     for name in ("mixed_float16", "mixed_bfloat16", *other):
@@ -188,6 +189,7 @@ def _bytes_of(archive: Any, file: Path) -> int:
         elif any(isinstance(entry.get(name, getlink=True), h5py.ExternalLink) for name in entry):
             raise UserError("has links to other files: it is not read", file=file)
 
+    add("/", archive)
     archive.visititems(add)
     return count
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_aigen.detectors.architectures import TIMM, check_architecture, timm_preprocessing
+from robustbench_aigen.detectors.archives import LARGEST_TEXT, beginning
 from robustbench_aigen.detectors.formats.hashing import files_hash
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -60,13 +61,13 @@ def _label_names(config: Mapping[str, Any]) -> list[str]:
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config: dict[str, Any] = json.loads(beginning(file, LARGEST_TEXT))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"is no configuration of timm: {first_line(error)}", file=file) from error
-    if "architecture" not in config or "pretrained_cfg" not in config:
+    if not isinstance(config, dict) or "architecture" not in config or "pretrained_cfg" not in config:
         raise UserError(
             "is no configuration of timm: it names no architecture and no preprocessing",
             file=file,
-            hint="of transformers it is hf:FOLDER" if "model_type" in config else None,
+            hint="of transformers it is hf:FOLDER" if "model_type" in list(config) else None,
         )
     return config

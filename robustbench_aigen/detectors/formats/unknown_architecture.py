@@ -30,7 +30,7 @@ def unknown_architecture(request: Request, sets: Sequence[WeightSet]) -> UserErr
     weights = chosen.weights
     near = nearest_architectures(weights)
     if near:
-        hint = f"they look like those of {' or '.join(near[:3])}: add arch: {near[0]} (--arch {near[0]}), or write a factory:"
+        hint = f"their names and shapes are those of {' or '.join(near[:3])}: add arch: NAME, or write a factory:"
     else:
         hint = "add arch: NAME of timm (timm:NAME), torchvision or this package (docs/ZOO.md), or write a factory:"
     others = f" (of {len(sets)} sets of weights: {', '.join(each.key or 'the file' for each in sets[:4])})"
