@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, Field
 
-from robustbench_aigen.digests import DamagedFileError, read_sealed
 from robustbench_aigen.detectors.archives import LARGEST_TEXT
+from robustbench_aigen.digests import DamagedFileError, read_sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, FileSpec
 from robustbench_aigen.scenario.located_yaml import LocatedYaml

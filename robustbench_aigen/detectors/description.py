@@ -35,13 +35,17 @@ def describe_detector(detector: Detector) -> list[Notice]:
 
 def _reading(detector: Detector) -> str:
     own, declared = detector.preprocessing, detector.declared
-    parts = [_size(own), _normalisation(own)]
-    parts += ["BGR"] if own.channels == "bgr" else []
+    parts = [describe_preprocessing(own)]
     parts += [f"outputs are {own.outputs}"] if own.outputs != "logits" else []
     is_known = "fake_index" in declared
     parts.append(f"output {own.fake_index} means fake{'' if is_known else ' (not declared)'}")
     parts += [] if detector.differentiable else ["no gradients"]
     return ", ".join(parts)
+
+
+def describe_preprocessing(own: Preprocessing) -> str:
+    """Say what happens to an image before the network: resize and crop, normalisation, order of the channels."""
+    return ", ".join([_size(own), _normalisation(own), *(["BGR"] if own.channels == "bgr" else [])])
 
 
 def _size(own: Preprocessing) -> str:
@@ -52,7 +56,7 @@ def _size(own: Preprocessing) -> str:
         return f"shorter side {own.resize_to} ({own.resample}), centre crop {size}"
     if own.resize_to is not None:
         return f"{own.resize_to[0]}×{own.resize_to[1]} ({own.resample}), centre crop {size}"
-    return f"{size} ({own.resample})"
+    return f"{size} whatever the shape ({own.resample})"
 
 
 def _normalisation(own: Preprocessing) -> str:

@@ -22,7 +22,7 @@ from robustbench_aigen.detectors.formats.precision import other_kinds, restore, 
 from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
-from robustbench_aigen.detectors.preprocessing import Preprocessing, geometry_text, normalisation_text
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
@@ -261,24 +261,16 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     assumptions = [*request.notes, *loaded.assumptions]
     if not {"mean", "std"} <= {*loaded.metadata, *said}:
         assumptions.append("no card, mean or std: pixels go into the network as they are, in [0, 1]")
-    assumed = loaded.assumed - said.keys()
-    if assumed & {"input_size", "resize_to", "mean", "std"}:
-        assumptions.append(_told_of_assumed(detector.preprocessing, assumed, loaded.architecture))
+    assumed = sorted(loaded.assumed - said.keys() - _WITHOUT_A_KEY)
+    if assumed:
+        text = f"assumed, as the file does not say: {', '.join(assumed)} (usual for {loaded.architecture})"
+        assumptions.append(text)
     detector.assumptions = tuple(assumptions)
     return detector
 
 
-def _told_of_assumed(own: Preprocessing, assumed: frozenset[str], architecture: str) -> str:
-    """Say which preprocessing is taken for granted because it is usual for an architecture."""
-    parts = []
-    if assumed & {"input_size", "resize_to"} and own.input_size is not None:
-        parts.append(geometry_text(own))
-    if assumed & {"mean", "std"}:
-        parts.append(normalisation_text(own))
-    return f"assumed, as is usual for {architecture}: {'; '.join(parts)} (change: {', '.join(sorted(assumed - _SECONDARY))})"
-
-
-_SECONDARY = {"eight_bit", "outputs", "crop_rounds_down"}
+_WITHOUT_A_KEY = {"eight_bit", "crop_rounds_down"}
+"""Settings of a preprocessing that no scenario has."""
 
 
 def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:

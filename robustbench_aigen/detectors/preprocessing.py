@@ -100,38 +100,6 @@ class Preprocessing:
         return smooth + (exact / 255 - smooth).detach()
 
 
-def geometry_text(own: Preprocessing) -> str:
-    """Say what happens to the size of an image before it goes into the network."""
-    if own.input_size is None:
-        return (
-            "images at their own size"
-            if own.resize_to is None
-            else f"resized ({own.resize_to}, {own.resample})"
-        )
-    height, width = own.input_size
-    if own.resize_to is None:
-        return f"resized to {height}×{width} whatever their shape ({own.resample})"
-    if isinstance(own.resize_to, tuple):
-        resized = f"resized to {own.resize_to[0]}×{own.resize_to[1]} whatever their shape"
-    else:
-        resized = f"shorter side resized to {own.resize_to}"
-    return f"{resized} ({own.resample}), then the centre {height}×{width}"
-
-
-def normalisation_text(own: Preprocessing) -> str:
-    """Say how pixels in [0, 1] are normalised."""
-    if own.mean == (0.0,) * 3 and own.std == (1.0,) * 3:
-        return "pixels in [0, 1]"
-    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (own.mean, own.std))
-    return f"mean {mean}, std {std}"
-
-
-def preprocessing_text(own: Preprocessing) -> str:
-    """Say what happens to an image before the network sees it: size, order of the channels, normalisation."""
-    channels = ", BGR" if own.channels == "bgr" else ""
-    return f"{geometry_text(own)}, {normalisation_text(own)}{channels}"
-
-
 def _centre(pixels: Tensor, size: tuple[int, int], rounds_down: bool) -> Tensor:
     """Cut the middle out of images, black where they are smaller."""
     height, width = pixels.shape[-2:]

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -201,7 +201,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         "DataParallel", "DistributedDataParallel", "AveragedModel", "OptimizedModule", "FullyShardedDataParallel",
     ):  # fmt: skip
         inner = getattr(module, "_orig_mod", None)
-        module = module.module if inner is None else inner
+        module = cast(nn.Module, module.module if inner is None else inner)
     return module
 
 

@@ -13,8 +13,8 @@ from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import check_detector, load_detector
-from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.detectors.naming import name_apart
+from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.errors import UserError

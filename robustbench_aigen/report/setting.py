@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
+from robustbench_aigen.detectors.description import describe_preprocessing
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.notices import Notice
-from robustbench_aigen.detectors.preprocessing import Preprocessing, preprocessing_text
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.report_times import seconds_without_report
 from robustbench_aigen.report.run_folder import StoredRun
@@ -101,11 +102,14 @@ def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
         if said is None:
             continue  # A run of an earlier version.
         known = {field.name for field in fields(Preprocessing)}
-        own = Preprocessing(**{
-            key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key in known
-        })  # fmt: skip
+        settings: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in said.items()
+            if key in known
+        }
+        own = Preprocessing(**settings)
         is_ensemble = detector["architecture"].startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
-        text = "as its members do" if is_ensemble else preprocessing_text(own)
+        text = "as its members do" if is_ensemble else describe_preprocessing(own)
         by_text.setdefault(text, []).append(detector["name"])
     if not by_text:
         return []
