@@ -43,6 +43,56 @@ def own_score(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return answer[:, 0].sigmoid() if answer.shape[1] == 1 else answer.softmax(1)[:, 1]
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("form", ["whole", "torchscript", "exported", "exported with a cast", "factory"])
+def test_a_network_of_another_precision_is_computed_in_float32(tmp_path, kind, form):
+    network, example = small().to(kind), torch.rand(3, 3, 32, 32)
+    rounded = small().to(kind).float()
+    if form == "whole":
+        torch.save({"model": network, "epoch": 1}, tmp_path / "m.pt")
+        text = "m.pt"
+    elif form == "torchscript":
+        torch.jit.save(torch.jit.trace(network, example.to(kind)), tmp_path / "m.pt")
+        text = "m.pt"
+    elif form == "factory":
+        (tmp_path / "mine.py").write_text(
+            f"import torch\nfrom test_foreign_formats import small\ndef build():\n    return small().to({kind})\n"
+        )
+        text = "python:mine.py:build"
+    else:
+        given = Cast(network, kind) if "cast" in form else network
+        given_example = example if "cast" in form else example.to(kind)
+        torch.export.save(
+            torch.export.export(given, (given_example,), dynamic_shapes=({0: BATCH},)), tmp_path / "m.pt2"
+        )
+        text = "m.pt2"
+    detector = load_detector(text, folder=tmp_path, trust_code=True)
+    assert all(each.dtype == torch.float32 for each in detector.parameters())
+    assert torch.allclose(score_of(detector, levels()), own_score(rounded, levels()), atol=1e-6)
+    assert f"stored in {str(kind).removeprefix('torch.')}, computed in float32" in detector.assumptions
+
+
+class Cast(nn.Module):
+    def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.kind = network, kind
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.to(self.kind)).float()
+
+
+def test_a_network_that_turns_its_input_into_half_precision_itself_is_left_alone_and_told(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom test_foreign_formats import Cast, small\n"
+        "def build():\n    return Cast(small().half(), torch.float16)\n"
+    )
+    detector = load_detector("python:mine.py:build", folder=tmp_path)
+    with torch.no_grad():
+        theirs = Cast(small().half(), torch.float16)(levels() / 255).softmax(1)[:, 1]
+    assert torch.allclose(score_of(detector, levels()), theirs, atol=1e-5)
+    assert any("stored in float16, and computed so" in text for text in detector.assumptions)
+
+
 NETWORKS = {
     "two logits": small,
     "softmax": lambda: small(last=nn.Softmax(dim=1)),
@@ -219,6 +269,18 @@ def test_the_names_of_classes_say_which_are_fake(tmp_path, transformers, names, 
     assert "fake_index" in detector.declared
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_of_transformers_is_computed_in_float32(tmp_path, transformers, kind):
+    model = vit(transformers, ["real", "fake"]).to(kind)
+    model.save_pretrained(tmp_path)
+    PROCESSORS["bilinear"](transformers).save_pretrained(tmp_path)
+    detector = load_detector(f"hf:{tmp_path}")
+    with torch.no_grad():
+        theirs = model.float()((levels() / 255 - 0.5) / 0.5).logits.softmax(1)[:, 1]
+    assert torch.allclose(score_of(detector, levels()), theirs, atol=1e-5)
+    assert f"stored in {str(kind).removeprefix('torch.')}, computed in float32" in detector.assumptions
+
+
 def test_an_image_processor_that_does_more_is_refused(tmp_path, transformers):
     vit(transformers, ["fake", "real"]).save_pretrained(tmp_path)
     transformers.EfficientNetImageProcessor(
@@ -304,6 +366,36 @@ def test_a_keras_model(tmp_path, keras, suffix, outputs):
     theirs = 1 / (1 + np.exp(-theirs)) if outputs == "linear" else theirs
     assert np.allclose(score_of(detector, levels()).numpy(), theirs[:, -1], atol=1e-4)
     assert is_attacked_with_gradients(detector, levels())
+
+
+def test_a_keras_model_that_rescales_levels_is_given_levels(tmp_path, keras):
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3, activation="relu"),
+         layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid")]
+    )  # fmt: skip
+    model.save(tmp_path / "m.keras")
+    detector = load_detector(tmp_path / "m.keras")
+    theirs = model.predict(levels().permute(0, 2, 3, 1).numpy().astype(np.float32), verbose=0)
+    assert np.allclose(score_of(detector, levels()).numpy(), theirs[:, 0], atol=1e-5)
+    assert any("Rescaling" in text for text in detector.assumptions)
+
+
+def test_a_keras_model_is_read_by_its_content_and_in_float32(tmp_path, keras):
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, dtype="bfloat16"), keras.layers.GlobalAveragePooling2D(),
+         keras.layers.Dense(1, dtype="float32")]
+    )  # fmt: skip
+    model.save(tmp_path / "m.keras")
+    (tmp_path / "m.keras").rename(tmp_path / "m.H5")
+    detector = load_detector(tmp_path / "m.H5")
+    assert any("made for bfloat16, computed in float32" in text for text in detector.assumptions)
+    kernel, bias, weight, offset = (
+        torch.from_numpy(np.asarray(each, dtype=np.float32)) for each in model.get_weights()
+    )
+    means = nn.functional.conv2d(levels() / 255, kernel.permute(3, 2, 0, 1), bias).mean(dim=(2, 3))
+    theirs = (means @ weight + offset)[:, 0].sigmoid()
+    assert torch.allclose(score_of(detector, levels()), theirs, atol=1e-5)
 
 
 def test_an_ensemble_averages_scores_or_logits_or_votes(weights):

@@ -10,6 +10,7 @@ from torchvision.models import mobilenet_v2, resnet18
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -160,3 +161,149 @@ def test_damaged_files_and_other_inputs_are_told(tmp_path):
     torch.onnx.export(nn.Linear(4, 2).eval(), (torch.rand(1, 4),), tmp_path / "b.onnx", verbose=False)
     with pytest.raises(UserError, match="a detector takes one float or uint8 tensor"):
         load_detector(tmp_path / "b.onnx")
+
+
+def table_model(outputs: "list[tuple[str, int, list]]", kind: str = "float", source: str = "x"):
+    """Means over an N×3×8×8 image, then logits, their softmax, the label, and features; some of them are outputs."""
+    helper, tensor = onnx.helper, onnx.TensorProto
+    numbers = {"float": tensor.FLOAT, "float16": tensor.FLOAT16, "uint8": tensor.UINT8}[kind]
+    weight_kind = tensor.FLOAT16 if kind == "float16" else tensor.FLOAT
+    nodes = [
+        *([helper.make_node("Cast", ["x"], ["cast"], to=tensor.FLOAT)] if kind == "uint8" else []),
+        *([helper.make_node("Div", ["cast", "levels"], ["scaled"])] if kind == "uint8" else []),
+        helper.make_node("ReduceMean", ["scaled" if kind == "uint8" else source], ["features"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["features", "weight"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Cast", ["label"], ["float_label"], to=tensor.FLOAT),
+        helper.make_node("MatMul", ["features", "weight2"], ["other"]),
+    ]  # fmt: skip
+    constants = [
+        helper.make_tensor("weight", weight_kind, [3, 2], [0.5, 2.0, -1.0, 1.0, 3.0, 0.1]),
+        helper.make_tensor("weight2", weight_kind, [3, 2], [5.0, 0.2, 1.0, -1.0, 3.0, 0.7]),
+        helper.make_tensor("levels", tensor.FLOAT, [], [255.0]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", numbers, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info(*each) for each in outputs], constants,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+LABEL, LOGITS, PROBABILITIES = (
+    ("label", INT64, ["n"]),
+    ("logits", FLOAT, ["n", 2]),
+    ("probabilities", FLOAT, ["n", 2]),
+)
+FEATURES, OTHER, FLOAT_LABEL = ("features", FLOAT, ["n", 3]), ("other", FLOAT, ["n", 2]), ("float_label", FLOAT, ["n"])  # fmt: skip
+
+
+def fakes(file, images: torch.Tensor, output: str = "probabilities") -> torch.Tensor:
+    session = onnxruntime.InferenceSession(file)
+    (answer,) = session.run([output], {"x": (images / 255).numpy()})
+    return torch.from_numpy(answer)[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "taken"),
+    [
+        ([LABEL, PROBABILITIES], "probabilities"),
+        ([LABEL, LOGITS], "logits"),
+        ([FEATURES, LOGITS], "logits"),
+        ([PROBABILITIES, LOGITS], "logits"),
+        ([FLOAT_LABEL, PROBABILITIES], "probabilities"),
+    ],
+)
+def test_of_several_outputs_the_scores_are_taken_and_a_line_says_so(tmp_path, outputs, taken):
+    onnx.save(table_model([*outputs]), tmp_path / "m.onnx")
+    onnx.save(table_model([PROBABILITIES]), tmp_path / "plain.onnx")
+    detector = load_detector(tmp_path / "m.onnx")
+    images = levels(5, 8, 8)
+    assert torch.allclose(score_of(detector, images), fakes(tmp_path / "plain.onnx", images), atol=1e-5)
+    assert f"'{taken}' is scored: output: NAME takes another" in detector.assumptions[0]
+    assert is_attacked_with_gradients(detector, images)
+
+
+def test_labels_alone_are_refused_and_two_tables_asked_for(tmp_path):
+    onnx.save(table_model([LABEL]), tmp_path / "label.onnx")
+    with pytest.raises(UserError, match="labels, and no scores"):
+        load_detector(tmp_path / "label.onnx")
+    onnx.save(table_model([LOGITS, OTHER]), tmp_path / "two.onnx")
+    with pytest.raises(UserError, match="2 outputs that could be scores: logits, other") as raised:
+        load_detector(tmp_path / "two.onnx")
+    assert "output: logits" in str(raised.value)
+    images = levels(5, 8, 8)
+    other = load_detector(DetectorSpec(path=str(tmp_path / "two.onnx"), output="other"))
+    theirs = onnxruntime.InferenceSession(tmp_path / "two.onnx").run(
+        ["other"], {"x": (images / 255).numpy()}
+    )[0]
+    assert torch.allclose(score_of(other, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
+    logits = load_detector(DetectorSpec(path=str(tmp_path / "two.onnx"), output="logits"))
+    assert other.made_of != logits.made_of
+    for wanted, message in (("nothing", "has no output 'nothing'"), ("label", "has no output 'label'")):
+        with pytest.raises(UserError, match=message):
+            load_detector(DetectorSpec(path=str(tmp_path / "two.onnx"), output=wanted))
+
+
+@pytest.mark.parametrize("names", [None, ["ai", "nature"]])
+def test_a_sequence_of_maps_is_scored_by_its_probabilities(tmp_path, names):
+    helper = onnx.helper
+    model = table_model([LABEL])
+    labels = {"classlabels_int64s": [0, 1]} if names is None else {"classlabels_strings": names}
+    key = INT64 if names is None else onnx.TensorProto.STRING
+    model.graph.node.append(
+        helper.make_node("ZipMap", ["probabilities"], ["maps"], domain="ai.onnx.ml", **labels)
+    )
+    maps = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(key, helper.make_tensor_type_proto(FLOAT, None))
+    )
+    model.graph.output.append(helper.make_value_info("maps", maps))
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    onnx.save(model, tmp_path / "m.onnx")
+    images = levels(5, 8, 8)
+    answers = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(["maps"], {"x": (images / 255).numpy()})[
+        0
+    ]
+    theirs = torch.tensor([row[1 if names is None else "ai"] for row in answers])
+    assert torch.allclose(score_of(load_detector(tmp_path / "m.onnx"), images), theirs, atol=1e-5)
+
+
+def test_half_precision_is_computed_in_float32(tmp_path):
+    outputs = [("logits", onnx.TensorProto.FLOAT16, ["n", 2])]
+    model = table_model(outputs, "float16")
+    onnx.save(model, tmp_path / "m.onnx")
+    detector = load_detector(tmp_path / "m.onnx")
+    images = levels(5, 8, 8)
+    weight = torch.from_numpy(onnx.numpy_helper.to_array(model.graph.initializer[0]).astype(np.float32))
+    theirs = (images / 255).mean(dim=(2, 3)) @ weight
+    assert torch.allclose(score_of(detector, images), theirs.softmax(1)[:, 1], atol=1e-6)
+    assert "stored in float16, computed in float32" in detector.assumptions
+    assert is_attacked_with_gradients(detector, images)
+
+
+def test_a_model_of_8_bit_levels_is_given_levels(tmp_path):
+    onnx.save(table_model([LOGITS], "uint8"), tmp_path / "m.onnx")
+    detector = load_detector(tmp_path / "m.onnx")
+    images = levels(5, 8, 8)
+    theirs = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": images.numpy()})[0]
+    assert torch.allclose(score_of(detector, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
+    assert any("levels from 0 to 255 go into it" in text for text in detector.assumptions)
+    assert is_attacked_with_gradients(detector, images)
+
+
+def test_a_replaced_file_of_weights_beside_a_model_changes_its_hash(tmp_path):
+    model = table_model([LOGITS])
+    for tensor in model.graph.initializer:  # Only raw bytes are put into a file of their own.
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(np.array(onnx.numpy_helper.to_array(tensor)), tensor.name)
+        )
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    before = load_detector(tmp_path / "m.onnx").weights_sha256
+    content = bytearray((tmp_path / "m.data").read_bytes())
+    content[2] ^= 0x10
+    (tmp_path / "m.data").write_bytes(content)
+    assert load_detector(tmp_path / "m.onnx").weights_sha256 != before
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(UserError, match="'m.data', which is not beside it"):
+        load_detector(tmp_path / "m.onnx")

@@ -14,6 +14,7 @@ from torch import nn
 from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 
 def lenet(weights: Path) -> nn.Module:
@@ -148,6 +149,63 @@ def test_weights_of_timm_get_the_preprocessing_of_their_architecture(tmp_path):
         theirs = network(transform(Image.fromarray(image[0].permute(1, 2, 0).numpy()))[None]).softmax(1)
     assert torch.allclose(score_of(detector, image), theirs[:, 1], atol=1e-4)
     assert is_attacked_with_gradients(detector, levels(2))
+
+
+ODD = [(300, 211), (61, 300), (224, 224), (225, 1000)]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x1_5", "efficientnet_b0", "swin_t"])
+def test_weights_of_torchvision_get_the_transforms_of_their_architecture(tmp_path, name):
+    """The resize of float images differs from Pillow's by a level here and there, and by no more."""
+    import torchvision
+
+    network = torchvision.models.get_model(name, num_classes=2)
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    detector = load_detector(tmp_path / "mine.pth", arch=f"torchvision:{name}")
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    std = torch.tensor(transform.std).view(3, 1, 1)
+    for size in ODD:
+        image = smooth(*size)
+        theirs = transform(Image.fromarray(image.permute(1, 2, 0).numpy()))
+        ours = detector.normalised(image[None] / 255)[0]
+        far = (ours - theirs).abs() * std * 255
+        assert ours.shape == theirs.shape
+        assert far.max() < 2.1
+        assert far.mean() < 0.02
+    assert any("assumed, as the file does not say" in text for text in detector.assumptions)
+    spec = DetectorSpec(
+        path=str(tmp_path / "mine.pth"),
+        arch=f"torchvision:{name}",
+        input_size=64,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+    )
+    declared = load_detector(spec).preprocessing
+    assert (declared.input_size, declared.resize_to, declared.mean) == ((64, 64), None, (0, 0, 0))
+
+
+def smooth(height: int, width: int) -> torch.Tensor:
+    """A picture with edges and a little noise, 3×H×W uint8."""
+    rng = np.random.default_rng(5)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((width, height))
+    noisy = np.asarray(coarse) + rng.normal(0, 10, (height, width, 3))
+    return torch.from_numpy(noisy.clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
+
+
+def test_the_report_says_what_happens_to_an_image_before_the_network(tmp_path, image_folder, cli):
+    import torchvision
+
+    torch.save(torchvision.models.shufflenet_v2_x0_5(num_classes=1).state_dict(), tmp_path / "mine.pth")
+    (tmp_path / "x.yaml").write_text(
+        "version: 1\nname: x\nsummary: x\ndata: {source: images, split: all, limit: 4}\npipelines: {}\n"
+        "detectors: [{path: mine.pth, arch: shufflenet_v2_x0_5}]\n"
+    )
+    outcome = cli("run", tmp_path / "x.yaml", "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    (report,) = (tmp_path / "out").glob("x/2*/report.md")
+    assert (
+        "mine: shorter side 256 (bilinear), centre crop 224×224, ImageNet normalisation" in report.read_text()
+    )
 
 
 def test_a_vision_transformer_of_timm_is_built_for_the_declared_size(tmp_path):

@@ -136,8 +136,9 @@ def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
             return _read_npz(file)
     hint = f"{_SAVE} or as safetensors"
     try:
-        with torch.serialization.safe_globals([*_INERT]):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        # An open file: torch goes by its content then, not by its name.
+        with torch.serialization.safe_globals([*_INERT]), file.open("rb") as stream:
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not _holds_objects(error):
             raise UserError(
@@ -167,7 +168,8 @@ def _holds_objects(error: UnpicklingError) -> bool:
 
 def _read_pickle(file: Path) -> object:
     try:
-        return torch.load(file, map_location="cpu", weights_only=False)
+        with file.open("rb") as stream:
+            return torch.load(stream, map_location="cpu", weights_only=False)
     except Exception as error:  # It runs what is inside, which may raise anything.
         raise UserError(f"cannot be unpickled: {first_line(error)}", file=file) from error
 

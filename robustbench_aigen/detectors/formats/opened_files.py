@@ -16,9 +16,10 @@ from robustbench_aigen.imports import is_installed
 
 @dataclass
 class Opened:
-    """Files that were opened to be read, and the values of environment variables that the user's own code read."""
+    """Files that were opened to be read or written, and values of environment variables that the user's code read."""
 
     files: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
     variables: dict[str, str | None] = field(default_factory=dict)
 
     def identity(self) -> tuple[str, ...]:
@@ -26,7 +27,16 @@ class Opened:
 
         Files of installed packages and of the system are left out, and so is what is no longer there.
         """
-        contents = {file_hash(file) for file in map(Path, sorted(self.files)) if _counts(file)}
+        # Imported modules are part of the source code; Python opens them only where it has not compiled them yet.
+        modules = {
+            os.path.realpath(getattr(each, "__file__", None) or "") for each in list(sys.modules.values())
+        }
+        files = [
+            file
+            for file in map(Path, sorted(self.files - self.written))
+            if os.path.realpath(file) not in modules
+        ]
+        contents = {file_hash(file) for file in files if _counts(file)}
         values = [
             f"{name}={sha256(repr(value).encode('utf-8', 'surrogateescape')).hexdigest()}"
             for name, value in sorted(self.variables.items())
@@ -49,7 +59,7 @@ _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/lib/", "/usr/share/", "/ru
 def _counts(file: Path) -> bool:
     place = os.path.realpath(file)
     is_system = place.startswith(_SYSTEM) or is_installed(place)
-    return not is_system and "__pycache__" not in place and file.is_file() and os.access(file, os.R_OK)
+    return not is_system and not place.endswith(".pyc") and file.is_file() and os.access(file, os.R_OK)
 
 
 def _texts_in(source: Path) -> set[str]:
@@ -91,14 +101,12 @@ def _hear(event: str, arguments: tuple[object, ...]) -> None:
     if not _recordings or event not in ("open", "ctypes.dlopen", "sqlite3.connect"):
         return
     path = arguments[0]
-    if event == "open":
-        flags = arguments[2] if len(arguments) > 2 else 0
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
-            return
+    flags = arguments[2] if event == "open" and len(arguments) > 2 else 0
+    writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
     if isinstance(path, str | bytes | os.PathLike):
         place = str(Path.cwd() / os.fsdecode(path))
         for recording in _recordings:
-            recording.files.add(place)
+            (recording.written if writes else recording.files).add(place)
 
 
 class _HeardEnvironment(type(os.environ)):  # type: ignore[misc]
