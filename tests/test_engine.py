@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupted import run_with_signal
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -165,40 +165,31 @@ def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, 
         ignore=lambda _, names: [n for n in names if "." in n and not n.endswith(".py")],
     )
     monkeypatch.setattr(identity, "_PACKAGE", package)
+    # The hashes of sources that the process keeps are left alone.
+    monkeypatch.setattr(identity, "_source_hash", identity._source_hash.__wrapped__)
     keys = []
     for text in ("", "# corrected"):
         (package / module).write_text((package / module).read_text() + text)
-        identity._source_hash.cache_clear()
         keys.append(identity._base_code.__wrapped__())
-    identity._source_hash.cache_clear()
     assert keys[0] != keys[1]
     assert any(part.startswith("torchvision=") for part in keys[0])
 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
-    """SIGKILL as soon as some shards are there; then the same command again."""
-    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 20}], noise: [{perturb: gaussian_noise}]}"
-    keys = {"data": "{source: minigen, split: test, limit: 700}", "mode": "score"}
+    """SIGKILL once five of its eight shards are there; then the same command again."""
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 4}], noise: [{perturb: gaussian_noise}]}"
+    keys = {"data": "{source: minigen, split: test, limit: 400}", "mode": "score"}
     file = scenario(tmp_path, pipelines, **keys)
     undisturbed = run(file, output=tmp_path / "undisturbed")
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), "--output", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while (
-        len(list(out.glob(".cache/*/*.parquet"))) < 5
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    finished = len(list(out.glob(".cache/*/*.parquet")))
-    assert finished >= 5
-    assert not list(out.glob("example/*/summary.csv")), "it was killed too late to test anything"
+    killed = run_with_signal(signal.SIGKILL, 5, file, out)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(out.glob(".cache/*/*.parquet"))) == 5
+    assert not list(out.glob("example/*/summary.csv"))
     resumed = run(file, output=out)
     pd.testing.assert_frame_equal(undisturbed.records, resumed.records)
-    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) >= finished - 1
+    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) == 5
+    assert sum(cell["shards_computed"] for cell in resumed.info["timings"]) == 3
 
 
 def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monkeypatch):
