@@ -100,6 +100,18 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by tests of trainings that look at the figures."""
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings without figures, which take nine tenths of a small one's time, where nobody looks at them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("robustbench_aigen.training.drawing.save_files", lambda *_: None)
+
+
 class Outcome(NamedTuple):
     code: int
     out: str

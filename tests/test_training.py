@@ -22,6 +22,8 @@ from robustbench_aigen.scenario.schema import DetectorSpec
 from robustbench_aigen.training import fitting
 from robustbench_aigen.training.module import TrainedNetwork
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -39,7 +41,7 @@ def trained(cli, recipe, data, output, *options):
     return outcome
 
 
-def test_a_trained_detector_is_run_as_it_was_evaluated(tmp_path, recipe, data, cli):
+def test_a_trained_detector_is_run_as_it_was_evaluated(tmp_path, recipe, data, cli, drawn):
     trained(cli, recipe, data, tmp_path / "out", "--set", "learning_rate=0.01")
     folder = tmp_path / "out" / "tiny"
     assert {file.name for file in folder.iterdir()} == {
