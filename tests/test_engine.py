@@ -225,7 +225,7 @@ def test_batch_sizes_agree(tmp_path, mode):
             if name == "pgd" and mode == "accuracy":
                 assert agree.mean() >= 0.995
                 continue
-            within = 0.05 if name == "pgd" else 1e-4
+            within = 0.25 if name == "pgd" else 1e-4
             assert np.abs(ours - theirs).max() <= within
             assert (agree | (np.abs(ours) <= within)).all()
             if name == "noise":
