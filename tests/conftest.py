@@ -1,7 +1,8 @@
 """Detectors, images and a command line for the tests."""
 
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,38 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
+# Widths and colours of the terminal, and where a continuous integration wants its summary.
+SURROUNDINGS = (
+    "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE", "TERMINAL_WIDTH", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _one_result_per_machine() -> None:
-    torch.manual_seed(0)
+def _no_surroundings() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SURROUNDINGS:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """What a fixture draws does not depend on the tests before it."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Nor does what a test draws."""
+    _seed()
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    # torch.manual_seed asks for CUDA and keeps a stack trace each time.
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture
@@ -68,6 +98,18 @@ def weights(tmp_path: Path) -> Path:
     file = tmp_path / "untrained.safetensors"
     save_file(build_architecture("lenet5").state_dict(), file)
     return file
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asked for by tests of trainings that look at the figures."""
+
+
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings without figures, which take nine tenths of a small one's time, where nobody looks at them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("robustbench_aigen.training.drawing.save_files", lambda *_: None)
 
 
 class Outcome(NamedTuple):

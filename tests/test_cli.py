@@ -6,10 +6,10 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from interrupted import run_with_signal
 from test_engine import PGD_AND_NOISE, scenario
 
 from robustbench_aigen.catalogue import shipped_files
@@ -194,27 +194,11 @@ def test_a_reader_that_goes_away_changes_no_exit_code():
 
 
 def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
-    file = scenario(
-        tmp_path, "{pgd: [{attack: pgd, steps: 100, restarts: 10}]}", data="{source: minigen}", mode="score"
+    file = scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}", data="{source: minigen, limit: 20}")
+    done = run_with_signal(signal.SIGINT, 1, file, tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == (
+        "interrupted; finished work is kept, and the same command continues from there"
     )
-    command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), "--output", str(tmp_path / "out")]
-    # A shell's background jobs ignore SIGINT, and so would what they start.
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "out").glob(".cache/*/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 3
-    assert (
-        err.decode().strip()
-        == "interrupted; finished work is kept, and the same command continues from there"
-    )
+    assert len(list((tmp_path / "out").glob(".cache/*/*.parquet"))) == 1
+    assert not list((tmp_path / "out").glob("example/*/summary.csv"))

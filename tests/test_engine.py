@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupted import run_with_signal
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -123,7 +123,7 @@ def test_a_run_ends_with_its_tables_whatever_the_norm(tmp_path, norm):
 
 
 def test_the_same_scenario_twice_gives_the_same_records_and_computes_nothing(tmp_path):
-    file = scenario(tmp_path, PGD_AND_NOISE)
+    file = scenario(tmp_path, PGD_AND_NOISE, data="{source: minigen, split: test, limit: 40}")
     first, second = run(file, output=tmp_path / "out"), run(file, output=tmp_path / "out")
     pd.testing.assert_frame_equal(first.records, second.records)
     assert first.folder != second.folder
@@ -136,10 +136,11 @@ def test_the_same_scenario_twice_gives_the_same_records_and_computes_nothing(tmp
 
 
 def test_a_cell_is_found_again_under_another_name_and_missed_when_anything_changes(tmp_path):
-    run(scenario(tmp_path, "{a: [{attack: fgsm, eps: 1/255}]}"), output=tmp_path / "out")
+    few = {"data": "{source: minigen, split: test, limit: 12}"}
+    run(scenario(tmp_path, "{a: [{attack: fgsm, eps: 1/255}]}", **few), output=tmp_path / "out")
 
     def computed(pipelines: str, **keys) -> int:
-        result = run(scenario(tmp_path, pipelines, **keys), output=tmp_path / "out")
+        result = run(scenario(tmp_path, pipelines, **few, **keys), output=tmp_path / "out")
         return sum(cell["shards_computed"] for cell in result.info["timings"] if cell["pipeline"] != "clean")
 
     assert computed("{b: [{attack: fgsm, eps: 1/255}]}") == 0
@@ -165,40 +166,31 @@ def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, 
         ignore=lambda _, names: [n for n in names if "." in n and not n.endswith(".py")],
     )
     monkeypatch.setattr(identity, "_PACKAGE", package)
+    # The hashes of sources that the process keeps are left alone.
+    monkeypatch.setattr(identity, "_source_hash", identity._source_hash.__wrapped__)
     keys = []
     for text in ("", "# corrected"):
         (package / module).write_text((package / module).read_text() + text)
-        identity._source_hash.cache_clear()
         keys.append(identity._base_code.__wrapped__())
-    identity._source_hash.cache_clear()
     assert keys[0] != keys[1]
     assert any(part.startswith("torchvision=") for part in keys[0])
 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
-    """SIGKILL as soon as some shards are there; then the same command again."""
-    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 20}], noise: [{perturb: gaussian_noise}]}"
-    keys = {"data": "{source: minigen, split: test, limit: 700}", "mode": "score"}
+    """SIGKILL once five of its eight shards are there; then the same command again."""
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 4}], noise: [{perturb: gaussian_noise}]}"
+    keys = {"data": "{source: minigen, split: test, limit: 400}", "mode": "score"}
     file = scenario(tmp_path, pipelines, **keys)
     undisturbed = run(file, output=tmp_path / "undisturbed")
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), "--output", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while (
-        len(list(out.glob(".cache/*/*.parquet"))) < 5
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    finished = len(list(out.glob(".cache/*/*.parquet")))
-    assert finished >= 5
-    assert not list(out.glob("example/*/summary.csv")), "it was killed too late to test anything"
+    killed = run_with_signal(signal.SIGKILL, 5, file, out)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(out.glob(".cache/*/*.parquet"))) == 5
+    assert not list(out.glob("example/*/summary.csv"))
     resumed = run(file, output=out)
     pd.testing.assert_frame_equal(undisturbed.records, resumed.records)
-    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) >= finished - 1
+    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) == 5
+    assert sum(cell["shards_computed"] for cell in resumed.info["timings"]) == 3
 
 
 def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monkeypatch):
@@ -211,18 +203,31 @@ def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monke
     assert [part.source for part in with_hub.parts.values()] == ["minigen", "hf://a/b"]
 
 
-def test_batch_sizes_agree(tmp_path):
-    """The noise is the same bit for bit; verdicts may differ where a float32 sum decides."""
-    frames = {}
+@pytest.mark.parametrize("mode", ["accuracy", "score"])
+def test_batch_sizes_agree(tmp_path, mode):
+    """The noise is the same bit for bit, its log-odds to what the order of a float32 sum moves them by.
+
+    An attack that takes every step ends at the same log-odds too; one that stops does so where it is looked at,
+    which depends on the batch: at most one image in 200 may stand in one size and fall in another.
+    """
+    frames, limit = {}, 200 if mode == "accuracy" else 60
     for size in (1, 7, 256):
-        keys = {"batch_size": size, "precision": "fp32", "data": "{source: minigen, split: test, limit: 200}"}
-        frames[size] = run(scenario(tmp_path, PGD_AND_NOISE, **keys), output=tmp_path / "out").records
+        data = f"{{source: minigen, split: test, limit: {limit}}}"
+        keys = {"batch_size": size, "precision": "fp32", "data": data}
+        frames[size] = run(
+            scenario(tmp_path, PGD_AND_NOISE, mode=mode, **keys), output=tmp_path / "out"
+        ).records
     for size in (1, 7):
-        for name, cell in frames[size].groupby("pipeline"):
+        for name, cell in frames[size].reset_index(drop=True).groupby("pipeline"):
             other = frames[256][frames[256]["pipeline"] == name]
-            agreement = (cell["correct"].to_numpy() == other["correct"].to_numpy()).mean()
-            assert agreement >= 0.995, name
-            assert abs(cell["correct"].mean() - other["correct"].mean()) <= 0.003
+            ours, theirs = cell["log_odds"].to_numpy(), other["log_odds"].to_numpy()
+            agree = cell["correct"].to_numpy() == other["correct"].to_numpy()
+            if name == "pgd" and mode == "accuracy":
+                assert agree.mean() >= 0.995
+                continue
+            within = 0.25 if name == "pgd" else 1e-4
+            assert np.abs(ours - theirs).max() <= within
+            assert (agree | (np.abs(ours) <= within)).all()
             if name == "noise":
                 assert np.array_equal(cell["linf"], other["linf"])
                 assert np.array_equal(cell["l2"], other["l2"])
@@ -235,7 +240,7 @@ def test_the_three_backends_agree(tmp_path, mode):
         " l2: [{attack: pgd, norm: l2, eps: 0.25, backend: [native, torchattacks, art]}],"
         " fgsm: [{attack: fgsm, eps: 2/255, backend: [native, torchattacks, art]}]}"
     )
-    keys = {"mode": mode, "precision": "fp32", "data": "{source: minigen, split: test, limit: 400}"}
+    keys = {"mode": mode, "precision": "fp32", "data": "{source: minigen, split: test, limit: 200}"}
     summary = run(scenario(tmp_path, pipelines, **keys), output=tmp_path / "out").summary
     rows = summary[summary["generator"] == "all"].set_index("pipeline")["accuracy"]
     for name in ("linf", "l2", "fgsm"):
@@ -567,5 +572,5 @@ def test_two_detectors_of_one_name_are_refused(tmp_path):
 
 
 def test_load_scenario_is_what_run_takes(tmp_path):
-    loaded = load_scenario(scenario(tmp_path, PGD_AND_NOISE))
+    loaded = load_scenario(scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}"))
     assert run(loaded, output=tmp_path / "out").info["scenario"]["name"] == "example"

@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from test_attack_contract import bound_stage, pictures, silent, task, untrained
+from test_attack_contract import bound_stage, pictures, silent, stage, task, untrained
 from test_engine import scenario
 
 from robustbench_aigen.attacks.execution import run_attack
+from robustbench_aigen.engine import estimate
 from robustbench_aigen.engine.estimate import work_of
 
 
@@ -47,12 +48,21 @@ def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backen
     assert expected * 0.8 <= counted <= expected + 2 * params["steps"] + 20
 
 
-def test_black_box_attacks_cost_forward_passes_and_auto_more_than_each_of_its_parts(tmp_path, cli):
+def test_black_box_attacks_cost_forward_passes_and_auto_the_sum_of_its_parts(tmp_path, cli, monkeypatch):
+    """Where a verdict takes a second in a batch and two alone, and a gradient three."""
+    monkeypatch.setattr(estimate, "_pace", lambda *_: estimate._Pace(verdict=1.0, single=2.0, gradient=3.0))
     pipelines = (
         "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}], "
-        "nothing: [{attack: pgd, eps: 0.5/255}]}"
+        "nothing: [{attack: pgd, eps: 0.5/255}], alone: [{attack: square, backend: torchattacks}]}"
     )
     outcome = cli("run", scenario(tmp_path, pipelines), "--dry-run", "--json")
-    seconds = {cell["pipeline"]: cell["seconds"] for cell in json.loads(outcome.out)}
-    assert seconds["clean"] == seconds["nothing"] < seconds["square"] < seconds["auto"]
-    assert seconds["square"] < seconds["pgd"]
+    seconds = {cell["pipeline"]: cell["seconds"] / 120 for cell in json.loads(outcome.out)}
+    queries = work_of(stage("square")).queries
+    auto = work_of(stage("auto"))
+    assert seconds == pytest.approx(
+        {
+            "clean": 1, "nothing": 1, "pgd": 1 + 3 * 1000, "square": 1 + queries, "alone": 1 + 2 * queries,
+            "auto": 1 + 3 * auto.gradients + auto.queries,
+        }
+    )  # fmt: skip
+    assert min(auto) > 0

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,20 +14,30 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY, write_image
+from matched_filter import matched_lenet5, write_matched
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import balanced_accuracy_score
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.eight_bit import to_levels
+from robustbench_aigen.training.adversarial import budget
+from robustbench_aigen.training.adversarial import module as tuning_module
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import CHECKS, PATIENCE, CollapseWatch
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
-from robustbench_aigen.training.adversarial.rates import Rates
-from robustbench_aigen.training.adversarial.tuning import finetune
+from robustbench_aigen.training.adversarial.module import AdversarialNetwork
+from robustbench_aigen.training.adversarial.rates import Judge, Rates
+from robustbench_aigen.training.adversarial.tuning import Tuned, finetune
+from robustbench_aigen.training.augmentation import augment
+from robustbench_aigen.training.batches import stream
+from robustbench_aigen.training.images import split_source
 
 pytest.importorskip("lightning", reason="training needs the extra 'train'")
 
@@ -62,28 +73,6 @@ def untrained(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def knowing(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector that tells the pictures apart, made by the method 'standard'."""
-    folder = tmp_path_factory.mktemp("knowing")
-    torch.manual_seed(1)
-    save_file(build_architecture("lenet5").state_dict(), folder / "base.safetensors")
-    file = file_of(
-        folder,
-        pictures,
-        method="standard",
-        budget="{epochs: 30}",
-        schedule="{batch_size: 16, learning_rate: 0.005}",
-        watch="{every: 1000}",
-    )
-    tuned = finetune(
-        load_finetuning(file), folder / "out", device="cpu", half=False, fresh=False, progress=Silent()
-    )
-    assert tuned.metrics["kept"]["val_balanced"] > 0.8
-    assert tuned.metrics["kept"]["val_degraded"] > tuned.metrics["before"]["val_degraded"]
-    return tuned.weights
-
-
 def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, cli):
     scenario = untrained / "own.yaml"
     scenario.write_text(
@@ -100,6 +89,10 @@ def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, c
         entry.name for entry in folder.iterdir()
     }
     assert not (folder / "checkpoint.ckpt").exists()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = [metrics["before"], *pd.read_csv(folder / "history.csv").to_dict("records")]
+    assert metrics["epoch_kept"] == int(np.argmax([worth(row) for row in rows]))
+    assert metrics["kept"]["val_balanced"] == pytest.approx(rows[metrics["epoch_kept"]]["val_balanced"])
     assert load_detector(folder / "tuned.safetensors").architecture == "lenet5"
     page = (folder / "report.md").read_text()
     for line in ("| clean |", "| pgd |", "| jpeg |", "gradient masking", "the test images decided nothing"):
@@ -144,7 +137,6 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from robustbench_aigen.engine.progress import Silent
-from robustbench_aigen.training import fitting
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.tuning import finetune
 
@@ -224,29 +216,91 @@ def test_nothing_of_the_test_split_is_read(untrained, pictures, monkeypatch):
     assert not any(name.startswith("test/") for name in read)
 
 
-def test_the_epoch_with_the_highest_robust_balanced_accuracy_is_kept(knowing, pictures, tmp_path):
+def worth(row: dict[str, float]) -> float:
+    """What an epoch is chosen by, from the columns of a history."""
+    if row["val_robust_balanced"] > 0.5:
+        return 1 + row["val_robust_balanced"] + 1e-4 * row["val_balanced"]
+    return (row["val_balanced"] + min(row["val_robust_tpr"], row["val_robust_tnr"])) / 2
+
+
+def tuned_as_judged(monkeypatch, file: Path, output: Path, said: list[Rates]) -> tuple[Tuned, list[dict]]:
+    """A training whose validations find these rates, the first before it; and its weights at each of them."""
+    given, weights = iter(said), []
+    monkeypatch.setattr(Judge, "rates", lambda *_: next(given))
+    keep = AdversarialNetwork._keep_if_best
+
+    def noted(self, epoch: int, value: float) -> None:
+        weights.append({name: each.clone() for name, each in self.network.state_dict().items()})
+        keep(self, epoch, value)
+
+    monkeypatch.setattr(AdversarialNetwork, "_keep_if_best", noted)
+    tuned = finetune(load_finetuning(file), output, device="cpu", half=False, fresh=False, progress=Silent())
+    assert next(given, None) is None
+    return tuned, weights
+
+
+UNDEFENDED, ONE_CLASS = Rates(0.95, 0.95, 0.0, 0.0), Rates(1.0, 0.0, 1.0, 0.0)
+GOOD, BETTER = Rates(0.95, 0.95, 0.6, 0.5), Rates(0.8, 0.8, 0.7, 0.6)
+
+
+@pytest.mark.parametrize("average", ["0", "0.5"])
+@pytest.mark.parametrize(("said", "best"), [
+    ([UNDEFENDED, GOOD, ONE_CLASS, BETTER, GOOD], 3), ([UNDEFENDED, ONE_CLASS, ONE_CLASS], 0),
+    ([ONE_CLASS, UNDEFENDED, UNDEFENDED], 1), ([UNDEFENDED, BETTER, BETTER], 1),
+])  # fmt: skip
+def test_the_epoch_with_the_highest_robust_balanced_accuracy_is_kept(
+    untrained, pictures, monkeypatch, said, best, average
+):
     file = file_of(
-        tmp_path, pictures, detector=f"{{path: {knowing}}}", budget="{epochs: 8}", threat="{eps: 3/255}",
-        schedule="{batch_size: 16, learning_rate: 0.005}", watch="{every: 1000}",
-    )  # fmt: skip
-    tuned = finetune(
-        load_finetuning(file), tmp_path / "out", device="cpu", half=False, fresh=False, progress=Silent()
+        untrained, pictures, budget=f"{{epochs: {len(said) - 1}}}", average=average, watch="{every: 1000}"
     )
-    history = pd.read_csv(tuned.folder / "history.csv")
-    value, start = (
-        np.maximum(0, rows["val_robust_balanced"] - 0.5) + 1e-4 * rows["val_balanced"]
-        for rows in (history, tuned.metrics["before"])
-    )
-    best = [start, *value].index(max(start, *value))
+    tuned, weights = tuned_as_judged(monkeypatch, file, untrained / "out", said)
     assert tuned.metrics["epoch_kept"] == best
-    assert len({start, *value}) > 2
+    assert tuned.metrics["kept"].items() >= said[best].as_row().items()
+    kept = load_file(tuned.weights)
+    for number, those in enumerate(weights):
+        assert all(torch.equal(kept[name], those[name]) for name in those) == (number == best)
 
 
-def test_a_run_made_to_collapse_is_caught_stopped_and_explained(knowing, pictures, tmp_path, cli):
+def test_without_an_adversary_the_epoch_that_is_best_on_degraded_images_is_kept(pictures, tmp_path):
+    """What is degraded is degraded as in training, and counted by the plain detector."""
+    write_matched(tmp_path)
     file = file_of(
-        tmp_path, pictures, detector=f"{{path: {knowing}}}", threat="{eps: 16/255}", budget="{epochs: 200}",
-        schedule="{batch_size: 16, learning_rate: 0.01}", method="{name: pgd, steps: 3}",
+        tmp_path, pictures, method="standard", augmentation="[blur_jpeg, flip_vertical]",
+        selection="{images: 1000, steps: 1}", watch="{every: 1000}",
     )  # fmt: skip
+    loaded = load_finetuning(file)
+    tuned = finetune(loaded, tmp_path / "out", device="cpu", half=False, fresh=False, progress=Silent())
+    source = FolderSource(pictures)
+    chosen = split_source(source, loaded.tuning.data.validation, None).val
+    levels = torch.stack([decode(source.encoded(index)) for index in chosen])
+    labels = [source.samples[index].label for index in chosen]
+    generator = torch.Generator().manual_seed(stream(loaded.tuning.seed, "degraded"))
+    changed = to_levels(augment(levels / 255, loaded.tuning.augmentation, generator))
+    with torch.no_grad():
+        answers = [matched_lenet5()(each / 255).argmax(dim=1) for each in (levels, changed)]
+    plain, degraded = (balanced_accuracy_score(labels, each) for each in answers)
+    before = tuned.metrics["before"]
+    assert (before["val_balanced"], before["val_degraded"]) == pytest.approx((plain, degraded))
+    assert plain == 1 > degraded
+    rows = [before, *pd.read_csv(tuned.folder / "history.csv").to_dict("records")]
+    worths = [row["val_degraded"] + 1e-4 * row["val_balanced"] for row in rows]
+    assert tuned.metrics["epoch_kept"] == int(np.argmax(worths))
+
+
+def test_a_run_made_to_collapse_is_caught_stopped_and_explained(pictures, tmp_path, cli, monkeypatch):
+    """Each step leaves a detector that calls everything fake."""
+    base = write_matched(tmp_path)
+    step = AdversarialNetwork.optimizer_step
+
+    def collapsing(self, *arguments, **options) -> None:
+        step(self, *arguments, **options)
+        with torch.no_grad():
+            self.network.head[-1].weight.zero_()
+            self.network.head[-1].bias.copy_(torch.tensor([-50.0, 50.0]))
+
+    monkeypatch.setattr(AdversarialNetwork, "optimizer_step", collapsing)
+    file = file_of(tmp_path, pictures, budget="{epochs: 200}")
     outcome = cli("finetune", file, "--output", tmp_path / "out")
     assert outcome.code == 2
     assert "collapsed" in outcome.err
@@ -254,12 +308,18 @@ def test_a_run_made_to_collapse_is_caught_stopped_and_explained(knowing, picture
     assert "a smaller eps" in outcome.err
     folder = tmp_path / "out" / "tuned"
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["epochs_run"] < 200
-    assert metrics["collapse"]["kind"] in ("one_class", "guessing")
-    assert metrics["kept"]["val_balanced"] >= 0.5
+    assert pd.read_csv(folder / "checks.csv")["step"].tolist() == [3, 6, 9, 12, 15]
+    assert (metrics["collapse"]["kind"], metrics["collapse"]["step"]) == ("one_class", 15)
+    assert metrics["epochs_run"] < 15
+    # A level changes the matched filter by a sixth of a checkerboard at most: nothing comes near the boundary.
+    assert metrics["before"]["val_balanced"] == metrics["before"]["val_robust_balanced"] == 1
+    assert metrics["kept"] == metrics["before"]
+    kept, came = load_file(folder / "tuned.safetensors"), load_file(base)
+    assert all(torch.equal(kept[name], came[name]) for name in came)
     assert load_detector(folder / "tuned.safetensors").name == "tuned"
     assert not (folder / "report.md").exists()
     # The same command says it again, and trains nothing.
+    monkeypatch.setattr(AdversarialNetwork, "optimizer_step", lambda *_, **__: pytest.fail("trained again"))
     again = cli("finetune", file, "--output", tmp_path / "out")
     assert again.code == 2
     assert "collapsed" in again.err
@@ -432,15 +492,47 @@ def test_weights_on_another_detector_name_it_as_their_base(untrained, pictures):
         load_detector(untrained / "tuned.safetensors")
 
 
-def test_minutes_become_whole_epochs_once(untrained, pictures):
-    file = file_of(
-        untrained, pictures, budget="{minutes: 0.01}", schedule="{batch_size: 16, learning_rate: 0.002}"
-    )
+def test_minutes_become_whole_epochs_once(untrained, pictures, monkeypatch):
+    """Measured at a second a step, and kept for a training that is stopped and goes on."""
+    measured: list[float] = []
+    monkeypatch.setattr(budget, "_seconds_a_step", lambda *_: measured.append(1.0) or 1.0)
+    monkeypatch.setattr(tuning_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    loaded = load_finetuning(file_of(untrained, pictures, budget="{minutes: 0.5}", watch="{every: 1000}"))
+
+    class Interrupting(Silent):
+        def advance(self, images: int) -> None:
+            if images == 16:
+                raise KeyboardInterrupt
+
+    given = {"device": "cpu", "half": False, "fresh": False}
+    with pytest.raises(KeyboardInterrupt):
+        finetune(loaded, untrained / "out", progress=Interrupting(), **given)
+    tuned = finetune(loaded, untrained / "out", progress=Silent(), **given)
+    assert measured == [1.0]
+    steps_an_epoch = tuned.metrics["train_images"] // 16
+    assert tuned.metrics["epochs"] == tuned.metrics["epochs_run"] == int(30 / (1.1 * steps_an_epoch)) > 1
+
+
+def test_a_training_stops_where_its_minutes_are_over(untrained, pictures, monkeypatch):
+    """An hour passes in the second step, by the clock that the deadline reads."""
+    now = 0.0
+    monkeypatch.setattr(tuning_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(budget, "_seconds_a_step", lambda *_: 1.0)
+    steps: list[int] = []
+
+    class AnHourPasses(Silent):
+        def advance(self, images: int) -> None:
+            nonlocal now
+            if images == 16:
+                steps.append(images)
+                now = 3600.0 if len(steps) > 1 else 0.0
+
     tuned = finetune(
-        load_finetuning(file), untrained / "out", device="cpu", half=False, fresh=False, progress=Silent()
-    )
-    assert tuned.metrics["epochs"] >= 1
-    assert tuned.metrics["epochs_run"] <= tuned.metrics["epochs"]
+        load_finetuning(file_of(untrained, pictures, budget="{minutes: 30}")), untrained / "out", device="cpu",
+        half=False, fresh=False, progress=AnHourPasses(),
+    )  # fmt: skip
+    assert len(steps) == 2
+    assert tuned.metrics["epochs_run"] == 1 < tuned.metrics["epochs"]
 
 
 def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):

@@ -191,27 +191,86 @@ def test_the_loss_of_trades_is_its_formula():
     assert divergence > 0
 
 
-@pytest.mark.parametrize(("method", "given"), [
+METHODS = [
     ("pgd", {"steps": 2}), ("pgd", {"steps": 2, "clean_share": 0.5}), ("trades", {"steps": 2}), ("fast", {}), ("standard", {}),
-])  # fmt: skip
-def test_every_method_lowers_its_loss(method, given):
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "given"), METHODS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_what_is_differentiated_is_the_loss_in_plain_torch(method, given, smoothing):
+    """On the images that the search found; the search itself is compared with torchattacks above."""
     detector = in_training("lenet5").train()
-    pixels, labels = batch(count=16)
+    pixels, labels = batch()
+    threat = ThreatModel("linf", 1 / 255)
     objective = Objective(
-        Method(name=method, **given),
-        ThreatModel("linf", 1 / 255),
-        detector,
-        FollowingDetector(detector, "fp32"),
+        Method(name=method, **given), threat, detector, FollowingDetector(detector, "fp32"), smoothing
     )
-    optimizer = torch.optim.Adam(detector.network.parameters(), lr=2e-3)
+    seen = []
+
+    def forward(inputs):
+        seen.append(inputs)
+        return detector(inputs)
+
+    loss, logits = objective.loss(forward, pixels, labels, threat.eps, torch.Generator().manual_seed(0))
+    target = torch.full((len(labels), 2), smoothing / 2)
+    target[torch.arange(len(labels)), labels] += 1 - smoothing
+    answers = [detector(inputs).log_softmax(dim=1) for inputs in seen]
+    plain = -(target * answers[0]).sum(dim=1).mean()
+    if method == "trades":
+        clean, attacked = answers
+        plain = plain + objective.method.beta * (clean.exp() * (clean - attacked)).sum(dim=1).mean()
+    assert torch.allclose(loss, plain, atol=1e-6)
+    assert torch.allclose(logits.log_softmax(dim=1), answers[-1], atol=1e-6)
+    weights = list(detector.network.parameters())
+    ours, theirs = (torch.autograd.grad(value, weights) for value in (loss, plain))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert any(each.any() for each in ours)
+
+
+class Logistic(nn.Module):
+    """A linear detector: what an L∞ search finds is known, and the loss against it is convex."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3 * 8 * 8, generator=torch.Generator().manual_seed(1)) / 8)
+
+    def forward(self, x):
+        z = x.flatten(1) @ self.weight
+        return torch.stack([-z / 2, z / 2], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "share"),
+    [("pgd", {"steps": 4}, 0), ("pgd", {"steps": 4, "clean_share": 0.25}, 0.25), ("standard", {}, 1)],
+)
+def test_steps_down_the_gradient_lower_the_loss_of_a_linear_detector(method, given, share):
+    """Shorter than the inverse of the curvature, a quarter of the squared length of an image, as theory has it."""
+    network, eps = Logistic(), 2 / 255
+    detector = Detector(network, Preprocessing(), name="linear", architecture="none", weights_sha256="0")
+    detector.requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    # Away from 0 and 1, where the box would cut the budget.
+    pixels, labels = 0.2 + 0.6 * torch.rand((8, 3, 8, 8), generator=generator), torch.arange(8) % 2
+    objective = Objective(
+        Method(name=method, **given), ThreatModel("linf", eps), detector, FollowingDetector(detector, "fp32")
+    )
+    sign = (2 * labels - 1).double()
+    searched = (torch.arange(8) >= round(share * 8)).double()
     losses = []
-    for step in range(25):
-        loss, _ = objective.loss(detector, pixels, labels, 1 / 255, torch.Generator().manual_seed(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    for step in range(10):
+        start = torch.Generator().manual_seed(step)
+        loss, _ = objective.loss(detector, pixels, labels, eps, start)
+        weight = network.weight.detach().double()
+        margin = sign * (pixels.flatten(1).double() @ weight) - searched * eps * weight.abs().sum()
+        assert float(loss.detach()) == pytest.approx(float(functional.softplus(-margin).mean()), abs=1e-5)
+        losses.append(float(functional.softplus(-margin).mean()))
+        (gradient,) = torch.autograd.grad(loss, network.weight)
+        with torch.no_grad():
+            network.weight -= gradient / float((pixels.flatten(1).norm(dim=1) + 1).square().max() / 4)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
 
 
 def test_a_share_of_the_batch_stays_clean():

@@ -37,7 +37,7 @@ from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forwards
 from robustbench_aigen.detectors.prepared import prepare
-from robustbench_aigen.detectors.rewriting import UnshuffledConvolution
+from robustbench_aigen.detectors.rewriting import UnshuffledConvolution, rewritten_modules
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
@@ -372,20 +372,34 @@ def test_foresight_changes_how_fast_and_not_what(monkeypatch, attack, norm, eps)
     [("pgd", "linf", 1 / 255), ("pgd", "l2", 0.15), ("bim", "linf", 1 / 255), ("mifgsm", "linf", 1 / 255)],
 )
 def test_looking_ahead_loses_no_image_and_saves_steps(attack, norm, eps):
-    """On a trained detector; what is found at the far end is inside the budget, as everything is."""
+    """On a trained detector; what is found at the far end is inside the budget, as everything is.
+
+    An image that the last step fools is not lost. One that a step on the way fools for a moment may be: whether
+    it is looked at there depends on the looks before it. Image by image, every sum is of the same numbers.
+    """
     detector, levels, labels = minigen_images(300)
-    found = {}
-    for lookahead in (False, True):
+
+    def attacked(rows: slice, batch_size: int, *, lookahead: bool, early_stop: bool = True):
         bound = stage(attack, norm=norm, eps=eps, lookahead=lookahead)
-        made = task(detector, bound, levels=levels, labels=labels, early_stop=True, batch_size=32)
+        made = task(
+            detector,
+            bound,
+            levels=levels[rows],
+            labels=labels[rows],
+            early_stop=early_stop,
+            batch_size=batch_size,
+        )
         outcome = run_attack(bound, made, silent)
-        found[lookahead] = held_by(detector, outcome.levels, 0.5) != labels, outcome.steps
         assert getattr(outcome, norm).max() <= eps * (1 + 1e-6)
-    (plain, steps), (ahead, fewer) = found[False], found[True]
-    # An image beside others in its batch may end on the other side of the boundary.
-    assert (plain & ~ahead).sum() <= 1
-    assert ahead.sum() + 1 >= plain.sum() > 20
-    assert fewer.float().mean() < 0.9 * steps.float().mean()
+        return held_by(detector, outcome.levels, 0.5) != labels[rows], outcome.steps.float().mean()
+
+    at_the_end, _ = attacked(slice(80), 1, lookahead=False, early_stop=False)
+    ahead, _ = attacked(slice(80), 1, lookahead=True)
+    assert 20 < at_the_end.sum() < 80
+    assert not (at_the_end & ~ahead).any()
+    (plain, steps), (_, fewer) = (attacked(slice(None), 32, lookahead=ahead) for ahead in (False, True))
+    assert plain.sum() > 20
+    assert fewer < 0.9 * steps
 
 
 @pytest.mark.parametrize("attack", ["pgd", "bim", "mifgsm"])
@@ -483,11 +497,25 @@ def test_a_prepared_detector_is_the_same_function(name):
         assert any(isinstance(module, UnshuffledConvolution) for module in modules)
     assert not any(parameter.requires_grad for parameter in prepared.parameters())
     for side in sides:
-        pixels = torch.rand((3, 3, *side), generator=torch.Generator().manual_seed(1)).requires_grad_()
-        ours, theirs = prepared(pixels), detector(pixels)
-        assert (ours - theirs).abs().max() <= 1e-4
-        gradients = [torch.autograd.grad(out[:, 1].sum(), pixels)[0] for out in (ours, theirs)]
-        assert (gradients[0] - gradients[1]).abs().max() <= 1e-3 * gradients[1].abs().max()
+        pixels = torch.rand((3, 3, *side), generator=torch.Generator().manual_seed(1))
+        assert (prepared(pixels) - detector(pixels)).abs().max() <= 1e-4
+    # In float64 no round-off decides on which side of a ReLU, or which of a pool's values, a gradient goes through.
+    for module in (
+        detector,
+        prepared,
+        *(source for each in modules for source in getattr(each, "_sources", ())),
+    ):
+        module.double()
+    for module in rewritten_modules(prepared):
+        module.refresh()
+    for side in sides:
+        pixels = (
+            torch.rand((3, 3, *side), generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+        )
+        gradients = [
+            torch.autograd.grad(each(pixels)[:, 1].sum(), pixels)[0] for each in (prepared, detector)
+        ]
+        assert (gradients[0] - gradients[1]).abs().max() <= 1e-6 * gradients[1].abs().max()
 
 
 @pytest.mark.parametrize("name", ["lenet5", "cifake_cnn", "untraceable"])

@@ -14,10 +14,15 @@ from conftest import REPOSITORY
 from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
-from training_data import RECIPE, write_recipe, write_splits
+from training_data import write_recipe, write_splits
 
 from robustbench_aigen import load_detector, load_scenario, run
+from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.training import fitting
+from robustbench_aigen.training.module import TrainedNetwork
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def trained(cli, recipe, data, output, *options):
     return outcome
 
 
-def test_a_trained_detector_is_run_as_it_was_evaluated(tmp_path, recipe, data, cli):
+def test_a_trained_detector_is_run_as_it_was_evaluated(tmp_path, recipe, data, cli, drawn):
     trained(cli, recipe, data, tmp_path / "out", "--set", "learning_rate=0.01")
     folder = tmp_path / "out" / "tiny"
     assert {file.name for file in folder.iterdir()} == {
@@ -165,28 +170,49 @@ def test_half_precision_weights_are_half_as_large(tmp_path, recipe, data, cli):
     torch.testing.assert_close(single, half, atol=2e-3, rtol=0)
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path, recipe, data, cli):
-    options = (
-        "--set",
-        "early_stopping=1",
-        "--set",
-        "learning_rate=0.3",
-        "--set",
-        "optimizer=sgd",
-        "--epochs",
-        30,
-    )
-    trained(cli, recipe, data, tmp_path / "out", *options)
+@pytest.mark.parametrize(
+    ("losses", "patience", "kept"), [([3.0, 2.0, 1.0, 1.5], 1, 3), ([1.0, 1.0, 2.0], 2, 1)]
+)
+def test_early_stopping_keeps_the_best_epoch(
+    tmp_path, recipe, data, cli, monkeypatch, losses, patience, kept
+):
+    """Told what the validation loss of each epoch is."""
+    figures, close, weights = TrainedNetwork._figures, TrainedNetwork.close_epoch, []
+
+    def scripted(self, part: str) -> tuple[float, float]:
+        return figures(self, part) if part == "train" else (losses[len(self.history)], 0.5)
+
+    def noted(self) -> None:
+        weights.append({name: each.clone() for name, each in self.network.state_dict().items()})
+        close(self)
+
+    monkeypatch.setattr(TrainedNetwork, "_figures", scripted)
+    monkeypatch.setattr(TrainedNetwork, "close_epoch", noted)
+    trained(
+        cli, recipe, data, tmp_path / "out", "--set", f"early_stopping={patience}", "--set", "select=loss",
+        "--epochs", 30,
+    )  # fmt: skip
     history = pd.read_csv(tmp_path / "out/tiny/history.csv")
+    assert history["val_loss"].tolist() == losses
     card = json.loads((tmp_path / "out/tiny/tiny.json").read_text())["training"]
-    assert card["epochs_run"] == len(history) < 30
-    assert card["epoch_kept"] == history["val_loss"].idxmin() + 1
+    assert (card["epochs_run"], card["epoch_kept"]) == (len(losses), kept)
+    saved = load_file(tmp_path / "out/tiny/tiny.safetensors")
+    same = [all(torch.equal(saved[name], each[name]) for name in saved) for each in weights]
+    assert same == [number == kept for number in range(1, len(losses) + 1)]
 
 
-def test_a_detector_of_one_class_is_called_that(tmp_path, recipe, data, cli):
+@pytest.mark.parametrize(("bias", "called", "rates"), [(50.0, "fake", (1, 0)), (-50.0, "real", (0, 1))])
+def test_a_detector_of_one_class_is_called_that(
+    tmp_path, recipe, data, cli, monkeypatch, bias, called, rates
+):
+    network = build_architecture("lenet5")
+    with torch.no_grad():
+        network.head[-1].weight.zero_()
+        network.head[-1].bias.copy_(torch.tensor([-bias, bias]))
+    monkeypatch.setattr(fitting, "build_architecture", lambda *_, **__: network)
     outcome = trained(cli, recipe, data, tmp_path / "out", "--epochs", 1, "--set", "learning_rate=1e-9")
     metrics = json.loads((tmp_path / "out/tiny/metrics.json").read_text())["figures"]["test"]["at_half"]
-    (called,) = [word for word, rate in (("fake", "tpr"), ("real", "tnr")) if metrics[rate] == 1]
+    assert (metrics["tpr"], metrics["tnr"]) == rates
     assert metrics["accuracy"] == 0.5
     assert metrics["answers_one_class"]
     assert f"ONE CLASS: at threshold 0.5 tiny calls nearly every test image {called}" in outcome.out
@@ -219,11 +245,16 @@ def test_a_network_is_not_fitted_as_a_support_vector_machine(tmp_path, recipe, d
     assert "no support vector machine" in outcome.err
 
 
-def test_divergence_is_said(tmp_path, data, cli):
-    file = write_recipe(
-        tmp_path, RECIPE.replace("1e-3", "1e30").replace("version: 1", "version: 1\noptimizer: sgd")
-    )
-    outcome = cli("train", file, "--data", data, "--output", tmp_path / "out")
+def test_divergence_is_said(tmp_path, recipe, data, cli, monkeypatch):
+    """The first step takes every weight out of the numbers."""
+    loss_of = TrainedNetwork.objective
+
+    def diverging(self, *arguments) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = loss_of(self, *arguments)
+        return loss * torch.inf, logits
+
+    monkeypatch.setattr(TrainedNetwork, "objective", diverging)
+    outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out")
     assert outcome.code == 2
     assert "no number any more in epoch 1" in outcome.err
     assert not (tmp_path / "out/tiny/tiny.safetensors").exists()

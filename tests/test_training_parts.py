@@ -35,6 +35,8 @@ from robustbench_aigen.training.images import LevelStore, split_source
 from robustbench_aigen.training.planning import read_sweep
 from robustbench_aigen.training.recipe import Settings, load_recipe, shipped_recipes
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PUBLISHED_DETECTORS = {"npr", "univfd"}
 """Their authors' checkpoints are what people run."""
 
@@ -328,7 +330,7 @@ def test_the_cross_generator_tables_by_hand():
     assert wide.loc[("one", "a")].tolist() == pytest.approx([0.9, 0.6, 0.5, 2 / 3])
 
 
-def test_the_protocol_from_the_command_line(tmp_path, cli):
+def test_the_protocol_from_the_command_line(tmp_path, cli, drawn):
     folder = write_splits(tmp_path / "two", ("gan", "diffusion"), train=16)
     scenario = tmp_path / "protocol.yaml"
     scenario.write_text(

@@ -127,7 +127,7 @@ def test_an_attack_that_follows_the_smooth_flip_goes_past_the_limit():
 def test_a_scenario_can_wrap_a_detector(tmp_path, cli):
     file = tmp_path / "trim.yaml"
     file.write_text(
-        "version: 1\nname: trim\ndata: {source: minigen, limit: 20}\n"
+        "version: 1\nname: trim\ndata: {source: minigen, limit: 12}\n"
         "detectors: [minigen/lenet5, {id: minigen/lenet5, wrap: {defence: trim, entropy: 0.6, draws: 2}}]\n"
         "pipelines: {pgd: [{attack: pgd, eps: 1/255, steps: 3}]}\n"
     )
