@@ -162,7 +162,7 @@ def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
     UserError
         If it cannot be written.
     """
-    with writing():
+    with writing(f"the run into '{parent}'"):
         parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(parent)
         run_id, partial = _reserve(parent)

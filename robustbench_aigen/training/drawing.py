@@ -1,7 +1,8 @@
 """Figures of trainings, as PNG and PDF: learning curves, ROC curves, confusion matrices, the cross-generator matrix."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.report.drawing import annotated_heat_map, plain, save_files, style
 from robustbench_aigen.training.cross_generator import genimage_table
 from robustbench_aigen.training.fitted import Fitted
@@ -37,17 +39,22 @@ def draw_training(
     roc
         ROC points by part.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with style():
+    with style(), _finished_in(folder) as made:
         if fitted.history:
-            save_files(
-                _learning_curves(name, pd.DataFrame(fitted.history), fitted.best_epoch),
-                folder,
-                "learning_curves",
-            )
+            curves = _learning_curves(name, pd.DataFrame(fitted.history), fitted.best_epoch)
+            save_files(curves, made, "learning_curves")
         if len(roc):
-            save_files(_roc(name, roc, found), folder, "roc")
-        save_files(_confusion(name, found), folder, "confusion_matrix")
+            save_files(_roc(name, roc, found), made, "roc")
+        save_files(_confusion(name, found), made, "confusion_matrix")
+
+
+@contextmanager
+def _finished_in(folder: Path) -> Iterator[Path]:
+    """Give a folder to draw into, whose files come into ``folder`` when all are whole."""
+    with writing("figures"), temporary_folder(folder) as made:
+        yield made
+        for file in made.iterdir():
+            file.replace(folder / file.name)
 
 
 def _learning_curves(name: str, history: pd.DataFrame, best_epoch: int) -> Figure:
@@ -106,7 +113,6 @@ def _confusion(name: str, found: Mapping[str, Any]) -> Figure:
 
 def draw_matrix(folder: Path, table: pd.DataFrame) -> None:
     """Draw the cross-generator matrix, a panel for each pipeline; seen generators are framed."""
-    folder.mkdir(parents=True, exist_ok=True)
     pipelines = list(table["pipeline"].unique())
     wides = {name: 100 * genimage_table(table, name).droplevel("trained_on") for name in pipelines}
     seen = {(row.detector, row.generator) for row in table.itertuples() if row.in_domain}
@@ -123,7 +129,8 @@ def draw_matrix(folder: Path, table: pd.DataFrame) -> None:
             axis.set(title=plain(name), xlabel="tested on", ylabel="")
         for axis in axes[len(pipelines) :]:
             axis.set_axis_off()
-        save_files(figure, folder, "protocol")
+        with _finished_in(folder) as made:
+            save_files(figure, made, "protocol")
 
 
 def _heat_map(axis: Axes, wide: pd.DataFrame, seen: set[tuple[str, str]]) -> None:
