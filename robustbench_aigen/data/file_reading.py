@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 MOST_BYTES = 256 * 1024**2
 """Of one encoded image. The largest images that are decoded take no more in any usual format."""
@@ -20,8 +21,8 @@ class RefusedFileError(OSError):
 def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a regular file.
 
-    Pipes and devices are refused before a byte is read: one could keep the reader waiting, or never end. The file is
-    looked at after it is opened, so that nothing can be put in its place in between.
+    Pipes and devices are refused before a byte is read: they may never end. The file is looked at after it is opened,
+    so that nothing can be put in its place in between.
 
     Parameters
     ----------
@@ -35,19 +36,30 @@ def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
     OSError
         If the file cannot be read; :class:`RefusedFileError` if it is not a regular file or too large.
     """
+    with opened_file(file) as stream:
+        refuse_size(os.fstat(stream.fileno()).st_size, most)
+        content = stream.read(most + 1)
+    refuse_size(len(content), most)
+    return content
+
+
+def opened_file(file: Path) -> BinaryIO:
+    """Open a regular file for reading, and nothing that could keep its reader waiting.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened; :class:`RefusedFileError` if it is not a regular file.
+    """
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
         raise RefusedFileError(f"no path: {error}") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise RefusedFileError(f"{_kind(status.st_mode)}, not a file")
-    with os.fdopen(descriptor, "rb") as stream:
-        refuse_size(status.st_size, most)
-        content = stream.read(most + 1)
-    refuse_size(len(content), most)
-    return content
+        raise RefusedFileError(f"{_kind(mode)}, not a file")
+    return os.fdopen(descriptor, "rb")
 
 
 def located_file(path: str, folders: Sequence[Path]) -> Path:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from robustbench_aigen.data.arranging import PREPARED
 from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, read_splits
-from robustbench_aigen.data.file_reading import located_file, read_file
+from robustbench_aigen.data.file_reading import located_file, opened_file, read_file
 from robustbench_aigen.data.folder import SUFFIXES
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
@@ -94,10 +94,10 @@ class ManifestSource:
 
 def is_manifest(file: Path) -> bool:
     """Whether the first line of a file names a path and a label; the list that ``data prepare`` leaves is none."""
-    if file.name == PREPARED or not file.is_file():
+    if file.name == PREPARED:
         return False
     try:
-        with file.open("rb") as stream:
+        with opened_file(file) as stream:
             head = _decoded(stream.readline(_HEAD))
         if file.suffix.lower() in JSON_LINES:
             names = set(_flat(json.loads(head)))

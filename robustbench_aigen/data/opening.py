@@ -101,7 +101,7 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         built_in.layout = IN_PACKAGE
         return built_in
     if spec.source.startswith(PREFIX):
-        path = fetch(spec.source)
+        path, there = fetch(spec.source), True
     else:
         path = (folder / spec.source).expanduser()
         try:
@@ -113,6 +113,8 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         if not there:
             hint = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
+    if there and not (path.is_file() or path.is_dir()):
+        raise UserError(f"'{shortened(spec.source)}' is neither a file nor a folder")
     try:
         opened = _by_layout(spec, path)
     except OSError as error:

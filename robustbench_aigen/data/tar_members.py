@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from robustbench_aigen.data.file_reading import opened_file
 from robustbench_aigen.errors import UserError, first_line
 
 
@@ -18,7 +19,7 @@ class Member(NamedTuple):
 
     def read(self) -> bytes:
         """Return the content."""
-        with self.tar.open("rb") as stream:
+        with opened_file(self.tar) as stream:
             stream.seek(self.offset)
             return stream.read(self.size)
 
@@ -56,7 +57,7 @@ def read_members(tar: Path) -> TarContent:
     entries: list[tuple[str, Member | str | None]] = []
     end, size = 0, tar.stat().st_size
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with opened_file(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := _next(archive)) is not None:
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 name = _inside(member.name)
