@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from robustbench_aigen.cli.streams import written
@@ -51,11 +51,13 @@ def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
             say_notice(notice, err=err)
 
 
-def print_table(table: "pd.DataFrame", title: str = "", group: str | None = None) -> None:
-    """Print a frame of text as a table that fits the terminal; columns of numbers are flushed right.
+def print_table(
+    table: "pd.DataFrame | Sequence[Mapping[str, object]]", title: str = "", group: str | None = None
+) -> None:
+    """Print a frame of text, or rows with the same keys, as a table that fits the terminal.
 
     Into a file or a pipe every row is whole. On a terminal texts are folded; where that is not enough, long cells go
-    below their row, and in the end every row becomes a block of lines. Nothing is left out.
+    below their row, and in the end every row becomes a block of lines. Nothing is left out. Columns of numbers are flushed right.
 
     Parameters
     ----------
@@ -67,12 +69,12 @@ def print_table(table: "pd.DataFrame", title: str = "", group: str | None = None
     from robustbench_aigen.cli.table_layout import lay_out, wrap
 
     encoding, width = sys.stdout.encoding, terminal_width(sys.stdout)
-    columns = [column for column in table.columns if column != group]
-    rows = [
-        [written(str(value), encoding) for value in row]
-        for row in table[columns].itertuples(index=False, name=None)
-    ]
-    groups = None if group is None else [written(str(value), encoding) for value in table[group]]
+    # A frame cannot hold names of files that are not UTF-8.
+    content = table if isinstance(table, Sequence) else table.to_dict(orient="records")
+    known = (content[0] if content else {}) if isinstance(table, Sequence) else table.columns
+    columns = [column for column in known if column != group]
+    rows = [[written(str(row[column]), encoding) for column in columns] for row in content]
+    groups = None if group is None else [written(str(row[group]), encoding) for row in content]
     titles = [written(str(column), encoding) for column in columns]
     if title:
         heading = written(title, encoding)

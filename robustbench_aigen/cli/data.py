@@ -86,8 +86,6 @@ def prepare(
 
 
 def _show(prepared: "Prepared", json_output: bool) -> None:
-    import pandas as pd
-
     rows = [
         {"split": split, "class": name, "generator": generator, "images": count}
         for (split, name, generator), count in sorted(prepared.counts.items())
@@ -102,7 +100,7 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
             }
         )
         return
-    print_table(pd.DataFrame(rows), f"{sum(prepared.counts.values())} images in {prepared.folder}")
+    print_table(rows, f"{sum(prepared.counts.values())} images in {prepared.folder}")
     for name, reason in list(prepared.unusable.items())[:10]:
         say(f"left out: {name}: {reason}")
     if len(prepared.unusable) > 10:

@@ -180,8 +180,6 @@ def _predictions(
 
 
 def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
-    import pandas as pd
-
     rows = []
     for prediction in done:
         row = {
@@ -201,7 +199,7 @@ def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
     title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold.score:.4g}"
     if predictor.stage is not None:
         title += f"; {_description(predictor.stage)}"
-    print_table(pd.DataFrame(rows), title)
+    print_table(rows, title)
 
 
 def _distance(stage: "BoundStage | None", after: "Attacked") -> dict[str, str]:

@@ -14,8 +14,6 @@ _MARGIN = 1
 _INDENT = 2
 _PROSE = 24
 """Columns that a longer text has at least beside others; with less it goes below its row."""
-_WIDE_PROSE = 60
-"""Columns that a longer text has in a table without bounds."""
 _NUMBER = re.compile(
     r"(?:[<>≤≥~] ?)?[-+−]?(?:\d[\d.,]*(?:e[-+]?\d+)?|inf|nan|∞)(?:[-–…/][-−]?\d[\d.,]*)?(?: ?%)?\**",
     re.IGNORECASE,
@@ -59,7 +57,7 @@ def lay_out(
     titles, rows
         The content; rows are as long as ``titles``.
     width
-        Columns of the terminal; None for a file or a pipe, where a row is a line as far as it is no prose.
+        Columns of the terminal; None for a file or a pipe, where every row is one line.
     groups
         A name for each row; a name is written once, above the rows that share it.
     """
@@ -110,11 +108,13 @@ def _broken(word: str, width: int) -> list[str]:
 def _column(title: str, cells: list[str], width: int | None) -> _Column:
     is_text = not all(_NUMBER.fullmatch(cell) for cell in cells if cell)
     natural = max(cell_len(text) for text in (title, *cells))
-    if not is_text:
+    if width is None:
+        least = natural
+    elif not is_text:
         least = max(cell_len(text) for text in (*title.split(), *cells, ""))
     else:
         longest = max((cell_len(word) for text in (title, *cells) for word in text.split()), default=0)
-        least = max(longest, min(natural, _PROSE if width is not None else _WIDE_PROSE))
+        least = max(longest, min(natural, _PROSE))
     return _Column(title, cells, is_text, natural, least)
 
 
