@@ -248,6 +248,7 @@ def test_a_file_that_cannot_be_opened_is_an_unreadable_image(tmp_path):
 
 def test_a_generator_called_all_is_refused(tmp_path):
     write_image(tmp_path / "all" / "real" / "a.png", 1, fake=False)
+    write_image(tmp_path / "other" / "real" / "a.png", 1, fake=False)
     with pytest.raises(UserError, match="generator called 'all'"):
         select(open_source(str(tmp_path), tmp_path), "all", None)
 

@@ -100,7 +100,7 @@ def test_names_that_say_two_things_ask_for_the_layout(tmp_path):
 def test_a_stated_layout_is_taken_at_its_word(tmp_path):
     tree(tmp_path, "a/holdout/fake/1.png", "b/holdout/real/2.png", "stray.png")
     source = opened(tmp_path, layout="generator/split/class")
-    assert list(facts(source).values()) == [(1, "a", "holdout"), (0, "b", "holdout")]
+    assert list(facts(source).values()) == [(1, "a", "test"), (0, "b", "test")]
     assert source.notices == ["1 images are left out: their folders name no class (.)"]
     with pytest.raises(UserError, match="is not laid out as split/class"):
         opened(tmp_path / "a" / "holdout", layout="split/class")
@@ -112,9 +112,9 @@ def test_own_names_of_classes(tmp_path):
     tree(tmp_path, "midjourney/a.png", "laion/b.png", "other/c.png")
     with pytest.raises(UserError, match="cannot tell real from fake") as caught:
         opened(tmp_path)
-    assert "labels: {laion: real, midjourney: fake}" in caught.value.hint
+    assert "labels: {laion: …, midjourney: …, other: …}" in caught.value.hint
     source = opened(tmp_path, labels={"Midjourney": "fake", "laion": "real"})
-    assert [s.label for s in source.samples] == [0, 1]
+    assert [(s.label, s.generator) for s in source.samples] == [(0, "real"), (1, "midjourney")]
     assert source.notices == ["1 images are left out: their folders name no class (other)"]
     assert {s.label for s in opened(tmp_path, label="fake").samples} == {1}
 

@@ -4,44 +4,47 @@ from pathlib import Path
 from typing import Any
 
 
-def find_pictures(given: list[Path]) -> dict[Path, Path]:
-    """Return all pictures, each once, with the path below the folder that it was found in."""
-    from robustbench_aigen.data.folder import SUFFIXES
-    from robustbench_aigen.data.walking import files_below
+def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
+    """Return all pictures, each once, with the path below the folder that it was found in, and what was passed over."""
+    from robustbench_aigen.data.image_files import find_images
     from robustbench_aigen.errors import UserError, shortened
+    from robustbench_aigen.scenario.words import printable
 
     found: dict[Path, Path] = {}
+    notices: list[str] = []
     for path in given:
         try:
             is_folder, there = path.is_dir(), path.exists()
         except OSError as error:
-            raise UserError(f"'{shortened(str(path))}' cannot be opened: {error.strerror}") from error
+            raise UserError(f"'{shortened(printable(path))}' cannot be opened: {error.strerror}") from error
         if not there:
-            raise UserError(f"no picture or folder '{path}'")
-        inside = {file: file.relative_to(path) for file in files_below(path, SUFFIXES)} if is_folder else {}
-        if is_folder and not inside:
-            raise UserError(
-                f"no images in {path}", hint=f"looked for {', '.join(sorted(SUFFIXES))} at any depth"
-            )
+            raise UserError(f"no picture or folder '{printable(path)}'")
+        inside: dict[Path, Path] = {}
+        if is_folder:
+            images = find_images(path)
+            again = {place for places in images.same for place in places[1:]}
+            once = [file for index, file in enumerate(images.files) if index not in again]
+            inside = {file: file.relative_to(path) for file in once}
+            notices += images.notices
         for file, inner in (inside or {path: Path(path.name)}).items():
             found.setdefault(file, inner)
-    return found
+    return found, notices
 
 
 def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     """Return where each picture is saved: under its own name, with the suffix added where two would be one."""
+    from robustbench_aigen.data.placing import Names
     from robustbench_aigen.errors import UserError
 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--save needs a folder, and '{folder}' is none")
     targets: dict[Path, Path] = {}
-    taken: set[Path] = set()
+    taken = Names()
     sources = {file.resolve() for file in files}
     for file, inner in files.items():
         choices = [inner.with_suffix(".png"), inner.with_name(f"{inner.name}.png")]
         choices += [inner.with_name(f"{inner.stem}_{number}.png") for number in range(2, len(files) + 2)]
-        target = folder / next(choice for choice in choices if choice not in taken)
-        taken.add(target.relative_to(folder))
+        target = folder / next(choice for choice in choices if taken.take(choice))
         if target.resolve() in sources:
             raise UserError(f"--save would overwrite '{target}'", hint="give it another folder")
         targets[file] = target

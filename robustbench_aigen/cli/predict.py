@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
+from robustbench_aigen.scenario.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,14 +69,15 @@ def predict(
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import Predictor
+    from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
 
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
-    files = find_pictures(image)
+    files, passed_over = find_pictures(image)
     targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
-    notices = describe_detector(loaded)
+    notices = [*map(Notice, passed_over), *describe_detector(loaded)]
     for notice in notices:
         say_notice(notice, err=True)
     surrogate = None
@@ -95,7 +97,9 @@ def predict(
                 "attack": None if stage is None else stage.as_dict(),
                 "notices": [notice.as_dict() for notice in notices],
                 "predictions": rows,
-                "unreadable": [{"image": str(each.image), "reason": each.reason} for each in unreadable],
+                "unreadable": [
+                    {"image": printable(each.image), "reason": each.reason} for each in unreadable
+                ],
             }
         )
     else:
@@ -167,7 +171,7 @@ def _predictions(
         for each in predictor.predict(files, progress.advance):
             if isinstance(each, Unreadable):
                 unreadable.append(each)
-                progress.notice(f"skipped {each.image}: {each.reason}")
+                progress.notice(f"skipped {printable(each.image)}: {each.reason}")
             elif each.attacked is not None:
                 if targets:
                     write_png(targets[each.image], each.attacked.levels)
@@ -183,7 +187,7 @@ def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
     rows = []
     for prediction in done:
         row = {
-            "image": str(prediction.image),
+            "image": printable(prediction.image),
             "score": f"{prediction.score:.4f}",
             "verdict": _name(prediction.verdict),
         }
@@ -221,7 +225,7 @@ def _description(stage: "BoundStage") -> str:
 
 def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "image": str(prediction.image),
+        "image": printable(prediction.image),
         "score": prediction.score,
         "log_odds": prediction.log_odds,
         "verdict": _name(prediction.verdict),
@@ -240,7 +244,7 @@ def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, A
             "queries": after.queries,
         }
         if prediction.image in targets:
-            row["attacked"]["saved"] = str(targets[prediction.image])
+            row["attacked"]["saved"] = printable(targets[prediction.image])
     return row
 
 

@@ -3,13 +3,13 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_aigen.csv_text import guarded_row
 from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups
-from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
+from robustbench_aigen.data.placing import Placing
+from robustbench_aigen.data.samples import CLASS_NAMES, Sample
 from robustbench_aigen.data.splitting import SHARES, place_groups
 
 PREPARED = "prepared.csv"
@@ -53,32 +53,18 @@ def arrange(
     else:
         splits = place_groups(samples, _groups(pieces), shares or SHARES, seed)
     counts: Counter[tuple[str, str, str]] = Counter()
-    taken: set[Path] = set()
+    placing = Placing()
     with (folder / PREPARED).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "source", "split", "generator", "label"])
         for index, (piece, sample) in enumerate(zip(pieces, samples, strict=True)):
-            target = _target(piece, splits[index], taken)
+            target = placing.file(sample._replace(split=splits[index]), piece.stem, piece.file.suffix)
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             piece.file.rename(folder / target)
             row = [target.as_posix(), piece.source, splits[index], sample.generator, sample.label]
             table.writerow(guarded_row(row))
             counts[splits[index], CLASS_NAMES[sample.label], sample.generator] += 1
     return counts
-
-
-def _target(piece: Piece, split: str, taken: set[Path]) -> Path:
-    sample = piece.sample
-    generator = [] if sample.generator in (REAL_POOL, "fake") else [sample.generator]
-    folder = Path(split, *generator, CLASS_NAMES[sample.label])
-    stem = piece.stem[:150]
-    target = folder / f"{stem}{piece.file.suffix}"
-    if target in taken:
-        target = (
-            folder / f"{stem}-{blake2b(sample.id.encode(), digest_size=6).hexdigest()}{piece.file.suffix}"
-        )
-    taken.add(target)
-    return target
 
 
 def _groups(pieces: list[Piece]) -> list[list[int]]:

@@ -1,19 +1,18 @@
 """A folder of images whose sub-folders name class, split and generator, in any order and at any depth."""
 
-import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
 from robustbench_aigen.data.file_reading import read_file
-from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels
-from robustbench_aigen.data.walking import files_below
+from robustbench_aigen.data.image_files import find_images
+from robustbench_aigen.data.meaning_hints import no_class
+from robustbench_aigen.data.samples import REAL_POOL, Sample
+from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, split_in, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.words import folded, printable
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jfif", ".mpo"}
-)
 _KNOWN = {
     ("generator", "split", "class"): "GenImage",
     ("split", "class"): "CIFAKE",
@@ -29,7 +28,11 @@ class FolderSource:
     """Images below a folder, such as ``{ai,real}``, ``{train,val,test}/{FAKE,REAL}`` or ``ADM/val/{ai,nature}``.
 
     :class:`robustbench_aigen.data.class_folders.FolderReader` says how names are read. Fakes without a generator are
-    generator ``fake``; reals without one belong to all.
+    generator ``fake``; reals without one belong to all. Where no folder tells a split, file names do if all of them
+    begin or end with one and both classes have the same.
+
+    A file that links put at several places counts at each of them that tells another generator or split; reals that
+    stand under every generator are one set that belongs to all.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ class FolderSource:
     Raises
     ------
     UserError
-        If there are no images, or images of which neither class can be told, or names that say two things.
+        If there are no images, or images of which neither class can be told, or names or links that say two things.
     """
 
     def __init__(
@@ -51,48 +54,183 @@ class FolderSource:
         label: int | None = None,
         layout: Roles | None = None,
     ) -> None:
-        self.name = folder.resolve().name
-        files = files_below(folder, SUFFIXES)
-        if not files:
-            raise UserError(
-                f"no images in {folder}", hint=f"looked for {', '.join(sorted(SUFFIXES))} at any depth"
-            )
-        inner = {file.parent: file.parent.relative_to(folder) for file in files}
+        self.name = printable(folder.resolve().name)
+        files, same, self.notices = find_images(folder)
+        inner = {parent: parent.relative_to(folder) for parent in {file.parent for file in files}}
         reader = FolderReader(inner.values(), labels, label, layout)
         told = {parent: reader.read(relative) for parent, relative in inner.items()}
-        self._files = [file for file in files if told[file.parent] is not None]
-        self.samples = [_sample(file.relative_to(folder), told[file.parent]) for file in self._files]
         left_out = [inner[file.parent] for file in files if told[file.parent] is None]
-        if not self.samples:
-            raise _no_class(folder, left_out, layout)
-        self.notices: list[str] = []
+        weak = _only_weak(told, inner, labels) if left_out else []
+        if len(left_out) == len(files) or weak:
+            raise no_class(folder, list(inner.values()), layout, labels, weak)
         if left_out:
-            folders = sorted({str(relative) for relative in left_out})
+            folders = sorted({printable(relative) for relative in left_out})
             shown = ", ".join(folders[:3]) + (" …" if len(folders) > 3 else "")
             self.notices.append(f"{len(left_out)} images are left out: their folders name no class ({shown})")
+        self.notices += _unused(labels, inner.values())
+        samples = {
+            index: _sample(file.relative_to(folder), said)
+            for index, file in enumerate(files)
+            if (said := told[file.parent]) is not None
+        }
+        self._take_once(samples, same)
+        self._files = [files[index] for index in samples]
+        self.samples = _unique(list(samples.values()))
+        if layout is None and all(sample.split is None for sample in self.samples):
+            self._find_splits(folder)
         self.layout = _described(Counter(told[file.parent] for file in self._files))
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes."""
         return read_file(self._files[index])
 
+    def _find_splits(self, folder: Path) -> None:
+        """Find the splits that no folder below the root tells: in the names of files, or in the root's own."""
+        splits = _splits_of_names(self.samples, self._files)
+        if splits:
+            counts = ", ".join(f"{split} {count}" for split, count in sorted(Counter(splits).items()))
+            self.notices.append(f"splits are those in the names of the files: {counts}")
+        elif (split := _split_of_root(folder)) is not None:
+            self.notices.append(
+                f"all images are of the split {split}, as the folder and those beside it are called"
+            )
+            splits = [split] * len(self.samples)
+        else:
+            return
+        self.samples = [
+            sample._replace(split=split) for sample, split in zip(self.samples, splits, strict=True)
+        ]
 
-def _sample(file: Path, told: Told | None) -> Sample:
-    assert told is not None
-    return Sample(printable(file), told.label, told.generator, told.split)
+    def _take_once(self, samples: dict[int, Sample], same: list[list[int]]) -> None:
+        """Remove places of one file that tell nothing new, and tell of the others.
+
+        Raises
+        ------
+        UserError
+            If links put a file into both classes.
+        """
+        groups = [
+            group for places in same if len(group := [place for place in places if place in samples]) > 1
+        ]
+        both = [group for group in groups if len({samples[place].label for place in group}) > 1]
+        if both:
+            real, fake = (
+                next(samples[p].id for p in both[0] if samples[p].label == label) for label in (0, 1)
+            )
+            raise UserError(
+                f"links put {_images(len(both))} into both classes: {fake} and {real} are one file",
+                hint="remove the link from the class that it does not belong to",
+            )
+        fakes = {sample.generator for sample in samples.values() if sample.label == 1}
+        pooled = repeated = several = 0
+        for group in groups:
+            first: dict[tuple[str, str | None], int] = {}
+            for place in group:
+                first.setdefault((samples[place].generator, samples[place].split), place)
+            split = samples[group[0]].split
+            if (
+                samples[group[0]].label == 0
+                and len(fakes) > 1
+                and {own for own, _ in first} >= fakes
+                and len({own for _, own in first}) == 1
+            ):
+                pooled += 1
+                kept = [group[0]]
+                samples[group[0]] = samples[group[0]]._replace(generator=REAL_POOL, split=split)
+            else:
+                kept = list(first.values())
+                several += len(kept) > 1
+                repeated += len(kept) == 1
+            for place in set(group) - set(kept):
+                del samples[place]
+        if pooled:
+            self.notices.append(
+                f"{_images(pooled)} linked under every generator belong to all of them, and count once"
+            )
+        if several:
+            self.notices.append(
+                f"{_images(several)} linked under several generators or splits count at each of these places"
+            )
+        if repeated:
+            self.notices.append(f"{_images(repeated)} linked twice into one place count once")
 
 
-def _no_class(folder: Path, left_out: list[Path], layout: Roles | None) -> UserError:
-    if layout is not None:
-        example = left_out[0] / "…"
-        return UserError(f"{folder} is not laid out as {'/'.join(layout)}: it has {example}")
-    # The level just above the images is where classes usually stand.
-    names = sorted({relative.name for relative in left_out if relative.name})
-    if len(names) > 1:
-        hint = f"say what the folders mean, such as labels: {{{names[0]}: real, {names[1]}: fake}}"
-    else:
-        hint = "put the images into sub-folders such as real/ and fake/, or say label: real or label: fake of all of them"
-    return UserError(f"cannot tell real from fake in {folder}: no sub-folder has a class name", hint=hint)
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _sample(file: Path, told: Told) -> Sample:
+    return Sample(printable(file.as_posix()), told.label, told.generator, told.split)
+
+
+def _unique(samples: list[Sample]) -> list[Sample]:
+    """Tell apart ids that are equal once their bytes are escaped."""
+    counts = Counter(sample.id for sample in samples)
+    if len(counts) == len(samples):
+        return samples
+    return [
+        sample._replace(id=f"{sample.id}#{row}") if counts[sample.id] > 1 else sample
+        for row, sample in enumerate(samples)
+    ]
+
+
+def _splits_of_names(samples: Sequence[Sample], files: Sequence[Path]) -> list[str]:
+    """Return the splits in file names where those of all images have one, and both classes the same; else nothing."""
+    splits: list[str] = []
+    of_class: dict[int, set[str]] = defaultdict(set)
+    for sample, file in zip(samples, files, strict=True):
+        split = _split_of_file(file.stem)
+        if split is None:
+            return []
+        splits.append(split)
+        of_class[sample.label].add(split)
+    is_clear = len(of_class) == 2 and of_class[0] == of_class[1] and len(of_class[0]) > 1
+    return splits if is_clear else []
+
+
+def _split_of_root(folder: Path) -> str | None:
+    """Return the split that a data set's own folder is, one of several beside each other: ``train`` beside ``test``."""
+    root = folder.resolve()
+    own = split_of(printable(root.name))
+    if own is None:
+        return None
+    try:
+        beside = {split_of(printable(other.name)) for other in root.parent.iterdir() if other.is_dir()}
+    except OSError:
+        return None
+    return own if beside - {own, None} else None
+
+
+def _split_of_file(stem: str) -> str | None:
+    """Return the split with which a file's name begins or ends."""
+    parts = [
+        part
+        for part in printable(stem).replace("-", "_").replace(" ", "_").replace(".", "_").split("_")
+        if part
+    ]
+    return next((split for part in (*parts[:1], *parts[-1:]) if (split := split_in(part)) is not None), None)
+
+
+def _only_weak(told: dict[Path, Told | None], inner: dict[Path, Path], labels: Labels) -> list[str]:
+    """Return the class folders where they all are of one class, with names that may be those of kinds of pictures."""
+    known = {parent: said for parent, said in told.items() if said is not None}
+    names = {
+        part
+        for parent, said in known.items()
+        for part, role in zip(inner[parent].parts, said.roles, strict=True)
+        if role.startswith("class")
+    }
+    if len({said.label for said in known.values()}) != 1:
+        return []
+    return sorted(names) if all(is_weak(name) and folded(name) not in labels for name in names) else []
+
+
+def _unused(labels: Labels, folders: Iterable[Path]) -> list[str]:
+    names = {folded(printable(part)) for folder in folders for part in folder.parts}
+    unused = sorted(set(labels) - names)
+    if not unused:
+        return []
+    return [f"no folder is called {', '.join(unused[:3])}{' …' if len(unused) > 3 else ''}, as labels says"]
 
 
 def _described(images: Counter[Told | None]) -> str:
@@ -108,8 +246,3 @@ def _described(images: Counter[Told | None]) -> str:
     known = {_KNOWN.get(roles) for roles in patterns}
     like = f", as in {known.pop()}" if len(known) == 1 and known != {None} else ""
     return f"folders {', '.join(names[:3])}{' …' if len(names) > 3 else ''}{like}"
-
-
-def printable(file: Path) -> str:
-    """Return a path as text that can be stored: bytes that are not UTF-8 become escapes."""
-    return os.fsencode(file.as_posix()).decode("utf-8", "backslashreplace")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from robustbench_aigen.data.samples import IN_PACKAGE, REAL_POOL, ImageSource, Sample
+from robustbench_aigen.data.samples import IN_PACKAGE, REAL_POOL, ImageSource, Sample, reals_of
 
 
 class Stock(NamedTuple):
@@ -51,3 +51,27 @@ def describe_briefly(source: ImageSource) -> list[str]:
     """Write what :func:`describe` does in two lines at most."""
     first, *splits = describe(source) or [""]
     return [first, f"  {'; '.join(line.strip() for line in splits)}"] if splits else [first] * bool(first)
+
+
+def of_their_own(samples: Iterable[Sample]) -> list[str]:
+    """Say what becomes of reals under a name that no fake has; nothing where there are none."""
+    counts = Counter((sample.generator, sample.label) for sample in samples)
+    fakes = sorted({name for name, label in counts if label})
+    names = sorted({name for name, label in counts if not label} - {REAL_POOL, *fakes})
+    if not names or not fakes:
+        return []
+    count = sum(counts[name, 0] for name in names)
+    without = [name for name in fakes if names[0] in reals_of([name], counts)]
+    text = f"{count} reals of {_listed(names)}, of which there are no fakes, belong to "
+    if not without:
+        return [f"{text}no generator: each has reals of its own"]
+    whose = (
+        "every generator"
+        if len(without) == len(fakes)
+        else f"the generators without reals: {_listed(without)}"
+    )
+    return [text + whose]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.columns import TableMeaning
-from robustbench_aigen.data.folder import SUFFIXES, FolderSource
+from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
+from robustbench_aigen.data.image_files import SUFFIXES
+from robustbench_aigen.data.inventory import of_their_own
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
@@ -18,6 +20,7 @@ from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.located_yaml import Path_
+from robustbench_aigen.scenario.words import folded
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
 _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")
@@ -54,14 +57,14 @@ def open_data(
         places.append(
             part.source if _is_reference(part.source) else str((folder / part.source).expanduser().resolve())
         )
-    if len(sources) == 1:
-        return sources[0]
     try:
-        return JoinedSource(sources, places)
+        opened: ImageSource = sources[0] if len(sources) == 1 else JoinedSource(sources, places)
     except UserError as error:
         if located is None:
             raise
         raise located(error, ("sources",)) from error
+    opened.notices += of_their_own(opened.samples)
+    return opened
 
 
 def not_looked_at(spec: DataSpec) -> str:
@@ -179,7 +182,10 @@ def _detected(path: Path, spec: SourceSpec) -> str:
             else "give a folder of images, or Parquet, Arrow, CSV or tar files"
         )
         raise UserError(f"'{spec.source}' is not a data source", hint=hint)
-    files = {suffix: files_below(path, {suffix}) for suffix in _KINDS}
+    files: dict[str, list[Path]] = {suffix: [] for suffix in _KINDS}
+    images: list[Path] = []
+    for file in files_below(path, {*_KINDS, *SUFFIXES}):
+        files.get(file.suffix.lower(), images).append(file)
     files |= {suffix: [file for file in files[suffix] if is_manifest(file)] for suffix in MANIFESTS}
     counts = dict.fromkeys(_KINDS.values(), 0)
     for suffix, found in files.items():
@@ -192,7 +198,6 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     if not present:
         return "folder"
     # Pictures beside a table are often those of its description: only class folders make them a data set.
-    images = files_below(path, SUFFIXES)
     in_classes = sum(
         any(_names_class(part, spec) for part in file.relative_to(path).parts[:-1]) for file in images
     )
@@ -211,7 +216,7 @@ def _detected(path: Path, spec: SourceSpec) -> str:
 
 
 def _names_class(part: str, spec: SourceSpec) -> bool:
-    return label_of(part) is not None or part.casefold() in (spec.labels or {})
+    return label_of(part) is not None or folded(part) in (spec.labels or {})
 
 
 def _manifest(path: Path) -> Path:

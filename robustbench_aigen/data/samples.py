@@ -1,5 +1,6 @@
 """Samples and the sources they come from."""
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, Self
 
 from robustbench_aigen.data.file_reading import RefusedFileError
@@ -68,3 +69,22 @@ def read_encoded(source: ImageSource, index: int) -> bytes:
         return Unread(str(error))
     except OSError as error:
         return Unread(error.strerror or first_line(error))
+
+
+def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> set[str]:
+    """Return the generator names of the real images that some generators' fakes are compared with.
+
+    Those of the same names, and the pool of all. Reals under a name that no fake has, photographs in a folder of their
+    own, belong to every generator that has no reals of its own.
+
+    Parameters
+    ----------
+    generators
+        Whose fakes.
+    images
+        Generator name and label of all images; each pair once is enough.
+    """
+    pairs = set(images)
+    fakes, reals = ({name for name, label in pairs if label == wanted} for wanted in (1, 0))
+    names = {*generators, REAL_POOL}
+    return names if reals.issuperset(generators) else names | (reals - fakes)

@@ -1,100 +1,39 @@
-"""The names that data sets give their classes and splits."""
+"""The meaning of the names that data sets give their classes, splits and generators."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
+from robustbench_aigen.scenario.class_words import (
+    BETWEEN,
+    CATEGORIES,
+    EMPTY,
+    FAMILIES,
+    GENERATORS,
+    NO_SPLIT_BESIDE,
+    NOT,
+    NOUNS,
+    PLAIN,
+    STRONG_SPLITS,
+    WEAK,
+    WEAK_SPLITS,
+)
+from robustbench_aigen.scenario.words import folded, words_of
+
 Labels = Mapping[str, int]
-"""What a source's own labels mean, casefolded text to 0 or 1: the scenario's ``labels:``."""
+"""What a source's own labels mean, folded text to 0 or 1: the scenario's ``labels:``."""
 NO_LABELS: Labels = MappingProxyType({})
 
-_WORDS = {
-    **dict.fromkeys(("real", "reals", "authentic", "genuine"), 0),
-    **dict.fromkeys(
-        ("fake", "fakes", "ai", "aigenerated", "aigen", "synthetic", "synth", "generated", "artificial"), 1
-    ),
-}
-_WEAK = {
-    **dict.fromkeys(
-        (
-            "nature", "natural", "photo", "photos", "photograph", "photographs", "human", "camera", "original",
-            "originals", "pristine",
-        ),
-        0,
-    ),
-    "deepfake": 1, "deepfakes": 1,
-}  # fmt: skip
-"""Words that name a class where nothing else does, and elsewhere a generator, a kind of picture or of origin."""
-_EMPTY = frozenset(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "picture",
-        "pictures",
-        "pic",
-        "pics",
-        "data",
-        "dataset",
-        "datasets",
-        "set",
-        "art",
-        "face",
-        "faces",
-        "class",
-        "label",
-        "folder",
-        "files",
-        "train",
-        "training",
-        "val",
-        "valid",
-        "validation",
-        "test",
-        "testing",
-        "a",
-        "an",
-        "the",
-        "of",
-        "and",
-        "or",
-        "vs",
-        "versus",
-    ]
-)
-"""Words that stand beside a class name without changing it."""
-_EXCEPTIONS = dict.fromkeys(("nonai", "notai", "nonfake", "notfake", "humangenerated"), 0) | {"notreal": 1}
-_SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-CATEGORIES = frozenset(
-    [
-        "airplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "diningtable",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "pottedplant",
-        "sheep",
-        "sofa",
-        "train",
-        "tvmonitor",
-    ]
-)
-"""The twenty kinds of photographs of CNNDetection (Wang et al. 2020), one of which is a ``train``."""
+_CLASSES = {**WEAK, **PLAIN}
+_SPLITS = {**WEAK_SPLITS, **STRONG_SPLITS}
+_KNOWN = {*_CLASSES, *_SPLITS, *NOT, *BETWEEN, *EMPTY, *GENERATORS}
+_LONGEST = 3
+"""Words of a name that are at most one of the vocabulary: computer generated art is two, hold out one."""
+_FIRST = re.compile(r"^[\W_]*([A-Z]?[a-z]+|[A-Z]+|\d+)(?=[A-Z\W_])[\W_]*")
+_LAST = re.compile(r"[\W_]*(?<=[a-z0-9\W_])([A-Z]?[a-z]+|[A-Z]+)[\W_]*$")
+_VARIANT = re.compile(r"\D?\d+(\D\d+)?(px|k|p)?|n\d{8}")
+"""Sizes, versions, compressions and ImageNet's classes: ``512x512``, ``v2``, ``c23``, ``n01440764``."""
 
 
 def label_of(name: str, own: Labels = NO_LABELS) -> int | None:
@@ -105,47 +44,205 @@ def label_of(name: str, own: Labels = NO_LABELS) -> int | None:
     >>> label_of("midjourney", {"midjourney": 1})
     1
     """
-    if (said := own.get(name.strip().casefold())) is not None:
+    if own and (said := own.get(folded(name))) is not None:
         return said
-    words = [word for word in _words(name) if word not in _EMPTY and not word.isdigit()]
-    if (exception := _EXCEPTIONS.get("".join(words))) is not None:
-        return exception
-    found = {_WORDS.get(word, _WEAK.get(word)) for word in words}
-    plain = {_WORDS[word] for word in words if word in _WORDS}
-    if None in found:
-        return _WORDS.get("".join(words))
-    meant = plain or found
-    return meant.pop() if len(meant) == 1 else None
+    return _class_of(name)[0]
 
 
 def is_weak(name: str) -> bool:
     """Whether a name is one of a class only where no plainer one stands beside it: ``nature``, ``deepfake``."""
-    return not any(word in _WORDS for word in _words(name)) and "".join(_words(name)) not in _EXCEPTIONS
+    return not _class_of(name)[1]
+
+
+def is_family(name: str) -> bool:
+    """Whether a name of the fake class is one of a kind of generators: ``GAN``, ``diffusion_images``."""
+    return any(token in FAMILIES for token in _tokens(name))
+
+
+@lru_cache(maxsize=1 << 14)
+def _class_of(name: str) -> tuple[int | None, bool]:
+    """Return the class of a name, and whether a plain word says it."""
+    tokens = [token for token in _tokens(name) if not token.isdigit()]
+    plain: set[int] = set()
+    weak: set[int] = set()
+    unknown = False
+    is_negated = False
+    for token in tokens:
+        if token in _CLASSES:
+            # What is no photograph need not be a fake.
+            unknown |= is_negated and token in WEAK
+            (plain if token in PLAIN else weak).add(_CLASSES[token] ^ is_negated)
+            is_negated = False
+            continue
+        unknown |= is_negated or not any(
+            token in words for words in (NOT, EMPTY, BETWEEN, _SPLITS, GENERATORS)
+        )
+        is_negated = token in NOT
+    unknown |= is_negated
+    if unknown or (len(plain | weak) > 1 and any(token in BETWEEN for token in tokens)):
+        return None, False
+    meanings = tuple(plain or weak)
+    return (meanings[0], bool(plain)) if len(meanings) == 1 else (None, False)
+
+
+def generator_in(name: str) -> str:
+    """Return the generator in a name that tells a class or split as well, without the words that do.
+
+    >>> generator_in("fake_stable-diffusion-v1-5"), generator_in("TestSDXL"), generator_in("1_midjourney_train")
+    ('stable-diffusion-v1-5', 'SDXL', 'midjourney')
+    """
+    text = name
+    for edge in (_FIRST, _LAST):
+        while (found := edge.search(text)) is not None and _is_no_name(found[1]):
+            text = text[: found.start()] + text[found.end() :]
+    return text
+
+
+def _is_no_name(word: str) -> bool:
+    return _class_of(word)[1] or split_of(word) is not None or (word.isdigit() and len(word) < 2)
 
 
 def says_nothing(name: str) -> bool:
-    """Whether a folder's name is made of words that name no generator: ``dataset``, ``real_vs_fake``.
+    """Whether a folder's name names no generator: ``dataset``, ``real_vs_fake``, ``train_set``, ``512x512``, ``batch_3``.
 
     >>> says_nothing("real-vs-fake"), says_nothing("images"), says_nothing("sdxl"), says_nothing("test_v2")
-    (True, True, False, False)
+    (True, True, False, True)
     """
-    return all(word in _EMPTY or word in _WORDS or _WEAK.get(word) == 0 for word in _words(name))
+    if _VARIANT.fullmatch(folded(name)) or folded(name) in CATEGORIES:
+        return True
+    tokens = _tokens(name)
+    return all(
+        token in EMPTY or token in BETWEEN or token in NOT or token in _SPLITS or token.isdigit()
+        or (token in _CLASSES and (token in PLAIN or WEAK[token] == 0))
+        for token in tokens
+    )  # fmt: skip
+
+
+def names_generator(name: str) -> bool:
+    """Whether a name has a word of a published generator: ``stylegan2``, ``imagenet_ai_0424_sdv5``."""
+    return any(token in GENERATORS for token in _tokens(name))
 
 
 def split_of(name: str) -> str | None:
-    """Return ``train``, ``val`` or ``test`` for the name of a split, None for anything else."""
-    return _SPLITS.get(name.lower())
+    """Return ``train``, ``val`` or ``test`` for the name of a split, None for anything else.
+
+    A split's name may have a year, a number, a class and such words as ``set`` and ``images`` beside it.
+
+    >>> split_of("train2017"), split_of("TestImages"), split_of("real_train"), split_of("latest"), split_of("eval")
+    ('train', 'test', 'train', None, None)
+    """
+    found, rest = _split_and_rest(name)
+    return None if rest else found
+
+
+def split_beside(name: str, beside: Iterable[str]) -> str | None:
+    """Return the split that a folder's name tells among others of the same depth, None for anything else.
+
+    Beside the name of another split ``eval`` is one as well, and so is a name with foreign words, ``train_sdxl`` beside
+    ``test_sdxl``.
+    """
+    found, rest = _split_and_rest(name)
+    if found is not None and not rest:
+        return found
+    others = {split for other in beside if other != name and (split := _split_and_rest(other)[0]) is not None}
+    if found is not None:
+        return found if others - {found} else None
+    weak = {WEAK_SPLITS[token] for token in _tokens(name) if token in WEAK_SPLITS}
+    if len(weak) != 1 or not others or not says_nothing(name):
+        return None
+    meant = weak.pop()
+    return "test" if meant == "val" in others and "test" not in others else meant
+
+
+def ends_with_split(name: str) -> str | None:
+    """Return the split whose word begins or ends a name, whatever the rest is: ``celeba_train``, ``test-sdxl``.
+
+    None where the rest makes a thing of it: ``train_station``.
+    """
+    found, _ = _split_and_rest(name)
+    words = [token for token in _tokens(name) if not token.isdigit()]
+    return found if found is not None and {words[0], words[-1]} & STRONG_SPLITS.keys() else None
 
 
 def split_in(name: str) -> str | None:
     """Return the split that a file's name begins with or holds as a word of its own.
 
-    >>> split_in("train-00000-of-00001"), split_in("cifake_test"), split_in("trainings")
+    >>> split_in("train-00000-of-00001"), split_in("cifake_test"), split_in("latest")
     ('train', 'test', None)
     """
-    return next((split for part in re.split(r"[-_. ]", name) if (split := split_of(part))), None)
+    parts = [part for part in re.split(r"[-_. ]", name) if part]
+    return next((split for part in parts if (split := split_of(part)) is not None), None)
 
 
-def _words(name: str) -> list[str]:
-    """Split a name at case, digits and punctuation, in lower case: ``AiArtData`` is ai, art, data."""
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", name)]
+@lru_cache(maxsize=1 << 14)
+def _split_and_rest(name: str) -> tuple[str | None, bool]:
+    """Return the one split that a name's words tell, and whether it has words that have nothing to do with splits."""
+    tokens = _tokens(name)
+    if any(token in NO_SPLIT_BESIDE for token in tokens):
+        return None, True
+    splits = {STRONG_SPLITS[token] for token in tokens if token in STRONG_SPLITS}
+    if splits == {"train", "val"}:
+        # What is trained and validated on is not tested on.
+        splits = {"train"}
+    rest = any(
+        not (
+            token in STRONG_SPLITS
+            or token in EMPTY
+            or token in BETWEEN
+            or token in _CLASSES
+            or token.isdigit()
+        )
+        for token in tokens
+    )
+    return (splits.pop() if len(splits) == 1 else None), rest
+
+
+@lru_cache(maxsize=1 << 14)
+def _tokens(name: str) -> tuple[str, ...]:
+    """Return a name's words as the vocabulary has them: joined where two are one of it, parted where one is two."""
+    words = words_of(name)
+    tokens: list[str] = []
+    place = 0
+    while place < len(words):
+        for count in range(min(_LONGEST, len(words) - place), 0, -1):
+            joined = "".join(words[place : place + count])
+            if joined in _KNOWN:
+                tokens.append(joined)
+                break
+        else:
+            count = 1
+            tokens += _parted(words[place])
+        place += count
+    return tuple(tokens)
+
+
+def _parted(word: str) -> list[str]:
+    """Part a word without spaces: ``fakefaces``, ``trainset``, and scripts that write none."""
+    if not word.isascii():
+        return _longest_first(word) or [word]
+    for cut in range(2, len(word) - 1):
+        first, last = word[:cut], word[cut:]
+        if first in NOT and last in PLAIN:
+            return [first, last]
+        if (first in _JOINED and last in _NOUN) or (first in _NOUN and last in _JOINED):
+            return [first, last]
+        if first in _JOINED and last in _JOINED and (first in STRONG_SPLITS) != (last in STRONG_SPLITS):
+            return [first, last]
+    return [word]
+
+
+_NOUN = frozenset(noun for noun in NOUNS if len(noun) > 2)
+_JOINED = frozenset(
+    word for word in (*PLAIN, *WEAK, *STRONG_SPLITS) if len(word) > 2 and word.isascii()
+) | {"ai"}  # fmt: skip
+
+
+def _longest_first(word: str) -> list[str]:
+    tokens: list[str] = []
+    while word:
+        size = next((size for size in range(len(word), 0, -1) if word[:size] in _KNOWN), 0)
+        if not size:
+            return []
+        tokens.append(word[:size])
+        word = word[size:]
+    return tokens

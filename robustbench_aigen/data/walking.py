@@ -1,17 +1,129 @@
 """Finds files below a folder, through links, past what is not data."""
+# ruff: noqa: PTH110, PTH122, PTH206  Paths are text here: a folder may have 100,000 files.
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.words import printable
+
+_PLACES = 1_000
+"""Links that lead to one folder: more are a tangle, which grows without end."""
+_SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+"""Folders that systems and archivers make: hidden ones under another name."""
+
+
+class Found(NamedTuple):
+    """A file below a folder, and whether a link leads to it or to a folder above it."""
+
+    path: str
+    name: str
+    is_linked: bool
+
+
+class Walk:
+    """All files at any depth below a folder, except hidden ones and those of run folders.
+
+    Results may stand beside the images they are about: run folders are passed over.
+
+    Parameters
+    ----------
+    folder
+        The root.
+    once
+        Whether a folder to which several links lead is entered once, or at each of its places.
+
+    Attributes
+    ----------
+    files
+        What was found, in no particular order.
+    hidden
+        Suffixes of the files in hidden places, counted by the place's name.
+    loops, dangling
+        Links that lead to a folder they are in, and links that lead nowhere, relative to the root.
+
+    Raises
+    ------
+    UserError
+        If a folder cannot be looked into.
+    """
+
+    def __init__(self, folder: Path, *, once: bool = False) -> None:
+        self._root, self._once = str(folder), once
+        self._visits: Counter[str] = Counter()
+        self.files: list[Found] = []
+        self.hidden: dict[str, Counter[str]] = {}
+        self.loops: list[str] = []
+        self.dangling: list[str] = []
+        real = os.path.realpath(folder)
+        self._enter(str(folder), real, (real,), is_linked=False)
+
+    def _enter(self, folder: str, real: str, above: tuple[str, ...], *, is_linked: bool) -> None:
+        self._visits[real] += 1
+        if self._once and self._visits[real] > 1:
+            return
+        if self._visits[real] > _PLACES:
+            raise UserError(
+                f"more than {_PLACES:,} links lead to it",
+                file=printable(real),
+                hint="remove the links between folders",
+            )
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except OSError as error:
+            # What is in it would be missing without a word.
+            raise UserError(f"cannot be looked into: {error.strerror}", file=printable(folder)) from error
+        if {"run.json", "summary.csv"} <= {entry.name for entry in entries}:
+            return
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _SYSTEM:
+                self._pass_over(entry)
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                self.dangling.append(self._relative(entry.path))
+            elif entry.is_dir():
+                self._descend(entry, real, above, is_linked=is_linked)
+            elif entry.is_file():
+                self.files.append(Found(entry.path, entry.name, is_linked or entry.is_symlink()))
+
+    def _descend(
+        self, entry: os.DirEntry[str], real: str, above: tuple[str, ...], *, is_linked: bool
+    ) -> None:
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            if target in above:
+                self.loops.append(self._relative(entry.path))
+                return
+            is_linked = True
+        else:
+            target = f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
+        self._enter(entry.path, target, (*above, target), is_linked=is_linked)
+
+    def _pass_over(self, entry: os.DirEntry[str]) -> None:
+        """Count what a hidden place holds, by suffix; a repository's objects are not looked at."""
+        if entry.name == ".git" or entry.name.startswith("._"):
+            return
+        if not entry.is_dir(follow_symlinks=False):
+            self._count("hidden files", entry.name)
+            return
+        for _, folders, names in os.walk(entry.path):
+            folders[:] = [name for name in folders if name != ".git"]
+            for name in names:
+                if not name.startswith("._"):
+                    self._count(entry.name, name)
+
+    def _count(self, place: str, name: str) -> None:
+        self.hidden.setdefault(printable(place), Counter())[os.path.splitext(name)[1].lower()] += 1
+
+    def _relative(self, path: str) -> str:
+        return printable(os.path.relpath(path, self._root))
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return the files with one of some suffixes at any depth, sorted.
-
-    Links to folders are followed, each real folder once. Hidden files and folders are passed over, and so are run
-    folders: results may stand beside the images they are about.
+    """Return the files with one of some suffixes at any depth, sorted, each folder once whatever links lead to it.
 
     Raises
     ------
@@ -19,21 +131,10 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
         If a folder cannot be looked into.
     """
     wanted = tuple(suffixes)
-    return sorted(file for file in _walk(folder) if file.suffix.lower() in wanted and file.is_file())
+    files = Walk(folder, once=True).files
+    return in_order(file.path for file in files if os.path.splitext(file.name)[1].lower() in wanted)
 
 
-def _refuse(error: OSError) -> None:
-    """Refuse a folder that cannot be looked into: what is in it would be missing without a word."""
-    raise UserError(f"cannot be looked into: {error.strerror}", file=Path(str(error.filename))) from error
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(root)
-        if real in visited or ("run.json" in files and "summary.csv" in files):
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in files if not name.startswith("."))
+def in_order(paths: Iterable[str]) -> list[Path]:
+    """Return paths sorted as pathlib sorts them: folder by folder."""
+    return [Path(path) for path in sorted(paths, key=lambda path: path.split(os.sep))]

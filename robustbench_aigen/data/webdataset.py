@@ -10,8 +10,8 @@ from robustbench_aigen.data.class_folders import FolderReader, Told
 from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
 from robustbench_aigen.data.file_reading import refuse_size
-from robustbench_aigen.data.folder import SUFFIXES
 from robustbench_aigen.data.generators import read_generators
+from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members

@@ -1,21 +1,19 @@
 """What the names of classes mean: which are AI-generated and which are real."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from robustbench_aigen.detectors.contract import FAKE, REAL
+from robustbench_aigen.scenario.class_words import NOT, PLAIN, WEAK
+from robustbench_aigen.scenario.words import words_of
 
-_FAKE = {
-    "fake", "fakes", "ai", "aigc", "aigenerated", "aiart", "artificial", "synthetic", "synth", "generated", "generative",
-    "deepfake", "deepfakes", "gan", "gans", "diffusion", "machine", "computer", "manipulated", "forged", "spoof",
-    "midjourney", "dalle", "sd", "sdxl", "stylegan", "flux", "biggan", "glide", "imagen", "firefly", "robot",
+# A classifier's classes may be called by words that are too much of a guess for folders.
+_FAKE = {word for word, label in {**WEAK, **PLAIN}.items() if label == FAKE} | {
+    "machine", "computer", "midjourney", "dalle", "sd", "sdxl", "stylegan", "flux", "biggan", "glide", "imagen", "firefly",
+    "robot",
 }  # fmt: skip
-_REAL = {
-    "real", "realism", "reals", "realistic", "human", "hum", "humanmade", "nature", "natural", "authentic", "photo", "photos",
-    "photograph", "photographic", "photography", "genuine", "original", "camera", "bonafide", "live", "pristine",
-}  # fmt: skip
-_NOT = {"not", "non", "no", "un"}
+_REAL = {word for word, label in {**WEAK, **PLAIN}.items() if label == REAL} | {"realism", "realistic", "hum"}
+_NOT = {*NOT, "un"}
 
 
 def meaning_of(name: str) -> int | None:
@@ -24,10 +22,11 @@ def meaning_of(name: str) -> int | None:
     >>> meaning_of("AI-generated"), meaning_of("human"), meaning_of("not_fake"), meaning_of("LABEL_1")
     (1, 0, 0, None)
     """
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
-    words = [word.lower() for word in words]
+    words = [word for word in words_of(name) if not word.isdigit()]
     is_negated = any(word in _NOT for word in words)
     plain = "".join(words)
+    if plain in PLAIN:
+        return PLAIN[plain]
     fake = bool({*words, plain} & _FAKE)
     real = bool({*words, plain} & _REAL)
     if fake == real:

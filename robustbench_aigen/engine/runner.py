@@ -1,7 +1,6 @@
 """Runs a scenario into a run folder."""
 
 import json
-import shlex
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
 
@@ -194,7 +194,7 @@ def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: da
     samples = [sample for sample in chosen if sample.id not in unreadable]
     scenario = plan.loaded.scenario
     return {
-        "scenario": scenario.model_dump(mode="json"),
+        "scenario": storable(scenario.model_dump(mode="json")),
         "command": _command(plan),
         "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
         "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
@@ -254,4 +254,4 @@ def _command(plan: Plan) -> str:
         words += ["--precision", scenario.precision]
     if plan.trust_code:
         words.append("--trust-code")
-    return shlex.join(words)
+    return " ".join(shell_word(word) for word in words)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustbench_aigen.data.samples import REAL_POOL
+from robustbench_aigen.data.samples import reals_of
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
@@ -87,7 +87,8 @@ def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
     if generator == ALL_GENERATORS:
         return cell
     is_fake = cell["label"] == 1
-    reals = ~is_fake & cell["generator"].isin([generator, REAL_POOL])
+    images = cell[["generator", "label"]].drop_duplicates().itertuples(index=False, name=None)
+    reals = ~is_fake & cell["generator"].isin(reals_of([generator], images))
     return cell[(is_fake & (cell["generator"] == generator)) | reals]
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from robustbench_aigen.errors import did_you_mean
 from robustbench_aigen.scenario.located_yaml import Path_
 from robustbench_aigen.scenario.validation import Section, not_a_boolean, show
+from robustbench_aigen.scenario.words import folded, printable
 
 FILE_LAYOUTS = ("folder", "parquet", "arrow", "csv", "webdataset")
 """How images may lie: in folders whose names say what they are, or in files of these kinds."""
@@ -46,7 +47,7 @@ def _labels(value: object) -> object:
     wrong = [key for key, meaning in value.items() if meaning not in ("real", "fake")]
     if wrong:
         raise ValueError(f"'{wrong[0]}' must be real or fake, not {show(value[wrong[0]])}")
-    return {str(key).strip().casefold(): meaning for key, meaning in value.items()}
+    return {folded(str(key)): meaning for key, meaning in value.items()}
 
 
 class _SourceKeys(Section):
@@ -122,7 +123,7 @@ class DataSpec(_SourceKeys):
     @property
     def title(self) -> str:
         """The sources as they are named in tables and reports."""
-        return " + ".join(part.source for part in self.parts.values())
+        return " + ".join(printable(part.source) for part in self.parts.values())
 
 
 def _absolute(source: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import REAL_POOL, ImageSource, Sample, read_encoded
+from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded, reals_of
 from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
@@ -48,12 +48,13 @@ class Splits:
             return self
         kept = {*generators}
         samples = self.source.samples
+        reals = reals_of(kept, ((sample.generator, sample.label) for sample in samples))
 
         def own(indices: list[int]) -> list[int]:
             return [
                 index
                 for index in indices
-                if samples[index].generator in (kept if samples[index].label else {*kept, REAL_POOL})
+                if samples[index].generator in (kept if samples[index].label else reals)
             ]
 
         return Splits(self.source, own(self.train), own(self.val), self.test)

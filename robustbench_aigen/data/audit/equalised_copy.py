@@ -15,9 +15,9 @@ from PIL import Image
 from robustbench_aigen.data.audit.equalising import Recipe, choose_recipe, left_out
 from robustbench_aigen.data.audit.inspection import Audit
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, ImageSource, Sample, read_encoded
+from robustbench_aigen.data.placing import Placing
+from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
-from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import atomic_folder, writing
 
@@ -92,39 +92,21 @@ def _written(
     source: ImageSource, indices: Sequence[int], folder: Path, recipe: Recipe
 ) -> Iterator[tuple[int, Path, str | None]]:
     """Write images in threads; yield the index of each, its file and why it cannot be read, if it cannot."""
+    placing = Placing()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for first in range(0, len(indices), _CHUNK):
             chunk = indices[first : first + _CHUNK]
             targets = [
-                _target(source.samples[index], number, recipe) for number, index in enumerate(chunk, first)
+                placing.file(sample, f"{number:06}_{_stem(sample)}", recipe.suffix)
+                for number, sample in enumerate((source.samples[index] for index in chunk), first)
             ]
             encoded = [read_encoded(source, index) for index in chunk]
             files = [folder / target for target in targets]
             yield from zip(chunk, targets, pool.map(_write, encoded, files, repeat(recipe)), strict=True)
 
 
-def _target(sample: Sample, number: int, recipe: Recipe) -> Path:
-    """Where an image of the copy stands, so that the loader reads its split, generator and label from the folders."""
-    parts = []
-    if sample.split is not None:
-        if split_of(sample.split) is None:
-            raise UserError(
-                f"a folder called '{sample.split}' would not be read as a split",
-                hint="choose one with --split",
-            )
-        parts.append(sample.split)
-    pool = "fake" if sample.label else REAL_POOL
-    if sample.generator != pool:
-        # A name that reads as a class or as a split would be taken for one.
-        name = _folder_name(sample.generator)
-        is_taken = label_of(name) is not None or split_of(name) is not None
-        parts.append(f"generator_{name}" if is_taken else name)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(sample.id).stem)[-60:].lstrip(".")
-    return Path(*parts, CLASS_NAMES[sample.label], f"{number:06}_{stem}{recipe.suffix}")
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^\w.@+-]+", "_", name).lstrip(".")[:100] or "unnamed"
+def _stem(sample: Sample) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(sample.id).stem)[-60:].lstrip(".")
 
 
 def _write(encoded: bytes, file: Path, recipe: Recipe) -> str | None:

@@ -1,0 +1,67 @@
+"""What to write where the folders of images tell no class: what they allow, without taking a side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_aigen.data.class_folders import Roles
+from robustbench_aigen.data.vocabulary import Labels, label_of, says_nothing, split_of
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.words import folded, printable
+
+_NAMES = 12
+"""More folders than these side by side are subjects or prompts, and no classes."""
+_SHOWN = 6
+
+
+def no_class(
+    folder: Path, unread: Sequence[Path], layout: Roles | None, labels: Labels, weak: Sequence[str] = ()
+) -> UserError:
+    """Return the error for folders of images that tell no class.
+
+    Parameters
+    ----------
+    folder, unread
+        The root, and the folders relative to it that tell none.
+    layout, labels
+        What the user has said of them.
+    weak
+        Names among them that could be those of one class, were they not alone.
+    """
+    root = printable(folder)
+    if layout is not None:
+        example = printable(unread[0] / "…")
+        return UserError(f"{root} is not laid out as {'/'.join(layout)}: it has {example}")
+    message = f"cannot tell real from fake in {root}: no sub-folder has a class name"
+    if weak:
+        message = f"cannot tell real from fake in {root}: {weak[0]} may be a class or a kind of picture, and others are neither"
+    names = _level(unread)
+    missing = sorted(
+        name for name in labels if name not in {folded(part) for path in unread for part in path.parts}
+    )
+    if missing:
+        message += f", and none is called {missing[0]}"
+    one_class = "label: real or label: fake if all images are of one class"
+    if names:
+        shown = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        return UserError(
+            message, hint=f"say real or fake of each folder, labels: {{{shown}}}; or {one_class}"
+        )
+    if any(path.parts for path in unread):
+        return UserError(message, hint=f"put the images into folders real/ and fake/; or say {one_class}")
+    return UserError(message, hint=f"put the images into sub-folders real/ and fake/, or say {one_class}")
+
+
+def _level(folders: Sequence[Path]) -> list[str]:
+    """Return the names of the first level of folders that could be classes; empty where none could."""
+    paths = {tuple(printable(part) for part in folder.parts) for folder in folders}
+    for depth in range(max((len(parts) for parts in paths), default=0)):
+        names = sorted({parts[depth] for parts in paths if len(parts) > depth})
+        if not 1 < len(names) <= _NAMES or any(len(parts) <= depth for parts in paths):
+            continue
+        numbers = set(names) <= {"0", "1"}
+        # Sizes, versions and splits are no classes.
+        if numbers or not any(
+            says_nothing(name) or split_of(name) for name in names if label_of(name) is None
+        ):
+            return names
+    return []

@@ -1,0 +1,251 @@
+"""Folders as published data sets name and nest them: classes, splits, generators, wherever the folder is opened."""
+# ruff: noqa: SIM905  Lists of names read better as text than with a name a line.
+
+from collections import Counter
+from pathlib import Path, PurePath
+
+import pytest
+
+from robustbench_aigen.data.class_folders import FolderReader
+from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.vocabulary import label_of, split_of
+from robustbench_aigen.detectors.labels import meaning_of
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.data_spec import SourceSpec
+
+REAL_NAMES = (
+    "real REAL Reals 0_real real1 real-2 0real RealImages real_images realimages RealFaces class0_real Real(1) ＲＥＡＬ "
+    "authentic Genuine original_sequences Originals pristine nature Natural photos camera human human-made HumanMade "
+    "bona_fide non-fake notfake NotFake not_ai nonAI Celeb-real YouTube-real train_real TrainReal real_test "
+    "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật"
+).split()
+FAKE_NAMES = (
+    "fake FAKE Fakes 1_fake fake-1 FAKE_IMAGES FakeFaces fakefaces DeepFake Deepfake deepfakes DEEPFAKE DeepFakes deep_fake "
+    "AIGenerated AI-generated AIgenerated aigc aiart aiArt AIArt AiArtData AI_images synthetic SyntheticImages generated "
+    "Computer-Generated computer_generated manipulated_sequences forged tampered spoof GAN diffusion Celeb-synthesis "
+    "not_real non-real fake_test TestFake trainfake fake_sdxl AI_midjourney "
+    "伪造 假图 AI生成 生成图片 合成 人工智能生成 gefälscht KI-generiert généré IA falso generadas falsi поддельные "
+    "フェイク 가짜 sahte yapay_zeka palsu giả"
+).split()
+NEITHER = (
+    "surreal unreal realistic RealVis RealVisXL RealESRGAN real_esrgan realm reality real_images_fake_labels real_vs_fake "
+    "ai_vs_human human-or-ai fake_real 真假 true false positive 0 1 laion progan stable-diffusion non-photo "
+    "imagenet_ai_0424_sdv5 real-world artist aids train contest latest"
+).split()
+SPLITS = {
+    "train": "train Train TRAINING trn tr train2017 train_2017 train_real real_train TrainReal 00_train trainset TrainingSet "
+    "training-images train-clean train1 Training_Data trainval 训练集",
+    "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集",
+    "test": "test Test testing tst holdout hold-out held_out public_test private-test PublicTest test_v2 test2 dataset_test "
+    "testset testing-images TestImages test01 fake_test 测试集",
+    None: "evaluation latest contest trainer attest pretrained greatest testament valley train_station nature",
+}
+
+
+@pytest.mark.parametrize(("label", "names"), [(0, REAL_NAMES), (1, FAKE_NAMES), (None, NEITHER)])
+def test_class_words_in_any_case_spelling_and_language(label, names):
+    assert {name: label_of(name) for name in names} == dict.fromkeys(names, label)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_split_words_with_what_stands_beside_them(split):
+    names = [*SPLITS[split].split(), *(["Test Data", "testing (2)"] if split == "test" else [])]
+    assert {name: split_of(name) for name in names} == dict.fromkeys(names, split)
+
+
+@pytest.mark.parametrize(
+    "name", ["DeepFake", "KI-generiert", "AI生成", "généré", "computer_generated", "AIgenerated"]
+)
+def test_the_classes_of_a_detector_are_read_with_the_same_words(name):
+    assert meaning_of(name) == 1
+    assert meaning_of("真实") == meaning_of("NotFake") == meaning_of("настоящие") == 0
+
+
+def told(*folders, **said):
+    """Read what folders tell, as a set of ``split generator class``."""
+    reader = FolderReader([PurePath(folder) for folder in folders], **said)
+    found = {folder: reader.read(PurePath(folder)) for folder in folders}
+    return {
+        folder: None if facts is None else (facts.label, facts.generator, facts.split)
+        for folder, facts in found.items()
+    }
+
+
+LAYOUTS = {
+    "140k real and fake faces": {
+        "real_vs_fake/real-vs-fake/train/real": (0, "real", "train"),
+        "real_vs_fake/real-vs-fake/valid/fake": (1, "fake", "val"),
+        "real_vs_fake/real-vs-fake/test/fake": (1, "fake", "test"),
+    },
+    "OpenForensics": {"Dataset/Train/Fake": (1, "fake", "train"), "Dataset/Validation/Real": (0, "real", "val")},
+    "real and fake face detection": {
+        "real_and_fake_face/training_real": (0, "real", "train"),
+        "real_and_fake_face/training_fake": (1, "fake", "train"),
+    },
+    "WildDeepfake": {
+        "real_train": (0, "real", "train"), "fake_train": (1, "fake", "train"),
+        "real_test": (0, "real", "test"), "fake_test": (1, "fake", "test"),
+    },
+    "FaceForensics++": {
+        "manipulated_sequences/Deepfakes/c23/frames/001": (1, "Deepfakes", None),
+        "manipulated_sequences/Face2Face/c23/frames/001": (1, "Face2Face", None),
+        "original_sequences/youtube/c23/frames/001": (0, "real", None),
+    },
+    "WildRF": {
+        "train/0_real": (0, "real", "train"), "train/1_fake": (1, "fake", "train"),
+        "test/reddit/0_real": (0, "reddit", "test"), "test/reddit/1_fake": (1, "reddit", "test"),
+        "test/facebook/1_fake": (1, "facebook", "test"),
+    },
+    "AIGCDetectBenchmark": {
+        "test/ForenSynths/progan/cat/0_real": (0, "progan", "test"), "test/ForenSynths/san/1_fake": (1, "san", "test"),
+        "test/GenImage/ADM/1_fake": (1, "ADM", "test"),
+    },
+    "TrueFace": {
+        "Facebook/Real/FFHQ": (0, "real", None), "Facebook/Fake/StyleGAN/psi-0.5": (1, "StyleGAN", None),
+        "Telegram/Fake/StyleGAN2/psi-1": (1, "StyleGAN2", None),
+    },
+    "DRCT-2M": {
+        "real/train2017": (0, "real", "train"), "fake/ldm-text2im/val2017": (1, "ldm-text2im", "val"),
+        "fake/sdxl-turbo/train2017": (1, "sdxl-turbo", "train"),
+    },
+    "CNNDetection's training set": {
+        "train/train/0_real": (0, "real", "train"), "train/cat/1_fake": (1, "fake", "train"),
+        "val/train/1_fake": (1, "fake", "val"), "val/cat/0_real": (0, "real", "val"),
+    },
+    "trains among vehicles": {"real/train": (0, "real", None), "real/boat": (0, "real", None), "fake/train": (1, "fake", None)},
+    "ImageNet's classes": {
+        "ADM/val/ai/n01440764": (1, "ADM", "val"), "ADM/val/nature/n01440764": (0, "ADM", "val"),
+        "glide/val/ai/n01440764": (1, "glide", "val"),
+    },
+    "splits of generators": {
+        "train_sdxl/fake": (1, "sdxl", "train"), "test_sdxl/fake": (1, "sdxl", "test"), "test_sdxl/real": (0, "sdxl", "test"),
+    },
+    "splits of another set": {"celeba_train/real": (0, "real", "train"), "celeba_test/fake": (1, "fake", "test")},
+    "splits below the classes": {"ai/train/sdxl": (1, "sdxl", "train"), "ai/tst/sdxl": (1, "sdxl", "test"), "real/tst": (0, "real", "test")},
+    "eval beside train": {"train/real": (0, "real", "train"), "eval/fake": (1, "fake", "val")},
+    "eval beside train and dev": {"train/real": (0, "real", "train"), "dev/fake": (1, "fake", "val"), "eval/fake": (1, "fake", "test")},
+    "evaluation alone": {"evaluation/real": (0, "real", None), "evaluation/fake": (1, "fake", None)},
+    "generators that sound like splits": {"latest/fake": (1, "latest", None), "contest/real": (0, "contest", None)},
+    "generators that sound like classes": {"RealVisXL/fake": (1, "RealVisXL", None), "RealESRGAN/real": (0, "RealESRGAN", None)},
+    "families of generators": {"real": (0, "real", None), "gan": (1, "gan", None), "diffusion": (1, "diffusion", None)},
+    "parts and sizes": {"ai/part1": (1, "fake", None), "ai/512x512": (1, "fake", None), "real/000": (0, "real", None)},
+    "kinds of AI pictures": {"ai/nature": (1, "fake", None), "ai/human": (1, "fake", None)},
+    "a set called after a class": {"AI_faces/real": (0, "real", None), "AI_faces/ai": (1, "fake", None)},
+    "Chinese": {"训练集/真实": (0, "real", "train"), "测试集/AI生成": (1, "fake", "test")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_published_layouts(layout):
+    assert told(*LAYOUTS[layout]) == LAYOUTS[layout]
+
+
+NESTED = {
+    "generators below the classes": ("a/eval/images", ["ai/sdxl", "ai/flux", "real"]),
+    "parts below the generators": ("x/bench/v2", ["fake/one/part1", "fake/two/part1", "real/coco"]),
+    "generators above": (
+        "downloads/GenImage",
+        ["ADM/val/ai", "ADM/val/nature", "other/train/ai", "other/train/nature"],
+    ),
+    "splits": ("mine/set", ["train/real", "train/fake", "tst/real", "tst/fake"]),
+    "a set called after a split": ("test_dataset", ["train/real", "train/fake", "test/real", "test/fake"]),
+    "a set called after both classes": ("real_vs_fake/ai-or-human", ["train/ai", "train/human"]),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_it_does_not_matter_where_a_folder_is_opened(case):
+    above, folders = NESTED[case]
+    deepest = list(told(*folders).values())
+    parts = PurePath(above).parts
+    for depth in range(len(parts)):
+        below = PurePath(*parts[depth:])
+        assert list(told(*(str(below / folder) for folder in folders)).values()) == deepest
+
+
+@pytest.mark.parametrize(
+    ("labels", "folders"),
+    [
+        ({"midjourney": 1, "laion": 0}, {"midjourney": "midjourney", "laion": "real"}),
+        ({"midjourney": 1, "laion": 0}, {"midjourney/cats": "midjourney", "midjourney/dogs": "midjourney"}),
+        ({"mj": 1, "dalle": 1, "laion": 0}, {"set/mj": "mj", "set/dalle": "dalle", "set/laion": "real"}),
+        ({"0": 1, "1": 0}, {"0": "fake", "1": "real"}),
+        ({"pos": 1, "neg": 0}, {"sdxl/pos": "sdxl", "sdxl/neg": "sdxl", "flux/pos": "flux"}),
+        ({"pos": 1, "neg": 0}, {"pos/sdxl": "sdxl", "neg/coco": "real"}),
+        ({"fake": 1, "laion": 0}, {"fake": "fake", "laion": "real"}),
+    ],
+)
+def test_a_folder_that_labels_calls_fake_is_the_generator(labels, folders):
+    assert {folder: facts[1] for folder, facts in told(*folders, labels=labels).items()} == folders
+
+
+def touched(root: Path, *files: str) -> Path:
+    """Write files that begin as PNGs do."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"\x89PNG\r\n\x1a\n" + file.encode())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (
+            ("real/train_1.png", "real/test_1.png", "fake/train_2.png", "fake/0003-test.png"),
+            {"train": 2, "test": 2},
+        ),
+        (("real/train_1.png", "real/test_1.png", "fake/train_2.png", "fake/3.png"), {None: 4}),
+        (("real/train_1.png", "real/train_2.png", "fake/test_1.png", "fake/test_2.png"), {None: 4}),
+        (("real/latest_1.png", "real/contest_2.png", "fake/latest_1.png", "fake/contest_2.png"), {None: 4}),
+    ],
+)
+def test_splits_stand_in_file_names_only_where_all_files_and_both_classes_have_them(tmp_path, files, splits):
+    assert Counter(sample.split for sample in FolderSource(touched(tmp_path, *files)).samples) == splits
+
+
+def test_a_split_opened_by_itself_stays_that_split(tmp_path):
+    touched(
+        tmp_path, *(f"{split}/{name}/1.png" for split in ("Training", "test") for name in ("real", "fake"))
+    )
+    assert {sample.split for sample in FolderSource(tmp_path / "Training").samples} == {"train"}
+    assert {sample.split for sample in FolderSource(tmp_path / "test").samples} == {"test"}
+    touched(tmp_path / "alone", "test/real/1.png", "test/fake/1.png", "mine/1.png")
+    assert {sample.split for sample in FolderSource(tmp_path / "alone" / "test").samples} == {None}
+
+
+@pytest.mark.parametrize(
+    ("folders", "proposed", "not_proposed"),
+    [
+        (
+            ("biggan_256", "laion", "midjourney"),
+            "labels: {biggan_256: …, laion: …, midjourney: …}",
+            "biggan_256: real",
+        ),
+        (("0", "1"), "labels: {0: …, 1: …}", "0: fake"),
+        (("128", "256"), "real/ and fake/", "labels"),
+        (("v1", "v2"), "real/ and fake/", "labels"),
+        (("train", "test"), "real/ and fake/", "labels"),
+        (tuple(f"a cat on a chair number {n}" for n in range(20)), "real/ and fake/", "labels"),
+        (("one",), "label: real or label: fake", "labels"),
+        (("photos", "midjourney"), "labels: {midjourney: …, photos: …}", "photos: real"),
+        (
+            ("train/laion", "train/mj_v6", "test/laion", "test/mj_v6"),
+            "labels: {laion: …, mj_v6: …}",
+            "train: ",
+        ),
+    ],
+)
+def test_a_hint_proposes_what_the_folders_allow_and_takes_no_side(tmp_path, folders, proposed, not_proposed):
+    with pytest.raises(UserError, match="cannot tell real from fake") as caught:
+        FolderSource(touched(tmp_path, *(f"{folder}/1.png" for folder in folders)))
+    assert proposed in caught.value.hint
+    assert not_proposed not in caught.value.hint
+    assert "label: real or label: fake" in caught.value.hint
+
+
+def test_labels_that_no_folder_has_are_named(tmp_path):
+    touched(tmp_path, "midjourney/1.png", "laion/1.png")
+    source = FolderSource(tmp_path, labels={"midjourney": 1, "laoin": 0})
+    assert any("no folder is called laoin" in notice for notice in source.notices)
+    said = SourceSpec(source="x", labels={" RÉEL ": "real"}).labels
+    assert label_of("re\u0301el", dict.fromkeys(said, 0)) == 0  # Composed or not.
