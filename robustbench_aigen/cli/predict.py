@@ -28,7 +28,9 @@ def predict(
     image: Annotated[list[Path], typer.Argument(help="Image files, and folders of them at any depth.")],
     detector: Annotated[
         str,
-        typer.Option(help="An id, a file (weights together with --arch), timm:…, hf:…, python:…."),
+        typer.Option(
+            help="An id, a file (weights together with --arch), timm:…, hf:…, python:…, or {path: FILE, …} as in a scenario."
+        ),
     ],
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
     trust_code: Annotated[

@@ -17,7 +17,7 @@ def run(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="Replace the detectors: an id, a file (weights together with --arch), timm:…, hf:…, python:…. Repeatable."
+            help="Replace the detectors: an id, a file (weights together with --arch), timm:…, hf:…, python:…, or {path: FILE, …} as in a scenario. Repeatable."
         ),
     ] = None,
     arch: Annotated[

@@ -245,7 +245,7 @@ def _command(plan: Plan) -> str:
     scenario, words = loaded.scenario, ["robust-aigen", "run", name]
     if "detectors" in loaded.overridden:
         for spec in scenario.detectors:
-            words += ["--detector", spec.text]
+            words += ["--detector", spec.argument]
         words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
     if "data" in loaded.overridden:
         words += ["--data", _data_argument(scenario.data), "--split", scenario.data.split]

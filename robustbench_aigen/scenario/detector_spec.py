@@ -1,13 +1,14 @@
 """What a scenario, a card or a command line says of a detector."""
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.trim_spec import TrimSpec
@@ -186,6 +187,19 @@ class DetectorSpec(FileSpec):
         if self.ensemble is not None:
             changes["ensemble"] = tuple(member.starting_at(folder) for member in self.ensemble)
         return self.model_copy(update=changes)
+
+    @field_serializer("id", "path", when_used="json")
+    def _in_utf8(self, value: str | None) -> str | None:
+        # Bytes of a file's name that are not UTF-8 would be none in JSON.
+        return None if value is None else printable(value)
+
+    @property
+    def argument(self) -> str:
+        """What says the same on a command line: its id or path, or all that is said of it in braces."""
+        said = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        if said.keys() <= {"id", "path", "arch"}:
+            return printable(self.text)
+        return json.dumps(said, ensure_ascii=False)
 
     @property
     def text(self) -> str:
