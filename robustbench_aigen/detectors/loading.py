@@ -12,7 +12,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import ONNX, PYTHON, WEIGHTS, Format, format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.finding_out import (
-    find_out_input_size,
+    find_out_input,
     find_out_outputs,
     takes_its_probes,
 )
@@ -22,6 +22,7 @@ from robustbench_aigen.detectors.formats.precision import other_kinds, restore, 
 from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
+from robustbench_aigen.detectors.hidden_networks import settle
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
@@ -113,9 +114,10 @@ def _ready(kind: Format, request: Request) -> Detector:
     if request.spec.name is not None:
         detector.name = request.spec.name
     detector.to(request.device)
+    settle(detector.network, request.device)
     _in_float32(detector)
     if isinstance(loaded, Loaded):
-        find_out_input_size(detector)
+        find_out_input(detector)
         find_out_outputs(detector)
     if request.card != DetectorCard():
         detector.assumptions = (*detector.assumptions, *card_edits(request.path))

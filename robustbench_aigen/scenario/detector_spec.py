@@ -15,7 +15,7 @@ from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.scenario.validation import Section, show, validated
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Channels = Literal["rgb", "bgr"]
+Channels = Literal["rgb", "bgr", "grey", "rgba"]
 Outputs = Literal["logits", "probabilities"]
 Rule = Literal["mean_score", "mean_logit", "majority"]
 """How an ensemble is combined."""
@@ -56,11 +56,17 @@ def _outputs(value: object) -> object:
     return "probabilities" if value in ("sigmoid", "softmax") else value
 
 
+def _place(value: object) -> object:
+    """Take a position as the text that names it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class PreprocessingSpec(Section):
     """What happens around a network, as far as a scenario or a card says it; None where it does not.
 
     ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
-    are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
+    are resized to before a centre crop to ``input_size``: the shorter side, or height and width. ``output`` is which of
+    several outputs holds the verdict, by its name or position.
     """
 
     input_size: Sides = None
@@ -69,6 +75,7 @@ class PreprocessingSpec(Section):
     fake_index: Literal[0, 1] | None = None
     channels: Channels | None = None
     outputs: Annotated[Outputs | None, BeforeValidator(_outputs)] = None
+    output: Annotated[str | None, BeforeValidator(_place)] = None
     resample: Resample | None = None
     resize_to: Side | tuple[Side, Side] | None = None
 
