@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_aigen.detectors.outputs import Answer, as_columns, find_answer, look_like_probabilities, two_logits
+from robustbench_aigen.detectors.outputs import (
+    Answer,
+    as_columns,
+    find_answer,
+    look_like_probabilities,
+    two_logits,
+)
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.detectors.trial import try_out
@@ -96,7 +102,9 @@ class Detector(nn.Module):
             pixels = torch.cat([self.preprocessing.fit(piece) for piece in pieces])
         else:
             pixels = self.preprocessing.fit(pixels)
-        logits = two_logits(self.columns(self._normalised(pixels)).to(pixels.device), self.preprocessing.outputs)
+        logits = two_logits(
+            self.columns(self._normalised(pixels)).to(pixels.device), self.preprocessing.outputs
+        )
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
 
     def columns(self, images: Tensor) -> Tensor:

@@ -15,7 +15,20 @@ _LIBRARIES = {
     "numpy", "pandas", "PIL", "builtins", "collections", "functools", "typing", "abc", "robustbench_aigen",
 }  # fmt: skip
 """Packages whose own functions and classes hold no network of the user."""
-_PLAIN = (str, bytes, int, float, complex, bool, type(None), Tensor, type, BuiltinFunctionType, CodeType, torch.dtype)
+_PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    Tensor,
+    type,
+    BuiltinFunctionType,
+    CodeType,
+    torch.dtype,
+)
 
 
 def hidden_networks(network: nn.Module) -> list[nn.Module]:
@@ -76,7 +89,9 @@ def _held_by_function(function: FunctionType) -> Iterator[Any]:
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(value, ModuleType):
-            yield from (held for key, held in vars(value).items() if key in names and isinstance(held, nn.Module))
+            yield from (
+                held for key, held in vars(value).items() if key in names and isinstance(held, nn.Module)
+            )
         else:
             yield value
 

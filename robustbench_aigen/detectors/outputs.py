@@ -62,10 +62,17 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
     tensors = dict(_tensors(raw, 0 if output else count))
     if not tensors:
         raise UserError(f"detector '{name}' returns {type(raw).__name__}, not a tensor")
-    candidates = {place: columns for place, tensor in tensors.items() if (columns := _columns(tensor, count)) is not None}
+    candidates = {
+        place: columns
+        for place, tensor in tensors.items()
+        if (columns := _columns(tensor, count)) is not None
+    }
     if output is not None and list(tensors) != [""]:
         if output not in tensors:
-            raise UserError(f"detector '{name}' has no output '{output}'", hint=f"set output: to one of {_listed(tensors)}")
+            raise UserError(
+                f"detector '{name}' has no output '{output}'",
+                hint=f"set output: to one of {_listed(tensors)}",
+            )
         if output not in candidates:
             raise UserError(
                 f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {count} images; "
@@ -99,7 +106,10 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
         raise UserError(
             f"detector '{name}' returns {shapes} for {count} images; one or two numbers (real, fake) each are needed",
             hint="three classes or more: add up those that mean real and those that mean fake, in a python: factory"
-            if any(tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2 for tensor in tensors.values())
+            if any(
+                tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2
+                for tensor in tensors.values()
+            )
             else None,
         )
     named = [place for place in candidates if place.rpartition(".")[2] in _LOGITS]
@@ -134,10 +144,15 @@ def _one_each(raw: list[object] | tuple[object, ...], count: int) -> Tensor | No
         return None
     if all(isinstance(each, Real | np.number) for each in raw):
         return torch.tensor([float(each) for each in raw])  # type: ignore[arg-type]
-    if all(isinstance(each, list | tuple) and len(each) in (1, 2) and all(isinstance(n, Real) for n in each) for each in raw):
+    if all(
+        isinstance(each, list | tuple) and len(each) in (1, 2) and all(isinstance(n, Real) for n in each)
+        for each in raw
+    ):
         return torch.tensor(raw)
     tensors = [each for each in raw if isinstance(each, Tensor)]
-    if len(tensors) == count > 1 and all(each.numel() in (1, 2) and each.shape == tensors[0].shape for each in tensors):
+    if len(tensors) == count > 1 and all(
+        each.numel() in (1, 2) and each.shape == tensors[0].shape for each in tensors
+    ):
         return torch.stack([each.flatten() for each in tensors])
     return None
 

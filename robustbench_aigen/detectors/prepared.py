@@ -131,7 +131,9 @@ def _copied(network: nn.Module, copy: Callable[[nn.Module], nn.Module]) -> nn.Mo
         return None
 
 
-def _values_and_gradient(network: nn.Module, probe: Tensor, output: str | None) -> tuple[Tensor, Tensor] | None:
+def _values_and_gradient(
+    network: nn.Module, probe: Tensor, output: str | None
+) -> tuple[Tensor, Tensor] | None:
     """Return a network's answers and the gradient of their sum to the probe, None where that fails."""
     leaf = probe.clone().requires_grad_()
     try:

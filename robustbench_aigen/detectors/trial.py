@@ -1,6 +1,7 @@
 """The first images that a detector is shown, and what they say of it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,17 +55,78 @@ def try_out(detector: "Detector") -> None:
         )
 
 
-def failure(detector: "Detector", error: Exception, height: int, width: int, hint: str) -> UserError:
-    """Return what a detector raised for images of a size as the user's error; UserErrors stay as they are."""
-    if isinstance(error, UserError):
-        return error
-    reason = first_line(error)
-    if "numpy" not in reason and "dtype" not in reason and ("Half" in reason or "Double" in reason or "BFloat16" in reason):
-        hint = "its weights and what its code makes of the input differ in type: return network.float() from your code"
-    return UserError(f"detector '{detector.name}' fails on {height}×{width} input: {reason}", hint=hint)
+def failure(
+    detector: "Detector", error: Exception, height: int, width: int, *, hint: str, image: str = ""
+) -> UserError:
+    """Return what a detector raised for images of a size as the user's error.
+
+    Parameters
+    ----------
+    detector, error
+        Who raised what.
+    height, width
+        Of the images.
+    hint
+        What to do, where the error itself does not say it.
+    image
+        One of the images.
+    """
+    reason = error.message if isinstance(error, UserError) else first_line(error)
+    if isinstance(error, UserError) and error.hint:
+        hint = error.hint
+    elif re.search("Half|Double|BFloat16|double", reason) and "numpy" not in reason:
+        hint = "its weights and its input differ in type: return network.float() from your code"
+    named = f" ({image})" if image else ""
+    return UserError(
+        f"detector '{detector.name}' fails on {height}×{width} input{named}: {reason}", hint=hint
+    )
+
+
+def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], after: str = "") -> None:
+    """Raise UserError where an answer is NaN or infinite: no verdict rests on it.
+
+    Parameters
+    ----------
+    detector
+        Who answered.
+    numbers
+        N log-odds.
+    names
+        What to call the images.
+    after
+        What was done to the images before, for the message.
+    """
+    bad = [name for name, fine in zip(names, numbers.isfinite().tolist(), strict=True) if not fine]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        behind = f" after {after}" if after else ""
+        raise UserError(
+            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {len(names)} images{behind}: "
+            "there is no verdict on that",
+            hint="leave the image out, or mend what divides by zero or takes the logarithm of it in the detector",
+        )
 
 
 _SIZE_HINT = "give the size that its network was trained on, input_size: [height, width]"
+
+
+@torch.no_grad()
+def size_hint(detector: "Detector", height: int, width: int) -> str:
+    """Return which input size a detector would take instead of that of some images."""
+    own = detector.preprocessing
+    if own.input_size is not None:
+        return _SIZE_HINT
+    tries = [
+        [max(step, step * round(side / step)) for side in (height, width)] for step in (2, 8, 16, 32, 64)
+    ]
+    for size in [*tries, *([side, side] for side in (224, 256, 299, 384, 512))]:
+        other = detector.read_as(input_size=(size[0], size[1]))
+        try:
+            other(other.probes())
+        except Exception:  # noqa: BLE001  Any reason is one against this size.
+            continue
+        return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
+    return _SIZE_HINT
 
 
 def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:
@@ -85,7 +147,8 @@ def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:
             with torch.no_grad():
                 logits = detector(probes)
         except Exception:  # noqa: BLE001  The first error says what is wrong.
-            raise failure(detector, error, *probes.shape[-2:], hint=_SIZE_HINT) from error
+            height, width = probes.shape[-2:]
+            raise failure(detector, error, height, width, hint=_SIZE_HINT) from error
         detector.differentiable = False
         _tell(detector, f"no gradients: {first_line(error)}; attacks without gradients can be run on it")
         return logits
@@ -121,7 +184,10 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
     for sentence in _what_it_answers(found):
         _tell(detector, sentence)
     if not detector.differentiable and not any("no gradients" in said for said in detector.assumptions):
-        _tell(detector, "no gradients: its answer is cut off from its input; attacks without gradients can be run on it")
+        _tell(
+            detector,
+            "no gradients: its answer is cut off from its input; attacks without gradients can be run on it",
+        )
 
 
 def _what_it_answers(found: Answer) -> Iterator[str]:
@@ -156,7 +222,8 @@ def _state(detector: "Detector") -> dict[str, object]:
     for number, network in enumerate((detector.network, *hidden_networks(detector.network))):
         place = f"hidden network {number}: " if number else ""
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            if not tensor.is_inference():
+            # Whole numbers count calls; whether an answer depends on them, repeating it shows.
+            if tensor.is_floating_point() and not tensor.is_inference():
                 state[place + name] = (id(tensor), tensor._version)  # noqa: SLF001  The only count of changes.
         for name, module in network.named_modules():
             state[f"{place}mode of {name or 'the network'}"] = module.training

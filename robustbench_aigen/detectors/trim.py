@@ -143,7 +143,9 @@ class TrimmedNetwork(nn.Module):
         return torch.stack([torch.zeros_like(answer), answer], dim=1)
 
     def _margin(self, images: Tensor) -> Tensor:
-        logits = two_logits(as_columns(self.network(images), self._name, len(images), self._output), self._outputs)
+        logits = two_logits(
+            as_columns(self.network(images), self._name, len(images), self._output), self._outputs
+        )
         return logits[:, 1] - logits[:, 0]
 
     def _noise(self, images: Tensor, draw: int) -> Tensor:

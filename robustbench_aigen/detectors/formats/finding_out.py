@@ -16,7 +16,29 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.scenario.detector_spec import Channels
 
-_USUAL_SIZES = (224, 32, 256, 128, 96, 299, 384, 28, 512, 227, 331, 48, 112, 160, 192, 336, 448, 600, 72, 100, 150)
+_USUAL_SIZES = (
+    224,
+    32,
+    256,
+    128,
+    96,
+    299,
+    384,
+    28,
+    512,
+    227,
+    331,
+    48,
+    112,
+    160,
+    192,
+    336,
+    448,
+    600,
+    72,
+    100,
+    150,
+)
 _CHANNELS: tuple[Channels, ...] = ("grey", "rgba")
 _BATCHES = (1, 2, 8, 16, 32, 64)
 
@@ -50,12 +72,16 @@ def find_out_input(detector: Detector) -> None:
 def _in_float32(detector: Detector, fault: Exception) -> bool:
     """Make weights of another precision float32 where a network failed for it."""
     networks = [detector.network, *hidden_networks(detector.network)]
-    others = {p.dtype for network in networks for p in network.parameters() if p.is_floating_point()} - {torch.float32}
+    others = {p.dtype for network in networks for p in network.parameters() if p.is_floating_point()} - {
+        torch.float32
+    }
     if not others or not re.search("dtype|type|Half|Double|BFloat16", str(fault)):
         return False
     for network in networks:
         network.float()
-    _tell(detector, f"weights in {', '.join(sorted(str(each)[6:] for each in others))} are computed in float32")
+    _tell(
+        detector, f"weights in {', '.join(sorted(str(each)[6:] for each in others))} are computed in float32"
+    )
     return True
 
 
@@ -85,7 +111,11 @@ def _tell_input(detector: Detector, before: Preprocessing) -> None:
             f"input_size: {found.input_size[0]} was found by trying; declare it if that is not what it was trained on",
         )
     if found.channels != before.channels:
-        what = "one channel: images are made grey (ITU-R 601)" if found.channels == "grey" else "four: alpha is opaque"
+        what = (
+            "one channel: images are made grey (ITU-R 601)"
+            if found.channels == "grey"
+            else "four: alpha is opaque"
+        )
         _tell(detector, f"channels: {found.channels} was found by trying, as it takes {what}")
 
 
@@ -122,7 +152,9 @@ def find_out_outputs(detector: Detector) -> None:
     if inner is not None and _gives_the_same_scores(detector, inner):
         detector.network = inner.eval().requires_grad_(False)
         _set(detector, outputs="logits")
-    elif "outputs" not in detector.declared and detector.answer(detector.probes()).columns.is_floating_point():
+    elif (
+        "outputs" not in detector.declared and detector.answer(detector.probes()).columns.is_floating_point()
+    ):
         text = "its outputs look like probabilities (in [0, 1] whatever it is shown); outputs: logits says otherwise"
         _tell(detector, text)
 
