@@ -72,7 +72,7 @@ def predict(
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import NoVerdict, Predictor
-    from robustbench_aigen.notices import Notice
+    from robustbench_aigen.notices import Notice, warning
     from robustbench_aigen.numerics.precision import resolve_device
 
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})

@@ -12,7 +12,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.probing import Probed
-from robustbench_aigen.engine.shards import Shard, decode_shard
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.trust.repeatability import Repeated, repeat
@@ -31,7 +31,7 @@ class FewImages(NamedTuple):
 
 def few_images(selection: Selection, indices: list[int]) -> FewImages:
     """Decode some images of a source; what cannot be read is left out, and told when it is run on."""
-    images = decode_shard(Shard(selection, tuple(indices), ("",) * len(indices)))
+    images = decode_shard(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
     return FewImages(images.samples, images.levels)
 
 
