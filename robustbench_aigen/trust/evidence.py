@@ -46,6 +46,8 @@ def below_chance(cell: pd.DataFrame, tests: int = 1) -> str | None:
     tests
         How many detectors are tested.
     """
+    if "log_odds" not in cell:
+        return None
     fake, real = (cell["log_odds"][cell["label"] == label].to_numpy(float) for label in (1, 0))
     if not len(fake) or not len(real):
         return None
@@ -89,8 +91,8 @@ def raised_by_records(
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
     raised: list[Raised] = []
     one_class: dict[str, str] = {}
-    clean = with_log_odds(records[records["pipeline"] == CLEAN])
     below: dict[str, str] = {}
+    clean = with_log_odds(records[records["pipeline"] == CLEAN])
     for detector, cell in clean.groupby("detector", sort=False, observed=True):
         told = below_chance(cell, clean["detector"].nunique())
         if told is not None:
