@@ -44,7 +44,9 @@ def findings(detector: Detector, images) -> list[dict]:
         with torch.no_grad():
             return log_odds(other(to_pixels(levels[:count])))
 
-    return [(finding.settings, finding.sentence) for finding in read(detector, ask, labels, (32, 32)).findings]
+    return [
+        (finding.settings, finding.sentence) for finding in read(detector, ask, labels, (32, 32)).findings
+    ]
 
 
 def test_nothing_is_said_of_a_detector_that_is_read_as_it_was_meant(trained, images):

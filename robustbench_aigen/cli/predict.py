@@ -12,9 +12,10 @@ from robustbench_aigen.scenario.words import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.detectors.contract import Detector
+    from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.engine.prediction import Attacked, NoVerdict, Prediction, Predictor, Unreadable
+    from robustbench_aigen.notices import Notice
     from robustbench_aigen.scenario.cells import BoundStage
 
 
@@ -72,7 +73,7 @@ def predict(
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.engine.prediction import NoVerdict, Predictor
-    from robustbench_aigen.notices import Notice, warning
+    from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
 
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
@@ -94,9 +95,7 @@ def predict(
         say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
-    for measured in predictor.repeatability(list(files)):
-        if measured.raised:
-            say_notice(warning(f"{measured.flag}: {measured.evidence}", loaded.name), err=True)
+    notices += _flags(predictor, list(files))
     done, unreadable = _predictions(predictor, list(files), targets)
     silent = [each for each in done if isinstance(each, NoVerdict)]
     if json_output:
@@ -121,9 +120,25 @@ def predict(
         say_warnings(notices)
     if targets and len(done) > len(silent):
         say(f"{len(done) - len(silent)} attacked pictures written to {save}", err=json_output)
+    _refuse_silence(silent, len(done))
+
+
+def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
+    """Say where the answers depend on the batch or on the call."""
+    from robustbench_aigen.notices import warning
+
+    raised = [each for each in predictor.repeatability(files) if each.raised]
+    flags = [warning(f"{each.flag}: {each.evidence}", predictor.detector.name) for each in raised]
+    for flag in flags:
+        say_notice(flag, err=True)
+    return flags
+
+
+def _refuse_silence(silent: "list[NoVerdict]", count: int) -> None:
+    """Exit with 2 where pictures have no verdict."""
     if silent:
         first, more = silent[0], f" and {len(silent) - 1} more" if len(silent) > 1 else ""
-        say(f"error: no verdict on {first.image}{more} of {len(done)}: {first.reason}", err=True)
+        say(f"error: no verdict on {first.image}{more} of {count}: {first.reason}", err=True)
         raise typer.Exit(2)
 
 

@@ -120,13 +120,17 @@ def size_hint(detector: "Detector", height: int, width: int) -> str:
         [max(step, step * round(side / step)) for side in (height, width)] for step in (2, 8, 16, 32, 64)
     ]
     for size in [*tries, *([side, side] for side in (224, 256, 299, 384, 512))]:
-        other = detector.read_as(input_size=(size[0], size[1]))
-        try:
-            other(other.probes())
-        except Exception:  # noqa: BLE001  Any reason is one against this size.
-            continue
-        return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
+        if _takes_probes(detector.read_as(input_size=(size[0], size[1]))):
+            return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
     return _SIZE_HINT
+
+
+def _takes_probes(detector: "Detector") -> bool:
+    try:
+        detector(detector.probes())
+    except Exception:  # noqa: BLE001  Any reason is one against this size.
+        return False
+    return True
 
 
 def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:

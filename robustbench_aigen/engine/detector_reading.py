@@ -21,7 +21,8 @@ from robustbench_aigen.trust.reading import read
 
 _PIXELS = 2**18
 """Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
-_FEWEST, _MOST = 48, 256
+_FEWEST, _MOST, _ENOUGH = 48, 256, 32
+"""Images that are read: with fewer than enough of one kind, the next kind is looked at."""
 
 
 class _Labelled(NamedTuple):
@@ -116,14 +117,28 @@ def _labelled_images(plan: Plan, detector: Detector) -> _Labelled | None:
     """Return images of both classes, if possible none that is tested; None where there are none."""
     height, width = detector.preprocessing.input_size or (224, 224)
     limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
+    few: _Labelled | None = None
     for selection, what in _pools(plan.selection):
-        chosen = _of_both_classes(selection, limit)
-        if len({selection.source.samples[index].label for index in chosen}) == 2:
-            images = few_images(selection, chosen)
-            labels = torch.tensor([sample.label for sample in images.samples])
-            if len(labels.unique()) == 2:
-                return _Labelled(images.levels, labels, what, are_tested=what == _TESTED)
-    return None
+        if what == _TESTED and few is not None:
+            break
+        images = _decoded(selection, what, limit)
+        if images is not None and (few is None or len(images.labels) > len(few.labels)):
+            few = images
+        if few is not None and len(few.labels) >= min(_ENOUGH, limit):
+            break
+    return few
+
+
+def _decoded(selection: Selection, what: str, limit: int) -> _Labelled | None:
+    """Return images of both classes, None where there are none."""
+    chosen = _of_both_classes(selection, limit)
+    if len({selection.source.samples[index].label for index in chosen}) < 2:
+        return None
+    images = few_images(selection, chosen)
+    labels = torch.tensor([sample.label for sample in images.samples])
+    if len(labels.unique()) < 2:
+        return None
+    return _Labelled(images.levels, labels, what, are_tested=what == _TESTED)
 
 
 _TESTED = "tested images"
@@ -132,7 +147,11 @@ _TESTED = "tested images"
 def _pools(tested: Selection) -> Iterator[tuple[Selection, str]]:
     """Yield the labelled images of a source that are not tested, the best first, and those that are."""
     taken = set(tested.indices)
-    for split, what in (("val", _VALIDATION), ("train", "training images"), (ALL, "images that are not tested")):
+    for split, what in (
+        ("val", _VALIDATION),
+        ("train", "training images"),
+        (ALL, "images that are not tested"),
+    ):
         try:
             found = select(tested.source, split, None)
         except UserError:

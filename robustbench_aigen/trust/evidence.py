@@ -91,12 +91,7 @@ def raised_by_records(
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
     raised: list[Raised] = []
     one_class: dict[str, str] = {}
-    below: dict[str, str] = {}
-    clean = with_log_odds(records[records["pipeline"] == CLEAN])
-    for detector, cell in clean.groupby("detector", sort=False, observed=True):
-        told = below_chance(cell, clean["detector"].nunique())
-        if told is not None:
-            below[detector] = told
+    below = _ranked_below_chance(records)
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         attacked = bool(cell["attacked"].any())
         evidence = one_class.get(detector)
@@ -126,6 +121,14 @@ def raised_by_records(
     for detector, cells in attack_cells(records, pipelines):
         raised += compare_cells(detector, cells)
     return raised
+
+
+def _ranked_below_chance(records: pd.DataFrame) -> dict[str, str]:
+    """Return the evidence against every detector that ranks its clean images the wrong way round."""
+    clean = with_log_odds(records[records["pipeline"] == CLEAN])
+    cells = clean.groupby("detector", sort=False, observed=True)
+    told = {str(detector): below_chance(cell, cells.ngroups) for detector, cell in cells}
+    return {detector: evidence for detector, evidence in told.items() if evidence is not None}
 
 
 def add_trust(summary: pd.DataFrame, raised: Iterable[Raised]) -> pd.DataFrame:

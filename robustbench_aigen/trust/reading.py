@@ -137,7 +137,9 @@ class _Tried(NamedTuple):
 _Right = Callable[[_Tried], NDArray[np.bool_]]
 
 
-def read(detector: Detector, log_odds: LogOdds, labels: Tensor, sides: tuple[int, int] | None = None) -> Reading:
+def read(
+    detector: Detector, log_odds: LogOdds, labels: Tensor, sides: tuple[int, int] | None = None
+) -> Reading:
     """Look for settings under which a detector is clearly more often right.
 
     Every combination of size, normalisation and order of the channels is tried on a few images, the best of them on
@@ -186,7 +188,9 @@ def _best_way(
     count, best = len(as_read.labels), as_read
     ways = list(_ways(detector, sides))
     # So few are wrong that being right on them all would not be clear.
-    least = next(errors for errors in range(1, count + 2) if 0.5**errors * len(ways) < _SURE or errors > count)
+    least = next(
+        errors for errors in range(1, count + 2) if 0.5**errors * len(ways) < _SURE or errors > count
+    )
     if min((~as_read.right_either_way).sum(), (~as_read.ranked_right).sum()) >= least:
         height, width = detector.preprocessing.input_size or sides or (224, 224)
         few = min(_FEW_LARGE if height * width >= _LARGE else _FEW, count)
@@ -194,7 +198,9 @@ def _best_way(
         # The ranking is asked where verdicts are not clear, and at a tenth of their significance.
         for right, tests in ((_verdict, len(ways)), (_rank, 10 * len(ways))):
             screened.sort(key=lambda each: (-right(each).sum(), each.loss))
-            finalists = [each for few_ in screened[:_FINALISTS] if (each := tried(few_.way, count)) is not None]
+            finalists = [
+                each for few_ in screened[:_FINALISTS] if (each := tried(few_.way, count)) is not None
+            ]
             found = _surest(finalists, right)
             if found is not None and _is_clearly_better(as_read, found, right, tests):
                 best = _simplest(as_read, found, right, tried)
@@ -309,12 +315,19 @@ def _finding(before: _Tried, after: _Tried, settings: dict[str, Any]) -> Finding
     if then - right >= _BETTER_COLOURS:
         measured = f"accuracy {_percent(right)} as read, {_percent(then)}"
     else:
-        first, last = (ranking(each.log_odds.numpy(), each.labels.numpy())["auroc"] for each in (before, after))
+        first, last = (
+            ranking(each.log_odds.numpy(), each.labels.numpy())["auroc"] for each in (before, after)
+        )
         measured = f"AUROC {first:.2f} as read, {1 - last if turned else last:.2f}"
     exchanged, real = "", ""
     if turned:
-        exchanged, real = " and the outputs exchanged", f"output {1 - settings['fake_index']} looks like *real* and "
-    return Finding(settings, f"{real}the {what} {seems} wrong: {measured} with {instead}{exchanged}; set {written}")
+        exchanged, real = (
+            " and the outputs exchanged",
+            f"output {1 - settings['fake_index']} looks like *real* and ",
+        )
+    return Finding(
+        settings, f"{real}the {what} {seems} wrong: {measured} with {instead}{exchanged}; set {written}"
+    )
 
 
 def _exchanged(detector: Detector, tried: _Tried) -> Finding | None:
