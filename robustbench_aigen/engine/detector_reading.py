@@ -17,7 +17,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.trust.reading import read
+from robustbench_aigen.trust.reading import Reading, read
 
 _PIXELS = 2**18
 """Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
@@ -99,15 +99,23 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
         if images.what != _VALIDATION:
             sentence = f"on {len(images.labels)} {images.what}, {sentence}"
         notices.append(warning(sentence, detector.name))
-    is_found = result.says_fake and not images.are_tested
-    if not is_declared and not is_found:
-        outcome = "set nothing" if result.says_fake else "do not tell"
-        told = (
-            f"nothing says which output is fake, and {len(images.labels)} {images.what} {outcome}; "
-            f"assuming output {index} means fake (set fake_index to change)"
-        )
-        notices.append(warning(told, detector.name))
+    if not is_declared:
+        notices += _assumption(detector, index, images, result)
     return detector
+
+
+def _assumption(detector: Detector, index: int, images: _Labelled, result: Reading) -> Iterator[Notice]:
+    """Yield which output is taken for fake, where no image that is not tested tells."""
+    is_said = any("fake_index" in finding.settings for finding in result.findings)
+    if is_said or (result.says_fake and not images.are_tested):
+        return
+    why = (
+        "every labelled image is tested"
+        if result.says_fake
+        else f"{len(images.labels)} {images.what} do not tell"
+    )
+    told = f"nothing says which output is fake, and {why}; assuming output {index} means fake (set fake_index to change)"
+    yield Notice(told, subject=detector.name) if result.says_fake else warning(told, detector.name)
 
 
 _VALIDATION = "validation images"
