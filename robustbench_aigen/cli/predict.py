@@ -138,7 +138,7 @@ def _refuse_silence(silent: "list[NoVerdict]", count: int) -> None:
     """Exit with 2 where pictures have no verdict."""
     if silent:
         first, more = silent[0], f" and {len(silent) - 1} more" if len(silent) > 1 else ""
-        say(f"error: no verdict on {first.image}{more} of {count}: {first.reason}", err=True)
+        say(f"error: no verdict on {printable(first.image)}{more} of {count}: {first.reason}", err=True)
         raise typer.Exit(2)
 
 
@@ -239,7 +239,7 @@ def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None
     rows = []
     for prediction in done:
         if isinstance(prediction, NoVerdict):
-            rows.append({"image": str(prediction.image), "score": "–", "verdict": "none"})
+            rows.append({"image": printable(prediction.image), "score": "–", "verdict": "none"})
             continue
         row = {
             "image": printable(prediction.image),
@@ -283,7 +283,12 @@ def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) ->
     from robustbench_aigen.engine.prediction import NoVerdict
 
     if isinstance(prediction, NoVerdict):
-        return {"image": str(prediction.image), "score": None, "verdict": None, "reason": prediction.reason}
+        return {
+            "image": printable(prediction.image),
+            "score": None,
+            "verdict": None,
+            "reason": prediction.reason,
+        }
     row: dict[str, Any] = {
         "image": printable(prediction.image),
         "score": prediction.score,

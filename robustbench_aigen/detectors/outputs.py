@@ -67,7 +67,7 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
         for place, tensor in tensors.items()
         if (columns := _columns(tensor, count)) is not None
     }
-    if output is not None and list(tensors) != [""]:
+    if output is not None:
         if output not in tensors:
             raise UserError(
                 f"detector '{name}' has no output '{output}'",

@@ -65,8 +65,7 @@ class PreprocessingSpec(Section):
     """What happens around a network, as far as a scenario or a card says it; None where it does not.
 
     ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
-    are resized to before a centre crop to ``input_size``: the shorter side, or height and width. ``output`` is which of
-    several outputs holds the verdict, by its name or position.
+    are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
     """
 
     input_size: Sides = None
@@ -75,7 +74,6 @@ class PreprocessingSpec(Section):
     fake_index: Literal[0, 1] | None = None
     channels: Channels | None = None
     outputs: Annotated[Outputs | None, BeforeValidator(_outputs)] = None
-    output: Annotated[str | None, BeforeValidator(_place)] = None
     resample: Resample | None = None
     resize_to: Side | tuple[Side, Side] | None = None
 
@@ -84,12 +82,12 @@ class FileSpec(PreprocessingSpec):
     """What a scenario or a card says of a detector's file beside the preprocessing.
 
     ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
-    outputs of an ONNX model.
+    outputs, by its name or position.
     """
 
     arch: str | None = None
     weights_key: str | None = None
-    output: str | None = None
+    output: Annotated[str | None, BeforeValidator(_place)] = None
 
 
 LIBRARY_PREFIXES = ("timm:", "hf:", "python:")
