@@ -12,7 +12,7 @@ from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.trust.reading import read
 
@@ -40,11 +40,13 @@ def trained() -> Detector:
 def findings(detector: Detector, images) -> list[dict]:
     levels, labels = images
 
-    def score(other: Detector, count: int) -> torch.Tensor:
+    def ask(other: Detector, count: int) -> torch.Tensor:
         with torch.no_grad():
-            return scores(other(to_pixels(levels[:count])))
+            return log_odds(other(to_pixels(levels[:count])))
 
-    return [(finding.settings, finding.sentence) for finding in read(detector, score, labels).findings]
+    return [
+        (finding.settings, finding.sentence) for finding in read(detector, ask, labels, (32, 32)).findings
+    ]
 
 
 def test_nothing_is_said_of_a_detector_that_is_read_as_it_was_meant(trained, images):

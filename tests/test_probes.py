@@ -145,11 +145,6 @@ def test_a_detector_that_is_cut_off_from_autograd_has_no_gradients(lenet5, pictu
     assert probes.zero_gradients(probes.input_gradients(images)).all()
 
 
-def test_a_random_front_end_answers_differently_each_time(lenet5, pictures):
-    for sigma in (0.001, 0.1):
-        assert "stochastic_output" in flags(FrontEnd(lenet5, Noise(sigma)), pictures)
-
-
 def test_loud_logits_are_saturated_and_that_is_all(lenet5, pictures):
     assert flags(Louder(lenet5, 1e4), pictures) == {"saturated_logits"}
     assert flags(Louder(lenet5, 2), pictures) == set()
@@ -281,10 +276,31 @@ def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, mon
     assert second.info["trust"] == first.info["trust"]
 
 
-def test_without_a_gradient_attack_nothing_is_probed(tmp_path):
+def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):
     pipelines = "{jpeg: [{perturb: jpeg}], square: [{attack: square, steps: 3}]}"
     file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}")
-    assert run(file, output=tmp_path / "out").info["trust"] == {"flags": [], "probes": []}
+    trust = run(file, output=tmp_path / "out").info["trust"]
+    assert trust["flags"] == []
+    assert {probe["flag"] for probe in trust["probes"]} == {"stochastic_output", "depends_on_batch"}
+    assert all(probe["pipelines"] == ["clean", "jpeg", "square"] for probe in trust["probes"])
+
+
+def test_a_single_gradient_that_is_not_finite_is_a_flag():
+    answers = pd.DataFrame(
+        {
+            "zero_gradient": [True] + [False] * 31,
+            "not_finite": False,
+            "informed": True,
+            "margin": 1.0,
+            "held_unbounded": False,
+        }
+    )
+
+    def raised(frame: pd.DataFrame) -> set[str]:
+        return {measured.flag for measured in judge_detector(frame) if measured.raised}
+
+    assert raised(answers) == set()  # A dead unit.
+    assert raised(answers.assign(not_finite=[True] + [False] * 31)) == {"zero_gradients"}
 
 
 @pytest.mark.parametrize("network", [lambda n: n, lambda n: FrontEnd(n, behind_4_bits)])

@@ -61,7 +61,7 @@ def check_attack(stage: BoundStage) -> None:
 
 
 def check_gradients(stage: BoundStage, crafted_on: Detector) -> None:
-    """Raise UserError if an attack follows gradients and what it is crafted on has none.
+    """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
 
     Parameters
     ----------
@@ -70,11 +70,23 @@ def check_gradients(stage: BoundStage, crafted_on: Detector) -> None:
     crafted_on
         The detector that it queries: the attacked one, or its surrogate.
     """
+    check_unchanging(crafted_on)
     if stage.recipe.access == "gradients" and not crafted_on.differentiable:
         raise UserError(
             f"{stage.recipe.name} follows gradients, and detector '{crafted_on.name}' has none",
             hint=f"take one that needs scores or verdicts alone ({', '.join(_without_gradients())}), or craft it on "
             "another detector with 'surrogate: NAME'",
+        )
+
+
+def check_unchanging(detector: Detector) -> None:
+    """Raise UserError if a detector changes its own weights, buffers or mode with every answer: no attack can judge it."""
+    if detector.changes:
+        more = f" and {len(detector.changes) - 1} more" if len(detector.changes) > 1 else ""
+        raise UserError(
+            f"detector '{detector.name}' changes itself whenever it answers ({detector.changes[0]}{more}), and what is "
+            "attacked has to stay the same",
+            hint="it is in training mode: call eval() on the network, and export it again where it was exported",
         )
 
 
@@ -140,6 +152,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
     seen = torch.zeros(count, dtype=torch.long)
     with surroundings_kept(name, task.crafted_on, task.detector):
         for chunk in _gathered(_chunks(stage, task), task.batch_size, advance):
+            _check_library(name, stage, task, chunk)
             judged = judge(name, stage.recipe, task, chunk)
             rows = chunk.rows
             outcome.levels[rows] = judged.levels
@@ -151,6 +164,16 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")
     return outcome
+
+
+def _check_library(name: str, stage: BoundStage, task: AttackTask, chunk: AttackChunk) -> None:
+    """Raise UserError where another library followed a gradient that is not finite."""
+    if stage.params["backend"] != "native" and not chunk.pixels.isfinite().all():
+        detector = getattr(task.crafted_on.detector, "name", "it")
+        raise UserError(
+            f"{name} returned NaN or infinite pixels: detector '{detector}' has gradients that are not finite",
+            hint="set backend: native, which steps over them",
+        )
 
 
 def _gathered(

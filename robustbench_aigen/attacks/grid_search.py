@@ -92,7 +92,7 @@ class GridSearch:
             with torch.enable_grad():
                 logits = self.task.logits(rows, leaf, for_gradient=True)
                 margin = margin_of(logits, self.task.labels[rows].to(self.task.device))
-                parts.append(gradient_of(margin.sum(), leaf))
+                parts.append(gradient_of(margin.sum(), leaf).nan_to_num(0.0, 0.0, 0.0))
         return torch.cat(parts)
 
     def _try(self, levels: Tensor) -> None:

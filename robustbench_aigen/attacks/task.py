@@ -220,7 +220,8 @@ class AttackTask:
 
     def is_fooled(self, rows: Tensor, log_odds: Tensor) -> Tensor:
         """Whether log-odds of some rows mean the wrong verdict, M booleans on the CPU."""
-        return verdicts(log_odds, self.detector.threshold) != self.labels[rows]
+        # NaN is no verdict, so none that is wrong.
+        return (verdicts(log_odds, self.detector.threshold) != self.labels[rows]) & ~log_odds.isnan()
 
 
 class AttackChunk(NamedTuple):

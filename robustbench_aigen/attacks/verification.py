@@ -67,5 +67,6 @@ def _state(detector: nn.Module) -> tuple[list[bool], list[tuple[bool, bool]], li
     return (
         [module.training for module in detector.modules()],
         [(parameter.requires_grad, parameter.grad is None) for parameter in detector.parameters()],
-        [tensor._version for tensor in [*detector.parameters(), *detector.buffers()]],
+        # Whole numbers count calls, in batch norms and in counters of the user's.
+        [t._version for t in [*detector.parameters(), *detector.buffers()] if t.is_floating_point()],
     )

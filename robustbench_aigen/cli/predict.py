@@ -12,8 +12,10 @@ from robustbench_aigen.scenario.words import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from robustbench_aigen.detectors.contract import Detector
     from robustbench_aigen.detectors.thresholds import Threshold
-    from robustbench_aigen.engine.prediction import Attacked, Prediction, Predictor, Unreadable
+    from robustbench_aigen.engine.prediction import Attacked, NoVerdict, Prediction, Predictor, Unreadable
+    from robustbench_aigen.notices import Notice
     from robustbench_aigen.scenario.cells import BoundStage
 
 
@@ -70,7 +72,7 @@ def predict(
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
-    from robustbench_aigen.engine.prediction import Predictor
+    from robustbench_aigen.engine.prediction import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
 
@@ -79,6 +81,10 @@ def predict(
     targets = {} if save is None else choose_targets(files, Path(save))
     target = resolve_device(device)
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
+    assumed = _assumed(loaded)
+    if assumed:
+        # The first line of what is read: the verdicts rest on it.
+        say(f"{loaded.name}: {assumed}", err=json_output)
     notices = [*map(Notice, passed_over), *describe_detector(loaded)]
     for notice in notices:
         say_notice(notice, err=True)
@@ -89,12 +95,15 @@ def predict(
         say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
+    notices += _flags(predictor, list(files))
     done, unreadable = _predictions(predictor, list(files), targets)
+    silent = [each for each in done if isinstance(each, NoVerdict)]
     if json_output:
         rows = [_as_dict(prediction, targets) for prediction in done]
         print_json(
             {
                 "detector": loaded.name,
+                "assumed": assumed or None,
                 "threshold": predictor.threshold.score,
                 "attack": None if stage is None else stage.as_dict(),
                 "notices": [notice.as_dict() for notice in notices],
@@ -109,8 +118,45 @@ def predict(
         if unreadable:
             say(f"{len(unreadable)} pictures could not be read and were skipped (named above)")
         say_warnings(notices)
-    if targets and done:
-        say(f"{len(done)} attacked pictures written to {save}", err=json_output)
+    if targets and len(done) > len(silent):
+        say(f"{len(done) - len(silent)} attacked pictures written to {save}", err=json_output)
+    _refuse_silence(silent, len(done))
+
+
+def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
+    """Say where the answers depend on the batch or on the call."""
+    from robustbench_aigen.notices import warning
+
+    raised = [each for each in predictor.repeatability(files) if each.raised]
+    flags = [warning(f"{each.flag}: {each.evidence}", predictor.detector.name) for each in raised]
+    for flag in flags:
+        say_notice(flag, err=True)
+    return flags
+
+
+def _refuse_silence(silent: "list[NoVerdict]", count: int) -> None:
+    """Exit with 2 where pictures have no verdict."""
+    if silent:
+        first, more = silent[0], f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        say(f"error: no verdict on {printable(first.image)}{more} of {count}: {first.reason}", err=True)
+        raise typer.Exit(2)
+
+
+def _assumed(detector: "Detector") -> str:
+    """Return what the verdicts take for granted because nothing declares it; empty where everything is declared."""
+    from robustbench_aigen.detectors.ensembles import Ensemble
+
+    if isinstance(detector, Ensemble):
+        said = [(member.name, _assumed(member)) for member in detector.members]
+        return "; ".join(f"{name} {text}" for name, text in said if text)
+    own, declared, parts = detector.preprocessing, detector.declared, []
+    if "fake_index" not in declared:
+        parts.append(
+            f"output {own.fake_index} means fake (of a single number: {'high' if own.fake_index else 'low'})"
+        )
+    if not {"mean", "std"} <= declared:
+        parts.append("pixels go in as they are, in [0, 1]")
+    return f"assumed, as nothing declares it: {', '.join(parts)}" if parts else ""
 
 
 def _attack(
@@ -158,14 +204,14 @@ def _threshold(text: str) -> "Threshold":
 
 def _predictions(
     predictor: "Predictor", files: list[Path], targets: dict[Path, Path]
-) -> "tuple[list[Prediction], list[Unreadable]]":
+) -> "tuple[list[Prediction | NoVerdict], list[Unreadable]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
     from robustbench_aigen.cli.pictures import write_png
     from robustbench_aigen.cli.progress_bar import shown_progress
-    from robustbench_aigen.engine.prediction import Unreadable
+    from robustbench_aigen.engine.prediction import NoVerdict, Unreadable
     from robustbench_aigen.errors import UserError
 
-    done: list[Prediction] = []
+    done: list[Prediction | NoVerdict] = []
     unreadable: list[Unreadable] = []
     with shown_progress() as progress:
         progress.start(len(files))
@@ -174,6 +220,8 @@ def _predictions(
             if isinstance(each, Unreadable):
                 unreadable.append(each)
                 progress.notice(f"skipped {printable(each.image)}: {each.reason}")
+            elif isinstance(each, NoVerdict):
+                done.append(each)
             elif each.attacked is not None:
                 if targets:
                     write_png(targets[each.image], each.attacked.levels)
@@ -185,9 +233,14 @@ def _predictions(
     return done, unreadable
 
 
-def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
+def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None:
+    from robustbench_aigen.engine.prediction import NoVerdict
+
     rows = []
     for prediction in done:
+        if isinstance(prediction, NoVerdict):
+            rows.append({"image": printable(prediction.image), "score": "–", "verdict": "none"})
+            continue
         row = {
             "image": printable(prediction.image),
             "score": f"{prediction.score:.4f}",
@@ -205,7 +258,8 @@ def _print(predictor: "Predictor", done: "list[Prediction]") -> None:
     title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold.score:.4g}"
     if predictor.stage is not None:
         title += f"; {_description(predictor.stage)}"
-    print_table(rows, title)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_table([{name: row.get(name, "–") for name in columns} for row in rows], title)
 
 
 def _distance(stage: "BoundStage | None", after: "Attacked") -> dict[str, str]:
@@ -225,7 +279,16 @@ def _description(stage: "BoundStage") -> str:
     return f"{stage.recipe.name} {' '.join(shown)}"
 
 
-def _as_dict(prediction: "Prediction", targets: dict[Path, Path]) -> dict[str, Any]:
+def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) -> dict[str, Any]:
+    from robustbench_aigen.engine.prediction import NoVerdict
+
+    if isinstance(prediction, NoVerdict):
+        return {
+            "image": printable(prediction.image),
+            "score": None,
+            "verdict": None,
+            "reason": prediction.reason,
+        }
     row: dict[str, Any] = {
         "image": printable(prediction.image),
         "score": prediction.score,

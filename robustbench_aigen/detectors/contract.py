@@ -6,12 +6,18 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from robustbench_aigen.detectors.outputs import as_columns, look_like_probabilities, two_logits
+from robustbench_aigen.detectors.outputs import (
+    Answer,
+    as_columns,
+    find_answer,
+    look_like_probabilities,
+    two_logits,
+)
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
-from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
+from robustbench_aigen.detectors.trial import try_out
 
 REAL, FAKE = 0, FAKE_COLUMN
 """Labels, and the columns of the logits."""
@@ -50,6 +56,8 @@ class Detector(nn.Module):
         What decides its answers beside weights, architecture and preprocessing: options, files that its code read.
     draws
         Whether a pass draws from a global random generator, as a random defence does. A run seeds it then.
+    changes
+        The weights and buffers that a pass changes: of a network in training mode. Attacks refuse such a detector.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Detector(nn.Module):
         self.made_of: tuple[str, ...] = ()
         self.differentiable = True
         self.draws = False
+        self.changes: tuple[str, ...] = ()
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
         self.eval()
@@ -93,9 +102,21 @@ class Detector(nn.Module):
             pixels = torch.cat([self.preprocessing.fit(piece) for piece in pieces])
         else:
             pixels = self.preprocessing.fit(pixels)
-        columns = as_columns(self.network(self._normalised(pixels)), self.name)
-        logits = two_logits(columns, self.preprocessing.outputs)
+        logits = two_logits(
+            self.columns(self._normalised(pixels)).to(pixels.device), self.preprocessing.outputs
+        )
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
+
+    def columns(self, images: Tensor) -> Tensor:
+        """Return the network's own numbers for normalised images, N×1 or N×2 float32."""
+        return as_columns(self.network(images), self.name, len(images), self.preprocessing.output)
+
+    @torch.no_grad()
+    def answer(self, pixels: Tensor) -> Answer:
+        """Return what the network itself answers for N×3×H×W pixels in [0, 1], of its own dtype."""
+        return find_answer(
+            self.network(self.normalised(pixels)), self.name, len(pixels), self.preprocessing.output
+        )
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return what the network gets of N×3×H×W pixels in [0, 1]."""
@@ -103,7 +124,12 @@ class Detector(nn.Module):
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         ordered = self.preprocessing.order(pixels)
-        return (ordered - cast(Tensor, self.mean)) / cast(Tensor, self.std)
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        if ordered.shape[1] == 4:
+            mean = torch.cat([mean, torch.zeros_like(mean[:, :1])], dim=1)
+            std = torch.cat([std, torch.ones_like(std[:, :1])], dim=1)
+        channels = ordered.shape[1]
+        return (ordered - mean[:, :channels]) / std[:, :channels]
 
     def read_as(self, **changes: object) -> "Detector":
         """Return the same network with other preprocessing, for example ``fake_index=0``."""
@@ -117,7 +143,7 @@ class Detector(nn.Module):
         )
         other.to(self.device)
         other.assumptions, other.declared, other.made_of = self.assumptions, self.declared, self.made_of
-        other.differentiable, other.draws = self.differentiable, self.draws
+        other.differentiable, other.draws, other.changes = self.differentiable, self.draws, self.changes
         return other
 
     @property
@@ -126,49 +152,30 @@ class Detector(nn.Module):
         return cast(Tensor, self.mean).device
 
     def probes(self) -> Tensor:
-        """Return four small grey and random images, 4×3×H×W, by which a detector is tried."""
+        """Return four small images, two smooth and two of noise, 4×3×H×W, by which a detector is tried.
+
+        None is constant: what standardises an image divides by its deviation.
+        """
         height, width = self.preprocessing.input_size or (64, 64)
-        noise = torch.rand((3, 3, height, width), generator=torch.Generator().manual_seed(0))
-        return torch.cat([torch.full((1, 3, height, width), 0.5), noise]).to(self.device)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand((4, 3, height, width), generator=generator)
+        coarse = torch.rand((2, 3, 6, 6), generator=generator)
+        smooth = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        return torch.cat([0.9 * smooth + 0.1 * noise[:2], noise[2:]]).to(self.device)
 
     def check(self) -> None:
-        """Try a few images, note whether gradients reach them, and raise UserError unless two finite logits come out."""
-        probes = self.probes()
-        height, width = probes.shape[-2:]
-        try:
-            with torch.enable_grad(), preserved_global_rng():
-                before = global_states()
-                leaf = probes.clone().requires_grad_()
-                logits = self(leaf)
-                self.draws = bool(changed_generators(before))
-                self.differentiable = bool(logits.requires_grad) and _reaches(logits, leaf)
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            reason = first_line(error)
-            raise UserError(
-                f"detector '{self.name}' fails on {height}×{width} input: {reason}",
-                hint="give the size that its network was trained on, input_size: [height, width]",
-            ) from error
-        if logits.shape != (len(probes), 2):
-            raise UserError(
-                f"detector '{self.name}' returns {tuple(logits.shape)} for {len(probes)} images; two logits (real, fake) each are needed"
-            )
-        if not logits.isfinite().all():
-            raise UserError(
-                f"detector '{self.name}' returns NaN or infinity for a grey image: its weights are damaged"
-            )
+        """Try a few images and raise UserError unless two logits come out, for one image as for several.
+
+        Notes whether gradients reach the images, whether an answer draws random numbers, and what it changes.
+        """
+        try_out(self)
 
     @torch.no_grad()
     def answers_probabilities(self) -> bool:
         """Whether the network answers probabilities, whatever it is shown, images a thousand times too bright included."""
         normalised = self.normalised(self.probes())
-        loud = torch.cat([normalised * factor for factor in (1.0, -10.0, 100.0, -1000.0)])
-        columns = as_columns(self.network(loud), self.name)
-        return look_like_probabilities(columns)
-
-
-def _reaches(logits: Tensor, leaf: Tensor) -> bool:
-    """Whether the graph of the logits leads back to the pixels. What the gradient is, the trust probes ask."""
-    return torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
+        loud = [self.columns(normalised * factor) for factor in (1.0, -10.0, 100.0, -1000.0)]
+        return look_like_probabilities(torch.cat(loud))
 
 
 def log_odds(logits: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Ensemble(Detector):
         )
         self.differentiable = all(member.differentiable for member in members)
         self.draws = any(member.draws for member in members)
+        self.changes = tuple(f"{member.name}: {name}" for member in members for name in member.changes)
 
     @property
     def members(self) -> list[Detector]:

@@ -1,7 +1,7 @@
 """Loads detectors: shipped ones by id, anybody's own from their files."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.formats import ONNX, PYTHON, WEIGHTS, Format, format_of_id, format_of_path
+from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.finding_out import (
-    find_out_input_size,
+    find_out_input,
     find_out_outputs,
     takes_its_probes,
 )
@@ -22,6 +22,7 @@ from robustbench_aigen.detectors.formats.precision import other_kinds, restore, 
 from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
+from robustbench_aigen.detectors.hidden_networks import settle
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
@@ -113,9 +114,10 @@ def _ready(kind: Format, request: Request) -> Detector:
     if request.spec.name is not None:
         detector.name = request.spec.name
     detector.to(request.device)
+    settle(detector.network, request.device)
     _in_float32(detector)
     if isinstance(loaded, Loaded):
-        find_out_input_size(detector)
+        find_out_input(detector)
         find_out_outputs(detector)
     if request.card != DetectorCard():
         detector.assumptions = (*detector.assumptions, *card_edits(request.path))
@@ -145,12 +147,8 @@ def _in_float32(detector: Detector) -> None:
 
 def _check_choices(kind: Format, request: Request) -> None:
     """Refuse a choice that a kind of file does not have."""
-    for key, given, owner in (
-        ("weights_key", request.weights_key, WEIGHTS),
-        ("output", request.output, ONNX),
-    ):
-        if given is not None and kind is not owner:
-            raise UserError(f"'{key}' goes with {owner.what}, and '{request.place}' is none")
+    if request.weights_key is not None and kind is not WEIGHTS:
+        raise UserError(f"'weights_key' goes with {WEIGHTS.what}, and '{request.place}' is none")
 
 
 def _on_base(base: DetectorSpec, request: Request) -> Detector:
@@ -248,9 +246,11 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     keys = set(PreprocessingSpec.model_fields)
     said: dict[str, Any] = card.model_dump(include=keys, exclude_none=True)
     said |= spec.model_dump(include=keys, exclude_none=True)
+    # Of an ONNX model the output has been chosen.
+    output = None if loaded.architecture == "ONNX" else request.output
     detector = Detector(
         loaded.network,
-        Preprocessing(**_merged(loaded.metadata, said)),
+        replace(Preprocessing(**_merged(loaded.metadata, said)), output=output),
         name=spec.name or called(spec, request.place),
         architecture=loaded.architecture,
         weights_sha256=loaded.sha256,

@@ -1,5 +1,11 @@
 """What comes out of a network, and how it becomes two logits (real, fake)."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -8,28 +14,178 @@ from robustbench_aigen.scenario.detector_spec import Outputs
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
+_LOGITS = ("logits", "logit")
+"""What the verdict is called where a network answers more than that."""
+_DEEPEST = 3
 
 
-def as_columns(raw: object, name: str) -> Tensor:
-    """Return a network's answer as N×1 or N×2 float32.
+class Answer(NamedTuple):
+    """The part of a network's answer that the verdict rests on.
+
+    Parameters
+    ----------
+    columns
+        N×1 or N×2, of the network's own dtype.
+    place
+        Where it stood in the answer, as ``output:`` names it; empty where the answer is a single tensor.
+    others
+        The other tensors: their places and shapes.
+    """
+
+    columns: Tensor
+    place: str
+    others: dict[str, tuple[int, ...]]
+
+
+def find_answer(raw: object, name: str, count: int, output: str | None = None) -> Answer:
+    """Find in what a network answers for ``count`` images one number or two for each.
+
+    A tensor ``logits`` comes first, then the only tensor of such a shape, then the only one of them that is not of
+    whole numbers. Tuples, lists, mappings and objects are looked through.
+
+    Parameters
+    ----------
+    raw
+        What the network returned.
+    name
+        The detector, for the message.
+    count
+        How many images it was given.
+    output
+        The place of the tensor to take, where somebody declared it.
 
     Raises
     ------
     UserError
-        If it is neither: what two classes need is one number or two for each image.
+        If there is no such tensor, or more than one.
     """
-    answer = getattr(raw, "logits", raw)
-    if isinstance(answer, list | tuple) and len(answer) == 1:
-        answer = answer[0]
-    if not isinstance(answer, Tensor):
+    tensors = dict(_tensors(raw, 0 if output else count))
+    if not tensors:
         raise UserError(f"detector '{name}' returns {type(raw).__name__}, not a tensor")
-    columns = answer.flatten(1) if answer.dim() > 1 else answer[:, None] if answer.dim() == 1 else answer
-    if columns.dim() != 2 or columns.shape[1] not in (1, 2):
-        shape = tuple(answer.shape)
+    candidates = {
+        place: columns
+        for place, tensor in tensors.items()
+        if (columns := _columns(tensor, count)) is not None
+    }
+    if output is not None:
+        if output not in tensors:
+            raise UserError(
+                f"detector '{name}' has no output '{output}'",
+                hint=f"set output: to one of {_listed(tensors)}",
+            )
+        if output not in candidates:
+            raise UserError(
+                f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {count} images; "
+                "one or two numbers (real, fake) each are needed"
+            )
+        place = output
+    else:
+        place = _chosen(candidates, tensors, name, count)
+    others = {other: tuple(tensor.shape) for other, tensor in tensors.items() if other != place}
+    return Answer(candidates[place], place, others)
+
+
+def outputs_by_place(raw: object, count: int) -> dict[str, Tensor]:
+    """Return every tensor of an answer for ``count`` images by its place, one entry an image where that is possible."""
+    found = {}
+    for place, tensor in _tensors(raw, count):
+        columns = _columns(tensor, count)
+        found[place] = tensor if columns is None else columns
+    return found
+
+
+def as_columns(raw: object, name: str, count: int, output: str | None = None) -> Tensor:
+    """Return a network's answer for ``count`` images as N×1 or N×2 float32, as :func:`find_answer` finds it."""
+    return find_answer(raw, name, count, output).columns.float()
+
+
+def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str, count: int) -> str:
+    """Return the place of the tensor that the verdict rests on."""
+    if not candidates:
+        shapes = _listed(tensors) if len(tensors) > 1 else str(tuple(next(iter(tensors.values())).shape))
         raise UserError(
-            f"detector '{name}' returns {shape} for {shape[0] if shape else 1} images; one or two numbers (real, fake) each are needed"
+            f"detector '{name}' returns {shapes} for {count} images; one or two numbers (real, fake) each are needed",
+            hint="three classes or more: add up those that mean real and those that mean fake, in a python: factory"
+            if any(
+                tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2
+                for tensor in tensors.values()
+            )
+            else None,
         )
-    return columns.float()
+    named = [place for place in candidates if place.rpartition(".")[2] in _LOGITS]
+    numbers = [place for place, tensor in candidates.items() if tensor.is_floating_point()]
+    for found in (named, list(candidates), numbers):
+        if len(found) == 1:
+            return found[0]
+    raise UserError(
+        f"detector '{name}' answers {len(candidates)} tensors that could be the verdict: {_listed(candidates)}",
+        hint=f"choose one with output: {(numbers or list(candidates))[0]}",
+    )
+
+
+def _tensors(raw: object, count: int, place: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor of an answer with its place: positions of sequences, keys of mappings, names of attributes."""
+    if isinstance(raw, Tensor):
+        yield place, raw
+    elif isinstance(raw, np.ndarray | np.number | np.bool_ | Real):
+        array = np.asarray(raw)
+        if array.dtype.kind in "fiub":
+            yield place, torch.from_numpy(np.ascontiguousarray(array))
+    elif isinstance(raw, list | tuple) and (stacked := _one_each(raw, count)) is not None:
+        yield place, stacked
+    elif depth < _DEEPEST:
+        for key, value in _parts(raw):
+            yield from _tensors(value, count, f"{place}.{key}" if place else key, depth + 1)
+
+
+def _one_each(raw: list[object] | tuple[object, ...], count: int) -> Tensor | None:
+    """Return a list with an answer for each image as one tensor, None where it is another list."""
+    if len(raw) != count or hasattr(raw, "_fields"):
+        return None
+    if all(isinstance(each, Real | np.number) for each in raw):
+        return torch.tensor([float(each) for each in raw])  # type: ignore[arg-type]
+    if all(
+        isinstance(each, list | tuple) and len(each) in (1, 2) and all(isinstance(n, Real) for n in each)
+        for each in raw
+    ):
+        return torch.tensor(raw)
+    tensors = [each for each in raw if isinstance(each, Tensor)]
+    if len(tensors) == count > 1 and all(
+        each.numel() in (1, 2) and each.shape == tensors[0].shape for each in tensors
+    ):
+        return torch.stack([each.flatten() for each in tensors])
+    return None
+
+
+def _parts(raw: object) -> Iterator[tuple[str, object]]:
+    names = getattr(raw, "_fields", None)
+    if isinstance(raw, Mapping):
+        yield from ((str(key), value) for key, value in raw.items())
+    elif isinstance(raw, tuple) and names is not None:
+        yield from zip(names, raw, strict=True)
+    elif isinstance(raw, list | tuple):
+        yield from ((str(position), value) for position, value in enumerate(raw))
+    elif is_dataclass(raw):
+        yield from ((each.name, getattr(raw, each.name)) for each in fields(raw))
+    elif hasattr(raw, "__dict__"):
+        yield from ((key, value) for key, value in vars(raw).items() if not key.startswith("_"))
+
+
+def _columns(tensor: Tensor, count: int) -> Tensor | None:
+    """Return a tensor as N×1 or N×2, None where it has not one or two numbers for each image.
+
+    A network that squeezes leaves the first dimension out where there is one image.
+    """
+    if tensor.is_complex() or tensor.numel() not in (count, 2 * count):
+        return None
+    if tensor.dim() and tensor.shape[0] == count:
+        return tensor.reshape(count, -1)
+    is_squeezed = count == 1 and tensor.squeeze().dim() <= 1
+    return tensor.reshape(1, -1) if is_squeezed else None
+
+
+def _listed(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{place or 'it'} {tuple(tensor.shape)}" for place, tensor in tensors.items())
 
 
 def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
@@ -37,7 +193,7 @@ def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
 
     A single number is that of output 1. Probabilities become logarithms, clamped where float32 has none: their
     softmax is the probability again, and their gradient is that of the log-odds, which does not vanish before the
-    probability itself does.
+    probability itself does. Two probabilities that do not add up to 1, of two sigmoids, are divided by their sum.
 
     Parameters
     ----------
@@ -61,4 +217,7 @@ def look_like_probabilities(columns: Tensor) -> bool:
     """Whether a network's answers to very different inputs, N×1 or N×2, are all probabilities."""
     if not columns.isfinite().all() or columns.min() < 0 or columns.max() > 1:
         return False
-    return columns.shape[1] == 1 or bool(((columns.sum(dim=1) - 1).abs() < 1e-3).all())
+    if columns.shape[1] == 1 or bool(((columns.sum(dim=1) - 1).abs() < 1e-3).all()):
+        return True
+    # Two sigmoids saturate where the input is loud enough; two small logits do not.
+    return bool(columns.min() < 0.01) or bool(columns.max() > 0.99)

@@ -82,8 +82,9 @@ def _fastest(
     tried, forwards and backwards, and compared; the network as it is always works.
     """
     probes = detector.probes()
-    probe = probes if detector.preprocessing.input_size is None else detector.preprocessing.fit(probes)
-    expected = _values_and_gradient(detector.network, probe, detector.name)
+    probe = detector.preprocessing.order(detector.preprocessing.fit(probes))
+    output = detector.preprocessing.output
+    expected = _values_and_gradient(detector.network, probe, output)
     if expected is None:
         return detector.network
     forms: list[tuple[Literal["fp32", "bf16"], bool]] = [(precision, True), (precision, False)]
@@ -92,12 +93,12 @@ def _fastest(
         network = _copied(detector.network, copy)
         if network is None:
             break
-        rewritten = _rewritten(network, probe)
+        rewritten = _rewritten(network, probe, output)
         if form_precision == "bf16" and probe.device.type == "cpu":
             keep_depthwise_float32(rewritten)
         form = _Prepared(rewritten, form_precision, channels_last=channels_last)
         form.eval()
-        if _is_same(expected, _values_and_gradient(form, probe, detector.name), form_precision):
+        if _is_same(expected, _values_and_gradient(form, probe, output), form_precision):
             return form
     return _Prepared(detector.network, "fp32", channels_last=False)
 
@@ -111,10 +112,9 @@ class _Prepared(nn.Module):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.layout) if channels_last else network
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> object:
         with gradient_precision(self.precision, images.device):
-            answer: Tensor = self.network(images.contiguous(memory_format=self.layout))
-        return answer
+            return self.network(images.contiguous(memory_format=self.layout))
 
 
 _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
@@ -131,12 +131,14 @@ def _copied(network: nn.Module, copy: Callable[[nn.Module], nn.Module]) -> nn.Mo
         return None
 
 
-def _values_and_gradient(network: nn.Module, probe: Tensor, name: str) -> tuple[Tensor, Tensor] | None:
+def _values_and_gradient(
+    network: nn.Module, probe: Tensor, output: str | None
+) -> tuple[Tensor, Tensor] | None:
     """Return a network's answers and the gradient of their sum to the probe, None where that fails."""
     leaf = probe.clone().requires_grad_()
     try:
         with torch.enable_grad():
-            values = as_columns(network(leaf), name)
+            values = as_columns(network(leaf), "", len(leaf), output)
             gradient = (
                 torch.autograd.grad(values.square().sum(), leaf, allow_unused=True)[0]
                 if values.requires_grad
@@ -158,14 +160,14 @@ def _is_same(
     return same and bool(found[1].isfinite().all()) and bool(found[1].any()) == bool(expected[1].any())
 
 
-def _rewritten(network: nn.Module, probe: Tensor) -> nn.Module:
+def _rewritten(network: nn.Module, probe: Tensor, output: str | None) -> nn.Module:
     """Return the network rewritten as far as it stays the same function."""
     for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
         changed = rewrite(network)
         if changed is network:
             continue
         with torch.no_grad():
-            before, after = as_columns(network(probe), ""), as_columns(changed(probe), "")
+            before, after = (as_columns(each(probe), "", len(probe), output) for each in (network, changed))
         if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
             network = changed
     return network

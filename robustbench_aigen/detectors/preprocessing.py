@@ -10,6 +10,8 @@ from torch.nn import functional
 from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
 
 FAKE_COLUMN = 1
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R 601, by which Pillow makes grey images."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,11 @@ class Preprocessing:
     fake_index
         Which output of the network means *fake*.
     channels
-        The order of the network's channels.
+        The order of the network's channels; ``grey`` is the luma of ITU-R 601, ``rgba`` adds an opaque alpha.
     outputs
         What the network's outputs are.
+    output
+        Which of several outputs holds the verdict: its name or position. None where there is one.
     resample
         The filter of the resize, antialiased where it shrinks.
     resize_to
@@ -47,6 +51,7 @@ class Preprocessing:
     fake_index: int = FAKE_COLUMN
     channels: Channels = "rgb"
     outputs: Outputs = "logits"
+    output: str | None = None
     resample: Resample = "bilinear"
     resize_to: int | tuple[int, int] | None = None
     eight_bit: bool = False
@@ -65,8 +70,14 @@ class Preprocessing:
         return pixels if self.input_size is None else _centre(pixels, self.input_size, self.crop_rounds_down)
 
     def order(self, pixels: Tensor) -> Tensor:
-        """Put RGB channels into the network's order."""
-        return pixels.flip(1) if self.channels == "bgr" else pixels
+        """Make the network's channels of RGB ones, N×1, N×3 or N×4×H×W."""
+        if self.channels == "bgr":
+            return pixels.flip(1)
+        if self.channels == "grey":
+            return (pixels * pixels.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        if self.channels == "rgba":
+            return torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1)
+        return pixels
 
     def _resized_to(self, height: int, width: int) -> tuple[int, int]:
         if isinstance(self.resize_to, tuple):

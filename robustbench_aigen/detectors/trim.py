@@ -115,7 +115,8 @@ class TrimmedNetwork(nn.Module):
     def __init__(self, detector: Detector, spec: TrimSpec) -> None:
         super().__init__()
         self.network, self.spec = detector.network, spec
-        self._outputs, self._name = detector.preprocessing.outputs, detector.name
+        self._outputs, self._output = detector.preprocessing.outputs, detector.preprocessing.output
+        self._name = detector.name
         self.register_buffer("std", cast(Tensor, detector.std).clone(), persistent=False)
 
     def measures(self, images: Tensor) -> tuple[Measures, Tensor]:
@@ -142,7 +143,9 @@ class TrimmedNetwork(nn.Module):
         return torch.stack([torch.zeros_like(answer), answer], dim=1)
 
     def _margin(self, images: Tensor) -> Tensor:
-        logits = two_logits(as_columns(self.network(images), self._name), self._outputs)
+        logits = two_logits(
+            as_columns(self.network(images), self._name, len(images), self._output), self._outputs
+        )
         return logits[:, 1] - logits[:, 0]
 
     def _noise(self, images: Tensor, draw: int) -> Tensor:

@@ -13,12 +13,14 @@ from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import make_task, run_attack, threat_of
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, probabilities, verdicts
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.engine.gallery import encode_png
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
 from robustbench_aigen.metrics.records import RECORD_DTYPES
+from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -77,7 +79,9 @@ class Cell:
         source = PipelineState.before(images.levels, clean_log_odds)
         context = _Context(images, labels, prefix, advance, handed_on)
         state = self._after(source, len(self.pipeline.stages), context)
-        log_odds = self.log_odds(state.levels) if state.log_odds is None else state.log_odds
+        names = [sample.id for sample in images.samples]
+        log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
+        check_finite(self.detector, log_odds, names, self._told(len(self.pipeline.stages)))
         clean = log_odds if clean_log_odds is None else clean_log_odds
         correct = verdicts(log_odds, self.settings.threshold) == labels
         if not self.pipeline.attack_positions:
@@ -86,7 +90,7 @@ class Cell:
             if self.pipeline.stages:
                 note_quality(state, range(len(labels)), images.levels, state.levels)
         columns = {
-            "sample": [sample.id for sample in images.samples],
+            "sample": names,
             "generator": [sample.generator for sample in images.samples],
             "label": labels.numpy(),
             "clean_score": probabilities(clean).numpy(),
@@ -111,13 +115,30 @@ class Cell:
         }
         return pd.DataFrame(columns).astype(SHARD_DTYPES)
 
-    def log_odds(self, levels: list[Tensor]) -> Tensor:
-        """Return the log-odds of *fake* of uint8 images of any sizes, in float32, in fixed batches of one size."""
+    def log_odds(self, levels: list[Tensor], names: Sequence[str]) -> Tensor:
+        """Return the log-odds of *fake* of uint8 images of any sizes, in float32, in fixed batches of one size.
+
+        Raises
+        ------
+        UserError
+            If the detector fails on images, of which ``names`` has the first.
+        """
         result = torch.empty(len(levels))
         for rows in same_size(levels, range(len(levels))):
             stack = torch.stack([levels[row] for row in rows])
-            result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
+            try:
+                result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                sides = (stack.shape[2], stack.shape[3])
+                hint = size_hint(self.detector, *sides)
+                raise failure(self.detector, error, *sides, hint=hint, image=names[rows[0]]) from error
         return result
+
+    def _told(self, length: int) -> str:
+        """Return what was done to images after the first ``length`` stages, for a message."""
+        return ", ".join(stage.recipe.name for stage in self.pipeline.stages[:length])
 
     def _kept_images(
         self, images: ShardImages, state: PipelineState, handed_on: pd.DataFrame | None
@@ -189,9 +210,10 @@ class Cell:
             log_odds = (
                 torch.full((len(labels),), torch.nan)
                 if wanted.all() and not accuracy and threat.reach != 0
-                else self.log_odds(state.levels)
+                else self.log_odds(state.levels, streams.samples)
             )
         if accuracy:
+            check_finite(self.detector, log_odds, streams.samples, self._told(position))
             wanted &= verdicts(log_odds, self.settings.threshold) == labels
         # Where the 8-bit image itself is the only one in the budget, there is nothing to search.
         searched = 0.0 if threat.reach == 0 else float(stage.params.get("eps") or torch.nan)
@@ -253,7 +275,7 @@ class Cell:
                 own = streams.select([rows[number] for number in batch])
                 for number, image in zip(batch.tolist(), deliver(stage.through, stack, own), strict=True):
                     images[number] = image
-        return images, self.log_odds(images)
+        return images, self.log_odds(images, [streams.samples[row] for row in rows])
 
     def _attack_group(
         self,
@@ -281,6 +303,7 @@ class Cell:
             surrogate=None if stage.surrogate is None else self.surrogates[stage.surrogate],
         )
         outcome = run_attack(stage, task, context.advance)
+        check_finite(self.detector, outcome.log_odds, task.streams.samples, stage.recipe.name)
         assert after.log_odds is not None
         images = [
             image[:, :height, :width]

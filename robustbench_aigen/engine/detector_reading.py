@@ -1,44 +1,55 @@
-"""Reads the detectors of a plan on labelled validation images before anything is attacked."""
+"""Reads the detectors of a plan on labelled images that are not tested, before anything is attacked."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustbench_aigen.data.selection import Selection, select
-from robustbench_aigen.detectors.contract import Detector, scores
+from robustbench_aigen.data.selection import ALL, Selection, select
+from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.engine.examination import few_images
 from robustbench_aigen.engine.plan import Plan, default_batch_size
-from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.trust.reading import read
+from robustbench_aigen.trust.reading import Reading, read
 
 _PIXELS = 2**18
-"""Of all validation images together, by the input size of the detector: 256 images of 32 pixels a side."""
-_FEWEST, _MOST = 48, 256
+"""Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
+_FEWEST, _MOST, _ENOUGH = 48, 256, 32
+"""Images that are read: with fewer than enough of one kind, the next kind is looked at."""
 
 
 class _Labelled(NamedTuple):
+    """Images of both classes that a detector is read on, and which they are, in words.
+
+    ``are_tested`` is whether the run tests them: then they set nothing.
+    """
+
     levels: list[Tensor]
     labels: Tensor
+    what: str
+    are_tested: bool
 
 
-def read_detectors(plan: Plan) -> list[str]:
-    """Find out on labelled validation images whether the plan's detectors are read as they were meant.
+def read_detectors(plan: Plan) -> list[Notice]:
+    """Find out on labelled images whether the plan's detectors are read as they were meant.
 
-    Which output is fake is set accordingly where nobody declared it. All else is told and left as it is: a declared
-    setting is the user's.
+    On validation images, else training images, else any that the run does not test. Which output is fake is set
+    accordingly where nobody declared it. All else is told and left as it is: a declared setting is the user's. Where
+    every labelled image is tested, they are told of and set nothing.
 
     Returns
     -------
-    list of str
+    list of Notice
         Lines for the user, one for each finding.
     """
-    notices: list[str] = []
+    notices: list[Notice] = []
     scenario = plan.loaded.scenario
     for position, (spec, detector) in enumerate(zip(scenario.detectors, plan.detectors, strict=True)):
         plan.detectors[position] = _as_meant(plan, spec, detector, notices)
@@ -47,7 +58,7 @@ def read_detectors(plan: Plan) -> list[str]:
     return list(dict.fromkeys(notices))
 
 
-def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[str]) -> Detector:
+def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[Notice]) -> Detector:
     """Return the detector, read otherwise where that is clear and nobody declared it."""
     if spec.id in shipped_detectors():
         return detector
@@ -57,45 +68,104 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
             _as_meant(plan, own, member, notices) for own, member in zip(specs, detector.members, strict=True)
         ]
         return detector if members == detector.members else detector.of(members)
-    images = _validation_images(plan, detector)
+    images = _labelled_images(plan, detector)
     is_declared = "fake_index" in detector.declared
+    index = detector.preprocessing.fake_index
     if images is None:
         if not is_declared:
-            notices.append(
-                f"{detector.name}: nothing says which output is fake, and there are no validation images of both "
-                f"classes to find out on; output {detector.preprocessing.fake_index} is taken for it"
+            told = (
+                "nothing says which output is fake, and there are no labelled images of both classes to find out on; "
+                f"assuming output {index} means fake (set fake_index to change)"
             )
+            notices.append(warning(told, detector.name))
         return detector
-    result = read(detector, lambda other, count: _scores(other, images, count, plan), images.labels)
+    shapes = {tuple(image.shape[1:]) for image in images.levels}
+    sides = next(iter(shapes)) if len(shapes) == 1 else None
+    result = read(
+        detector,
+        lambda other, count: _log_odds(other, images, count, plan),
+        images.labels,
+        None if sides is None else (sides[0], sides[1]),
+    )
+    may_set = not is_declared and not images.are_tested
     for finding in result.findings:
         sentence = finding.sentence
-        if "fake_index" in finding.settings and not is_declared:
-            detector = detector.read_as(**finding.settings)
-            sentence += " (done here, as nothing was declared)"
-        notices.append(f"{detector.name}: {sentence}")
-    if not is_declared and not result.says_fake:
-        notices.append(
-            f"{detector.name}: nothing says which output is fake, and {len(images.labels)} validation images do not "
-            f"tell; output {detector.preprocessing.fake_index} is taken for it"
-        )
+        if "fake_index" in finding.settings and may_set:
+            detector = detector.read_as(fake_index=finding.settings["fake_index"])
+            done = "done here" if len(finding.settings) == 1 else "fake_index is set here"
+            sentence += f" ({done}, as nothing was declared)"
+        elif images.are_tested:
+            sentence += " (nothing is set: these images are tested)"
+        if images.what != _VALIDATION:
+            sentence = f"on {len(images.labels)} {images.what}, {sentence}"
+        notices.append(warning(sentence, detector.name))
+    if not is_declared:
+        notices += _assumption(detector, index, images, result)
     return detector
 
 
-def _validation_images(plan: Plan, detector: Detector) -> _Labelled | None:
-    """Return validation images of both classes, None where there are none."""
+def _assumption(detector: Detector, index: int, images: _Labelled, result: Reading) -> Iterator[Notice]:
+    """Yield which output is taken for fake, where no image that is not tested tells."""
+    is_said = any("fake_index" in finding.settings for finding in result.findings)
+    if is_said or (result.says_fake and not images.are_tested):
+        return
+    why = (
+        "every labelled image is tested"
+        if result.says_fake
+        else f"{len(images.labels)} {images.what} do not tell"
+    )
+    told = f"nothing says which output is fake, and {why}; assuming output {index} means fake (set fake_index to change)"
+    yield Notice(told, subject=detector.name) if result.says_fake else warning(told, detector.name)
+
+
+_VALIDATION = "validation images"
+
+
+def _labelled_images(plan: Plan, detector: Detector) -> _Labelled | None:
+    """Return images of both classes, if possible none that is tested; None where there are none."""
     height, width = detector.preprocessing.input_size or (224, 224)
     limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
-    try:
-        selection = select(plan.selection.source, "val", None)
-    except UserError:
-        # The source has splits, and none for validation.
-        return None
+    few: _Labelled | None = None
+    for selection, what in _pools(plan.selection):
+        if what == _TESTED and few is not None:
+            break
+        images = _decoded(selection, what, limit)
+        if images is not None and (few is None or len(images.labels) > len(few.labels)):
+            few = images
+        if few is not None and len(few.labels) >= min(_ENOUGH, limit):
+            break
+    return few
+
+
+def _decoded(selection: Selection, what: str, limit: int) -> _Labelled | None:
+    """Return images of both classes, None where there are none."""
     chosen = _of_both_classes(selection, limit)
     if len({selection.source.samples[index].label for index in chosen}) < 2:
         return None
-    images = decode_shard(Shard(selection, tuple(chosen), (NOT_HASHED,) * len(chosen)))
+    images = few_images(selection, chosen)
     labels = torch.tensor([sample.label for sample in images.samples])
-    return _Labelled(images.levels, labels) if len(labels.unique()) == 2 else None
+    if len(labels.unique()) < 2:
+        return None
+    return _Labelled(images.levels, labels, what, are_tested=what == _TESTED)
+
+
+_TESTED = "tested images"
+
+
+def _pools(tested: Selection) -> Iterator[tuple[Selection, str]]:
+    """Yield the labelled images of a source that are not tested, the best first, and those that are."""
+    taken = set(tested.indices)
+    for split, what in (
+        ("val", _VALIDATION),
+        ("train", "training images"),
+        (ALL, "images that are not tested"),
+    ):
+        try:
+            found = select(tested.source, split, None)
+        except UserError:
+            continue  # The source has splits, and none of that name.
+        yield found._replace(indices=[index for index in found.indices if index not in taken]), what
+    yield tested, _TESTED
 
 
 def _of_both_classes(selection: Selection, limit: int) -> list[int]:
@@ -110,12 +180,12 @@ def _of_both_classes(selection: Selection, limit: int) -> list[int]:
 
 
 @torch.no_grad()
-def _scores(detector: Detector, images: _Labelled, count: int, plan: Plan) -> Tensor:
-    """Score the first images."""
+def _log_odds(detector: Detector, images: _Labelled, count: int, plan: Plan) -> Tensor:
+    """Return the log-odds of *fake* of the first images."""
     size = default_batch_size(detector, plan.device)
     result = torch.empty(count)
     for rows in same_size(images.levels, range(count)):
         for part in torch.tensor(rows).split(size):
             pixels = to_pixels(torch.stack([images.levels[row] for row in part.tolist()]).to(plan.device))
-            result[part] = scores(detector(pixels)).cpu()
+            result[part] = log_odds(detector(pixels)).cpu()
     return result

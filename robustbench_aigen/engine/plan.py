@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from robustbench_aigen.attacks.execution import check_attack, check_gradients
+from robustbench_aigen.attacks.execution import check_attack, check_gradients, check_unchanging
 from robustbench_aigen.data.inventory import describe, describe_briefly
 from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
@@ -221,7 +221,7 @@ def _check_gradients(
     detectors: list[Detector],
     surrogates: Mapping[DetectorSpec, Detector],
 ) -> None:
-    """Refuse attacks that follow gradients on detectors that have none."""
+    """Refuse attacks that follow gradients on detectors that have none, and attacks on detectors that change."""
     for pipeline in pipelines:
         for position in pipeline.attack_positions:
             stage = pipeline.stages[position]
@@ -232,6 +232,8 @@ def _check_gradients(
             for detector in crafted_on:
                 try:
                     check_gradients(stage, detector)
+                    for judged in detectors:
+                        check_unchanging(judged)
                 except UserError as error:
                     place = ("pipelines", pipeline.name.partition("[")[0], position)
                     raise loaded.located(error, place) from error

@@ -1,5 +1,6 @@
 """Scores of single pictures, before and after an attack: the way of a run without its records."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from robustbench_aigen.attacks.execution import (
     AttackOutcome,
     check_attack,
     check_gradients,
+    check_unchanging,
     make_task,
     run_attack,
 )
@@ -20,6 +22,7 @@ from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.cell import Cell
+from robustbench_aigen.engine.examination import examine
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.engine.shards import SHARD_SIZE
@@ -32,8 +35,11 @@ from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline, BoundStage, e
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.schema import LoadedScenario, Scenario
 from robustbench_aigen.scenario.validation import validated
+from robustbench_aigen.trust.judgement import Measurement
 
 _SEED = 42
+_REPEATED = 16
+"""Pictures that are asked for several times."""
 
 
 def _score(log_odds: float) -> float:
@@ -80,6 +86,13 @@ class Prediction(NamedTuple):
     def score(self) -> float:
         """The probability of *fake*."""
         return _score(self.log_odds)
+
+
+class NoVerdict(NamedTuple):
+    """A picture for which the detector answers NaN or infinity, with or without the attack, and when."""
+
+    image: Path
+    reason: str
 
 
 class Unreadable(NamedTuple):
@@ -155,7 +168,7 @@ class Predictor:
 
     def predict(
         self, files: Sequence[Path], advance: Callable[[int], None] = lambda _: None
-    ) -> Iterator[Prediction | Unreadable]:
+    ) -> Iterator[Prediction | NoVerdict | Unreadable]:
         """Yield what there is to say of every picture, in order, holding some hundred at a time.
 
         With an attack every picture gets every step: what is shown is a score, not only whether it crossed the
@@ -168,6 +181,7 @@ class Predictor:
         """
         if self.stage is not None:
             check_gradients(self.stage, self.surrogate or self.detector)
+            check_unchanging(self.detector)
         size = default_batch_size(self.detector, self.device)
         for first in range(0, len(files), SHARD_SIZE):
             found = [_read(file) for file in files[first : first + SHARD_SIZE]]
@@ -175,13 +189,21 @@ class Predictor:
             pictures = [item for item in found if isinstance(item, _Picture)]
             predicted, size = self._within_memory(pictures, size, told)
             told(len(found))
-            of_file = {prediction.image: prediction for prediction in predicted}
+            of_file = {each.image: each for each in predicted}
             for item in found:
                 yield item if isinstance(item, Unreadable) else of_file[item.file]
 
+    def repeatability(self, files: Sequence[Path]) -> Iterator[Measurement]:
+        """Yield whether the detector's answers to the first pictures depend on the call or on the pictures beside them."""
+        pictures = [item for item in map(_read, files[:_REPEATED]) if isinstance(item, _Picture)]
+        levels, names = [each.levels for each in pictures], [str(each.file) for each in pictures]
+        repeated = examine(self.detector, levels, names, self.device, needs_finite=False)
+        if repeated is not None:
+            yield from repeated.measurements()
+
     def _within_memory(
         self, pictures: list["_Picture"], size: int, advance: Callable[[int], None]
-    ) -> tuple[list[Prediction], int]:
+    ) -> tuple[list[Prediction | NoVerdict], int]:
         """Predict with batches as large as there is memory for, and return how large they are."""
         while True:
             try:
@@ -197,16 +219,15 @@ class Predictor:
 
     def _predicted(
         self, pictures: list["_Picture"], size: int, advance: Callable[[int], None]
-    ) -> list[Prediction]:
+    ) -> list[Prediction | NoVerdict]:
         levels = [picture.levels for picture in pictures]
-        log_odds = self._cell(size).log_odds(levels)
+        log_odds = self._cell(size).log_odds(levels, [str(picture.file) for picture in pictures])
         verdict = verdicts(log_odds, self.threshold)
         attacked: list[Attacked | None] = [None] * len(pictures)
         if self.stage is not None and pictures:
             labels = verdict if self.label is None else torch.full_like(verdict, self.label)
-            for rows in attack_groups(
-                (self.stage,), self.detector, self.surrogate, levels, range(len(levels))
-            ):
+            finite = log_odds.isfinite().nonzero().flatten().tolist()
+            for rows in attack_groups((self.stage,), self.detector, self.surrogate, levels, finite):
                 outcome = self._attack(
                     self.stage, [pictures[row] for row in rows], labels[rows], size, advance
                 )
@@ -214,9 +235,17 @@ class Predictor:
                     height, width = levels[row].shape[1:]
                     attacked[row] = self._of(outcome, place, int(labels[row]), (height, width))
         return [
-            Prediction(picture.file, float(log_odds[row]), int(verdict[row]), attacked[row])
+            self._said(picture.file, float(log_odds[row]), int(verdict[row]), attacked[row])
             for row, picture in enumerate(pictures)
         ]
+
+    @staticmethod
+    def _said(file: Path, log_odds: float, verdict: int, attacked: Attacked | None) -> Prediction | NoVerdict:
+        if not math.isfinite(log_odds):
+            return NoVerdict(file, "the detector answers NaN or infinity")
+        if attacked is not None and not math.isfinite(attacked.log_odds):
+            return NoVerdict(file, "the detector answers NaN or infinity after the attack")
+        return Prediction(file, log_odds, verdict, attacked)
 
     def _attack(
         self,

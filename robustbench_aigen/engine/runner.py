@@ -15,6 +15,7 @@ from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.detector_reading import read_detectors
+from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.plan import Plan, make_plan
@@ -113,6 +114,7 @@ def run(
     with steps.timed("output check"):
         progress.work_on("", "output check on labelled images")
         checked = read_detectors(plan)
+        examined = examine_detectors(plan)
     for notice in [*plan.described_data(), *plan.notices(), *checked]:
         progress.notice(notice)
     with steps.timed("audit"):
@@ -131,7 +133,7 @@ def run(
     for notice in repeated(shards):
         progress.notice(notice)
     records = execution.records(shards)
-    probed = Probing(execution, shards, records).run()
+    probed = [*examined, *Probing(execution, shards, records).run()]
     with steps.timed("summary"):
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]

@@ -15,7 +15,7 @@ from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.scenario.validation import Section, show, validated
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Channels = Literal["rgb", "bgr"]
+Channels = Literal["rgb", "bgr", "grey", "rgba"]
 Outputs = Literal["logits", "probabilities"]
 Rule = Literal["mean_score", "mean_logit", "majority"]
 """How an ensemble is combined."""
@@ -56,6 +56,11 @@ def _outputs(value: object) -> object:
     return "probabilities" if value in ("sigmoid", "softmax") else value
 
 
+def _place(value: object) -> object:
+    """Take a position as the text that names it."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class PreprocessingSpec(Section):
     """What happens around a network, as far as a scenario or a card says it; None where it does not.
 
@@ -77,12 +82,12 @@ class FileSpec(PreprocessingSpec):
     """What a scenario or a card says of a detector's file beside the preprocessing.
 
     ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
-    outputs of an ONNX model.
+    outputs, by its name or position.
     """
 
     arch: str | None = None
     weights_key: str | None = None
-    output: str | None = None
+    output: Annotated[str | None, BeforeValidator(_place)] = None
 
 
 LIBRARY_PREFIXES = ("timm:", "hf:", "python:")

@@ -5,21 +5,57 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from scipy.stats import mannwhitneyu
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.metrics.records import with_log_odds
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
-from robustbench_aigen.trust.findings import FINDINGS, FLOORED, ONE_CLASS, OWN_QUALITY, ROUNDING, Raised
+from robustbench_aigen.trust.findings import (
+    FINDINGS,
+    FLOORED,
+    ONE_CLASS,
+    OWN_QUALITY,
+    ROUNDING,
+    WORSE_THAN_CHANCE,
+    Raised,
+)
 from robustbench_aigen.trust.stored_quality import StoredQuality, ends_at_quality
 
 _ONE_CLASS_SHARE = 0.99
 _ROUNDING_LOSS = 0.02
+_BELOW_CHANCE = 0.01
 
 
 def answers_one_class(cell: pd.DataFrame) -> bool:
     """Whether at least 99 % of the verdicts are one class although both classes are there."""
     fake = (cell["correct"] == (cell["label"] == 1)).mean()
     return cell["label"].nunique() == 2 and not 1 - _ONE_CLASS_SHARE < fake < _ONE_CLASS_SHARE
+
+
+def below_chance(cell: pd.DataFrame, tests: int = 1) -> str | None:
+    """Say by how much real images rank above AI-generated ones, None where that may be chance.
+
+    The one-sided test of Mann and Whitney (1947) of an AUROC below one half, at p < 0.01 over all ``tests``: five images
+    of each class are the fewest that show it.
+
+    Parameters
+    ----------
+    cell
+        Records of one detector without an attack.
+    tests
+        How many detectors are tested.
+    """
+    if "log_odds" not in cell:
+        return None
+    fake, real = (cell["log_odds"][cell["label"] == label].to_numpy(float) for label in (1, 0))
+    if not len(fake) or not len(real):
+        return None
+    test = mannwhitneyu(fake, real, alternative="less")
+    auroc, p_value = test.statistic / (len(fake) * len(real)), tests * test.pvalue
+    if auroc >= 0.5 or not p_value < _BELOW_CHANCE:
+        return None
+    return f"AUROC {auroc:.3f} on {len(cell)} clean images (p = {max(p_value, 1e-99):.1g}): exchanged outputs would give {1 - auroc:.3f}"
 
 
 def loses_to_rounding(cell: pd.DataFrame) -> bool:
@@ -40,8 +76,8 @@ def raised_by_records(
 ) -> list[Raised]:
     """Return every flag that the records of a run raise.
 
-    Checked per detector and pipeline on all images. A detector that answers one class on clean images is flagged in
-    all its cells. An attack that turns every verdict of an ordinary detector is a result, not a flaw.
+    Checked per detector and pipeline on all images. A detector that answers one class on clean images, or ranks them
+    the wrong way round, is flagged in all its cells. An attack that turns every verdict of an ordinary detector is a result, not a flaw.
 
     Parameters
     ----------
@@ -55,6 +91,7 @@ def raised_by_records(
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
     raised: list[Raised] = []
     one_class: dict[str, str] = {}
+    below = _ranked_below_chance(records)
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         attacked = bool(cell["attacked"].any())
         evidence = one_class.get(detector)
@@ -65,6 +102,8 @@ def raised_by_records(
                 one_class[detector] = evidence
         if evidence is not None:
             raised.append(Raised(ONE_CLASS.flag, detector, name, evidence))
+        if detector in below:
+            raised.append(Raised(WORSE_THAN_CHANCE.flag, detector, name, below[detector]))
         if attacked and loses_to_rounding(cell):
             tried = cell[cell["attacked"] & cell["correct_float"].notna()]
             lost = (tried["correct"] & ~tried["correct_float"].astype(bool)).mean()
@@ -82,6 +121,14 @@ def raised_by_records(
     for detector, cells in attack_cells(records, pipelines):
         raised += compare_cells(detector, cells)
     return raised
+
+
+def _ranked_below_chance(records: pd.DataFrame) -> dict[str, str]:
+    """Return the evidence against every detector that ranks its clean images the wrong way round."""
+    clean = with_log_odds(records[records["pipeline"] == CLEAN])
+    cells = clean.groupby("detector", sort=False, observed=True)
+    told = {str(detector): below_chance(cell, cells.ngroups) for detector, cell in cells}
+    return {detector: evidence for detector, evidence in told.items() if evidence is not None}
 
 
 def add_trust(summary: pd.DataFrame, raised: Iterable[Raised]) -> pd.DataFrame:

@@ -22,6 +22,11 @@ class Raised(NamedTuple):
 ONE_CLASS = Finding(
     "one_class", "the detector gives nearly every image the same verdict; its accuracy is the class balance"
 )
+WORSE_THAN_CHANCE = Finding(
+    "worse_than_chance",
+    "the detector ranks real images above AI-generated ones: its outputs are probably exchanged (fake_index), and "
+    "every number is mirrored",
+)
 ROUNDING = Finding(
     "lost_to_rounding",
     "the attack succeeds on float images and fails on the 8-bit ones an attacker could upload",
@@ -57,7 +62,12 @@ UNINFORMATIVE = Finding(
 )
 STOCHASTIC = Finding(
     "stochastic_output",
-    "the detector answers the same image differently each time; gradients have to be averaged (eotpgd)",
+    "the detector answers the same image differently at another call; gradients have to be averaged (eotpgd)",
+)
+DEPENDS_ON_BATCH = Finding(
+    "depends_on_batch",
+    "the detector answers an image otherwise among other images than alone (training mode, statistics over the "
+    "batch): the numbers are those of these batches",
 )
 SATURATED = Finding(
     "saturated_logits",
@@ -73,12 +83,14 @@ STILL_RISING = Finding(
 )
 FINDINGS = (
     ONE_CLASS,
+    WORSE_THAN_CHANCE,
+    DEPENDS_ON_BATCH,
+    STOCHASTIC,
     ROUNDING,
     FLOORED,
     OWN_QUALITY,
     ZERO_GRADIENTS,
     UNINFORMATIVE,
-    STOCHASTIC,
     SATURATED,
     UNBOUNDED,
     STILL_RISING,

@@ -14,7 +14,6 @@ from robustbench_aigen.trust.findings import (
     BLACK_BOX,
     SATURATED,
     STILL_RISING,
-    STOCHASTIC,
     UNBOUNDED,
     UNINFORMATIVE,
     ZERO_GRADIENTS,
@@ -44,15 +43,16 @@ def judge_detector(answers: pd.DataFrame) -> Iterator[Measurement]:
     Parameters
     ----------
     answers
-        A row per image: ``zero_gradient, informed, stochastic, held_unbounded`` (booleans), ``margin`` (nats).
+        A row per image: ``zero_gradient, not_finite, informed, held_unbounded`` (booleans), ``margin`` (nats).
     """
     count = len(answers)
-    zero = answers["zero_gradient"].mean()
-    # Dead units leave single images without a gradient; none of the shipped detectors has one.
+    zero, not_finite = answers["zero_gradient"].mean(), int(answers["not_finite"].sum())
+    # Dead units leave single images without a gradient; none of the shipped detectors has one, and none a NaN.
+    told = f"{100 * zero:.0f} % of {count} probe images have a gradient of zero or not finite"
     yield _measured(
         ZERO_GRADIENTS,
-        zero >= 0.1,
-        f"{100 * zero:.0f} % of {count} probe images have a gradient of zero or not finite",
+        zero >= 0.1 or not_finite > 0,
+        f"{told} ({not_finite} NaN or infinite)" if not_finite else told,
     )
     informed = answers["informed"].mean()
     # Half by chance, 100 % for an ordinary detector: 24 of 32 come up by chance in 0.4 % of cases.
@@ -61,12 +61,6 @@ def judge_detector(answers: pd.DataFrame) -> Iterator[Measurement]:
         informed < 0.75,
         f"a step along the gradient beats a random one for {100 * informed:.0f} % of {count} probe images "
         "(50 % by chance)",
-    )
-    stochastic = answers["stochastic"].mean()
-    yield _measured(
-        STOCHASTIC,
-        stochastic > 0,
-        f"{100 * stochastic:.0f} % of {count} probe images get other logits the second time",
     )
     margin = answers["margin"].median()
     yield _measured(

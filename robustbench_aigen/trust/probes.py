@@ -20,8 +20,6 @@ from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, prese
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
 
-_FLOAT_NOISE = 1e-5
-"""Relative change of a logit that the order of a float32 sum explains (about 1e-6), with a margin."""
 _STEPS_IN_LEVELS = (1, 2, 4)
 _MORE_STEPS = 5
 _QUERIES = 250
@@ -163,17 +161,6 @@ def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
     return 2 * won > len(_STEPS_IN_LEVELS)
 
 
-def changes_its_mind(images: ProbeImages) -> Tensor:
-    """Whether two forward passes on the same image give different logits, N booleans.
-
-    Different means by more than 1e-5 of the larger logit (or of 1): float32 sums in another order differ by about
-    1e-6, and what changes a logit less than that hinders no attack.
-    """
-    first, second = images.logits(images.levels), images.logits(images.levels)
-    scale = torch.maximum(first.abs(), second.abs()).clamp(min=1)
-    return ((first - second).abs() > _FLOAT_NOISE * scale).any(dim=1)
-
-
 def holds_unbounded(images: ProbeImages) -> Tensor:
     """Whether an image withstands the unbounded attack, N booleans."""
     return images.held(unbounded_attack())
@@ -220,8 +207,8 @@ def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
         gradients = input_gradients(images)
         return {
             "zero_gradient": zero_gradients(gradients, images.sizes),
+            "not_finite": ~gradients.isfinite().flatten(1).all(dim=1),
             "informed": gradient_informs(images, gradients),
-            "stochastic": changes_its_mind(images),
             "margin": images.margins(images.levels),
             "held_unbounded": holds_unbounded(images),
         }

@@ -223,10 +223,39 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
                 gradients.append(gradient_of(_scalar(logits, labels, loss), current))
         margins.append(margin_of(logits.detach(), labels))
     mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
+    # NaN is no verdict: a search takes it for one that is right.
+    mean = mean.nan_to_num(-_NO_VERDICT, _NO_VERDICT, -_NO_VERDICT)
     if loss is None:
         return Evaluation(mean, None, len(mean))
     gradient = gradients[0] if task.eot == 1 else torch.stack(gradients).mean(dim=0)
-    return Evaluation(mean, gradient, len(mean))
+    return Evaluation(mean, _finite(task, slots, gradient), len(mean))
+
+
+_NO_VERDICT = 1e3
+"""Nats of a margin that is not finite."""
+
+
+def _finite(task: AttackTask, slots: Slots, gradient: Tensor) -> Tensor:
+    """Return a gradient without NaN and infinity: zero in their place, and a random one where nothing else is left.
+
+    A search would stand still there; the next pixels may well have a gradient again. The trust flag
+    ``zero_gradients`` tells of it.
+    """
+    finite = gradient.isfinite()
+    if finite.all():
+        return gradient
+    gradient = torch.where(finite, gradient, 0.0)
+    lost = ~finite.flatten(1).all(dim=1) & ~gradient.flatten(1).any(dim=1)
+    for row in lost.nonzero().flatten().tolist():
+        rows, step = slots["rows"][row : row + 1], int(slots["taken"][row])
+        gradient[row] = task.draw(rows, _NEVER_A_RESTART + step, lambda own, size: own.uniform(-1, 1, size))[
+            0
+        ]
+    return gradient
+
+
+_NEVER_A_RESTART = 1_000_000
+"""Streams from this number on belong to steps, not to restarts."""
 
 
 def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:

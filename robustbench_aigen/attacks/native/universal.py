@@ -43,7 +43,7 @@ def _mean_gradient(task: AttackTask, rows: Tensor, delta: Tensor, draw: int) -> 
             rows, pixels, draws=[draw] * len(rows) if task.is_random else None, for_gradient=True
         )
         margin = margin_of(logits, task.labels[rows].to(task.device))
-        gradient = gradient_of(margin.clamp(max=0).sum(), pixels)
+        gradient = gradient_of(margin.clamp(max=0).sum(), pixels).nan_to_num(0.0, 0.0, 0.0)
     return gradient.mean(dim=0, keepdim=True)
 
 

@@ -1,5 +1,6 @@
 """What no file says of a network and its answers to a few images do: its input size, and what its outputs are."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,35 +9,137 @@ from torch import nn
 
 from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.detectors.formats.final_activation import without_final_activation
+from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
+from robustbench_aigen.detectors.hidden_networks import hidden_networks
+from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.scenario.detector_spec import Channels
 
-_USUAL_SIZES = (224, 32, 256, 128, 96, 299, 384, 28, 512)
+_USUAL_SIZES = (
+    224,
+    32,
+    256,
+    128,
+    96,
+    299,
+    384,
+    28,
+    512,
+    227,
+    331,
+    48,
+    112,
+    160,
+    192,
+    336,
+    448,
+    600,
+    72,
+    100,
+    150,
+)
+_CHANNELS: tuple[Channels, ...] = ("grey", "rgba")
+_BATCHES = (1, 2, 8, 16, 32, 64)
 
 
-def find_out_input_size(detector: Detector) -> None:
-    """Try usual input sizes on a network that does not take any, where nobody says which it takes."""
-    own = detector.preprocessing
-    if own.input_size is not None or takes_its_probes(detector):
+def find_out_input(detector: Detector) -> None:
+    """Try what a network may take that does not take its probes.
+
+    That is weights that are not float32, one channel or four, another size, and a fixed batch.
+    """
+    own, network = detector.preprocessing, detector.network
+    fault = _fault(detector)
+    if fault is None:
         return
-    for side in _USUAL_SIZES:
-        _set(detector, input_size=(side, side))
-        if takes_its_probes(detector):
-            text = f"input_size: {side} was found by trying; declare it if that is not what it was trained on"
-            detector.assumptions = (*detector.assumptions, text)
+    if not isinstance(fault, UserError):
+        if _in_float32(detector, fault):
+            fault = _fault(detector)
+        if fault is None or _found_channels_or_size(detector, fault):
             return
+    for size in [own.input_size] if own.input_size else [None, (224, 224), (32, 32), (256, 256)]:
+        _set(detector, input_size=size, channels=own.channels)
+        for batch in _BATCHES:
+            detector.network = PaddedBatch(network, batch, batch)
+            if _fault(detector) is None:
+                _tell_input(detector, own)
+                images = "one image" if batch == 1 else f"{batch} images"
+                _tell(detector, f"it takes {images} at a time alone, and is asked so")
+                return
+    detector.preprocessing, detector.network = own, network
+
+
+def _in_float32(detector: Detector, fault: Exception) -> bool:
+    """Make weights of another precision float32 where a network failed for it."""
+    networks = [detector.network, *hidden_networks(detector.network)]
+    others = {p.dtype for network in networks for p in network.parameters() if p.is_floating_point()} - {
+        torch.float32
+    }
+    if not others or not re.search("dtype|type|Half|Double|BFloat16", str(fault)):
+        return False
+    for network in networks:
+        network.float()
+    _tell(
+        detector, f"weights in {', '.join(sorted(str(each)[6:] for each in others))} are computed in float32"
+    )
+    return True
+
+
+def _found_channels_or_size(detector: Detector, fault: Exception) -> bool:
+    """Try other channels and sizes, and keep what works."""
+    own = detector.preprocessing
+    sizes = [own.input_size] if own.input_size else [None, *((side, side) for side in _USUAL_SIZES)]
+    channels = [own.channels] if "channels" in detector.declared else [own.channels, *_CHANNELS]
+    tries = [(size, order) for size in sizes for order in channels]
+    if own.input_size is None and "mat1 and mat2" in str(fault):
+        tries += [((side, side), own.channels) for side in (*range(8, 257, 2), *range(9, 257, 2))]
+    for size, order in tries:
+        _set(detector, input_size=size, channels=order)
+        if _fault(detector) is None:
+            _tell_input(detector, own)
+            return True
     detector.preprocessing = own
+    return False
+
+
+def _tell_input(detector: Detector, before: Preprocessing) -> None:
+    """Say which settings were found by trying."""
+    found = detector.preprocessing
+    if found.input_size != before.input_size and found.input_size is not None:
+        _tell(
+            detector,
+            f"input_size: {found.input_size[0]} was found by trying; declare it if that is not what it was trained on",
+        )
+    if found.channels != before.channels:
+        what = (
+            "one channel: images are made grey (ITU-R 601)"
+            if found.channels == "grey"
+            else "four: alpha is opaque"
+        )
+        _tell(detector, f"channels: {found.channels} was found by trying, as it takes {what}")
+
+
+def _tell(detector: Detector, sentence: str) -> None:
+    detector.assumptions = (*detector.assumptions, sentence)
 
 
 @torch.no_grad()
 def takes_its_probes(detector: Detector) -> bool:
-    """Whether a detector answers its probes with finite numbers."""
+    """Whether a network takes the probes of its detector, whatever it answers."""
+    fault = _fault(detector)
+    return fault is None or isinstance(fault, UserError)
+
+
+@torch.no_grad()
+def _fault(detector: Detector) -> Exception | None:
+    """Return what a detector raises for its probes: a UserError where it takes them and answers something else."""
     try:
-        return bool(detector(detector.probes()).isfinite().all())
-    except _UNFIT:
-        return False
-
-
-_UNFIT = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
-"""What networks raise for input that they do not take; :meth:`Detector.check` tells the reason."""
+        detector(detector.probes())
+    except Exception as error:  # Networks raise whatever they like; :meth:`Detector.check` tells the reason.
+        if is_out_of_memory(error):
+            raise
+        return error
+    return None
 
 
 def find_out_outputs(detector: Detector) -> None:
@@ -49,9 +152,11 @@ def find_out_outputs(detector: Detector) -> None:
     if inner is not None and _gives_the_same_scores(detector, inner):
         detector.network = inner.eval().requires_grad_(False)
         _set(detector, outputs="logits")
-    elif "outputs" not in detector.declared:
+    elif (
+        "outputs" not in detector.declared and detector.answer(detector.probes()).columns.is_floating_point()
+    ):
         text = "its outputs look like probabilities (in [0, 1] whatever it is shown); outputs: logits says otherwise"
-        detector.assumptions = (*detector.assumptions, text)
+        _tell(detector, text)
 
 
 def _set(detector: Detector, **changes: Any) -> None:
@@ -61,7 +166,7 @@ def _set(detector: Detector, **changes: Any) -> None:
 def _answers_probabilities(detector: Detector) -> bool:
     try:
         return detector.answers_probabilities()
-    except _UNFIT:
+    except Exception:  # noqa: BLE001  As above.
         return False
 
 

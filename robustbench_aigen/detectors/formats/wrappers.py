@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustbench_aigen.detectors.outputs import outputs_by_place
+
 
 class BlackBox(nn.Module):
     """A model outside torch: scores, and no gradients.
@@ -65,25 +67,21 @@ class PaddedBatch(nn.Module):
         super().__init__()
         self.network, self.smallest, self.largest = network, smallest, largest
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Call the network on any number of images."""
-        return torch.cat([self._part(part) for part in images.split(self.largest)])
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Call the network on any number of images; several outputs become a mapping of their places."""
+        parts = [self._part(part) for part in images.split(self.largest)]
+        joined = {place: torch.cat([part[place] for part in parts]) for place in parts[0]}
+        return joined[""] if list(joined) == [""] else joined
 
     def around(self, network: nn.Module) -> "PaddedBatch":
         """Return the same around another network."""
         return PaddedBatch(network, self.smallest, self.largest)
 
-    def _part(self, images: Tensor) -> Tensor:
-        missing = self.smallest - len(images)
-        if missing <= 0:
-            return self._answer(images)
-        filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])])
-        return self._answer(filled)[: len(images)]
-
-    def _answer(self, images: Tensor) -> Tensor:
-        answer = self.network(images)
-        tensor: Tensor = answer[0] if isinstance(answer, list | tuple) else answer
-        return tensor
+    def _part(self, images: Tensor) -> dict[str, Tensor]:
+        missing = max(0, self.smallest - len(images))
+        filled = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing else images
+        answers = outputs_by_place(self.network(filled), len(filled))
+        return {place: answer[: len(images)] for place, answer in answers.items()}
 
 
 class GroupedLogits(nn.Module):

@@ -1,0 +1,239 @@
+"""The first images that a detector is shown, and what they say of it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigen.detectors.hidden_networks import hidden_networks, settle
+from robustbench_aigen.detectors.outputs import Answer
+from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
+
+if TYPE_CHECKING:
+    from robustbench_aigen.detectors.contract import Detector
+
+
+def try_out(detector: "Detector") -> None:
+    """Show a detector its probes, and note what they say of it.
+
+    ``differentiable``, ``draws`` and ``changes`` are set, the output that holds the verdict is fixed where there are
+    several, and what the user has to know is added to ``assumptions``.
+
+    Raises
+    ------
+    UserError
+        Unless two logits come out, for one image as for several, and finite ones for at least one image.
+    """
+    probes = detector.probes()
+    before = global_states()
+    with preserved_global_rng():
+        logits = _first_answer(detector, probes)
+        detector.draws = bool(changed_generators(before))
+        # What a first call makes, and later ones find, is no change.
+        state = _state(detector)
+        _settle_output(detector, probes)
+        alone = _of_one(detector, probes)
+    detector.changes = tuple(name for name, now in _state(detector).items() if state.get(name, now) != now)
+    settle(detector.network, detector.device)
+    for answer, count in ((logits, len(probes)), (alone, 1)):
+        if answer.shape != (count, 2):
+            raise UserError(
+                f"detector '{detector.name}' returns {tuple(answer.shape)} for {count} images; "
+                "two logits (real, fake) each are needed"
+            )
+    if not logits.isfinite().all():
+        _check_weights(detector)
+    if not logits.isfinite().all(dim=1).any():
+        raise UserError(
+            f"detector '{detector.name}' returns NaN or infinity for every image that was tried; its weights are finite",
+            hint="check outputs:, mean: and std:, and what its code divides by",
+        )
+
+
+def failure(
+    detector: "Detector", error: Exception, height: int, width: int, *, hint: str, image: str = ""
+) -> UserError:
+    """Return what a detector raised for images of a size as the user's error.
+
+    Parameters
+    ----------
+    detector, error
+        Who raised what.
+    height, width
+        Of the images.
+    hint
+        What to do, where the error itself does not say it.
+    image
+        One of the images.
+    """
+    reason = error.message if isinstance(error, UserError) else first_line(error)
+    if isinstance(error, UserError) and error.hint:
+        hint = error.hint
+    elif re.search("Half|Double|BFloat16|double", reason) and "numpy" not in reason:
+        hint = "its weights and its input differ in type: return network.float() from your code"
+    named = f" ({image})" if image else ""
+    return UserError(
+        f"detector '{detector.name}' fails on {height}×{width} input{named}: {reason}", hint=hint
+    )
+
+
+def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], after: str = "") -> None:
+    """Raise UserError where an answer is NaN or infinite: no verdict rests on it.
+
+    Parameters
+    ----------
+    detector
+        Who answered.
+    numbers
+        N log-odds.
+    names
+        What to call the images.
+    after
+        What was done to the images before, for the message.
+    """
+    bad = [name for name, fine in zip(names, numbers.isfinite().tolist(), strict=True) if not fine]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        behind = f" after {after}" if after else ""
+        raise UserError(
+            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {len(names)} images{behind}: "
+            "there is no verdict on that",
+            hint="leave the image out, or mend what divides by zero or takes the logarithm of it in the detector",
+        )
+
+
+_SIZE_HINT = "give the size that its network was trained on, input_size: [height, width]"
+
+
+@torch.no_grad()
+def size_hint(detector: "Detector", height: int, width: int) -> str:
+    """Return which input size a detector would take instead of that of some images."""
+    own = detector.preprocessing
+    if own.input_size is not None:
+        return _SIZE_HINT
+    tries = [
+        [max(step, step * round(side / step)) for side in (height, width)] for step in (2, 8, 16, 32, 64)
+    ]
+    for size in [*tries, *([side, side] for side in (224, 256, 299, 384, 512))]:
+        if _takes_probes(detector.read_as(input_size=(size[0], size[1]))):
+            return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
+    return _SIZE_HINT
+
+
+def _takes_probes(detector: "Detector") -> bool:
+    try:
+        detector(detector.probes())
+    except Exception:  # noqa: BLE001  Any reason is one against this size.
+        return False
+    return True
+
+
+def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:
+    """Return the logits of the probes, and note whether gradients reach them."""
+    try:
+        with torch.enable_grad():
+            leaf = probes.clone().requires_grad_()
+            logits: Tensor = detector(leaf)
+            detector.differentiable = bool(logits.requires_grad) and _reaches(logits, leaf)
+            return logits.detach()
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # What turns its input into numpy's fails on one with a gradient alone.
+        try:
+            with torch.no_grad():
+                logits = detector(probes)
+        except Exception:  # noqa: BLE001  The first error says what is wrong.
+            height, width = probes.shape[-2:]
+            raise failure(detector, error, height, width, hint=_SIZE_HINT) from error
+        detector.differentiable = False
+        _tell(detector, f"no gradients: {first_line(error)}; attacks without gradients can be run on it")
+        return logits
+
+
+def _of_one(detector: "Detector", probes: Tensor) -> Tensor:
+    """Return the logits of a single image."""
+    try:
+        with torch.no_grad():
+            alone: Tensor = detector(probes[:1])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = error.message if isinstance(error, UserError) else first_line(error)
+        raise UserError(
+            f"detector '{detector.name}' answers {len(probes)} images at a time and fails on a single one: {reason}",
+            hint="put the network into evaluation mode, and keep the dimension of the batch where it squeezes",
+        ) from error
+    return alone
+
+
+def _settle_output(detector: "Detector", probes: Tensor) -> None:
+    """Fix which output holds the verdict, and tell what was chosen and what is no score."""
+    if isinstance(detector.network, nn.ModuleList):
+        return  # An ensemble, whose members have been tried.
+    own = detector.preprocessing
+    found = detector.answer(probes)
+    if found.place and own.output is None:
+        detector.preprocessing = replace(own, output=found.place)
+        if found.others:
+            others = ", ".join(f"{place} {shape}" for place, shape in found.others.items())
+            _tell(detector, f"output: {found.place} is taken for the verdict; it also answers {others}")
+    for sentence in _what_it_answers(found):
+        _tell(detector, sentence)
+    if not detector.differentiable and not any("no gradients" in said for said in detector.assumptions):
+        _tell(
+            detector,
+            "no gradients: its answer is cut off from its input; attacks without gradients can be run on it",
+        )
+
+
+def _what_it_answers(found: Answer) -> Iterator[str]:
+    """Yield what the user has to know of the numbers themselves."""
+    columns = found.columns
+    if not columns.is_floating_point():
+        yield "it answers labels, not scores: AUROC and attacks that follow scores see two values"
+    elif columns.dtype in (torch.float16, torch.bfloat16):
+        yield f"it answers in {str(columns.dtype).removeprefix('torch.')}: its scores have that precision"
+
+
+def _tell(detector: "Detector", sentence: str) -> None:
+    detector.assumptions = tuple(dict.fromkeys([*detector.assumptions, sentence]))
+
+
+def _check_weights(detector: "Detector") -> None:
+    """Raise UserError where weights are not numbers."""
+    for network in (detector.network, *hidden_networks(detector.network)):
+        tensors = [*network.named_parameters(), *network.named_buffers()]
+        # A mask among the buffers may well be infinite.
+        damaged = [name for name, tensor in tensors if tensor.is_floating_point() and tensor.isnan().any()]
+        if damaged:
+            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            raise UserError(
+                f"detector '{detector.name}' returns NaN: its weights are damaged, {damaged[0]}{more} hold NaN"
+            )
+
+
+def _state(detector: "Detector") -> dict[str, object]:
+    """Return what an answer may not change: weights and buffers by their version, and the modes."""
+    state: dict[str, object] = {}
+    for number, network in enumerate((detector.network, *hidden_networks(detector.network))):
+        place = f"hidden network {number}: " if number else ""
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            # Whole numbers count calls; whether an answer depends on them, repeating it shows.
+            if tensor.is_floating_point() and not tensor.is_inference():
+                state[place + name] = (id(tensor), tensor._version)  # noqa: SLF001  The only count of changes.
+        for name, module in network.named_modules():
+            state[f"{place}mode of {name or 'the network'}"] = module.training
+    return state
+
+
+def _reaches(logits: Tensor, leaf: Tensor) -> bool:
+    """Whether the graph of the logits leads back to the pixels. What the gradient is, the trust probes ask."""
+    return torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None

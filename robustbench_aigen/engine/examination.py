@@ -1,0 +1,105 @@
+"""Looks at every detector of a plan on a few of its images before the long work: whether it answers, finitely, the same."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.data.splitting import order_key
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
+from robustbench_aigen.engine.plan import Plan
+from robustbench_aigen.engine.probing import Probed
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
+from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.trust.repeatability import Repeated, repeat
+
+_PIXELS = 2**16
+"""Of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
+_FEWEST, _MOST = 4, 16
+
+
+class FewImages(NamedTuple):
+    """Some decoded images of a selection: their samples, and 3×H×W uint8 of any sizes."""
+
+    samples: list[Sample]
+    levels: list[Tensor]
+
+
+def few_images(selection: Selection, indices: list[int]) -> FewImages:
+    """Decode some images of a source; what cannot be read is left out, and told when it is run on."""
+    images = decode_shard(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
+    return FewImages(images.samples, images.levels)
+
+
+def examine_detectors(plan: Plan) -> list[Probed]:
+    """Ask every detector of a plan for a few images, alone and together.
+
+    Raises
+    ------
+    UserError
+        If one fails on an image or answers NaN or infinity, with both named.
+    """
+    found: list[Probed] = []
+    samples = plan.selection.source.samples
+    ordered = sorted(plan.selection.indices, key=lambda index: order_key(samples[index].id))
+    images = few_images(plan.selection, ordered[:_MOST])
+    names = tuple(pipeline.name for pipeline in plan.pipelines)
+    for detector in plan.detectors:
+        repeated = examine(detector, images.levels, [sample.id for sample in images.samples], plan.device)
+        if repeated is not None:
+            found += [Probed(detector.name, names, measured) for measured in repeated.measurements()]
+    return found
+
+
+def examine(
+    detector: Detector,
+    levels: list[Tensor],
+    names: list[str],
+    device: torch.device,
+    *,
+    needs_finite: bool = True,
+) -> Repeated | None:
+    """Ask a detector for as many of some images as are soon done; None where there is none.
+
+    Parameters
+    ----------
+    detector
+        On ``device``.
+    levels
+        3×H×W uint8 of any sizes.
+    names
+        What to call the images.
+    device
+        Where the detector is.
+    needs_finite
+        Whether NaN and infinity are refused.
+
+    Raises
+    ------
+    UserError
+        If it fails on an image, or answers NaN or infinity.
+    """
+    height, width = detector.preprocessing.input_size or (224, 224)
+    if detector.preprocessing.input_size is None and levels:
+        height, width = max((image.shape[1:] for image in levels), key=lambda sides: sides[0] * sides[1])
+    count = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
+    parts = []
+    for rows in same_size(levels[:count], range(min(count, len(levels)))):
+        stack = torch.stack([levels[row] for row in rows])
+        try:
+            repeated = repeat(detector, stack, device)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            sides = (stack.shape[2], stack.shape[3])
+            raise failure(
+                detector, error, *sides, hint=size_hint(detector, *sides), image=names[rows[0]]
+            ) from error
+        if needs_finite:
+            check_finite(detector, repeated.margin, [names[row] for row in rows])
+        parts.append(repeated)
+    return Repeated.joined(parts) if parts else None

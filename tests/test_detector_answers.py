@@ -1,0 +1,413 @@
+"""What networks answer and in which mode: found where it is clear, asked for where it is not, never taken for sound."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import write_image
+from torch import nn
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.detectors.contract import log_odds
+from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.trust.repeatability import repeat
+
+NETWORKS = """
+import torch
+from collections import namedtuple
+from functools import partial
+from torch import nn
+
+def base(outputs=2):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, outputs)
+    )
+    net[1].running_mean.uniform_(-0.2, 0.2)
+    net[1].running_var.uniform_(0.05, 0.3)
+    return net.train()
+
+class Answer(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.net, self.change = base(), change
+    def forward(self, x):
+        return self.change(self.net(x))
+
+def module(): return base()
+def closure():
+    net = base()
+    return lambda x: net(x)
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.nets = [base()]
+    def forward(self, x): return self.nets[0](x)
+def listed(): return Listed()
+def in_a_dict():
+    nets = {"a": [base()]}
+    return lambda x: nets["a"][0](x)
+def called(x, net): return net(x)
+def in_a_partial(): return partial(called, net=base())
+class Holder:
+    def __init__(self): self.net = base()
+    def answer(self, x): return self.net(x)
+def in_a_method(): return Holder().answer
+WHOLE = base()
+def in_a_global(): return lambda x: WHOLE(x)
+class Classy(nn.Module):
+    net = [base()]
+    def forward(self, x): return type(self).net[0](x)
+def in_a_class(): return Classy()
+
+features = nn.Linear(2, 16)
+def pair(): return Answer(lambda y: (features(y), y))
+def mapping(): return Answer(lambda y: {"prediction": y, "embedding": features(y)})
+def logits(): return Answer(lambda y: {"logits": y, "auxiliary": -y})
+def named(): return Answer(lambda y: namedtuple("Out", "verdict hidden")(y, features(y)))
+def with_label(): return Answer(lambda y: (y.argmax(1), y))
+def squeezed(): return Answer(lambda y: y.squeeze())
+def as_map(): return Answer(lambda y: y[:, :, None, None])
+def double(): return Answer(lambda y: y.double())
+def as_array(): return Answer(lambda y: y.detach().numpy())
+def an_image_each(): return Answer(lambda y: [each for each in y])
+def heads(): return Answer(lambda y: (y, -y))
+def three(): return Answer(lambda y: torch.cat([y, y[:, :1]], 1))
+def nothing(): return Answer(lambda y: None)
+def labels(): return Answer(lambda y: y.argmax(1))
+def half(): return base().half()
+def one_at_a_time():
+    net = base()
+    return lambda x: net(x.reshape(1, 3, *x.shape[2:]))
+
+def grey(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+def alpha(): return nn.Sequential(nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+def own_size(): return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 9 * 9, 2))
+
+def sharpness(x): return 60 * ((x[..., 1:] - x[..., :-1]).abs().mean((1, 2, 3)) - 0.05)
+def standardised(): return lambda x: sharpness((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+def by_its_maximum(): return lambda x: sharpness(x / x.amax((1, 2, 3), keepdim=True))
+def damaged():
+    net = base()
+    net[0].weight.data[0] = float("nan")
+    return net
+
+def in_training():
+    net = base()
+    def answer(x):
+        net.train()
+        return net(x)
+    return answer
+def less_the_batch():
+    net = base()
+    return lambda x: net(x - x.mean(0) + 0.5)
+def dropout():
+    net = base()
+    return lambda x: nn.functional.dropout(net(x), 0.3)
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.calls = base(), 0
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x) * (1 + self.calls % 2)
+def counting(): return Counting()
+class Drifting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = base()
+        self.register_buffer("shift", torch.zeros(2))
+    def forward(self, x):
+        self.shift += 0.1
+        return self.net(x) + self.shift
+def drifting(): return Drifting()
+def multiples_of_32():
+    net = base()
+    def answer(x):
+        assert x.shape[2] % 32 == 0 and x.shape[3] % 32 == 0, "sides must be multiples of 32"
+        return net(x)
+    return answer
+"""
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    file = tmp_path_factory.mktemp("networks") / "networks.py"
+    file.write_text(NETWORKS)
+    return lambda name, **keys: load_detector(f"python:{file}:{name}", **keys)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def right(load, images) -> torch.Tensor:
+    """The answers of the network itself in evaluation mode."""
+    network = load("module").network
+    with torch.no_grad():
+        return network.eval()(images)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["module", "closure", "listed", "in_a_dict", "in_a_partial", "in_a_method", "in_a_global", "in_a_class"],
+)
+def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, right, name):
+    detector = load(name)
+    torch.testing.assert_close(detector(images), right)
+    torch.testing.assert_close(detector(images[:1]), right[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pair", "output: 1 is taken for the verdict; it also answers 0 (4, 16)"),
+        ("mapping", "output: prediction is taken"),
+        ("logits", "output: logits is taken"),
+        ("named", "output: verdict is taken"),
+        ("with_label", "output: 1 is taken"),
+        ("squeezed", ""),
+        ("as_map", ""),
+        ("double", ""),
+        ("as_array", "no gradients"),
+        ("an_image_each", ""),
+        ("half", "weights in float16 are computed in float32"),
+        ("one_at_a_time", "it takes one image at a time"),
+    ],
+)
+def test_the_answer_is_found_and_what_was_chosen_is_said(load, images, right, name, said):
+    detector = load(name)
+    tolerance = {"rtol": 1e-2, "atol": 1e-2} if name == "half" else {"rtol": 1e-5, "atol": 1e-6}
+    for count in (1, 2, 5):
+        answer = detector(images[:count])
+        assert answer.dtype == torch.float32
+        torch.testing.assert_close(answer, right[:count], **tolerance)
+    assert any(said in sentence for sentence in detector.assumptions)
+    assert detector.differentiable == (name != "as_array")
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("heads", r"could be the verdict: 0 \(4, 2\), 1 \(4, 2\)", "output: 0"),
+        ("three", r"returns \(4, 3\) for 4 images", "three classes or more"),
+        ("nothing", "returns NoneType, not a tensor", ""),
+        ("damaged", "its weights are damaged, 0.weight hold NaN", ""),
+    ],
+)
+def test_what_is_not_clear_or_not_there_is_refused(load, name, message, hint):
+    with pytest.raises(UserError, match=message) as refused:
+        load(name)
+    assert hint in (refused.value.hint or "")
+
+
+def test_one_of_several_outputs_is_chosen_by_its_place(load, images, right, tmp_path):
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
+
+    place = load("module").architecture.removeprefix("python:")
+    spec = DetectorSpec(id=f"python:{place.rpartition(':')[0]}:heads", output=1)
+    torch.testing.assert_close(load_detector(spec)(images), -right)
+    with pytest.raises(UserError, match="has no output 'verdict'"):
+        load_detector(spec.model_copy(update={"output": "verdict"}))
+
+
+def test_labels_are_told_from_scores(load, images, right):
+    detector = load("labels")
+    assert torch.equal(detector(images).argmax(1), right.argmax(1))
+    assert any("labels, not scores" in sentence for sentence in detector.assumptions)
+    assert not detector.differentiable
+
+
+def test_grey_and_alpha_and_a_size_of_its_own_are_found(load, images):
+    grey, alpha, own = load("grey"), load("alpha"), load("own_size")
+    luma = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    opaque = torch.cat([images, torch.ones(5, 1, 64, 64)], dim=1)
+    for detector, seen in ((grey, luma), (alpha, opaque)):
+        torch.testing.assert_close(log_odds(detector(images)), detector.network(seen)[:, 0])
+    assert own.preprocessing.input_size == (18, 18)
+    assert any("input_size: 18 was found by trying" in sentence for sentence in own.assumptions)
+
+
+def test_an_image_is_no_constant_for_what_standardises(load, images):
+    expected = load("standardised").network.function(images)
+    torch.testing.assert_close(log_odds(load("standardised")(images)), expected)
+
+
+LEVELS = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def flags(detector, count: int = 6) -> set[str]:
+    repeated = repeat(detector, LEVELS[:count], torch.device("cpu"))
+    return {measured.flag for measured in repeated.measurements() if measured.raised}
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("in_training", "depends_on_batch"),
+        ("less_the_batch", "depends_on_batch"),
+        ("dropout", "stochastic_output"),
+        ("counting", "stochastic_output"),
+        ("drifting", "stochastic_output"),
+        ("module", None),
+        ("squeezed", None),
+        ("labels", None),
+        ("standardised", None),
+    ],
+)
+def test_an_answer_that_is_not_the_images_own_is_flagged(load, name, flag, count):
+    assert flags(load(name), count) == ({flag} if flag else set())
+
+
+@pytest.mark.parametrize("name", shipped_detectors())
+def test_shipped_detectors_answer_the_same_alone_and_together(name):
+    assert flags(load_detector(name)) == set()
+
+
+class HalfInside(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.network(x).float()
+
+
+def test_round_off_of_half_precision_is_no_dependence(load):
+    detector = load("module")
+    detector.network = HalfInside(detector.network)
+    assert flags(detector) == set()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    for number in range(8):
+        write_image(tmp_path / "data/real" / f"{number}.png", number, fake=False)
+        write_image(tmp_path / "data/fake" / f"{number}.png", 100 + number, fake=True)
+
+    def scenario(name: str, pipeline: str, **keys: object) -> str:
+        settings = "".join(f", {key}: {value}" for key, value in keys.items())
+        file = tmp_path / "s.yaml"
+        file.write_text(
+            f"version: 1\nname: s\ndata: {{source: data, split: all}}\npipelines: {{p: [{pipeline}]}}\n"
+            f'detectors: [{{id: "python:networks.py:{name}", fake_index: 1{settings}}}]\n'
+        )
+        return str(file)
+
+    return tmp_path, scenario
+
+
+JPEG, PGD = "{perturb: jpeg, quality: 90}", "{attack: pgd, eps: 2/255, steps: 2}"
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("in_training", "depends_on_batch"), ("dropout", "stochastic_output")]
+)
+def test_a_run_without_attacks_flags_every_cell(folder, cli, name, flag):
+    tmp_path, scenario = folder
+    outcome = cli("run", scenario(name, JPEG), "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    summary = pd.read_csv(tmp_path / "out/s/latest/summary.csv")
+    assert summary["trust"].str.contains(flag).all()
+
+
+def test_a_detector_that_changes_itself_is_not_attacked(folder, cli):
+    tmp_path, scenario = folder
+    outcome = cli("run", scenario("drifting", PGD), "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert re.search(r"changes itself whenever it answers \(shift\)", outcome.err)
+    assert len(outcome.err.strip().splitlines()) <= 3
+
+
+def test_a_picture_without_a_number_is_named_before_anything_is_attacked(folder, cli):
+    from PIL import Image
+
+    tmp_path, scenario = folder
+    Image.new("RGB", (32, 32)).save(tmp_path / "data/fake/black.png")
+    outcome = cli("run", scenario("by_its_maximum", PGD), "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert re.search(
+        "detector 'python:networks.py:by_its_maximum' answers NaN or infinity for fake/black.png", outcome.err
+    )
+    outcome = cli(
+        "predict", tmp_path / "data", "--detector", f"python:{tmp_path}/networks.py:by_its_maximum", "--json"
+    )
+    assert outcome.code == 2
+    assert "no verdict on" in outcome.err
+    assert "black.png" in outcome.err
+    import json
+
+    rows = {row["image"].rpartition("/")[2]: row for row in json.loads(outcome.out)["predictions"]}
+    assert rows["black.png"]["verdict"] is None
+    assert sum(row["verdict"] in ("real", "fake") for row in json.loads(outcome.out)["predictions"]) == 16
+
+
+def test_images_of_a_size_that_a_network_does_not_take_get_a_hint_that_works(folder, cli):
+    tmp_path, scenario = folder
+    write_image(tmp_path / "data/real/odd.png", 7, fake=False, size=(50, 40))
+    for number in range(8):
+        (tmp_path / "data/real" / f"{number}.png").unlink()
+    outcome = cli("run", scenario("multiples_of_32", JPEG), "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "fails on 40×50 input (real/odd.png): sides must be multiples of 32" in outcome.err
+    hint = re.search(r"set input_size: (\[\d+, \d+\])", outcome.err)
+    assert hint is not None, outcome.err
+    outcome = cli("run", scenario("multiples_of_32", JPEG, input_size=hint[1]), "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+
+
+def test_predict_begins_with_what_it_assumes_and_ends_with_what_does_not_hold(folder, cli):
+    tmp_path, _ = folder
+    outcome = cli("predict", tmp_path / "data", "--detector", f"python:{tmp_path}/networks.py:in_training")
+    first = outcome.out.splitlines()[0]
+    assert "assumed" in first
+    assert "output 1 means fake" in first
+    assert "in [0, 1]" in first
+    assert "depends_on_batch" in outcome.err
+    declared = cli("predict", tmp_path / "data", "--detector", "minigen/lenet5")
+    assert "assumed" not in declared.out
+
+
+def test_a_search_goes_on_from_where_there_is_no_gradient():
+    """The deviation of a flat image has no gradient, and one step away it has: PGD has to leave the flat image."""
+    from robustbench_aigen.attacks.execution import make_task, run_attack
+    from robustbench_aigen.detectors.thresholds import HALF
+    from robustbench_aigen.numerics.seeding import SampleStreams
+    from robustbench_aigen.scenario.cells import BoundStage
+    from robustbench_aigen.scenario.recipes import shipped_recipes
+
+    class Deviation(nn.Module):
+        def forward(self, pixels):
+            margin = 100 * (
+                (pixels - pixels.mean((1, 2, 3), keepdim=True)).square().sum((1, 2, 3)).sqrt() - 0.05
+            )
+            return torch.stack([-margin / 2, margin / 2], dim=1)
+
+    levels = torch.full((3, 3, 8, 8), 100, dtype=torch.uint8)
+    levels[1, :, ::2] = 101
+    recipe = shipped_recipes()["pgd"]
+    stage = BoundStage(recipe, recipe.bind({"eps": 4 / 255, "steps": 5, "random_start": False}))
+    task = make_task(
+        stage, Deviation(), levels, torch.zeros(3, dtype=torch.long), SampleStreams(0, ("a", "b", "c"), 0),
+        threshold=HALF, early_stop=False, batch_size=3, device=torch.device("cpu"), precision="fp32",
+    )  # fmt: skip
+    outcome = run_attack(stage, task, lambda _: None)
+    assert outcome.log_odds.isfinite().all()
+    assert (outcome.log_odds >= 0).all()
+    assert (outcome.linf <= 4 / 255 + 1e-6).all()
+
+
+def test_numpy_and_torch_agree_on_what_a_list_of_numbers_is(load, images):
+    from robustbench_aigen.detectors.outputs import as_columns
+
+    numbers = [0.1, 0.2, 0.3]
+    for raw in (numbers, tuple(numbers), np.array(numbers), torch.tensor(numbers), [[n] for n in numbers]):
+        assert as_columns(raw, "d", 3).flatten().tolist() == pytest.approx(numbers)
