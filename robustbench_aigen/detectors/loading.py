@@ -246,11 +246,12 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     keys = set(PreprocessingSpec.model_fields)
     said: dict[str, Any] = card.model_dump(include=keys, exclude_none=True)
     said |= spec.model_dump(include=keys, exclude_none=True)
+    settings = _merged(loaded.metadata, said)
     # Of an ONNX model the output has been chosen.
     output = None if loaded.architecture == "ONNX" else request.output
     detector = Detector(
         loaded.network,
-        replace(Preprocessing(**_merged(loaded.metadata, said)), output=output),
+        replace(Preprocessing(**settings), output=output),
         name=spec.name or called(spec, request.place),
         architecture=loaded.architecture,
         weights_sha256=loaded.sha256,
@@ -261,7 +262,7 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     assumptions = [*request.notes, *loaded.assumptions]
     if not {"mean", "std"} <= {*loaded.metadata, *said}:
         assumptions.append("no card, mean or std: pixels go into the network as they are, in [0, 1]")
-    assumed = sorted(loaded.assumed - said.keys() - _WITHOUT_A_KEY)
+    assumed = sorted((loaded.assumed & settings.keys()) - said.keys() - _WITHOUT_A_KEY)
     if assumed:
         text = f"assumed, as the file does not say: {', '.join(assumed)} (usual for {loaded.architecture})"
         assumptions.append(text)

@@ -209,8 +209,11 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
                 file=request.path,
                 hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
             )
+        beside = (
+            f"; beside '{matched.prefix}' stand {', '.join(matched.left_out[:3])}" if matched.left_out else ""
+        )
         raise UserError(
-            f"the weights do not fit {what}: {'; '.join(matched.problems)}",
+            f"the weights do not fit {what}: {'; '.join(matched.problems)}{beside}",
             file=request.path,
             hint=_QUANTISED if any(name.endswith(_OF_QUANTISED) for name in weights) else None,
         )
