@@ -117,8 +117,18 @@ def file_above(file: Path) -> None:
     file.parent.write_text("a file")
 
 
+def endless_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def link_to_itself(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
 SPOILS = [
-    foreign_table, edited_table, other_shard, folder_in_place,
+    foreign_table, edited_table, other_shard, folder_in_place, endless_pipe, link_to_itself,
     lambda file: file.write_bytes(b""), lambda file: file.write_bytes(b"PAR1"),
     lambda file: file.write_bytes(file.read_bytes()[:-100]),
     lambda file: file.write_bytes(file.read_bytes() + b"more"),
@@ -206,7 +216,7 @@ def stored_images(folder: Path, source, heard=None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-@pytest.mark.parametrize("change", ["bit", "cut", "empty", "folder", "older"])
+@pytest.mark.parametrize("change", ["bit", "cut", "empty", "folder", "older", "pipe"])
 def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix, change):
     expected = stored_images(tmp_path / "store", source)
     (file,) = (tmp_path / "store").glob(f"*{suffix}")
@@ -218,6 +228,8 @@ def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix
         file.write_bytes(content[:-200] if suffix == ".npy" else content[:-5])
     elif change == "empty":
         file.write_bytes(b"")
+    elif change == "pipe":
+        endless_pipe(file)
     elif change == "older":
         file.write_bytes(b"{}" if suffix == ".json" else b"\x93NUMPY\x01\x00")
     else:
@@ -267,6 +279,7 @@ def test_a_damaged_training_is_done_again_with_the_same_weights(tmp_path, traine
         lambda: weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])),
         lambda: metrics.write_text(metrics.read_text().replace('"accuracy": ', '"accuracy": 1')),
         lambda: folder_in_place(metrics),
+        lambda: endless_pipe(metrics),
     ):
         spoil()
         outcome = train(cli, tmp_path, "--epochs", 1)
