@@ -243,6 +243,23 @@ def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix
     assert heard.notices == []
 
 
+@pytest.mark.parametrize("swap", [True, False])
+def test_an_image_that_changes_before_it_is_decoded_ends_the_training(tmp_path, source, swap):
+    """It was hashed first: what is decoded later has to be the very same bytes."""
+
+    class Changing(Silent):
+        def start(self, images):
+            for file in (tmp_path / "data" / "train").rglob("*.png"):
+                if swap:
+                    write_image(file, 999, fake=True)
+                else:
+                    file.unlink()
+
+    with pytest.raises(UserError, match=r"train/.*\.png .* since the run began"):
+        stored_images(tmp_path / "store", source, Changing())
+    assert entries(tmp_path / "store") == []
+
+
 def test_an_image_that_was_readable_cannot_be_struck_off_the_list(tmp_path, source):
     expected = stored_images(tmp_path / "store", source)
     (file,) = (tmp_path / "store").glob("*.json")
