@@ -220,7 +220,9 @@ def make_stored(work: Path) -> list[Stored]:
         _train(job, stopped, _Stopping())
 
     def rerun(folder: Path, heard: Heard) -> object:
-        again = run(scenario, output=folder, progress=heard)
+        told = Heard()
+        again = run(scenario, output=folder, progress=told)
+        heard.notices += [text for text in told.notices if "of the cache" in text]
         return _frames(again.records, again.summary, _gallery(again.folder))
 
     def gated(folder: Path, _: Heard) -> object:

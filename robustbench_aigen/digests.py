@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from robustbench_aigen.files import require_regular
+
 DIGESTS, _OWN = "digests", "values"
 _TRAILER = b"\nsha256:"
 _LENGTH = len(_TRAILER) + 64
@@ -99,6 +101,7 @@ def read_sealed(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         If it cannot be read, is not JSON, or is not what was written.
     """
     try:
+        require_regular(file)
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{file.name} cannot be read") from error

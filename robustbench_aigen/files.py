@@ -31,8 +31,15 @@ def sha256_of_file(file: Path) -> str:
     OSError
         If the file cannot be read.
     """
+    require_regular(file)
     with file.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest()
+
+
+def require_regular(file: Path) -> None:
+    """Raise OSError where something else than a file stands under its name: reading a pipe would never end."""
+    if not file.is_file() and file.exists():
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
 
 
 @contextmanager

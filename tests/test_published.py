@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models import mobilenet_v2, resnet50
 
+from robustbench_aigen.detectors import pretrained
+from robustbench_aigen.detectors.pretrained import downloaded, hub_file
 from robustbench_aigen.detectors.published import PUBLISHED, Published, load_published
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.detectors.zoo.npr import neighbour_relations
@@ -192,7 +194,27 @@ def test_every_published_file_is_pinned():
             assert remote.sha256 is None or len(bytes.fromhex(remote.sha256)) == 32
 
 
-def test_imagenet_weights_come_from_the_cache_without_their_head(cache):
+def test_a_damaged_file_of_the_cache_is_downloaded_again(tmp_path, cache):
+    content = bytes(range(256)) * 40
+    digest = sha256(content).hexdigest()
+    (tmp_path / "there.pth").write_bytes(content)
+    url = (tmp_path / "there.pth").as_uri()
+    file = hub_file(url, digest)
+    for damaged in (content[:-1], b"", b"x" + content[1:]):
+        file.write_bytes(damaged)
+        for known in (digest, digest[:8]):
+            assert hub_file(url, known).read_bytes() == content
+    assert [path.name for path in cache.iterdir()] == ["there.pth"]
+    (tmp_path / "there.pth").unlink()
+    assert hub_file(url, digest) == file
+    file.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        downloaded(lambda: hub_file(url, digest))
+
+
+def test_imagenet_weights_come_from_the_cache_without_their_head(cache, monkeypatch):
+    # Weights of chance have no hash that a name could begin with.
+    monkeypatch.setattr(pretrained, "sha256_of_file", lambda file: file.stem.rpartition("-")[2])
     torch.manual_seed(0)
     original = mobilenet_v2(weights=None)
     cache.mkdir(parents=True)

@@ -117,8 +117,18 @@ def file_above(file: Path) -> None:
     file.parent.write_text("a file")
 
 
+def endless_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def link_to_itself(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
 SPOILS = [
-    foreign_table, edited_table, other_shard, folder_in_place,
+    foreign_table, edited_table, other_shard, folder_in_place, endless_pipe, link_to_itself,
     lambda file: file.write_bytes(b""), lambda file: file.write_bytes(b"PAR1"),
     lambda file: file.write_bytes(file.read_bytes()[:-100]),
     lambda file: file.write_bytes(file.read_bytes() + b"more"),
@@ -206,7 +216,7 @@ def stored_images(folder: Path, source, heard=None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-@pytest.mark.parametrize("change", ["bit", "cut", "empty", "folder", "older"])
+@pytest.mark.parametrize("change", ["bit", "cut", "empty", "folder", "older", "pipe"])
 def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix, change):
     expected = stored_images(tmp_path / "store", source)
     (file,) = (tmp_path / "store").glob(f"*{suffix}")
@@ -218,6 +228,8 @@ def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix
         file.write_bytes(content[:-200] if suffix == ".npy" else content[:-5])
     elif change == "empty":
         file.write_bytes(b"")
+    elif change == "pipe":
+        endless_pipe(file)
     elif change == "older":
         file.write_bytes(b"{}" if suffix == ".json" else b"\x93NUMPY\x01\x00")
     else:
@@ -229,6 +241,23 @@ def test_damaged_images_of_a_training_are_decoded_again(tmp_path, source, suffix
     heard = Heard()
     assert np.array_equal(stored_images(tmp_path / "store", source, heard), expected)
     assert heard.notices == []
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_an_image_that_changes_before_it_is_decoded_ends_the_training(tmp_path, source, swap):
+    """It was hashed first: what is decoded later has to be the very same bytes."""
+
+    class Changing(Silent):
+        def start(self, images):
+            for file in (tmp_path / "data" / "train").rglob("*.png"):
+                if swap:
+                    write_image(file, 999, fake=True)
+                else:
+                    file.unlink()
+
+    with pytest.raises(UserError, match=r"train/.*\.png .* since the run began"):
+        stored_images(tmp_path / "store", source, Changing())
+    assert entries(tmp_path / "store") == []
 
 
 def test_an_image_that_was_readable_cannot_be_struck_off_the_list(tmp_path, source):
@@ -267,6 +296,7 @@ def test_a_damaged_training_is_done_again_with_the_same_weights(tmp_path, traine
         lambda: weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])),
         lambda: metrics.write_text(metrics.read_text().replace('"accuracy": ', '"accuracy": 1')),
         lambda: folder_in_place(metrics),
+        lambda: endless_pipe(metrics),
     ):
         spoil()
         outcome = train(cli, tmp_path, "--epochs", 1)

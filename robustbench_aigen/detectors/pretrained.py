@@ -24,10 +24,9 @@ def torchvision_weights(weights: WeightsEnum) -> Download:
 
     def download() -> Mapping[str, Tensor]:
         # torch checks the hash in the file's name when it downloads, and not when it finds the file in its cache.
-        file = _cached(Path(urlsplit(weights.url).path).name)
-        named = HASH_REGEX.search(file.name)
-        if named and file.is_file() and not sha256_of_file(file).startswith(named[1]):
-            file.unlink()
+        named = HASH_REGEX.search(weights.url)
+        if named:
+            hub_file(weights.url, named[1])
         return weights.get_state_dict(progress=True, check_hash=True)
 
     return download

@@ -1,6 +1,7 @@
 """Files that are whole or not there: finished shards, and the run folder."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigen.digests import DamagedFileError
 from robustbench_aigen.engine.shards import Problem
-from robustbench_aigen.files import PARTIAL, atomic_file, discard, remove_leftovers, writing
+from robustbench_aigen.files import PARTIAL, atomic_file, discard, remove_leftovers, require_regular, writing
 
 _PROBLEMS, _KEY = b"robustbench_aigen.problems", b"robustbench_aigen.key"
 _DIGEST = b"robustbench_aigen.sha256:"
@@ -53,11 +54,8 @@ class ShardCache:
         """Whether there is a file that may be used for a shard."""
         if self._stale is not None and key not in self._stale:
             return False
-        try:
-            # Whatever stands there is looked at when it is loaded.
-            return self._file(key).exists()
-        except OSError:
-            return False
+        # Whatever stands there, a broken link even, is looked at when it is loaded.
+        return os.path.lexists(self._file(key))
 
     def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
         """Return a shard's records and unreadable images, or None where they are not there as they were written."""
@@ -65,6 +63,7 @@ class ShardCache:
             return None
         file = self._file(key)
         try:
+            require_regular(file)
             return _parsed(key, file.read_bytes())
         except FileNotFoundError:
             return None  # Another run has just removed it.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigen.digests import sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.files import atomic_folder, write_atomically, writing
+from robustbench_aigen.files import atomic_folder, require_regular, write_atomically, writing
 from robustbench_aigen.metrics.records import check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.report.run_folder import RECORDS, RUN, read_run
@@ -127,6 +127,8 @@ def _read_baseline(folder: Path) -> Baseline:
         return UserError(f"'{folder}' is a damaged baseline: {reason}", hint="write it again with --update")
 
     try:
+        for name in (BASELINE, RECORDS):
+            require_regular(folder / name)
         text = (folder / BASELINE).read_text(encoding="utf-8")
         info, _ = unsealed(parse_info(text), BASELINE, _EDITABLE)
         about = info["baseline"]

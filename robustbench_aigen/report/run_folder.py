@@ -20,7 +20,7 @@ from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.files import sha256_of_file, write_atomically
+from robustbench_aigen.files import require_regular, sha256_of_file, write_atomically
 from robustbench_aigen.metrics.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.report.notebook import run_html
@@ -237,6 +237,7 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
 def _check_footer(folder: Path, info: dict[str, Any]) -> None:
     """Check what the end of the records' file says, which is where a file that was cut off has lost it."""
     try:
+        require_regular(folder / RECORDS)
         footer = pq.read_metadata(folder / RECORDS)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error

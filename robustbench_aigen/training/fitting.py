@@ -22,7 +22,7 @@ from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.digests import DamagedFileError, with_digest, without_digest
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.files import atomic_file, discard, remove_leftovers, writing
+from robustbench_aigen.files import atomic_file, discard, remove_leftovers, require_regular, writing
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import InOrder, LabelledRows, Shuffled, stream
@@ -224,6 +224,7 @@ class _Stored(CheckpointIO):
             stream.write(with_digest(buffer.getvalue()))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        require_regular(Path(path))
         content = without_digest(Path(path).read_bytes())
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return checkpoint

@@ -17,17 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded, reals_of
+from robustbench_aigen.data.samples import ImageSource, read_encoded, reals_of
 from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
 from robustbench_aigen.engine.identity import decoding_code
 from robustbench_aigen.engine.progress import Progress
+from robustbench_aigen.engine.shards import Shard, content_digest
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import atomic_file, remove_leftovers, sha256_of_file, writing
 from robustbench_aigen.numerics.eight_bit import to_levels
 
-_HELD_OUT = "val"
+_TRAIN, _HELD_OUT = "train", "val"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class LevelStore:
         progress: Progress,
     ) -> None:
         self._indices = sorted(indices)
-        self.fingerprint = _fingerprint(source, self._indices)
+        self.fingerprint, shard = _hashed(source, self._indices)
         identity = [self.fingerprint, str(size), *decoding_code()]
         stem = sha256(" ".join(identity).encode()).hexdigest()[:32]
         file, card = folder / f"{stem}.npy", folder / f"{stem}.json"
@@ -157,7 +158,7 @@ class LevelStore:
             remove_leftovers(folder)
             unreadable = _stored(file, card, progress)
             if unreadable is None:
-                unreadable = self._decode_all(file, source, size, progress)
+                unreadable = _decode_all(file, shard, size, progress)
                 # The card comes last: the map is whole where its card is there and fits.
                 content = sealed({"unreadable": unreadable}, {file.name: sha256_of_file(file)})
                 with atomic_file(card, own=True) as stream:
@@ -166,25 +167,6 @@ class LevelStore:
             progress.notice(f"{sample} is left out: {reason}")
         self._rows = {i: row for row, i in enumerate(self._indices) if str(row) not in unreadable}
         self._levels: NDArray[np.uint8] = np.load(file, mmap_mode="r")
-
-    def _decode_all(
-        self, file: Path, source: ImageSource, size: tuple[int, int], progress: Progress
-    ) -> dict[str, tuple[str, str]]:
-        unreadable: dict[str, tuple[str, str]] = {}
-        progress.start(len(self._indices))
-        progress.work_on("images", "decoding")
-        shape = (3, *size)
-        with atomic_file(file, own=True) as stream:
-            _begin(stream, (len(self._indices), *shape))
-            for row, index in enumerate(self._indices):
-                levels = np.zeros(shape, dtype=np.uint8)
-                try:
-                    levels = _at_size(decode(read_encoded(source, index)), size).numpy()
-                except UnreadableImageError as error:
-                    unreadable[str(row)] = (source.samples[index].id, str(error))
-                stream.write(np.ascontiguousarray(levels).tobytes())
-                progress.advance(1)
-        return unreadable
 
     def readable(self, indices: Sequence[int]) -> list[int]:
         """Return those of the indices whose images could be read."""
@@ -217,6 +199,27 @@ def _stored(file: Path, card: Path, progress: Progress) -> dict[str, tuple[str, 
     return None
 
 
+def _decode_all(
+    file: Path, shard: Shard, size: tuple[int, int], progress: Progress
+) -> dict[str, tuple[str, str]]:
+    """Write the map of some images; return those that cannot be read, by their rows."""
+    unreadable: dict[str, tuple[str, str]] = {}
+    progress.start(len(shard.indices))
+    progress.work_on("images", "decoding")
+    shape = (3, *size)
+    with atomic_file(file, own=True) as stream:
+        _begin(stream, (len(shard.indices), *shape))
+        for row, sample in enumerate(shard.samples):
+            levels = np.zeros(shape, dtype=np.uint8)
+            try:
+                levels = _at_size(decode(shard.encoded(row)), size).numpy()
+            except UnreadableImageError as error:
+                unreadable[str(row)] = (sample.id, str(error))
+            stream.write(np.ascontiguousarray(levels).tobytes())
+            progress.advance(1)
+    return unreadable
+
+
 def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
     """Write the header of an array of levels, and take the disk's space for all of it before anything is decoded."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -231,13 +234,15 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
             raise
 
 
-def _fingerprint(source: ImageSource, indices: Sequence[int]) -> str:
-    digest = sha256()
+def _hashed(source: ImageSource, indices: Sequence[int]) -> tuple[str, Shard]:
+    """Return a hash of ids, labels, generators and contents, and the images by which what is decoded is compared."""
+    digest, hashes = sha256(), []
     for index in indices:
-        sample: Sample = source.samples[index]
-        content = sha256(read_encoded(source, index)).hexdigest()
+        sample, encoded = source.samples[index], read_encoded(source, index)
+        hashes.append(content_digest(encoded))
+        content = hashes[-1] if encoded else sha256(b"").hexdigest()
         digest.update(f"{sample.id}\0{sample.label}\0{sample.generator}\0{content}\n".encode())
-    return digest.hexdigest()
+    return digest.hexdigest(), Shard(selection_of(source, indices, _TRAIN), tuple(indices), tuple(hashes))
 
 
 def _at_size(levels: Tensor, size: tuple[int, int]) -> Tensor:
