@@ -80,7 +80,7 @@ EMPTY = frozenset(
     NOUNS
     + (
         "class classes label labels category folder folders dir file files sequence sequences media content a an the of "
-        "in by with made group part parts batch batches chunk chunks subset version type raw full final new only mini "
+        "in by with made fold folds group part parts batch batches chunk chunks subset version type raw full final new only mini "
         "small tiny large big hq lq hd px res jpg jpeg png webp crop crops cropped aligned resized public private clean "
         "portrait portraits celeb celebs celebrity youtube dfd dfdc true false positive negative pos neg yes target "
         "bild bilder gesicht gesichter imagen imágenes imagenes imagem imagens immagine immagini visage visages "
