@@ -109,7 +109,9 @@ def _folded(line: str, width: int | None) -> list[str]:
     """Fold a sentence at its spaces; a path that is longer than the line stays whole, to be copied."""
     if width is None or len(line) <= width // 2:
         return [line]
-    from robustbench_aigen.cli.table_layout import cell_len, wrap
+    from rich.cells import cell_len
+
+    from robustbench_aigen.cli.table_layout import wrap
 
     if cell_len(line) <= width:
         return [line]
