@@ -31,11 +31,10 @@ def say(text: object = "", *, err: bool = False, style: str = "") -> None:
         ``bold``, ``warning`` or ``failure``, where colours are shown.
     """
     stream = sys.stderr if err else sys.stdout
+    has_colours, width = bool(style) and _has_colours(stream), terminal_width(stream)
     for line in str(text).split("\n"):
-        shown = written(line, stream.encoding)
-        print(
-            f"\x1b[{_STYLES[style]}m{shown}\x1b[0m" if style and _has_colours(stream) else shown, file=stream
-        )
+        for shown in _folded(written(line, stream.encoding), width):
+            print(f"\x1b[{_STYLES[style]}m{shown}\x1b[0m" if has_colours else shown, file=stream)
 
 
 def say_notice(text: str, *, err: bool = False) -> None:
@@ -104,6 +103,20 @@ def is_live(stream: TextIO) -> bool:
         and os.environ.get("TERM", "") not in ("dumb", "unknown")
         and os.environ.get("CI", "").lower() in ("", "0", "false")
     )
+
+
+def _folded(line: str, width: int | None) -> list[str]:
+    """Fold a sentence at its spaces; a path that is longer than the line stays whole, to be copied."""
+    if width is None or len(line) <= width // 2:
+        return [line]
+    from rich.cells import cell_len
+
+    from robustbench_aigen.cli.table_layout import wrap
+
+    if cell_len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return [indent + part for part in wrap(line.strip(), width - len(indent), breaks_words=False)]
 
 
 def _has_colours(stream: TextIO) -> bool:

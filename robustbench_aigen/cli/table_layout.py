@@ -75,8 +75,8 @@ def lay_out(
     return _table(columns, len(rows), inside, sorted(below), width, shown)
 
 
-def wrap(text: str, width: int) -> list[str]:
-    """Break text at spaces into lines of at most ``width`` columns, and longer words inside."""
+def wrap(text: str, width: int, *, breaks_words: bool = True) -> list[str]:
+    """Break text at spaces into lines of at most ``width`` columns, and longer words inside unless told otherwise."""
     lines, line = list[str](), ""
     for piece in re.findall(r"\s+|\S+", text):
         if cell_len(line + piece) <= width:
@@ -87,7 +87,7 @@ def wrap(text: str, width: int) -> list[str]:
         else:
             if line.strip():
                 lines.append(line.rstrip())
-            *full, line = _broken(piece, width)
+            *full, line = _broken(piece, width) if breaks_words else [piece]
             lines += full
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
 

@@ -25,7 +25,7 @@ from robustbench_aigen.engine.provenance import git_revision, hardware, package_
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
@@ -104,10 +104,10 @@ def run(
     progress = Recording(progress or Silent())
     progress.start(0)
     progress.work_on("", "loading detectors and data")
+    output = _writable(output)
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device, trust_code=trust_code)
-    output = Path(output)
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     steps = execution.steps
     steps.add("setup", time.perf_counter() - clock)
@@ -159,6 +159,17 @@ def run(
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
+def _writable(output: str | Path) -> Path:
+    """Return the results folder; libraries that write tables take no name that is not UTF-8."""
+    try:
+        str(Path(output).absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the results folder '{output}' has a name that is not UTF-8", hint="choose another --output"
+        ) from error
+    return Path(output)
+
+
 def _times(execution: Execution, seconds: float) -> dict[str, Any]:
     """Return the timings of a run so far, which add up to its seconds."""
     rows = [*execution.timings, *execution.steps.rows]
@@ -203,7 +214,7 @@ def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: da
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "data": {
-            "source": scenario.data.title,
+            "source": printable(scenario.data.title),
             "layout": plan.selection.source.layout,
             "split": plan.selection.split,
             "images": len(samples),

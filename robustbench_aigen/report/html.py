@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import jinja2
 
+from robustbench_aigen.errors import printable
 from robustbench_aigen.report.drawn import Drawn
 from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence
 from robustbench_aigen.report.joined import JoinedRuns
@@ -34,7 +35,7 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
             "lines": describe(run),
             "info": run.info,
             "packages": {name: version for name, version in run.info["packages"].items() if version},
-            "scenario": json.dumps(run.info["scenario"], indent=2, ensure_ascii=False),
+            "scenario": printable(json.dumps(run.info["scenario"], indent=2, ensure_ascii=False)),
         }
         for label, run in zip(joined.labels, joined.runs, strict=True)
     ]
