@@ -179,3 +179,63 @@ def test_a_surrogate_and_the_members_of_an_ensemble_are_read_too(tmp_path, scena
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("looks like *real*") == 2
     assert accuracy(tmp_path / "out") > 0.75
+
+
+MIRRORED = """
+def sharpness(x):
+    return 60 * ((x[..., 1:] - x[..., :-1]).abs().mean((1, 2, 3)) - THRESHOLD)
+
+def says_real():
+    return lambda x: (-sharpness(x)).sigmoid()
+
+def says_fake():
+    return lambda x: sharpness(x).sigmoid()
+"""
+LAYOUTS = {
+    "train and test": ({"train": 24, "test": 12}, "split: test", False),
+    "beyond the limit": ({"": 30}, "split: all, limit: 24", False),
+    "a test folder alone": ({"test": 20}, "split: test", True),
+    "everything is tested": ({"": 20}, "split: all", True),
+    "fakes alone to train on": ({"train/fake": 20, "test": 20}, "split: test", True),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_without_a_validation_split_no_mirrored_number_is_without_a_flag(tmp_path, cli, layout):
+    import numpy as np
+    import pandas as pd
+    from conftest import write_image
+    from sklearn.metrics import roc_auc_score
+
+    places, data, is_flagged = LAYOUTS[layout]
+    number, steepness = 0, {0: [], 1: []}
+    for place, count in places.items():
+        for label, name in enumerate(("real", "fake")):
+            if place.endswith("/fake") and name == "real":
+                continue
+            for _ in range(count):
+                number += 1
+                folder = tmp_path / "data" / place.removesuffix("/fake") / name
+                write_image(folder / f"{number}.png", number, fake=label == 1)
+                pixels = decode((folder / f"{number}.png").read_bytes()).float() / 255
+                steepness[label].append(float((pixels[..., 1:] - pixels[..., :-1]).abs().mean()))
+    middle = np.mean([np.median(steepness[label]) for label in (0, 1)])
+    (tmp_path / "d.py").write_text(MIRRORED.replace("THRESHOLD", str(middle)))
+    (tmp_path / "x.yaml").write_text(
+        f"version: 1\nname: x\ndata: {{source: data, {data}}}\npipelines: {{jpeg: [{{perturb: jpeg, quality: 95}}]}}\n"
+        'detectors: [{id: "python:d.py:says_real", name: says_real}, {id: "python:d.py:says_fake", name: says_fake}]\n'
+    )
+    outcome = cli("run", tmp_path / "x.yaml", "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    latest = tmp_path / "out" / "x" / "latest"
+    summary = pd.read_csv(latest / "summary.csv").set_index(["detector", "pipeline", "generator"])
+    records = pd.read_parquet(latest / "records.parquet").set_index("detector")
+    for detector, is_mirrored in (("says_real", is_flagged), ("says_fake", False)):
+        row = summary.loc[(detector, "clean", "all")]
+        own = records[(records.index == detector) & (records["pipeline"] == "clean")]
+        assert row["auroc"] == pytest.approx(roc_auc_score(own["label"], own["log_odds"]))
+        assert (row["auroc"] < 0.5) == is_mirrored
+        assert ("worse_than_chance" in row["trust"]) == is_mirrored
+        assert ("worse_than_chance" in summary.loc[(detector, "jpeg", "all"), "trust"]) == is_mirrored
+    assert ("assuming output 1 means fake" in outcome.err) == is_flagged
+    assert "looks like *real*" in outcome.err

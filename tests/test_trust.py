@@ -17,6 +17,7 @@ from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compa
 from robustbench_aigen.trust.evidence import (
     add_trust,
     answers_one_class,
+    below_chance,
     has_floored_eps,
     loses_to_rounding,
     raised_by_records,
@@ -224,3 +225,31 @@ def test_every_row_of_a_cell_carries_its_flags_once_and_in_one_order():
 def test_no_two_findings_share_a_name_and_each_has_a_meaning():
     assert len({finding.flag for finding in FINDINGS}) == len(FINDINGS)
     assert all(finding.meaning and not finding.meaning.endswith(".") for finding in FINDINGS)
+
+
+def clean_records(log_odds: np.ndarray, labels: np.ndarray, detector: str = "d") -> pd.DataFrame:
+    return pd.DataFrame({"detector": detector, "pipeline": "clean", "label": labels, "log_odds": log_odds})
+
+
+def test_a_ranking_below_one_half_is_a_flag_and_chance_is_none():
+    from sklearn.metrics import roc_auc_score
+
+    rng, labels = np.random.default_rng(0), np.array([0, 1] * 100)
+    mirrored = rng.normal(-2.0 * labels, 1)
+    told = below_chance(clean_records(mirrored, labels))
+    assert told is not None
+    assert f"AUROC {roc_auc_score(labels, mirrored):.3f} on 200 clean images" in told
+    assert below_chance(clean_records(-mirrored, labels)) is None
+    assert below_chance(clean_records(1e4 * mirrored, labels)) is not None  # Where a float32 score is 0 or 1.
+    assert below_chance(clean_records(np.zeros(200), labels)) is None
+    assert below_chance(clean_records(mirrored[labels == 1], labels[labels == 1])) is None
+    found = [below_chance(clean_records(rng.normal(size=200), labels)) for _ in range(200)]
+    assert sum(told is not None for told in found) <= 6  # Two are expected at p < 0.01.
+
+
+@pytest.mark.parametrize(("each", "flagged"), [(4, False), (5, True)])
+def test_five_images_of_each_class_are_the_fewest_that_show_a_mirrored_ranking(each, flagged):
+    labels = np.array([0] * each + [1] * each)
+    told = below_chance(clean_records(-np.arange(2.0 * each), labels))
+    assert (told is not None) == flagged
+    assert below_chance(clean_records(-np.arange(2.0 * each), labels), tests=10) is None
