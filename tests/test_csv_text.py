@@ -46,8 +46,9 @@ def test_numbers_stay_numbers_in_columns_of_numbers_and_of_text():
 
 def test_the_tables_of_a_run_and_of_a_prepared_folder_hold_no_formula(tmp_path, cli):
     for number in range(6):
-        write_image(tmp_path / "data" / "=cmd()" / "fake" / f"@{number}.png", 50 + number, fake=True)
-        write_image(tmp_path / "data" / "=cmd()" / "real" / f"+{number}.png", number, fake=False)
+        data = tmp_path / "data" / ("=cmd()", "@sum")[number % 2]
+        write_image(data / "fake" / f"@{number}.png", 50 + number, fake=True)
+        write_image(data / "real" / f"+{number}.png", number, fake=False)
     (tmp_path / "s.yaml").write_text(
         "version: 1\nname: s\ndata: {source: data, split: all}\n"
         "detectors: [{id: minigen/lenet5, name: '-lenet'}, minigen/cifake_cnn]\n"
