@@ -47,7 +47,7 @@ class Format(NamedTuple):
 
 
 WEIGHTS = Format(
-    "FILE.safetensors, .pt, .pth, .ckpt, .bin with arch:",
+    "FILE.safetensors, .pt, .pth, .ckpt, .bin, .npz with arch:",
     "weights: safetensors, state dicts of torch, Lightning and training checkpoints",
     "yes", "for pickles of more than weights", "weights:load_weights",
 )  # fmt: skip
