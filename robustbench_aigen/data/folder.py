@@ -11,6 +11,7 @@ from robustbench_aigen.data.meaning_hints import no_class
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, split_in, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import warning
 from robustbench_aigen.scenario.words import folded, printable
 
 _KNOWN = {
@@ -66,7 +67,8 @@ class FolderSource:
         if left_out:
             folders = sorted({printable(relative) for relative in left_out})
             shown = ", ".join(folders[:3]) + (" …" if len(folders) > 3 else "")
-            self.notices.append(f"{len(left_out)} images are left out: their folders name no class ({shown})")
+            text = f"{len(left_out)} images are left out: their folders name no class ({shown})"
+            self.notices.append(warning(text))
         self.notices += _unused(labels, inner.values())
         samples = {
             index: _sample(file.relative_to(folder), said)

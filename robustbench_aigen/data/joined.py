@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import about
 
 
 class JoinedSource:
@@ -40,7 +41,7 @@ class JoinedSource:
         self.samples = [
             sample._replace(id=f"{name}/{sample.id}") for name, source in named for sample in source.samples
         ]
-        self.notices = [f"{name}: {notice}" for name, source in named for notice in source.notices]
+        self.notices: list[str] = [about(name, notice) for name, source in named for notice in source.notices]
         self.layout = "; ".join(f"{name}: {source.layout}" for name, source in named)
 
     def source_of(self, index: int) -> str:

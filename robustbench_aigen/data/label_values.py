@@ -9,6 +9,7 @@ from typing import NamedTuple
 from robustbench_aigen.data.class_folders import FolderReader
 from robustbench_aigen.data.vocabulary import Labels, label_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import warning
 
 Refusal = Callable[[int, str, str], UserError]
 """Makes the error of a row: its number in the table, what is wrong, what to type."""
@@ -240,4 +241,4 @@ def left_out(rows: Iterable[int], what: str) -> list[str]:
     if not without:
         return []
     images = "1 image is" if len(without) == 1 else f"{len(without)} images are"
-    return [f"{images} left out: no label ({what} {without[0]}{' …' if len(without) > 1 else ''})"]
+    return [warning(f"{images} left out: no label ({what} {without[0]}{' …' if len(without) > 1 else ''})")]

@@ -18,6 +18,7 @@ from robustbench_aigen.data.tar_members import Group, Member, read_members
 from robustbench_aigen.data.vocabulary import label_of, split_in, split_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import warning
 
 _LABELS = ("cls", "label", "class", "target")
 """Suffixes of files that hold a label."""
@@ -70,7 +71,7 @@ class WebDatasetSource:
             )
         if len(self.samples) < len(samples):
             left = len(samples) - len(self.samples)
-            self.notices.append(f"{left} images are left out: nothing says their class")
+            self.notices.append(warning(f"{left} images are left out: nothing says their class"))
         self.samples = _told_apart(self.samples, self.notices)
         self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
 
@@ -81,7 +82,7 @@ class WebDatasetSource:
         for tar in tars:
             content = read_members(tar)
             if content.is_cut_off:
-                self.notices.append(f"{tar.name} is cut off after {len(content.groups)} samples")
+                self.notices.append(warning(f"{tar.name} is cut off after {len(content.groups)} samples"))
             if content.lost:
                 self.notices.append(f"{tar.name}: links without content left out: {content.lost}")
             own = content.groups

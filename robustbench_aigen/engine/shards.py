@@ -14,6 +14,7 @@ from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import MISSING, Sample, Unread, read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import warning
 
 SHARD_SIZE = 256
 NOT_HASHED = ""
@@ -154,10 +155,10 @@ def repeated(shards: list[Shard]) -> list[str]:
         for rows in several
         if isinstance(source, JoinedSource) and len({source.source_of(index) for index, _ in rows}) > 1
     ]
-    notices = []
+    notices: list[str] = []
     for rows, what in ((across, "in more than one source"), (both, "as real and as fake")):
         if rows:
             example = " and ".join(sample.id for _, sample in rows[0][:2])
             verb = "image stands" if len(rows) == 1 else "images stand"
-            notices.append(f"{len(rows)} {verb} {what}: {example}{' …' if len(rows) > 1 else ''}")
+            notices.append(warning(f"{len(rows)} {verb} {what}: {example}{' …' if len(rows) > 1 else ''}"))
     return notices
