@@ -137,6 +137,7 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from robustbench_aigen.engine.progress import Silent
+from robustbench_aigen.training import fitting
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.tuning import finetune
 
