@@ -118,6 +118,7 @@ def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, 
     file = file_of(untrained, pictures, budget="{epochs: 1}", report="{limit: 8, queries: 5}")
     outcome = cli("finetune", file, "--output", untrained / "out")
     assert outcome.code == 0, outcome.err
+    page = (untrained / "out" / "tuned" / "report.md").read_text()
     for name in (
         "pgd[eps=1/255]",
         "auto",
@@ -126,10 +127,9 @@ def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, 
         "jpeg[severity=3]",
         "gaussian_noise[severity=5]",
     ):
-        assert (
-            f"| {name.replace('[', chr(92) + '[').replace(']', chr(92) + ']').replace('_', chr(92) + '_')} |"
-            in outcome.out
-        )
+        escaped = re.sub(r"([][_])", r"\\\1", name)
+        assert f"| {escaped} |" in page
+        assert f" {name} " in outcome.out
     assert cli("validate", untrained / "out" / "tuned" / "before_after.yaml").code == 0
 
 
@@ -137,6 +137,7 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from robustbench_aigen.engine.progress import Silent
+from robustbench_aigen.training import fitting
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.tuning import finetune
 

@@ -197,7 +197,9 @@ def test_whom_an_adaptive_attack_is_on_is_decided_behind_what_stands_in_between(
     # Right before and wrong behind, and the other way round.
     assert (both["b"]["correct"] != both["b"]["correct_clean"]).any()
     held = ~both["a"]["attacked"]
-    assert (both["a"].loc[held, "score"] == both["b"].loc[held, "score"]).all()
+    assert (both["a"].loc[held, "linf"] == 0).all()
+    # The images that nobody attacks are judged in a batch of their own, whose sums are in another order.
+    assert np.allclose(both["a"].loc[held, "score"], both["b"].loc[held, "score"], rtol=0, atol=1e-6)
 
 
 PGD = "attack: pgd, eps: [1/255, 2/255]"
