@@ -5,9 +5,11 @@ import pytest
 import torch
 from test_engine import scenario
 
-from robustbench_aigen import load_scenario, run
+from robustbench_aigen import run
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine import plan
 from robustbench_aigen.engine.progress import Silent
+from robustbench_aigen.errors import UserError
 
 PIPELINES = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 3}], noise: [{perturb: gaussian_noise}]}"
 KEYS = {"data": "{source: minigen, split: test, limit: 60}", "precision": "fp32"}
@@ -73,6 +75,17 @@ def test_gradients_that_do_not_fit_leave_finished_cells_as_they_are(tmp_path, mo
     assert all(timing["shards_computed"] == 1 for timing in cells_of(result))
 
 
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_a_batch_that_fits_runs_where_the_images_that_are_tried_before_do_not(tmp_path, monkeypatch, kind):
+    file = scenario(tmp_path, PIPELINES, batch_size=4, **KEYS)
+    expected = run(file, output=tmp_path / "given").records
+    with_memory_for(monkeypatch, 8, kind)
+    listening = Listening()
+    result = run(file, output=tmp_path / "out", progress=listening)
+    pd.testing.assert_frame_equal(result.records, expected)
+    assert not [note for note in listening.notices if "out of memory" in note]
+
+
 def test_a_smaller_batch_is_found_again_in_the_cache(tmp_path, monkeypatch):
     """With memory enough the same command computes what a small batch had: batch sizes are part of a cell."""
     with_memory_for(monkeypatch, 30, "cuda")
@@ -102,20 +115,28 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path, monkeypatch):
     assert counting.done == counting.expected == 4 * 60
 
 
+def once_loaded(monkeypatch, failure) -> list[int]:
+    """Let a detector raise from when it is loaded, which tries it, and return the batch sizes that it is given."""
+    sizes, load, real = [], plan.load_detector, Detector.forward
+
+    def failing(self, pixels, sizes_of_images=None):
+        sizes.append(len(pixels))
+        raise failure()
+
+    def loaded(*arguments, **options):
+        monkeypatch.setattr(Detector, "forward", real)
+        detector = load(*arguments, **options)
+        monkeypatch.setattr(Detector, "forward", failing)
+        return detector
+
+    monkeypatch.setattr(plan, "load_detector", loaded)
+    return sizes
+
+
 @pytest.mark.parametrize("kind", ["cuda", "cpu"])
 def test_one_image_that_does_not_fit_is_one_line(tmp_path, monkeypatch, cli, kind):
     file = scenario(tmp_path, PIPELINES, batch_size=4, **KEYS)
-    load_scenario(file)
-    real, calls = Detector.forward, []
-
-    def limited(self, pixels, sizes=None):
-        # Loading tries a few small images.
-        calls.append(len(pixels))
-        if len(calls) > 1:
-            raise out_of_memory(kind)
-        return real(self, pixels, sizes)
-
-    monkeypatch.setattr(Detector, "forward", limited)
+    calls = once_loaded(monkeypatch, lambda: out_of_memory(kind))
     outcome = cli("run", file, "--output", tmp_path / "out")
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
@@ -127,18 +148,10 @@ def test_one_image_that_does_not_fit_is_one_line(tmp_path, monkeypatch, cli, kin
 
 
 def test_other_errors_of_a_detector_are_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):
-    calls = []
-
-    def broken(self, pixels, sizes=None):
-        calls.append(len(pixels))
-        if len(calls) > 1:
-            raise RuntimeError("size mismatch")
-        return pixels.mean((1, 2, 3))[:, None] * torch.tensor([1.0, -1.0])
-
-    monkeypatch.setattr(Detector, "forward", broken)
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    calls = once_loaded(monkeypatch, lambda: RuntimeError("size mismatch"))
+    with pytest.raises(UserError, match="fails on 32×32 input .*: size mismatch"):
         run(scenario(tmp_path, PIPELINES, batch_size=64, **KEYS), output=tmp_path / "out")
-    assert calls.count(60) == 1  # No second try with a smaller batch.
+    assert calls.count(max(calls)) == 1  # No second try with fewer images.
 
 
 def test_memory_that_a_perturbation_lacks_halves_the_batch_too(tmp_path, monkeypatch):

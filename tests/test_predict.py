@@ -8,9 +8,11 @@ import pytest
 import torch
 from conftest import write_image
 from PIL import Image
+from safetensors.torch import save_file
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.detectors.zoo import build_architecture
 
 SIZES = [(32, 32), (40, 28), (32, 32), (64, 48)]
 
@@ -47,9 +49,20 @@ def test_a_score_is_the_detectors_own_and_the_verdict_follows_the_threshold(pict
     for row in rows:
         assert row["score"] == pytest.approx(score_of(Path(row["image"]), detector), abs=ROUND_OFF)
         assert row["verdict"] == ("fake" if row["score"] >= 0.5 else "real")
-    middle = sorted(row["score"] for row in rows)[1]
-    content = predicted(cli, pictures, "--threshold", middle)
-    assert sum(row["verdict"] == "fake" for row in content["predictions"]) == 3  # A tie is fake.
+    low, middle, *_ = sorted(row["score"] for row in rows)
+    content = predicted(cli, pictures, "--threshold", (low + middle) / 2)
+    assert sum(row["verdict"] == "fake" for row in content["predictions"]) == 3
+
+
+def test_a_tie_is_fake(pictures, tmp_path, cli):
+    """Of a network whose last layer is zero, so that no round-off is on either side of one half."""
+    network = build_architecture("lenet5")
+    with torch.no_grad():
+        network.head[-1].weight.zero_()
+        network.head[-1].bias.zero_()
+    save_file(network.state_dict(), tmp_path / "tie.safetensors")
+    content = predicted(cli, pictures, "--arch", "lenet5", detector=tmp_path / "tie.safetensors")
+    assert [(row["score"], row["verdict"]) for row in content["predictions"]] == [(0.5, "fake")] * 4
 
 
 def test_files_and_folders_mix_and_each_picture_is_scored_once(pictures, cli):

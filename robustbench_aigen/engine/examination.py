@@ -63,7 +63,7 @@ def examine(
     *,
     needs_finite: bool = True,
 ) -> Repeated | None:
-    """Ask a detector for as many of some images as are soon done; None where there is none.
+    """Ask a detector for as many of some images as are soon done and fit into memory; None where there is none.
 
     Parameters
     ----------
@@ -88,13 +88,17 @@ def examine(
         height, width = max((image.shape[1:] for image in levels), key=lambda sides: sides[0] * sides[1])
     count = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
     parts = []
-    for rows in same_size(levels[:count], range(min(count, len(levels)))):
+    waiting = same_size(levels[:count], range(min(count, len(levels))))
+    while waiting:
+        rows = waiting.pop(0)
         stack = torch.stack([levels[row] for row in rows])
         try:
             repeated = repeat(detector, stack, device)
         except Exception as error:
             if is_out_of_memory(error):
-                raise
+                # As the run does, which says so where not even one image fits.
+                waiting[:0] = [rows[: len(rows) // 2]] if len(rows) > 1 else []
+                continue
             sides = (stack.shape[2], stack.shape[3])
             raise failure(
                 detector, error, *sides, hint=size_hint(detector, *sides), image=names[rows[0]]
