@@ -348,6 +348,13 @@ def test_a_picture_without_a_number_is_named_before_anything_is_attacked(folder,
     rows = {row["image"].rpartition("/")[2]: row for row in json.loads(outcome.out)["predictions"]}
     assert rows["black.png"]["verdict"] is None
     assert sum(row["verdict"] in ("real", "fake") for row in json.loads(outcome.out)["predictions"]) == 16
+    black = cli(
+        "predict",
+        tmp_path / "data/fake/black.png",
+        "--detector",
+        f"python:{tmp_path}/networks.py:by_its_maximum",
+    )
+    assert "another answer" not in black.err  # NaN at every call is the same answer.
 
 
 def test_images_of_a_size_that_a_network_does_not_take_get_a_hint_that_works(folder, cli):

@@ -93,8 +93,9 @@ def repeat(detector: Detector, levels: Tensor, device: torch.device) -> Repeated
         alone = torch.cat([_asked(detector, image[None]) for image in pixels])
         # The last of all calls, so that what drifts from call to call has drifted.
         together.append(_asked(detector, batch)[:count])
-    size = alone.abs().amax(dim=1)
-    size = torch.maximum(size, size.nanmedian())
+    # An image whose answer is NaN every time moves by 0; there is no size to allow anything by.
+    size = alone.abs().amax(dim=1).nan_to_num(0.0)
+    size = torch.maximum(size, size.median())
     allowed = (precision * size).clamp(min=_LEAST)
     calls = [_moved(together[0], other) for other in together[1:]]
     others = [_moved(alone, other) for other in (together[0], reverse)]
