@@ -1,8 +1,9 @@
 """Networks that torch does not see: in closures, containers, attributes, generators, globals of a function or a module."""
 
 import gc
+import warnings
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -10,6 +11,7 @@ from types import (
     BuiltinMethodType,
     CodeType,
     FunctionType,
+    GeneratorType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -86,7 +88,9 @@ def called_in_evaluation_mode() -> Iterator[None]:
 
     hook = register_module_forward_pre_hook(set_evaluation)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
+            yield
     finally:
         hook.remove()
 
@@ -103,20 +107,27 @@ def _held_by(thing: Any) -> Iterator[Any]:
         yield from thing.values()
     elif isinstance(thing, list | tuple | set | frozenset | deque):
         yield from thing
-    elif isinstance(thing, BuiltinMethodType):
-        yield thing.__self__
-    elif isinstance(thing, Generator):
-        yield from (thing.gi_frame.f_locals.values() if thing.gi_frame is not None else ())
-    elif isinstance(thing, ReferenceType):
-        yield thing()
-    elif isinstance(thing, ContextVar):
-        with suppress(LookupError):
-            yield thing.get()
+    elif isinstance(thing, BuiltinMethodType | GeneratorType | ReferenceType | ContextVar):
+        yield from _held_by_built_in(thing)
     elif hasattr(thing, "cache_info"):
         # What a function that caches has returned, and the function.
         yield from gc.get_referents(thing)
     elif not isinstance(thing, ModuleType):
         yield from _attributes(thing)
+
+
+def _held_by_built_in(
+    thing: "BuiltinMethodType | GeneratorType[Any, Any, Any] | ReferenceType[Any] | ContextVar[Any]",
+) -> Iterator[Any]:
+    if isinstance(thing, BuiltinMethodType):
+        yield thing.__self__
+    elif isinstance(thing, GeneratorType):
+        yield from (thing.gi_frame.f_locals.values() if thing.gi_frame is not None else ())
+    elif isinstance(thing, ReferenceType):
+        yield thing()
+    else:
+        with suppress(LookupError):
+            yield thing.get()
 
 
 def _held_by_function(function: FunctionType) -> Iterator[Any]:

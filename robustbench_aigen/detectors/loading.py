@@ -22,6 +22,7 @@ from robustbench_aigen.detectors.formats.precision import other_kinds, restore, 
 from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
+from robustbench_aigen.detectors.guests import in_the_same_folder
 from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
@@ -96,7 +97,7 @@ def load_detector(
     if kind is not PYTHON:
         return _ready(kind, request)
     # The first answers are part of what is recorded: some code opens its files then.
-    with recorded() as opened:
+    with recorded() as opened, in_the_same_folder():
         detector = _ready(kind, request)
     opened.add_named_in(factory_sources(request))
     detector.made_of = (*detector.made_of, *opened.identity())

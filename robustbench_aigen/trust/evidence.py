@@ -1,14 +1,13 @@
 """Flags that the records themselves raise, and the ``trust`` column."""
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import PermutationMethod, mannwhitneyu
+from scipy.stats import mannwhitneyu, rankdata
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.metrics.records import with_log_odds
@@ -29,8 +28,8 @@ _ONE_CLASS_SHARE = 0.99
 _ROUNDING_LOSS = 0.02
 _BELOW_CHANCE = 0.01
 _FAR_BELOW, _FAR_BELOW_CHANCE = 0.25, 0.05
-_ASSIGNMENTS = 20_000
-"""Assignments of classes to images that are counted one by one: up to eight images of each class."""
+_COUNTED = 60
+"""Up to as many images, every assignment of the classes to them is counted."""
 
 
 def answers_one_class(cell: pd.DataFrame) -> bool:
@@ -65,13 +64,18 @@ def below_chance(cell: pd.DataFrame) -> str | None:
 
 def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
     """Return the AUROC and the p-value of one so low; exact for few images, with ties too."""
-    if math.comb(len(fake) + len(real), len(fake)) <= _ASSIGNMENTS:
-        test = mannwhitneyu(
-            fake, real, alternative="less", method=PermutationMethod(n_resamples=_ASSIGNMENTS)
-        )
-    else:
-        test = mannwhitneyu(fake, real, alternative="less")
-    return float(test.statistic / (len(fake) * len(real))), float(test.pvalue)
+    test = mannwhitneyu(fake, real, alternative="less", method="asymptotic")
+    auroc, p_value = float(test.statistic / (len(fake) * len(real))), float(test.pvalue)
+    if len(fake) + len(real) > _COUNTED:
+        return auroc, p_value
+    # Twice the ranks, which ties make halves. ways[k, s]: choices of k images whose doubled ranks add up to s.
+    doubled = np.rint(2 * rankdata(np.concatenate([fake, real]))).astype(int)
+    ways = np.zeros((len(fake) + 1, doubled.sum() + 1))
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, :-rank].copy()
+    chosen = ways[-1]
+    return auroc, float(chosen[: doubled[: len(fake)].sum() + 1].sum() / chosen.sum())
 
 
 def loses_to_rounding(cell: pd.DataFrame) -> bool:
