@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
+from functools import lru_cache, partial
 from types import (
     BuiltinMethodType,
     CodeType,
@@ -25,6 +25,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 _MOST = 100_000
 """Objects that are looked at: a network may hold a data set."""
+_CACHED = type(lru_cache(len))
+"""The class of functions that cache."""
 _DEEPEST = 4
 """Packages inside packages."""
 _LIBRARIES = {
@@ -109,7 +111,7 @@ def _held_by(thing: Any) -> Iterator[Any]:
         yield from thing
     elif isinstance(thing, BuiltinMethodType | GeneratorType | ReferenceType | ContextVar):
         yield from _held_by_built_in(thing)
-    elif hasattr(thing, "cache_info"):
+    elif isinstance(thing, _CACHED):
         # What a function that caches has returned, and the function.
         yield from gc.get_referents(thing)
     elif not isinstance(thing, ModuleType):
