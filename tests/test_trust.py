@@ -15,6 +15,7 @@ from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
 from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
 from robustbench_aigen.trust.evidence import (
+    _ranked_below_chance,
     add_trust,
     answers_one_class,
     below_chance,
@@ -247,9 +248,43 @@ def test_a_ranking_below_one_half_is_a_flag_and_chance_is_none():
     assert sum(told is not None for told in found) <= 6  # Two are expected at p < 0.01.
 
 
-@pytest.mark.parametrize(("each", "flagged"), [(4, False), (5, True)])
-def test_five_images_of_each_class_are_the_fewest_that_show_a_mirrored_ranking(each, flagged):
+@pytest.mark.parametrize(("each", "flagged"), [(2, False), (3, True), (4, True), (5, True)])
+def test_three_images_of_each_class_are_the_fewest_that_show_a_mirrored_ranking(each, flagged):
     labels = np.array([0] * each + [1] * each)
     told = below_chance(clean_records(-np.arange(2.0 * each), labels))
     assert (told is not None) == flagged
-    assert below_chance(clean_records(-np.arange(2.0 * each), labels), tests=10) is None
+
+
+def test_few_images_are_flagged_as_counting_every_assignment_of_classes_says():
+    """Ties included: the p-value is the share of assignments that rank the fakes as low."""
+    from itertools import combinations
+
+    from sklearn.metrics import roc_auc_score
+
+    rng, flagged = np.random.default_rng(5), 0
+    for _ in range(60):
+        each = int(rng.integers(3, 6))
+        labels = np.array([1] * each + [0] * each)
+        scores = rng.integers(0, 4, 2 * each) - 1.5 * labels
+        auroc = roc_auc_score(labels, scores)
+        lower = [
+            roc_auc_score(np.isin(np.arange(2 * each), fakes), scores) <= auroc + 1e-12
+            for fakes in combinations(range(2 * each), each)
+        ]
+        p_value = np.mean(lower)
+        expected = auroc < 0.5 and (p_value < 0.01 or (auroc <= 0.25 and p_value <= 0.05))
+        assert (below_chance(clean_records(scores, labels)) is not None) == expected
+        flagged += expected
+    assert 10 < flagged < 50
+
+
+def test_a_mirrored_detector_is_flagged_however_many_stand_beside_it():
+    """Twelve images, AUROC 3 / 36."""
+    labels = np.array([0] * 6 + [1] * 6)
+    scores = -labels.astype(float)
+    scores[5], scores[6:9] = -0.5, -0.25
+    others = [clean_records(np.arange(12.0), labels, detector=f"right {number}") for number in range(20)]
+    records = pd.concat([clean_records(scores, labels), *others], ignore_index=True)
+    told = _ranked_below_chance(records)
+    assert list(told) == ["d"]
+    assert "AUROC 0.083 on 12 clean images" in told["d"]

@@ -18,7 +18,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.imports import import_function
+from robustbench_aigen.imports import import_function, users_faults
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm
@@ -150,7 +150,8 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
         torch.zeros(count, dtype=torch.long),
     )
     seen = torch.zeros(count, dtype=torch.long)
-    with surroundings_kept(name, task.crafted_on, task.detector):
+    what = f"{name} on detector '{getattr(task.crafted_on.detector, 'name', 'it')}'"
+    with users_faults(what), surroundings_kept(name, task.crafted_on, task.detector):
         for chunk in _gathered(_chunks(stage, task), task.batch_size, advance):
             _check_library(name, stage, task, chunk)
             judged = judge(name, stage.recipe, task, chunk)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustbench_aigen.detectors.guests import called_as_a_guest
 from robustbench_aigen.detectors.outputs import (
     Answer,
     as_columns,
@@ -109,14 +110,19 @@ class Detector(nn.Module):
 
     def columns(self, images: Tensor) -> Tensor:
         """Return the network's own numbers for normalised images, N×1 or N×2 float32."""
-        return as_columns(self.network(images), self.name, len(images), self.preprocessing.output)
+        return as_columns(self._asked(images), self.name, len(images), self.preprocessing.output)
 
     @torch.no_grad()
     def answer(self, pixels: Tensor) -> Answer:
         """Return what the network itself answers for N×3×H×W pixels in [0, 1], of its own dtype."""
         return find_answer(
-            self.network(self.normalised(pixels)), self.name, len(pixels), self.preprocessing.output
+            self._asked(self.normalised(pixels)), self.name, len(pixels), self.preprocessing.output
         )
+
+    def _asked(self, images: Tensor) -> object:
+        """Return whatever the network answers."""
+        with called_as_a_guest(f"detector '{self.name}'"):
+            return self.network(images)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Return what the network gets of N×3×H×W pixels in [0, 1]."""

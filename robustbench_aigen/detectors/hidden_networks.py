@@ -1,15 +1,34 @@
-"""Networks that torch does not see: in closures, lists, attributes, partial functions, globals of a function."""
+"""Networks that torch does not see: in closures, containers, attributes, generators, globals of a function or a module."""
 
-from collections.abc import Iterator
-from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+import gc
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 _MOST = 100_000
 """Objects that are looked at: a network may hold a data set."""
+_CACHED = type(lru_cache(len))
+"""The class of functions that cache."""
+_DEEPEST = 4
+"""Packages inside packages."""
 _LIBRARIES = {
     "torch", "torchvision", "timm", "transformers", "keras", "onnx", "onnxruntime", "onnx2torch", "sklearn", "scipy",
     "numpy", "pandas", "PIL", "builtins", "collections", "functools", "typing", "abc", "robustbench_aigen",
@@ -25,7 +44,6 @@ _PLAIN = (
     type(None),
     Tensor,
     type,
-    BuiltinFunctionType,
     CodeType,
     torch.dtype,
 )
@@ -58,6 +76,27 @@ def settle(network: nn.Module, device: torch.device) -> None:
         module.to(device)
 
 
+@contextmanager
+def called_in_evaluation_mode() -> Iterator[None]:
+    """Put every module into evaluation mode as it is called: code may make its network at the first call.
+
+    In training mode that call would change the statistics of its batch norms for good.
+    """
+
+    def set_evaluation(module: nn.Module, inputs: Any) -> None:
+        del inputs
+        if module.training:
+            module.eval()
+
+    hook = register_module_forward_pre_hook(set_evaluation)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
+            yield
+    finally:
+        hook.remove()
+
+
 def _held_by(thing: Any) -> Iterator[Any]:
     """Yield what an object holds, one level deep."""
     if isinstance(thing, FunctionType):
@@ -66,12 +105,31 @@ def _held_by(thing: Any) -> Iterator[Any]:
         yield from (thing.__self__, thing.__func__)
     elif isinstance(thing, partial):
         yield from (thing.func, *thing.args, *thing.keywords.values())
-    elif isinstance(thing, dict):
+    elif isinstance(thing, Mapping):
         yield from thing.values()
-    elif isinstance(thing, list | tuple | set | frozenset):
+    elif isinstance(thing, list | tuple | set | frozenset | deque):
         yield from thing
+    elif isinstance(thing, BuiltinMethodType | GeneratorType | ReferenceType | ContextVar):
+        yield from _held_by_built_in(thing)
+    elif isinstance(thing, _CACHED):
+        # What a function that caches has returned, and the function.
+        yield from gc.get_referents(thing)
     elif not isinstance(thing, ModuleType):
         yield from _attributes(thing)
+
+
+def _held_by_built_in(
+    thing: "BuiltinMethodType | GeneratorType[Any, Any, Any] | ReferenceType[Any] | ContextVar[Any]",
+) -> Iterator[Any]:
+    if isinstance(thing, BuiltinMethodType):
+        yield thing.__self__
+    elif isinstance(thing, GeneratorType):
+        yield from (thing.gi_frame.f_locals.values() if thing.gi_frame is not None else ())
+    elif isinstance(thing, ReferenceType):
+        yield thing()
+    else:
+        with suppress(LookupError):
+            yield thing.get()
 
 
 def _held_by_function(function: FunctionType) -> Iterator[Any]:
@@ -89,11 +147,22 @@ def _held_by_function(function: FunctionType) -> Iterator[Any]:
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(value, ModuleType):
-            yield from (
-                held for key, held in vars(value).items() if key in names and isinstance(held, nn.Module)
-            )
+            yield from _held_by_module(value, names)
         else:
             yield value
+
+
+def _held_by_module(module: ModuleType, names: set[str], depth: int = 0) -> Iterator[Any]:
+    """Yield what code that uses some names can take from a module, through the packages above it."""
+    if _is_of_a_library(module.__name__):
+        return
+    for key, held in list(vars(module).items()):
+        if key not in names:
+            continue
+        if not isinstance(held, ModuleType):
+            yield held
+        elif depth < _DEEPEST:
+            yield from _held_by_module(held, names, depth + 1)
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -110,7 +179,11 @@ def _attributes(thing: Any) -> Iterator[Any]:
     for kind in type(thing).__mro__:
         if _is_of_a_library(kind.__module__):
             break
-        yield from vars(kind).values()
+        for held in vars(kind).values():
+            if isinstance(held, MemberDescriptorType):
+                yield getattr(thing, held.__name__, None)  # A slot.
+            else:
+                yield held
 
 
 def _is_of_a_library(module: str | None) -> bool:

@@ -22,7 +22,8 @@ from robustbench_aigen.detectors.formats.precision import other_kinds, restore, 
 from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
 from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
-from robustbench_aigen.detectors.hidden_networks import settle
+from robustbench_aigen.detectors.guests import in_the_same_folder
+from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED, load_published
 from robustbench_aigen.detectors.trim import trimmed
@@ -96,7 +97,7 @@ def load_detector(
     if kind is not PYTHON:
         return _ready(kind, request)
     # The first answers are part of what is recorded: some code opens its files then.
-    with recorded() as opened:
+    with recorded() as opened, in_the_same_folder():
         detector = _ready(kind, request)
     opened.add_named_in(factory_sources(request))
     detector.made_of = (*detector.made_of, *opened.identity())
@@ -116,9 +117,13 @@ def _ready(kind: Format, request: Request) -> Detector:
     detector.to(request.device)
     settle(detector.network, request.device)
     _in_float32(detector)
-    if isinstance(loaded, Loaded):
-        find_out_input(detector)
-        find_out_outputs(detector)
+    with called_in_evaluation_mode():
+        if isinstance(loaded, Loaded):
+            find_out_input(detector)
+            find_out_outputs(detector)
+        else:
+            takes_its_probes(detector)
+    settle(detector.network, request.device)
     if request.card != DetectorCard():
         detector.assumptions = (*detector.assumptions, *card_edits(request.path))
     detector.check()

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aigen.data.vocabulary import label_of
+from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import Outputs
 
@@ -59,6 +61,11 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
     UserError
         If there is no such tensor, or more than one.
     """
+    if _names_a_class(raw):
+        raise UserError(
+            f"detector '{name}' answers the name of a class and its score, which may be that of either class",
+            hint="return the score of the AI-generated class from its code, one number for each image",
+        )
     tensors = dict(_tensors(raw, 0 if output else count))
     if not tensors:
         raise UserError(f"detector '{name}' returns {type(raw).__name__}, not a tensor")
@@ -87,7 +94,9 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
 
 def outputs_by_place(raw: object, count: int) -> dict[str, Tensor]:
     """Return every tensor of an answer for ``count`` images by its place, one entry an image where that is possible."""
-    found = {}
+    found: dict[str, Tensor] = {}
+    if _names_a_class(raw):
+        return found
     for place, tensor in _tensors(raw, count):
         columns = _columns(tensor, count)
         found[place] = tensor if columns is None else columns
@@ -119,14 +128,31 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
             return found[0]
     raise UserError(
         f"detector '{name}' answers {len(candidates)} tensors that could be the verdict: {_listed(candidates)}",
-        hint=f"choose one with output: {(numbers or list(candidates))[0]}",
+        hint=f"choose one with output: {_first_of_fake(numbers or list(candidates))}",
     )
+
+
+def _first_of_fake(places: list[str]) -> str:
+    """Return the first place that is called after the AI-generated class, else the first of all."""
+    return next((place for place in places if label_of(place.rpartition(".")[2]) == FAKE_COLUMN), places[0])
+
+
+def _names_a_class(raw: object, depth: int = 0) -> bool:
+    """Whether an answer is a word and a number, or a list of these, as pipelines of transformers give it."""
+    if isinstance(raw, Mapping):
+        kinds = {
+            str if isinstance(value, str) else Real if isinstance(value, Real) else None
+            for value in raw.values()
+        }
+        return kinds == {str, Real}
+    is_list = isinstance(raw, list | tuple) and len(raw) > 0
+    return is_list and depth < _DEEPEST and _names_a_class(raw[0], depth + 1)  # type: ignore[index]
 
 
 def _tensors(raw: object, count: int, place: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of an answer with its place: positions of sequences, keys of mappings, names of attributes."""
     if isinstance(raw, Tensor):
-        yield place, raw
+        yield place, raw if raw.layout == torch.strided else raw.to_dense()
     elif isinstance(raw, np.ndarray | np.number | np.bool_ | Real):
         array = np.asarray(raw)
         if array.dtype.kind in "fiub":

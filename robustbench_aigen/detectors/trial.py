@@ -76,6 +76,8 @@ def failure(
         hint = error.hint
     elif re.search("Half|Double|BFloat16|double", reason) and "numpy" not in reason:
         hint = "its weights and its input differ in type: return network.float() from your code"
+    elif isinstance(error, AttributeError | NotImplementedError):
+        hint = "its code is given N×3×H×W float32 tensors, and has to make what it needs of them"
     named = f" ({image})" if image else ""
     return UserError(
         f"detector '{detector.name}' fails on {height}×{width} input{named}: {reason}", hint=hint
@@ -198,7 +200,10 @@ def _what_it_answers(found: Answer) -> Iterator[str]:
     """Yield what the user has to know of the numbers themselves."""
     columns = found.columns
     if not columns.is_floating_point():
-        yield "it answers labels, not scores: AUROC and attacks that follow scores see two values"
+        if len(columns.unique()) > 2 or columns.abs().max() > 1:
+            yield "it answers whole numbers: its scores have that precision"
+        else:
+            yield "it answers labels, not scores: AUROC and attacks that follow scores see two values"
     elif columns.dtype in (torch.float16, torch.bfloat16):
         yield f"it answers in {str(columns.dtype).removeprefix('torch.')}: its scores have that precision"
 

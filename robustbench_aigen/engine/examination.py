@@ -10,7 +10,7 @@ from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
-from robustbench_aigen.engine.plan import Plan
+from robustbench_aigen.engine.plan import Plan, default_batch_size
 from robustbench_aigen.engine.probing import Probed
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.engine.sizes import same_size
@@ -93,7 +93,7 @@ def examine(
         rows = waiting.pop(0)
         stack = torch.stack([levels[row] for row in rows])
         try:
-            repeated = repeat(detector, stack, device)
+            repeated = repeat(detector, stack, device, default_batch_size(detector, device))
         except Exception as error:
             if is_out_of_memory(error):
                 # As the run does, which says so where not even one image fits.

@@ -16,6 +16,7 @@ from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
+from robustbench_aigen.imports import users_faults
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
@@ -148,7 +149,7 @@ class Probing:
             self.execution.progress.work_on(detector.name, "trust probes")
             batches = self._batches(detector, attacks, images, cell.settings)
             try:
-                with seeded_global_rng(key):
+                with users_faults(f"a trust probe of detector '{detector.name}'"), seeded_global_rng(key):
                     frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
             except Exception as error:
                 if not is_out_of_memory(error):

@@ -4,8 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu, rankdata
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.metrics.records import with_log_odds
@@ -25,6 +27,9 @@ from robustbench_aigen.trust.stored_quality import StoredQuality, ends_at_qualit
 _ONE_CLASS_SHARE = 0.99
 _ROUNDING_LOSS = 0.02
 _BELOW_CHANCE = 0.01
+_FAR_BELOW, _FAR_BELOW_CHANCE = 0.25, 0.05
+_COUNTED = 60
+"""Up to as many images, every assignment of the classes to them is counted."""
 
 
 def answers_one_class(cell: pd.DataFrame) -> bool:
@@ -33,29 +38,44 @@ def answers_one_class(cell: pd.DataFrame) -> bool:
     return cell["label"].nunique() == 2 and not 1 - _ONE_CLASS_SHARE < fake < _ONE_CLASS_SHARE
 
 
-def below_chance(cell: pd.DataFrame, tests: int = 1) -> str | None:
+def below_chance(cell: pd.DataFrame) -> str | None:
     """Say by how much real images rank above AI-generated ones, None where that may be chance.
 
-    The one-sided test of Mann and Whitney (1947) of an AUROC below one half, at p < 0.01 over all ``tests``: five images
-    of each class are the fewest that show it.
+    The one-sided test of Mann and Whitney (1947) of an AUROC below one half: at p < 0.01, or at p <= 0.05 where the
+    AUROC is at most 0.25. Three images of each class are the fewest that show it. Each detector is tested on its own: a
+    mirrored one stays flagged however many stand beside it.
 
     Parameters
     ----------
     cell
         Records of one detector without an attack.
-    tests
-        How many detectors are tested.
     """
     if "log_odds" not in cell:
         return None
     fake, real = (cell["log_odds"][cell["label"] == label].to_numpy(float) for label in (1, 0))
     if not len(fake) or not len(real):
         return None
-    test = mannwhitneyu(fake, real, alternative="less")
-    auroc, p_value = test.statistic / (len(fake) * len(real)), tests * test.pvalue
-    if auroc >= 0.5 or not p_value < _BELOW_CHANCE:
+    auroc, p_value = _mann_whitney(fake, real)
+    is_far = auroc <= _FAR_BELOW and p_value <= _FAR_BELOW_CHANCE
+    if auroc >= 0.5 or not (p_value < _BELOW_CHANCE or is_far):
         return None
     return f"AUROC {auroc:.3f} on {len(cell)} clean images (p = {max(p_value, 1e-99):.1g}): exchanged outputs would give {1 - auroc:.3f}"
+
+
+def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the AUROC and the p-value of one so low; exact for few images, with ties too."""
+    test = mannwhitneyu(fake, real, alternative="less", method="asymptotic")
+    auroc, p_value = float(test.statistic / (len(fake) * len(real))), float(test.pvalue)
+    if len(fake) + len(real) > _COUNTED:
+        return auroc, p_value
+    # Twice the ranks, which ties make halves. ways[k, s]: choices of k images whose doubled ranks add up to s.
+    doubled = np.rint(2 * rankdata(np.concatenate([fake, real]))).astype(int)
+    ways = np.zeros((len(fake) + 1, doubled.sum() + 1))
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, :-rank].copy()
+    chosen = ways[-1]
+    return auroc, float(chosen[: doubled[: len(fake)].sum() + 1].sum() / chosen.sum())
 
 
 def loses_to_rounding(cell: pd.DataFrame) -> bool:
@@ -127,7 +147,7 @@ def _ranked_below_chance(records: pd.DataFrame) -> dict[str, str]:
     """Return the evidence against every detector that ranks its clean images the wrong way round."""
     clean = with_log_odds(records[records["pipeline"] == CLEAN])
     cells = clean.groupby("detector", sort=False, observed=True)
-    told = {str(detector): below_chance(cell, cells.ngroups) for detector, cell in cells}
+    told = {str(detector): below_chance(cell) for detector, cell in cells}
     return {detector: evidence for detector, evidence in told.items() if evidence is not None}
 
 

@@ -68,7 +68,7 @@ class Repeated(NamedTuple):
 
 
 @torch.no_grad()
-def repeat(detector: Detector, levels: Tensor, device: torch.device) -> Repeated:
+def repeat(detector: Detector, levels: Tensor, device: torch.device, among: int = 0) -> Repeated:
     """Ask a detector several times for the same images: alone, together, in another order.
 
     An answer counts as another one where the margin moves by more than 0.001 of the image's own logits (or of the
@@ -83,13 +83,17 @@ def repeat(detector: Detector, levels: Tensor, device: torch.device) -> Repeated
         N×3×H×W uint8.
     device
         Where the detector is.
+    among
+        How many images are in a batch at least: as many as in those of a run.
     """
     count, pixels = len(levels), to_pixels(levels.to(device))
     batch = torch.cat([pixels, *_changed_copies(pixels)])
+    more = batch.flip(2)
+    larger = torch.cat([batch, *[more] * (among // len(batch))])[: max(among, len(batch))]
     with preserved_global_rng():
         precision = _precision(detector, pixels[:1])
         together = [_asked(detector, batch)[:count] for _ in range(_CALLS - 1)]
-        reverse = _asked(detector, batch.flip(0)).flip(0)[:count]
+        reverse = _asked(detector, larger.flip(0)).flip(0)[:count]
         alone = torch.cat([_asked(detector, image[None]) for image in pixels])
         # The last of all calls, so that what drifts from call to call has drifted.
         together.append(_asked(detector, batch)[:count])

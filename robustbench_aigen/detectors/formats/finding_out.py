@@ -59,7 +59,8 @@ def find_out_input(detector: Detector) -> None:
             return
     for size in [own.input_size] if own.input_size else [None, (224, 224), (32, 32), (256, 256)]:
         _set(detector, input_size=size, channels=own.channels)
-        for batch in _BATCHES:
+        # A network that takes several images, and answers something else for them, may be meant for one.
+        for batch in _BATCHES[:1] if isinstance(fault, UserError) else _BATCHES:
             detector.network = PaddedBatch(network, batch, batch)
             if _fault(detector) is None:
                 _tell_input(detector, own)

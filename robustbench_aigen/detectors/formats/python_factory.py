@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.formats.hashing import file_hash, network_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
+from robustbench_aigen.detectors.guests import called_as_a_guest
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_callable, importable, source_files, users_code
 
@@ -33,7 +34,8 @@ def load_python(request: Request) -> Loaded | Detector:
     """
     where, name = split_reference(request.place)
     before = set(sys.modules)
-    with users_code(f"'python:{request.place}'"):
+    what = f"'python:{request.place}'"
+    with users_code(what), called_as_a_guest(what):
         factory = (
             _from_file(_file_of(request, where), name)
             if where.endswith(".py")
@@ -49,6 +51,11 @@ def load_python(request: Request) -> Loaded | Detector:
         network.weights_sha256 = network_hash(network.network, *code, network.weights_sha256)
         return network
     if not isinstance(network, nn.Module):
+        if isinstance(network, type):
+            raise UserError(
+                f"'python:{request.place}' returns the class {network.__name__}, not a torch module",
+                hint=f"return {network.__name__}() from the factory, or name the class itself as the factory",
+            )
         if not callable(network):
             raise UserError(
                 f"'python:{request.place}' returns {type(network).__name__}, not a torch module",
