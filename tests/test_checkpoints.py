@@ -251,7 +251,7 @@ def test_what_is_not_the_file_itself_is_told(tmp_path, content, message):
     [
         ([1, 2], None),
         ({"epoch": 3, "accuracy": 0.9}, None),
-        ({"epoch": 3, "loss": 0.3, "mean": 0.43}, "log.json beside it is not taken for its card: mean"),
+        ({"epoch": 3, "loss": 0.3, "mean": 0.43}, "log.json is ignored as a card: mean"),
         ("a log, not JSON", "log.json beside it is not valid JSON"),
     ],
 )

@@ -166,7 +166,7 @@ def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pair", "output: 1 is taken for the verdict; it also answers 0 (4, 16)"),
+        ("pair", "output: 1 is read as the verdict; the detector also answers 0 (4, 16)"),
         ("mapping", "output: prediction is taken"),
         ("logits", "output: logits is taken"),
         ("named", "output: verdict is taken"),

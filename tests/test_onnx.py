@@ -288,7 +288,7 @@ def test_a_model_of_8_bit_levels_is_given_levels(tmp_path):
     images = levels(5, 8, 8)
     theirs = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": images.numpy()})[0]
     assert torch.allclose(score_of(detector, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
-    assert any("levels from 0 to 255 go into it" in text for text in detector.assumptions)
+    assert any("levels from 0 to 255 go into the network" in text for text in detector.assumptions)
     assert is_attacked_with_gradients(detector, images)
 
 
