@@ -227,7 +227,7 @@ def test_of_several_outputs_the_scores_are_taken_and_a_line_says_so(tmp_path, ou
 
 def test_labels_alone_are_refused_and_two_tables_asked_for(tmp_path):
     onnx.save(table_model([LABEL]), tmp_path / "label.onnx")
-    with pytest.raises(UserError, match="labels, and no scores"):
+    with pytest.raises(UserError, match="labels, not scores"):
         load_detector(tmp_path / "label.onnx")
     onnx.save(table_model([LOGITS, OTHER]), tmp_path / "two.onnx")
     with pytest.raises(UserError, match="2 outputs that could be scores: logits, other") as raised:

@@ -102,3 +102,26 @@ def test_warnings_are_shown_again_below_the_result(tmp_path, monkeypatch, cli):
     assert line.startswith(f"{', '.join(names)}: ")
     recorded = [each["subject"] for each in info["notices"] if "output 1 means fake" in each["text"]]
     assert recorded == names
+
+
+def test_a_setup_line_says_each_assumption_once(tmp_path, cli):
+    (tmp_path / "d.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))\n"
+    )
+    declared = "mean: [0, 0, 0], std: [1, 1, 1], fake_index: 1"
+    networks = '{id: "python:d.py:build", name: one}, {id: "python:d.py:build", name: two, DECLARED}'
+    place = scenario(
+        tmp_path,
+        "{jpeg: [{perturb: jpeg}]}",
+        detectors=f"[{networks.replace('DECLARED', declared)}]",
+        **KEYS,
+    )
+    outcome = cli("run", place, "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    (one,) = [line for line in outcome.err.splitlines() if line.startswith("one: images")]
+    (two,) = [line for line in outcome.err.splitlines() if line.startswith("two: images")]
+    assert one.count("[0, 1]") == 1
+    assert "pixels in [0, 1] (assumed; set mean and std)" in one
+    assert two == "two: images at their own size, pixels in [0, 1], output 1 means fake"

@@ -309,4 +309,4 @@ def test_a_list_without_a_header_says_so(tmp_path):
     (tmp_path / "a.csv").write_text("x/1.png,fake\nx/2.png,real\n")
     with pytest.raises(UserError, match="needs a header") as caught:
         opened(tmp_path / "a.csv")
-    assert "put path,label above it" in str(caught.value.hint)
+    assert "add the header path,label above this line" in str(caught.value.hint)

@@ -176,15 +176,9 @@ class DetectorSpec(FileSpec):
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             problem = " ".join(str(error).split())[:80]
             raise UserError(f"--detector is not valid YAML: {problem}", hint=hint) from error
-        glued = (
-            [key for key, value in content.items() if value is None and ":" in str(key)]
-            if isinstance(content, dict)
-            else []
-        )
-        if glued:
-            raise UserError(
-                f"--detector: no space after the colon of '{shortened(str(glued[0]))}'", hint=hint
-            )
+        keys = content if isinstance(content, dict) else {}
+        for key in (str(key) for key, value in keys.items() if value is None and ":" in str(key)):
+            raise UserError(f"--detector: no space after the colon of '{shortened(key)}'", hint=hint)
         spec = validated(cls, LocatedYaml(Path("--detector"), content), "--detector")
         if arch is not None and spec.arch is None and spec.path is not None:
             spec = spec.model_copy(update={"arch": arch})
