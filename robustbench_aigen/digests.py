@@ -106,7 +106,7 @@ def read_sealed(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{file.name} cannot be read") from error
     if not isinstance(content, dict):
-        raise DamagedFileError(f"{file.name} is no mapping")
+        raise DamagedFileError(f"{file.name} is not a mapping")
     return unsealed(content, file.name)
 
 

@@ -89,7 +89,7 @@ def test_a_key_that_is_not_there_names_those_that_are(tmp_path):
     with pytest.raises(UserError, match="has no weights 'swa'") as raised:
         loaded(tmp_path / "m.pt", SEVERAL["teacher"], weights_key="swa")
     assert "student, teacher" in str(raised.value)
-    with pytest.raises(UserError, match="'weights_key' goes with weights"):
+    with pytest.raises(UserError, match="'weights_key' needs weights"):
         load_detector(DetectorSpec(id="python:a.py:b", weights_key="x"))
 
 
@@ -251,8 +251,8 @@ def test_what_is_not_the_file_itself_is_told(tmp_path, content, message):
     [
         ([1, 2], None),
         ({"epoch": 3, "accuracy": 0.9}, None),
-        ({"epoch": 3, "loss": 0.3, "mean": 0.43}, "log.json beside it is not taken for its card: mean"),
-        ("a log, not JSON", "log.json beside it is not valid JSON"),
+        ({"epoch": 3, "loss": 0.3, "mean": 0.43}, "log.json is ignored as a card: mean"),
+        ("a log, not JSON", "log.json is not valid JSON and is ignored as a card"),
     ],
 )
 def test_a_json_file_that_is_no_card_is_left_alone(tmp_path, beside, told):

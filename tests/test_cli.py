@@ -54,7 +54,7 @@ def test_options_override_the_file(tmp_path, image_folder, weights, cli):
         "--split", "all", "--limit", 10, "--precision", "fp32", "--device", "cpu", "--output", tmp_path / "out", "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert "as they are" in outcome.err
+    assert "pixels in [0, 1] (assumed; set mean and std)" in outcome.err
     content = json.loads(outcome.out)
     assert {row["detector"] for row in content["summary"]} == {"untrained"}
     info = json.loads((Path(content["run_folder"]) / "run.json").read_text())

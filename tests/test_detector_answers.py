@@ -166,11 +166,11 @@ def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pair", "output: 1 is taken for the verdict; it also answers 0 (4, 16)"),
-        ("mapping", "output: prediction is taken"),
-        ("logits", "output: logits is taken"),
-        ("named", "output: verdict is taken"),
-        ("with_label", "output: 1 is taken"),
+        ("pair", "output: 1 is read as the verdict; the detector also answers 0 (4, 16)"),
+        ("mapping", "output: prediction is read as the verdict"),
+        ("logits", "output: logits is read as the verdict"),
+        ("named", "output: verdict is read as the verdict"),
+        ("with_label", "output: 1 is read as the verdict"),
         ("squeezed", ""),
         ("as_map", ""),
         ("double", ""),
@@ -323,7 +323,7 @@ def test_a_detector_that_changes_itself_is_not_attacked(folder, cli):
     tmp_path, scenario = folder
     outcome = cli("run", scenario("drifting", PGD), "--output", tmp_path / "out")
     assert outcome.code == 2
-    assert re.search(r"changes itself whenever it answers \(shift\)", outcome.err)
+    assert re.search(r"changes its own weights at every answer \(shift\)", outcome.err)
     assert len(outcome.err.strip().splitlines()) <= 3
 
 

@@ -237,5 +237,5 @@ def test_without_a_validation_split_no_mirrored_number_is_without_a_flag(tmp_pat
         assert (row["auroc"] < 0.5) == is_mirrored
         assert ("worse_than_chance" in row["trust"]) == is_mirrored
         assert ("worse_than_chance" in summary.loc[(detector, "jpeg", "all"), "trust"]) == is_mirrored
-    assert ("assuming output 1 means fake" in outcome.err) == is_flagged
+    assert ("output 1 means fake (assumed; set fake_index)" in outcome.err) == is_flagged
     assert "looks like *real*" in outcome.err

@@ -114,7 +114,7 @@ def test_pictures_that_are_left_out_are_told_in_a_line_each(tmp_path, png):
     source = FolderSource(tmp_path)
     assert len(source.samples) == 2
     assert source.notices == [
-        "2 pictures are left out, of formats that Pillow cannot read: .heic 2",
+        "2 pictures are left out, in formats that Pillow cannot read: .heic 2",
         "2 images are left out, in hidden places: .ipynb_checkpoints 1, __MACOSX 1",
         "1 link is not followed, back to a folder above: fake/round",
         "2 links are to nothing: fake/gone.png, fake/self",
@@ -217,7 +217,7 @@ def test_reals_under_a_name_without_fakes_belong_to_generators_without_reals(tmp
     put(tmp_path, png, "progan/0_real/5.png", "progan/1_fake/6.png")
     source = open_data(DataSpec(source="."), tmp_path)
     assert source.notices == [
-        "2 reals of imagenet, laion, of which there are no fakes, belong to the generators without reals: dalle, guided"
+        "2 reals of imagenet, laion, which have no fakes, belong to the generators without reals: dalle, guided"
     ]
     records = pd.DataFrame(
         [(s.id, s.label, s.generator) for s in source.samples], columns=["sample", "label", "generator"]
@@ -242,7 +242,7 @@ def test_reals_of_their_own_in_another_source(tmp_path, png):
         {"source": "b", "label": "real", "generator": "coco"},
     ]
     (notice,) = open_data(DataSpec(sources=parts), tmp_path).notices
-    assert notice == "1 reals of coco, of which there are no fakes, belong to every generator"
+    assert notice == "1 reals of coco, which have no fakes, belong to every generator"
 
 
 # Names that are not UTF-8, and file systems without case

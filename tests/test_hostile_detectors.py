@@ -63,7 +63,7 @@ def test_only_regular_files_are_opened(tmp_path, name):
     os.mkfifo(tmp_path / name)
     (tmp_path / f"zero_{name}").symlink_to("/dev/zero")
     for file in (tmp_path / name, tmp_path / f"zero_{name}"):
-        with pytest.raises(UserError, match="is no regular file"):
+        with pytest.raises(UserError, match="is not a regular file"):
             load_detector(file, arch=None)
 
 

@@ -162,7 +162,7 @@ def test_manifests(tmp_path, text):
             "list.csv:3: 'x/1.png' is listed twice, first in line 2",
         ),
         ("path,label\nx/1.png,real,3\n", {}, "list.csv:2: has more values"),
-        ("path,label\n,real\n", {}, "list.csv:2: names no path"),
+        ("path,label\n,real\n", {}, "list.csv:2: has no path"),
         ("path,label\n", {}, "lists no images"),
         ("path,label,Label\nx/1.png,real,fake\n", {}, "list.csv:1: has the column 'label' twice"),
         ("a,b\n1,2\n", {}, "list.csv:1: needs a header with path and label; it has a, b"),
@@ -230,7 +230,7 @@ def test_webdataset(tmp_path):
         "train-000000/000": (1, "fake", "train"),
         "train-000000/001": (0, "real", "val"),
     }
-    assert source.notices == ["1 images are left out: nothing says their class"]
+    assert source.notices == ["1 images are left out: no label or folder gives their class"]
     shades = {s.id: decode(source.encoded(i))[0, 0, 0].item() for i, s in enumerate(source.samples)}
     assert shades["test-000000/003"] == 6
     assert shades["train-000000/001"] == 2

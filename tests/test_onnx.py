@@ -227,7 +227,7 @@ def test_of_several_outputs_the_scores_are_taken_and_a_line_says_so(tmp_path, ou
 
 def test_labels_alone_are_refused_and_two_tables_asked_for(tmp_path):
     onnx.save(table_model([LABEL]), tmp_path / "label.onnx")
-    with pytest.raises(UserError, match="labels, and no scores"):
+    with pytest.raises(UserError, match="labels, not scores"):
         load_detector(tmp_path / "label.onnx")
     onnx.save(table_model([LOGITS, OTHER]), tmp_path / "two.onnx")
     with pytest.raises(UserError, match="2 outputs that could be scores: logits, other") as raised:
@@ -288,7 +288,7 @@ def test_a_model_of_8_bit_levels_is_given_levels(tmp_path):
     images = levels(5, 8, 8)
     theirs = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": images.numpy()})[0]
     assert torch.allclose(score_of(detector, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
-    assert any("levels from 0 to 255 go into it" in text for text in detector.assumptions)
+    assert any("levels from 0 to 255 go into the network" in text for text in detector.assumptions)
     assert is_attacked_with_gradients(detector, images)
 
 

@@ -95,5 +95,33 @@ def test_warnings_are_shown_again_below_the_result(tmp_path, monkeypatch, cli):
     assert (above, told) == ("", "warning: look here")
     assert " s, written to " in written
     assert outcome.err.count("warning: look here") == 1
-    detectors = [line for line in outcome.err.splitlines() if "output 1 means fake" in line]
-    assert len(detectors) == len(read_run(next((tmp_path / "out").glob("*/latest"))).info["detectors"])
+    info = read_run(next((tmp_path / "out").glob("*/latest"))).info
+    names = [detector["name"] for detector in info["detectors"]]
+    # Shipped detectors are read alike: one line names all of them, and the record has a line for each.
+    (line,) = [line for line in outcome.err.splitlines() if "output 1 means fake" in line]
+    assert line.startswith(f"{', '.join(names)}: ")
+    recorded = [each["subject"] for each in info["notices"] if "output 1 means fake" in each["text"]]
+    assert recorded == names
+
+
+def test_a_setup_line_says_each_assumption_once(tmp_path, cli):
+    (tmp_path / "d.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))\n"
+    )
+    declared = "mean: [0, 0, 0], std: [1, 1, 1], fake_index: 1"
+    networks = '{id: "python:d.py:build", name: one}, {id: "python:d.py:build", name: two, DECLARED}'
+    place = scenario(
+        tmp_path,
+        "{jpeg: [{perturb: jpeg}]}",
+        detectors=f"[{networks.replace('DECLARED', declared)}]",
+        **KEYS,
+    )
+    outcome = cli("run", place, "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    (one,) = [line for line in outcome.err.splitlines() if line.startswith("one: images")]
+    (two,) = [line for line in outcome.err.splitlines() if line.startswith("two: images")]
+    assert one.count("[0, 1]") == 1
+    assert "pixels in [0, 1] (assumed; set mean and std)" in one
+    assert two == "two: images at their own size, pixels in [0, 1], output 1 means fake"

@@ -115,7 +115,7 @@ def test_labels_that_contradict_the_folders_of_their_images_are_refused(tmp_path
     agreeing = write(tmp_path / "a.parquet", {"image": structs, "label": [7, 3, 7, 3]})
     assert labels(opened(agreeing)) == [0, 1, 0, 1]
     other = write(tmp_path / "b.parquet", {"image": structs, "label": [7, 3, 3, 7]})
-    with pytest.raises(UserError, match="stands on images in folders of both classes"):
+    with pytest.raises(UserError, match="is on images in folders of both classes"):
         opened(other)
     above = [{"bytes": encoded, "path": f"ai_set/{n}.png"} for n, encoded in enumerate(PNGS)]
     with pytest.raises(UserError, match="cannot tell"):
@@ -193,7 +193,7 @@ def test_a_missing_file_of_a_numbered_table_is_told(tmp_path):
         )
     source = opened(tmp_path)
     assert Counter(s.split for s in source.samples) == {"test": 8}
-    assert source.notices == ["test: 2 of 3 files are here"]
+    assert source.notices == ["test: found 2 of 3 files"]
     assert len({s.id for s in source.samples}) == 8
 
 
@@ -309,4 +309,4 @@ def test_a_list_without_a_header_says_so(tmp_path):
     (tmp_path / "a.csv").write_text("x/1.png,fake\nx/2.png,real\n")
     with pytest.raises(UserError, match="needs a header") as caught:
         opened(tmp_path / "a.csv")
-    assert "put path,label above it" in str(caught.value.hint)
+    assert "add the header path,label above this line" in str(caught.value.hint)

@@ -39,7 +39,7 @@ def test_a_key_that_comes_again_is_another_sample(tmp_path):
     assert facts(source) == {"a/0": (1, "fake", None), "a/0#2": (0, "real", None)}
     assert shades(source) == {"a/0": 1, "a/0#2": 2}
     assert source.notices == [
-        "samples with the key of another in their tar file: 1, each taken as one of its own"
+        "samples with the key of another in their tar file: 1, each kept as a separate sample"
     ]
 
 

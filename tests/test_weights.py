@@ -172,7 +172,7 @@ def test_weights_of_torchvision_get_the_transforms_of_their_architecture(tmp_pat
         assert ours.shape == theirs.shape
         assert far.max() < 2.1
         assert far.mean() < 0.02
-    assert any("assumed, as the file does not say" in text for text in detector.assumptions)
+    assert any("assumed, as usual for" in text for text in detector.assumptions)
     spec = DetectorSpec(
         path=str(tmp_path / "mine.pth"),
         arch=f"torchvision:{name}",

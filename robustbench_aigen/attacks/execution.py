@@ -84,8 +84,8 @@ def check_unchanging(detector: Detector) -> None:
     if detector.changes:
         more = f" and {len(detector.changes) - 1} more" if len(detector.changes) > 1 else ""
         raise UserError(
-            f"detector '{detector.name}' changes itself whenever it answers ({detector.changes[0]}{more}), and what is "
-            "attacked has to stay the same",
+            f"detector '{detector.name}' changes its own weights at every answer ({detector.changes[0]}{more}); an attack "
+            "needs a fixed detector",
             hint="it is in training mode: call eval() on the network, and export it again where it was exported",
         )
 

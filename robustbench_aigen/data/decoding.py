@@ -79,7 +79,7 @@ def opened_image(encoded: bytes) -> Iterator[Image.Image]:
 def _refuse_pixels(image: Image.Image) -> None:
     """Refuse a format that runs a program, and an image above the limit: Pillow's own, where somebody lowered it."""
     if image.format == _RUNS_A_PROGRAM:
-        raise UnreadableImageError("PostScript, which a program would have to be run for")
+        raise UnreadableImageError("PostScript, which only an external program can read")
     limit = min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
     if image.width * image.height > limit:
         raise UnreadableImageError(

@@ -54,7 +54,7 @@ def opened_file(file: Path) -> BinaryIO:
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
-        raise RefusedFileError(f"no path: {error}") from error
+        raise RefusedFileError(f"not a valid path: {error}") from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

@@ -94,7 +94,7 @@ class FolderSource:
             self.notices.append(f"splits are those in the names of the files: {counts}")
         elif (split := _split_of_root(folder)) is not None:
             self.notices.append(
-                f"all images are of the split {split}, as the folder and those beside it are called"
+                f"all images belong to the split {split}, by the names of the folder and its neighbours"
             )
             splits = [split] * len(self.samples)
         else:
@@ -121,7 +121,7 @@ class FolderSource:
             )
             raise UserError(
                 f"links put {_images(len(both))} into both classes: {fake} and {real} are one file",
-                hint="remove the link from the class that it does not belong to",
+                hint="remove the link from the wrong class",
             )
         fakes = {sample.generator for sample in samples.values() if sample.label == 1}
         pooled = repeated = several = 0
@@ -232,7 +232,7 @@ def _unused(labels: Labels, folders: Iterable[Path]) -> list[str]:
     unused = sorted(set(labels) - names)
     if not unused:
         return []
-    return [f"no folder is called {', '.join(unused[:3])}{' …' if len(unused) > 3 else ''}, as labels says"]
+    return [f"no folder is called {', '.join(unused[:3])}{' …' if len(unused) > 3 else ''}, as labels: says"]
 
 
 def _described(images: Counter[Told | None]) -> str:

@@ -114,12 +114,12 @@ def find_images(folder: Path) -> ImageFiles:
     if found:
         counts = {suffix: len(images) for suffix, (images, _) in kinds.items()}
         notices.append(
-            f"{_of(len(found), 'image')} without a usual suffix, taken as such by content: {_counted(counts)}"
+            f"{_of(len(found), 'image')} without a usual suffix, recognised by content: {_counted(counts)}"
         )
     unread = {suffix: count for suffix, (_, count) in kinds.items() if count}
     if unread:
         notices.append(
-            f"{_of(sum(unread.values()), 'picture')} left out, of formats that Pillow cannot read: {_counted(unread)}"
+            f"{_of(sum(unread.values()), 'picture')} left out, in formats that Pillow cannot read: {_counted(unread)}"
         )
     notices += _of_walk(walk)
     files = in_order([*listed, *found])

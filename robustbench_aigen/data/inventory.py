@@ -62,7 +62,7 @@ def of_their_own(samples: Iterable[Sample]) -> list[str]:
         return []
     count = sum(counts[name, 0] for name in names)
     without = [name for name in fakes if names[0] in reals_of([name], counts)]
-    text = f"{count} reals of {_listed(names)}, of which there are no fakes, belong to "
+    text = f"{count} reals of {_listed(names)}, which have no fakes, belong to "
     if not without:
         return [f"{text}no generator: each has reals of its own"]
     whose = (

@@ -208,7 +208,7 @@ def _told_by_folders(
         if len(labels) > 1:
             raise refusal(
                 first_rows[key],
-                f"label {key.text} stands on images in folders of both classes",
+                f"label {key.text} is on images in folders of both classes",
                 "name the column of the class: columns: {label: …}; or " + ask_for_labels(unclear, []),
             )
     told = {key: labels.pop() for key, labels in found.items()}

@@ -190,7 +190,7 @@ def _columns(names: list[str], meaning: TableMeaning, file: Path) -> dict[str, s
     if "image" not in found or ("label" not in found and meaning.label is None):
         hint = "the first line is path,label or path,label,generator,split; others: columns: {image: …, label: …}"
         if any(PurePosixPath(name.strip().lower()).suffix in SUFFIXES for name in names):
-            hint = "its first line is an image already: put path,label above it"
+            hint = "the first line lists an image: add the header path,label above this line"
         shown = shortened(", ".join(names), 200) or "nothing"
         raise UserError(f"needs a header with path and label; it has {shown}", file=file, line=1, hint=hint)
     return found
@@ -201,7 +201,7 @@ def _paths(rows: Sequence[_Row], column: str, file: Path) -> list[str]:
     for line, values in rows:
         path = plain_text(values.get(column))
         if not path:
-            raise UserError("names no path", file=file, line=line)
+            raise UserError("has no path", file=file, line=line)
         if path in first_lines:
             raise UserError(
                 f"'{shortened(path)}' is listed twice, first in line {first_lines[path]}",

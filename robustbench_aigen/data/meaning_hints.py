@@ -43,9 +43,7 @@ def no_class(
     one_class = "label: real or label: fake if all images are of one class"
     if names:
         shown = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        return UserError(
-            message, hint=f"say real or fake of each folder, labels: {{{shown}}}; or {one_class}"
-        )
+        return UserError(message, hint=f"name the class of each folder, labels: {{{shown}}}; or {one_class}")
     if any(path.parts for path in unread):
         return UserError(message, hint=f"put the images into folders real/ and fake/; or say {one_class}")
     return UserError(message, hint=f"put the images into sub-folders real/ and fake/, or say {one_class}")

@@ -226,7 +226,7 @@ def _manifest(path: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"no CSV or JSON Lines file in {path} names path and label")
+        raise UserError(f"no CSV or JSON Lines file in {path} has the columns path and label")
     listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
     raise UserError(
         f"{path} has {len(found)} manifests: {listed}", hint="name one of them, or several under 'sources'"

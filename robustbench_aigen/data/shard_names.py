@@ -35,9 +35,11 @@ def expanded(path: Path) -> list[Path]:
         elif Path(name).is_file():
             files.append(Path(name))
         else:
-            raise UserError(f"no file '{name}'", hint="the braces name it; take it out of them, or fetch it")
+            raise UserError(
+                f"no file '{name}'", hint="remove this file from the braces, or download this file"
+            )
     if not files:
-        raise UserError(f"no file is called like '{path}'")
+        raise UserError(f"no file matches '{path}'")
     return files
 
 

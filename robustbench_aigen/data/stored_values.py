@@ -48,7 +48,7 @@ def encoded_image(value: pa.Scalar, folders: Sequence[Path]) -> bytes:
         try:
             return bytes(numbers.to_pylist())
         except (TypeError, ValueError):
-            raise RefusedFileError("a list of numbers that are no bytes") from None
+            raise RefusedFileError("a list of numbers that are not bytes") from None
     content = value.as_buffer()
     if content is None or not isinstance(value, pa.BinaryScalar | pa.StringScalar):
         return b""

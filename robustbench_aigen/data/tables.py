@@ -256,7 +256,7 @@ def _missing_files(files: Sequence[Path]) -> list[str]:
         if (match := _NUMBERED.fullmatch(file.stem)) is not None:
             present[file.parent, match["name"], int(match["count"])] += 1
     return [
-        f"{name or folder.name}: {found} of {count} files are here"
+        f"{name or folder.name}: found {found} of {count} files"
         for (folder, name, count), found in present.items()
         if found < count
     ]

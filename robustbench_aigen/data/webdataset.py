@@ -71,7 +71,7 @@ class WebDatasetSource:
             )
         if len(self.samples) < len(samples):
             left = len(samples) - len(self.samples)
-            self.notices.append(warning(f"{left} images are left out: nothing says their class"))
+            self.notices.append(warning(f"{left} images are left out: no label or folder gives their class"))
         self.samples = _told_apart(self.samples, self.notices)
         self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
 
@@ -298,6 +298,6 @@ def _told_apart(samples: Sequence[Sample], notices: list[str]) -> list[Sample]:
     repeated = seen.total() - len(seen)
     if repeated:
         notices.append(
-            f"samples with the key of another in their tar file: {repeated}, each taken as one of its own"
+            f"samples with the key of another in their tar file: {repeated}, each kept as a separate sample"
         )
     return apart

@@ -80,7 +80,7 @@ def look_beside(weights: Path) -> Beside:
     except UserError as error:
         if len(ours) < len(content) - len(ours):
             # Most of it is about something else.
-            text = f"{file.name} beside it is not taken for its card: {error.key}: {error.message}"
+            text = f"{file.name} is ignored as a card: {error.key}: {error.message}"
             return Beside(DetectorCard(), (text,))
         raise
 
@@ -99,7 +99,7 @@ def _told_of_unreadable(file: Path, error: Exception) -> tuple[str, ...]:
         start = ""
     if any(f'"{key}"' in start for key in DetectorCard.model_fields):
         raise UserError(f"the card is not valid JSON: {error}", file=file) from error
-    return (f"{file.name} beside it is not valid JSON, and not taken for its card",)
+    return (f"{file.name} is not valid JSON and is ignored as a card",)
 
 
 def _would_be_valid(key: str, value: object) -> bool:

@@ -51,6 +51,8 @@ class Detector(nn.Module):
         What was taken for granted because nothing said it; shown to the user.
     declared
         The settings of the preprocessing that somebody declared: the scenario, a card, the file's own metadata.
+    shown_by
+        The labelled images that show which output means *fake*; empty where none do.
     differentiable
         Whether gradients reach the pixels. Attacks with gradients refuse a detector without.
     made_of
@@ -79,6 +81,7 @@ class Detector(nn.Module):
         self.assumptions: tuple[str, ...] = ()
         self.declared: frozenset[str] = frozenset()
         self.made_of: tuple[str, ...] = ()
+        self.shown_by = ""
         self.differentiable = True
         self.draws = False
         self.changes: tuple[str, ...] = ()

@@ -8,6 +8,9 @@ from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SY
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.notices import Notice, about
 
+UNDECLARED_NORMALISATION = "no card, mean or std: pixels go into the network as they are, in [0, 1]"
+"""The assumption about a detector whose normalisation nothing declares."""
+
 _NAMED: dict[str, Normalisation] = {
     "pixels in [0, 1]": PIXELS,
     "pixels in [-1, 1]": SYMMETRIC,
@@ -27,25 +30,38 @@ def describe_detector(detector: Detector) -> list[Notice]:
         return lines + [
             about(detector.name, line) for member in detector.members for line in describe_detector(member)
         ]
-    assumed = [Notice(text) for text in detector.assumptions]
+    # The reading says of its normalisation itself that it is assumed.
+    assumed = [Notice(text) for text in detector.assumptions if text != UNDECLARED_NORMALISATION]
     parts = [_reading(detector), *(text for text in assumed if not text.is_warning)]
     warnings = [about(detector.name, text) for text in assumed if text.is_warning]
     return [about(detector.name, "; ".join(parts)), *warnings]
 
 
 def _reading(detector: Detector) -> str:
-    own, declared = detector.preprocessing, detector.declared
-    parts = [describe_preprocessing(own)]
+    own = detector.preprocessing
+    is_assumed = UNDECLARED_NORMALISATION in detector.assumptions
+    parts = [describe_preprocessing(own, " (assumed; set mean and std)" if is_assumed else "")]
     parts += [f"outputs are {own.outputs}"] if own.outputs != "logits" else []
-    is_known = "fake_index" in declared
-    parts.append(f"output {own.fake_index} means fake{'' if is_known else ' (not declared)'}")
+    parts.append(f"output {own.fake_index} means fake{_reason(detector)}")
     parts += [] if detector.differentiable else ["no gradients"]
     return ", ".join(parts)
 
 
-def describe_preprocessing(own: Preprocessing) -> str:
-    """Say what happens to an image before the network: resize and crop, normalisation, order of the channels."""
-    return ", ".join([_size(own), _normalisation(own), *(["BGR"] if own.channels == "bgr" else [])])
+def _reason(detector: Detector) -> str:
+    """Say why an output is read as fake; nothing where it is declared."""
+    if "fake_index" in detector.declared:
+        return ""
+    return f" (as {detector.shown_by} show)" if detector.shown_by else " (assumed; set fake_index)"
+
+
+def describe_preprocessing(own: Preprocessing, remark: str = "") -> str:
+    """Say what happens to an image before the network: resize and crop, normalisation, order of the channels.
+
+    ``remark`` is appended to the normalisation.
+    """
+    return ", ".join(
+        [_size(own), f"{_normalisation(own)}{remark}", *(["BGR"] if own.channels == "bgr" else [])]
+    )
 
 
 def _size(own: Preprocessing) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.description import UNDECLARED_NORMALISATION
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.finding_out import (
@@ -153,7 +154,7 @@ def _in_float32(detector: Detector) -> None:
 def _check_choices(kind: Format, request: Request) -> None:
     """Refuse a choice that a kind of file does not have."""
     if request.weights_key is not None and kind is not WEIGHTS:
-        raise UserError(f"'weights_key' goes with {WEIGHTS.what}, and '{request.place}' is none")
+        raise UserError(f"'weights_key' needs {WEIGHTS.what}; '{request.place}' is a file of another kind")
 
 
 def _on_base(base: DetectorSpec, request: Request) -> Detector:
@@ -238,7 +239,7 @@ def _request(
     if not is_there:
         raise UserError(f"no file '{spec.path}'", hint=f"looked for {path}")
     if not path.is_dir() and not path.is_file():
-        raise UserError(f"'{spec.path}' is no regular file")
+        raise UserError(f"'{spec.path}' is not a regular file")
     found = format_of_path(path, str(spec.path))
     beside = Beside(DetectorCard()) if path.is_dir() else look_beside(path)
     notes = (*found.notes, *beside.notes)
@@ -266,11 +267,10 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     detector.made_of = loaded.made_of
     assumptions = [*request.notes, *loaded.assumptions]
     if not {"mean", "std"} <= {*loaded.metadata, *said}:
-        assumptions.append("no card, mean or std: pixels go into the network as they are, in [0, 1]")
+        assumptions.append(UNDECLARED_NORMALISATION)
     assumed = sorted((loaded.assumed & settings.keys()) - said.keys() - _WITHOUT_A_KEY)
     if assumed:
-        text = f"assumed, as the file does not say: {', '.join(assumed)} (usual for {loaded.architecture})"
-        assumptions.append(text)
+        assumptions.append(f"{', '.join(assumed)} assumed, as usual for {loaded.architecture}")
     detector.assumptions = tuple(assumptions)
     return detector
 

@@ -78,7 +78,9 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
         if output not in tensors:
             raise UserError(
                 f"detector '{name}' has no output '{output}'",
-                hint=f"set output: to one of {_listed(tensors)}",
+                hint=f"set output: to one of {_listed(tensors)}"
+                if any(tensors)
+                else "remove output: the network has a single output",
             )
         if output not in candidates:
             raise UserError(

@@ -105,7 +105,7 @@ def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], af
         raise UserError(
             f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {len(names)} images{behind}: "
             "there is no verdict on that",
-            hint="leave the image out, or mend what divides by zero or takes the logarithm of it in the detector",
+            hint="leave the image out, or look for a division by zero or a logarithm of zero in the detector",
         )
 
 
@@ -186,7 +186,9 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
         detector.preprocessing = replace(own, output=found.place)
         if found.others:
             others = ", ".join(f"{place} {shape}" for place, shape in found.others.items())
-            _tell(detector, f"output: {found.place} is taken for the verdict; it also answers {others}")
+            _tell(
+                detector, f"output: {found.place} is read as the verdict; the detector also answers {others}"
+            )
     for sentence in _what_it_answers(found):
         _tell(detector, sentence)
     if not detector.differentiable and not any("no gradients" in said for said in detector.assumptions):

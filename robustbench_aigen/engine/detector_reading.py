@@ -70,14 +70,9 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
         return detector if members == detector.members else detector.of(members)
     images = _labelled_images(plan, detector)
     is_declared = "fake_index" in detector.declared
-    index = detector.preprocessing.fake_index
     if images is None:
         if not is_declared:
-            told = (
-                "nothing says which output is fake, and there are no labelled images of both classes to find out on; "
-                f"assuming output {index} means fake (set fake_index to change)"
-            )
-            notices.append(warning(told, detector.name))
+            notices.append(_undecided(detector, "there are no labelled images of both classes to check"))
         return detector
     shapes = {tuple(image.shape[1:]) for image in images.levels}
     sides = next(iter(shapes)) if len(shapes) == 1 else None
@@ -99,23 +94,24 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
         if images.what != _VALIDATION:
             sentence = f"on {len(images.labels)} {images.what}, {sentence}"
         notices.append(warning(sentence, detector.name))
-    if not is_declared:
-        notices += _assumption(detector, index, images, result)
+    return detector if is_declared else _with_reason(detector, images, result, notices)
+
+
+def _with_reason(detector: Detector, images: _Labelled, result: Reading, notices: list[Notice]) -> Detector:
+    """Return the detector with the images that show which output means *fake*; a notice where none show it."""
+    is_shown = result.says_fake or any("fake_index" in finding.settings for finding in result.findings)
+    if not is_shown:
+        notices.append(_undecided(detector, f"{len(images.labels)} {images.what} do not show which"))
+    elif not images.are_tested:
+        detector.shown_by = images.what
     return detector
 
 
-def _assumption(detector: Detector, index: int, images: _Labelled, result: Reading) -> Iterator[Notice]:
-    """Yield which output is taken for fake, where no image that is not tested tells."""
-    is_said = any("fake_index" in finding.settings for finding in result.findings)
-    if is_said or (result.says_fake and not images.are_tested):
-        return
-    why = (
-        "every labelled image is tested"
-        if result.says_fake
-        else f"{len(images.labels)} {images.what} do not tell"
-    )
-    told = f"nothing says which output is fake, and {why}; assuming output {index} means fake (set fake_index to change)"
-    yield Notice(told, subject=detector.name) if result.says_fake else warning(told, detector.name)
+def _undecided(detector: Detector, why: str) -> Notice:
+    """Return the warning that nothing decides which output means *fake*."""
+    index = detector.preprocessing.fake_index
+    told = f"nothing declares which output is fake, and {why}; assuming output {index} means fake"
+    return warning(f"{told} (set fake_index to change)", detector.name)
 
 
 _VALIDATION = "validation images"

@@ -161,7 +161,7 @@ def unreadable_by_class(shards: Sequence[Shard], unreadable: Container[str]) -> 
     )
     lines = [f"unreadable images, left out: {counts}"]
     lines += [
-        f"no {name} image can be read: what needs {name} images stays empty"
+        f"no {name} image can be read: numbers that need {name} images stay empty"
         for label, name in enumerate(CLASS_NAMES)
         if label in labels and missing.count(label) == labels.count(label)
     ]

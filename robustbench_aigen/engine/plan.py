@@ -48,8 +48,9 @@ class Plan:
         return len(self.detectors) * len(self.pipelines)
 
     def notices(self) -> list[Notice]:
-        """Return a line for each detector, how it is read, and what was found in the data that may not be meant."""
-        notices = [notice for detector in self.detectors for notice in describe_detector(detector)]
+        """Return how each detector and surrogate is read, in a line, and what looks wrong in the data."""
+        loaded = {detector.name: detector for detector in (*self.detectors, *self.surrogates.values())}
+        notices = [notice for detector in loaded.values() for notice in describe_detector(detector)]
         notices += [Notice(text) for text in self.selection.source.notices]
         labels = {sample.label for sample in self.selection.samples}
         if len(labels) == 1:

@@ -1,8 +1,9 @@
 """What a run tells whoever watches it."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from robustbench_aigen.notices import Notice
+from robustbench_aigen.notices import Notice, about
 
 
 class Progress(Protocol):
@@ -57,3 +58,16 @@ class Recording:
         if notice not in self.notices:
             self.notices.append(notice)
         self._progress.notice(notice)
+
+    def notice_all(self, notices: Iterable[str]) -> None:
+        """Keep each notice, and pass on in one line the information that is the same about several subjects."""
+        subjects: dict[Notice, dict[str, None]] = {}
+        for text in notices:
+            notice = Notice(text)
+            if notice not in self.notices:
+                self.notices.append(notice)
+            is_shared = notice.subject and not notice.is_warning
+            key = Notice(notice.text, notice.level) if is_shared else notice
+            subjects.setdefault(key, {})[notice.subject] = None
+        for notice, names in subjects.items():
+            self._progress.notice(notice if notice.subject else about(", ".join(filter(None, names)), notice))

@@ -115,8 +115,7 @@ def run(
         progress.work_on("", "output check on labelled images")
         checked = read_detectors(plan)
         examined = examine_detectors(plan)
-    for notice in [*plan.described_data(), *plan.notices(), *checked]:
-        progress.notice(notice)
+    progress.notice_all([*plan.described_data(), *plan.notices(), *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")
         stored = glance(plan.selection.source, plan.selection.indices)

@@ -83,7 +83,7 @@ def parse_info(text: str) -> dict[str, Any]:
     """
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("run.json is no mapping")  # noqa: TRY004  The one kind of error that callers expect.
+        raise ValueError("run.json is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
     try:
         info = _RunInfo.model_validate(content, strict=False)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from robustbench_aigen.errors import UserError, printable
+from robustbench_aigen.errors import UserError, printable, shortened
 from robustbench_aigen.scenario.located_yaml import LocatedYaml
 from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.trim_spec import TrimSpec
@@ -170,13 +170,15 @@ class DetectorSpec(FileSpec):
 
     @classmethod
     def _from_braces(cls, text: str, arch: str | None, folder: Path | None) -> Self:
+        hint = "write it as in a scenario: {path: my.ckpt, arch: resnet18}, with a space after each colon"
         try:
             content = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise UserError(
-                f"--detector is not valid YAML: {' '.join(str(error).split())[:80]}",
-                hint="write it as in a scenario: {path: my.ckpt, arch: resnet18}, with a space after each colon",
-            ) from error
+            problem = " ".join(str(error).split())[:80]
+            raise UserError(f"--detector is not valid YAML: {problem}", hint=hint) from error
+        keys = content if isinstance(content, dict) else {}
+        for key in (str(key) for key, value in keys.items() if value is None and ":" in str(key)):
+            raise UserError(f"--detector: no space after the colon of '{shortened(key)}'", hint=hint)
         spec = validated(cls, LocatedYaml(Path("--detector"), content), "--detector")
         if arch is not None and spec.arch is None and spec.path is not None:
             spec = spec.model_copy(update={"arch": arch})

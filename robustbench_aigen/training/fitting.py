@@ -264,7 +264,7 @@ class _Checkpointing(Checkpoint):
             said = _Stored().load_checkpoint(self.file)["callbacks"][self.state_key]
         except Exception as error:  # noqa: BLE001  What torch.load raises on damaged files is of many kinds.
             reason = error if isinstance(error, DamagedFileError) else "it cannot be read"
-            self.progress.notice(f"{self.name}: begins anew, {self.file} is damaged: {reason}")
+            self.progress.notice(f"{self.name}: starts again, because {self.file} is damaged: {reason}")
             with writing():
                 discard(self.file)
             return False

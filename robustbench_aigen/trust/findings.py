@@ -62,11 +62,11 @@ UNINFORMATIVE = Finding(
 )
 STOCHASTIC = Finding(
     "stochastic_output",
-    "the detector answers the same image differently at another call; gradients have to be averaged (eotpgd)",
+    "the detector answers the same image differently from call to call; gradients have to be averaged (eotpgd)",
 )
 DEPENDS_ON_BATCH = Finding(
     "depends_on_batch",
-    "the detector answers an image otherwise among other images than alone (training mode, statistics over the "
+    "the answer for an image depends on the other images of its batch (training mode, statistics over the "
     "batch): the numbers are those of these batches",
 )
 SATURATED = Finding(

@@ -55,13 +55,11 @@ class Repeated(NamedTuple):
     def measurements(self) -> Iterator[Measurement]:
         """Yield what was found, and whether it is a flag."""
         count = len(self.margin)
-        told = f"{int(self.moved_by_call.sum())} of {count} images get another answer at another call"
+        told = f"{int(self.moved_by_call.sum())} of {count} images get another answer at a second call"
         if self.moved_by_call.any():
             told += f": the margin moves by up to {float(self.by_call.nan_to_num(torch.inf).max()):.2g} nats"
         yield Measurement(STOCHASTIC.flag, bool(self.moved_by_call.any()), told)
-        told = (
-            f"{int(self.moved_by_batch.sum())} of {count} images get another answer among others than alone"
-        )
+        told = f"{int(self.moved_by_batch.sum())} of {count} images get another answer in a batch than alone"
         if self.moved_by_batch.any():
             told += f": the margin moves by up to {float(self.by_batch.nan_to_num(torch.inf).max()):.2g} nats"
         yield Measurement(DEPENDS_ON_BATCH.flag, bool(self.moved_by_batch.any()), told)

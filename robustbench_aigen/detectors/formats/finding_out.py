@@ -65,7 +65,7 @@ def find_out_input(detector: Detector) -> None:
             if _fault(detector) is None:
                 _tell_input(detector, own)
                 images = "one image" if batch == 1 else f"{batch} images"
-                _tell(detector, f"it takes {images} at a time alone, and is asked so")
+                _tell(detector, f"it takes {images} at a time, and no other number")
                 return
     detector.preprocessing, detector.network = own, network
 
@@ -109,7 +109,7 @@ def _tell_input(detector: Detector, before: Preprocessing) -> None:
     if found.input_size != before.input_size and found.input_size is not None:
         _tell(
             detector,
-            f"input_size: {found.input_size[0]} was found by trying; declare it if that is not what it was trained on",
+            f"input_size: {found.input_size[0]} was found by trying; declare input_size if the detector was trained on another size",
         )
     if found.channels != before.channels:
         what = (

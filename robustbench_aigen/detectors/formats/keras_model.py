@@ -50,9 +50,7 @@ def load_keras(request: Request) -> Loaded:
     metadata: dict[str, Any] = {} if None in sides else {"input_size": tuple(sides)}
     if _rescales_levels(configuration):
         metadata |= {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
-        text = (
-            "levels from 0 to 255 go into it, which its own Rescaling layer divides: mean and std change that"
-        )
+        text = "levels from 0 to 255 go into the network, which its own Rescaling layer divides (set mean and std to change)"
         notes = (*notes, text)
     known = [side or 64 for side in shape[1:]]
     with keras.device(_keras_device(request.device)):

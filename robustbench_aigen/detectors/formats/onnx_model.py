@@ -45,7 +45,7 @@ def load_onnx(request: Request) -> Loaded:
     if is_of_levels or levels_expected(onnx, model, name):
         metadata = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3, "eight_bit": is_of_levels}
         reason = "its input is of 8-bit numbers" if is_of_levels else "as its first step shows"
-        notes = (*notes, f"levels from 0 to 255 go into it, {reason}: mean and std change that")
+        notes = (*notes, f"levels from 0 to 255 go into the network, {reason} (set mean and std to change)")
     is_channels_last = _are_channels_last(session, shape, request)
     sides = shape[1:3] if is_channels_last else shape[2:]
     size = tuple(sides) if all(isinstance(side, int) for side in sides) else None

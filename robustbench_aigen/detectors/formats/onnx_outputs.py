@@ -61,14 +61,16 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
     outputs = session.get_outputs()
     names = [each.name for each in outputs]
     if wanted is not None and wanted not in names:
-        raise UserError(f"has no output '{wanted}'", file=file, hint=f"output: it has {', '.join(names)}")
+        raise UserError(
+            f"has no output '{wanted}'", file=file, hint=f"set output: to one of {', '.join(names)}"
+        )
     scores = [each for each in outputs if each.type in _NUMBERS or each.type.startswith(_MAPS)]
     if wanted is not None:
         scores = [each for each in scores if each.name == wanted]
     if not scores:
         found = ", ".join(f"{each.name} ({each.type})" for each in outputs if wanted in (None, each.name))
         raise UserError(
-            f"answers {found}: labels, and no scores",
+            f"answers {found}: labels, not scores",
             file=file,
             hint="export the model with its probabilities or logits",
         )

@@ -145,8 +145,13 @@ def _chosen(choices: Sequence[Matched], request: Request) -> Matched:
 
 
 def _no_such_weights(key: str, known: Sequence[str], request: Request) -> UserError:
-    names = ", ".join(dict.fromkeys(name for name in known if name)) or "one set of weights, without a name"
-    return UserError(f"has no weights '{key}'", file=request.path, hint=f"weights_key: it has {names}")
+    names = ", ".join(dict.fromkeys(name for name in known if name))
+    hint = (
+        f"set weights_key: to one of {names}"
+        if names
+        else "remove weights_key: the file has a single set of weights"
+    )
+    return UserError(f"has no weights '{key}'", file=request.path, hint=hint)
 
 
 def _told_of_choice(
@@ -210,7 +215,9 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
                 hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
             )
         beside = (
-            f"; beside '{matched.prefix}' stand {', '.join(matched.left_out[:3])}" if matched.left_out else ""
+            f"; beside '{matched.prefix}' the file has {', '.join(matched.left_out[:3])}"
+            if matched.left_out
+            else ""
         )
         raise UserError(
             f"the weights do not fit {what}: {'; '.join(matched.problems)}{beside}",
