@@ -17,7 +17,8 @@ REAL_NAMES = (
     "real REAL Reals 0_real real1 real-2 0real RealImages real_images realimages RealFaces class0_real Real(1) ＲＥＡＬ "
     "authentic Genuine original_sequences Originals pristine nature Natural photos camera human human-made HumanMade "
     "bona_fide non-fake notfake NotFake not_ai nonAI Celeb-real YouTube-real train_real TrainReal real_test "
-    "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật"
+    "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật "
+    "vraies_photos veri äkta ekte echte_afbeeldingen πραγματικές אמיתי จริง real-Copy Copy_of_real"
 ).split()
 FAKE_NAMES = (
     "fake FAKE Fakes 1_fake fake-1 FAKE_IMAGES FakeFaces fakefaces DeepFake Deepfake deepfakes DEEPFAKE DeepFakes deep_fake "
@@ -25,7 +26,8 @@ FAKE_NAMES = (
     "Computer-Generated computer_generated manipulated_sequences forged tampered spoof GAN diffusion Celeb-synthesis "
     "not_real non-real fake_test TestFake trainfake fake_sdxl AI_midjourney "
     "伪造 假图 AI生成 生成图片 合成 人工智能生成 gefälscht KI-generiert généré IA falso generadas falsi поддельные "
-    "フェイク 가짜 sahte yapay_zeka palsu giả"
+    "フェイク 가짜 sahte yapay_zeka palsu giả generadas_por_IA généré-par-l'IA geradas_por_ia AI绘图 nep_afbeeldingen falska "
+    "gefaelscht generee ψεύτικες מזויף ปลอม fake_-_Copy"
 ).split()
 NEITHER = (
     "surreal unreal realistic RealVis RealVisXL RealESRGAN real_esrgan realm reality real_images_fake_labels real_vs_fake "
@@ -34,10 +36,13 @@ NEITHER = (
 ).split()
 SPLITS = {
     "train": "train Train TRAINING trn tr train2017 train_2017 train_real real_train TrainReal 00_train trainset TrainingSet "
-    "training-images train-clean train1 Training_Data trainval 训练集",
-    "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集",
+    "training-images train-clean train1 Training_Data trainval 训练集 "
+    "Trainingsdaten Trainingsbilder entrainement träning обучающая_выборка 학습용 تدريب",
+    "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集 "
+    "Validierungsdaten validatie валидация",
     "test": "test Test testing tst holdout hold-out held_out public_test private-test PublicTest test_v2 test2 dataset_test "
-    "testset testing-images TestImages test01 fake_test 测试集",
+    "testset testing-images TestImages test01 fake_test 测试集 "
+    "dev-test test_dev Test1k Testdaten prova тестовая_выборка 테스트용 اختبار",
     None: "evaluation latest contest trainer attest pretrained greatest testament valley train_station nature",
 }
 
@@ -131,6 +136,11 @@ LAYOUTS = {
     "parts and sizes": {"ai/part1": (1, "fake", None), "ai/512x512": (1, "fake", None), "real/000": (0, "real", None)},
     "kinds of AI pictures": {"ai/nature": (1, "fake", None), "ai/human": (1, "fake", None)},
     "a set called after a class": {"AI_faces/real": (0, "real", None), "AI_faces/ai": (1, "fake", None)},
+    "letters are names": {"fake/A": (1, "A", None), "fake/B": (1, "B", None), "fake/E": (1, "E", None), "real": (0, "real", None)},
+    "shards, seeds and months": {
+        "fake/shard_000": (1, "fake", None), "fake/seed-1": (1, "fake", None), "real/May_2023": (0, "real", None),
+        "fake/June-2023": (1, "fake", None), "processed/real": (0, "real", None), "jpeg_q90/fake": (1, "fake", None),
+    },
     "Chinese": {"训练集/真实": (0, "real", "train"), "测试集/AI生成": (1, "fake", "test")},
 }  # fmt: skip
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import Roles
+from robustbench_aigen.data.manifest import MANIFESTS
 from robustbench_aigen.data.vocabulary import Labels, label_of, says_nothing, split_of
+from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.words import folded, printable
 
@@ -41,6 +43,12 @@ def no_class(
     if missing:
         message += f", and none is called {missing[0]}"
     one_class = "label: real or label: fake if all images are of one class"
+    if lists := files_below(folder, MANIFESTS):
+        name = printable(lists[0].relative_to(folder))
+        message += f", and {name} has no columns path and label"
+        one_class += (
+            f"; or open {name} with columns: {{image: …, label: …}} if others of its columns hold them"
+        )
     if names:
         shown = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         return UserError(

@@ -11,6 +11,7 @@ from robustbench_aigen.scenario.class_words import (
     EMPTY,
     FAMILIES,
     GENERATORS,
+    LINKING,
     NO_SPLIT_BESIDE,
     NOT,
     NOUNS,
@@ -27,7 +28,7 @@ NO_LABELS: Labels = MappingProxyType({})
 
 _CLASSES = {**WEAK, **PLAIN}
 _SPLITS = {**WEAK_SPLITS, **STRONG_SPLITS}
-_KNOWN = {*_CLASSES, *_SPLITS, *NOT, *BETWEEN, *EMPTY, *GENERATORS}
+_KNOWN = {*_CLASSES, *_SPLITS, *NOT, *EMPTY, *GENERATORS}
 _LONGEST = 3
 """Words of a name that are at most one of the vocabulary: computer generated art is two, hold out one."""
 _FIRST = re.compile(r"^[\W_]*([A-Z]?[a-z]+|[A-Z]+|\d+)(?=[A-Z\W_])[\W_]*")
@@ -74,9 +75,7 @@ def _class_of(name: str) -> tuple[int | None, bool]:
             (plain if token in PLAIN else weak).add(_CLASSES[token] ^ is_negated)
             is_negated = False
             continue
-        unknown |= is_negated or not any(
-            token in words for words in (NOT, EMPTY, BETWEEN, _SPLITS, GENERATORS)
-        )
+        unknown |= is_negated or not any(token in words for words in (NOT, EMPTY, _SPLITS, GENERATORS))
         is_negated = token in NOT
     unknown |= is_negated
     if unknown or (len(plain | weak) > 1 and any(token in BETWEEN for token in tokens)):
@@ -111,8 +110,11 @@ def says_nothing(name: str) -> bool:
     if _VARIANT.fullmatch(folded(name)) or folded(name) in CATEGORIES:
         return True
     tokens = _tokens(name)
+    if tokens and all(token in LINKING for token in tokens):
+        # Fakes in A, B, C … are of several generators.
+        return False
     return all(
-        token in EMPTY or token in BETWEEN or token in NOT or token in _SPLITS or token.isdigit()
+        token in EMPTY or token in NOT or token in _SPLITS or token.isdigit()
         or (token in _CLASSES and (token in PLAIN or WEAK[token] == 0))
         for token in tokens
     )  # fmt: skip
@@ -171,7 +173,8 @@ def split_in(name: str) -> str | None:
     ('train', 'test', None)
     """
     parts = [part for part in re.split(r"[-_. ]", name) if part]
-    return next((split for part in parts if (split := split_of(part)) is not None), None)
+    found = {split for part in parts if (split := split_of(part)) is not None}
+    return _one_of(found)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -180,21 +183,23 @@ def _split_and_rest(name: str) -> tuple[str | None, bool]:
     tokens = _tokens(name)
     if any(token in NO_SPLIT_BESIDE for token in tokens):
         return None, True
-    splits = {STRONG_SPLITS[token] for token in tokens if token in STRONG_SPLITS}
-    if splits == {"train", "val"}:
-        # What is trained and validated on is not tested on.
-        splits = {"train"}
+    found = _one_of({STRONG_SPLITS[token] for token in tokens if token in STRONG_SPLITS})
     rest = any(
-        not (
-            token in STRONG_SPLITS
-            or token in EMPTY
-            or token in BETWEEN
-            or token in _CLASSES
-            or token.isdigit()
-        )
+        not (token in STRONG_SPLITS or token in EMPTY or token in _CLASSES or token.isdigit())
         for token in tokens
     )
-    return (splits.pop() if len(splits) == 1 else None), rest
+    return found, rest
+
+
+def _one_of(splits: set[str]) -> str | None:
+    """Return the split that the words of one name tell, such as ``trainval`` and ``dev-test``, None for two at odds."""
+    if splits == {"train", "val"}:
+        # What is trained and validated on is not tested on.
+        return "train"
+    if splits == {"val", "test"}:
+        # Neither the development's test set nor the two in one is trained on.
+        return "test"
+    return next(iter(splits)) if len(splits) == 1 else None
 
 
 @lru_cache(maxsize=1 << 14)
