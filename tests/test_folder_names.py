@@ -141,6 +141,14 @@ LAYOUTS = {
         "fake/shard_000": (1, "fake", None), "fake/seed-1": (1, "fake", None), "real/May_2023": (0, "real", None),
         "fake/June-2023": (1, "fake", None), "processed/real": (0, "real", None), "jpeg_q90/fake": (1, "fake", None),
     },
+    "kinds of pictures of both classes": {
+        "fake/female": (1, "fake", None), "real/female": (0, "real", None), "fake/male/lumina": (1, "lumina", None),
+        "real/male": (0, "real", None),
+    },
+    "generators with reals of their own below the classes": {
+        "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "real", None),
+        "0_real/lumina": (0, "real", None),
+    },
     "Chinese": {"训练集/真实": (0, "real", "train"), "测试集/AI生成": (1, "fake", "test")},
 }  # fmt: skip
 
@@ -251,6 +259,30 @@ def test_a_hint_proposes_what_the_folders_allow_and_takes_no_side(tmp_path, fold
     assert proposed in caught.value.hint
     assert not_proposed not in caught.value.hint
     assert "label: real or label: fake" in caught.value.hint
+
+
+def test_kinds_of_pictures_of_both_classes_are_named_with_the_layout_that_makes_them_generators(tmp_path):
+    touched(
+        tmp_path, *(f"train/{name}/{kind}/1.png" for name in ("real", "fake") for kind in ("cats", "dogs"))
+    )
+    source = FolderSource(tmp_path)
+    assert {sample.generator for sample in source.samples} == {"real", "fake"}
+    (notice,) = source.notices
+    assert "cats, dogs" in notice
+    layout = notice.partition("layout: ")[2]
+    said = FolderSource(tmp_path, layout=tuple(layout.split("/")))
+    assert {(s.generator, s.split, s.label) for s in said.samples} == {
+        (kind, "train", label) for kind in ("cats", "dogs") for label in (0, 1)
+    }
+
+
+def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
+    touched(tmp_path, "pool/1.png", "pool/2.png", "sdxl/fake/1.png", "flux/fake/1.png", "odd/1.png")
+    for generator in ("sdxl", "flux"):
+        (tmp_path / generator / "real").symlink_to("../pool", target_is_directory=True)
+    source = FolderSource(tmp_path)
+    assert Counter(sample.label for sample in source.samples) == {0: 2, 1: 2}
+    assert any("1 images are left out: their folders name no class (odd)" in n for n in source.notices)
 
 
 def test_labels_that_no_folder_has_are_named(tmp_path):

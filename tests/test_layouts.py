@@ -366,6 +366,15 @@ def test_two_layouts_in_one_folder_ask_which(tmp_path):
     assert len(opened(tmp_path / "hub", labels={0: "real", 1: "fake"}).samples) == 2
 
 
+def test_a_table_of_something_else_beside_class_folders_is_no_second_layout(tmp_path):
+    tree(tmp_path, "real/1.png", "fake/2.png")
+    pq.write_table(pa.table({"file_name": ["1.png"], "prompt": ["a cat"]}), tmp_path / "metadata.parquet")
+    assert [s.label for s in opened(tmp_path).samples] == [1, 0]
+    pq.write_table(pa.table({"file_name": ["real/1.png"], "label": ["real"]}), tmp_path / "list.parquet")
+    with pytest.raises(UserError, match="can be read in more than one way"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.txt"])
 def test_a_file_of_another_kind_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")

@@ -52,7 +52,8 @@ class FolderReader:
     The deepest folder with a class name gives the label, a plain name (``real``, ``1_fake``) before one that may be a
     kind of picture (``nature``, ``photos``); a folder named like a split the split; and the first of the others the
     generator: for fakes anywhere, for reals above the class alone, since below it stand kinds of photographs. Folders
-    whose names say nothing (``dataset``, ``real_vs_fake``) and kinds of photographs are no generators. A folder that all
+    whose names say nothing (``dataset``, ``real_vs_fake``) and kinds of pictures, which may stand below both classes, are
+    no generators. A folder that all
     images share is the generator only where nothing else is and the classes are called as in CNNDetection or GenImage or
     the folder after a published generator, so that it does not matter where a data set is opened. Where folders both above and below the classes could be it, names of published generators decide.
 
@@ -141,6 +142,8 @@ class FolderReader:
             if place != own and place not in splits and not self._is_no_generator(part, parts, own)
         ]
         first = -1 if own is None else own
+        if free and own is not None:
+            free = [place for place in free if place < own or parts[place] not in self.kinds]
         return _Places(
             own,
             splits,
@@ -203,6 +206,29 @@ class FolderReader:
     def _is_no_generator(self, part: str, parts: Roles, own: int | None) -> bool:
         same_as_class = own is not None and folded(part) == folded(parts[own])
         return same_as_class or says_nothing(part)
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Names of folders that stand below both classes, ``real/male`` beside ``fake/male``: kinds of pictures.
+
+        Names of published generators, and those beside them, are generators' all the same.
+        """
+        below: dict[int, set[str]] = {0: set(), 1: set()}
+        generators: set[str] = set()
+        for parts in self._paths:
+            own = self._class_position(parts)
+            label = None if own is None else label_of(parts[own], self._labels)
+            if own is None or label is None:
+                continue
+            splits = self._splits(parts, own)
+            for place in range(own + 1, len(parts)):
+                name = parts[place]
+                if place in splits or self._is_no_generator(name, parts, own):
+                    continue
+                below[label].add(name)
+                if self._is_level_of_generators(parts[:place]):
+                    generators.add(name)
+        return frozenset((below[0] & below[1]) - generators)
 
     def _generator(self, parts: Roles, places: _Places, label: int) -> int | None:
         """Return the place of the generator's name, None where no folder is called after one."""

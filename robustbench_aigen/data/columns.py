@@ -96,6 +96,15 @@ def find_columns(
     return Columns(image, label, found["generator"], found["split"], found["sample"], path, notices)
 
 
+def may_hold_samples(schema: pa.Schema, meaning: TableMeaning) -> bool:
+    """Whether a table has images, or a path and a label, by the types and names of its columns."""
+    types = dict(_leaves(schema))
+    names = {name.casefold().rpartition(".")[2] for name in types}
+    has_label = meaning.label is not None or not names.isdisjoint(USUAL["label"])
+    has_path = not names.isdisjoint((*USUAL["image"], *PATH_NAMES))
+    return bool(meaning.columns) or any(map(_holds_images, types.values())) or (has_label and has_path)
+
+
 def _leaves(fields: Any, above: str = "") -> Iterator[tuple[str, pa.DataType]]:
     """Yield the columns of a table with their types; those inside a struct by dotted names, after the others."""
     inner = []

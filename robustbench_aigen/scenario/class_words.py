@@ -91,7 +91,7 @@ EMPTY = (
         NOUNS
         + (
             "class classes label labels category folder folders dir file files sequence sequences media content made "
-            "fold folds group part parts batch batches chunk chunks subset version type raw full final new only mini "
+            "fold folds group part parts batch batches chunk chunks subset version type raw all whole complete combined full final new only mini "
             "small tiny large big hq lq hd px res jpg jpeg png webp crop crops cropped aligned resized public private clean "
             "copy copies kopie copie copia копия 副本 shard shards seed seeds processed preprocessed unprocessed quality "
             "january february march april may june july august september october november december "
