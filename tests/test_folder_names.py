@@ -18,7 +18,7 @@ REAL_NAMES = (
     "authentic Genuine original_sequences Originals pristine nature Natural photos camera human human-made HumanMade "
     "bona_fide non-fake notfake NotFake not_ai nonAI Celeb-real YouTube-real train_real TrainReal real_test "
     "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật "
-    "vraies_photos veri äkta ekte echte_afbeeldingen πραγματικές אמיתי จริง real-Copy Copy_of_real"
+    "vraies_photos veri äkta ekte echte_afbeeldingen πραγματικές אמיתי จริง real-Copy Copy_of_real without_ai RealFaces1M"
 ).split()
 FAKE_NAMES = (
     "fake FAKE Fakes 1_fake fake-1 FAKE_IMAGES FakeFaces fakefaces DeepFake Deepfake deepfakes DEEPFAKE DeepFakes deep_fake "
@@ -31,6 +31,7 @@ FAKE_NAMES = (
 ).split()
 NEITHER = (
     "surreal unreal realistic RealVis RealVisXL RealESRGAN real_esrgan realm reality real_images_fake_labels real_vs_fake "
+    "fake_true fake_false ai_yes real-positive is_fake "
     "ai_vs_human human-or-ai fake_real 真假 true false positive 0 1 laion progan stable-diffusion non-photo "
     "imagenet_ai_0424_sdv5 real-world artist aids train contest latest"
 ).split()
@@ -39,7 +40,7 @@ SPLITS = {
     "training-images train-clean train1 Training_Data trainval 训练集 "
     "Trainingsdaten Trainingsbilder entrainement träning обучающая_выборка 학습용 تدريب",
     "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集 "
-    "Validierungsdaten validatie валидация",
+    "validate Validierungsdaten validatie валидация",
     "test": "test Test testing tst holdout hold-out held_out public_test private-test PublicTest test_v2 test2 dataset_test "
     "testset testing-images TestImages test01 fake_test 测试集 "
     "dev-test test_dev Test1k Testdaten prova тестовая_выборка 테스트용 اختبار",
@@ -149,6 +150,14 @@ LAYOUTS = {
         "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "real", None),
         "0_real/lumina": (0, "real", None),
     },
+    "Hive's partitions": {
+        "split=train/label=real": (0, "real", "train"), "split=test/label=fake/generator=lumina": (1, "lumina", "test"),
+        "split=test/fake=0": None,
+    },
+    "a set called after two splits": {
+        "ForenSynths_train_val/train/car/0_real": (0, "real", "train"), "ForenSynths_train_val/val/cat/1_fake": (1, "fake", "val"),
+    },
+    "ways of making": {"img2img/fake": (1, "img2img", None), "txt2img/fake": (1, "txt2img", None), "real": (0, "real", None)},
     "Chinese": {"训练集/真实": (0, "real", "train"), "测试集/AI生成": (1, "fake", "test")},
 }  # fmt: skip
 
@@ -240,6 +249,10 @@ def test_a_split_opened_by_itself_stays_that_split(tmp_path):
             "biggan_256: real",
         ),
         (("0", "1"), "labels: {0: …, 1: …}", "0: fake"),
+        (("label_0", "label_1"), "labels: {label_0: …, label_1: …}", "put the images"),
+        (("is_ai/true", "is_ai/false"), "labels: {false: …, true: …}", "put the images"),
+        (("fake_true", "fake_false"), "labels: {fake_false: …, fake_true: …}", "put the images"),
+        (("fake=0", "fake=1"), "labels: {fake=0: …, fake=1: …}", "put the images"),
         (("128", "256"), "real/ and fake/", "labels"),
         (("v1", "v2"), "real/ and fake/", "labels"),
         (("train", "test"), "real/ and fake/", "labels"),
@@ -283,6 +296,25 @@ def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
     source = FolderSource(tmp_path)
     assert Counter(sample.label for sample in source.samples) == {0: 2, 1: 2}
     assert any("1 images are left out: their folders name no class (odd)" in n for n in source.notices)
+
+
+def test_true_and_false_below_a_class_are_asked_for(tmp_path):
+    touched(tmp_path, "ai/true/1.png", "ai/false/1.png")
+    with pytest.raises(UserError, match="'false' below may turn it round") as caught:
+        FolderSource(tmp_path)
+    assert "labels: {false: fake} or labels: {false: real}" in caught.value.hint
+    said = FolderSource(tmp_path, labels={"false": 0, "true": 1})
+    assert {sample.id: sample.label for sample in said.samples} == {"ai/false/1.png": 0, "ai/true/1.png": 1}
+    assert {sample.label for sample in FolderSource(tmp_path, layout=("class", "category")).samples} == {1}
+
+
+def test_the_labels_of_hives_partitions_can_be_said(tmp_path):
+    touched(tmp_path, "fake=0/1.png", "fake=1/2.png")
+    said = FolderSource(tmp_path, labels={"fake=0": 0, "fake=1": 1})
+    assert [(sample.id, sample.label) for sample in said.samples] == [
+        ("fake=0/1.png", 0),
+        ("fake=1/2.png", 1),
+    ]
 
 
 def test_labels_that_no_folder_has_are_named(tmp_path):

@@ -1,5 +1,6 @@
 """What the folders that an image lies in say of it: class, split and generator."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
@@ -14,6 +15,7 @@ from robustbench_aigen.data.vocabulary import (
     ends_with_split,
     generator_in,
     is_family,
+    is_truth,
     is_weak,
     label_of,
     names_generator,
@@ -26,6 +28,7 @@ from robustbench_aigen.scenario.class_words import CATEGORIES
 from robustbench_aigen.scenario.words import folded, printable
 
 Roles = tuple[str, ...]
+_HIVE = re.compile(r"[^\W\d]\w*=(.+)")
 
 
 class Told(NamedTuple):
@@ -77,7 +80,7 @@ class FolderReader:
         layout: Roles | None = None,
     ) -> None:
         self._labels, self._label, self._layout = labels, label, layout
-        self._paths = sorted({_parts(folder) for folder in folders})
+        self._paths = sorted({self._parts(folder) for folder in folders})
         levels = zip(*self._paths, strict=False)
         self._shared = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
         self._siblings: dict[Roles, set[str]] = defaultdict(set)
@@ -95,7 +98,7 @@ class FolderReader:
         UserError
             If its names say two things at once.
         """
-        parts = _parts(folder)
+        parts = self._parts(folder)
         if self._layout is not None:
             return self._read_as_said(parts)
         places = self._places(parts)
@@ -113,6 +116,14 @@ class FolderReader:
         generator = parts[place] if place is not None else self._unplaced_generator(parts, places, label)
         split = self._split_at(parts, places.splits[0], places.own) if places.splits else None
         return Told(label, generator, split, tuple(roles))
+
+    def _parts(self, folder: PurePath) -> Roles:
+        """Return the names of folders; of Hive's ``label=real`` the value, since ``fake=0`` is no fake."""
+        parts = [printable(part) for part in folder.parts]
+        return tuple(
+            found[1] if (found := _HIVE.fullmatch(part)) and folded(part) not in self._labels else part
+            for part in parts
+        )
 
     def _read_as_said(self, parts: Roles) -> Told | None:
         roles = self._assigned(parts)
@@ -159,6 +170,12 @@ class FolderReader:
             plain = [place for place in plain if place >= self._shared]
         if len({label_of(parts[place], self._labels) for place in plain}) > 1:
             raise _ambiguous(parts, "name both classes")
+        below = parts[plain[-1] + 1 :] if plain else ()
+        if (truth := next((part for part in below if is_truth(part)), None)) is not None:
+            raise UserError(
+                f"the folders '{'/'.join(parts)}' name a class, and '{truth}' below may turn it round",
+                hint=f"say what it means: labels: {{{truth}: fake}} or labels: {{{truth}: real}}; or layout: class/category",
+            )
         return plain[-1] if plain else None
 
     def _class_names(self, parts: Roles) -> list[int]:
@@ -243,7 +260,9 @@ class FolderReader:
         named = [
             place
             for place in places.above
-            if names_generator(parts[place]) or label_of(parts[place]) == 1 or self._is_conventional
+            if names_generator(parts[place])
+            or label_of(parts[place]) == 1
+            or (self._is_conventional and ends_with_split(parts[place]) is None)
         ]
         known = [place for place in named if names_generator(parts[place])]
         return next(iter(known or named[-1:]), None)
@@ -300,10 +319,6 @@ class FolderReader:
             if names_generator(parts[place]) and folded(parts[place]) not in self._labels:
                 return generator_in(parts[place])
         return "fake" if label else REAL_POOL
-
-
-def _parts(folder: PurePath) -> Roles:
-    return tuple(printable(part) for part in folder.parts)
 
 
 def _ambiguous(parts: Roles, what: str) -> UserError:

@@ -57,7 +57,9 @@ class FolderSource:
     ) -> None:
         self.name = printable(folder.resolve().name)
         files, same, self.notices = find_images(folder)
-        inner = {parent: parent.relative_to(folder) for parent in {file.parent for file in files}}
+        inner = {
+            parent: parent.relative_to(folder) for parent in dict.fromkeys(file.parent for file in files)
+        }
         reader = FolderReader(inner.values(), labels, label, layout)
         told = {parent: reader.read(relative) for parent, relative in inner.items()}
         linked = {place for group in same if any(told[files[p].parent] for p in group) for place in group}

@@ -1,11 +1,12 @@
 """What to write where the folders of images tell no class: what they allow, without taking a side."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import Roles
 from robustbench_aigen.data.manifest import MANIFESTS
-from robustbench_aigen.data.vocabulary import Labels, label_of, says_nothing, split_of
+from robustbench_aigen.data.vocabulary import Labels, is_truth, label_of, says_nothing, split_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.words import folded, printable
@@ -13,6 +14,7 @@ from robustbench_aigen.scenario.words import folded, printable
 _NAMES = 12
 """More folders than these side by side are subjects or prompts, and no classes."""
 _SHOWN = 6
+_NUMBERED = re.compile(r"((class|label|category|target|cls|y)[\W_]*)?[01]")
 
 
 def no_class(
@@ -66,7 +68,7 @@ def _level(folders: Sequence[Path]) -> list[str]:
         names = sorted({parts[depth] for parts in paths if len(parts) > depth})
         if not 1 < len(names) <= _NAMES or any(len(parts) <= depth for parts in paths):
             continue
-        numbers = set(names) <= {"0", "1"}
+        numbers = all(_NUMBERED.fullmatch(folded(name)) or is_truth(name) for name in names)
         # Sizes, versions and splits are no classes.
         if numbers or not any(
             says_nothing(name) or split_of(name) for name in names if label_of(name) is None

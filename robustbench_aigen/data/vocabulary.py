@@ -17,6 +17,7 @@ from robustbench_aigen.scenario.class_words import (
     NOUNS,
     PLAIN,
     STRONG_SPLITS,
+    TRUTHS,
     WEAK,
     WEAK_SPLITS,
 )
@@ -77,11 +78,19 @@ def _class_of(name: str) -> tuple[int | None, bool]:
             continue
         unknown |= is_negated or not any(token in words for words in (NOT, EMPTY, _SPLITS, GENERATORS))
         is_negated = token in NOT
-    unknown |= is_negated
+    # What is called fake_false need not be a fake.
+    unknown |= is_negated or any(token in TRUTHS for token in tokens)
     if unknown or (len(plain | weak) > 1 and any(token in BETWEEN for token in tokens)):
         return None, False
     meanings = tuple(plain or weak)
     return (meanings[0], bool(plain)) if len(meanings) == 1 else (None, False)
+
+
+def is_truth(name: str) -> bool:
+    """Whether a name only says that something holds or not: ``true``, ``no``, ``fake_false``."""
+    tokens = _tokens(name)
+    said = [token for token in tokens if token in TRUTHS or token in NOT]
+    return bool(said) and all(token in EMPTY or token in NOT or token in _CLASSES for token in tokens)
 
 
 def generator_in(name: str) -> str:

@@ -71,7 +71,7 @@ WEAK = {
     **dict.fromkeys(FAMILIES, 1),
 }
 """Words that name a class where nothing else does, and elsewhere a generator, a kind of picture or of origin."""
-NOT = frozenset({"not", "non", "no", "非", "不"})
+NOT = frozenset({"not", "non", "no", "without", "非", "不"})
 """Words that turn the class word behind them into the other class."""
 BETWEEN = frozenset(
     {"vs", "versus", "or", "and", "v", "und", "oder", "et", "ou", "y", "o", "e", "ve", "и", "与", "和"}
@@ -82,8 +82,10 @@ NOUNS = (
     "artwork artworks sample samples frame frames video videos bild bilder daten datensatz"
 ).split()
 """What is sorted into classes; also written in one word with a class or a split: ``fakefaces``, ``testimages``."""
+TRUTHS = frozenset("true false positive negative pos neg yes".split())
+"""Words that say whether another holds: beside a class word they may turn it round, ``fake_false``."""
 LINKING = BETWEEN | frozenset(
-    "a an the of in by with de la le les el los las du des di del da por par l d von mit durch q qf k".split()
+    "a an the of in by with de la le les el los las du des di del da por par l d von mit durch q qf k m".split()
 )
 """Words that belong to others, as in ``généré par l'IA``, ``q90`` and ``10k``: alone they are names like any other."""
 EMPTY = (
@@ -95,13 +97,14 @@ EMPTY = (
             "small tiny large big hq lq hd px res jpg jpeg png webp crop crops cropped aligned resized public private clean "
             "copy copies kopie copie copia копия 副本 shard shards seed seeds processed preprocessed unprocessed quality "
             "january february march april may june july august september october november december "
-            "portrait portraits celeb celebs celebrity youtube dfd dfdc true false positive negative pos neg yes target "
+            "portrait portraits celeb celebs celebrity youtube dfd dfdc target "
             "gesicht gesichter afbeelding afbeeldingen imagen imágenes imagenes imagem imagens immagine immagini visage visages "
             "изображение изображения görüntü görüntüler resim resimler gambar ảnh zdjęcia "
             "图片 图像 图 图集 绘图 绘画 作品 数据集 数据 集 样本 类 人脸 脸 的 画像 顔 データ 이미지 사진 얼굴 데이터 데이터셋 용 用 выборка набор данные"
         ).split()
     )
     | LINKING
+    | TRUTHS
 )
 """Words that stand beside a class name without changing it."""
 STRONG_SPLITS = {
@@ -115,7 +118,8 @@ STRONG_SPLITS = {
         "train",
     ),
     **dict.fromkeys(
-        "val valid validation validations vali vl dev devel development 验证 驗證 検証 검증".split(), "val"
+        "val valid validate validation validations vali vl dev devel development 验证 驗證 検証 검증".split(),
+        "val",
     ),
     **dict.fromkeys(
         "validación validacion validação validacao validazione validierung validierungs validatie validering "
@@ -124,7 +128,7 @@ STRONG_SPLITS = {
     ),
     **dict.fromkeys("test tests testing tst holdout heldout 测试 測試 テスト 테스트".split(), "test"),
     **dict.fromkeys(
-        "prueba pruebas teste testes prova тест тестовая тестовые uji pengujian kiểmthử اختبار".split(),
+        "prueba pruebas teste testes prova essai essais тест тестовая тестовые uji pengujian kiểmthử اختبار".split(),
         "test",
     ),
 }
@@ -145,7 +149,7 @@ GENERATORS = frozenset(
     "ddpm ddim iddpm pndm progan proggan stylegan stargan cyclegan gaugan attgan sngan mmdgan infomaxgan cramergan "
     "relgan began vqgan esrgan dcgan wgan crn imle san sitd seeingdark whichfaceisreal guided palette gansformer "
     "ideogram recraft playground hunyuan cogview stablediffusion latentdiffusion guideddiffusion stablecascade "
-    "realesrgan realsr realvis faceswap face2face neuraltextures faceshifter simswap deepfacelab hyperreenact nulltext".split()
+    "realesrgan realsr realvis img2img txt2img text2img faceswap face2face neuraltextures faceshifter simswap deepfacelab hyperreenact nulltext".split()
 )
 """Words of generators' names: they tell which level of folders is that of the generators."""
 NO_SPLIT_BESIDE = frozenset(
