@@ -146,6 +146,13 @@ LAYOUTS = {
         "fake/female": (1, "fake", None), "real/female": (0, "real", None), "fake/male/lumina": (1, "lumina", None),
         "real/male": (0, "real", None),
     },
+    "kinds of which one has no reals": {
+        "train/fake/cats": (1, "fake", "train"), "test/fake/dogs": (1, "fake", "test"), "test/real/cats": (0, "real", "test"),
+    },
+    "one name among several generators": {
+        "fake/lumina": (1, "lumina", None), "fake/zimage": (1, "zimage", None), "fake/people": (1, "fake", None),
+        "real/people": (0, "real", None),
+    },
     "generators with reals of their own below the classes": {
         "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "real", None),
         "0_real/lumina": (0, "real", None),

@@ -228,9 +228,11 @@ class FolderReader:
     def kinds(self) -> frozenset[str]:
         """Names of folders that stand below both classes, ``real/male`` beside ``fake/male``: kinds of pictures.
 
-        Names of published generators, and those beside them, are generators' all the same.
+        Where at least half of the fakes' names are such, so are the others. Names of published generators, and those
+        beside them, are generators' all the same.
         """
-        below: dict[int, set[str]] = {0: set(), 1: set()}
+        of_reals: set[str] = set()
+        of_fakes: dict[int, set[str]] = defaultdict(set)
         generators: set[str] = set()
         for parts in self._paths:
             own = self._class_position(parts)
@@ -242,10 +244,14 @@ class FolderReader:
                 name = parts[place]
                 if place in splits or self._is_no_generator(name, parts, own):
                     continue
-                below[label].add(name)
+                (of_fakes[place - own] if label else of_reals).add(name)
                 if self._is_level_of_generators(parts[:place]):
                     generators.add(name)
-        return frozenset((below[0] & below[1]) - generators)
+        kinds: set[str] = set()
+        for names in of_fakes.values():
+            shared = (names & of_reals) - generators
+            kinds |= names if shared and 2 * len(shared) >= len(names) else shared
+        return frozenset(kinds - generators)
 
     def _generator(self, parts: Roles, places: _Places, label: int) -> int | None:
         """Return the place of the generator's name, None where no folder is called after one."""

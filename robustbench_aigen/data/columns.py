@@ -86,7 +86,12 @@ def find_columns(
         raise UserError(
             f"needs the columns image and label; it has {', '.join(sorted(types))}",
             file=file,
-            hint="if others hold them: columns: {image: …, label: …}",
+            hint="if others hold them: columns: {image: …, label: …}"
+            + (
+                ""
+                if label or meaning.label is not None
+                else "; if all images are of one class: label: real or label: fake"
+            ),
         )
     path: str | None = None
     if pa.types.is_struct(types[image]):
