@@ -17,7 +17,8 @@ REAL_NAMES = (
     "real REAL Reals 0_real real1 real-2 0real RealImages real_images realimages RealFaces class0_real Real(1) ＲＥＡＬ "
     "authentic Genuine original_sequences Originals pristine nature Natural photos camera human human-made HumanMade "
     "bona_fide non-fake notfake NotFake not_ai nonAI Celeb-real YouTube-real train_real TrainReal real_test "
-    "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật"
+    "真实 真图 真实图片 真人脸 非AI echt echte_Fotos réel Réels auténticas reale настоящие Реальные 本物 実写 진짜 gerçek asli thật "
+    "vraies_photos veri äkta ekte echte_afbeeldingen πραγματικές אמיתי จริง real-Copy Copy_of_real without_ai RealFaces1M"
 ).split()
 FAKE_NAMES = (
     "fake FAKE Fakes 1_fake fake-1 FAKE_IMAGES FakeFaces fakefaces DeepFake Deepfake deepfakes DEEPFAKE DeepFakes deep_fake "
@@ -25,19 +26,24 @@ FAKE_NAMES = (
     "Computer-Generated computer_generated manipulated_sequences forged tampered spoof GAN diffusion Celeb-synthesis "
     "not_real non-real fake_test TestFake trainfake fake_sdxl AI_midjourney "
     "伪造 假图 AI生成 生成图片 合成 人工智能生成 gefälscht KI-generiert généré IA falso generadas falsi поддельные "
-    "フェイク 가짜 sahte yapay_zeka palsu giả"
+    "フェイク 가짜 sahte yapay_zeka palsu giả generadas_por_IA généré-par-l'IA geradas_por_ia AI绘图 nep_afbeeldingen falska "
+    "gefaelscht generee ψεύτικες מזויף ปลอม fake_-_Copy"
 ).split()
 NEITHER = (
     "surreal unreal realistic RealVis RealVisXL RealESRGAN real_esrgan realm reality real_images_fake_labels real_vs_fake "
+    "fake_true fake_false ai_yes real-positive is_fake "
     "ai_vs_human human-or-ai fake_real 真假 true false positive 0 1 laion progan stable-diffusion non-photo "
     "imagenet_ai_0424_sdv5 real-world artist aids train contest latest"
 ).split()
 SPLITS = {
     "train": "train Train TRAINING trn tr train2017 train_2017 train_real real_train TrainReal 00_train trainset TrainingSet "
-    "training-images train-clean train1 Training_Data trainval 训练集",
-    "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集",
+    "training-images train-clean train1 Training_Data trainval 训练集 "
+    "Trainingsdaten Trainingsbilder entrainement träning обучающая_выборка 학습용 تدريب",
+    "val": "val valid Validation VALIDATION dev vl val_2017 val2017 validation_set valset Val1 验证集 "
+    "validate Validierungsdaten validatie валидация",
     "test": "test Test testing tst holdout hold-out held_out public_test private-test PublicTest test_v2 test2 dataset_test "
-    "testset testing-images TestImages test01 fake_test 测试集",
+    "testset testing-images TestImages test01 fake_test 测试集 "
+    "dev-test test_dev Test1k Testdaten prova тестовая_выборка 테스트용 اختبار",
     None: "evaluation latest contest trainer attest pretrained greatest testament valley train_station nature",
 }
 
@@ -131,6 +137,39 @@ LAYOUTS = {
     "parts and sizes": {"ai/part1": (1, "fake", None), "ai/512x512": (1, "fake", None), "real/000": (0, "real", None)},
     "kinds of AI pictures": {"ai/nature": (1, "fake", None), "ai/human": (1, "fake", None)},
     "a set called after a class": {"AI_faces/real": (0, "real", None), "AI_faces/ai": (1, "fake", None)},
+    "letters are names": {"fake/A": (1, "A", None), "fake/B": (1, "B", None), "fake/E": (1, "E", None), "real": (0, "real", None)},
+    "shards, seeds and months": {
+        "fake/shard_000": (1, "fake", None), "fake/seed-1": (1, "fake", None), "real/May_2023": (0, "real", None),
+        "fake/June-2023": (1, "fake", None), "processed/real": (0, "real", None), "jpeg_q90/fake": (1, "fake", None),
+    },
+    "kinds of pictures of both classes": {
+        "fake/female": (1, "fake", None), "real/female": (0, "real", None), "fake/male/lumina": (1, "lumina", None),
+        "real/male": (0, "real", None),
+    },
+    "kinds of which one has no reals": {
+        "train/fake/cats": (1, "fake", "train"), "test/fake/dogs": (1, "fake", "test"), "test/real/cats": (0, "real", "test"),
+    },
+    "one name among several generators": {
+        "fake/lumina": (1, "lumina", None), "fake/zimage": (1, "zimage", None), "fake/people": (1, "fake", None),
+        "real/people": (0, "real", None),
+    },
+    "generators with reals of their own below the classes": {
+        "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "real", None),
+        "0_real/lumina": (0, "real", None),
+    },
+    "a generator called like a picture": {"fake/imagen": (1, "imagen", None), "fake/Imagen3": (1, "Imagen3", None), "real": (0, "real", None)},
+    "class, split and generator in one name": {
+        "midjourney_train_ai": (1, "midjourney", "train"), "midjourney_train_nature": (0, "midjourney", "train"),
+        "sdxl_test_ai": (1, "sdxl", "test"),
+    },
+    "Hive's partitions": {
+        "split=train/label=real": (0, "real", "train"), "split=test/label=fake/generator=lumina": (1, "lumina", "test"),
+        "split=test/fake=0": None,
+    },
+    "a set called after two splits": {
+        "ForenSynths_train_val/train/car/0_real": (0, "real", "train"), "ForenSynths_train_val/val/cat/1_fake": (1, "fake", "val"),
+    },
+    "ways of making": {"img2img/fake": (1, "img2img", None), "txt2img/fake": (1, "txt2img", None), "real": (0, "real", None)},
     "Chinese": {"训练集/真实": (0, "real", "train"), "测试集/AI生成": (1, "fake", "test")},
 }  # fmt: skip
 
@@ -222,6 +261,10 @@ def test_a_split_opened_by_itself_stays_that_split(tmp_path):
             "biggan_256: real",
         ),
         (("0", "1"), "labels: {0: …, 1: …}", "0: fake"),
+        (("label_0", "label_1"), "labels: {label_0: …, label_1: …}", "put the images"),
+        (("is_ai/true", "is_ai/false"), "labels: {false: …, true: …}", "put the images"),
+        (("fake_true", "fake_false"), "labels: {fake_false: …, fake_true: …}", "put the images"),
+        (("fake=0", "fake=1"), "labels: {fake=0: …, fake=1: …}", "put the images"),
         (("128", "256"), "real/ and fake/", "labels"),
         (("v1", "v2"), "real/ and fake/", "labels"),
         (("train", "test"), "real/ and fake/", "labels"),
@@ -241,6 +284,49 @@ def test_a_hint_proposes_what_the_folders_allow_and_takes_no_side(tmp_path, fold
     assert proposed in caught.value.hint
     assert not_proposed not in caught.value.hint
     assert "label: real or label: fake" in caught.value.hint
+
+
+def test_kinds_of_pictures_of_both_classes_are_named_with_the_layout_that_makes_them_generators(tmp_path):
+    touched(
+        tmp_path, *(f"train/{name}/{kind}/1.png" for name in ("real", "fake") for kind in ("cats", "dogs"))
+    )
+    source = FolderSource(tmp_path)
+    assert {sample.generator for sample in source.samples} == {"real", "fake"}
+    (notice,) = source.notices
+    assert "cats, dogs" in notice
+    layout = notice.partition("layout: ")[2]
+    said = FolderSource(tmp_path, layout=tuple(layout.split("/")))
+    assert {(s.generator, s.split, s.label) for s in said.samples} == {
+        (kind, "train", label) for kind in ("cats", "dogs") for label in (0, 1)
+    }
+
+
+def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
+    touched(tmp_path, "pool/1.png", "pool/2.png", "sdxl/fake/1.png", "flux/fake/1.png", "odd/1.png")
+    for generator in ("sdxl", "flux"):
+        (tmp_path / generator / "real").symlink_to("../pool", target_is_directory=True)
+    source = FolderSource(tmp_path)
+    assert Counter(sample.label for sample in source.samples) == {0: 2, 1: 2}
+    assert any("1 images are left out: their folders name no class (odd)" in n for n in source.notices)
+
+
+def test_true_and_false_below_a_class_are_asked_for(tmp_path):
+    touched(tmp_path, "ai/true/1.png", "ai/false/1.png")
+    with pytest.raises(UserError, match="'false' below may turn it round") as caught:
+        FolderSource(tmp_path)
+    assert "labels: {false: fake} or labels: {false: real}" in caught.value.hint
+    said = FolderSource(tmp_path, labels={"false": 0, "true": 1})
+    assert {sample.id: sample.label for sample in said.samples} == {"ai/false/1.png": 0, "ai/true/1.png": 1}
+    assert {sample.label for sample in FolderSource(tmp_path, layout=("class", "category")).samples} == {1}
+
+
+def test_the_labels_of_hives_partitions_can_be_said(tmp_path):
+    touched(tmp_path, "fake=0/1.png", "fake=1/2.png")
+    said = FolderSource(tmp_path, labels={"fake=0": 0, "fake=1": 1})
+    assert [(sample.id, sample.label) for sample in said.samples] == [
+        ("fake=0/1.png", 0),
+        ("fake=1/2.png", 1),
+    ]
 
 
 def test_labels_that_no_folder_has_are_named(tmp_path):

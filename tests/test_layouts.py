@@ -138,6 +138,8 @@ def manifest(folder: Path, text: str) -> Path:
         "path,label,generator,split\nx/1.png,real,,test\nx/2.png,fake,sdxl,Testing\n",
         "\ufeffPath;Label;Generator;Split\nx/1.png;nature;none;test\nx/2.png;AI;sdxl;test\n",
         "file_name\tsplit\tgenerator\tclass\nx/1.png\ttest\t\tREAL\nx/2.png\ttest\tsdxl\tsynthetic\n",
+        "path,label,generator,split\rx/1.png,real,,test\rx/2.png,fake,sdxl,dev-test\r",
+        "sep=;\r\npath;label;generator;split\r\nx/1.png;real;;test\r\nx/2.png;fake;sdxl;test\r\n",
     ],
 )
 def test_manifests(tmp_path, text):
@@ -161,6 +163,8 @@ def test_manifests(tmp_path, text):
             {},
             "list.csv:3: 'x/1.png' is listed twice, first in line 2",
         ),
+        ("path,label\nx/1.png,real\n./x/1.png,fake\n", {}, "list.csv:3: './x/1.png' is listed twice"),
+        ("path,label\nx/1.png,real\nx\\1.png,fake\n", {}, "is listed twice, first in line 2"),
         ("path,label\nx/1.png,real,3\n", {}, "list.csv:2: has more values"),
         ("path,label\n,real\n", {}, "list.csv:2: has no path"),
         ("path,label\n", {}, "lists no images"),
@@ -185,6 +189,37 @@ def assert_matches(pattern: str, text: str) -> None:
     import re
 
     assert re.search(pattern, text, re.DOTALL), text
+
+
+def test_json_lines_may_have_inner_objects_and_any_character(tmp_path):
+    tree(tmp_path, "x/1.png", "x/2.png")
+    rows = [
+        {"path": "x/1.png", "label": "real", "caption": "one\u2028two"},
+        {"path": "x/2.png", "label": "fake", "meta": {"generator": "sdxl", "split": "test"}},
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    told = {"x/1.png": (0, "real", None), "x/2.png": (1, "sdxl", "test")}
+    assert facts(opened(tmp_path)) == told
+
+
+def test_a_list_without_the_usual_columns_is_named(tmp_path):
+    tree(tmp_path, "x/1.png", "x/2.png")
+    (tmp_path / "train.csv").write_text("id,kind\nx/1.png,real\nx/2.png,fake\n")
+    with pytest.raises(UserError, match="train.csv has no columns path and label") as caught:
+        opened(tmp_path)
+    assert "open train.csv with columns: {image: …, label: …}" in caught.value.hint
+    assert [
+        s.label for s in opened(tmp_path / "train.csv", columns={"image": "id", "label": "kind"}).samples
+    ] == [0, 1]
+
+
+def test_a_list_in_another_encoding_is_refused_as_such(tmp_path):
+    tree(tmp_path, "x/1.png")
+    (tmp_path / "list.csv").write_bytes("path,label\nx/é.png,real\n".encode("latin-1"))
+    with pytest.raises(UserError, match="list.csv: cannot be read as text") as caught:
+        opened(tmp_path)
+    assert caught.value.hint == "save it as UTF-8"
 
 
 def test_integers_in_a_manifest_mean_what_the_scenario_says(tmp_path):
@@ -329,6 +364,15 @@ def test_two_layouts_in_one_folder_ask_which(tmp_path):
     tree(tmp_path / "hub", "assets/example.png")
     bare_parquet(tmp_path / "hub" / "data" / "test.parquet")
     assert len(opened(tmp_path / "hub", labels={0: "real", 1: "fake"}).samples) == 2
+
+
+def test_a_table_of_something_else_beside_class_folders_is_no_second_layout(tmp_path):
+    tree(tmp_path, "real/1.png", "fake/2.png")
+    pq.write_table(pa.table({"file_name": ["1.png"], "prompt": ["a cat"]}), tmp_path / "metadata.parquet")
+    assert [s.label for s in opened(tmp_path).samples] == [1, 0]
+    pq.write_table(pa.table({"file_name": ["real/1.png"], "label": ["real"]}), tmp_path / "list.parquet")
+    with pytest.raises(UserError, match="can be read in more than one way"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.txt"])

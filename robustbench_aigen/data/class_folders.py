@@ -1,5 +1,6 @@
 """What the folders that an image lies in say of it: class, split and generator."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
@@ -14,6 +15,7 @@ from robustbench_aigen.data.vocabulary import (
     ends_with_split,
     generator_in,
     is_family,
+    is_truth,
     is_weak,
     label_of,
     names_generator,
@@ -26,6 +28,7 @@ from robustbench_aigen.scenario.class_words import CATEGORIES
 from robustbench_aigen.scenario.words import folded, printable
 
 Roles = tuple[str, ...]
+_HIVE = re.compile(r"[^\W\d]\w*=(.+)")
 
 
 class Told(NamedTuple):
@@ -52,7 +55,8 @@ class FolderReader:
     The deepest folder with a class name gives the label, a plain name (``real``, ``1_fake``) before one that may be a
     kind of picture (``nature``, ``photos``); a folder named like a split the split; and the first of the others the
     generator: for fakes anywhere, for reals above the class alone, since below it stand kinds of photographs. Folders
-    whose names say nothing (``dataset``, ``real_vs_fake``) and kinds of photographs are no generators. A folder that all
+    whose names say nothing (``dataset``, ``real_vs_fake``) and kinds of pictures, which may stand below both classes, are
+    no generators. A folder that all
     images share is the generator only where nothing else is and the classes are called as in CNNDetection or GenImage or
     the folder after a published generator, so that it does not matter where a data set is opened. Where folders both above and below the classes could be it, names of published generators decide.
 
@@ -76,7 +80,7 @@ class FolderReader:
         layout: Roles | None = None,
     ) -> None:
         self._labels, self._label, self._layout = labels, label, layout
-        self._paths = sorted({_parts(folder) for folder in folders})
+        self._paths = sorted({self._parts(folder) for folder in folders})
         levels = zip(*self._paths, strict=False)
         self._shared = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
         self._siblings: dict[Roles, set[str]] = defaultdict(set)
@@ -94,7 +98,7 @@ class FolderReader:
         UserError
             If its names say two things at once.
         """
-        parts = _parts(folder)
+        parts = self._parts(folder)
         if self._layout is not None:
             return self._read_as_said(parts)
         places = self._places(parts)
@@ -112,6 +116,14 @@ class FolderReader:
         generator = parts[place] if place is not None else self._unplaced_generator(parts, places, label)
         split = self._split_at(parts, places.splits[0], places.own) if places.splits else None
         return Told(label, generator, split, tuple(roles))
+
+    def _parts(self, folder: PurePath) -> Roles:
+        """Return the names of folders; of Hive's ``label=real`` the value, since ``fake=0`` is no fake."""
+        parts = [printable(part) for part in folder.parts]
+        return tuple(
+            found[1] if (found := _HIVE.fullmatch(part)) and folded(part) not in self._labels else part
+            for part in parts
+        )
 
     def _read_as_said(self, parts: Roles) -> Told | None:
         roles = self._assigned(parts)
@@ -141,6 +153,8 @@ class FolderReader:
             if place != own and place not in splits and not self._is_no_generator(part, parts, own)
         ]
         first = -1 if own is None else own
+        if free and own is not None:
+            free = [place for place in free if place < own or parts[place] not in self.kinds]
         return _Places(
             own,
             splits,
@@ -156,6 +170,12 @@ class FolderReader:
             plain = [place for place in plain if place >= self._shared]
         if len({label_of(parts[place], self._labels) for place in plain}) > 1:
             raise _ambiguous(parts, "name both classes")
+        below = parts[plain[-1] + 1 :] if plain else ()
+        if (truth := next((part for part in below if is_truth(part)), None)) is not None:
+            raise UserError(
+                f"the folders '{'/'.join(parts)}' name a class, and '{truth}' below may turn it round",
+                hint=f"say what it means: labels: {{{truth}: fake}} or labels: {{{truth}: real}}; or layout: class/category",
+            )
         return plain[-1] if plain else None
 
     def _class_names(self, parts: Roles) -> list[int]:
@@ -204,6 +224,35 @@ class FolderReader:
         same_as_class = own is not None and folded(part) == folded(parts[own])
         return same_as_class or says_nothing(part)
 
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """Names of folders that stand below both classes, ``real/male`` beside ``fake/male``: kinds of pictures.
+
+        Where at least half of the fakes' names are such, so are the others. Names of published generators, and those
+        beside them, are generators' all the same.
+        """
+        of_reals: set[str] = set()
+        of_fakes: dict[int, set[str]] = defaultdict(set)
+        generators: set[str] = set()
+        for parts in self._paths:
+            own = self._class_position(parts)
+            label = None if own is None else label_of(parts[own], self._labels)
+            if own is None or label is None:
+                continue
+            splits = self._splits(parts, own)
+            for place in range(own + 1, len(parts)):
+                name = parts[place]
+                if place in splits or self._is_no_generator(name, parts, own):
+                    continue
+                (of_fakes[place - own] if label else of_reals).add(name)
+                if self._is_level_of_generators(parts[:place]):
+                    generators.add(name)
+        kinds: set[str] = set()
+        for names in of_fakes.values():
+            shared = (names & of_reals) - generators
+            kinds |= names if shared and 2 * len(shared) >= len(names) else shared
+        return frozenset(kinds - generators)
+
     def _generator(self, parts: Roles, places: _Places, label: int) -> int | None:
         """Return the place of the generator's name, None where no folder is called after one."""
         if self._is_own_name(parts, places, label):
@@ -217,7 +266,9 @@ class FolderReader:
         named = [
             place
             for place in places.above
-            if names_generator(parts[place]) or label_of(parts[place]) == 1 or self._is_conventional
+            if names_generator(parts[place])
+            or label_of(parts[place]) == 1
+            or (self._is_conventional and ends_with_split(parts[place]) is None)
         ]
         known = [place for place in named if names_generator(parts[place])]
         return next(iter(known or named[-1:]), None)
@@ -274,10 +325,6 @@ class FolderReader:
             if names_generator(parts[place]) and folded(parts[place]) not in self._labels:
                 return generator_in(parts[place])
         return "fake" if label else REAL_POOL
-
-
-def _parts(folder: PurePath) -> Roles:
-    return tuple(printable(part) for part in folder.parts)
 
 
 def _ambiguous(parts: Roles, what: str) -> UserError:

@@ -86,7 +86,12 @@ def find_columns(
         raise UserError(
             f"needs the columns image and label; it has {', '.join(sorted(types))}",
             file=file,
-            hint="if others hold them: columns: {image: …, label: …}",
+            hint="if others hold them: columns: {image: …, label: …}"
+            + (
+                ""
+                if label or meaning.label is not None
+                else "; if all images are of one class: label: real or label: fake"
+            ),
         )
     path: str | None = None
     if pa.types.is_struct(types[image]):
@@ -94,6 +99,15 @@ def find_columns(
     elif is_text(types[image]):
         path = image
     return Columns(image, label, found["generator"], found["split"], found["sample"], path, notices)
+
+
+def may_hold_samples(schema: pa.Schema, meaning: TableMeaning) -> bool:
+    """Whether a table has images, or a path and a label, by the types and names of its columns."""
+    types = dict(_leaves(schema))
+    names = {name.casefold().rpartition(".")[2] for name in types}
+    has_label = meaning.label is not None or not names.isdisjoint(USUAL["label"])
+    has_path = not names.isdisjoint((*USUAL["image"], *PATH_NAMES))
+    return bool(meaning.columns) or any(map(_holds_images, types.values())) or (has_label and has_path)
 
 
 def _leaves(fields: Any, above: str = "") -> Iterator[tuple[str, pa.DataType]]:

@@ -1,7 +1,7 @@
 """A folder of images whose sub-folders name class, split and generator, in any order and at any depth."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
@@ -57,12 +57,19 @@ class FolderSource:
     ) -> None:
         self.name = printable(folder.resolve().name)
         files, same, self.notices = find_images(folder)
-        inner = {parent: parent.relative_to(folder) for parent in {file.parent for file in files}}
+        inner = {
+            parent: parent.relative_to(folder) for parent in dict.fromkeys(file.parent for file in files)
+        }
         reader = FolderReader(inner.values(), labels, label, layout)
         told = {parent: reader.read(relative) for parent, relative in inner.items()}
-        left_out = [inner[file.parent] for file in files if told[file.parent] is None]
+        linked = {place for group in same if any(told[files[p].parent] for p in group) for place in group}
+        left_out = [
+            inner[file.parent]
+            for place, file in enumerate(files)
+            if told[file.parent] is None and place not in linked
+        ]
         weak = _only_weak(told, inner, labels) if left_out else []
-        if len(left_out) == len(files) or weak:
+        if not any(told.values()) or weak:
             raise no_class(folder, list(inner.values()), layout, labels, weak)
         if left_out:
             folders = sorted({printable(relative) for relative in left_out})
@@ -70,6 +77,10 @@ class FolderSource:
             text = f"{len(left_out)} images are left out: their folders name no class ({shown})"
             self.notices.append(warning(text))
         self.notices += _unused(labels, inner.values())
+        if layout is None:
+            self.notices += _kinds(
+                reader.kinds, [(inner[parent].parts, said) for parent, said in told.items()]
+            )
         samples = {
             index: _sample(file.relative_to(folder), said)
             for index, file in enumerate(files)
@@ -233,6 +244,19 @@ def _unused(labels: Labels, folders: Iterable[Path]) -> list[str]:
     if not unused:
         return []
     return [f"no folder is called {', '.join(unused[:3])}{' …' if len(unused) > 3 else ''}, as labels: says"]
+
+
+def _kinds(kinds: Collection[str], folders: Iterable[tuple[Roles, Told | None]]) -> list[str]:
+    """Name the kinds of pictures that could be generators, and the layout that makes them some."""
+    for parts, said in folders:
+        names = [printable(part) for part in parts]
+        place = next((place for place, name in enumerate(names) if name in kinds), None)
+        if place is not None and said is not None:
+            shown = ", ".join(sorted(kinds)[:3]) + (" …" if len(kinds) > 3 else "")
+            otherwise = "/".join([*said.roles[:place], "generator"])
+            hint = "" if "class and split" in said.roles else f"; if they are generators, layout: {otherwise}"
+            return [f"kinds of pictures below both classes, not taken for generators: {shown}{hint}"]
+    return []
 
 
 def _described(images: Counter[Told | None]) -> str:

@@ -1,11 +1,14 @@
 """A CSV or JSON Lines file that lists images: ``path,label[,generator,split]``."""
 
+import codecs
 import csv
 import io
 import json
 import os
+import posixpath
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -25,6 +28,8 @@ _ROLES = ("image", "label", "generator", "split")
 _PATHS = (*PATH_NAMES, "image", "image_file", "image_name", "img")
 _HEAD = 64 * 1024
 """Bytes that are looked at to tell what a file lists."""
+_SEPARATOR = re.compile(r"\"?sep=([,;\t|])\"?(?=[\r\n]|$)")
+"""The line with which spreadsheets begin a list to say what separates its columns."""
 
 
 class _Row(NamedTuple):
@@ -98,7 +103,8 @@ def is_manifest(file: Path) -> bool:
         return False
     try:
         with opened_file(file) as stream:
-            head = _decoded(stream.readline(_HEAD))
+            # A line of UTF-16 or with the line ends of old Macs is no line to the stream.
+            head = _header(_decoded(stream.read(_HEAD), is_cut_off=True))
         if file.suffix.lower() in JSON_LINES:
             names = set(_flat(json.loads(head)))
         else:
@@ -119,14 +125,22 @@ def _text(file: Path) -> str:
         raise UserError(f"cannot be read as text: {error}", file=file) from error
 
 
-def _decoded(content: bytes) -> str:
+def _decoded(content: bytes, *, is_cut_off: bool = False) -> str:
     """Decode UTF-8 or, as spreadsheets write it, UTF-16, with a mark at the front or without."""
+    encoding = "utf-8-sig"
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        # The last byte of a line that was cut out of the file may be missing.
-        return content[: len(content) // 2 * 2].decode("utf-16")
-    if content[1:2] == b"\0":
-        return content[: len(content) // 2 * 2].decode("utf-16-le")
-    return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-8-sig")
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    # Whether a list whose later lines are in no known encoding is one shows in its header.
+    decoder = codecs.getincrementaldecoder(encoding)("replace" if is_cut_off else "strict")
+    return decoder.decode(content, final=not is_cut_off)
+
+
+def _header(text: str) -> str:
+    """Return the line that names the columns: the first, or the one below the ``sep=;`` of spreadsheets."""
+    first, *more = re.split(r"\r\n|\r|\n", text, maxsplit=2)
+    return more[0] if more and _SEPARATOR.fullmatch(first) else first
 
 
 def _separator(head: str) -> str:
@@ -135,10 +149,13 @@ def _separator(head: str) -> str:
 
 def _csv_rows(text: str, file: Path) -> tuple[list[str], list[_Row]]:
     """Return the names of the columns and every row that holds something."""
-    head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(head), strict=True)
+    said = _SEPARATOR.match(text)
+    separator = _separator(_header(text)) if said is None else said[1]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[_Row] = []
     try:
+        if said is not None:
+            next(reader)
         names = next(reader, [])
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -154,7 +171,8 @@ def _csv_rows(text: str, file: Path) -> tuple[list[str], list[_Row]]:
 def _json_lines(text: str, file: Path) -> tuple[list[str], list[_Row]]:
     """Return the keys of all objects and every object; the keys inside an inner one are dotted."""
     rows = []
-    for line, content in enumerate(text.splitlines(), start=1):
+    # Inside a string JSON has characters at which other texts end a line.
+    for line, content in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not content.strip():
             continue
         try:
@@ -185,6 +203,8 @@ def _columns(names: list[str], meaning: TableMeaning, file: Path) -> dict[str, s
         usual = _PATHS if role == "image" else USUAL[role]
         candidates = usual if said is None else (said.casefold(),)
         match = next((by_name[name] for name in candidates if name in by_name), None)
+        if match is None and said is None:
+            match = _inner(usual, by_name)
         if match is not None:
             found[role] = match
     if "image" not in found or ("label" not in found and meaning.label is None):
@@ -196,20 +216,32 @@ def _columns(names: list[str], meaning: TableMeaning, file: Path) -> dict[str, s
     return found
 
 
+def _inner(usual: Sequence[str], by_name: Mapping[str, str]) -> str | None:
+    """Return the one key inside an inner object that has a usual name, ``meta.generator``."""
+    for name in usual:
+        inner = [full for known, full in by_name.items() if known.rpartition(".")[2] == name]
+        if len(inner) == 1:
+            return inner[0]
+    return None
+
+
 def _paths(rows: Sequence[_Row], column: str, file: Path) -> list[str]:
     first_lines: dict[str, int] = {}
+    paths: list[str] = []
     for line, values in rows:
         path = plain_text(values.get(column))
         if not path:
             raise UserError("has no path", file=file, line=line)
-        if path in first_lines:
+        place = posixpath.normpath(path.removeprefix("file://").replace("\\", "/"))
+        if place in first_lines:
             raise UserError(
-                f"'{shortened(path)}' is listed twice, first in line {first_lines[path]}",
+                f"'{shortened(path)}' is listed twice, first in line {first_lines[place]}",
                 file=file,
                 line=line,
             )
-        first_lines[path] = line
-    return list(first_lines)
+        first_lines[place] = line
+        paths.append(path)
+    return paths
 
 
 def _splits_of_paths(paths: Sequence[str], folder: Path) -> list[str | None]:

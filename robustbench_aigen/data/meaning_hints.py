@@ -1,16 +1,20 @@
 """What to write where the folders of images tell no class: what they allow, without taking a side."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import Roles
-from robustbench_aigen.data.vocabulary import Labels, label_of, says_nothing, split_of
+from robustbench_aigen.data.manifest import MANIFESTS
+from robustbench_aigen.data.vocabulary import Labels, is_truth, label_of, says_nothing, split_of
+from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.words import folded, printable
 
 _NAMES = 12
 """More folders than these side by side are subjects or prompts, and no classes."""
 _SHOWN = 6
+_NUMBERED = re.compile(r"((class|label|category|target|cls|y)[\W_]*)?[01]")
 
 
 def no_class(
@@ -41,6 +45,12 @@ def no_class(
     if missing:
         message += f", and none is called {missing[0]}"
     one_class = "label: real or label: fake if all images are of one class"
+    if lists := files_below(folder, MANIFESTS):
+        name = printable(lists[0].relative_to(folder))
+        message += f", and {name} has no columns path and label"
+        one_class += (
+            f"; or open {name} with columns: {{image: …, label: …}} if others of its columns hold them"
+        )
     if names:
         shown = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         return UserError(message, hint=f"name the class of each folder, labels: {{{shown}}}; or {one_class}")
@@ -56,7 +66,7 @@ def _level(folders: Sequence[Path]) -> list[str]:
         names = sorted({parts[depth] for parts in paths if len(parts) > depth})
         if not 1 < len(names) <= _NAMES or any(len(parts) <= depth for parts in paths):
             continue
-        numbers = set(names) <= {"0", "1"}
+        numbers = all(_NUMBERED.fullmatch(folded(name)) or is_truth(name) for name in names)
         # Sizes, versions and splits are no classes.
         if numbers or not any(
             says_nothing(name) or split_of(name) for name in names if label_of(name) is None

@@ -13,7 +13,7 @@ from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
 from robustbench_aigen.data.shard_names import expanded, names_several
-from robustbench_aigen.data.tables import TableSource
+from robustbench_aigen.data.tables import TableSource, may_be_data
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
@@ -202,7 +202,11 @@ def _detected(path: Path, spec: SourceSpec) -> str:
         any(_names_class(part, spec) for part in file.relative_to(path).parts[:-1]) for file in images
     )
     if in_classes:
-        present.append("folder")
+        # Beside images, tables of something else are notes on them.
+        meaning = _meaning(spec)
+        for suffix, kind in ((".parquet", "parquet"), (".arrow", "arrow")):
+            counts[kind] = sum(may_be_data(file, meaning) for file in files[suffix])
+        present = [kind for kind in present if counts[kind]] + ["folder"]
     if len(present) == 1:
         return present[0]
     found_as = [

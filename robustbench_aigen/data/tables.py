@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from robustbench_aigen.data.columns import Columns, TableMeaning, find_columns, qualified, read_samples
+from robustbench_aigen.data.columns import (
+    Columns,
+    TableMeaning,
+    find_columns,
+    may_hold_samples,
+    qualified,
+    read_samples,
+)
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
 from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
 from robustbench_aigen.data.label_values import left_out
@@ -231,6 +238,15 @@ class TableSource:
                 return encoded_image(value, file.folders)
         except pa.ArrowException as error:
             raise RefusedFileError(first_line(error)) from error
+
+
+def may_be_data(file: Path, meaning: TableMeaning) -> bool:
+    """Whether a Parquet or Arrow file may list images: one of embeddings or prompts does not, a broken one may."""
+    try:
+        schema = _READERS[file.suffix.lower()](file).schema
+    except (pa.ArrowException, OSError):
+        return True
+    return may_hold_samples(schema, meaning)
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:

@@ -11,11 +11,13 @@ from robustbench_aigen.scenario.class_words import (
     EMPTY,
     FAMILIES,
     GENERATORS,
+    LINKING,
     NO_SPLIT_BESIDE,
     NOT,
     NOUNS,
     PLAIN,
     STRONG_SPLITS,
+    TRUTHS,
     WEAK,
     WEAK_SPLITS,
 )
@@ -27,7 +29,7 @@ NO_LABELS: Labels = MappingProxyType({})
 
 _CLASSES = {**WEAK, **PLAIN}
 _SPLITS = {**WEAK_SPLITS, **STRONG_SPLITS}
-_KNOWN = {*_CLASSES, *_SPLITS, *NOT, *BETWEEN, *EMPTY, *GENERATORS}
+_KNOWN = {*_CLASSES, *_SPLITS, *NOT, *EMPTY, *GENERATORS}
 _LONGEST = 3
 """Words of a name that are at most one of the vocabulary: computer generated art is two, hold out one."""
 _FIRST = re.compile(r"^[\W_]*([A-Z]?[a-z]+|[A-Z]+|\d+)(?=[A-Z\W_])[\W_]*")
@@ -74,15 +76,21 @@ def _class_of(name: str) -> tuple[int | None, bool]:
             (plain if token in PLAIN else weak).add(_CLASSES[token] ^ is_negated)
             is_negated = False
             continue
-        unknown |= is_negated or not any(
-            token in words for words in (NOT, EMPTY, BETWEEN, _SPLITS, GENERATORS)
-        )
+        unknown |= is_negated or not any(token in words for words in (NOT, EMPTY, _SPLITS, GENERATORS))
         is_negated = token in NOT
-    unknown |= is_negated
+    # What is called fake_false need not be a fake.
+    unknown |= is_negated or any(token in TRUTHS for token in tokens)
     if unknown or (len(plain | weak) > 1 and any(token in BETWEEN for token in tokens)):
         return None, False
     meanings = tuple(plain or weak)
     return (meanings[0], bool(plain)) if len(meanings) == 1 else (None, False)
+
+
+def is_truth(name: str) -> bool:
+    """Whether a name only says that something holds or not: ``true``, ``no``, ``fake_false``."""
+    tokens = _tokens(name)
+    said = [token for token in tokens if token in TRUTHS or token in NOT]
+    return bool(said) and all(token in EMPTY or token in NOT or token in _CLASSES for token in tokens)
 
 
 def generator_in(name: str) -> str:
@@ -99,7 +107,8 @@ def generator_in(name: str) -> str:
 
 
 def _is_no_name(word: str) -> bool:
-    return _class_of(word)[1] or split_of(word) is not None or (word.isdigit() and len(word) < 2)
+    label, is_plain = _class_of(word)
+    return is_plain or label == 0 or split_of(word) is not None or (word.isdigit() and len(word) < 2)
 
 
 def says_nothing(name: str) -> bool:
@@ -111,8 +120,14 @@ def says_nothing(name: str) -> bool:
     if _VARIANT.fullmatch(folded(name)) or folded(name) in CATEGORIES:
         return True
     tokens = _tokens(name)
+    if tokens and all(token in LINKING for token in tokens):
+        # Fakes in A, B, C … are of several generators.
+        return False
+    if any(token in GENERATORS for token in tokens):
+        # Imagen is Spanish for image as well.
+        return False
     return all(
-        token in EMPTY or token in BETWEEN or token in NOT or token in _SPLITS or token.isdigit()
+        token in EMPTY or token in NOT or token in _SPLITS or token.isdigit()
         or (token in _CLASSES and (token in PLAIN or WEAK[token] == 0))
         for token in tokens
     )  # fmt: skip
@@ -171,7 +186,8 @@ def split_in(name: str) -> str | None:
     ('train', 'test', None)
     """
     parts = [part for part in re.split(r"[-_. ]", name) if part]
-    return next((split for part in parts if (split := split_of(part)) is not None), None)
+    found = {split for part in parts if (split := split_of(part)) is not None}
+    return _one_of(found)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -180,21 +196,23 @@ def _split_and_rest(name: str) -> tuple[str | None, bool]:
     tokens = _tokens(name)
     if any(token in NO_SPLIT_BESIDE for token in tokens):
         return None, True
-    splits = {STRONG_SPLITS[token] for token in tokens if token in STRONG_SPLITS}
-    if splits == {"train", "val"}:
-        # What is trained and validated on is not tested on.
-        splits = {"train"}
+    found = _one_of({STRONG_SPLITS[token] for token in tokens if token in STRONG_SPLITS})
     rest = any(
-        not (
-            token in STRONG_SPLITS
-            or token in EMPTY
-            or token in BETWEEN
-            or token in _CLASSES
-            or token.isdigit()
-        )
+        not (token in STRONG_SPLITS or token in EMPTY or token in _CLASSES or token.isdigit())
         for token in tokens
     )
-    return (splits.pop() if len(splits) == 1 else None), rest
+    return found, rest
+
+
+def _one_of(splits: set[str]) -> str | None:
+    """Return the split that the words of one name tell, such as ``trainval`` and ``dev-test``, None for two at odds."""
+    if splits == {"train", "val"}:
+        # What is trained and validated on is not tested on.
+        return "train"
+    if splits == {"val", "test"}:
+        # Neither the development's test set nor the two in one is trained on.
+        return "test"
+    return next(iter(splits)) if len(splits) == 1 else None
 
 
 @lru_cache(maxsize=1 << 14)
