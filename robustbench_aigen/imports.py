@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.numerics.memory import is_out_of_memory
 
 
 @contextmanager
@@ -44,32 +43,6 @@ def users_code(what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise UserError(f"{what} {_failure(error)}") from error
-
-
-@contextmanager
-def users_faults(what: str) -> Iterator[None]:
-    """Turn what the user's code raises while it is called by ours into an error of theirs; memory and ours pass.
-
-    Raises
-    ------
-    UserError
-        With the place in the user's code.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [
-            frame
-            for frame in frames
-            if Path(frame.filename).is_file() and not is_installed(os.path.realpath(frame.filename))
-        ]
-        if is_out_of_memory(error) or not theirs:
-            raise
-        place = f"{theirs[-1].filename}:{theirs[-1].lineno}"
-        raise UserError(f"{what} fails: {type(error).__name__}: {first_line(error)} ({place})") from error
 
 
 def _failure(error: BaseException) -> str:

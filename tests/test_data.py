@@ -247,10 +247,10 @@ def test_a_file_that_cannot_be_opened_is_an_unreadable_image(tmp_path):
 
 
 def test_a_generator_called_all_is_refused(tmp_path):
-    write_image(tmp_path / "all" / "real" / "a.png", 1, fake=False)
-    write_image(tmp_path / "other" / "real" / "a.png", 1, fake=False)
+    write_image(tmp_path / "a.png", 1, fake=True)
+    (tmp_path / "list.csv").write_text("path,label,generator\na.png,fake,all\n")
     with pytest.raises(UserError, match="generator called 'all'"):
-        select(open_source(str(tmp_path), tmp_path), "all", None)
+        select(open_source(str(tmp_path / "list.csv"), tmp_path), "all", None)
 
 
 def test_a_file_name_that_is_no_utf8_becomes_printable(tmp_path):

@@ -13,12 +13,13 @@ from robustbench_aigen.attacks.libraries import library_class
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
+from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.imports import import_function, users_faults
+from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm

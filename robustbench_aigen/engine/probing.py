@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
+from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.execution import Execution
@@ -16,7 +17,6 @@ from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
-from robustbench_aigen.imports import users_faults
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
