@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from robustbench_aigen.detectors.contract import FAKE, REAL
+from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN as FAKE
 from robustbench_aigen.scenario.class_words import NOT, PLAIN, WEAK
 from robustbench_aigen.scenario.words import words_of
 
+REAL = 0
 # A classifier's classes may be called by words that are too much of a guess for folders.
 _FAKE = {word for word, label in {**WEAK, **PLAIN}.items() if label == FAKE} | {
     "machine", "computer", "midjourney", "dalle", "sd", "sdxl", "stylegan", "flux", "biggan", "glide", "imagen", "firefly",

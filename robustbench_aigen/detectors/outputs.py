@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigen.data.vocabulary import label_of
+from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import Outputs
@@ -136,7 +136,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
 
 def _first_of_fake(places: list[str]) -> str:
     """Return the first place that is called after the AI-generated class, else the first of all."""
-    return next((place for place in places if label_of(place.rpartition(".")[2]) == FAKE_COLUMN), places[0])
+    return next((place for place in places if meaning_of(place.rpartition(".")[2]) == FAKE_COLUMN), places[0])
 
 
 def _names_a_class(raw: object, depth: int = 0) -> bool:
