@@ -115,6 +115,13 @@ def test_other_precisions_are_computed_in_float32_and_told(tmp_path, kind, suffi
     assert f"stored in {str(kind).removeprefix('torch.')}, computed in float32" in detector.assumptions
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64], ids=str)
+def test_counters_of_batches_may_be_of_the_precision_of_the_weights(tmp_path, kind):
+    weights = {name: value.to(kind) for name, value in TRAINED.items()}
+    assert any(name.endswith("num_batches_tracked") for name in weights)
+    assert scores_as(loaded(tmp_path / "m.pt", weights), weights)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_quantised_and_sparse_tensors_have_the_values_that_they_stand_for(tmp_path):
     def quantised(value: torch.Tensor) -> torch.Tensor:

@@ -124,6 +124,87 @@ class Drifting(nn.Module):
         self.shift += torch.tensor([0.0, 0.1])
         return self.net(x) + self.shift
 def drifting(): return Drifting()
+import collections, contextvars, functools, sys, types, weakref
+class Slots:
+    __slots__ = ("net",)
+    def __init__(self): self.net = base()
+    def __call__(self, x): return self.net(x)
+def in_slots(): return Slots()
+def in_a_deque():
+    nets = collections.deque([base()])
+    return lambda x: nets[0](x)
+def in_a_proxy():
+    nets = types.MappingProxyType({"a": base()})
+    return lambda x: nets["a"](x)
+def in_a_weak_reference():
+    reference = weakref.ref(WHOLE)
+    return lambda x: reference()(x)
+@functools.lru_cache(None)
+def kept(): return base()
+def in_a_cache(): return lambda x: kept()(x)
+variable = contextvars.ContextVar("net", default=base())
+def in_a_variable(): return lambda x: variable.get()(x)
+def in_a_generator():
+    def answers():
+        net, answer = base(), None
+        while True:
+            answer = net((yield answer))
+    running = answers()
+    next(running)
+    return running.send
+def in_another_module():
+    import other_networks
+    globals()["other_networks"] = other_networks
+    return lambda x: other_networks.predict(x)
+def at_the_first_call():
+    nets = []
+    def answer(x):
+        if not nets:
+            nets.append(base())
+        return nets[0](x)
+    return answer
+
+def leaves(): return lambda x: sys.exit(0)
+def prints():
+    net = base()
+    def answer(x):
+        print("a batch")
+        return net(x)
+    return answer
+def sets_everything():
+    import os
+    net = base()
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    def answer(x):
+        torch.set_grad_enabled(False)
+        return net(x)
+    return answer
+def two_scores(): return Answer(lambda y: (y[:, 0], y[:, 1]))
+def by_name(): return Answer(lambda y: {"real": y[:, 0], "fake": y[:, 1]})
+def in_words(): return Answer(lambda y: [{"label": "real", "score": float(n)} for n in y[:, 0]])
+def as_sparse(): return Answer(lambda y: y.to_sparse())
+def whole_numbers(): return Answer(lambda y: (100 * y).round().long())
+def of_a_class(): return Answer
+def in_large_batches():
+    net = base()
+    return lambda x: net(x) if len(x) < 64 else -net(x)
+def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+def infinite():
+    net = base()
+    net[5].bias.data[0] = float("inf")
+    return net
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x): return x.clone()
+    @staticmethod
+    def backward(context, gradient):
+        if gradient.shape[0] > 4: raise RuntimeError("no gradient of so many")
+        return gradient
+def fails_backwards():
+    net = base()
+    return lambda x: net(Backward.apply(x))
 def multiples_of_32():
     net = base()
     def answer(x):
@@ -137,6 +218,10 @@ def multiples_of_32():
 def load(tmp_path_factory):
     file = tmp_path_factory.mktemp("networks") / "networks.py"
     file.write_text(NETWORKS)
+    (file.parent / "other_networks.py").write_text(
+        "import networks_of_mine\ndef predict(x): return networks_of_mine.NETS[0](x)\n"
+    )
+    (file.parent / "networks_of_mine.py").write_text(NETWORKS + "\nNETS = [base()]\n")
     return lambda name, **keys: load_detector(f"python:{file}:{name}", **keys)
 
 
@@ -155,7 +240,25 @@ def right(load, images) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "name",
-    ["module", "closure", "listed", "in_a_dict", "in_a_partial", "in_a_method", "in_a_global", "in_a_class"],
+    [
+        "module",
+        "closure",
+        "listed",
+        "in_a_dict",
+        "in_a_partial",
+        "in_a_method",
+        "in_a_global",
+        "in_a_class",
+        "in_slots",
+        "in_a_deque",
+        "in_a_proxy",
+        "in_a_weak_reference",
+        "in_a_cache",
+        "in_a_variable",
+        "in_a_generator",
+        "in_another_module",
+        "at_the_first_call",
+    ],
 )
 def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, right, name):
     detector = load(name)
@@ -204,6 +307,62 @@ def test_what_is_not_clear_or_not_there_is_refused(load, name, message, hint):
     with pytest.raises(UserError, match=message) as refused:
         load(name)
     assert hint in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("leaves", r"calls sys.exit\(0\)"),
+        ("two_scores", "2 tensors that could be the verdict"),
+        ("by_name", r"choose one with output: fake"),
+        ("in_words", "the name of a class and its score"),
+        ("of_a_class", "returns the class Answer"),
+        ("lazy", "lazy module"),
+        ("infinite", "5.bias of its weights hold infinity"),
+    ],
+)
+def test_a_misreading_is_refused_with_its_reason(load, name, said):
+    with pytest.raises(UserError, match=said):
+        load(name)
+
+
+def test_code_of_others_leaves_the_program_as_it_was(load, images, right, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    detector = load("sets_everything")
+    detector(images)
+    assert torch.is_grad_enabled()
+    assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float32, "cpu")
+    assert torch.zeros(1).device.type == "cpu"
+    assert tmp_path.samefile(".")
+    torch.testing.assert_close(detector(images), right)
+    load("prints")(images)
+    assert capsys.readouterr().out == ""
+
+
+def test_sparse_answers_and_whole_numbers_are_scores(load, images, right):
+    torch.testing.assert_close(load("as_sparse")(images), right)
+    whole = load("whole_numbers")
+    torch.testing.assert_close(whole(images), (100 * right).round())
+    assert "it answers whole numbers: its scores have that precision" in whole.assumptions
+
+
+def test_a_batch_as_large_as_in_a_run_is_tried(load, images):
+    detector = load("in_large_batches")
+    levels = (images * 255).round().to(torch.uint8)
+    assert not repeat(detector, levels, torch.device("cpu")).moved_by_batch.any()
+    assert repeat(detector, levels, torch.device("cpu"), 128).moved_by_batch.all()
+
+
+def test_a_fault_in_the_gradient_names_its_place(folder, cli):
+    place, scenario = folder
+    outcome = cli(
+        "run", scenario("fails_backwards", "{attack: pgd, eps: 1/255, steps: 1}"), "--output", place / "out"
+    )
+    assert outcome.code == 2
+    assert re.search(
+        r"on detector '.*fails_backwards' fails: RuntimeError: no gradient of so many \(.*networks.py:\d+\)",
+        outcome.err,
+    )
 
 
 def test_one_of_several_outputs_is_chosen_by_its_place(load, images, right, tmp_path):

@@ -141,8 +141,11 @@ def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not _holds_objects(error):
+            # What torch says of weights_only is no help here: the content is none of its own.
             raise UserError(
-                f"cannot be read as a state dict: {first_line(error)}", file=file, hint=hint
+                "cannot be read as a state dict: no file of torch.save, or a damaged one",
+                file=file,
+                hint=hint,
             ) from error
         need_trust("a pickle of more than weights", hint)
         return _read_pickle(file)

@@ -215,7 +215,7 @@ def _tell(detector: "Detector", sentence: str) -> None:
 
 
 def _check_weights(detector: "Detector") -> None:
-    """Raise UserError where weights are not numbers."""
+    """Raise UserError where weights are not numbers, or parameters infinite."""
     for network in (detector.network, *hidden_networks(detector.network)):
         tensors = [*network.named_parameters(), *network.named_buffers()]
         # A mask among the buffers may well be infinite.
@@ -224,6 +224,12 @@ def _check_weights(detector: "Detector") -> None:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
             raise UserError(
                 f"detector '{detector.name}' returns NaN: its weights are damaged, {damaged[0]}{more} hold NaN"
+            )
+        infinite = [name for name, tensor in network.named_parameters() if tensor.isinf().any()]
+        if infinite:
+            more = f" and {len(infinite) - 1} more" if len(infinite) > 1 else ""
+            raise UserError(
+                f"detector '{detector.name}' returns NaN or infinity: {infinite[0]}{more} of its weights hold infinity"
             )
 
 

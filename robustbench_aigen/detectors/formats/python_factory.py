@@ -35,13 +35,15 @@ def load_python(request: Request) -> Loaded | Detector:
     where, name = split_reference(request.place)
     before = set(sys.modules)
     what = f"'python:{request.place}'"
-    with users_code(what), called_as_a_guest(what):
+    with called_as_a_guest(what), users_code(what):
         factory = (
             _from_file(_file_of(request, where), name)
             if where.endswith(".py")
             else _from_module(where, name, request.folder)
         )
-        network = factory()
+        # What stands beside a file, its factory may import when it is called.
+        with importable(_file_of(request, where).parent if where.endswith(".py") else request.folder):
+            network = factory()
     # What the factory imported while it ran is loaded by now; a second call in this process finds it loaded.
     while_running = _imported_by.setdefault(request.place, set())
     while_running |= sys.modules.keys() - before
