@@ -39,7 +39,7 @@ Outcome = Literal["same", "told", "refused"]
 """The same numbers; the same after a notice; a refusal that names the file."""
 
 EDITED = "an edited card"
-"""What stands for the numbers of a detector whose card may be edited by hand, and was."""
+"""The result that is compared where a detector's card was edited by hand, which is allowed and told."""
 _SCENARIO = """version: 1
 name: corruption
 summary: A small run.
@@ -120,7 +120,7 @@ def outcome_of(stored: Stored, copy: Path, damaged: Path) -> Outcome:
     try:
         values = stored.read(copy, heard)
     except UserError as error:
-        # Of a card that is none, the weights are named that it belongs to.
+        # The message about a damaged card names the weights file.
         names = (damaged.name, damaged.with_suffix(".safetensors").name)
         if stored.mended or not any(name in str(error) for name in names):
             raise AssertionError(f"refused: {error}") from error
