@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from robustbench_aigen.cli import app
+from robustbench_aigen.cli import app, progress_log
 from robustbench_aigen.detectors.zoo import build_architecture
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -120,7 +120,8 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process."""
+    """Run the command line in this process. A slow machine adds no line of progress to what it prints."""
+    monkeypatch.setattr(progress_log, "PERIOD", 3600.0)
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr("sys.argv", ["robust-aigen", *map(str, arguments)])

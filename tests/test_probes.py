@@ -1,6 +1,8 @@
 """Detectors that hide their gradients are caught, each by the probe that is there for it; ordinary ones pass."""
 
 import json
+from functools import partial
+from math import comb
 
 import pandas as pd
 import pytest
@@ -24,13 +26,21 @@ from robustbench_aigen.perturbations.codecs import jpeg
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipes
 from robustbench_aigen.trust import probes
+from robustbench_aigen.trust.findings import BLACK_BOX, STILL_RISING
 from robustbench_aigen.trust.judgement import (
-    judge_cell,
-    judge_detector,
+    judge_gradients,
+    judge_second,
+    judge_steps,
+    judge_unbounded,
     survivors_to_probe,
-    takes_off_clearly,
 )
 from robustbench_aigen.trust.probes import ProbeImages
+from robustbench_aigen.trust.sequential import (
+    SecondAttack,
+    fewest_survivors,
+    sequential,
+    takes_off_clearly,
+)
 
 
 class FrontEnd(nn.Module):
@@ -121,8 +131,14 @@ def right(detector: nn.Module, pictures, count: int = 32, threshold: float = 0.5
 
 
 def flags(detector: nn.Module, pictures) -> set[str]:
-    answers = pd.DataFrame(probes.probe_detector(right(detector, pictures)))
-    return {measured.flag for measured in judge_detector(answers) if measured.raised}
+    images = right(detector, pictures)
+    held = probes.probe_attack(images, probes.unbounded_attack())["held"]
+    measured = [
+        *judge_gradients(pd.DataFrame(probes.probe_gradients(images))),
+        judge_steps(pd.Series(probes.probe_steps(images)["informed"])),
+        judge_unbounded(pd.Series(held), 0),
+    ]
+    return {each.flag for each in measured if each.raised}
 
 
 @pytest.mark.parametrize("name", shipped_detectors())
@@ -142,7 +158,7 @@ def test_a_front_end_that_cannot_be_differentiated_has_no_gradients(lenet5, pict
 
 def test_a_detector_that_is_cut_off_from_autograd_has_no_gradients(lenet5, pictures):
     images = right(Detached(lenet5), pictures)
-    assert probes.zero_gradients(probes.input_gradients(images)).all()
+    assert probes.zero_gradients(probes.input_gradients(images)[0]).all()
 
 
 def test_loud_logits_are_saturated_and_that_is_all(lenet5, pictures):
@@ -178,51 +194,132 @@ def stage(name: str, **given) -> BoundStage:
     return BoundStage(recipe, recipe.bind(given))
 
 
-def cell_flags(detector: nn.Module, pictures, bound: BoundStage) -> set[str]:
+def cell_flags(detector: nn.Module, pictures, bound: BoundStage, *, quick: bool) -> set[str]:
     """Flags of an attack on a detector, with images that withstood it as a run would pick them."""
     images = right(detector, pictures, 24)
-    held = images.held(bound)
-    count = survivors_to_probe(int(held.sum()), len(held))
-    if not count:
+    survives = images.held(bound)
+    held, most = float(survives.float().mean()), survivors_to_probe(int(survives.sum()), len(survives))
+    if not most:
         return set()
-    rows = held.nonzero().flatten()[:count]
-    survivors = ProbeImages(
-        images.detector,
-        images.levels[rows],
-        images.labels[rows],
-        images.streams.select(rows.tolist()),
-        128,
-        images.device,
-        "fp32",
-    )
-    answers = pd.DataFrame(probes.probe_cell(survivors, bound))
-    return {measured.flag for measured in judge_cell(answers, float(held.float().mean())) if measured.raised}
+    test = sequential(held, 0, most) if quick else SecondAttack(held, (most,))
+    found = set()
+    for finding, attack in (
+        (STILL_RISING, probes.more_steps(bound, quick=quick)),
+        (BLACK_BOX, probes.black_box(bound, quick=quick)),
+    ):
+        withstood: list[bool] = []
+        for look in test.looks:
+            rows = survives.nonzero().flatten()[len(withstood) : look]
+            survivors = ProbeImages(
+                images.detector,
+                images.levels[rows],
+                images.labels[rows],
+                images.streams.select(rows.tolist()),
+                128,
+                images.device,
+                "fp32",
+            )
+            withstood += probes.probe_attack(survivors, attack)["held"].tolist()
+            if test.is_clear(withstood.count(False), len(withstood)):
+                break
+        measured = judge_second(finding, "", withstood.count(False), len(withstood), test)
+        found |= {measured.flag} if measured.raised else set()
+    return found
 
 
+QUICK = pytest.mark.parametrize("quick", [True, False])
+
+
+@QUICK
 @pytest.mark.parametrize("name", shipped_detectors())
-def test_pgd_on_an_ordinary_detector_has_nothing_against_it(pictures, name):
+def test_pgd_on_an_ordinary_detector_has_nothing_against_it(pictures, name, quick):
     detector = load_detector(name)
     for eps in (1 / 255, 4 / 255):
-        assert cell_flags(detector, pictures, stage("pgd", eps=eps)) == set()
+        assert cell_flags(detector, pictures, stage("pgd", eps=eps), quick=quick) == set()
 
 
-@pytest.mark.parametrize("masked", [lambda d: FrontEnd(d, rounded_to_4_bits), Decoy])
-def test_a_black_box_attack_sees_through_masked_gradients(lenet5, pictures, masked):
-    assert "black_box_beats_white_box" in cell_flags(masked(lenet5), pictures, stage("pgd", eps=8 / 255))
+@QUICK
+@pytest.mark.parametrize(
+    "masked", [lambda d: FrontEnd(d, rounded_to_4_bits), lambda d: FrontEnd(d, through_a_jpeg), Decoy]
+)
+@pytest.mark.parametrize("name", ["minigen/lenet5", "minigen/cifake_cnn"])
+def test_a_black_box_attack_sees_through_masked_gradients(pictures, name, masked, quick):
+    detector = masked(load_detector(name))
+    assert "black_box_beats_white_box" in cell_flags(
+        detector, pictures, stage("pgd", eps=8 / 255), quick=quick
+    )
 
 
-def test_an_attack_that_was_stopped_too_soon_is_not_converged(lenet5, pictures):
+@QUICK
+def test_an_attack_that_was_stopped_too_soon_is_not_converged(lenet5, pictures, quick):
     hasty = stage("pgd", eps=4 / 255, steps=3, step_size=0.3 / 255, random_start=False, lookahead=False)
-    assert "loss_still_rising" in cell_flags(lenet5, pictures, hasty)
+    assert "loss_still_rising" in cell_flags(lenet5, pictures, hasty, quick=quick)
 
 
-def test_without_steps_there_are_no_more_of_them(lenet5, pictures):
-    assert "more_steps" not in probes.probe_cell(right(lenet5, pictures, 2), stage("fgsm"))
+def test_without_steps_there_are_no_more_of_them():
+    assert probes.more_steps(stage("fgsm"), quick=False) is None
+
+
+def test_more_steps_of_several_attacks_are_those_of_the_first_where_quick():
+    auto = stage("auto", eps=1 / 255, steps=20)
+    quick, full = (probes.more_steps(auto, quick=quick) for quick in (True, False))
+    assert (quick.recipe.name, quick.params["loss"], quick.params["steps"]) == ("apgd", "ce", 100)
+    assert (full.recipe.name, full.params["steps"]) == ("auto", 100)
 
 
 def test_probes_of_an_l2_attack_keep_its_norm():
-    bound = probes.black_box(stage("pgd", norm="l2", eps=0.25))
+    bound = probes.black_box(stage("pgd", norm="l2", eps=0.25), quick=True)
     assert (bound.params["norm"], bound.params["eps"]) == ("l2", 0.25)
+
+
+def test_an_attack_with_a_black_box_of_its_own_needs_no_other():
+    assert probes.black_box(stage("auto", eps=1 / 255), quick=False) is None
+    assert probes.black_box(stage("auto", eps=1 / 255, queries=100), quick=False) is not None
+
+
+def chance_of_a_flag(test: SecondAttack, share: float) -> float:
+    """Exactly, over all outcomes: each survivor falls by itself with the probability ``share``."""
+    left, asked, flagged = {0: 1.0}, 0, 0.0
+    for look in test.looks:
+        more = look - asked
+        spread: dict[int, float] = {}
+        for fallen, weight in left.items():
+            for further in range(more + 1):
+                chance = comb(more, further) * share**further * (1 - share) ** (more - further)
+                spread[fallen + further] = spread.get(fallen + further, 0.0) + weight * chance
+        asked = look
+        flagged += sum(weight for fallen, weight in spread.items() if test.is_flagged(fallen, asked))
+        left = {fallen: weight for fallen, weight in spread.items() if not test.is_clear(fallen, asked)}
+    assert not left
+    return flagged
+
+
+@pytest.mark.parametrize("held", [1.0, 0.7, 0.4, 0.2])
+@pytest.mark.parametrize("first", [0, 8, 20])
+def test_the_error_rates_of_quick_looks_are_those_that_are_told(held, first):
+    most = survivors_to_probe(round(1000 * held), 1000)
+    quick, full = sequential(held, first, most), SecondAttack(held, (most,))
+    assert chance_of_a_flag(full, full.may_fall) < 0.01
+    assert chance_of_a_flag(quick, quick.may_fall) < 0.01
+    # Few survivors tell little, in looks or at once.
+    found = chance_of_a_flag(full, full.must_be_found)
+    assert chance_of_a_flag(quick, quick.must_be_found) > found - 0.05
+    assert found > 0.94 or held < 0.5
+
+
+def test_looks_begin_with_as_few_as_can_be_clear_and_double():
+    assert sequential(1.0, 0, 32).looks == (5, 10, 20, 32)
+    assert sequential(1.0, 12, 32).looks == (12, 24, 32)
+    assert sequential(1.0, 100, 32).looks == (32,)
+    test = sequential(1.0, 0, 32)
+    assert test.is_clear(0, 5)
+    assert not test.is_flagged(0, 5)
+    assert not test.is_clear(1, 5)
+    assert test.is_flagged(4, 5)
+    for held in (1.0, 0.5, 0.1):
+        few = fewest_survivors(held)
+        assert SecondAttack(held, (100,)).is_clear(0, few)
+        assert not SecondAttack(held, (100,)).is_clear(0, few - 1)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +367,8 @@ def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, mon
     info = json.loads((first.folder / "run.json").read_text())
     assert {flag["flag"] for flag in info["trust"]["flags"]} == set(" ".join(overall[1:3]).split())
     assert any(not probe["raised"] for probe in info["trust"]["probes"])
-    monkeypatch.setattr(ProbeImages, "logits", None)
-    monkeypatch.setattr(ProbeImages, "held", None)
+    for name in ("logits", "held", "answer"):
+        monkeypatch.setattr(ProbeImages, name, None)
     second = run(file, output=tmp_path / "out")
     assert second.info["trust"] == first.info["trust"]
 
@@ -286,18 +383,10 @@ def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):
 
 
 def test_a_single_gradient_that_is_not_finite_is_a_flag():
-    answers = pd.DataFrame(
-        {
-            "zero_gradient": [True] + [False] * 31,
-            "not_finite": False,
-            "informed": True,
-            "margin": 1.0,
-            "held_unbounded": False,
-        }
-    )
+    answers = pd.DataFrame({"zero_gradient": [True] + [False] * 31, "not_finite": False, "margin": 1.0})
 
     def raised(frame: pd.DataFrame) -> set[str]:
-        return {measured.flag for measured in judge_detector(frame) if measured.raised}
+        return {measured.flag for measured in judge_gradients(frame) if measured.raised}
 
     assert raised(answers) == set()  # A dead unit.
     assert raised(answers.assign(not_finite=[True] + [False] * 31)) == {"zero_gradients"}
@@ -327,7 +416,12 @@ def test_images_of_several_sizes_are_probed_together_as_they_are_one_by_one(lene
 
     together = among(list(range(24)))
     assert together.sizes is not None
-    for probe in (probes.probe_detector, lambda images: probes.probe_cell(images, stage("pgd", eps=2 / 255))):
+    attacks = (probes.unbounded_attack(), stage("pgd", eps=2 / 255), stage("square", eps=2 / 255, steps=50))
+    for probe in (
+        probes.probe_gradients,
+        probes.probe_steps,
+        *(partial(probes.probe_attack, stage=attack) for attack in attacks),
+    ):
         one_by_one = [probe(among([row])) for row in range(24)]
         for name, answers in probe(together).items():
             alone = torch.cat([each[name] for each in one_by_one])
@@ -346,8 +440,8 @@ def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
         image = decode(chosen.source.encoded(index))[:, : 28 + row % 5, : 28 + row // 5 % 5]
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{row}.png")
     probed = []
-    whole = probes.probe_detector
-    monkeypatch.setattr(probes, "probe_detector", lambda images: probed.append(images) or whole(images))
+    whole = probes.probe_gradients
+    monkeypatch.setattr(probes, "probe_gradients", lambda images: probed.append(images) or whole(images))
     file = scenario(tmp_path, "{pgd: [{attack: pgd}]}", data=f"{{source: {tmp_path / 'mixed'}, split: all}}")
     result = run(file, output=tmp_path / "out")
     assert result.info["trust"]["probes"]

@@ -46,6 +46,12 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="Precision of gradients: auto, fp32 or bf16.")] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            help="Replace how much the trust checks look at: quick (the default), full, or off.",
+        ),
+    ] = None,
     output: Annotated[
         str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
     ] = "results",
@@ -64,7 +70,7 @@ def run(
     from robustbench_aigen.engine.runner import run as run_scenario
     from robustbench_aigen.scenario.schema import load_scenario
 
-    loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision)
+    loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)
         return
@@ -85,6 +91,7 @@ def _overridden(
     split: str | None,
     limit: int | None,
     precision: str | None,
+    trust: str | None,
 ) -> "LoadedScenario":
     from pathlib import Path
 
@@ -108,6 +115,8 @@ def _overridden(
         changes["data"] = spec
     if precision is not None:
         changes["precision"] = precision
+    if trust is not None:
+        changes["trust"] = trust
     return loaded.replaced(**changes)
 
 
@@ -131,6 +140,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
     from robustbench_aigen.report.accuracy_tables import accuracy_frame
+    from robustbench_aigen.report.report_times import trust_share
 
     if json_output:
         rows = result.summary.astype(object).where(result.summary.notna(), None).to_dict(orient="records")
@@ -149,4 +159,6 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
     if result.problems:
         say(f"{len(result.problems)} images could not be read and were skipped (run.json names them)")
     say_warnings(map(Notice.stored, result.info["notices"]))
-    say(f"{result.info['seconds']:.1f} s, written to {result.folder}")
+    mode, share = result.info["trust"]["mode"], trust_share(result.info)
+    checks = f"trust checks: {mode}, {100 * share:.0f} % of the time"
+    say(f"{result.info['seconds']:.1f} s, written to {result.folder} ({checks})")

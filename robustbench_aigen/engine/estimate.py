@@ -10,13 +10,12 @@ import torch
 from torch.nn import functional
 
 from robustbench_aigen.attacks.execution import threat_of
-from robustbench_aigen.attacks.native.ensemble import parts
+from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.plan import Plan, default_batch_size
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.scenario.cells import BoundStage
 
-_AUTO = "robustbench_aigen.attacks.native.ensemble:auto"
 _A_STEP = {
     "restarts": 1,
     "starts": 1,
@@ -72,7 +71,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
 
 def work_of(stage: BoundStage) -> Work:
     """Return what an attack stage asks for an image, as far as its parameters tell."""
-    each = [_own_work(part) for part in _parts(stage)]
+    each = [_own_work(part) for part in parts_of(stage)]
     return Work(sum(work.gradients for work in each), sum(work.queries for work in each))
 
 
@@ -98,17 +97,9 @@ class _Pace(NamedTuple):
     gradient: float
 
 
-def _parts(stage: BoundStage) -> list[BoundStage]:
-    """Return the attacks that an attack is made of: for most, itself."""
-    native = stage.recipe.backends.native
-    if native is not None and native.implementation == _AUTO:
-        return parts(stage.params, stage.through, stage.eot)
-    return [stage]
-
-
 def _attack_seconds(stage: BoundStage, pace: _Pace) -> float:
     seconds = 0.0
-    for part in _parts(stage):
+    for part in parts_of(stage):
         work = _own_work(part)
         # The libraries' black-box attacks go through the detector one image at a time.
         query = pace.verdict if part.params["backend"] == "native" else pace.single

@@ -56,11 +56,13 @@ def shard_key(
     shard: Shard,
     settings: Settings,
     surrogates: Mapping[DetectorSpec, Detector],
+    shown_on: Shard | None = None,
 ) -> str:
     """Return the content address of a shard's records in a cell.
 
     Names of detectors and pipelines are not in it: records are found again under another name. Settings that a
-    pipeline does not read are not either.
+    pipeline does not read are not either. ``shown_on`` is a shard on which a user's code shows itself, by default
+    ``shard``.
     """
     kept = asdict(settings)
     if not pipeline.attack_positions:
@@ -70,7 +72,7 @@ def shard_key(
     identity = {
         "format": _FORMAT,
         "code": _base_code(),
-        "detector": _detector_identity(detector, shard),
+        "detector": _detector_identity(detector, shown_on or shard),
         "samples": shard.identity(),
         "stages": [_stage_identity(stage) for stage in pipeline.stages],
         "surrogates": [
@@ -131,10 +133,17 @@ def _answers_on(detector: Detector, shard: Shard) -> str:
     return " ".join(answers)
 
 
-def probe_key(detector: Detector, attacks: tuple[BoundStage, ...], images: Shard, settings: Settings) -> str:
-    """Return the content address of what probes with some attacks answer on a few images."""
-    code = [_source_hash("trust"), _source_hash("engine/probing.py")]
-    identity = [shard_key(detector, BoundPipeline("", attacks), images, settings, {}), *code]
+def probe_key(
+    detector: Detector,
+    question: str,
+    attacks: tuple[BoundStage, ...],
+    images: Shard,
+    settings: Settings,
+    shown_on: Shard,
+) -> str:
+    """Return the content address of what a probe with some attacks answers on a few images of a shard."""
+    code = [_source_hash("trust/probes.py"), question, str(settings.seed)]
+    identity = [shard_key(detector, BoundPipeline("", attacks), images, settings, {}, shown_on), *code]
     return sha256(" ".join(identity).encode()).hexdigest()
 
 

@@ -30,7 +30,7 @@ from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.report.notebook import run_html
-from robustbench_aigen.report.report_times import TABLES_STEP, with_report_times
+from robustbench_aigen.report.report_times import OUTPUT_CHECK_STEP, TABLES_STEP, with_report_times
 from robustbench_aigen.report.run_folder import write_info, write_run
 from robustbench_aigen.report.texts import write_run_texts
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
@@ -111,7 +111,7 @@ def run(
     execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
     steps = execution.steps
     steps.add("setup", time.perf_counter() - clock)
-    with steps.timed("output check"):
+    with steps.timed(OUTPUT_CHECK_STEP):
         progress.work_on("", "output check on labelled images")
         checked = read_detectors(plan)
         examined = examine_detectors(plan)
@@ -132,7 +132,8 @@ def run(
     for notice in repeated(shards):
         progress.notice(notice)
     records = execution.records(shards)
-    probed = [*examined, *Probing(execution, shards, records).run()]
+    probes = Probing(execution, shards, records, clock).run()
+    probed = [*examined, *probes.measured]
     with steps.timed("summary"):
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
@@ -144,7 +145,9 @@ def run(
     info["audit"] = stored.as_dict()
     info["trust"] = {
         "flags": [flag._asdict() for flag in raised],
+        "mode": loaded.scenario.trust,
         "probes": [found.as_dict() for found in probed],
+        "unchecked": [left.as_dict() for left in probes.unchecked],
     }
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
@@ -264,6 +267,8 @@ def _command(plan: Plan) -> str:
         words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
     if "precision" in loaded.overridden:
         words += ["--precision", scenario.precision]
+    if "trust" in loaded.overridden:
+        words += ["--trust", scenario.trust]
     if plan.trust_code:
         words.append("--trust-code")
     return " ".join(shell_word(word) for word in words)

@@ -49,6 +49,18 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
     return found
 
 
+def not_checked(joined: JoinedRuns) -> list[str]:
+    """Return what the trust checks did not look at, a line for each set of flags and reason."""
+    cells: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for run, names in zip(joined.runs, joined.detectors, strict=True):
+        for left in run.info["trust"].get("unchecked", []):
+            where = f"{names[left['detector']]}, {', '.join(left['pipelines'])}"
+            cells.setdefault((tuple(left["flags"]), left["reason"]), []).append(where)
+    return [
+        f"{', '.join(flags)} ({reason}): {'; '.join(places)}" for (flags, reason), places in cells.items()
+    ]
+
+
 def _places(flags: Sequence[dict[str, str]]) -> tuple[str, ...]:
     # What speaks against several pipelines of a detector in the same words is one line.
     pipelines: dict[tuple[str, str], list[str]] = {}

@@ -10,7 +10,7 @@ import jinja2
 
 from robustbench_aigen.errors import printable
 from robustbench_aigen.report.drawn import Drawn
-from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence
+from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence, not_checked
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.setting import describe
 from robustbench_aigen.report.table import Table
@@ -46,6 +46,7 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
         figures=figures,
         evidence=evidence(joined),
         nothing_found=NOTHING_FOUND,
+        not_checked=not_checked(joined),
         without_records=joined.without_records,
         long=_LONG,
         script=script,

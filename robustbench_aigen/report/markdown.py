@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustbench_aigen.report.drawn import Drawn
-from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence
+from robustbench_aigen.report.evidence import NOTHING_FOUND, evidence, not_checked
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.setting import describe
 from robustbench_aigen.report.table import Cell, Column, Table
@@ -76,4 +76,6 @@ def _evidence(joined: JoinedRuns) -> str:
     for found in evidence(joined):
         lines.append(f"- `{found.flag}`: {found.meaning}." if found.meaning else f"- `{found.flag}`")
         lines += [f"  - {escaped(place)}." for place in found.places]
-    return "\n".join(lines) or NOTHING_FOUND
+    left = [f"- {escaped(line)}." for line in not_checked(joined)]
+    raised = "\n".join(lines) or NOTHING_FOUND
+    return "\n\n".join([raised, "Not checked:", "\n".join(left)]) if left else raised

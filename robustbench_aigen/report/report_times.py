@@ -1,10 +1,12 @@
-"""How long the tables and figures of a run took, in its ``run.json``."""
+"""How long the tables, figures and trust checks of a run took, in its ``run.json``."""
 
 from collections.abc import Mapping
 from typing import Any
 
 TABLES_STEP, FIGURES_STEP = "tables", "figures"
 _OF_REPORTS = (TABLES_STEP, FIGURES_STEP)
+OUTPUT_CHECK_STEP, PROBES_STEP = "output check", "trust probes"
+_OF_TRUST = (OUTPUT_CHECK_STEP, PROBES_STEP)
 
 
 def step_row(step: str, seconds: float, detector: str = "") -> dict[str, Any]:
@@ -36,3 +38,9 @@ def seconds_without_report(info: Mapping[str, Any]) -> float:
     """Return how long a run took up to its tables and figures, however often its report is made again."""
     of_reports = [row["seconds"] for row in info.get("timings", []) if row.get("step") in _OF_REPORTS]
     return float(info["seconds"] - sum(of_reports))
+
+
+def trust_share(info: Mapping[str, Any]) -> float:
+    """Return the share of a run's seconds that its trust checks took, 0 to 1."""
+    checks = sum(row["seconds"] for row in info.get("timings", []) if row.get("step") in _OF_TRUST)
+    return float(checks / info["seconds"]) if info["seconds"] else 0.0

@@ -46,8 +46,16 @@ class _FlagInfo(BaseModel):
     evidence: str
 
 
+class _UncheckedInfo(BaseModel):
+    detector: str
+    pipelines: list[str]
+    flags: list[str]
+    reason: str
+
+
 class _TrustInfo(BaseModel):
     flags: list[_FlagInfo]
+    unchecked: list[_UncheckedInfo] = []
 
 
 class _HardwareInfo(BaseModel):

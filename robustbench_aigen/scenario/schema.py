@@ -23,6 +23,8 @@ from robustbench_aigen.scenario.validation import Section, not_a_boolean, show, 
 
 Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
+Trust = Literal["quick", "full", "off"]
+"""How much the trust checks look at."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 
 
@@ -71,6 +73,7 @@ class Scenario(Section):
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    trust: Trust = "quick"
     gate: GateSpec | None = None
 
 

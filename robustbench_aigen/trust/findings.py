@@ -81,6 +81,13 @@ UNBOUNDED = Finding(
 STILL_RISING = Finding(
     "loss_still_rising", "more steps of the same attack fool more images: it has not converged"
 )
+UNCHECKED = Finding(
+    "unchecked", "nobody looked whether the detector hides its gradients or the attack is too weak"
+)
+PROBES_OF_DETECTORS = (ZERO_GRADIENTS.flag, UNINFORMATIVE.flag, SATURATED.flag, UNBOUNDED.flag)
+"""What images that a detector gets right are probed for."""
+PROBES_OF_ATTACKS = (STILL_RISING.flag, BLACK_BOX.flag)
+"""What images that withstood an attack are probed for."""
 FINDINGS = (
     ONE_CLASS,
     WORSE_THAN_CHANCE,
@@ -97,5 +104,6 @@ FINDINGS = (
     BLACK_BOX,
     TRANSFER,
     LARGER_EPS,
+    UNCHECKED,
 )
 """Every flag, in the order of the report."""

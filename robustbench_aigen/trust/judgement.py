@@ -8,24 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
 
 from robustbench_aigen.trust.findings import (
-    BLACK_BOX,
     SATURATED,
-    STILL_RISING,
     UNBOUNDED,
     UNINFORMATIVE,
     ZERO_GRADIENTS,
     Finding,
 )
+from robustbench_aigen.trust.sequential import SecondAttack, takes_off_clearly
 
 _SATURATED = 40.0
 """Nats beyond which the squares of the gradient of the cross-entropy (e⁻⁴⁰) leave float32, and with them its norm."""
-_POINTS = 0.05
-_SIGNIFICANCE = 0.01
+_UNBOUNDED_SHARE = 0.05
 PROBED = 32
 """Probe images of a detector, and the most survivors of a cell that are attacked again."""
+FIRST_PROBED = 8
+"""Probe images on which a detector is tried first: where nothing speaks against it there, it is not tried on more."""
 _FEWEST = 8
 
 
@@ -37,13 +36,13 @@ class Measurement(NamedTuple):
     evidence: str
 
 
-def judge_detector(answers: pd.DataFrame) -> Iterator[Measurement]:
-    """Judge the answers of a detector's probe images.
+def judge_gradients(answers: pd.DataFrame) -> Iterator[Measurement]:
+    """Judge the input gradients of a detector's probe images.
 
     Parameters
     ----------
     answers
-        A row per image: ``zero_gradient, not_finite, informed, held_unbounded`` (booleans), ``margin`` (nats).
+        A row per image: ``zero_gradient, not_finite`` (booleans), ``margin`` (nats).
     """
     count = len(answers)
     zero, not_finite = answers["zero_gradient"].mean(), int(answers["not_finite"].sum())
@@ -54,29 +53,45 @@ def judge_detector(answers: pd.DataFrame) -> Iterator[Measurement]:
         zero >= 0.1 or not_finite > 0,
         f"{told} ({not_finite} NaN or infinite)" if not_finite else told,
     )
-    informed = answers["informed"].mean()
-    # Half by chance, 100 % for an ordinary detector: 24 of 32 come up by chance in 0.4 % of cases.
-    yield _measured(
-        UNINFORMATIVE,
-        informed < 0.75,
-        f"a step along the gradient beats a random one for {100 * informed:.0f} % of {count} probe images "
-        "(50 % by chance)",
-    )
     margin = answers["margin"].median()
     yield _measured(
         SATURATED,
         margin > _SATURATED,
         f"the median margin of {count} probe images is {margin:.3g} nats (more than {_SATURATED:.0f} is saturated)",
     )
-    held = answers["held_unbounded"]
-    yield _measured(
-        UNBOUNDED,
-        held.sum() >= 2 and held.mean() >= _POINTS,
-        f"50 steps of PGD with an L∞ budget of 0.5 leave {100 * held.mean():.0f} % of {count} probe images",
+
+
+def judge_steps(informed: "pd.Series[bool]") -> Measurement:
+    """Judge whether a step along the gradient beats a random one, of one probe image each."""
+    share, count = informed.mean(), len(informed)
+    # Half by chance, 100 % for an ordinary detector: 24 of 32 come up by chance in 0.4 % of cases, 8 of 8 too.
+    return _measured(
+        UNINFORMATIVE,
+        share < 0.75,
+        f"a step along the gradient beats a random one for {100 * share:.0f} % of {count} probe images "
+        "(50 % by chance)",
     )
 
 
-def judge_cell(answers: pd.DataFrame, held: float) -> Iterator[Measurement]:
+def judge_unbounded(held: "pd.Series[bool]", known: int) -> Measurement:
+    """Judge which probe images withstood the unbounded attack.
+
+    Parameters
+    ----------
+    held
+        Of one probe image each.
+    known
+        How many of them an attack of the run had fooled within that budget.
+    """
+    of_run = f" ({known} of them fell to an attack of the run)" if known else ""
+    return _measured(
+        UNBOUNDED,
+        held.sum() >= 2 and held.mean() >= _UNBOUNDED_SHARE,
+        f"50 steps of PGD with an L∞ budget of 0.5 leave {100 * held.mean():.0f} % of {len(held)} probe images{of_run}",
+    )
+
+
+def judge_second(finding: Finding, what: str, fallen: int, asked: int, test: SecondAttack) -> Measurement:
     """Judge what a second attack did to images that withstood the attack of a cell.
 
     Flagged where it takes clearly more than five points off the accuracy. PGD-10 is never quite converged: on the
@@ -84,36 +99,21 @@ def judge_cell(answers: pd.DataFrame, held: float) -> Iterator[Measurement]:
 
     Parameters
     ----------
-    answers
-        A row per image: ``more_steps`` (where the attack has steps) and ``black_box``, whether it fell.
-    held
-        Share of the attacked images that withstood the attack of the cell.
+    finding
+        Its flag.
+    what
+        The second attack in words.
+    fallen, asked
+        How many of how many survivors fell to it.
+    test
+        The looks that were taken.
     """
-    count = len(answers)
-    for column, finding, what in (
-        ("more_steps", STILL_RISING, "five times the steps"),
-        ("black_box", BLACK_BOX, "250 queries of Square, without gradients,"),
-    ):
-        if column in answers:
-            fallen = answers[column].astype(bool)
-            yield _measured(
-                finding,
-                takes_off_clearly(int(fallen.sum()), count, held),
-                f"{what} turn {fallen.sum()} of {count} images that withstood the attack, "
-                f"about {100 * held * fallen.mean():.0f} points of the {100 * held:.0f} left",
-            )
-
-
-def takes_off_clearly(fallen: int, count: int, held: float) -> bool:
-    """Whether a second attack takes clearly more than five points off what a first one has left.
-
-    Of a random ``count`` of the images that withstood the first, ``fallen`` fell to the second; ``held`` is the share
-    that withstood. Exact one-sided binomial test of "five points at most", p < 0.01.
-
-    >>> takes_off_clearly(5, 32, 1.0), takes_off_clearly(6, 32, 1.0)
-    (False, True)
-    """
-    return held > _POINTS and bool(binom.sf(fallen - 1, count, _POINTS / held) < _SIGNIFICANCE)
+    return _measured(
+        finding,
+        test.is_flagged(fallen, asked),
+        f"{what} turn {fallen} of {asked} images that withstood the attack, "
+        f"about {100 * test.held * fallen / asked:.0f} points of the {100 * test.held:.0f} left",
+    )
 
 
 def survivors_to_probe(survivors: int, attacked: int) -> int:

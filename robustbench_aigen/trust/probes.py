@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, preserved_global_rng
@@ -22,7 +23,7 @@ from robustbench_aigen.scenario.recipes import shipped_recipes
 
 _STEPS_IN_LEVELS = (1, 2, 4)
 _MORE_STEPS = 5
-_QUERIES = 250
+_QUERIES, _FEW_QUERIES = 250, 100
 
 
 @dataclass(frozen=True)
@@ -104,21 +105,22 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits[rows, labels] - logits[rows, 1 - labels]
 
 
-def input_gradients(images: ProbeImages) -> Tensor:
-    """Return the gradient of the margin to the pixels, N×3×H×W float32 on the CPU.
+def input_gradients(images: ProbeImages) -> tuple[Tensor, Tensor]:
+    """Return the gradient of the margin to the pixels, N×3×H×W float32 on the CPU, and the margin, N float32 in nats.
 
     The margin and not a loss, which may be saturated where the detector is not; zero where the detector hides its
     input from autograd.
     """
-    parts = []
+    parts, margins = [], []
     for rows in images.batches():
         pixels = to_pixels(images.levels[rows].to(images.device)).requires_grad_()
         with torch.enable_grad():
-            margin = _margin(images.answer(rows, pixels), images.labels[rows].to(images.device)).sum()
+            margin = _margin(images.answer(rows, pixels), images.labels[rows].to(images.device))
             hidden = not margin.requires_grad
-            gradient = None if hidden else torch.autograd.grad(margin, pixels, allow_unused=True)[0]
+            gradient = None if hidden else torch.autograd.grad(margin.sum(), pixels, allow_unused=True)[0]
         parts.append(torch.zeros_like(pixels).detach() if gradient is None else gradient)
-    return torch.cat(parts).cpu()
+        margins.append(margin.detach())
+    return torch.cat(parts).cpu(), torch.cat(margins).cpu()
 
 
 def zero_gradients(gradients: Tensor, sizes: Tensor | None = None) -> Tensor:
@@ -161,11 +163,6 @@ def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
     return 2 * won > len(_STEPS_IN_LEVELS)
 
 
-def holds_unbounded(images: ProbeImages) -> Tensor:
-    """Whether an image withstands the unbounded attack, N booleans."""
-    return images.held(unbounded_attack())
-
-
 def unbounded_attack() -> BoundStage:
     """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
 
@@ -177,45 +174,55 @@ def unbounded_attack() -> BoundStage:
     return BoundStage(pgd, pgd.bind(given))
 
 
-def falls_to_more_steps(images: ProbeImages, stage: BoundStage) -> Tensor | None:
-    """Whether an image that withstood an attack falls to five times its steps, N booleans; None without steps.
+def more_steps(stage: BoundStage, *, quick: bool) -> BoundStage | None:
+    """Return the attack with five times its steps; None without steps.
 
     The step size and the random start stay, so that this is the same search going on (Pintor et al. 2022 on attacks
-    that have not converged).
+    that have not converged). Where ``quick``, an attack that is made of several goes on with the first of them.
     """
+    if quick:
+        stage = parts_of(stage)[0]
     if "steps" not in stage.params:
         return None
     params = {**stage.params, "steps": _MORE_STEPS * int(stage.params["steps"] or 1)}
-    return ~images.held(replace(stage, params=params))
+    return replace(stage, params=params)
 
 
-def falls_to_black_box(images: ProbeImages, stage: BoundStage) -> Tensor:
-    """Whether an image that withstood an attack falls to 250 queries of Square with its norm and eps, N booleans."""
-    return ~images.held(black_box(stage))
-
-
-def black_box(stage: BoundStage) -> BoundStage:
-    """Return the black-box attack of the same norm and eps."""
+def black_box(stage: BoundStage, *, quick: bool) -> BoundStage | None:
+    """Return Square with the norm and eps of an attack; None where the attack tries as many queries itself."""
     square = shipped_recipes()["square"]
     threat = {name: stage.params[name] for name in ("norm", "eps")}
-    return BoundStage(square, square.bind({**threat, "steps": _QUERIES}))
+    found = BoundStage(square, square.bind({**threat, "steps": _FEW_QUERIES if quick else _QUERIES}))
+    return None if any(includes(part, found) for part in parts_of(stage)) else found
 
 
-def probe_detector(images: ProbeImages) -> dict[str, Tensor]:
-    """Return the answers of every probe of a detector, N values each."""
+def includes(stage: BoundStage, black_box: BoundStage) -> bool:
+    """Whether an attack is the black box itself, with at least its queries."""
+    alike = stage.recipe.name == black_box.recipe.name and not (stage.through or stage.surrogate)
+    return (
+        alike
+        and all(stage.params[name] == black_box.params[name] for name in ("norm", "eps"))
+        and int(stage.params["steps"] or 1) >= int(black_box.params["steps"] or 1)
+    )
+
+
+def probe_gradients(images: ProbeImages) -> dict[str, Tensor]:
+    """Return what the input gradients show, N values each: ``zero_gradient, not_finite, margin``."""
+    gradients, margins = input_gradients(images)
+    return {
+        "zero_gradient": zero_gradients(gradients, images.sizes),
+        "not_finite": ~gradients.isfinite().flatten(1).all(dim=1),
+        "margin": margins,
+    }
+
+
+def probe_steps(images: ProbeImages) -> dict[str, Tensor]:
+    """Return whether steps along the gradient beat random ones: ``informed``, N booleans."""
     with preserved_global_rng():
-        gradients = input_gradients(images)
-        return {
-            "zero_gradient": zero_gradients(gradients, images.sizes),
-            "not_finite": ~gradients.isfinite().flatten(1).all(dim=1),
-            "informed": gradient_informs(images, gradients),
-            "margin": images.margins(images.levels),
-            "held_unbounded": holds_unbounded(images),
-        }
+        return {"informed": gradient_informs(images, input_gradients(images)[0])}
 
 
-def probe_cell(images: ProbeImages, stage: BoundStage) -> dict[str, Tensor]:
-    """Return the answers of every probe of an attack on images that withstood it, N values each."""
-    more = falls_to_more_steps(images, stage)
-    answers = {"black_box": falls_to_black_box(images, stage)}
-    return answers if more is None else {"more_steps": more, **answers}
+def probe_attack(images: ProbeImages, stage: BoundStage) -> dict[str, Tensor]:
+    """Return which images withstand an attack: ``held``, N booleans."""
+    with preserved_global_rng():
+        return {"held": images.held(stage)}

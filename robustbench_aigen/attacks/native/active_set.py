@@ -241,6 +241,9 @@ def _finite(task: AttackTask, slots: Slots, gradient: Tensor) -> Tensor:
     A search would stand still there; the next pixels may well have a gradient again. The trust flag
     ``zero_gradients`` tells of it.
     """
+    # A sum is finite where all terms are, and takes half the time of a look at each.
+    if gradient.sum().isfinite():
+        return gradient
     finite = gradient.isfinite()
     if finite.all():
         return gradient

@@ -19,6 +19,7 @@ from robustbench_aigen.scenario.recipes import shipped_recipes
 
 _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""
+_IMPLEMENTATION = "robustbench_aigen.attacks.native.ensemble:auto"
 _CLOSE = 0.5
 """What is left of a margin, as a share of what was won of it, up to which an image is a close call."""
 
@@ -70,6 +71,14 @@ def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.bool)
     clean = task.seen_margin(rows, task.pixels(rows))
     return -closest <= _CLOSE * (closest - clean)
+
+
+def parts_of(stage: BoundStage) -> list[BoundStage]:
+    """Return the attacks that an attack is made of: for most, itself."""
+    native = stage.recipe.backends.native
+    if native is not None and native.implementation == _IMPLEMENTATION:
+        return parts(stage.params, stage.through, stage.eot)
+    return [stage]
 
 
 def parts(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:

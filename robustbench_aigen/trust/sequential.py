@@ -1,0 +1,96 @@
+"""How many images a second attack needs before its answer is clear: Wald's sequential probability ratio test.
+
+Of the images that withstood an attack, a share falls to a second one. A share that takes at most five points off the
+accuracy is no fault of the first attack; half of the images is one that must be found (Wald 1945, Sequential Tests of
+Statistical Hypotheses, section 3). Images are asked in looks, each twice as many as the one before.
+"""
+
+from collections.abc import Iterator
+from math import ceil, log
+from typing import NamedTuple
+
+from scipy.stats import binom
+
+POINTS = 0.05
+"""What a second attack may take off the accuracy."""
+SIGNIFICANCE = 0.01
+"""The share of attacks that are not at fault and are flagged, of one cell and second attack."""
+MISSED = 0.05
+"""The share of attacks of whose survivors half fall to the second attack and that are not flagged."""
+_FOUND = 0.5
+
+
+class SecondAttack(NamedTuple):
+    """How the images that withstood an attack are attacked again.
+
+    Parameters
+    ----------
+    held
+        The share of the attacked images that withstood the attack.
+    looks
+        Numbers of survivors after which the answer may be clear; the last is the most that are asked.
+    """
+
+    held: float
+    looks: tuple[int, ...]
+
+    @property
+    def may_fall(self) -> float:
+        """The share of survivors whose fall takes five points off the accuracy, below 1."""
+        return POINTS / self.held
+
+    @property
+    def must_be_found(self) -> float:
+        """The share of survivors whose fall is to be found: one half, or more where few survived."""
+        return max(_FOUND, (1 + self.may_fall) / 2)
+
+    def is_flagged(self, fallen: int, asked: int) -> bool:
+        """Whether the second attack clearly takes more than five points off."""
+        if asked < self.looks[-1]:
+            return self._evidence(fallen, asked) >= log((1 - MISSED) / SIGNIFICANCE)
+        return takes_off_clearly(fallen, asked, self.held)
+
+    def is_clear(self, fallen: int, asked: int) -> bool:
+        """Whether no more images need to be asked."""
+        if asked >= self.looks[-1] or self.is_flagged(fallen, asked):
+            return True
+        return self._evidence(fallen, asked) <= log(MISSED / (1 - SIGNIFICANCE))
+
+    def _evidence(self, fallen: int, asked: int) -> float:
+        """Return the logarithm of the likelihood ratio of what must be found and what may fall."""
+        least, most = self.may_fall, self.must_be_found
+        return fallen * log(most / least) + (asked - fallen) * log((1 - most) / (1 - least))
+
+
+def fewest_survivors(held: float) -> int:
+    """Return how many survivors make clear that an attack is not at fault, where none of them falls.
+
+    >>> fewest_survivors(1.0), fewest_survivors(0.2)
+    (5, 7)
+    """
+    test = SecondAttack(held, (0,))
+    ratio = log((1 - test.must_be_found) / (1 - test.may_fall))
+    return ceil(log(MISSED / (1 - SIGNIFICANCE)) / ratio)
+
+
+def sequential(held: float, first: int, most: int) -> SecondAttack:
+    """Return the looks of a second attack: ``first`` survivors, then twice as many each time, ``most`` in all."""
+    return SecondAttack(held, (*_doubled(max(first, fewest_survivors(held)), most), most))
+
+
+def _doubled(first: int, below: int) -> Iterator[int]:
+    while first < below:
+        yield first
+        first *= 2
+
+
+def takes_off_clearly(fallen: int, count: int, held: float) -> bool:
+    """Whether a second attack takes clearly more than five points off what a first one has left.
+
+    Of a random ``count`` of the images that withstood the first, ``fallen`` fell to the second; ``held`` is the share
+    that withstood. Exact one-sided binomial test of "five points at most", p < 0.01.
+
+    >>> takes_off_clearly(5, 32, 1.0), takes_off_clearly(6, 32, 1.0)
+    (False, True)
+    """
+    return held > POINTS and bool(binom.sf(fallen - 1, count, POINTS / held) < SIGNIFICANCE)
