@@ -373,6 +373,43 @@ def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, mon
     assert second.info["trust"] == first.info["trust"]
 
 
+def test_without_trust_checks_the_cells_say_so(tmp_path, cli):
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 4/255]}], jpeg: [{perturb: jpeg}]}"
+    file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}", trust="off")
+    off = run(file, output=tmp_path / "out")
+    overall = off.summary[off.summary["generator"] == "all"].set_index("pipeline")["trust"]
+    assert overall["clean"] == overall["jpeg"] == "ok"
+    assert overall["pgd[eps=1/255]"] == overall["pgd[eps=4/255]"] == "unchecked"
+    report = (off.folder / "report.md").read_text()
+    assert "Not checked:" in report
+    assert "trust: off" in report
+    outcome = cli("run", file, "--trust", "quick", "--output", tmp_path / "out")
+    assert outcome.code == 0
+    assert "unchecked" not in outcome.out
+    assert "(trust checks: quick, " in outcome.out
+    outcome = cli("run", file, "--trust", "some", "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "trust: must be 'quick', 'full' or 'off', not 'some'" in outcome.err
+
+
+def test_quick_checks_try_one_eps_and_name_the_others(tmp_path, weights):
+    keys = {
+        "data": "{source: minigen, split: test, limit: 40}",
+        "detectors": f"[{{path: {weights}, arch: lenet5}}]",
+    }
+    pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255, 3/255], steps: 2}]}"
+    for mode, checked, left in (
+        ("quick", {"pgd[eps=3/255]"}, {"pgd[eps=1/255]", "pgd[eps=2/255]"}),
+        ("full", {"pgd[eps=1/255]", "pgd[eps=3/255]"}, {"pgd[eps=2/255]"}),
+    ):
+        result = run(scenario(tmp_path, pipelines, **keys, trust=mode), output=tmp_path / "out")
+        of_cells = [each for each in result.info["trust"]["probes"] if each["flag"] == "loss_still_rising"]
+        assert {name for each in of_cells for name in each["pipelines"]} == checked
+        (unchecked,) = result.info["trust"]["unchecked"]
+        assert set(unchecked["pipelines"]) == left
+        assert "checked at " in unchecked["reason"]
+
+
 def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):
     pipelines = "{jpeg: [{perturb: jpeg}], square: [{attack: square, steps: 3}]}"
     file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}")

@@ -25,6 +25,13 @@ Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
 Trust = Literal["quick", "full", "off"]
 """How much the trust checks look at."""
+
+
+def _trust(value: object) -> object:
+    # YAML reads a bare off as false.
+    return "off" if value is False else value
+
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 
 
@@ -73,7 +80,7 @@ class Scenario(Section):
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    trust: Trust = "quick"
+    trust: Annotated[Trust, BeforeValidator(_trust)] = "quick"
     gate: GateSpec | None = None
 
 
