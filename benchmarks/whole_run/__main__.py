@@ -24,6 +24,7 @@ from PIL import Image
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen.engine.provenance import hardware
+from robustbench_aigen.report.report_times import trust_share
 
 HERE = Path(__file__).resolve().parent
 SCENARIO = """version: 1
@@ -92,7 +93,6 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> pd.DataF
                     line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()
                 }
         info, accuracy["robust-aigen"] = _of_run(output / "whole_run" / "latest")
-    probing = sum(part["seconds"] for part in info["timings"] if part["pipeline"] == "trust")
     rows = []
     for name, seconds in times.items():
         ratios = [own / theirs for own, theirs in zip(times["robust-aigen"], seconds, strict=True)]
@@ -103,7 +103,7 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> pd.DataF
                 "run / contestant": round(statistics.median(ratios), 2),
                 "lowest": round(min(ratios), 2), "highest": round(max(ratios), 2),
                 **{key: round(100 * value, 1) for key, value in accuracy[name].items()},
-                "trust checks": round(probing / info["seconds"], 2) if name == "robust-aigen" else None,
+                "trust checks": round(trust_share(info), 2) if name == "robust-aigen" else None,
                 "threads": torch.get_num_threads(), "processor": hardware(torch.device("cpu"))["device"],
             }
         )  # fmt: skip

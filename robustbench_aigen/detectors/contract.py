@@ -138,7 +138,9 @@ class Detector(nn.Module):
             mean = torch.cat([mean, torch.zeros_like(mean[:, :1])], dim=1)
             std = torch.cat([std, torch.ones_like(std[:, :1])], dim=1)
         channels = ordered.shape[1]
-        return (ordered - mean[:, :channels]) / std[:, :channels]
+        # Never the images themselves: networks write into their input. To divide by 1 changes no bit.
+        centred = ordered - mean[:, :channels]
+        return centred if self.preprocessing.std == (1.0, 1.0, 1.0) else centred / std[:, :channels]
 
     def read_as(self, **changes: object) -> "Detector":
         """Return the same network with other preprocessing, for example ``fake_index=0``."""
