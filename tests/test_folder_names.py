@@ -307,7 +307,7 @@ def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
         (tmp_path / generator / "real").symlink_to("../pool", target_is_directory=True)
     source = FolderSource(tmp_path)
     assert Counter(sample.label for sample in source.samples) == {0: 2, 1: 2}
-    assert any("1 images are left out: their folders name no class (odd)" in n for n in source.notices)
+    assert any("1 image is left out: its folder names no class (odd)" in n for n in source.notices)
 
 
 def test_true_and_false_below_a_class_are_asked_for(tmp_path):

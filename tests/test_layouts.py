@@ -101,7 +101,7 @@ def test_a_stated_layout_is_taken_at_its_word(tmp_path):
     tree(tmp_path, "a/holdout/fake/1.png", "b/holdout/real/2.png", "stray.png")
     source = opened(tmp_path, layout="generator/split/class")
     assert list(facts(source).values()) == [(1, "a", "test"), (0, "b", "test")]
-    assert source.notices == ["1 images are left out: their folders name no class (.)"]
+    assert source.notices == ["1 image is left out: its folder names no class (.)"]
     with pytest.raises(UserError, match="is not laid out as split/class"):
         opened(tmp_path / "a" / "holdout", layout="split/class")
     forensynths = opened(tree(tmp_path / "f", *CNNDETECTION), layout="forensynths")
@@ -115,7 +115,7 @@ def test_own_names_of_classes(tmp_path):
     assert "labels: {laion: …, midjourney: …, other: …}" in caught.value.hint
     source = opened(tmp_path, labels={"Midjourney": "fake", "laion": "real"})
     assert [(s.label, s.generator) for s in source.samples] == [(0, "real"), (1, "midjourney")]
-    assert source.notices == ["1 images are left out: their folders name no class (other)"]
+    assert source.notices == ["1 image is left out: its folder names no class (other)"]
     assert {s.label for s in opened(tmp_path, label="fake").samples} == {1}
 
 
@@ -265,7 +265,7 @@ def test_webdataset(tmp_path):
         "train-000000/000": (1, "fake", "train"),
         "train-000000/001": (0, "real", "val"),
     }
-    assert source.notices == ["1 images are left out: no label or folder gives their class"]
+    assert source.notices == ["1 image is left out: no label or folder gives their class"]
     shades = {s.id: decode(source.encoded(i))[0, 0, 0].item() for i, s in enumerate(source.samples)}
     assert shades["test-000000/003"] == 6
     assert shades["train-000000/001"] == 2

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
 from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.data.image_files import find_images
@@ -74,7 +75,11 @@ class FolderSource:
         if left_out:
             folders = sorted({printable(relative) for relative in left_out})
             shown = ", ".join(folders[:3]) + (" …" if len(folders) > 3 else "")
-            text = f"{len(left_out)} images are left out: their folders name no class ({shown})"
+            text = counted(
+                len(left_out),
+                f"image is left out: its folder names no class ({shown})",
+                f"images are left out: their folders name no class ({shown})",
+            )
             self.notices.append(warning(text))
         self.notices += _unused(labels, inner.values())
         if layout is None:
@@ -131,7 +136,7 @@ class FolderSource:
                 next(samples[p].id for p in both[0] if samples[p].label == label) for label in (0, 1)
             )
             raise UserError(
-                f"links put {_images(len(both))} into both classes: {fake} and {real} are one file",
+                f"links put {counted(len(both), 'image')} into both classes: {fake} and {real} are one file",
                 hint="remove the link from the wrong class",
             )
         fakes = {sample.generator for sample in samples.values() if sample.label == 1}
@@ -158,18 +163,28 @@ class FolderSource:
                 del samples[place]
         if pooled:
             self.notices.append(
-                f"{_images(pooled)} linked under every generator belong to all of them, and count once"
+                counted(
+                    pooled,
+                    "image linked under every generator belongs to all of them, and counts once",
+                    "images linked under every generator belong to all of them, and count once",
+                )
             )
         if several:
             self.notices.append(
-                f"{_images(several)} linked under several generators or splits count at each of these places"
+                counted(
+                    several,
+                    "image linked under several generators or splits counts at each of these places",
+                    "images linked under several generators or splits count at each of these places",
+                )
             )
         if repeated:
-            self.notices.append(f"{_images(repeated)} linked twice into one place count once")
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+            self.notices.append(
+                counted(
+                    repeated,
+                    "image linked twice into one place counts once",
+                    "images linked twice into one place count once",
+                )
+            )
 
 
 def _sample(file: Path, told: Told) -> Sample:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
@@ -210,7 +211,9 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     if len(present) == 1:
         return present[0]
     found_as = [
-        f"{in_classes} images in class folders" if kind == "folder" else f"{counts[kind]} {kind} files"
+        f"{counted(in_classes, 'image')} in class folders"
+        if kind == "folder"
+        else f"{counted(counts[kind], f'{kind} file')}"
         for kind in present
     ]
     raise UserError(

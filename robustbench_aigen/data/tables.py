@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import (
     Columns,
     TableMeaning,
@@ -197,7 +198,7 @@ class TableSource:
         self.samples = qualified(samples)
         self.notices = list(dict.fromkeys(self.notices))
         kind = "Arrow" if suffix == ".arrow" else "Parquet"
-        self.layout = f"{len(files)} {kind} file{'s' if len(files) > 1 else ''}"
+        self.layout = f"{counted(len(files), f'{kind} file')}"
 
     def _read(self, file: Path, meaning: TableMeaning) -> list[Sample]:
         try:

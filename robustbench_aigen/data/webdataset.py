@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Told
 from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
@@ -71,9 +72,13 @@ class WebDatasetSource:
             )
         if len(self.samples) < len(samples):
             left = len(samples) - len(self.samples)
-            self.notices.append(warning(f"{left} images are left out: no label or folder gives their class"))
+            self.notices.append(
+                warning(
+                    f"{counted(left, 'image is', 'images are')} left out: no label or folder gives their class"
+                )
+            )
         self.samples = _told_apart(self.samples, self.notices)
-        self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
+        self.layout = f"WebDataset, {counted(len(tars), 'tar file')}"
 
     def _groups(self, tars: Sequence[Path]) -> list[Group]:
         """Return the samples of all tar files; one whose files stand in two of them is put together."""
@@ -82,7 +87,9 @@ class WebDatasetSource:
         for tar in tars:
             content = read_members(tar)
             if content.is_cut_off:
-                self.notices.append(warning(f"{tar.name} is cut off after {len(content.groups)} samples"))
+                self.notices.append(
+                    warning(f"{tar.name} is cut off after {counted(len(content.groups), 'sample')}")
+                )
             if content.lost:
                 self.notices.append(f"{tar.name}: links without content left out: {content.lost}")
             own = content.groups

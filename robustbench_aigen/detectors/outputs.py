@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
@@ -84,7 +85,7 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
             )
         if output not in candidates:
             raise UserError(
-                f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {count} images; "
+                f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {counted(count, 'image')}; "
                 "one or two numbers (real, fake) each are needed"
             )
         place = output
@@ -115,7 +116,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
     if not candidates:
         shapes = _listed(tensors) if len(tensors) > 1 else str(tuple(next(iter(tensors.values())).shape))
         raise UserError(
-            f"detector '{name}' returns {shapes} for {count} images; one or two numbers (real, fake) each are needed",
+            f"detector '{name}' returns {shapes} for {counted(count, 'image')}; one or two numbers (real, fake) each are needed",
             hint="three classes or more: add up those that mean real and those that mean fake, in a python: factory"
             if any(
                 tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import is_zip
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
@@ -197,10 +198,11 @@ def classes_of(matched: Matched, network: nn.Module) -> int | None:
 
 def check_values(weights: Weights, request: Request) -> None:
     """Raise UserError where tensors have no values, or some of them are not numbers."""
+    of = f"of {counted(len(weights), 'tensor')}"
     empty = [name for name, tensor in weights.items() if tensor.is_meta]
     if empty:
         raise UserError(
-            f"{len(empty)} of {len(weights)} tensors have a name and a shape and no values (meta tensors): {_first(empty)}",
+            f"{counted(len(empty), f'{of} has', f'{of} have')} a name and a shape and no values (meta tensors): {_first(empty)}",
             file=request.path,
             hint="save the weights of a network that is on a CPU or a GPU",
         )
@@ -209,7 +211,8 @@ def check_values(weights: Weights, request: Request) -> None:
     ]
     if damaged:
         raise UserError(
-            f"{len(damaged)} of {len(weights)} tensors hold NaN: {_first(damaged)}", file=request.path
+            f"{counted(len(damaged), f'{of} holds', f'{of} hold')} NaN: {_first(damaged)}",
+            file=request.path,
         )
 
 

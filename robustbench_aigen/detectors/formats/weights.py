@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.architectures import (
     TORCHVISION,
     Untrained,
@@ -210,7 +211,7 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
         if classes is not None:
             imagenet = ", those of ImageNet" * (classes == 1000)
             raise UserError(
-                f"these weights answer {classes} classes{imagenet}: a detector answers one or two (real, fake)",
+                f"these weights answer {counted(classes, 'class', 'classes')}{imagenet}: a detector answers one or two (real, fake)",
                 file=request.path,
                 hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
             )
