@@ -356,7 +356,7 @@ def test_two_layouts_in_one_folder_ask_which(tmp_path):
     with pytest.raises(UserError) as caught:
         opened(tmp_path)
     assert_matches(
-        "1 parquet files or 2 images in class folders\n  say which: layout: parquet or layout: folder",
+        "1 parquet file or 2 images in class folders\n  say which: layout: parquet or layout: folder",
         str(caught.value),
     )
     assert len(opened(tmp_path, layout="folder").samples) == 2
@@ -492,6 +492,27 @@ def test_mistakes_in_one_of_several_sources_name_its_line(tmp_path, cli, image_f
     outcome = cli("validate", tmp_path / "s.yaml")
     assert outcome.code == 2
     assert "s.yaml:6: data.sources[1].source: no data at 'nowhere'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("my_image", "did you mean '{}/my_images'?"),
+        ("my_imgaes/test", "did you mean '{}/my_images/test'?"),
+        ("my_images/tset", "did you mean '{}/my_images/test'?"),
+        ("list.cvs", "did you mean '{}/list.csv'?"),
+        ("my_image/no such split", "a path that exists"),
+        ("my_note", "a path that exists"),
+        ("elsewhere", "a path that exists"),
+    ],
+)
+def test_a_misspelt_path_names_the_folder_or_file_beside_it(tmp_path, typed, hint):
+    tree(tmp_path, "my_images/test/real/1.png")
+    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "my_notes.docx").write_text("no data")
+    with pytest.raises(UserError, match="no data at") as raised:
+        opened(tmp_path / typed)
+    assert raised.value.hint.startswith(hint.format(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +24,14 @@ from robustbench_aigen.data.columns import (
 )
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
 from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
-from robustbench_aigen.data.label_values import left_out
+from robustbench_aigen.data.label_values import left_out, plain_text
+from robustbench_aigen.data.listed_paths import (
+    below_what_all_share,
+    folder_of,
+    generator_of_file,
+    split_of_folders,
+    told_by_paths,
+)
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.data.vocabulary import split_in, split_of
@@ -190,17 +197,23 @@ class TableSource:
         self._first_samples: list[int] = []
         self._lock = Lock()
         samples: list[Sample] = []
+        folders: list[PurePosixPath] = []
         for file in files:
             self._first_samples.append(len(samples))
-            samples += self._read(file, meaning)
+            own, inner = self._read(file, meaning)
+            samples += own
+            above = _folder_of_table(file, self._root, alone=len(files) == 1)
+            folders += [above / folder for folder in inner]
         if not samples:
             raise UserError(f"no images with a label in {path}")
+        samples, told = told_by_paths(samples, folders, meaning)
         self.samples = qualified(samples)
-        self.notices = list(dict.fromkeys(self.notices))
+        self.notices = list(dict.fromkeys([*self.notices, *told]))
         kind = "Arrow" if suffix == ".arrow" else "Parquet"
         self.layout = f"{counted(len(files), f'{kind} file')}"
 
-    def _read(self, file: Path, meaning: TableMeaning) -> list[Sample]:
+    def _read(self, file: Path, meaning: TableMeaning) -> tuple[list[Sample], list[PurePosixPath]]:
+        """Return the samples of one file, and the folder in the path of each."""
         try:
             rows = _READERS[file.suffix.lower()](file)
         except (pa.ArrowException, OSError) as error:
@@ -225,9 +238,15 @@ class TableSource:
         split = _split_of_file(file, self._root)
         kept, samples = read_samples(facts, rows.count, columns, meaning, file, split)
         self._files.append(_File(rows, columns, array("q", kept), folders))
+        paths = facts[columns.path] if columns.path is not None else [None] * rows.count
+        inner = below_what_all_share([folder_of(plain_text(paths[row])) for row in kept], file.parent)
+        samples = [
+            sample if sample.split else sample._replace(split=split_of_folders(folder))
+            for sample, folder in zip(samples, inner, strict=True)
+        ]
         unlabelled = sorted({*range(rows.count)} - {*kept}) if len(kept) < rows.count else []
         self.notices += [*columns.notices, *left_out(unlabelled, f"{file.name}, row")]
-        return samples
+        return samples, inner
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of a row; one thread at a time reads."""
@@ -277,6 +296,12 @@ def _missing_files(files: Sequence[Path]) -> list[str]:
         for (folder, name, count), found in present.items()
         if found < count
     ]
+
+
+def _folder_of_table(file: Path, root: Path, *, alone: bool) -> PurePosixPath:
+    """Return the folders between a root and a file, and the generator after which one of several files is called."""
+    above = PurePosixPath(file.relative_to(root).parent.as_posix())
+    return above if alone else above / generator_of_file(file.stem)
 
 
 def _split_of_file(file: Path, root: Path) -> str | None:

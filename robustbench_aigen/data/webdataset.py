@@ -14,9 +14,10 @@ from robustbench_aigen.data.file_reading import refuse_size
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
+from robustbench_aigen.data.listed_paths import generator_of_file, split_of_folders, told_by_paths
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
-from robustbench_aigen.data.vocabulary import label_of, split_in, split_of
+from robustbench_aigen.data.vocabulary import label_of, split_in
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
@@ -63,8 +64,11 @@ class WebDatasetSource:
         names = class_names_in_readme(root)
         samples = _samples(groups, root, meaning._replace(class_names=meaning.class_names or names))
         stored = [image for image in images if image is not None]
-        self._stored = [image for image, sample in zip(stored, samples, strict=True) if sample is not None]
-        self.samples = [sample for sample in samples if sample is not None]
+        kept = [row for row, sample in enumerate(samples) if sample is not None]
+        self._stored = [stored[row] for row in kept]
+        folders = [_folder(groups[row], root, alone=len(tars) == 1) for row in kept]
+        self.samples, told = told_by_paths([sample for sample in samples if sample], folders, meaning)
+        self.notices += told
         if not self.samples:
             raise UserError(
                 "; ".join([f"no images with a label in {path}", *self.notices]),
@@ -176,7 +180,8 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
     def refusal(row: int, message: str, hint: str) -> UserError:
         return UserError(f"'{groups[row].key}': {message}", file=groups[row].tar, hint=hint)
 
-    folders = [_folder(group, root) for group in groups]
+    alone = len({group.tar for group in groups}) == 1
+    folders = [_folder(group, root, alone=alone) for group in groups]
     told = _told_by_folders(folders, meaning)
     facts = [_facts(group.members, meaning.columns) for group in groups]
     labels = _labels(groups, facts, folders, told, meaning, refusal)
@@ -197,7 +202,7 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
             str(PurePosixPath(group.tar.relative_to(root).with_suffix("").as_posix(), group.key)),
             label.label,
             generator,
-            split or (place.split if place else _split_of_folder(folder)) or split_in(group.tar.stem),
+            split or (place.split if place else split_of_folders(folder)) or split_in(group.tar.stem),
         )
         for group, label, generator, split, place, folder in zip(
             groups, labels, generators, splits, told, folders, strict=True
@@ -205,13 +210,11 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
     ]
 
 
-def _folder(group: Group, root: Path) -> PurePosixPath:
-    place = PurePosixPath(group.tar.relative_to(root).as_posix()).parent
-    return place / PurePosixPath(group.key).parent
-
-
-def _split_of_folder(folder: PurePosixPath) -> str | None:
-    return next((split for part in reversed(folder.parts) if (split := split_of(part))), None)
+def _folder(group: Group, root: Path, *, alone: bool) -> PurePosixPath:
+    """Return the folders of a sample: those of the tar file, its name if that is a generator's, those inside it."""
+    place = PurePosixPath(group.tar.relative_to(root).as_posix())
+    name = PurePosixPath() if alone else generator_of_file(place.stem)
+    return place.parent / name / PurePosixPath(group.key).parent
 
 
 def _told_by_folders(folders: Sequence[PurePosixPath], meaning: TableMeaning) -> list[Told | None]:
