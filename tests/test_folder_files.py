@@ -149,7 +149,7 @@ def test_reals_linked_under_some_generators_count_for_each(tmp_path, png):
         (name, label): count for name in ("ADM", "glide", "sdxl") for label, count in ((0, 1), (1, 3))
     }
     assert source.notices == [
-        "1 image linked under several generators or splits count at each of these places"
+        "1 image linked under several generators or splits counts at each of these places"
     ]
 
 

@@ -115,7 +115,8 @@ def test_own_names_of_classes(tmp_path):
     assert "labels: {laion: …, midjourney: …, other: …}" in caught.value.hint
     source = opened(tmp_path, labels={"Midjourney": "fake", "laion": "real"})
     assert [(s.label, s.generator) for s in source.samples] == [(0, "real"), (1, "midjourney")]
-    assert source.notices == ["1 image is left out: its folder names no class (other)"]
+    left_out = "1 image is left out: its folder names no class (other)"
+    assert source.notices == [f"{left_out}; if they are real or fake, say which: labels: {{other: …}}"]
     assert {s.label for s in opened(tmp_path, label="fake").samples} == {1}
 
 

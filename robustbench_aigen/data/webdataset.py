@@ -15,6 +15,7 @@ from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
 from robustbench_aigen.data.listed_paths import generator_of_file, split_of_folders, told_by_paths
+from robustbench_aigen.data.meaning_hints import joined_names
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
 from robustbench_aigen.data.vocabulary import label_of, split_in
@@ -62,7 +63,8 @@ class WebDatasetSource:
         images = _choose_images(groups, meaning.columns.get("image"), self.notices)
         groups = [group for group, image in zip(groups, images, strict=True) if image is not None]
         names = class_names_in_readme(root)
-        samples = _samples(groups, root, meaning._replace(class_names=meaning.class_names or names))
+        meaning = meaning._replace(class_names=meaning.class_names or names)
+        samples = _samples(groups, root, meaning, self.notices)
         stored = [image for image in images if image is not None]
         kept = [row for row, sample in enumerate(samples) if sample is not None]
         self._stored = [stored[row] for row in kept]
@@ -174,7 +176,9 @@ def _is_image(suffix: str) -> bool:
     return PurePosixPath(f"x.{suffix}").suffix in SUFFIXES
 
 
-def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list[Sample | None]:
+def _samples(
+    groups: Sequence[Group], root: Path, meaning: TableMeaning, notices: list[str]
+) -> list[Sample | None]:
     """Return the sample of each group, None where nothing says its class."""
 
     def refusal(row: int, message: str, hint: str) -> UserError:
@@ -182,7 +186,7 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
 
     alone = len({group.tar for group in groups}) == 1
     folders = [_folder(group, root, alone=alone) for group in groups]
-    told = _told_by_folders(folders, meaning)
+    told = _told_by_folders(folders, meaning, notices)
     facts = [_facts(group.members, meaning.columns) for group in groups]
     labels = _labels(groups, facts, folders, told, meaning, refusal)
     generators = read_generators(
@@ -217,10 +221,13 @@ def _folder(group: Group, root: Path, *, alone: bool) -> PurePosixPath:
     return place.parent / name / PurePosixPath(group.key).parent
 
 
-def _told_by_folders(folders: Sequence[PurePosixPath], meaning: TableMeaning) -> list[Told | None]:
+def _told_by_folders(
+    folders: Sequence[PurePosixPath], meaning: TableMeaning, notices: list[str]
+) -> list[Told | None]:
     different = set(folders)
     reader = FolderReader(different, meaning.labels, meaning.label)
     told = {folder: reader.read(folder) for folder in different}
+    notices += joined_names(reader.joined)
     return [told[folder] for folder in folders]
 
 
