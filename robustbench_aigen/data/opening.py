@@ -19,7 +19,7 @@ from robustbench_aigen.data.tables import TableSource, may_be_data
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
-from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.located_yaml import Path_
 from robustbench_aigen.scenario.words import folded, printable
@@ -125,7 +125,8 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
     try:
         opened = _by_layout(spec, path)
     except OSError as error:
-        raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+        reason = error.strerror or first_line(error)
+        raise UserError(f"'{shortened(spec.source)}' cannot be opened: {reason}") from error
     if spec.source.startswith(PREFIX):
         # The cache's folder is called after the revision.
         opened.name = spec.source.removeprefix(PREFIX).removeprefix("datasets/").partition("@")[0]

@@ -5,6 +5,7 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +33,7 @@ from robustbench_aigen.data.listed_paths import (
     split_of_folders,
     told_by_paths,
 )
+from robustbench_aigen.data.parquet_pages import PageSizes, page_sizes
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.data.vocabulary import split_in, split_of
@@ -40,9 +42,14 @@ from robustbench_aigen.errors import UserError, first_line
 
 NO_MEANING = TableMeaning()
 _HELD = 512 * 1024**2
-"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time."""
+"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time.
+
+Also of a single page that is far smaller before it is unpacked, and of images no page is: it is not read.
+"""
 _ROWS = 16
-"""Rows of a large row group that are held at a time."""
+"""Rows of a large row group that are held at a time, fewer where its pages are large."""
+_MOST_ROWS = 1024
+"""Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
 """Rows that are looked at to tell what a column of text holds."""
 _NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
@@ -80,6 +87,7 @@ class _ParquetRows:
 
     def __init__(self, file: Path) -> None:
         # With a buffer a row group is read page by page; otherwise all of it would be in memory before its first row.
+        self._file = file
         self._parquet = pq.ParquetFile(file, buffer_size=2**20)
         self.schema = self._parquet.schema_arrow
         self.count = self._parquet.metadata.num_rows
@@ -91,6 +99,11 @@ class _ParquetRows:
         self._reading: tuple[int, str] | None = None
 
     def facts(self, columns: Sequence[str]) -> dict[str, list[Any]]:
+        for group, column in product(range(len(self._first_rows)), columns):
+            try:
+                refuse_size(self._sizes(group, column).inflated, _HELD)
+            except RefusedFileError as error:
+                raise UserError(f"column '{column}' has a page of {error}", file=self._file) from error
         table = self._parquet.read(columns=[*columns])
         return {name: _column(table, name).to_pylist() for name in columns}
 
@@ -112,21 +125,43 @@ class _ParquetRows:
                 return
 
     def _parts(self, group: int, column: str) -> Iterator[_Part]:
+        sizes = self._sizes(group, column)
+        try:
+            refuse_size(sizes.inflated, _HELD)
+            refuse_size(sizes.largest // self._parquet.metadata.row_group(group).num_rows)
+        except RefusedFileError as error:
+            raise RefusedFileError(f"row group {group} has a page of {error}") from error
+        first = self._first_rows[group]
+        # A value of a dictionary may stand in every row: no more rows than such values fit into memory.
+        fitting = max(1, _HELD // max(1, sizes.largest))
+        is_large = sizes.total > _HELD
+        held: list[pa.Array] = []
+        for batch in self._parquet.iter_batches(
+            min(fitting, _ROWS if is_large else _MOST_ROWS), row_groups=[group], columns=[column]
+        ):
+            values = _column(pa.Table.from_batches([batch]), column).combine_chunks()
+            if held and (is_large or sum(part.nbytes for part in held) + values.nbytes > _HELD):
+                part, held = _Part(first, pa.chunked_array(held)), []
+                first += len(part.values)
+                yield part
+                del part
+            held.append(values)
+        if held:
+            yield _Part(first, pa.chunked_array(held))
+
+    def _sizes(self, group: int, column: str) -> PageSizes:
         metadata = self._parquet.metadata.row_group(group)
         chunks = [metadata.column(place) for place in range(metadata.num_columns)]
-        size = sum(
-            chunk.total_uncompressed_size
+        sizes = [
+            page_sizes(self._file, chunk)
             for chunk in chunks
             if f"{chunk.path_in_schema}.".startswith(f"{column}.")
+        ]
+        return PageSizes(
+            max((each.largest for each in sizes), default=0),
+            max((each.inflated for each in sizes), default=0),
+            sum(each.total for each in sizes),
         )
-        first = self._first_rows[group]
-        if size <= _HELD:
-            yield _Part(first, _column(self._parquet.read_row_group(group, columns=[column]), column))
-            return
-        refuse_size(size // max(1, metadata.num_rows))
-        for batch in self._parquet.iter_batches(_ROWS, row_groups=[group], columns=[column]):
-            yield _Part(first, _column(pa.Table.from_batches([batch]), column))
-            first += batch.num_rows
 
 
 class _ArrowRows:
