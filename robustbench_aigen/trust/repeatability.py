@@ -106,7 +106,7 @@ def repeat(detector: Detector, levels: Tensor, device: torch.device, among: int 
     by_batch = torch.stack([nats for nats, _ in others]).amax(dim=0)
     # What moves from call to call moves between batches as well.
     least = torch.maximum(allowed, 4 * by_call.amax())
-    is_probability = detector.preprocessing.outputs == "probabilities"
+    is_probability = detector.preprocessing.outputs != "logits"
     seen_by_call, seen_by_batch = (
         torch.stack([score for _, score in found]).amax(dim=0) > (_LEAST_SCORE if is_probability else -1.0)
         for found in (calls, others)
