@@ -59,6 +59,15 @@ SEVERAL = {
     "ema": {"state_dict": {**under("ema.model.", COPY), **under("net.model.", TRAINED)}},
     "ema_model": {**under("ema_model.", COPY), **under("online_model.", TRAINED), "step": torch.tensor([5])},
     "1": [TRAINED, COPY],
+    "best": {"best": COPY, "last": TRAINED},
+    "swa": {"swa": COPY, "last": TRAINED, "epoch": 9},
+    "best.state_dict": {"best": {"state_dict": COPY, "accuracy": 0.9}, "last": {"state_dict": TRAINED}},
+    "swa_model.module": {**under("swa_model.module.", COPY), **under("model.", TRAINED)},
+    "callbacks.EarlyStopping.best": {
+        "model": TRAINED,
+        "callbacks": {"EarlyStopping": {"best": COPY}, "Clip": {"norms": torch.ones(3)}},
+    },
+    "best_ema": {"best_ema": COPY, "best": TRAINED},
 }
 
 

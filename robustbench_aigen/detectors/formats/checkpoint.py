@@ -12,7 +12,7 @@ from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import is_zip
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
-from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, is_copy, read_weight_sets
+from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, copy_words, read_weight_sets
 from robustbench_aigen.errors import UserError
 
 
@@ -94,7 +94,7 @@ def matched_weights(sets: Iterable[WeightSet], network: nn.Module) -> list[Match
     def rank(entry: tuple[int, Matched]) -> tuple[object, ...]:
         position, each = entry
         hits = sum(name in each.weights for name in expected)
-        return bool(each.problems), -hits, is_copy(each.name), position, len(each.prefix), each.prefix
+        return bool(each.problems), -hits, copy_words(each.name), position, len(each.prefix), each.prefix
 
     return [each for _, each in sorted(found, key=rank)]
 

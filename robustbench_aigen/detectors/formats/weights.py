@@ -163,7 +163,12 @@ def _told_of_choice(
         return ()
     others = [each.name for each in fitting if not _same(each, chosen)]
     fitting_keys = {each.key for each in (chosen, *fitting)}
-    others += [f"{each.key} (does not fit)" for each in sets if each.key not in fitting_keys]
+    others += [
+        f"{each.key} (does not fit)"
+        for each in sets
+        # A callback keeps numbers of its own.
+        if each.key not in fitting_keys and not each.key.startswith("callbacks.")
+    ]
     if not others:
         return ()
     shown = ", ".join(dict.fromkeys(name or "weights without a name" for name in others[:4]))
