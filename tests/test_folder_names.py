@@ -169,6 +169,7 @@ LAYOUTS = {
         "train_real_coco": (0, "real", "train"), "train_fake_lumina": (1, "lumina", "train"),
         "test_real_coco": (0, "real", "test"), "test_fake_lumina": (1, "lumina", "test"),
     },
+    "Fake2M": {"FAKE-SD-v1.5": (1, "SD-v1.5", None), "FAKE-IF-v1.0": (1, "IF-v1.0", None), "REAL-CC3M": (0, "real", None)},
     "kinds of pictures joined to both classes": {
         "real_art_cubism": (0, "real", None), "real_art_modern": (0, "real", None), "ai_art_cubism": (1, "fake", None),
         "ai_art_modern": (1, "fake", None),

@@ -100,7 +100,7 @@ def class_beside_source(name: str) -> int | None:
     if (
         label_of(name) is not None
         or len(said) != 1
-        or any(t in NOT or t in TRUTHS or t in BETWEEN for t in tokens)
+        or any(token in NOT or token in TRUTHS for token in tokens)
     ):
         return None
     words = [t for t in tokens if not (t in EMPTY or t in _SPLITS or t.isdigit())]
