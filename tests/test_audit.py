@@ -119,7 +119,7 @@ def test_one_picture_with_both_labels_is_said_and_left_out_but_edited_pairs_stay
     with Image.open(tree / "test" / "fake" / "05.png") as image:
         image.resize((40, 40), Image.Resampling.BICUBIC).save(tree / "test" / "real" / "edited.png")
     outcome = cli("audit", tree)
-    assert "CONTRADICTION: 1 images have both labels as identical files" in outcome.out
+    assert "CONTRADICTION: 1 image has both labels as identical files" in outcome.out
     content = audited(cli, tree, "--fix", tmp_path / "out")
     assert content["duplicates"]["exact"]["across_classes"] == 1
     assert content["duplicates"]["near"]["across_classes"] == 1
@@ -255,7 +255,7 @@ def test_nothing_readable_is_an_error(tmp_path, cli):
     (tmp_path / "real" / "a.jpg").write_text("no")
     outcome = cli("audit", tmp_path)
     assert outcome.code == 2
-    assert "none of the 1 images can be read; the first is real/a.jpg: not an image" in outcome.err
+    assert "no image can be read (1 tried); the first is real/a.jpg: not an image" in outcome.err
 
 
 def test_the_tables_fit_a_terminal_of_80_columns(tree, cli, monkeypatch):

@@ -59,6 +59,15 @@ SEVERAL = {
     "ema": {"state_dict": {**under("ema.model.", COPY), **under("net.model.", TRAINED)}},
     "ema_model": {**under("ema_model.", COPY), **under("online_model.", TRAINED), "step": torch.tensor([5])},
     "1": [TRAINED, COPY],
+    "best": {"best": COPY, "last": TRAINED},
+    "swa": {"swa": COPY, "last": TRAINED, "epoch": 9},
+    "best.state_dict": {"best": {"state_dict": COPY, "accuracy": 0.9}, "last": {"state_dict": TRAINED}},
+    "swa_model.module": {**under("swa_model.module.", COPY), **under("model.", TRAINED)},
+    "callbacks.EarlyStopping.best": {
+        "model": TRAINED,
+        "callbacks": {"EarlyStopping": {"best": COPY}, "Clip": {"norms": torch.ones(3)}},
+    },
+    "best_ema": {"best_ema": COPY, "best": TRAINED},
 }
 
 
@@ -142,7 +151,7 @@ def test_quantised_and_sparse_tensors_have_the_values_that_they_stand_for(tmp_pa
         (lambda name, value: value.to("meta"), r"20 of 20 tensors have a name and a shape and no values"),
         (lambda name, value: value.to("meta") if "head" in name else value, r"6 of 20 tensors have a name and a shape"),
         (lambda name, value: value.to(torch.complex64) if value.dim() == 2 else value, "head.1.weight is complex64"),
-        (lambda name, value: value * np.nan if name == "head.1.weight" else value, "1 of 20 tensors hold NaN: head.1.weight"),
+        (lambda name, value: value * np.nan if name == "head.1.weight" else value, "1 of 20 tensors holds NaN: head.1.weight"),
         (lambda name, value: torch.zeros(1000, *value.shape[1:]) if "head.5" in name else value, "answer 1000 classes, those of ImageNet"),
         (lambda name, value: value.to(torch.int8) if "head" in name else value, "head.1.weight is int8, head.1.bias is int8, head.3.weight is int8 and 3 more"),
     ],

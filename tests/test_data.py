@@ -235,7 +235,10 @@ def test_images_without_a_class_are_counted_aloud(tmp_path):
     for number, folder in enumerate(["real", "fkae", "fkae"]):
         write_image(tmp_path / folder / f"{number}.png", number, fake=False)
     (notice,) = FolderSource(tmp_path).notices
-    assert notice == "2 images are left out: their folders name no class (fkae)"
+    assert (
+        notice
+        == "2 images are left out: their folders name no class (fkae); if they are real or fake, say which: labels: {fkae: …}"
+    )
 
 
 def test_a_file_that_cannot_be_opened_is_an_unreadable_image(tmp_path):

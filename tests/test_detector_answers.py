@@ -1,5 +1,6 @@
 """What networks answer and in which mode: found where it is clear, asked for where it is not, never taken for sound."""
 
+import json
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import log_odds
 from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.trust.repeatability import repeat
 
 NETWORKS = """
@@ -577,3 +579,64 @@ def test_numpy_and_torch_agree_on_what_a_list_of_numbers_is(load, images):
     numbers = [0.1, 0.2, 0.3]
     for raw in (numbers, tuple(numbers), np.array(numbers), torch.tensor(numbers), [[n] for n in numbers]):
         assert as_columns(raw, "d", 3).flatten().tolist() == pytest.approx(numbers)
+
+
+PERCENT = """
+import torch
+def level(x): return ((x[..., 1:] - x[..., :-1]).abs().mean((1, 2, 3)) * 400).clamp(0, 100)
+def one(): return lambda x: level(x)
+def two(): return lambda x: torch.stack([100 - level(x), level(x)], 1)
+def whole(): return lambda x: level(x).round().int()
+def logits(): return lambda x: level(x) - 20
+def two_logits(): return lambda x: torch.stack([level(x) - 20, 40 - level(x)], 1)
+def small(): return lambda x: level(x) / 20
+def share(): return lambda x: level(x) / 100
+def two_shares(): return lambda x: torch.stack([100 - level(x), level(x)], 1) / 100
+"""
+
+
+@pytest.mark.parametrize("name", ["one", "two", "whole"])
+def test_percentages_are_named_with_what_to_write(tmp_path, name):
+    (tmp_path / "percent.py").write_text(PERCENT)
+    detector = load_detector(f"python:percent.py:{name}", folder=tmp_path)
+    (told,) = [said for said in detector.assumptions if "percentages" in said]
+    assert "set outputs: percentages, or outputs: logits" in told
+    assert told.is_warning
+    assert detector.preprocessing.outputs == "logits"
+
+
+@pytest.mark.parametrize("name", ["logits", "two_logits", "small", "share", "two_shares"])
+def test_other_outputs_are_not_called_percentages(tmp_path, name):
+    (tmp_path / "percent.py").write_text(PERCENT)
+    detector = load_detector(f"python:percent.py:{name}", folder=tmp_path)
+    assert not [said for said in detector.assumptions if "percentages" in said]
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("word", ["percentages", "percent"])
+def test_percentages_that_are_declared_are_probabilities(tmp_path, images, name, word):
+    (tmp_path / "percent.py").write_text(PERCENT)
+    spec = DetectorSpec.model_validate({"id": f"python:percent.py:{name}", "outputs": word})
+    detector = load_detector(spec, folder=tmp_path)
+    level = (images.diff(dim=-1).abs().mean((1, 2, 3)) * 400).clamp(0, 100)
+    assert torch.allclose(detector(images).softmax(1)[:, 1], level / 100, atol=1e-5)
+    assert not [said for said in detector.assumptions if "percentages" in said]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("mean", [127.5, 127.5, 127.5], "[127.5/255, 127.5/255, 127.5/255]"),
+        ("mean", [103.939, 116.779, 123.68], "[103.939/255, 116.779/255, 123.68/255]"),
+        ("std", [255, 255, 255], "[255/255, 255/255, 255/255]"),
+        ("std", [0.5, 0.5, 58.395], "[0.5/255, 0.5/255, 58.395/255]"),
+    ],
+)
+def test_a_mean_or_deviation_of_levels_is_refused_with_what_to_write(tmp_path, weights, key, value, written):
+    weights.with_suffix(".json").write_text(json.dumps({"arch": "lenet5", key: value}))
+    with pytest.raises(UserError, match="must be in pixel units, at most 1") as raised:
+        load_detector(weights)
+    assert written in raised.value.message
+    card = json.dumps({"arch": "lenet5", key: written[1:-1].split(", ")})
+    weights.with_suffix(".json").write_text(card)
+    assert getattr(load_detector(weights).preprocessing, key) == pytest.approx([each / 255 for each in value])

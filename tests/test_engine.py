@@ -341,7 +341,7 @@ def test_a_folder_of_unreadable_images_is_an_error(tmp_path, image_folder, weigh
     }
     outcome = cli("run", scenario(tmp_path, PGD_AND_NOISE, **keys), "--output", tmp_path / "out")
     assert outcome.code == 2
-    assert "none of the 24 images can be read" in outcome.err
+    assert "no image can be read (24 tried)" in outcome.err
     assert not (tmp_path / "out" / "example").exists()
 
 

@@ -117,7 +117,7 @@ def test_pictures_that_are_left_out_are_told_in_a_line_each(tmp_path, png):
         "2 pictures are left out, in formats that Pillow cannot read: .heic 2",
         "2 images are left out, in hidden places: .ipynb_checkpoints 1, __MACOSX 1",
         "1 link is not followed, back to a folder above: fake/round",
-        "2 links are to nothing: fake/gone.png, fake/self",
+        "2 links lead to nothing: fake/gone.png, fake/self",
     ]
 
 
@@ -149,7 +149,7 @@ def test_reals_linked_under_some_generators_count_for_each(tmp_path, png):
         (name, label): count for name in ("ADM", "glide", "sdxl") for label, count in ((0, 1), (1, 3))
     }
     assert source.notices == [
-        "1 image linked under several generators or splits count at each of these places"
+        "1 image linked under several generators or splits counts at each of these places"
     ]
 
 
@@ -242,7 +242,7 @@ def test_reals_of_their_own_in_another_source(tmp_path, png):
         {"source": "b", "label": "real", "generator": "coco"},
     ]
     (notice,) = open_data(DataSpec(sources=parts), tmp_path).notices
-    assert notice == "1 reals of coco, which have no fakes, belong to every generator"
+    assert notice == "1 real of coco, which has no fakes, belongs to every generator"
 
 
 # Names that are not UTF-8, and file systems without case

@@ -154,8 +154,28 @@ LAYOUTS = {
         "real/people": (0, "real", None),
     },
     "generators with reals of their own below the classes": {
-        "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "real", None),
-        "0_real/lumina": (0, "real", None),
+        "1_fake/sdxl": (1, "sdxl", None), "1_fake/lumina": (1, "lumina", None), "0_real/sdxl": (0, "sdxl", None),
+        "0_real/lumina": (0, "lumina", None), "0_real/coco": (0, "real", None),
+    },
+    "a class joined to a source or a generator": {
+        "real_coco": (0, "real", None), "RealLAION": (0, "real", None), "fake_lumina": (1, "lumina", None),
+        "AcmeFake": (1, "Acme", None), "fake_sdxl": (1, "sdxl", None),
+    },
+    "a class joined to a generator beside a plain class": {
+        "train/real": (0, "real", "train"), "train/generated_by_acme": (1, "acme", "train"),
+        "test/0_real": (0, "real", "test"), "test/1_acme_fake": (1, "acme", "test"),
+    },
+    "split, class and source in one name": {
+        "train_real_coco": (0, "real", "train"), "train_fake_lumina": (1, "lumina", "train"),
+        "test_real_coco": (0, "real", "test"), "test_fake_lumina": (1, "lumina", "test"),
+    },
+    "Fake2M": {"FAKE-SD-v1.5": (1, "SD-v1.5", None), "FAKE-IF-v1.0": (1, "IF-v1.0", None), "REAL-CC3M": (0, "real", None)},
+    "kinds of pictures joined to both classes": {
+        "real_art_cubism": (0, "real", None), "real_art_modern": (0, "real", None), "ai_art_cubism": (1, "fake", None),
+        "ai_art_modern": (1, "fake", None),
+    },
+    "a class joined to a word beside a name without a class": {
+        "real": (0, "real", None), "fake_news": None, "animals": None,
     },
     "a generator called like a picture": {"fake/imagen": (1, "imagen", None), "fake/Imagen3": (1, "Imagen3", None), "real": (0, "real", None)},
     "class, split and generator in one name": {
@@ -307,7 +327,7 @@ def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
         (tmp_path / generator / "real").symlink_to("../pool", target_is_directory=True)
     source = FolderSource(tmp_path)
     assert Counter(sample.label for sample in source.samples) == {0: 2, 1: 2}
-    assert any("1 images are left out: their folders name no class (odd)" in n for n in source.notices)
+    assert any("1 image is left out: its folder names no class (odd)" in n for n in source.notices)
 
 
 def test_true_and_false_below_a_class_are_asked_for(tmp_path):
@@ -335,3 +355,45 @@ def test_labels_that_no_folder_has_are_named(tmp_path):
     assert any("no folder is called laoin" in notice for notice in source.notices)
     said = SourceSpec(source="x", labels={" RÉEL ": "real"}).labels
     assert label_of("re\u0301el", dict.fromkeys(said, 0)) == 0  # Composed or not.
+
+
+@pytest.mark.parametrize(
+    ("folders", "typed"),
+    [
+        (("real/a/lumina", "fake/a/lumina", "real/b/acme", "fake/b/acme"), "layout: class/generator or layout: class/category/generator"),
+        (("real/lumina", "fake/lumina", "fake/a", "fake/b", "fake/c"), "layout: class/generator"),
+        (("train_real/acme", "train_fake/acme", "test_real/acme", "test_fake/acme"), "put class folders into each of them"),
+        (("real/people", "fake/lumina/people", "fake/acme/people"), ""),
+    ],
+)  # fmt: skip
+def test_what_to_type_where_kinds_of_pictures_are_generators(tmp_path, folders, typed):
+    (notice,) = FolderSource(touched(tmp_path, *(f"{folder}/1.png" for folder in folders))).notices
+    assert notice.partition("; if they are generators, ")[2] == typed
+    for layout in typed.split(" or ") if "layout" in typed else []:
+        FolderSource(tmp_path, layout=tuple(layout.removeprefix("layout: ").split("/")))
+
+
+@pytest.mark.parametrize(
+    ("folders", "typed"),
+    [
+        (("real", "midjourney"), "labels: {midjourney: …}"),
+        (("train/real", "train/midjourney", "test/real", "test/midjourney"), "labels: {midjourney: …}"),
+        (("real", "acme/cats", "acme/dogs", "bolt/cats"), "labels: {acme: …, bolt: …}"),
+        (("set/real", "set/fake", "more/photos_flickr/2019"), "labels: {photos_flickr: …}"),
+        (("real", "fake", "images"), "labels: {images: …}"),
+        (("real", "fake", "."), ""),
+    ],
+)
+def test_the_line_on_images_that_are_left_out_says_what_to_type(tmp_path, folders, typed):
+    (notice,) = FolderSource(touched(tmp_path, *(f"{folder}/1.png" for folder in folders))).notices
+    assert notice.is_warning
+    assert notice.partition("; if they are real or fake, say which: ")[2] == typed
+
+
+def test_classes_that_are_read_from_joined_names_are_told(tmp_path):
+    source = FolderSource(touched(tmp_path, "real_coco/1.png", "fake_lumina/2.png"))
+    (notice,) = source.notices
+    assert "a word in the folder's name: real real_coco; fake fake_lumina" in notice
+    assert notice.endswith("if not, labels: {real_coco: …, fake_lumina: …}")
+    other = FolderSource(tmp_path, labels={"real_coco": 1, "fake_lumina": 0})
+    assert [(sample.label, sample.generator) for sample in other.samples] == [(0, "real"), (1, "real_coco")]

@@ -101,7 +101,7 @@ def test_a_stated_layout_is_taken_at_its_word(tmp_path):
     tree(tmp_path, "a/holdout/fake/1.png", "b/holdout/real/2.png", "stray.png")
     source = opened(tmp_path, layout="generator/split/class")
     assert list(facts(source).values()) == [(1, "a", "test"), (0, "b", "test")]
-    assert source.notices == ["1 images are left out: their folders name no class (.)"]
+    assert source.notices == ["1 image is left out: its folder names no class (.)"]
     with pytest.raises(UserError, match="is not laid out as split/class"):
         opened(tmp_path / "a" / "holdout", layout="split/class")
     forensynths = opened(tree(tmp_path / "f", *CNNDETECTION), layout="forensynths")
@@ -115,7 +115,8 @@ def test_own_names_of_classes(tmp_path):
     assert "labels: {laion: …, midjourney: …, other: …}" in caught.value.hint
     source = opened(tmp_path, labels={"Midjourney": "fake", "laion": "real"})
     assert [(s.label, s.generator) for s in source.samples] == [(0, "real"), (1, "midjourney")]
-    assert source.notices == ["1 images are left out: their folders name no class (other)"]
+    left_out = "1 image is left out: its folder names no class (other)"
+    assert source.notices == [f"{left_out}; if they are real or fake, say which: labels: {{other: …}}"]
     assert {s.label for s in opened(tmp_path, label="fake").samples} == {1}
 
 
@@ -265,7 +266,7 @@ def test_webdataset(tmp_path):
         "train-000000/000": (1, "fake", "train"),
         "train-000000/001": (0, "real", "val"),
     }
-    assert source.notices == ["1 images are left out: no label or folder gives their class"]
+    assert source.notices == ["1 image is left out: no label or folder gives their class"]
     shades = {s.id: decode(source.encoded(i))[0, 0, 0].item() for i, s in enumerate(source.samples)}
     assert shades["test-000000/003"] == 6
     assert shades["train-000000/001"] == 2
@@ -356,7 +357,7 @@ def test_two_layouts_in_one_folder_ask_which(tmp_path):
     with pytest.raises(UserError) as caught:
         opened(tmp_path)
     assert_matches(
-        "1 parquet files or 2 images in class folders\n  say which: layout: parquet or layout: folder",
+        "1 parquet file or 2 images in class folders\n  say which: layout: parquet or layout: folder",
         str(caught.value),
     )
     assert len(opened(tmp_path, layout="folder").samples) == 2
@@ -492,6 +493,27 @@ def test_mistakes_in_one_of_several_sources_name_its_line(tmp_path, cli, image_f
     outcome = cli("validate", tmp_path / "s.yaml")
     assert outcome.code == 2
     assert "s.yaml:6: data.sources[1].source: no data at 'nowhere'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("my_image", "did you mean '{}/my_images'?"),
+        ("my_imgaes/test", "did you mean '{}/my_images/test'?"),
+        ("my_images/tset", "did you mean '{}/my_images/test'?"),
+        ("list.cvs", "did you mean '{}/list.csv'?"),
+        ("my_image/no such split", "a path that exists"),
+        ("my_note", "a path that exists"),
+        ("elsewhere", "a path that exists"),
+    ],
+)
+def test_a_misspelt_path_names_the_folder_or_file_beside_it(tmp_path, typed, hint):
+    tree(tmp_path, "my_images/test/real/1.png")
+    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "my_notes.docx").write_text("no data")
+    with pytest.raises(UserError, match="no data at") as raised:
+        opened(tmp_path / typed)
+    assert raised.value.hint.startswith(hint.format(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Every attack class of torchattacks and ART: works from a recipe alone, or does not for a stated reason."""
 
+import importlib
+import io
+import logging
 from dataclasses import replace
 
 import pytest
@@ -252,3 +255,18 @@ def test_seeded_classes_draw_anew_for_every_image():
     )
     results = torch.cat([chunk.pixels for chunk in run(twins)])
     assert (results != results[0]).flatten(1).any(dim=1).sum() == 3
+
+
+def test_importing_art_closes_no_handler_of_others(monkeypatch):
+    """Of absl, which Keras brings, that would close what was standard error when its handler was made."""
+    import art
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.close = stream.close
+    monkeypatch.setattr(logging.getLogger("another library"), "handlers", [handler])
+    monkeypatch.setattr(libraries, "import_module", lambda _: importlib.reload(art))
+    libraries.library_module("art")
+    assert not stream.closed
+    importlib.reload(art)
+    assert stream.closed

@@ -224,7 +224,7 @@ def test_nothing_readable_is_an_error(tmp_path, cli):
     (tmp_path / "a.png").write_text("no")
     outcome = cli("predict", tmp_path / "a.png", "--detector", "minigen/lenet5")
     assert outcome.code == 2
-    assert "none of the 1 pictures can be read" in outcome.err
+    assert "no picture can be read (1 tried)" in outcome.err
 
 
 FACTORY = """

@@ -157,7 +157,7 @@ def test_bad_files_are_named_and_the_rest_is_made(tmp_path, cli, image_folder):
         (["--crop-bottom", "5x"], "no number of pixels or per cent"),
         (["--crop-bottom", "100%"], "no number of pixels or per cent"),
         (["--crop-bottom", "1.5"], "no number of pixels or per cent"),
-        (["--crop-bottom", "32"], "none of the 24 images can be used"),
+        (["--crop-bottom", "32"], "no image can be used (24 tried)"),
         (["--split-grid", "2"], "is no grid"),
         (["--split-grid", "1x1"], "is no grid"),
         (["--split-grid", "40x2"], "no grid of 40×2 pictures"),

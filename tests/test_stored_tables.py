@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -14,7 +15,9 @@ from PIL import Image
 from test_layouts import facts, opened
 
 from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.parquet_pages import page_sizes
 from robustbench_aigen.data.samples import read_encoded
+from robustbench_aigen.data.tables import _ParquetRows
 from robustbench_aigen.errors import UserError
 
 PIXELS = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seed in range(4)]
@@ -274,6 +277,84 @@ def test_rows_of_large_groups_are_read_in_any_order(tmp_path, monkeypatch):
     source = opened(write(tmp_path / "a.parquet", {"image": PNGS, "label": ["real", "fake"] * 2}))
     for index in (3, 0, 1, 1, 0, 2, 3):
         assert source.encoded(index) == PNGS[index]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"use_dictionary": False},
+        {"compression": "zstd", "write_statistics": False},
+        {"compression": "none", "data_page_version": "2.0"},
+        {"use_dictionary": False, "data_page_size": 500, "write_batch_size": 10},
+    ],
+    ids=str,
+)
+def test_headers_of_pages_say_what_a_column_unpacks_to(tmp_path, stored):
+    images = [os.urandom(number) for number in range(1, 2001)]
+    file = stored_as(tmp_path / "a.parquet", {"image": images}, row_group_size=700, **stored)
+    metadata = pq.ParquetFile(file).metadata
+    for group in range(metadata.num_row_groups):
+        chunk = metadata.row_group(group).column(0)
+        sizes = page_sizes(file, chunk)
+        held = sum(len(image) + 4 for image in images[700 * group : 700 * (group + 1)])
+        assert held <= sizes.total <= chunk.total_uncompressed_size <= sizes.total + 300 * (1 + held // 500)
+        assert sizes.inflated == 0
+
+
+def test_a_cell_that_unpacks_to_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    images = [*PNGS, *PNGS, bytes(2**21), PNGS[0]]
+    labels = ["real", "fake"] * 5
+    source = opened(
+        stored_as(
+            tmp_path / "a.parquet", {"image": images, "label": labels}, row_group_size=4, compression="zstd"
+        )
+    )
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", counted_calls := CountedCalls(pq.ParquetFile.iter_batches)
+    )
+    assert [read_encoded(source, index) for index in range(8)] == images[:8]
+    calls = counted_calls.count
+    for index in (8, 9):
+        assert (
+            read_encoded(source, index).reason == "row group 2 has a page of 2 MiB: above the limit of 1 MiB"
+        )
+    assert counted_calls.count == calls
+
+
+def stored_as(file, columns, **said):
+    pq.write_table(pa.table(columns), file, **said)
+    return file
+
+
+class CountedCalls:
+    def __init__(self, function):
+        self.function, self.count = function, 0
+
+    def __get__(self, parquet, _):
+        def call(*arguments, **named):
+            self.count += 1
+            return self.function(parquet, *arguments, **named)
+
+        return call
+
+
+def test_an_image_of_a_dictionary_is_not_written_out_for_every_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    image = os.urandom(2**18)
+    file = stored_as(tmp_path / "a.parquet", {"image": [image] * 64, "label": ["real", "fake"] * 32})
+    sizes = [values.nbytes for _, values in _ParquetRows(file)._parts(0, "image")]
+    assert max(sizes) <= 2**20 + 2**16
+    source = opened(file)
+    assert all(source.encoded(index) == image for index in (63, 0, 17, 18))
+
+
+def test_a_label_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    file = stored_as(tmp_path / "a.parquet", {"image": PNGS, "label": ["real", "fake", "real", "x" * 2**21]})
+    with pytest.raises(UserError, match="column 'label' has a page of 2 MiB: above the limit of 1 MiB"):
+        opened(file)
 
 
 # Lists

@@ -21,7 +21,7 @@ LAYERS = [
     {"catalogue", "imports"},
     {"digests"},
     {"files", "csv_text", "notices"},
-    {"errors"},
+    {"errors", "counted_nouns"},
 ]
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

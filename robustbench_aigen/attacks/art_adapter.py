@@ -18,6 +18,7 @@ from robustbench_aigen.attacks.libraries import (
     construct,
     fill_arguments,
     library_class,
+    library_module,
     run_library,
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
@@ -69,12 +70,11 @@ def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[
     """
     name, single = call.class_name, call.class_name in _ONE_IMAGE
     model = CountingDetector(task)
-    # Importing ART draws from the global generators, and so may building an attack.
+    # Building an attack may draw from the global generators.
     with preserved_global_rng():
-        from art.attacks import evasion
+        attack_class = library_class(library_module("art"), call)
         from art.estimators.classification import PyTorchClassifier
 
-        attack_class = library_class(evasion, call)
         classes = 3 if name in _COLUMN_OF_LABELS else 2
         classifier = PyTorchClassifier(
             model=_presented(model, name),

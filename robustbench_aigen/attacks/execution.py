@@ -1,7 +1,6 @@
 """Runs one attack stage: picks the backend, verifies what comes back, rounds it to 8 bits and judges it."""
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.judgement import judge
-from robustbench_aigen.attacks.libraries import library_class
+from robustbench_aigen.attacks.libraries import library_class, library_module
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
@@ -20,7 +19,7 @@ from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
-from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
+from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm
 from robustbench_aigen.scenario.recipes import shipped_recipes
@@ -55,10 +54,8 @@ def check_attack(stage: BoundStage) -> None:
     if backends.native is not None and backend == "native":
         import_function(backends.native.implementation)
         return
-    with preserved_global_rng():
-        library = import_module("torchattacks" if backend == "torchattacks" else "art.attacks.evasion")
     calls = getattr(backends, str(backend))
-    library_class(library, calls[stage.params["norm"]])
+    library_class(library_module(str(backend)), calls[stage.params["norm"]])
 
 
 def check_gradients(stage: BoundStage, crafted_on: Detector) -> None:

@@ -5,7 +5,9 @@ into a function from a batch to adversarial pixels, and :func:`run_library` does
 restarts, query counts, batches, and errors that name the class.
 """
 
+import logging.config
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +19,7 @@ from robustbench_aigen.attacks.library_limits import reason_against
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.numerics.memory import is_out_of_memory
-from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
+from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness, preserved_global_rng
 from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
 
@@ -98,6 +100,21 @@ def _filled(value: Any, params: Mapping[str, Value]) -> Any:
     if isinstance(value, dict):
         return fill_arguments(value, params)
     return value
+
+
+def library_module(backend: str) -> ModuleType:
+    """Import a library's module of attacks, ``torchattacks`` or ``art``, and leave the process as it was.
+
+    The import draws from the global generators. That of ART configures logging for ART's own tests: this closes the
+    handlers of all libraries, and absl's, which Keras brings, the stream that was standard error when it was made.
+    """
+    configure = logging.config.dictConfig
+    logging.config.dictConfig = lambda *_, **__: None
+    try:
+        with preserved_global_rng():
+            return import_module("torchattacks" if backend == "torchattacks" else "art.attacks.evasion")
+    finally:
+        logging.config.dictConfig = configure
 
 
 def library_class(library: ModuleType, call: LibraryCall) -> Any:

@@ -11,10 +11,10 @@ from robustbench_aigen.attacks.libraries import (
     construct,
     fill_arguments,
     library_class,
+    library_module,
     run_library,
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
 
 
@@ -35,11 +35,7 @@ def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> 
     model = CountingDetector(task)
     arguments = fill_arguments(call.args, task.params)
     targeted = bool(arguments.pop("targeted", False))
-    # Neither the import nor the constructor is trusted with the global generators.
-    with preserved_global_rng():
-        import torchattacks
-
-        attack_class = library_class(torchattacks, call)
+    attack_class = library_class(library_module("torchattacks"), call)
 
     def build() -> Any:
         attack = construct(model, attack_class, model, **arguments)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from robustbench_aigen.cli.console import print_table, say
+from robustbench_aigen.counted_nouns import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def print_audit(found: "Audit", available: int) -> None:
             for row in found.balance
         ]
     )
-    print_table(balance, f"{found.source}: {count} images{of}{split}")
+    print_table(balance, f"{found.source}: {counted(count, 'image')}{of}{split}")
     title = "how they are stored: the commonest, its share, and how many others"
     print_table(_stored(found), title, group="generator")
     print_table(_told(found), "real or fake, told by how images are stored and nothing else")
@@ -48,7 +49,9 @@ def print_copy(copy: "Copy", after: "Audit") -> None:
     recipe = copy.recipe
     stored = "PNG" if recipe.quality is None else f"JPEG quality {recipe.quality}, 4:2:0"
     out = ", ".join(f"{count} {_REASONS[reason]}" for reason, count in sorted(copy.left_out.items()))
-    say(f"\nwritten to {copy.folder}: {copy.images} images, {recipe.width}×{recipe.height} {stored}")
+    say(
+        f"\nwritten to {copy.folder}: {counted(copy.images, 'image')}, {recipe.width}×{recipe.height} {stored}"
+    )
     say(f"left out: {out or 'none'}")
     say(f"the copy: {after.verdict.sentence()}")
     if after.leaks:
@@ -77,10 +80,10 @@ def _sentences(found: "Audit") -> list[str]:
     if both:
         names = ", ".join(sample.id for sample in both[0].samples)
         lines.append(
-            f"CONTRADICTION: {len(both)} images have both labels as identical files, for example {names}"
+            f"CONTRADICTION: {counted(len(both), 'image has', 'images have')} both labels as identical files, for example {names}"
         )
     if found.unreadable:
-        lines.append(f"{len(found.unreadable)} images cannot be read:")
+        lines.append(f"{counted(len(found.unreadable), 'image')} cannot be read:")
         lines += [f"  {problem.sample}: {problem.reason}" for problem in found.unreadable[:_NAMED]]
     if len(found.unreadable) > _NAMED:
         lines.append(f"  and {len(found.unreadable) - _NAMED} more (--json has all)")
@@ -90,7 +93,7 @@ def _sentences(found: "Audit") -> list[str]:
 def _leak_sentence(found: "Audit") -> str:
     crossing = [group for group in (*found.exact, *found.near) if group.across_splits]
     names = ", ".join(sample.id for sample in crossing[0].samples[:3])
-    return f"LEAK: {found.leaks} pictures are in more than one split, for example {names}"
+    return f"LEAK: {counted(found.leaks, 'picture is', 'pictures are')} in more than one split, for example {names}"
 
 
 def _stored(found: "Audit") -> "pd.DataFrame":

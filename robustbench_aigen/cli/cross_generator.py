@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
     data = result.info["data"]
     print_table(
         in_per_cent(found.drop(columns="trained_on")),
-        f"{loaded.scenario.name}: {data['images']} images of {data['source']}, balanced accuracy in per cent",
+        f"{loaded.scenario.name}: {counted(data['images'], 'image')} of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
     say(f"written to {result.folder}, the matrix in tables/protocol.md")

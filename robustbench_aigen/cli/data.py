@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+from robustbench_aigen.counted_nouns import counted
 
 if TYPE_CHECKING:
     from robustbench_aigen.data.preparing import Prepared
@@ -100,7 +101,7 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
             }
         )
         return
-    print_table(rows, f"{sum(prepared.counts.values())} images in {prepared.folder}")
+    print_table(rows, f"{counted(sum(prepared.counts.values()), 'image')} in {prepared.folder}")
     for name, reason in list(prepared.unusable.items())[:10]:
         say(f"left out: {name}: {reason}")
     if len(prepared.unusable) > 10:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+from robustbench_aigen.counted_nouns import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +203,7 @@ def _show_source(text: str, json_output: bool) -> None:
         print_json({"name": source.name, "layout": source.layout, "notices": source.notices, "images": rows})
         return
     table = pd.DataFrame(rows).assign(split=lambda frame: frame["split"].fillna(""))
-    print_table(table, f"{source.name}: {source.layout}, {len(source.samples)} images")
+    print_table(table, f"{source.name}: {source.layout}, {counted(len(source.samples), 'image')}")
     for notice in source.notices:
         say_notice(notice)
 

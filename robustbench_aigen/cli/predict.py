@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.scenario.words import printable
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def predict(
     else:
         _print(predictor, done)
         if unreadable:
-            say(f"{len(unreadable)} pictures could not be read and were skipped (named above)")
+            say(
+                f"{counted(len(unreadable), 'picture could not be read and was', 'pictures could not be read and were')} skipped (named above)"
+            )
         say_warnings(notices)
     if targets and len(done) > len(silent):
         say(f"{len(done) - len(silent)} attacked pictures written to {save}", err=json_output)
@@ -229,7 +232,7 @@ def _predictions(
             else:
                 done.append(each)
     if not done:
-        raise UserError(f"none of the {len(files)} pictures can be read")
+        raise UserError(f"no picture can be read ({len(files)} tried)")
     return done, unreadable
 
 

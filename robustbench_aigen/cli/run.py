@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.notices import Notice
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
     shown = table.assign(seconds=table["seconds"].map("{:.1f}".format))
     print_table(
         shown,
-        f"{loaded.scenario.name}: {len(table)} cells, at most about {seconds:.0f} s (all steps, no cache)",
+        f"{loaded.scenario.name}: {counted(len(table), 'cell')}, at most about {seconds:.0f} s (all steps, no cache)",
         group="detector",
     )
 
@@ -154,10 +155,12 @@ def _show_result(result: "RunResult", json_output: bool) -> None:
         )
         return
     data = result.info["data"]
-    title = f"{result.info['scenario']['name']}: {data['images']} images of {data['source']} ({data['split']}), per cent"
+    title = f"{result.info['scenario']['name']}: {counted(data['images'], 'image')} of {data['source']} ({data['split']}), per cent"
     print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
-        say(f"{len(result.problems)} images could not be read and were skipped (run.json names them)")
+        say(
+            f"{counted(len(result.problems), 'image could not be read and was', 'images could not be read and were')} skipped (run.json names them)"
+        )
     say_warnings(map(Notice.stored, result.info["notices"]))
     mode, share = result.info["trust"]["mode"], trust_share(result.info)
     checks = f"trust checks: {mode}, {100 * share:.0f} % of the time"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.counted_nouns import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,7 +137,7 @@ def _show(trained: "Trained") -> None:
         say(
             f"{trained.job.name}, {part}: accuracy {100 * shown['accuracy']:.2f} % at threshold {shown['threshold']:.4g} "
             f"({100 * at['at_half']['accuracy']:.2f} % at 0.5), balanced {100 * shown['balanced_accuracy']:.2f} %, "
-            f"AUROC {shown['auroc']:.4f}, {shown['n']} images"
+            f"AUROC {shown['auroc']:.4f}, {counted(shown['n'], 'image')}"
         )
         for each in at.values():
             if each["answers_one_class"]:
@@ -158,6 +159,6 @@ def _show_comparison(output: "Path", stem: str, trained: "list[Trained]") -> Non
     ]  # fmt: skip
     print_table(
         rounded(table[columns].rename(columns=lambda name: name.replace("_", " "))),
-        f"{stem}: {len(table)} detectors, {table['evaluated_on'].iloc[0]} images",
+        f"{stem}: {counted(len(table), 'detector')}, {counted(table['evaluated_on'].iloc[0], 'image')}",
     )
     say(f"written to {output / stem}-comparison.csv and .md")

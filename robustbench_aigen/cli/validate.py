@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from robustbench_aigen.cli.console import say
+from robustbench_aigen.counted_nouns import counted
 
 
 def validate(
@@ -44,8 +45,8 @@ def validate(
         if detector:
             loaded = with_detectors(loaded, detector, arch, Path.cwd())
         checked = check_scenario(loaded)
-        images = "" if checked.images is None else f" on {checked.images} images"
-        say(f"{name}: fine, {checked.cells} cells{images}")
+        images = "" if checked.images is None else f" on {counted(checked.images, 'image')}"
+        say(f"{name}: fine, {counted(checked.cells, 'cell')}{images}")
         for line in checked.data:
             say(f"  {line}")
         for note in checked.notes:

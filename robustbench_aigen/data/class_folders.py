@@ -12,6 +12,7 @@ from robustbench_aigen.data.samples import REAL_POOL
 from robustbench_aigen.data.vocabulary import (
     NO_LABELS,
     Labels,
+    class_beside_source,
     ends_with_split,
     generator_in,
     is_family,
@@ -102,7 +103,7 @@ class FolderReader:
         if self._layout is not None:
             return self._read_as_said(parts)
         places = self._places(parts)
-        label = self._label if places.own is None else label_of(parts[places.own], self._labels)
+        label = self._label if places.own is None else self._label_of(parts[places.own])
         if label is None:
             return None
         place = self._generator(parts, places, label)
@@ -116,6 +117,40 @@ class FolderReader:
         generator = parts[place] if place is not None else self._unplaced_generator(parts, places, label)
         split = self._split_at(parts, places.splits[0], places.own) if places.splits else None
         return Told(label, generator, split, tuple(roles))
+
+    @cached_property
+    def joined(self) -> dict[str, int]:
+        """Names of a class joined to what made its images, or where they are from, by label: ``fake_lumina``.
+
+        Only where nothing else tells a class, all names of the level tell one, and both classes are among them:
+        ``real_estate`` beside ``animals`` is no class.
+        """
+        if self._label is not None or self._layout is not None:
+            return {}
+        bare = [parts for parts in self._paths if all(label_of(part, self._labels) is None for part in parts)]
+        for depth in range(max(map(len, bare), default=0)):
+            told = {
+                name: label_of(name, self._labels) if label is None else label
+                for name in self._level[depth]
+                for label in [class_beside_source(name)]
+            }
+            if {*told.values()} == {0, 1} and all(len(parts) > depth for parts in bare):
+                return {
+                    name: label
+                    for name, label in told.items()
+                    if label is not None and label_of(name, self._labels) is None
+                }
+        return {}
+
+    @cached_property
+    def class_levels(self) -> frozenset[int]:
+        """How deep the folders stand that name a class."""
+        places = (self._class_position(parts) for parts in self._paths)
+        return frozenset(place for place in places if place is not None)
+
+    def _label_of(self, name: str) -> int | None:
+        own = label_of(name, self._labels)
+        return self.joined.get(name) if own is None else own
 
     def _parts(self, folder: PurePath) -> Roles:
         """Return the names of folders; of Hive's ``label=real`` the value, since ``fake=0`` is no fake."""
@@ -168,7 +203,7 @@ class FolderReader:
         plain = self._class_names(parts)
         if self._classes_below_shared:
             plain = [place for place in plain if place >= self._shared]
-        if len({label_of(parts[place], self._labels) for place in plain}) > 1:
+        if len({self._label_of(parts[place]) for place in plain}) > 1:
             raise _ambiguous(parts, "name both classes")
         below = parts[plain[-1] + 1 :] if plain else ()
         if (truth := next((part for part in below if is_truth(part)), None)) is not None:
@@ -181,6 +216,8 @@ class FolderReader:
     def _class_names(self, parts: Roles) -> list[int]:
         """Return the places of the names of classes that count: those that the user has named, else the plainest."""
         named = [place for place, part in enumerate(parts) if label_of(part, self._labels) is not None]
+        if not named:
+            return [place for place, part in enumerate(parts) if part in self.joined]
         said = [place for place in named if folded(parts[place]) in self._labels]
         return said or [place for place in named if not is_weak(parts[place])] or named
 
@@ -192,7 +229,7 @@ class FolderReader:
             below = [place for place in self._class_names(parts) if place >= self._shared]
             if not below:
                 return False
-            labels.add(label_of(parts[below[-1]], self._labels))
+            labels.add(self._label_of(parts[below[-1]]))
         return {0, 1} <= labels
 
     def _splits(self, parts: Roles, own: int | None) -> list[int]:
@@ -236,10 +273,13 @@ class FolderReader:
         generators: set[str] = set()
         for parts in self._paths:
             own = self._class_position(parts)
-            label = None if own is None else label_of(parts[own], self._labels)
+            label = None if own is None else self._label_of(parts[own])
             if own is None or label is None:
                 continue
             splits = self._splits(parts, own)
+            if parts[own] in self.joined:
+                source = generator_in(parts[own])
+                (of_fakes[0] if label else of_reals).add(source)
             for place in range(own + 1, len(parts)):
                 name = parts[place]
                 if place in splits or self._is_no_generator(name, parts, own):
@@ -257,7 +297,8 @@ class FolderReader:
         """Return the place of the generator's name, None where no folder is called after one."""
         if self._is_own_name(parts, places, label):
             return places.own
-        below = places.below if label else []
+        # Kinds of photographs stand below the reals, unless fakes have a generator of that name.
+        below = [place for place in places.below if label or parts[place] in self._below_fakes]
         if self._stands_below:
             return self._first(parts, below)
         varied = [place for place in places.above if place >= self._shared]
@@ -291,13 +332,23 @@ class FolderReader:
         return any(names_generator(name) for name in self._siblings[above])
 
     @cached_property
+    def _below_fakes(self) -> frozenset[str]:
+        """Names of the generators' folders below the class folders of fakes."""
+        found = set()
+        for parts in self._paths:
+            places = self._places(parts)
+            if places.own is not None and self._label_of(parts[places.own]) and places.below:
+                found.add(parts[self._first(parts, places.below) or 0])
+        return frozenset(found)
+
+    @cached_property
     def _stands_below(self) -> bool:
         """Whether the generators' folders stand below those of the classes."""
         below: list[tuple[Roles, int]] = []
         above: list[tuple[Roles, int]] = []
         for parts in self._paths:
             places = self._places(parts)
-            label = self._label if places.own is None else label_of(parts[places.own], self._labels)
+            label = self._label if places.own is None else self._label_of(parts[places.own])
             if label and places.below:
                 below.append((parts, places.below[0]))
             if label is not None:
@@ -312,6 +363,8 @@ class FolderReader:
         if not label or places.own is None:
             return False
         name = parts[places.own]
+        if name in self.joined:
+            return False
         if label_of(name) is not None:
             return is_family(name) and not names_generator(name) and not places.above + places.below
         varied = [place for place in places.above if place >= self._shared]
@@ -324,6 +377,9 @@ class FolderReader:
         for place in (*places.splits, *([] if places.own is None else [places.own])):
             if names_generator(parts[place]) and folded(parts[place]) not in self._labels:
                 return generator_in(parts[place])
+        if label and places.own is not None and parts[places.own] in self.joined:
+            source = generator_in(parts[places.own])
+            return "fake" if says_nothing(source) or source in self.kinds else source
         return "fake" if label else REAL_POOL
 
 

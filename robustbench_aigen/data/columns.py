@@ -27,13 +27,15 @@ USUAL = {
 class TableMeaning(NamedTuple):
     """What the user and the data set's own description say of tables.
 
-    ``labels`` and ``columns`` are the scenario's, ``class_names`` the ClassLabel names of every column.
+    ``labels`` and ``columns`` are the scenario's, ``class_names`` the ClassLabel names of every column, ``roles`` what
+    each level of folders in the images' paths is.
     """
 
     labels: Labels = NO_LABELS
     label: int | None = None
     columns: Mapping[str, str] = {}
     class_names: Mapping[str, Sequence[str]] = {}
+    roles: tuple[str, ...] | None = None
 
 
 class Columns(NamedTuple):

@@ -4,10 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
 from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.data.image_files import find_images
-from robustbench_aigen.data.meaning_hints import no_class
+from robustbench_aigen.data.meaning_hints import joined_names, labels_for, no_class
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, split_in, split_of
 from robustbench_aigen.errors import UserError
@@ -74,9 +75,13 @@ class FolderSource:
         if left_out:
             folders = sorted({printable(relative) for relative in left_out})
             shown = ", ".join(folders[:3]) + (" …" if len(folders) > 3 else "")
-            text = f"{len(left_out)} images are left out: their folders name no class ({shown})"
-            self.notices.append(warning(text))
-        self.notices += _unused(labels, inner.values())
+            text = counted(
+                len(left_out),
+                f"image is left out: its folder names no class ({shown})",
+                f"images are left out: their folders name no class ({shown})",
+            )
+            self.notices.append(warning(text + labels_for(left_out, reader.class_levels)))
+        self.notices += [*_unused(labels, inner.values()), *joined_names(reader.joined)]
         if layout is None:
             self.notices += _kinds(
                 reader.kinds, [(inner[parent].parts, said) for parent, said in told.items()]
@@ -131,7 +136,7 @@ class FolderSource:
                 next(samples[p].id for p in both[0] if samples[p].label == label) for label in (0, 1)
             )
             raise UserError(
-                f"links put {_images(len(both))} into both classes: {fake} and {real} are one file",
+                f"links put {counted(len(both), 'image')} into both classes: {fake} and {real} are one file",
                 hint="remove the link from the wrong class",
             )
         fakes = {sample.generator for sample in samples.values() if sample.label == 1}
@@ -158,18 +163,28 @@ class FolderSource:
                 del samples[place]
         if pooled:
             self.notices.append(
-                f"{_images(pooled)} linked under every generator belong to all of them, and count once"
+                counted(
+                    pooled,
+                    "image linked under every generator belongs to all of them, and counts once",
+                    "images linked under every generator belong to all of them, and count once",
+                )
             )
         if several:
             self.notices.append(
-                f"{_images(several)} linked under several generators or splits count at each of these places"
+                counted(
+                    several,
+                    "image linked under several generators or splits counts at each of these places",
+                    "images linked under several generators or splits count at each of these places",
+                )
             )
         if repeated:
-            self.notices.append(f"{_images(repeated)} linked twice into one place count once")
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+            self.notices.append(
+                counted(
+                    repeated,
+                    "image linked twice into one place counts once",
+                    "images linked twice into one place count once",
+                )
+            )
 
 
 def _sample(file: Path, told: Told) -> Sample:
@@ -246,17 +261,25 @@ def _unused(labels: Labels, folders: Iterable[Path]) -> list[str]:
     return [f"no folder is called {', '.join(unused[:3])}{' …' if len(unused) > 3 else ''}, as labels: says"]
 
 
-def _kinds(kinds: Collection[str], folders: Iterable[tuple[Roles, Told | None]]) -> list[str]:
-    """Name the kinds of pictures that could be generators, and the layout that makes them some."""
-    for parts, said in folders:
-        names = [printable(part) for part in parts]
-        place = next((place for place, name in enumerate(names) if name in kinds), None)
-        if place is not None and said is not None:
-            shown = ", ".join(sorted(kinds)[:3]) + (" …" if len(kinds) > 3 else "")
-            otherwise = "/".join([*said.roles[:place], "generator"])
-            hint = "" if "class and split" in said.roles else f"; if they are generators, layout: {otherwise}"
-            return [f"kinds of pictures below both classes, not taken for generators: {shown}{hint}"]
-    return []
+def _kinds(kinds: Collection[str], folders: Sequence[tuple[Roles, Told | None]]) -> list[str]:
+    """Name the kinds of pictures that could be generators, and the layouts that make them some."""
+    told = [(tuple(map(printable, parts)), said) for parts, said in folders if said is not None]
+    if not any(part in kinds for parts, _ in told for part in parts):
+        return []
+    layouts: dict[str, None] = {}
+    is_split = False
+    for parts, said in told:
+        if said.label and said.generator == "fake":
+            is_split |= "class and split" in said.roles
+            places = [place for place, part in enumerate(parts) if part in kinds]
+            layouts |= {"/".join([*said.roles[:place], "generator"]): None for place in places}
+    shown = ", ".join(sorted(kinds)[:3]) + (" …" if len(kinds) > 3 else "")
+    hint = ""
+    if is_split:
+        hint = "; if they are generators, put class folders into each of them"
+    elif layouts:
+        hint = f"; if they are generators, {' or '.join(f'layout: {layout}' for layout in [*layouts][:2])}"
+    return [f"kinds of pictures below both classes, not taken for generators: {shown}{hint}"]
 
 
 def _described(images: Counter[Told | None]) -> str:

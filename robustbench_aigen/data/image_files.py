@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.walking import Walk, in_order
 from robustbench_aigen.errors import UserError
 
@@ -114,12 +115,12 @@ def find_images(folder: Path) -> ImageFiles:
     if found:
         counts = {suffix: len(images) for suffix, (images, _) in kinds.items()}
         notices.append(
-            f"{_of(len(found), 'image')} without a usual suffix, recognised by content: {_counted(counts)}"
+            f"{counted(len(found), 'image is', 'images are')} without a usual suffix, recognised by content: {_counted(counts)}"
         )
     unread = {suffix: count for suffix, (_, count) in kinds.items() if count}
     if unread:
         notices.append(
-            f"{_of(sum(unread.values()), 'picture')} left out, in formats that Pillow cannot read: {_counted(unread)}"
+            f"{counted(sum(unread.values()), 'picture is', 'pictures are')} left out, in formats that Pillow cannot read: {_counted(unread)}"
         )
     notices += _of_walk(walk)
     files = in_order([*listed, *found])
@@ -175,13 +176,17 @@ def _of_walk(walk: Walk) -> list[str]:
     hidden = {place: sum(counts[suffix] for suffix in SUFFIXES) for place, counts in walk.hidden.items()}
     hidden = {place: count for place, count in hidden.items() if count}
     if hidden:
-        notices.append(f"{_of(sum(hidden.values()), 'image')} left out, in hidden places: {_counted(hidden)}")
+        notices.append(
+            f"{counted(sum(hidden.values()), 'image is', 'images are')} left out, in hidden places: {_counted(hidden)}"
+        )
     if walk.loops:
         notices.append(
-            f"{_of(len(walk.loops), 'link')} not followed, back to a folder above: {_shown(walk.loops)}"
+            f"{counted(len(walk.loops), 'link is', 'links are')} not followed, back to a folder above: {_shown(walk.loops)}"
         )
     if walk.dangling:
-        notices.append(f"{_of(len(walk.dangling), 'link')} to nothing: {_shown(walk.dangling)}")
+        notices.append(
+            f"{counted(len(walk.dangling), 'link leads', 'links lead')} to nothing: {_shown(walk.dangling)}"
+        )
     return notices
 
 
@@ -205,10 +210,6 @@ def _same(files: list[Path], linked: set[str]) -> list[list[int]]:
             if identity in several:
                 places[identity].append(index)
     return [group for group in places.values() if len(group) > 1]
-
-
-def _of(count: int, noun: str) -> str:
-    return f"1 {noun} is" if count == 1 else f"{count} {noun}s are"
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.samples import IN_PACKAGE, REAL_POOL, ImageSource, Sample, reals_of
 
 
@@ -62,7 +63,8 @@ def of_their_own(samples: Iterable[Sample]) -> list[str]:
         return []
     count = sum(counts[name, 0] for name in names)
     without = [name for name in fakes if names[0] in reals_of([name], counts)]
-    text = f"{count} reals of {_listed(names)}, which have no fakes, belong to "
+    which = f"of {_listed(names)}, which {'has' if len(names) == 1 else 'have'} no fakes"
+    text = counted(count, f"real {which}, belongs to ", f"reals {which}, belong to ")
     if not without:
         return [f"{text}no generator: each has reals of its own"]
     whose = (

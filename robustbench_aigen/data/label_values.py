@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader
 from robustbench_aigen.data.vocabulary import Labels, label_of
 from robustbench_aigen.errors import UserError
@@ -240,5 +241,5 @@ def left_out(rows: Iterable[int], what: str) -> list[str]:
     without = list(rows)
     if not without:
         return []
-    images = "1 image is" if len(without) == 1 else f"{len(without)} images are"
+    images = counted(len(without), "image is", "images are")
     return [warning(f"{images} left out: no label ({what} {without[0]}{' …' if len(without) > 1 else ''})")]

@@ -4,7 +4,6 @@ import codecs
 import csv
 import io
 import json
-import os
 import posixpath
 import re
 from collections import Counter
@@ -18,8 +17,14 @@ from robustbench_aigen.data.file_reading import located_file, opened_file, read_
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
+from robustbench_aigen.data.listed_paths import (
+    below_what_all_share,
+    folder_of,
+    split_of_folders,
+    told_by_paths,
+)
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.vocabulary import split_in, split_of
+from robustbench_aigen.data.vocabulary import split_in
 from robustbench_aigen.errors import UserError, shortened
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -78,19 +83,21 @@ class ManifestSource:
         generators = read_generators(of("generator"), labels, refusal)
         is_sure = columns.get("split") in ("split", meaning.columns.get("split"))
         splits = read_splits(of("split"), is_sure=is_sure)
+        folders = below_what_all_share([folder_of(path) for path in paths], file.parent)
         if not any(splits):
-            splits = [split or split_in(file.stem) for split in _splits_of_paths(paths, file.parent)]
+            splits = [split_of_folders(folder) or split_in(file.stem) for folder in folders]
         kept = [row for row, label in enumerate(labels) if label is not None]
-        self.samples = [
+        samples = [
             Sample(paths[row], label.label, generators[row], splits[row])
             for row, label in enumerate(labels)
             if label is not None
         ]
+        self.samples, told = told_by_paths(samples, [folders[row] for row in kept], meaning)
         self._paths = [paths[row] for row in kept]
         if not self.samples:
             raise UserError("lists no images with a label" if rows else "lists no images", file=file)
         unlabelled = [row.line for row, label in zip(rows, labels, strict=True) if label is None]
-        self.notices = left_out(unlabelled, "line")
+        self.notices = [*told, *left_out(unlabelled, "line")]
 
     def encoded(self, index: int) -> bytes:
         """Return the listed file's bytes."""
@@ -242,17 +249,3 @@ def _paths(rows: Sequence[_Row], column: str, file: Path) -> list[str]:
         first_lines[place] = line
         paths.append(path)
     return paths
-
-
-def _splits_of_paths(paths: Sequence[str], folder: Path) -> list[str | None]:
-    """Return the split that a folder of each path names, below the list's own folder or what all paths have in common."""
-    places = [PurePosixPath(path.replace("\\", "/")) for path in paths]
-    outside = [
-        place for place in places if place.is_absolute() and not place.is_relative_to(folder.resolve())
-    ]
-    above = PurePosixPath(os.path.commonpath(outside)) if outside else PurePosixPath("/")
-    parts = []
-    for place in places:
-        own = folder.resolve() if place.is_relative_to(folder.resolve()) else above
-        parts.append((place.relative_to(own) if place.is_absolute() else place).parts[:-1])
-    return [next((split for part in reversed(own) if (split := split_of(part))), None) for own in parts]

@@ -1,11 +1,12 @@
 """What to write where the folders of images tell no class: what they allow, without taking a side."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import Roles
 from robustbench_aigen.data.manifest import MANIFESTS
+from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.data.vocabulary import Labels, is_truth, label_of, says_nothing, split_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
@@ -57,6 +58,43 @@ def no_class(
     if any(path.parts for path in unread):
         return UserError(message, hint=f"put the images into folders real/ and fake/; or say {one_class}")
     return UserError(message, hint=f"put the images into sub-folders real/ and fake/, or say {one_class}")
+
+
+def labels_for(folders: Sequence[Path], levels: Collection[int]) -> str:
+    """Return what to write for folders of images that tell no class, beside some that do; nothing for the root itself.
+
+    Parameters
+    ----------
+    folders
+        Those whose images are left out, relative to the root.
+    levels
+        How deep the class folders of the others stand.
+    """
+    names: dict[str, None] = {}
+    for parts in sorted({tuple(printable(part) for part in folder.parts) for folder in folders}):
+        own = [part for part in parts if not says_nothing(part) and split_of(part) is None]
+        beside = [parts[level] for level in sorted(levels) if level < len(parts) and parts[level] in own]
+        names |= dict.fromkeys((beside or own or list(parts))[:1])
+    shown = ", ".join(f"{name}: …" for name in [*names][:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return f"; if they are real or fake, say which: labels: {{{shown}}}" if names else ""
+
+
+def joined_names(joined: Mapping[str, int]) -> list[str]:
+    """Say which folders were read as a class and what made its images; nothing where none was."""
+    if not joined:
+        return []
+    names = sorted(joined, key=lambda name: (joined[name], name))
+    of_class = [
+        f"{CLASS_NAMES[label]} {_first([name for name in names if joined[name] == label])}"
+        for label in (0, 1)
+        if label in joined.values()
+    ]
+    labels = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return [f"classes by a word in the folder's name: {'; '.join(of_class)}; if not, labels: {{{labels}}}"]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _level(folders: Sequence[Path]) -> list[str]:

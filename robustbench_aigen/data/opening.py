@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
@@ -17,10 +19,10 @@ from robustbench_aigen.data.tables import TableSource, may_be_data
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
-from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.located_yaml import Path_
-from robustbench_aigen.scenario.words import folded
+from robustbench_aigen.scenario.words import folded, printable
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
 _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")
@@ -114,18 +116,43 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         if not there and names_several(spec.source):
             return _several(spec, expanded(path))
         if not there:
-            hint = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
+            near = _near(spec.source, path)
+            known = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
+            hint = known if near is None else f"did you mean '{printable(near)}'?"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
     if there and not (path.is_file() or path.is_dir()):
         raise UserError(f"'{shortened(spec.source)}' is neither a file nor a folder")
     try:
         opened = _by_layout(spec, path)
     except OSError as error:
-        raise UserError(f"'{shortened(spec.source)}' cannot be opened: {error.strerror}") from error
+        reason = error.strerror or first_line(error)
+        raise UserError(f"'{shortened(spec.source)}' cannot be opened: {reason}") from error
     if spec.source.startswith(PREFIX):
         # The cache's folder is called after the revision.
         opened.name = spec.source.removeprefix(PREFIX).removeprefix("datasets/").partition("@")[0]
     return opened
+
+
+def _near(source: str, path: Path) -> str | None:
+    """Return a path that exists, written as the source, whose first wrong folder or file has nearly the same name."""
+    depth = next((depth for depth, above in enumerate(path.parents) if above.is_dir()), None)
+    parts = Path(source).parts
+    if depth is None or depth >= len(parts):
+        return None
+    above, missing = path.parents[depth], parts[-1 - depth]
+    try:
+        beside = {
+            other.name.casefold(): other.name
+            for other in above.iterdir()
+            if not other.name.startswith(".") and (other.is_dir() or other.suffix.lower() in _KINDS)
+        }
+    except OSError:
+        return None
+    for name in get_close_matches(missing.casefold(), sorted(beside), n=3, cutoff=0.6):
+        deeper = parts[len(parts) - depth :]
+        if (above / beside[name]).joinpath(*deeper).exists():
+            return str(Path(*parts[: -1 - depth], beside[name], *deeper))
+    return None
 
 
 def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
@@ -146,12 +173,22 @@ def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
 def _meaning(spec: SourceSpec) -> TableMeaning:
     labels = {name: 1 if meaning == "fake" else 0 for name, meaning in (spec.labels or {}).items()}
     label = None if spec.label is None else label_of(spec.label)
-    return TableMeaning(labels, label, {str(role): name for role, name in (spec.columns or {}).items()})
+    columns = {str(role): name for role, name in (spec.columns or {}).items()}
+    return TableMeaning(labels, label, columns, roles=_roles(spec))
+
+
+def _roles(spec: SourceSpec) -> tuple[str, ...] | None:
+    """Return what each level of folders is, where the user says it."""
+    if spec.layout is None or spec.layout in FILE_LAYOUTS:
+        return None
+    return tuple(NAMED_LAYOUTS.get(spec.layout, spec.layout).split("/"))
 
 
 def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
     meaning = _meaning(spec)
-    layout = spec.layout or _detected(path, spec)
+    roles = meaning.roles
+    # Of one file they are those of the paths in it.
+    layout = _detected(path, spec) if spec.layout is None or (roles and path.is_file()) else spec.layout
     if layout == "csv":
         return ManifestSource(_manifest(path), meaning)
     if layout == "webdataset":
@@ -160,7 +197,6 @@ def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
         return TableSource(_having(path, f".{layout}"), f".{layout}", meaning)
     if not path.is_dir():
         raise UserError(f"'{spec.source}' is not a folder, as layout: {layout} says")
-    roles = None if layout in FILE_LAYOUTS else tuple(NAMED_LAYOUTS.get(layout, layout).split("/"))
     return FolderSource(path, meaning.labels, meaning.label, roles)
 
 
@@ -210,7 +246,9 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     if len(present) == 1:
         return present[0]
     found_as = [
-        f"{in_classes} images in class folders" if kind == "folder" else f"{counts[kind]} {kind} files"
+        f"{counted(in_classes, 'image')} in class folders"
+        if kind == "folder"
+        else f"{counted(counts[kind], f'{kind} file')}"
         for kind in present
     ]
     raise UserError(

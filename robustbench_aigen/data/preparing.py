@@ -108,7 +108,7 @@ def prepare(
         pieces, unusable = _cut_all(source, whole / _PIECES, wanted, chosen, progress)
         if not pieces:
             name, reason = next(iter(unusable.items()))
-            raise UserError(f"none of the {len(unusable)} images can be used; {name}: {reason}")
+            raise UserError(f"no image can be used ({len(unusable)} tried); {name}: {reason}")
         counts = arrange(pieces, whole, wanted.shares, wanted.seed)
         (whole / _PIECES).rmdir()
         _describe(whole, source, wanted, counts, unusable)

@@ -5,7 +5,8 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from itertools import product
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import (
     Columns,
     TableMeaning,
@@ -23,7 +25,15 @@ from robustbench_aigen.data.columns import (
 )
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
 from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
-from robustbench_aigen.data.label_values import left_out
+from robustbench_aigen.data.label_values import left_out, plain_text
+from robustbench_aigen.data.listed_paths import (
+    below_what_all_share,
+    folder_of,
+    generator_of_file,
+    split_of_folders,
+    told_by_paths,
+)
+from robustbench_aigen.data.parquet_pages import PageSizes, page_sizes
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.data.vocabulary import split_in, split_of
@@ -32,9 +42,14 @@ from robustbench_aigen.errors import UserError, first_line
 
 NO_MEANING = TableMeaning()
 _HELD = 512 * 1024**2
-"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time."""
+"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time.
+
+Also of a single page that is far smaller before it is unpacked, and of images no page is: it is not read.
+"""
 _ROWS = 16
-"""Rows of a large row group that are held at a time."""
+"""Rows of a large row group that are held at a time, fewer where its pages are large."""
+_MOST_ROWS = 1024
+"""Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
 """Rows that are looked at to tell what a column of text holds."""
 _NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
@@ -72,6 +87,7 @@ class _ParquetRows:
 
     def __init__(self, file: Path) -> None:
         # With a buffer a row group is read page by page; otherwise all of it would be in memory before its first row.
+        self._file = file
         self._parquet = pq.ParquetFile(file, buffer_size=2**20)
         self.schema = self._parquet.schema_arrow
         self.count = self._parquet.metadata.num_rows
@@ -83,6 +99,11 @@ class _ParquetRows:
         self._reading: tuple[int, str] | None = None
 
     def facts(self, columns: Sequence[str]) -> dict[str, list[Any]]:
+        for group, column in product(range(len(self._first_rows)), columns):
+            try:
+                refuse_size(self._sizes(group, column).inflated, _HELD)
+            except RefusedFileError as error:
+                raise UserError(f"column '{column}' has a page of {error}", file=self._file) from error
         table = self._parquet.read(columns=[*columns])
         return {name: _column(table, name).to_pylist() for name in columns}
 
@@ -104,21 +125,43 @@ class _ParquetRows:
                 return
 
     def _parts(self, group: int, column: str) -> Iterator[_Part]:
+        sizes = self._sizes(group, column)
+        try:
+            refuse_size(sizes.inflated, _HELD)
+            refuse_size(sizes.largest // self._parquet.metadata.row_group(group).num_rows)
+        except RefusedFileError as error:
+            raise RefusedFileError(f"row group {group} has a page of {error}") from error
+        first = self._first_rows[group]
+        # A value of a dictionary may stand in every row: no more rows than such values fit into memory.
+        fitting = max(1, _HELD // max(1, sizes.largest))
+        is_large = sizes.total > _HELD
+        held: list[pa.Array] = []
+        for batch in self._parquet.iter_batches(
+            min(fitting, _ROWS if is_large else _MOST_ROWS), row_groups=[group], columns=[column]
+        ):
+            values = _column(pa.Table.from_batches([batch]), column).combine_chunks()
+            if held and (is_large or sum(part.nbytes for part in held) + values.nbytes > _HELD):
+                part, held = _Part(first, pa.chunked_array(held)), []
+                first += len(part.values)
+                yield part
+                del part
+            held.append(values)
+        if held:
+            yield _Part(first, pa.chunked_array(held))
+
+    def _sizes(self, group: int, column: str) -> PageSizes:
         metadata = self._parquet.metadata.row_group(group)
         chunks = [metadata.column(place) for place in range(metadata.num_columns)]
-        size = sum(
-            chunk.total_uncompressed_size
+        sizes = [
+            page_sizes(self._file, chunk)
             for chunk in chunks
             if f"{chunk.path_in_schema}.".startswith(f"{column}.")
+        ]
+        return PageSizes(
+            max((each.largest for each in sizes), default=0),
+            max((each.inflated for each in sizes), default=0),
+            sum(each.total for each in sizes),
         )
-        first = self._first_rows[group]
-        if size <= _HELD:
-            yield _Part(first, _column(self._parquet.read_row_group(group, columns=[column]), column))
-            return
-        refuse_size(size // max(1, metadata.num_rows))
-        for batch in self._parquet.iter_batches(_ROWS, row_groups=[group], columns=[column]):
-            yield _Part(first, _column(pa.Table.from_batches([batch]), column))
-            first += batch.num_rows
 
 
 class _ArrowRows:
@@ -189,17 +232,23 @@ class TableSource:
         self._first_samples: list[int] = []
         self._lock = Lock()
         samples: list[Sample] = []
+        folders: list[PurePosixPath] = []
         for file in files:
             self._first_samples.append(len(samples))
-            samples += self._read(file, meaning)
+            own, inner = self._read(file, meaning)
+            samples += own
+            above = _folder_of_table(file, self._root, alone=len(files) == 1)
+            folders += [above / folder for folder in inner]
         if not samples:
             raise UserError(f"no images with a label in {path}")
+        samples, told = told_by_paths(samples, folders, meaning)
         self.samples = qualified(samples)
-        self.notices = list(dict.fromkeys(self.notices))
+        self.notices = list(dict.fromkeys([*self.notices, *told]))
         kind = "Arrow" if suffix == ".arrow" else "Parquet"
-        self.layout = f"{len(files)} {kind} file{'s' if len(files) > 1 else ''}"
+        self.layout = f"{counted(len(files), f'{kind} file')}"
 
-    def _read(self, file: Path, meaning: TableMeaning) -> list[Sample]:
+    def _read(self, file: Path, meaning: TableMeaning) -> tuple[list[Sample], list[PurePosixPath]]:
+        """Return the samples of one file, and the folder in the path of each."""
         try:
             rows = _READERS[file.suffix.lower()](file)
         except (pa.ArrowException, OSError) as error:
@@ -224,9 +273,15 @@ class TableSource:
         split = _split_of_file(file, self._root)
         kept, samples = read_samples(facts, rows.count, columns, meaning, file, split)
         self._files.append(_File(rows, columns, array("q", kept), folders))
+        paths = facts[columns.path] if columns.path is not None else [None] * rows.count
+        inner = below_what_all_share([folder_of(plain_text(paths[row])) for row in kept], file.parent)
+        samples = [
+            sample if sample.split else sample._replace(split=split_of_folders(folder))
+            for sample, folder in zip(samples, inner, strict=True)
+        ]
         unlabelled = sorted({*range(rows.count)} - {*kept}) if len(kept) < rows.count else []
         self.notices += [*columns.notices, *left_out(unlabelled, f"{file.name}, row")]
-        return samples
+        return samples, inner
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of a row; one thread at a time reads."""
@@ -276,6 +331,12 @@ def _missing_files(files: Sequence[Path]) -> list[str]:
         for (folder, name, count), found in present.items()
         if found < count
     ]
+
+
+def _folder_of_table(file: Path, root: Path, *, alone: bool) -> PurePosixPath:
+    """Return the folders between a root and a file, and the generator after which one of several files is called."""
+    above = PurePosixPath(file.relative_to(root).parent.as_posix())
+    return above if alone else above / generator_of_file(file.stem)
 
 
 def _split_of_file(file: Path, root: Path) -> str | None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from robustbench_aigen.scenario.class_words import (
     BETWEEN,
+    BY,
     CATEGORIES,
     EMPTY,
     FAMILIES,
@@ -86,6 +87,26 @@ def _class_of(name: str) -> tuple[int | None, bool]:
     return (meanings[0], bool(plain)) if len(meanings) == 1 else (None, False)
 
 
+def class_beside_source(name: str) -> int | None:
+    """Return the class whose plain word begins or ends a name that has words of its own as well, None for any other.
+
+    >>> class_beside_source("real_coco"), class_beside_source("FakeLumina"), class_beside_source("train_lumina_fake")
+    (0, 1, 1)
+    >>> class_beside_source("fake"), class_beside_source("real_vs_fake_coco"), class_beside_source("photos_flickr")
+    (None, None, None)
+    """
+    tokens = _tokens(name)
+    said = {_CLASSES[token] for token in tokens if token in _CLASSES}
+    if (
+        label_of(name) is not None
+        or len(said) != 1
+        or any(token in NOT or token in TRUTHS for token in tokens)
+    ):
+        return None
+    words = [t for t in tokens if not (t in EMPTY or t in _SPLITS or t.isdigit())]
+    return said.pop() if words and (words[0] in PLAIN or words[-1] in PLAIN) else None
+
+
 def is_truth(name: str) -> bool:
     """Whether a name only says that something holds or not: ``true``, ``no``, ``fake_false``."""
     tokens = _tokens(name)
@@ -98,12 +119,21 @@ def generator_in(name: str) -> str:
 
     >>> generator_in("fake_stable-diffusion-v1-5"), generator_in("TestSDXL"), generator_in("1_midjourney_train")
     ('stable-diffusion-v1-5', 'SDXL', 'midjourney')
+    >>> generator_in("generated_by_flux")
+    'flux'
     """
     text = name
     for edge in (_FIRST, _LAST):
-        while (found := edge.search(text)) is not None and _is_no_name(found[1]):
+        while (found := edge.search(text)) is not None and (
+            _is_no_name(found[1]) or _is_by(found[1], text, name)
+        ):
             text = text[: found.start()] + text[found.end() :]
     return text
+
+
+def _is_by(word: str, text: str, name: str) -> bool:
+    """Whether a word stands behind a class word that has been taken off."""
+    return text != name and folded(word) in BY
 
 
 def _is_no_name(word: str) -> bool:

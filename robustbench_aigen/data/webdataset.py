@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Told
 from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
@@ -13,9 +14,11 @@ from robustbench_aigen.data.file_reading import refuse_size
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
+from robustbench_aigen.data.listed_paths import generator_of_file, split_of_folders, told_by_paths
+from robustbench_aigen.data.meaning_hints import joined_names
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
-from robustbench_aigen.data.vocabulary import label_of, split_in, split_of
+from robustbench_aigen.data.vocabulary import label_of, split_in
 from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
@@ -60,10 +63,14 @@ class WebDatasetSource:
         images = _choose_images(groups, meaning.columns.get("image"), self.notices)
         groups = [group for group, image in zip(groups, images, strict=True) if image is not None]
         names = class_names_in_readme(root)
-        samples = _samples(groups, root, meaning._replace(class_names=meaning.class_names or names))
+        meaning = meaning._replace(class_names=meaning.class_names or names)
+        samples = _samples(groups, root, meaning, self.notices)
         stored = [image for image in images if image is not None]
-        self._stored = [image for image, sample in zip(stored, samples, strict=True) if sample is not None]
-        self.samples = [sample for sample in samples if sample is not None]
+        kept = [row for row, sample in enumerate(samples) if sample is not None]
+        self._stored = [stored[row] for row in kept]
+        folders = [_folder(groups[row], root, alone=len(tars) == 1) for row in kept]
+        self.samples, told = told_by_paths([sample for sample in samples if sample], folders, meaning)
+        self.notices += told
         if not self.samples:
             raise UserError(
                 "; ".join([f"no images with a label in {path}", *self.notices]),
@@ -71,9 +78,13 @@ class WebDatasetSource:
             )
         if len(self.samples) < len(samples):
             left = len(samples) - len(self.samples)
-            self.notices.append(warning(f"{left} images are left out: no label or folder gives their class"))
+            self.notices.append(
+                warning(
+                    f"{counted(left, 'image is', 'images are')} left out: no label or folder gives their class"
+                )
+            )
         self.samples = _told_apart(self.samples, self.notices)
-        self.layout = f"WebDataset, {len(tars)} tar file{'s' if len(tars) > 1 else ''}"
+        self.layout = f"WebDataset, {counted(len(tars), 'tar file')}"
 
     def _groups(self, tars: Sequence[Path]) -> list[Group]:
         """Return the samples of all tar files; one whose files stand in two of them is put together."""
@@ -82,7 +93,9 @@ class WebDatasetSource:
         for tar in tars:
             content = read_members(tar)
             if content.is_cut_off:
-                self.notices.append(warning(f"{tar.name} is cut off after {len(content.groups)} samples"))
+                self.notices.append(
+                    warning(f"{tar.name} is cut off after {counted(len(content.groups), 'sample')}")
+                )
             if content.lost:
                 self.notices.append(f"{tar.name}: links without content left out: {content.lost}")
             own = content.groups
@@ -163,14 +176,17 @@ def _is_image(suffix: str) -> bool:
     return PurePosixPath(f"x.{suffix}").suffix in SUFFIXES
 
 
-def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list[Sample | None]:
+def _samples(
+    groups: Sequence[Group], root: Path, meaning: TableMeaning, notices: list[str]
+) -> list[Sample | None]:
     """Return the sample of each group, None where nothing says its class."""
 
     def refusal(row: int, message: str, hint: str) -> UserError:
         return UserError(f"'{groups[row].key}': {message}", file=groups[row].tar, hint=hint)
 
-    folders = [_folder(group, root) for group in groups]
-    told = _told_by_folders(folders, meaning)
+    alone = len({group.tar for group in groups}) == 1
+    folders = [_folder(group, root, alone=alone) for group in groups]
+    told = _told_by_folders(folders, meaning, notices)
     facts = [_facts(group.members, meaning.columns) for group in groups]
     labels = _labels(groups, facts, folders, told, meaning, refusal)
     generators = read_generators(
@@ -190,7 +206,7 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
             str(PurePosixPath(group.tar.relative_to(root).with_suffix("").as_posix(), group.key)),
             label.label,
             generator,
-            split or (place.split if place else _split_of_folder(folder)) or split_in(group.tar.stem),
+            split or (place.split if place else split_of_folders(folder)) or split_in(group.tar.stem),
         )
         for group, label, generator, split, place, folder in zip(
             groups, labels, generators, splits, told, folders, strict=True
@@ -198,19 +214,20 @@ def _samples(groups: Sequence[Group], root: Path, meaning: TableMeaning) -> list
     ]
 
 
-def _folder(group: Group, root: Path) -> PurePosixPath:
-    place = PurePosixPath(group.tar.relative_to(root).as_posix()).parent
-    return place / PurePosixPath(group.key).parent
+def _folder(group: Group, root: Path, *, alone: bool) -> PurePosixPath:
+    """Return the folders of a sample: those of the tar file, its name if that is a generator's, those inside it."""
+    place = PurePosixPath(group.tar.relative_to(root).as_posix())
+    name = PurePosixPath() if alone else generator_of_file(place.stem)
+    return place.parent / name / PurePosixPath(group.key).parent
 
 
-def _split_of_folder(folder: PurePosixPath) -> str | None:
-    return next((split for part in reversed(folder.parts) if (split := split_of(part))), None)
-
-
-def _told_by_folders(folders: Sequence[PurePosixPath], meaning: TableMeaning) -> list[Told | None]:
+def _told_by_folders(
+    folders: Sequence[PurePosixPath], meaning: TableMeaning, notices: list[str]
+) -> list[Told | None]:
     different = set(folders)
     reader = FolderReader(different, meaning.labels, meaning.label)
     told = {folder: reader.read(folder) for folder in different}
+    notices += joined_names(reader.joined)
     return [told[folder] for folder in folders]
 
 

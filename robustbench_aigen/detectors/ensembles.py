@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.notices import about
 from robustbench_aigen.scenario.detector_spec import Rule
 
 
@@ -44,7 +45,7 @@ class Ensemble(Detector):
         self.rule = rule
         self.to(members[0].device)
         self.assumptions = tuple(
-            f"{member.name}: {text}" for member in members for text in member.assumptions
+            about(member.name, text) for member in members for text in member.assumptions
         )
         self.differentiable = all(member.differentiable for member in members)
         self.draws = any(member.draws for member in members)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import UNDECLARED_NORMALISATION
@@ -136,7 +137,7 @@ def _in_float32(detector: Detector) -> None:
     empty = without_values(detector.network)
     if empty:
         raise UserError(
-            f"'{detector.name}' has {len(empty)} tensors with a shape and no values (meta tensors), the first is {empty[0]}"
+            f"'{detector.name}' has {counted(len(empty), 'tensor')} with a shape and no values (meta tensors), the first is {empty[0]}"
         )
     kinds = other_kinds(detector.network)
     told = to_float32(detector.network)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
@@ -19,6 +20,7 @@ _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
 _LOGITS = ("logits", "logit")
 """What the verdict is called where a network answers more than that."""
 _DEEPEST = 3
+_LARGE_LOGIT = 10
 
 
 class Answer(NamedTuple):
@@ -84,7 +86,7 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
             )
         if output not in candidates:
             raise UserError(
-                f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {count} images; "
+                f"detector '{name}': output {output} is of shape {tuple(tensors[output].shape)} for {counted(count, 'image')}; "
                 "one or two numbers (real, fake) each are needed"
             )
         place = output
@@ -115,7 +117,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
     if not candidates:
         shapes = _listed(tensors) if len(tensors) > 1 else str(tuple(next(iter(tensors.values())).shape))
         raise UserError(
-            f"detector '{name}' returns {shapes} for {count} images; one or two numbers (real, fake) each are needed",
+            f"detector '{name}' returns {shapes} for {counted(count, 'image')}; one or two numbers (real, fake) each are needed",
             hint="three classes or more: add up those that mean real and those that mean fake, in a python: factory"
             if any(
                 tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2
@@ -228,9 +230,11 @@ def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
     columns
         N×1 or N×2 float32.
     outputs
-        ``logits``, or ``probabilities`` of a sigmoid or a softmax.
+        ``logits``, ``probabilities`` of a sigmoid or a softmax, or ``percentages``: probabilities times 100.
     """
-    if outputs == "probabilities":
+    if outputs == "percentages":
+        columns = columns / 100
+    if outputs != "logits":
         if columns.shape[1] == 1:
             p = columns.clamp(_TINY, _BELOW_ONE)
             columns = torch.log(p) - torch.log1p(-p)
@@ -239,6 +243,18 @@ def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
     if columns.shape[1] == 1:
         return torch.cat([-columns / 2, columns / 2], dim=1)
     return columns
+
+
+def look_like_percentages(columns: Tensor) -> bool:
+    """Whether a network's answers to very different inputs, N×1 or N×2, may be probabilities times 100.
+
+    Two numbers add up to 100 then. One number is between 0 and 100, and for some image larger than most logits.
+    """
+    if not columns.isfinite().all() or columns.min() < 0 or columns.max() > 100 or columns.max() <= 1:
+        return False
+    if columns.shape[1] == 2 and bool(((columns.sum(dim=1) - 100).abs() < 0.1).all()):
+        return True
+    return columns.shape[1] == 1 and bool(columns.max() > _LARGE_LOGIT)
 
 
 def look_like_probabilities(columns: Tensor) -> bool:

@@ -24,9 +24,11 @@ from robustbench_aigen.errors import UserError, first_line
 Weights = Mapping[str, Tensor]
 _INNER = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 """Under which keys training scripts keep the weights."""
-_COPIES = ("ema", "teacher", "shadow", "swa", "averag", "momentum", "target", "best", "old", "init", "backup")
+_COPIES = (
+    "ema", "teacher", "shadow", "swa", "averag", "momentum", "target", "best", "old", "init", "backup", "callback",
+)  # fmt: skip
 """Parts of the names of copies of the weights that are being trained."""
-_NO_WEIGHTS = ("optim", "sched", "scaler", "amp", "rng", "callbacks", "loops", "grad")
+_NO_WEIGHTS = ("optim", "sched", "scaler", "amp", "rng", "loops", "grad")
 """Parts of the names of what training scripts keep beside weights and what holds tensors, too."""
 _SAVE = "save it with torch.save(model.state_dict(), FILE)"
 
@@ -108,19 +110,19 @@ def read_weights(file: Path, need_trust: Callable[[str, str], None]) -> Weights 
     return first.module if first.module is not None and not first.key else first.weights
 
 
-def is_copy(name: str) -> bool:
-    """Whether weights of this name are a copy of those being trained: an average, a teacher, an earlier state.
+def copy_words(name: str) -> int:
+    """Return how many words say that weights are a copy of those being trained: an average, a teacher, an earlier state.
 
-    >>> is_copy("model_ema"), is_copy("module.model"), is_copy("teacher.backbone")
-    (True, False, True)
+    >>> copy_words("module.model"), copy_words("teacher.backbone"), copy_words("best_ema")
+    (0, 1, 2)
     """
-    return any(part in name.lower() for part in _COPIES)
+    return sum(part in name.lower() for part in _COPIES)
 
 
-def _rank(key: str) -> tuple[bool, int]:
+def _rank(key: str) -> tuple[int, int]:
     last = key.rpartition(".")[2].lower()
     usual = _INNER.index(last) + 1 if last in _INNER else len(_INNER) + 1
-    return is_copy(key), 0 if not key else usual
+    return copy_words(key), 0 if not key else usual
 
 
 def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:

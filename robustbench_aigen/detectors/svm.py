@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.errors import UserError
 
 
@@ -181,7 +182,7 @@ def grid_search(
     x, y = checked(features, labels)
     rarest = int(np.bincount(y).min())
     if not 2 <= folds <= rarest:
-        raise UserError(f"{folds} folds cannot be made of {rarest} images of the rarer class")
+        raise UserError(f"{folds} folds cannot be made of {counted(rarest, 'image')} of the rarer class")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     grouped = np.arange(len(y)) if groups is None else np.asarray(groups)
     table = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.hidden_networks import hidden_networks, settle
 from robustbench_aigen.detectors.outputs import Answer
 from robustbench_aigen.errors import UserError, first_line
@@ -43,7 +44,7 @@ def try_out(detector: "Detector") -> None:
     for answer, count in ((logits, len(probes)), (alone, 1)):
         if answer.shape != (count, 2):
             raise UserError(
-                f"detector '{detector.name}' returns {tuple(answer.shape)} for {count} images; "
+                f"detector '{detector.name}' returns {tuple(answer.shape)} for {counted(count, 'image')}; "
                 "two logits (real, fake) each are needed"
             )
     if not logits.isfinite().all():
@@ -103,7 +104,7 @@ def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], af
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         behind = f" after {after}" if after else ""
         raise UserError(
-            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {len(names)} images{behind}: "
+            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {counted(len(names), 'image')}{behind}: "
             "there is no verdict on that",
             hint="leave the image out, or look for a division by zero or a logarithm of zero in the detector",
         )

@@ -105,7 +105,7 @@ class Execution:
         if not any(len(frame) for frame in frames[0]):
             first = self.problems[0]
             error = UserError(
-                f"none of the {len(self.problems)} images can be read; the first is {first.sample}: {first.reason}"
+                f"no image can be read ({len(self.problems)} tried); the first is {first.sample}: {first.reason}"
             )
             raise self.plan.loaded.located(error, ("data", "source"))
         for notice in unreadable_by_class(shards, self._problems):

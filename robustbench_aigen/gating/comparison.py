@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.baseline import RecordedRun, open_recorded
 from robustbench_aigen.gating.losses import paired_loss
@@ -67,7 +68,7 @@ class Comparison:
             f"<p><strong>a: {escape(self.a)}<br>b: {escape(self.b)}</strong></p>"
             f"{f'<p>They differ in</p><ul>{differences}</ul>' if differences else ''}"
             f"{table.to_html(index=False, escape=True, na_rep='', float_format='{:.3f}'.format)}"
-            f"<p>{len(self.images)} verdicts are others.</p>"
+            f"<p>{counted(len(self.images), 'verdict is another', 'verdicts are others')}.</p>"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.gating.baseline import RecordedRun
 
 _DIGITS = 16
@@ -96,7 +97,9 @@ def compare_data(current: RecordedRun, baseline: RecordedRun, findings: Findings
     now, then = images_of(current), images_of(baseline)
     both = now.index.intersection(then.index)
     changed = int((now.loc[both] != then.loc[both]).any(axis=1).sum())
-    texts = [f"{info['images']} images of {info['source']} ({info['split']})" for info in (one, other)]
+    texts = [
+        f"{counted(info['images'], 'image')} of {info['source']} ({info['split']})" for info in (one, other)
+    ]
     counts = [
         f"{count} {what}"
         for count, what in (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.baseline import RecordedRun, open_recorded
 from robustbench_aigen.gating.losses import metric_value, paired_loss, unpaired_loss
@@ -127,9 +128,7 @@ class _Comparison:
         counts = [run.info["data"]["images"] for run in (self._now, self._then)]
         if self._common is None or len(self._common[0]) == max(counts):
             return self._empty
-        common = (
-            f"{len(self._common[0])} images are common, of {counts[0]} now and {counts[1]} in the baseline"
-        )
+        common = f"{counted(len(self._common[0]), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
         return [*self._empty, common]
 
     def losses(self, checks: Sequence[Check], spec: GateSpec) -> list[dict[str, Any]]:

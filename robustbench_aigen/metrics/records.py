@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from robustbench_aigen.counted_nouns import counted
+
 RECORD_DTYPES = {
     "sample": "str",
     "generator": "str",
@@ -81,12 +83,14 @@ def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images:
     expected = list(cells)
     if len(records) != images * len(expected):
         raise ValueError(
-            f"{len(records)} rows, and not {images * len(expected)} ({len(expected)} cells on {images} images)"
+            f"{counted(len(records), 'row')}, and not {images * len(expected)} ({counted(len(expected), 'cell')} on {counted(images, 'image')})"
         )
     parts = dict(iter(records.groupby(["detector", "pipeline"], sort=False, observed=True)))
     for cell in expected:
         if len(parts.get(cell, ())) != images:
-            raise ValueError(f"{len(parts.get(cell, ()))} rows, and not {images}, of {' · '.join(cell)}")
+            raise ValueError(
+                f"{counted(len(parts.get(cell, ())), 'row')}, and not {images}, of {' · '.join(cell)}"
+            )
     first = parts[expected[0]][_IMAGE].reset_index(drop=True)
     if first["sample"].duplicated().any():
         raise ValueError("an image stands twice in a cell")

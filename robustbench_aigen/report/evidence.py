@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.trust.findings import FINDINGS
 
@@ -31,7 +32,7 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
         if any(flag["flag"] == name for flag in flags)
     ]
     stored = tuple(
-        f"{label}: {audit['sentence']} (seen on {audit['images']} images)"
+        f"{label}: {audit['sentence']} (seen on {counted(audit['images'], 'image')})"
         for label, run in zip(joined.labels, joined.runs, strict=True)
         if (audit := run.info.get("audit", {})).get("call") == "confound"
     )
@@ -43,7 +44,9 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
         problems = run.info["data"]["unreadable"]
         if problems:
             names = ", ".join(problem["sample"] for problem in problems[:5])
-            unreadable.append(f"{label}: {len(problems)} images were skipped: {names}")
+            unreadable.append(
+                f"{label}: {counted(len(problems), 'image was', 'images were')} skipped: {names}"
+            )
     if unreadable:
         found.append(Evidence("unreadable", "images could not be read and were left out", tuple(unreadable)))
     return found

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.fingerprint import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
@@ -248,8 +249,8 @@ def _check_footer(folder: Path, info: dict[str, Any]) -> None:
     if footer.num_rows != cells * info["data"]["images"]:
         raise _damaged(
             folder,
-            f"{RECORDS} has {footer.num_rows} rows, and {RUN} speaks of {cells * info['data']['images']} "
-            f"({cells} cells on {info['data']['images']} images)",
+            f"{RECORDS} has {counted(footer.num_rows, 'row')}, and {RUN} speaks of {cells * info['data']['images']} "
+            f"({counted(cells, 'cell')} on {counted(info['data']['images'], 'image')})",
         )
 
 

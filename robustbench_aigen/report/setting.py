@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.description import describe_preprocessing
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.notices import Notice
@@ -47,7 +48,7 @@ def conditions(joined: JoinedRuns) -> str:
         dict.fromkeys(f"{run.info['data']['source']} ({run.info['data']['split']})" for run in joined.runs)
     )
     seeds = list(dict.fromkeys(run.info["seed"] for run in joined.runs))
-    parts = [f"n = {_listed(counts)} images of {_listed(sources)}"]
+    parts = [f"n = {_listed(counts)} {'image' if counts == [1] else 'images'} of {_listed(sources)}"]
     for norm, values in threat_models(joined.summary["stage_params"]).items():
         texts = [write_threat_model(norm, value).split(" ", 1)[1] for value in values]
         parts.append(f"{_NORMS[norm]} eps {_listed(texts)}")
@@ -64,7 +65,7 @@ def describe(run: StoredRun) -> list[Line]:
     """Return the setting of a run: data, search, thresholds, sweeps, what it was made with."""
     info = run.info
     scenario, data, packages = info["scenario"], info["data"], info["packages"]
-    counts = f"{data['images']} images ({data['real']} real, {data['fake']} AI-generated)"
+    counts = f"{counted(data['images'], 'image')} ({data['real']} real, {data['fake']} AI-generated)"
     thresholds = ", ".join(f"{d['name']} {d['threshold']:.4g}" for d in info["detectors"])
     revision = f", revision {info['git_revision'][:12]}" if info["git_revision"] else ""
     lines = [

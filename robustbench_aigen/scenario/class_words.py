@@ -82,6 +82,8 @@ NOUNS = (
     "artwork artworks sample samples frame frames video videos bild bilder daten datensatz"
 ).split()
 """What is sorted into classes; also written in one word with a class or a split: ``fakefaces``, ``testimages``."""
+BY = frozenset("by with of from using via par por von mit".split())
+"""Words between a class and what made it: ``generated_by_flux``."""
 TRUTHS = frozenset("true false positive negative pos neg yes".split())
 """Words that say whether another holds: beside a class word they may turn it round, ``fake_false``."""
 LINKING = BETWEEN | frozenset(

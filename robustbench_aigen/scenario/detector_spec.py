@@ -16,18 +16,27 @@ from robustbench_aigen.scenario.validation import Section, show, validated
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "grey", "rgba"]
-Outputs = Literal["logits", "probabilities"]
+Outputs = Literal["logits", "probabilities", "percentages"]
 Rule = Literal["mean_score", "mean_logit", "majority"]
 """How an ensemble is combined."""
 
 
 def read_triple(value: object) -> object:
-    """Read three numbers, one per channel; raise ValueError for anything else but None."""
+    """Read three numbers in pixel units, one per channel; raise ValueError for anything else but None.
+
+    Numbers above 1 are of levels from 0 to 255: on pixels they would make of every image the same.
+    """
     if value is None:
         return None
-    numbers = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
-    if len(numbers) != 3 or None in numbers:
+    read = [read_fraction(item) for item in value] if isinstance(value, list | tuple) else []
+    numbers = [number for number in read if number is not None]
+    if len(numbers) != 3 or len(read) != 3:
         raise ValueError(f"must be three numbers, one per channel, not {show(value)}")
+    if max(numbers) > 1:
+        scaled = ", ".join(f"{number:g}/255" for number in numbers)
+        raise ValueError(
+            f"must be in pixel units, at most 1, not {show(value)}: of levels from 0 to 255 write [{scaled}]"
+        )
     return tuple(numbers)
 
 
@@ -52,8 +61,9 @@ Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(read_tripl
 
 
 def _outputs(value: object) -> object:
-    """Take the names of the functions that make probabilities."""
-    return "probabilities" if value in ("sigmoid", "softmax") else value
+    """Take the names of the functions that make probabilities, and other words for percentages."""
+    words = {"sigmoid": "probabilities", "softmax": "probabilities", "percent": "percentages"}
+    return words.get(value, value) if isinstance(value, str) else value
 
 
 def _place(value: object) -> object:

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.digests import DamagedFileError, with_digest, without_digest
@@ -179,7 +180,7 @@ class _Watch(Callback):
         done = trainer.global_step
         if done:
             batches: Shuffled = trainer.train_dataloader  # type: ignore[assignment]
-            self.progress.notice(f"{self.name}: goes on after {done} steps")
+            self.progress.notice(f"{self.name}: goes on after {counted(done, 'step')}")
             self.progress.advance(done * batches.batch_size)
 
     def on_train_epoch_start(self, _: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -6,6 +6,7 @@ from itertools import product
 
 import yaml
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.training.images import Splits, check_generators
@@ -158,7 +159,8 @@ def _folded(job: Job, folds: int) -> list[Job]:
     parts = divide(job.splits.source, indices, {str(fold): 1 / folds for fold in range(1, folds + 1)})
     if len({*parts.values()}) < folds:
         raise UserError(
-            f"{len(indices)} images cannot be divided into {folds} folds", hint="give --folds fewer"
+            f"{counted(len(indices), 'image')} cannot be divided into {folds} folds",
+            hint="give --folds fewer",
         )
     jobs = []
     for fold in sorted({*parts.values()}, key=int):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy.stats import binomtest
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.scenario.cells import BoundPipeline
 from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.trust.findings import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
@@ -112,7 +113,9 @@ def compare_cells(detector: str, cells: Sequence[AttackCell]) -> Iterator[Raised
         for finding, other in worst.items():
             common = cell.correct.index.intersection(other.correct.index)
             kept, left = (100 * c.correct[common].mean() for c in (cell, other))
-            evidence = f"{kept:.1f} % of {len(common)} images are left, {left:.1f} % by {other.pipeline}"
+            evidence = (
+                f"{kept:.1f} % of {counted(len(common), 'image')} are left, {left:.1f} % by {other.pipeline}"
+            )
             yield Raised(finding.flag, detector, cell.pipeline, evidence)
 
 

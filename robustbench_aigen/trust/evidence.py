@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, rankdata
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.metrics.records import with_log_odds
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
@@ -117,7 +118,7 @@ def raised_by_records(
         evidence = one_class.get(detector)
         if not attacked and answers_one_class(cell):
             fake = (cell["correct"] == (cell["label"] == 1)).mean()
-            evidence = f"{100 * max(fake, 1 - fake):.1f} % of {len(cell)} verdicts are one class"
+            evidence = f"{100 * max(fake, 1 - fake):.1f} % of {counted(len(cell), 'verdict')} are one class"
             if name == CLEAN:
                 one_class[detector] = evidence
         if evidence is not None:

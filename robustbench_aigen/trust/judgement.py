@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.trust.findings import (
     SATURATED,
     UNBOUNDED,
@@ -111,7 +112,7 @@ def judge_second(finding: Finding, what: str, fallen: int, asked: int, test: Sec
     return _measured(
         finding,
         test.is_flagged(fallen, asked),
-        f"{what} turn {fallen} of {asked} images that withstood the attack, "
+        f"{what} turn {fallen} of {counted(asked, 'image')} that withstood the attack, "
         f"about {100 * test.held * fallen / asked:.0f} points of the {100 * test.held:.0f} left",
     )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, scores
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
@@ -54,12 +55,12 @@ class Repeated(NamedTuple):
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield what was found, and whether it is a flag."""
-        count = len(self.margin)
-        told = f"{int(self.moved_by_call.sum())} of {count} images get another answer at a second call"
+        of = f"of {counted(len(self.margin), 'image')}"
+        told = f"{counted(int(self.moved_by_call.sum()), f'{of} gets', f'{of} get')} another answer at a second call"
         if self.moved_by_call.any():
             told += f": the margin moves by up to {float(self.by_call.nan_to_num(torch.inf).max()):.2g} nats"
         yield Measurement(STOCHASTIC.flag, bool(self.moved_by_call.any()), told)
-        told = f"{int(self.moved_by_batch.sum())} of {count} images get another answer in a batch than alone"
+        told = f"{counted(int(self.moved_by_batch.sum()), f'{of} gets', f'{of} get')} another answer in a batch than alone"
         if self.moved_by_batch.any():
             told += f": the margin moves by up to {float(self.by_batch.nan_to_num(torch.inf).max()):.2g} nats"
         yield Measurement(DEPENDS_ON_BATCH.flag, bool(self.moved_by_batch.any()), told)
@@ -105,7 +106,7 @@ def repeat(detector: Detector, levels: Tensor, device: torch.device, among: int 
     by_batch = torch.stack([nats for nats, _ in others]).amax(dim=0)
     # What moves from call to call moves between batches as well.
     least = torch.maximum(allowed, 4 * by_call.amax())
-    is_probability = detector.preprocessing.outputs == "probabilities"
+    is_probability = detector.preprocessing.outputs != "logits"
     seen_by_call, seen_by_batch = (
         torch.stack([score for _, score in found]).amax(dim=0) > (_LEAST_SCORE if is_probability else -1.0)
         for found in (calls, others)

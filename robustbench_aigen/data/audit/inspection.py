@@ -78,7 +78,7 @@ def audit(selection: Selection, advance: Callable[[int], None] = lambda _: None)
     if not found.images:
         first = found.unreadable[0]
         raise UserError(
-            f"none of the {len(found.unreadable)} images can be read; the first is {first.sample}: {first.reason}"
+            f"no image can be read ({len(found.unreadable)} tried); the first is {first.sample}: {first.reason}"
         )
     generators = sorted({i.sample.generator for i in found.images if i.sample.label == 1})
     several = generators if len(generators) > 1 else []

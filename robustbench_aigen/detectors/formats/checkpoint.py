@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import is_zip
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
-from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, is_copy, read_weight_sets
+from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, copy_words, read_weight_sets
 from robustbench_aigen.errors import UserError
 
 
@@ -93,7 +94,7 @@ def matched_weights(sets: Iterable[WeightSet], network: nn.Module) -> list[Match
     def rank(entry: tuple[int, Matched]) -> tuple[object, ...]:
         position, each = entry
         hits = sum(name in each.weights for name in expected)
-        return bool(each.problems), -hits, is_copy(each.name), position, len(each.prefix), each.prefix
+        return bool(each.problems), -hits, copy_words(each.name), position, len(each.prefix), each.prefix
 
     return [each for _, each in sorted(found, key=rank)]
 
@@ -197,10 +198,11 @@ def classes_of(matched: Matched, network: nn.Module) -> int | None:
 
 def check_values(weights: Weights, request: Request) -> None:
     """Raise UserError where tensors have no values, or some of them are not numbers."""
+    of = f"of {counted(len(weights), 'tensor')}"
     empty = [name for name, tensor in weights.items() if tensor.is_meta]
     if empty:
         raise UserError(
-            f"{len(empty)} of {len(weights)} tensors have a name and a shape and no values (meta tensors): {_first(empty)}",
+            f"{counted(len(empty), f'{of} has', f'{of} have')} a name and a shape and no values (meta tensors): {_first(empty)}",
             file=request.path,
             hint="save the weights of a network that is on a CPU or a GPU",
         )
@@ -209,7 +211,8 @@ def check_values(weights: Weights, request: Request) -> None:
     ]
     if damaged:
         raise UserError(
-            f"{len(damaged)} of {len(weights)} tensors hold NaN: {_first(damaged)}", file=request.path
+            f"{counted(len(damaged), f'{of} holds', f'{of} hold')} NaN: {_first(damaged)}",
+            file=request.path,
         )
 
 

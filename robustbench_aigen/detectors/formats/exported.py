@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import check_unpacked_size, is_zip
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -99,7 +100,9 @@ def _input_shape(
     """Return the batch sizes that a program takes, where it does not take all, and its height and width."""
     inputs = program.graph_signature.user_inputs
     if len(inputs) != 1:
-        raise UserError(f"the program has {len(inputs)} inputs; a detector has one", file=request.path)
+        raise UserError(
+            f"the program has {counted(len(inputs), 'input')}; a detector has one", file=request.path
+        )
     (node,) = [node for node in program.graph.nodes if node.op == "placeholder" and node.name == inputs[0]]
     shape: Any = node.meta["val"].shape
     if len(shape) != 4 or shape[1] != 3:

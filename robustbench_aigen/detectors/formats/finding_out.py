@@ -11,8 +11,10 @@ from robustbench_aigen.detectors.contract import Detector, scores
 from robustbench_aigen.detectors.formats.final_activation import without_final_activation
 from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
 from robustbench_aigen.detectors.hidden_networks import hidden_networks
+from robustbench_aigen.detectors.outputs import look_like_percentages
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.scenario.detector_spec import Channels
 
@@ -147,6 +149,12 @@ def find_out_outputs(detector: Detector) -> None:
     """Find out whether a network answers logits or probabilities where nobody says, and take a final softmax off."""
     if "outputs" not in detector.declared:
         _set(detector, outputs="probabilities" if _answers_probabilities(detector) else "logits")
+        if _answers_percentages(detector):
+            text = (
+                "its outputs look like percentages (from 0 to 100 whatever it is shown) and are read as logits; "
+                "set outputs: percentages, or outputs: logits if they are logits"
+            )
+            _tell(detector, warning(text))
     if detector.preprocessing.outputs == "logits":
         return
     inner = without_final_activation(detector.network)
@@ -167,6 +175,14 @@ def _set(detector: Detector, **changes: Any) -> None:
 def _answers_probabilities(detector: Detector) -> bool:
     try:
         return detector.answers_probabilities()
+    except Exception:  # noqa: BLE001  As above.
+        return False
+
+
+@torch.no_grad()
+def _answers_percentages(detector: Detector) -> bool:
+    try:
+        return look_like_percentages(detector.answer(detector.probes()).columns.float())
     except Exception:  # noqa: BLE001  As above.
         return False
 

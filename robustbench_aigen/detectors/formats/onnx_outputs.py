@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meanings_of
 from robustbench_aigen.errors import UserError
 
@@ -108,7 +109,7 @@ def _the_one(scores: Sequence[Any], session: Any, images: Array, file: Path) -> 
     ]
     if not tables:
         raise UserError(
-            f"answers {', '.join(shapes)} for {len(images)} images: none has one or two numbers (real, fake) each",
+            f"answers {', '.join(shapes)} for {counted(len(images), 'image')}: none has one or two numbers (real, fake) each",
             file=file,
         )
     raise UserError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import check_unpacked_size
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -89,7 +90,7 @@ def _side(model: Any, request: Request) -> tuple[int, int]:
         )
     if features is not None and 3 * size[0] * size[1] != features:
         raise UserError(
-            f"takes {features} features, which are not the RGB values of {size[0]}×{size[1]} pixels",
+            f"takes {counted(features, 'feature')}, which {'is' if features == 1 else 'are'} not the RGB values of {size[0]}×{size[1]} pixels",
             file=request.path,
             hint="give input_size: [height, width]; features are pixels, row by row, RGB",
         )
@@ -103,7 +104,7 @@ def _classes(model: Any, request: Request) -> int | None:
     """
     names = getattr(model, "classes_", None)
     if names is None or len(names) != 2:
-        count = "no classes" if names is None else f"{len(names)} classes"
+        count = "no classes" if names is None else counted(len(names), "class", "classes")
         raise UserError(f"{type(model).__name__} has {count}; a detector has two", file=request.path)
     return meanings_of([str(name) for name in names]).fake_index
 

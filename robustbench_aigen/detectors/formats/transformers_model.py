@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.formats.hashing import files_hash
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.image_processor import differentiable_preprocessing
@@ -46,7 +47,7 @@ def load_transformers(request: Request) -> Loaded:
     elif len(names) > 2:
         if not meanings.fake:
             raise UserError(
-                f"'hf:{request.place}' answers {len(names)} classes, and their names do not say which are "
+                f"'hf:{request.place}' answers {counted(len(names), 'class', 'classes')}, and {'its name does' if len(names) == 1 else 'their names do'} not say which are "
                 f"AI-generated: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
             )
         network = GroupedLogits(network, meanings.real, meanings.fake)

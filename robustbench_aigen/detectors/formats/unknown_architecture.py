@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.architectures import TIMM, TORCHVISION, torchvision_architectures
 from robustbench_aigen.detectors.formats.checkpoint import shape_text
 from robustbench_aigen.detectors.formats.request import Request
@@ -35,7 +36,7 @@ def unknown_architecture(request: Request, sets: Sequence[WeightSet]) -> UserErr
         hint = "add arch: NAME of timm (timm:NAME), torchvision or this package (docs/ZOO.md), or write a factory:"
     others = f" (of {len(sets)} sets of weights: {', '.join(each.key or 'the file' for each in sets[:4])})"
     return UserError(
-        f"'{request.place}' has no card that names its architecture; it holds {len(weights)} tensors"
+        f"'{request.place}' has no card that names its architecture; it holds {counted(len(weights), 'tensor')}"
         f"{others if len(sets) > 1 else ''}: {_seen(weights)}",
         hint=hint,
         lines=_factory(request, chosen),

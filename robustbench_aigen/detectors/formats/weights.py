@@ -6,6 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.architectures import (
     TORCHVISION,
     Untrained,
@@ -162,7 +163,12 @@ def _told_of_choice(
         return ()
     others = [each.name for each in fitting if not _same(each, chosen)]
     fitting_keys = {each.key for each in (chosen, *fitting)}
-    others += [f"{each.key} (does not fit)" for each in sets if each.key not in fitting_keys]
+    others += [
+        f"{each.key} (does not fit)"
+        for each in sets
+        # A callback keeps numbers of its own.
+        if each.key not in fitting_keys and not each.key.startswith("callbacks.")
+    ]
     if not others:
         return ()
     shown = ", ".join(dict.fromkeys(name or "weights without a name" for name in others[:4]))
@@ -210,7 +216,7 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
         if classes is not None:
             imagenet = ", those of ImageNet" * (classes == 1000)
             raise UserError(
-                f"these weights answer {classes} classes{imagenet}: a detector answers one or two (real, fake)",
+                f"these weights answer {counted(classes, 'class', 'classes')}{imagenet}: a detector answers one or two (real, fake)",
                 file=request.path,
                 hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
             )

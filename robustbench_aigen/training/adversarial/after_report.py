@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.opening import BUILT_IN
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
@@ -134,7 +135,7 @@ def _page(tuned: Tuned, result: RunResult) -> str:
         UNCHANGED if tuned.metrics["epoch_kept"] == 0 else "",
         "## Before and after",
         (
-            f"{data['images']} images of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
+            f"{counted(data['images'], 'image')} of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
             "test, Holm-corrected for the table. Attacks search each detector anew; *transfer* is crafted on the detector before."
         ),
@@ -164,7 +165,7 @@ def _setting(tuned: Tuned, before: str) -> str:
     lines = [
         f"From {escaped(before)} by {by}, {threat.norm} {write_pixels(threat.eps)}{augmented}",
         f"Epoch {metrics['epoch_kept']} of {metrics['epochs_run']} kept by {chosen}; the test images decided nothing",
-        f"{metrics['train_images']} training images, {metrics['seconds'] / 60:.1f} minutes on {metrics['hardware']['device']}",
+        f"{counted(metrics['train_images'], 'training image')}, {metrics['seconds'] / 60:.1f} minutes on {metrics['hardware']['device']}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

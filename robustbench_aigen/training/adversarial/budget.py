@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.engine.progress import Progress
@@ -45,7 +46,7 @@ def epochs_of(
     seconds = _seconds_a_step(tuning, detector, batch, device) * (len(train) // batch_size)
     epochs = max(1, int(60 * tuning.budget.minutes / (1.1 * seconds)))
     progress.notice(
-        f"{tuning.name}: {epochs} epochs of about {seconds:.0f} s fit into {tuning.budget.minutes:g} minutes"
+        f"{tuning.name}: {counted(epochs, 'epoch')} of about {seconds:.0f} s {'fits' if epochs == 1 else 'fit'} into {tuning.budget.minutes:g} minutes"
     )
     write_json(file, {"identity": identity, "epochs": epochs})
     return epochs
