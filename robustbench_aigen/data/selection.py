@@ -1,7 +1,7 @@
 """Picks the samples of a source that a scenario asks for."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from robustbench_aigen.data.joined import JoinedSource
@@ -55,6 +55,23 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
     if limit is not None and limit < len(indices):
         indices = stratified(samples, indices, limit)
     return Selection(source, indices, split)
+
+
+def in_turns(samples: Iterable[Sample], count: int) -> dict[int, list[str]]:
+    """Return the ids of up to ``count`` samples of each class, in a fixed order in which its generators take turns.
+
+    The order has nothing to do with the names, nor with the order of the samples.
+    """
+    strata: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        strata[sample.label][sample.generator].append(sample.id)
+    chosen: dict[int, list[str]] = {}
+    for label, generators in sorted(strata.items()):
+        ordered = [sorted(ids, key=order_key)[:count] for _, ids in sorted(generators.items())]
+        most = min(count, max(map(len, ordered)))
+        turns = [ids[turn] for turn in range(most) for ids in ordered if turn < len(ids)]
+        chosen[label] = turns[:count]
+    return chosen
 
 
 def _undivided(source: ImageSource) -> list[int]:

@@ -84,12 +84,17 @@ def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tenso
 
 
 def note_quality(
-    state: PipelineState, rows: Sequence[int], before: list[Tensor], after: list[Tensor]
+    state: PipelineState, rows: Sequence[int], before: list[Tensor], after: list[Tensor], measured: Tensor
 ) -> None:
-    """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed."""
+    """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed.
+
+    SSIM is noted where ``measured`` says so, N bool of all rows.
+    """
     alike = [place for place in range(len(rows)) if before[place].shape == after[place].shape]
     for group in same_size(before, alike):
         at = [rows[place] for place in group]
-        one, other = (torch.stack([images[place] for place in group]) for images in (before, after))
-        state.psnr[at] = psnr(state.l2[at], one[0].numel()).float()
-        state.ssim[at] = ssim(one, other)
+        state.psnr[at] = psnr(state.l2[at], before[group[0]].numel()).float()
+        chosen = [place for place in group if measured[rows[place]]]
+        if chosen:
+            one, other = (torch.stack([images[place] for place in chosen]) for images in (before, after))
+            state.ssim[[rows[place] for place in chosen]] = ssim(one, other)

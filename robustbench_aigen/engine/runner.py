@@ -23,6 +23,7 @@ from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
+from robustbench_aigen.engine.ssim_sample import sample_notices, ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
@@ -128,7 +129,8 @@ def run(
     with steps.timed("hashing"):
         progress.start(0)
         progress.work_on("", "hashing the images")
-        shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
+        samples, rule = plan.selection.samples, loaded.scenario.ssim
+        shards = list(make_shards(plan.selection, gallery_candidates(samples), ssim_sample(samples, rule)))
     for notice in repeated(shards):
         progress.notice(notice)
     records = execution.records(shards)
@@ -138,9 +140,12 @@ def run(
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
-    for notice in execution.cache.notices():
+    measured, changed = ssim_counts(records)
+    for notice in (*execution.cache.notices(), *sample_notices(measured, changed, rule)):
         progress.notice(notice)
     info = _run_info(plan, execution, shards, started)
+    if changed:
+        info["ssim"] = {"measured": measured, "images": changed}
     info["notices"] = [notice.as_dict() for notice in progress.notices]
     info["audit"] = stored.as_dict()
     info["trust"] = {
