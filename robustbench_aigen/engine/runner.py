@@ -23,7 +23,7 @@ from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
-from robustbench_aigen.engine.ssim_sample import sample_notices, ssim_counts, ssim_sample
+from robustbench_aigen.engine.ssim_sample import SsimCounts, ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
@@ -129,8 +129,7 @@ def run(
     with steps.timed("hashing"):
         progress.start(0)
         progress.work_on("", "hashing the images")
-        samples, rule = plan.selection.samples, loaded.scenario.ssim
-        shards = list(make_shards(plan.selection, gallery_candidates(samples), ssim_sample(samples, rule)))
+        shards = _shards(plan)
     for notice in repeated(shards):
         progress.notice(notice)
     records = execution.records(shards)
@@ -140,12 +139,10 @@ def run(
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
-    measured, changed = ssim_counts(records)
-    for notice in (*execution.cache.notices(), *sample_notices(measured, changed, rule)):
+    counts = ssim_counts(records)
+    for notice in (*execution.cache.notices(), *counts.notices(loaded.scenario.ssim)):
         progress.notice(notice)
-    info = _run_info(plan, execution, shards, started)
-    if changed:
-        info["ssim"] = {"measured": measured, "images": changed}
+    info = _run_info(plan, execution, shards, started, counts)
     info["notices"] = [notice.as_dict() for notice in progress.notices]
     info["audit"] = stored.as_dict()
     info["trust"] = {
@@ -164,6 +161,13 @@ def run(
         info = with_report_times(info, {TABLES_STEP: time.perf_counter() - tables})
         write_info(folder, info, digests)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    """Cut the images of a plan into shards, with the choice of those that the gallery and SSIM are for."""
+    samples = plan.selection.samples
+    measured = ssim_sample(samples, plan.loaded.scenario.ssim)
+    return list(make_shards(plan.selection, gallery_candidates(samples), measured))
 
 
 def _writable(output: str | Path) -> Path:
@@ -205,7 +209,9 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
         )
 
 
-def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: datetime) -> dict[str, Any]:
+def _run_info(
+    plan: Plan, execution: Execution, shards: list[Shard], started: datetime, measured: SsimCounts
+) -> dict[str, Any]:
     chosen = [sample for shard in shards for sample in shard.samples]
     # Unreadable images of the validation split, where a threshold was fitted, are none of these.
     ids = {sample.id for sample in chosen}
@@ -245,6 +251,7 @@ def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: da
             for detector in plan.detectors
         ],
         "precision": plan.settings.precision,
+        "ssim": measured._asdict(),
         "packages": package_versions(),
         "git_revision": git_revision(),
         "hardware": hardware(plan.device),

@@ -5,9 +5,10 @@ images are measured depends on their ids, number and sizes alone, never on the d
 """
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -83,19 +84,22 @@ def ssim_sample(samples: Iterable[Sample], rule: SsimRule) -> SsimSample:
     )
 
 
-def ssim_counts(records: pd.DataFrame) -> tuple[int, int]:
-    """Return on how many images of a run SSIM was measured, and how many keep their size under a pipeline.
+class SsimCounts(NamedTuple):
+    """On how many images of a run SSIM was measured, of those that keep their size under an attack or a perturbation."""
 
-    The latter are those that have a PSNR in some cell: an attack or a perturbation was applied to them.
-    """
-    with_psnr = records[records["psnr"].notna()]
-    return with_psnr.loc[with_psnr["ssim"].notna(), "sample"].nunique(), with_psnr["sample"].nunique()
+    measured: int
+    images: int
+
+    def notices(self, rule: SsimRule) -> list[str]:
+        """Tell of the images that the sample left out, in a line."""
+        if rule != "sample" or self.measured == self.images:
+            return []
+        return [
+            f"SSIM on {self.measured} of {self.images} images, a fixed sample (ssim: all in the scenario measures all)"
+        ]
 
 
-def sample_notices(measured: int, changed: int, rule: SsimRule) -> Sequence[str]:
-    """Tell on how many images SSIM was measured, where the sample left some out."""
-    if rule != "sample" or measured == changed:
-        return []
-    return [
-        f"SSIM on {measured} of {changed} images, a fixed sample (ssim: all in the scenario measures all)"
-    ]
+def ssim_counts(records: pd.DataFrame) -> SsimCounts:
+    """Count the images of a run that have an SSIM in some cell, and those that have a PSNR."""
+    found = (records.loc[records[name].notna(), "sample"].nunique() for name in ("ssim", "psnr"))
+    return SsimCounts(*found)
