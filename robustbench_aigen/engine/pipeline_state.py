@@ -12,6 +12,9 @@ from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.metrics.image_quality import psnr, ssim
 
+_VALUES = 2**18
+"""Of the images that are compared together: what fits a processor's cache."""
+
 
 @dataclass
 class PipelineState:
@@ -77,9 +80,13 @@ def take_over(after: PipelineState, handed_on: pd.DataFrame, rows: Tensor) -> No
 def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return L∞ and L2 between images in pixel units; NaN where a size has changed."""
     linf, l2 = torch.full((len(before),), torch.nan), torch.full((len(before),), torch.nan)
-    for row, (one, other) in enumerate(zip(before, after, strict=True)):
-        if one.shape == other.shape:
-            (linf[row],), (l2[row],) = level_distances(one[None], other[None])
+    alike = [
+        row for row, (one, other) in enumerate(zip(before, after, strict=True)) if one.shape == other.shape
+    ]
+    for group in same_size(before, alike):
+        for rows in torch.tensor(group).split(max(1, _VALUES // before[group[0]].numel())):
+            one, other = (torch.stack([images[row] for row in rows]) for images in (before, after))
+            linf[rows], l2[rows] = level_distances(one, other)
     return linf, l2
 
 
