@@ -1,7 +1,6 @@
 """What perturbations share: floats in, floats out, and one Pillow image at a time; large images in threads."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +12,6 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.threads import in_threads
 
 Floats = NDArray[np.float64]
-T = TypeVar("T")
-R = TypeVar("R")
 
 _PIXELS = 2**16
 """Of the images that are changed together: what fits a processor's cache."""
@@ -32,34 +29,35 @@ def on_floats(levels: Tensor, change: Callable[[Floats], Floats]) -> Tensor:
 
 def on_numbered_floats(levels: Tensor, change: Callable[[Floats, Sequence[int]], Floats]) -> Tensor:
     """Apply ``change`` as :func:`on_floats` does, and tell it the numbers of the images in the batch."""
-    count, _, height, width = levels.shape
-    few = max(1, _PIXELS // (height * width))
+
+    def change_some(rows: range) -> Tensor:
+        changed = change(to_pixels(given[rows.start : rows.stop]).double().numpy(), rows)
+        return to_levels(torch.from_numpy(np.clip(changed, 0, 1)))
+
     given = levels.cpu()
-    result = torch.empty_like(given)
-
-    def change_some(rows: range) -> None:
-        some = slice(rows.start, rows.stop)
-        changed = change(to_pixels(given[some]).double().numpy(), rows)
-        result[some] = to_levels(torch.from_numpy(np.clip(changed, 0, 1)))
-
-    parts = [range(first, min(first + few, count)) for first in range(0, count, few)]
-    _each(change_some, parts, height * width)
-    return result.to(levels.device)
+    return torch.cat(_in_parts(given, change_some)).to(levels.device)
 
 
 def on_pictures(levels: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Apply ``change`` to each image as a Pillow RGB picture, possibly in threads; all results have one size."""
+    """Apply ``change`` to each image as a Pillow picture, possibly in threads; all results have one size."""
 
-    def change_one(image: Tensor) -> Tensor:
-        changed = change(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())).convert("RGB")
-        return torch.from_numpy(np.array(changed)).permute(2, 0, 1).contiguous()
+    def change_some(rows: range) -> Tensor:
+        arrays = given[rows.start : rows.stop].permute(0, 2, 3, 1).contiguous().numpy()
+        changed = [change(Image.fromarray(array)) for array in arrays]
+        # Converting copies.
+        same = [picture if picture.mode == "RGB" else picture.convert("RGB") for picture in changed]
+        stack = np.stack([np.asarray(picture) for picture in same])
+        return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
-    pixels = levels.shape[-2] * levels.shape[-1]
-    return torch.stack(_each(change_one, list(levels.cpu()), pixels)).to(levels.device)
+    given = levels.cpu()
+    return torch.cat(_in_parts(given, change_some)).to(levels.device)
 
 
-def _each(work: Callable[[T], R], items: Sequence[T], pixels: int) -> list[R]:
-    """Return ``work(item)`` for every item, in threads where the images are large."""
-    if pixels < _ALONE or len(items) == 1:
-        return [work(item) for item in items]
-    return list(in_threads(work, items, chunk=1))
+def _in_parts(levels: Tensor, change_some: Callable[[range], Tensor]) -> list[Tensor]:
+    """Return what comes of a batch's images, a few at a time, in threads where they are large."""
+    count, pixels = len(levels), levels.shape[-2] * levels.shape[-1]
+    few = max(1, _PIXELS // pixels)
+    parts = [range(first, min(first + few, count)) for first in range(0, count, few)]
+    if pixels < _ALONE or len(parts) == 1:
+        return [change_some(rows) for rows in parts]
+    return list(in_threads(change_some, parts, chunk=1))
