@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import ImageSource, Sample
@@ -10,6 +11,8 @@ from robustbench_aigen.data.splitting import SHARES, assign_splits, order_key
 from robustbench_aigen.errors import UserError
 
 ALL = "all"
+_DIVIDED: WeakKeyDictionary[ImageSource, list[Sample]] = WeakKeyDictionary()
+"""The samples of sources without splits, with those that they were given."""
 
 
 class Selection(NamedTuple):
@@ -42,7 +45,10 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
         raise UserError(f"{source.name} has a generator called '{ALL}'", hint="rename it")
     undivided = _undivided(source) if split != ALL else []
     if undivided:
-        samples = assign_splits(source, undivided)
+        # Copies are looked for among all images, which takes as long as decoding them: once for a source.
+        if source not in _DIVIDED:
+            _DIVIDED[source] = assign_splits(source, undivided)
+        samples = _DIVIDED[source]
     present = sorted({sample.split for sample in samples if sample.split is not None})
     if split != ALL and split not in present:
         if split in SHARES and len(undivided) == len(samples):

@@ -131,13 +131,13 @@ class Cell:
         """
         result = torch.empty(len(levels))
         for rows in same_size(levels, range(len(levels))):
-            stack = torch.stack([levels[row] for row in rows])
+            images = [levels[row] for row in rows]
             try:
-                result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
+                result[rows] = predict(self.detector, images, self.settings.batch_size, self.device)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                sides = (stack.shape[2], stack.shape[3])
+                sides = (images[0].shape[1], images[0].shape[2])
                 hint = size_hint(self.detector, *sides)
                 raise failure(self.detector, error, *sides, hint=hint, image=names[rows[0]]) from error
         return result

@@ -129,7 +129,7 @@ def decode_shard(shard: Shard) -> ShardImages:
     """
     images = ShardImages([], [], [], [], shard.kept, shard.ssim)
     encoded = (shard.encoded(place) for place in range(len(shard.indices)))
-    decoded = in_threads(_decoded, encoded)
+    decoded = in_threads(_decoded, encoded, chunk=max(1, min(16, len(shard.indices) // 16)))
     for sample, digest, levels in zip(shard.samples, shard.hashes, decoded, strict=True):
         if isinstance(levels, UnreadableImageError):
             images.problems.append(Problem(sample.id, str(levels)))
