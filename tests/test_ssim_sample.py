@@ -70,8 +70,8 @@ def test_every_cell_and_detector_measures_the_same_images(runs):
     small = {f"{name}/{number}.png" for name in ("fake", "real") for number in (20, 21)}
     assert small < chosen.iloc[0]
     large = chosen.iloc[0] - small
-    assert len(large) == 8
-    assert sum(name.startswith("real") for name in large) == 4
+    assert len(large) == 4
+    assert sum(name.startswith("real") for name in large) == 2
     assert records["psnr"].notna().all()
     elsewhere = runs["sample"].records.drop(records.index)
     assert elsewhere["ssim"].isna().all()
@@ -105,13 +105,13 @@ def test_the_summary_is_the_mean_of_what_was_measured(runs):
 def test_run_and_report_say_on_how_many_images(runs):
     pages = {rule: (result.folder / "report.md").read_text() for rule, result in runs.items()}
     infos = {rule: json.loads((result.folder / "run.json").read_text()) for rule, result in runs.items()}
-    assert infos["sample"]["ssim"] == {"measured": 12, "images": 44}
+    assert infos["sample"]["ssim"] == {"measured": 8, "images": 44}
     assert infos["all"]["ssim"] == {"measured": 44, "images": 44}
-    assert "PSNR on 44 images, SSIM on 12 of them" in pages["sample"]
+    assert "PSNR on 44 images, SSIM on 8 of them" in pages["sample"]
     assert "Image quality" not in pages["all"]
     assert "PSNR alone (ssim: off)" in pages["off"]
     told = {rule: [notice["text"] for notice in info["notices"]] for rule, info in infos.items()}
-    assert any("SSIM on 12 of 44 images" in text for text in told["sample"])
+    assert any("SSIM on 8 of 44 images" in text for text in told["sample"])
     assert not any("SSIM" in text for text in told["all"] + told["off"])
 
 
@@ -150,14 +150,12 @@ def measured(count: int, pixels: int, samples: list[Sample] | None = None) -> se
     return {each.id for each in listed if sample.has(each.id, pixels)}
 
 
-def test_the_sample_grows_with_the_images_and_shrinks_with_their_size():
+def test_the_sample_grows_with_the_images():
     assert len(measured(300, 64 * 64)) == 300
-    assert len(measured(300, 64 * 65)) == len(measured(300, 512 * 512)) == 10
-    assert len(measured(90, 300 * 300)) == 8
-    assert len(measured(90, 1024 * 1024)) == 4
+    assert len(measured(300, 64 * 65)) == len(measured(300, 4096 * 4096)) == 10
+    assert len(measured(90, 300 * 300)) == 4
     assert len(measured(3200, 1024 * 1024)) == 100
-    assert measured(90, 1024 * 1024) < measured(90, 300 * 300)
-    assert len(measured(5, 300 * 300)) == 5
+    assert len(measured(3, 300 * 300)) == 3
     assert measured(0, 300 * 300) == set()
 
 
@@ -168,7 +166,7 @@ def test_the_sample_is_of_both_classes_and_all_generators_whatever_their_order()
     assert sorted(counts[["gan", "diffusion"]]) == [2, 3]
     assert measured(0, 300 * 300, samples_of(300)[::-1]) == chosen
     fakes = [each for each in samples_of(300) if each.label]
-    assert len(measured(0, 300 * 300, fakes)) == 8
+    assert len(measured(0, 300 * 300, fakes)) == 7
 
 
 def test_a_wrong_rule_is_refused_with_its_line(tmp_path):

@@ -5,8 +5,8 @@ images are measured depends on their ids, number and sizes alone, never on the d
 """
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -16,13 +16,13 @@ from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import in_turns
 from robustbench_aigen.scenario.schema import SsimRule
 
-_SMALL, _LARGE = 64**2, 512**2
-"""Pixels of an image: to the first SSIM costs little; beyond the second a single one takes tens of milliseconds."""
+_SMALL = 64**2
+"""Pixels of an image up to which SSIM costs little."""
 _SHARE = 32
 """One image in so many: SSIM costs about three times what the cheapest cell does for an image, and this a tenth."""
-_FEWEST, _FEWEST_LARGE = 8, 4
-"""SSIM after JPEG 75 differs by 0.02 (standard deviation) between photographs: the mean of 8 is known to 0.007, that
-of 4 to 0.01. Below that the mean says nothing about the difference of two qualities."""
+_FEWEST = 4
+"""Two of each class. SSIM differs little between images: by 0.003 (standard deviation) for JPEG 75 on photographs of
+1,024 pixels, so that the mean of four is known to 0.0015, where the next quality is several times as far away."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,26 @@ class SsimSample:
 
     Parameters
     ----------
-    largest
-        For the ids of the sample: the most pixels that an image may have to be measured.
-    otherwise
-        The same for all other images.
+    chosen
+        Ids of images that are measured whatever their size.
+    small
+        The most pixels of an image that is measured anyway.
     """
 
-    largest: Mapping[str, int] = field(default_factory=dict)
-    otherwise: int = _SMALL
+    chosen: frozenset[str] = frozenset()
+    small: int = _SMALL
 
     def has(self, sample: str, pixels: int) -> bool:
         """Whether SSIM is measured on an image of so many pixels."""
-        return pixels <= self.largest.get(sample, self.otherwise)
+        return pixels <= self.small or sample in self.chosen
 
     def of(self, samples: Collection[str]) -> "SsimSample":
         """Return the part of it that some samples, the ids of a shard, have."""
-        return SsimSample(
-            {sample: self.largest[sample] for sample in samples if sample in self.largest}, self.otherwise
-        )
+        return SsimSample(self.chosen.intersection(samples), self.small)
 
     def identity(self) -> list[object]:
         """What of it decides records."""
-        return [self.otherwise, sorted(self.largest.items())]
+        return [self.small, sorted(self.chosen)]
 
 
 SMALL_IMAGES = SsimSample()
@@ -69,19 +67,15 @@ def ssim_sample(samples: Iterable[Sample], rule: SsimRule) -> SsimSample:
     samples
         Of the run.
     rule
-        ``all``; ``off``; or ``sample``: all images of at most 64×64 pixels, and of larger ones one in 32, at least 8,
-        or at least 4 of more than 512×512 pixels.
+        ``all``; ``off``; or ``sample``: all images of at most 64×64 pixels, and of larger ones one in 32, at least 4.
     """
     if rule != "sample":
-        return SsimSample({}, sys.maxsize if rule == "all" else 0)
+        return SsimSample(small=sys.maxsize if rule == "all" else 0)
     listed = list(samples)
     count = max(_FEWEST, -(-len(listed) // _SHARE))
-    classes = in_turns(listed, count).values()
-    ordered = [sample for sample in chain(*zip_longest(*classes)) if sample is not None][:count]
-    large = max(_FEWEST_LARGE, -(-len(listed) // _SHARE))
-    return SsimSample(
-        {sample: sys.maxsize if rank < large else _LARGE for rank, sample in enumerate(ordered)}
-    )
+    turns = chain(*zip_longest(*in_turns(listed, count).values()))
+    ordered = [sample for sample in turns if sample is not None]
+    return SsimSample(frozenset(ordered[:count]))
 
 
 class SsimCounts(NamedTuple):
