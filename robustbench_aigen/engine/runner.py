@@ -140,8 +140,7 @@ def run(
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
     counts = ssim_counts(records)
-    for notice in (*execution.cache.notices(), *counts.notices(loaded.scenario.ssim)):
-        progress.notice(notice)
+    progress.notice_all([*execution.cache.notices(), *counts.notices(loaded.scenario.ssim)])
     info = _run_info(plan, execution, shards, started, counts)
     info["notices"] = [notice.as_dict() for notice in progress.notices]
     info["audit"] = stored.as_dict()
