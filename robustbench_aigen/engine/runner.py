@@ -23,7 +23,7 @@ from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
-from robustbench_aigen.engine.ssim_sample import SsimCounts, ssim_counts, ssim_sample
+from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
@@ -130,8 +130,7 @@ def run(
         progress.start(0)
         progress.work_on("", "hashing the images")
         shards = _shards(plan)
-    for notice in repeated(shards):
-        progress.notice(notice)
+    progress.notice_all(repeated(shards))
     records = execution.records(shards)
     probes = Probing(execution, shards, records, clock).run()
     probed = [*examined, *probes.measured]
@@ -139,16 +138,19 @@ def run(
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
-    counts = ssim_counts(records)
-    progress.notice_all([*execution.cache.notices(), *counts.notices(loaded.scenario.ssim)])
-    info = _run_info(plan, execution, shards, started, counts)
-    info["notices"] = [notice.as_dict() for notice in progress.notices]
-    info["audit"] = stored.as_dict()
-    info["trust"] = {
-        "flags": [flag._asdict() for flag in raised],
-        "mode": loaded.scenario.trust,
-        "probes": [found.as_dict() for found in probed],
-        "unchecked": [left.as_dict() for left in probes.unchecked],
+    measured = ssim_counts(records)
+    progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.scenario.ssim)])
+    info = {
+        **_run_info(plan, execution, shards, started),
+        "ssim": measured._asdict(),
+        "notices": [notice.as_dict() for notice in progress.notices],
+        "audit": stored.as_dict(),
+        "trust": {
+            "flags": [flag._asdict() for flag in raised],
+            "mode": loaded.scenario.trust,
+            "probes": [found.as_dict() for found in probed],
+            "unchecked": [left.as_dict() for left in probes.unchecked],
+        },
     }
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
@@ -208,9 +210,7 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
         )
 
 
-def _run_info(
-    plan: Plan, execution: Execution, shards: list[Shard], started: datetime, measured: SsimCounts
-) -> dict[str, Any]:
+def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: datetime) -> dict[str, Any]:
     chosen = [sample for shard in shards for sample in shard.samples]
     # Unreadable images of the validation split, where a threshold was fitted, are none of these.
     ids = {sample.id for sample in chosen}
@@ -250,7 +250,6 @@ def _run_info(
             for detector in plan.detectors
         ],
         "precision": plan.settings.precision,
-        "ssim": measured._asdict(),
         "packages": package_versions(),
         "git_revision": git_revision(),
         "hardware": hardware(plan.device),
