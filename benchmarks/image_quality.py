@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -25,6 +26,7 @@ from robustbench_aigen import load_scenario
 from robustbench_aigen.engine import pipeline_state
 from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.engine.runner import run
+from robustbench_aigen.metrics.image_quality import ssim
 from robustbench_aigen.scenario.schema import with_detectors
 
 SCENARIO = """version: 1
@@ -90,19 +92,15 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> list[dic
 def timed_ssim() -> Iterator[list[float]]:
     """Give a list to which every call of SSIM in a cell adds its seconds."""
     seconds: list[float] = []
-    measure = pipeline_state.ssim
 
     def timed(one: Tensor, other: Tensor) -> Tensor:
         clock = time.perf_counter()
-        found = measure(one, other)
+        found = ssim(one, other)
         seconds.append(time.perf_counter() - clock)
         return found
 
-    pipeline_state.ssim = timed
-    try:
+    with patch.object(pipeline_state, "ssim", timed):
         yield seconds
-    finally:
-        pipeline_state.ssim = measure
 
 
 if __name__ == "__main__":

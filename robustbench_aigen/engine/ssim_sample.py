@@ -88,9 +88,10 @@ class SsimCounts(NamedTuple):
         """Tell of the images that the sample left out, in a line."""
         if rule != "sample" or self.measured == self.images:
             return []
-        return [
-            f"SSIM on {self.measured} of {self.images} images, a fixed sample (ssim: all in the scenario measures all)"
-        ]
+        counted = (
+            f"SSIM on {self.measured} of {self.images} images: small ones and a fixed sample of the others"
+        )
+        return [f"{counted} (ssim: all measures every image of at least 11×11 pixels)"]
 
 
 def ssim_counts(records: pd.DataFrame) -> SsimCounts:

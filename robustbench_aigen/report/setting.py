@@ -106,8 +106,8 @@ def _image_quality(info: Mapping[str, Any]) -> list[Line]:
     return [
         Line(
             "Image quality",
-            f"PSNR on {counts['images']} images, SSIM on {counts['measured']} of them: the same ones for every "
-            "detector and pipeline, chosen by their ids (ssim: all measures all of them)",
+            f"PSNR on {counts['images']} images, SSIM on {counts['measured']} of them: small ones and a sample, the "
+            "same for every detector and pipeline (ssim: all measures every image of at least 11×11 pixels)",
         )
     ]
 
