@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -79,8 +80,8 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         # Some of torch's modules name a file that is nowhere.
-        if isinstance(file, str) and file.endswith(".py") and Path(file).is_absolute():
-            place = os.path.realpath(file)
+        place = _place(file) if isinstance(file, str) and file.endswith(".py") else None
+        if place is not None:
             if module.__name__ == "__main__":
                 continue
             if any(place.startswith(folder + os.sep) for folder in folders) and not _NOT_THE_USERS(place):
@@ -88,6 +89,12 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
     return sorted(
         files | _imported(own, [sys.modules.get(unwrapped.__module__), *map(sys.modules.get, also)])
     )
+
+
+@cache
+def _place(file: str) -> str | None:
+    """Return where a file is, links followed; thousands of modules are asked for with every function of a pipeline."""
+    return os.path.realpath(file) if Path(file).is_absolute() else None
 
 
 def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:

@@ -205,6 +205,21 @@ def test_ssim_is_scikit_images_and_psnr_too():
     assert torch.isinf(psnr(torch.zeros(1), 12)).all()
 
 
+def test_ssim_is_that_of_torchmetrics_where_the_window_fits():
+    image = pytest.importorskip("torchmetrics.functional.image")
+    generator = torch.Generator().manual_seed(3)
+    for height, width in ((27, 43), (128, 128), (90, 700)):
+        one = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
+        one[1] = torch.linspace(0, 255, width)
+        other = (one.int() + torch.randint(-9, 10, one.shape, generator=generator)).clamp(0, 255)
+        other[:, :, : height // 2] = one[:, :, : height // 2]
+        places = image.structural_similarity_index_measure(
+            one.double(), other.double(), data_range=255.0, return_full_image=True
+        )[1]
+        expected = places[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
+        assert ssim(one, other.to(torch.uint8)).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def records_of(count: int, pipelines: list[BoundPipeline]) -> pd.DataFrame:
     """Two detectors' records of so many images in each pipeline, at random."""
     rng, label, cells = np.random.default_rng(8), np.arange(count) % 2, []

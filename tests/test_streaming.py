@@ -14,13 +14,13 @@ from conftest import write_image
 from PIL import Image
 from test_layouts import README, bare_parquet, opened, tree
 
-from robustbench_aigen.data.ahead import in_threads
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.engine import lookahead, shards
 from robustbench_aigen.engine.lookahead import Lookahead
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.threads import in_threads
 
 
 def encoded(image: Image.Image, format_: str, **options) -> bytes:

@@ -23,8 +23,9 @@ def column(values: Tensor) -> Tensor:
 
 def level_distances(clean: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return the L∞ and L2 distances in pixel units between N×3×H×W uint8 images, float32, exact before rounding."""
-    difference = (other.to(torch.int32) - clean.to(torch.int32)).flatten(1).double()
-    return (difference.abs().amax(dim=1) / LEVELS).float(), (difference.norm(dim=1) / LEVELS).float()
+    difference = (torch.maximum(clean, other) - torch.minimum(clean, other)).flatten(1)
+    linf, l2 = difference.amax(dim=1).double(), difference.double().norm(dim=1)
+    return (linf / LEVELS).float(), (l2 / LEVELS).float()
 
 
 def l2_norm(difference: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Picks the samples of a source that a scenario asks for."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import ImageSource, Sample
@@ -10,6 +11,8 @@ from robustbench_aigen.data.splitting import SHARES, assign_splits, order_key
 from robustbench_aigen.errors import UserError
 
 ALL = "all"
+_DIVIDED: WeakKeyDictionary[ImageSource, list[Sample]] = WeakKeyDictionary()
+"""The samples of sources without splits, with those that they were given."""
 
 
 class Selection(NamedTuple):
@@ -42,7 +45,10 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
         raise UserError(f"{source.name} has a generator called '{ALL}'", hint="rename it")
     undivided = _undivided(source) if split != ALL else []
     if undivided:
-        samples = assign_splits(source, undivided)
+        # Copies are looked for among all images, which takes as long as decoding them: once for a source.
+        if source not in _DIVIDED:
+            _DIVIDED[source] = assign_splits(source, undivided)
+        samples = _DIVIDED[source]
     present = sorted({sample.split for sample in samples if sample.split is not None})
     if split != ALL and split not in present:
         if split in SHARES and len(undivided) == len(samples):
@@ -55,6 +61,23 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
     if limit is not None and limit < len(indices):
         indices = stratified(samples, indices, limit)
     return Selection(source, indices, split)
+
+
+def in_turns(samples: Iterable[Sample], count: int) -> dict[int, list[str]]:
+    """Return the ids of up to ``count`` samples of each class, in a fixed order in which its generators take turns.
+
+    The order has nothing to do with the names, nor with the order of the samples.
+    """
+    strata: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        strata[sample.label][sample.generator].append(sample.id)
+    chosen: dict[int, list[str]] = {}
+    for label, generators in sorted(strata.items()):
+        ordered = [sorted(ids, key=order_key)[:count] for _, ids in sorted(generators.items())]
+        most = min(count, max(map(len, ordered)))
+        turns = [ids[turn] for turn in range(most) for ids in ordered if turn < len(ids)]
+        chosen[label] = turns[:count]
+    return chosen
 
 
 def _undivided(source: ImageSource) -> list[int]:

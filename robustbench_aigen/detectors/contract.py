@@ -140,7 +140,7 @@ class Detector(nn.Module):
         channels = ordered.shape[1]
         # Never the images themselves: networks write into their input. To divide by 1 changes no bit.
         centred = ordered - mean[:, :channels]
-        return centred if self.preprocessing.std == (1.0, 1.0, 1.0) else centred / std[:, :channels]
+        return centred if self.preprocessing.std == (1.0, 1.0, 1.0) else centred.div_(std[:, :channels])
 
     def read_as(self, **changes: object) -> "Detector":
         """Return the same network with other preprocessing, for example ``fake_index=0``."""

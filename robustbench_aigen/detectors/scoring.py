@@ -1,5 +1,6 @@
 """Log-odds of images: what every verdict rests on."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ from robustbench_aigen.numerics.seeding import preserved_global_rng
 @torch.no_grad()
 def predict(
     detector: nn.Module,
-    levels: Tensor,
+    levels: Tensor | Sequence[Tensor],
     batch_size: int,
     device: torch.device,
     sizes: Tensor | None = None,
@@ -26,7 +27,7 @@ def predict(
     detector
         Module from pixels to logits.
     levels
-        N×3×H×W uint8.
+        N×3×H×W uint8, or N images 3×H×W of one size.
     batch_size
         At most so many images per forward pass.
     device
@@ -40,11 +41,14 @@ def predict(
         N float32 log-odds on the CPU, in nats.
     """
     module = _laid_out(detector) if isinstance(detector, Detector) else detector
-    # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
-    size = min(batch_size, max(16, _CACHED // levels.shape[-1] ** 2)) if device.type == "cpu" else batch_size
+    size = batch_size
+    if device.type == "cpu" and len(levels):
+        # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
+        size = min(size, max(16, _CACHED // levels[0].shape[-1] ** 2), max(1, _REUSED // levels[0].numel()))
     parts = [torch.empty(0)]
     for first in range(0, len(levels), size):
-        pixels = to_pixels(levels[first : first + size].to(device))
+        some = levels[first : first + size]
+        pixels = to_pixels((some if isinstance(some, Tensor) else torch.stack(list(some))).to(device))
         own = () if sizes is None else (sizes[first : first + size],)
         parts.append(log_odds(module(pixels, *own)).cpu())
     return torch.cat(parts)
@@ -52,6 +56,9 @@ def predict(
 
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
+_REUSED = 2**23 - 2**16
+"""Values in a batch, two images of 1,024 pixels a side: from 32 MiB on, the C library asks the kernel for the memory of
+every tensor anew, and filling it takes longer than the arithmetic."""
 
 
 @lru_cache(maxsize=16)

@@ -77,7 +77,13 @@ class Cell:
         """
         labels = torch.tensor([sample.label for sample in images.samples])
         source = PipelineState.before(images.levels, clean_log_odds)
-        context = _Context(images, labels, prefix, advance, handed_on)
+        measured = torch.tensor(
+            [
+                images.ssim.has(sample.id, level.shape[1] * level.shape[2])
+                for sample, level in zip(images.samples, images.levels, strict=True)
+            ]
+        )
+        context = _Context(images, labels, measured, prefix, advance, handed_on)
         state = self._after(source, len(self.pipeline.stages), context)
         names = [sample.id for sample in images.samples]
         log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
@@ -88,7 +94,7 @@ class Cell:
             linf, l2 = difference(images.levels, state.levels)
             state = replace(state, linf=linf, l2=l2)
             if self.pipeline.stages:
-                note_quality(state, range(len(labels)), images.levels, state.levels)
+                note_quality(state, range(len(labels)), images.levels, state.levels, measured)
         columns = {
             "sample": names,
             "generator": [sample.generator for sample in images.samples],
@@ -125,13 +131,13 @@ class Cell:
         """
         result = torch.empty(len(levels))
         for rows in same_size(levels, range(len(levels))):
-            stack = torch.stack([levels[row] for row in rows])
+            images = [levels[row] for row in rows]
             try:
-                result[rows] = predict(self.detector, stack, self.settings.batch_size, self.device)
+                result[rows] = predict(self.detector, images, self.settings.batch_size, self.device)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                sides = (stack.shape[2], stack.shape[3])
+                sides = (images[0].shape[1], images[0].shape[2])
                 hint = size_hint(self.detector, *sides)
                 raise failure(self.detector, error, *sides, hint=hint, image=names[rows[0]]) from error
         return result
@@ -233,7 +239,7 @@ class Cell:
         plain = ~wanted
         if threat.reach == 0:
             after.linf[wanted] = after.l2[wanted] = 0.0
-            after.psnr[wanted], after.ssim[wanted] = torch.inf, 1.0
+            after.psnr[wanted], after.ssim[wanted & context.measured] = torch.inf, 1.0
             plain, wanted = torch.ones_like(wanted), torch.zeros_like(wanted)
         elif context.handed_on is not None and is_last:
             decided = self._decided(context.handed_on)
@@ -310,7 +316,7 @@ class Cell:
             for image, (height, width) in zip(outcome.levels, task.image_sizes(), strict=True)
         ]
         after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
-        note_quality(after, rows, [after.levels[row] for row in rows], images)
+        note_quality(after, rows, [after.levels[row] for row in rows], images, context.measured)
         for row, image in zip(
             rows, task.deliver_all(outcome.levels) if stage.through else images, strict=True
         ):
@@ -325,10 +331,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Context:
-    """What the stages of one shard have in common."""
+    """What the stages of one shard have in common; ``measured`` says on which images SSIM is measured, N bool."""
 
     images: ShardImages
     labels: Tensor
+    measured: Tensor
     prefix: Callable[[int, Callable[[], PipelineState]], PipelineState]
     advance: Callable[[int], None]
     handed_on: pd.DataFrame | None

@@ -151,10 +151,16 @@ _TESTED = "tested images"
 def _pools(tested: Selection) -> Iterator[tuple[Selection, str]]:
     """Yield the labelled images of a source that are not tested, the best first, and those that are."""
     taken = set(tested.indices)
+    # Where all are tested, there is no split to look for, which may take as long as decoding the images.
+    untested = len(taken) < len(tested.source.samples)
     for split, what in (
-        ("val", _VALIDATION),
-        ("train", "training images"),
-        (ALL, "images that are not tested"),
+        ()
+        if not untested
+        else (
+            ("val", _VALIDATION),
+            ("train", "training images"),
+            (ALL, "images that are not tested"),
+        )
     ):
         try:
             found = select(tested.source, split, None)

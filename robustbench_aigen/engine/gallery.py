@@ -5,8 +5,8 @@ fallen at a smaller eps, decides what an attack leaves. So a shard's records car
 """
 
 import io
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import pandas as pd
 from PIL import Image
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.selection import in_turns
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.engine.shards import Shard
 
@@ -30,15 +31,7 @@ def gallery_candidates(samples: Iterable[Sample]) -> frozenset[str]:
 
     Of both classes the same number; the generators of a class take turns.
     """
-    strata: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for sample in samples:
-        strata[sample.label][sample.generator].append(sample.id)
-    chosen: set[str] = set()
-    for generators in strata.values():
-        ordered = [sorted(ids, key=order_key)[:_CANDIDATES] for _, ids in sorted(generators.items())]
-        turns = [ids[turn] for turn in range(_CANDIDATES) for ids in ordered if turn < len(ids)]
-        chosen.update(turns[:_CANDIDATES])
-    return frozenset(chosen)
+    return frozenset(chain(*in_turns(samples, _CANDIDATES).values()))
 
 
 def encode_png(levels: Tensor) -> bytes:

@@ -34,6 +34,7 @@ _BASE = (
     "engine/pipeline_state.py",
     "engine/gallery.py",
     "engine/sizes.py",
+    "engine/ssim_sample.py",
 )
 
 
@@ -85,6 +86,8 @@ def shard_key(
     if pipeline.attack_positions and shard.kept:
         # The images that are kept for the gallery stand among the records.
         identity["kept"] = sorted(shard.kept)
+    if pipeline.stages:
+        identity["ssim"] = shard.ssim.identity()
     if pipeline.smaller is not None:
         # The rungs below an eps decide which images are searched at it.
         identity["smaller"] = shard_key(detector, pipeline.smaller, shard, settings, surrogates)

@@ -12,6 +12,9 @@ from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.metrics.image_quality import psnr, ssim
 
+_VALUES = 2**18
+"""Of the images that are compared together: what fits a processor's cache."""
+
 
 @dataclass
 class PipelineState:
@@ -77,19 +80,28 @@ def take_over(after: PipelineState, handed_on: pd.DataFrame, rows: Tensor) -> No
 def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return L∞ and L2 between images in pixel units; NaN where a size has changed."""
     linf, l2 = torch.full((len(before),), torch.nan), torch.full((len(before),), torch.nan)
-    for row, (one, other) in enumerate(zip(before, after, strict=True)):
-        if one.shape == other.shape:
-            (linf[row],), (l2[row],) = level_distances(one[None], other[None])
+    alike = [
+        row for row, (one, other) in enumerate(zip(before, after, strict=True)) if one.shape == other.shape
+    ]
+    for group in same_size(before, alike):
+        for rows in torch.tensor(group).split(max(1, _VALUES // before[group[0]].numel())):
+            one, other = (torch.stack([images[row] for row in rows]) for images in (before, after))
+            linf[rows], l2[rows] = level_distances(one, other)
     return linf, l2
 
 
 def note_quality(
-    state: PipelineState, rows: Sequence[int], before: list[Tensor], after: list[Tensor]
+    state: PipelineState, rows: Sequence[int], before: list[Tensor], after: list[Tensor], measured: Tensor
 ) -> None:
-    """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed."""
+    """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed.
+
+    SSIM is noted where ``measured`` says so, N bool of all rows.
+    """
     alike = [place for place in range(len(rows)) if before[place].shape == after[place].shape]
     for group in same_size(before, alike):
         at = [rows[place] for place in group]
-        one, other = (torch.stack([images[place] for place in group]) for images in (before, after))
-        state.psnr[at] = psnr(state.l2[at], one[0].numel()).float()
-        state.ssim[at] = ssim(one, other)
+        state.psnr[at] = psnr(state.l2[at], before[group[0]].numel()).float()
+        chosen = [place for place in group if measured[rows[place]]]
+        if chosen:
+            one, other = (torch.stack([images[place] for place in chosen]) for images in (before, after))
+            state.ssim[[rows[place] for place in chosen]] = ssim(one, other)

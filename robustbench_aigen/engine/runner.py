@@ -23,6 +23,7 @@ from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
+from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
@@ -128,9 +129,8 @@ def run(
     with steps.timed("hashing"):
         progress.start(0)
         progress.work_on("", "hashing the images")
-        shards = list(make_shards(plan.selection, gallery_candidates(plan.selection.samples)))
-    for notice in repeated(shards):
-        progress.notice(notice)
+        shards = _shards(plan)
+    progress.notice_all(repeated(shards))
     records = execution.records(shards)
     probes = Probing(execution, shards, records, clock).run()
     probed = [*examined, *probes.measured]
@@ -138,16 +138,19 @@ def run(
         raised = raised_by_records(records, plan.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
-    for notice in execution.cache.notices():
-        progress.notice(notice)
-    info = _run_info(plan, execution, shards, started)
-    info["notices"] = [notice.as_dict() for notice in progress.notices]
-    info["audit"] = stored.as_dict()
-    info["trust"] = {
-        "flags": [flag._asdict() for flag in raised],
-        "mode": loaded.scenario.trust,
-        "probes": [found.as_dict() for found in probed],
-        "unchecked": [left.as_dict() for left in probes.unchecked],
+    measured = ssim_counts(records)
+    progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.scenario.ssim)])
+    info = {
+        **_run_info(plan, execution, shards, started),
+        "ssim": measured._asdict(),
+        "notices": [notice.as_dict() for notice in progress.notices],
+        "audit": stored.as_dict(),
+        "trust": {
+            "flags": [flag._asdict() for flag in raised],
+            "mode": loaded.scenario.trust,
+            "probes": [found.as_dict() for found in probed],
+            "unchecked": [left.as_dict() for left in probes.unchecked],
+        },
     }
     parent = output / loaded.scenario.name
     with run_folder(parent) as (run_id, folder):
@@ -159,6 +162,13 @@ def run(
         info = with_report_times(info, {TABLES_STEP: time.perf_counter() - tables})
         write_info(folder, info, digests)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    """Cut the images of a plan into shards, with the choice of those that the gallery and SSIM are for."""
+    samples = plan.selection.samples
+    measured = ssim_sample(samples, plan.loaded.scenario.ssim)
+    return list(make_shards(plan.selection, gallery_candidates(samples), measured))
 
 
 def _writable(output: str | Path) -> Path:

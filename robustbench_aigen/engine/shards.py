@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigen.data.ahead import in_threads
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.joined import JoinedSource
 from robustbench_aigen.data.samples import MISSING, Sample, Unread, read_encoded
 from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.engine.ssim_sample import SMALL_IMAGES, SsimSample
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
+from robustbench_aigen.numerics.threads import in_threads
 
 SHARD_SIZE = 256
 NOT_HASHED = ""
@@ -34,13 +35,15 @@ class Shard:
     """A slice of the sample list, with the hash of every source image.
 
     ``hashes`` are those of :func:`content_digest`, or :data:`NOT_HASHED` where nothing is stored under them. ``kept``
-    are the ids of the samples whose attacked images go into the run's gallery.
+    are the ids of the samples whose attacked images go into the run's gallery, ``ssim`` says on which images SSIM is
+    measured.
     """
 
     selection: Selection
     indices: tuple[int, ...]
     hashes: tuple[str, ...]
     kept: frozenset[str] = frozenset()
+    ssim: SsimSample = SMALL_IMAGES
 
     @property
     def samples(self) -> list[Sample]:
@@ -89,6 +92,7 @@ class ShardImages(NamedTuple):
     hashes: list[str]
     problems: list[Problem]
     kept: frozenset[str] = frozenset()
+    ssim: SsimSample = SMALL_IMAGES
 
     @property
     def bytes(self) -> int:
@@ -96,18 +100,22 @@ class ShardImages(NamedTuple):
         return sum(image.numel() for image in self.levels)
 
 
-def make_shards(selection: Selection, kept: frozenset[str] = frozenset()) -> Iterator[Shard]:
+def make_shards(
+    selection: Selection, kept: frozenset[str] = frozenset(), ssim: SsimSample = SMALL_IMAGES
+) -> Iterator[Shard]:
     """Cut a selection into shards, reading and hashing every source image once.
 
-    ``kept`` are the ids of the samples whose attacked images are wanted.
+    ``kept`` are the ids of the samples whose attacked images are wanted, ``ssim`` the images to measure SSIM on.
     """
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])
+        names = [selection.source.samples[index].id for index in indices]
         yield Shard(
             selection,
             indices,
             tuple(content_digest(read_encoded(selection.source, index)) for index in indices),
-            kept.intersection(selection.source.samples[index].id for index in indices),
+            kept.intersection(names),
+            ssim.of(names),
         )
 
 
@@ -119,9 +127,9 @@ def decode_shard(shard: Shard) -> ShardImages:
     UserError
         If an image is no longer the one that was hashed.
     """
-    images = ShardImages([], [], [], [], shard.kept)
+    images = ShardImages([], [], [], [], shard.kept, shard.ssim)
     encoded = (shard.encoded(place) for place in range(len(shard.indices)))
-    decoded = in_threads(_decoded, encoded)
+    decoded = in_threads(_decoded, encoded, chunk=max(1, min(16, len(shard.indices) // 16)))
     for sample, digest, levels in zip(shard.samples, shard.hashes, decoded, strict=True):
         if isinstance(levels, UnreadableImageError):
             images.problems.append(Problem(sample.id, str(levels)))

@@ -1,18 +1,20 @@
 """How visible a perturbation is: PSNR and SSIM of 8-bit images."""
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from robustbench_aigen.numerics.threads import in_threads
 
 _RADIUS, _SIGMA = 5, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
-_STRETCH = 64
-_PIXELS = 2**14
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_STRETCH = 16
+"""Places in a line that one product smooths: fewer are slow, more multiply by more zeros."""
+_PIXELS = 2**13
 """Places at work at a time: what fits a processor's cache."""
-_FEWEST_ROWS = 22
-"""Of a band: its ten rows of border are smoothed twice."""
+_BANDS = 4
+"""Bands of rows that a thread takes at a time."""
 
 
 def psnr(l2: Tensor, values: int) -> Tensor:
@@ -53,42 +55,74 @@ def ssim(one: Tensor, other: Tensor) -> Tensor:
     if min(height, width) <= 2 * _RADIUS:
         return torch.full((len(one),), torch.nan)
     rows = height - 2 * _RADIUS
-    band = min(rows, max(_FEWEST_ROWS, _PIXELS // width))
+    band = min(rows, max(_STRETCH, _PIXELS // width))
     few = max(1, _PIXELS // (band * width))
     found = []
     for some, others in zip(one.split(few), other.split(few), strict=True):
         total = torch.zeros(len(some), dtype=torch.float64)
-        for first in range(0, rows, band):
-            reach = slice(first, min(first + band, rows) + 2 * _RADIUS)
-            total += _similarities(some[..., reach, :], others[..., reach, :])
+        bands = [slice(first, min(first + band, rows) + 2 * _RADIUS) for first in range(0, rows, band)]
+        work = partial(_similarities, some, others)
+        # In threads of their own: those of torch wait for each other after every small step.
+        for part in map(work, bands) if len(bands) <= _BANDS else in_threads(work, bands, chunk=_BANDS):
+            total += part
         found.append(total / (one.shape[1] * rows * (width - 2 * _RADIUS)))
     return torch.cat(found).float()
 
 
-def _similarities(one: Tensor, other: Tensor) -> Tensor:
-    """Return the sums of the similarity over channels and places, N float64."""
-    # Around grey, because variances are differences of squares, and those are smaller there.
-    a, b = (levels.float().div_(255).sub_(0.5) for levels in (one, other))
-    maps = torch.stack([a, b, a * a + b * b, a * b])
+def _similarities(one: Tensor, other: Tensor, band: slice) -> Tensor:
+    """Return the sums of the similarity over channels and places of a band of rows, N float64."""
+    one, other = one[..., band, :], other[..., band, :]
+    # The sum and the difference of two images, and their squares, hold all moments; where the images are alike, the
+    # difference is small, and the similarity keeps its digits.
+    maps = torch.empty((4, *one.shape))
+    total, difference = maps[:2]
+    total.copy_(one)
+    maps[2].copy_(other)
+    torch.sub(total, maps[2], out=difference)
+    total += maps[2]
+    torch.mul(maps[:2], maps[:2], out=maps[2:])
     down = _gaussian(maps.shape[-2] - 2 * _RADIUS).T @ maps
-    mean_a, mean_b, squares, products = _smoothed(down)
-    of_means, both = mean_a * mean_b, mean_a + mean_b
-    squared_means = mean_a.square() + mean_b.square()
-    covariance, variances = products - of_means, squares - squared_means
-    # (a + ½)(b + ½) and (a + ½)² + (b + ½)².
-    similar = (2 * of_means + both + 0.5 + _C1) * (2 * covariance + _C2)
-    similar /= (squared_means + both + 0.5 + _C1) * (variances + _C2)
-    return similar.sum(dim=(1, 2, 3), dtype=torch.float64)
+    found = torch.zeros(len(one), dtype=torch.float64)
+    for smooth in _smoothed(down):
+        found += _similarity(*smooth.unbind(1)).sum(dim=(0, 2), dtype=torch.float64)
+    return found
 
 
-def _smoothed(maps: Tensor) -> Tensor:
-    """Smooth along the last dimension, where the window fits: stretches of it times one small matrix."""
-    length = maps.shape[-1] - 2 * _RADIUS
-    stretch = min(_STRETCH, length)
-    missing = -length % stretch
-    windows = functional.pad(maps, (0, missing)).unfold(-1, stretch + 2 * _RADIUS, stretch)
-    smooth = windows.reshape(-1, stretch + 2 * _RADIUS) @ _gaussian(stretch)
-    return smooth.view(*windows.shape[:-2], -1)[..., :length]
+def _smoothed(maps: Tensor) -> list[Tensor]:
+    """Smooth along the last dimension, where the window fits: stretches of it, then what is left of it.
+
+    Parameters
+    ----------
+    maps
+        4×N×3×h×W, contiguous.
+
+    Returns
+    -------
+    list
+        Of stretches×4×N×places.
+    """
+    width, length = maps.shape[-1], maps.shape[-1] - 2 * _RADIUS
+    lines = maps.view(-1, width)
+    whole, rest = divmod(length, _STRETCH)
+    found = []
+    if whole:
+        windows = lines.as_strided((whole, len(lines), _STRETCH + 2 * _RADIUS), (_STRETCH, width, 1))
+        found.append(windows @ _gaussian(_STRETCH))
+    if rest:
+        found.append((lines[:, whole * _STRETCH :] @ _gaussian(rest))[None])
+    return [smooth.view(len(smooth), *maps.shape[:2], -1) for smooth in found]
+
+
+def _similarity(total: Tensor, difference: Tensor, totals: Tensor, differences: Tensor) -> Tensor:
+    """Return the similarity by the local means of a + b, a - b and their squares, in levels, which are overwritten."""
+    # 4 ab = (a + b)² - (a - b)² and 2 (a² + b²) = (a + b)² + (a - b)²; the same for means, variances and covariance.
+    total.square_()
+    difference.square_()
+    totals.sub_(total).add_(2 * _C2)
+    differences.sub_(difference)
+    total.add_(2 * _C1)
+    similar = (total - difference).mul_(totals - differences)
+    return similar.div_(total.add_(difference).mul_(totals.add_(differences)))
 
 
 @cache

@@ -34,7 +34,8 @@ RECORD_DTYPES = {
 
 ``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
 handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
-``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed.
+``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed. Of images
+above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
 ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """

@@ -9,7 +9,7 @@ LEVELS = 255
 
 def to_pixels(levels: Tensor) -> Tensor:
     """Turn uint8 levels into float32 pixels in [0, 1], any shape."""
-    return levels.float() / LEVELS
+    return levels.to(torch.float32, copy=True).div_(LEVELS)
 
 
 def to_levels(pixels: Tensor) -> Tensor:

@@ -78,14 +78,18 @@ class SampleStreams:
             self._generators[row] = np.random.Generator(np.random.Philox(key=digest))
         return self._generators[row]
 
-    def uniform(self, low: float, high: float, shape: Sequence[int]) -> NDArray[np.float64]:
-        """Draw uniform numbers in [low, high), an array of ``len(self)`` × ``shape``."""
-        unit = np.stack([self.generator(row).random(tuple(shape)) for row in range(len(self))])
+    def uniform(
+        self, low: float, high: float, shape: Sequence[int], rows: Sequence[int] | None = None
+    ) -> NDArray[np.float64]:
+        """Draw uniform numbers in [low, high), an array of ``len(self)`` × ``shape``, or for some images alone."""
+        rows = range(len(self)) if rows is None else rows
+        unit = np.stack([self.generator(row).random(tuple(shape)) for row in rows])
         return low + (high - low) * unit
 
-    def normal(self, shape: Sequence[int]) -> NDArray[np.float64]:
-        """Draw standard normal numbers, an array of ``len(self)`` × ``shape``."""
-        return np.stack([self.generator(row).standard_normal(tuple(shape)) for row in range(len(self))])
+    def normal(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Draw standard normal numbers, an array of ``len(self)`` × ``shape``, or for some images alone."""
+        rows = range(len(self)) if rows is None else rows
+        return np.stack([self.generator(row).standard_normal(tuple(shape)) for row in rows])
 
 
 def draw_padded(

@@ -8,7 +8,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.perturbations.pixelwise import Floats, on_floats
+from robustbench_aigen.perturbations.pixelwise import Floats, on_floats, on_numbered_floats
 
 
 def _gaussian(pixels: Floats, sigma: float) -> Floats:
@@ -47,8 +47,9 @@ def motion_blur(levels: Tensor, streams: SampleStreams, *, radius: int, sigma: f
         Length and fall-off in image pixels.
     """
     angles = streams.uniform(-45, 45, ())
-    return on_floats(levels, lambda pixels: np.stack(
-        [ndimage.convolve(image, motion_kernel(radius, sigma, angle)[None], mode="nearest") for image, angle in zip(pixels, angles, strict=True)]
+    kernels = [motion_kernel(radius, sigma, angle)[None] for angle in angles]
+    return on_numbered_floats(levels, lambda pixels, rows: np.stack(
+        [ndimage.convolve(image, kernels[row], mode="nearest") for row, image in zip(rows, pixels, strict=True)]
     ))  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Noise, drawn from each image's own stream. Definitions and severities of CIFAR-10-C where it has one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.perturbations.pixelwise import on_floats
+from robustbench_aigen.perturbations.pixelwise import Floats, on_numbered_floats
 
 
 def gaussian_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> Tensor:
@@ -19,20 +21,27 @@ def gaussian_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> T
     sigma
         Standard deviation in pixel units ([0, 1]).
     """
-    return on_floats(levels, lambda pixels: pixels + sigma * streams.normal(pixels.shape[1:]))
+    return on_numbered_floats(
+        levels, lambda pixels, rows: pixels + sigma * streams.normal(pixels.shape[1:], rows)
+    )
 
 
 def speckle_noise(levels: Tensor, streams: SampleStreams, *, sigma: float) -> Tensor:
     """Add normal noise in proportion to the pixel's value; ``sigma`` is the relative standard deviation."""
-    return on_floats(levels, lambda pixels: pixels * (1 + sigma * streams.normal(pixels.shape[1:])))
+    return on_numbered_floats(
+        levels, lambda pixels, rows: pixels * (1 + sigma * streams.normal(pixels.shape[1:], rows))
+    )
 
 
 def poisson_noise(levels: Tensor, streams: SampleStreams, *, photons: float) -> Tensor:
     """Replace every value by a Poisson count over ``photons``, the mean count of white (shot noise)."""
-    return on_floats(
+    return on_numbered_floats(
         levels,
-        lambda pixels: np.stack(
-            [streams.generator(row).poisson(image * photons) / photons for row, image in enumerate(pixels)]
+        lambda pixels, rows: np.stack(
+            [
+                streams.generator(row).poisson(image * photons) / photons
+                for row, image in zip(rows, pixels, strict=True)
+            ]
         ),
     )
 
@@ -40,8 +49,8 @@ def poisson_noise(levels: Tensor, streams: SampleStreams, *, photons: float) -> 
 def salt_and_pepper(levels: Tensor, streams: SampleStreams, *, amount: float) -> Tensor:
     """Set a share ``amount`` of all channel values to 0 or 1, evenly."""
 
-    def change(pixels: np.ndarray) -> np.ndarray:
-        drawn = streams.uniform(0, 1, pixels.shape[1:])
+    def change(pixels: Floats, rows: Sequence[int]) -> Floats:
+        drawn = streams.uniform(0, 1, pixels.shape[1:], rows)
         return np.where(drawn < amount / 2, 0.0, np.where(drawn < amount, 1.0, pixels))
 
-    return on_floats(levels, change)
+    return on_numbered_floats(levels, change)

@@ -1,6 +1,6 @@
-"""What perturbations share: floats in, floats out, and one Pillow image at a time."""
+"""What perturbations share: floats in, floats out, and one Pillow image at a time; large images in threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,18 +9,55 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
+from robustbench_aigen.numerics.threads import in_threads
 
 Floats = NDArray[np.float64]
 
+_PIXELS = 2**16
+"""Of the images that are changed together: what fits a processor's cache."""
+_ALONE = 2**14
+"""Pixels of an image from which on threads pay: Python's lock is held for most of the work on a smaller one."""
+
 
 def on_floats(levels: Tensor, change: Callable[[Floats], Floats]) -> Tensor:
-    """Apply ``change`` to N×3×H×W float64 pixels in [0, 1]; clip and round its result to uint8 levels."""
-    changed = change(to_pixels(levels).double().cpu().numpy())
-    return to_levels(torch.from_numpy(np.clip(changed, 0, 1))).to(levels.device)
+    """Apply ``change`` to N×3×H×W float64 pixels in [0, 1]; clip and round its result to uint8 levels.
+
+    ``change`` is given a few images at a time, possibly in threads, and returns as many of the same size.
+    """
+    return on_numbered_floats(levels, lambda pixels, _: change(pixels))
+
+
+def on_numbered_floats(levels: Tensor, change: Callable[[Floats, Sequence[int]], Floats]) -> Tensor:
+    """Apply ``change`` as :func:`on_floats` does, and tell it the numbers of the images in the batch."""
+
+    def change_some(rows: range) -> Tensor:
+        changed = change(to_pixels(given[rows.start : rows.stop]).double().numpy(), rows)
+        return to_levels(torch.from_numpy(np.clip(changed, 0, 1)))
+
+    given = levels.cpu()
+    return torch.cat(_in_parts(given, change_some)).to(levels.device)
 
 
 def on_pictures(levels: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Apply ``change`` to each image as a Pillow RGB picture; all results have one size."""
-    pictures = (Image.fromarray(image) for image in levels.permute(0, 2, 3, 1).cpu().numpy())
-    changed = np.stack([np.asarray(change(picture).convert("RGB")) for picture in pictures])
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous().to(levels.device)
+    """Apply ``change`` to each image as a Pillow picture, possibly in threads; all results have one size."""
+
+    def change_some(rows: range) -> Tensor:
+        arrays = given[rows.start : rows.stop].permute(0, 2, 3, 1).contiguous().numpy()
+        changed = [change(Image.fromarray(array)) for array in arrays]
+        # Converting copies.
+        same = [picture if picture.mode == "RGB" else picture.convert("RGB") for picture in changed]
+        stack = np.stack([np.asarray(picture) for picture in same])
+        return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+
+    given = levels.cpu()
+    return torch.cat(_in_parts(given, change_some)).to(levels.device)
+
+
+def _in_parts(levels: Tensor, change_some: Callable[[range], Tensor]) -> list[Tensor]:
+    """Return what comes of a batch's images, a few at a time, in threads where they are large."""
+    count, pixels = len(levels), levels.shape[-2] * levels.shape[-1]
+    few = max(1, _PIXELS // pixels)
+    parts = [range(first, min(first + few, count)) for first in range(0, count, few)]
+    if pixels < _ALONE or len(parts) == 1:
+        return [change_some(rows) for rows in parts]
+    return list(in_threads(change_some, parts, chunk=1))

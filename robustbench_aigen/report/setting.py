@@ -81,6 +81,7 @@ def describe(run: StoredRun) -> list[Line]:
     ]
     sweeps = _sweeps(info)
     lines += [Line("Sweeps over eps", sweeps)] if sweeps else []
+    lines += _image_quality(info)
     lines += [
         Line("Thresholds", thresholds),
         *_preprocessing(info["detectors"]),
@@ -93,6 +94,22 @@ def describe(run: StoredRun) -> list[Line]:
     notices = map(Notice.stored, info.get("notices", []))
     lines += [Line("Warning", notice) for notice in notices if notice.is_warning]
     return lines
+
+
+def _image_quality(info: Mapping[str, Any]) -> list[Line]:
+    """Say on how many images SSIM was measured, where it was not on all that were attacked or perturbed."""
+    counts = info.get("ssim")  # Runs of an earlier version measured all.
+    if counts is None or counts["measured"] == counts["images"]:
+        return []
+    if info["scenario"].get("ssim") == "off":
+        return [Line("Image quality", "PSNR alone (ssim: off)")]
+    return [
+        Line(
+            "Image quality",
+            f"PSNR on {counts['images']} images, SSIM on {counts['measured']} of them: small ones and a sample, the "
+            "same for every detector and pipeline (ssim: all measures every image of at least 11×11 pixels)",
+        )
+    ]
 
 
 def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:

@@ -25,9 +25,11 @@ Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
 Trust = Literal["quick", "full", "off"]
 """How much the trust checks look at."""
+SsimRule = Literal["sample", "all", "off"]
+"""On which images SSIM is measured."""
 
 
-def _trust(value: object) -> object:
+def _bare_off(value: object) -> object:
     # YAML reads a bare off as false.
     return "off" if value is False else value
 
@@ -77,10 +79,11 @@ class Scenario(Section):
     mode: Mode = "accuracy"
     pipelines: dict[str, list[dict[str, Any]]]
     share_sweeps: bool = True
+    ssim: Annotated[SsimRule, BeforeValidator(_bare_off)] = "sample"
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    trust: Annotated[Trust, BeforeValidator(_trust)] = "quick"
+    trust: Annotated[Trust, BeforeValidator(_bare_off)] = "quick"
     gate: GateSpec | None = None
 
 

@@ -14,11 +14,11 @@ _CHUNK = 16
 """Items in one task: handing over a task costs a third of decoding an image of 32 pixels."""
 
 
-def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_threads(work: Callable[[T], R], items: Iterable[T], chunk: int = _CHUNK) -> Iterator[R]:
     """Yield ``work(item)`` for every item, in order, computed by as many threads as there are cores.
 
     Items are taken in the caller's thread, so that a source is read from front to back; at most two chunks per thread
-    are on their way. Threads, not processes: Pillow decodes and hashes are computed without Python's lock, a process
+    are on their way; a chunk is of ``chunk`` items. Threads, not processes: Pillow decodes and hashes are computed without Python's lock, a process
     would have to be started with torch in it and would need a guarded ``__main__`` of whoever calls :func:`run`.
     """
     workers = os.cpu_count() or 1
@@ -26,8 +26,8 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         pending: deque[Future[list[R]]] = deque()
         try:
             remaining = iter(items)
-            while chunk := tuple(islice(remaining, _CHUNK)):
-                pending.append(pool.submit(_each, work, chunk))
+            while part := tuple(islice(remaining, chunk)):
+                pending.append(pool.submit(_each, work, part))
                 if len(pending) > 2 * workers:
                     yield from pending.popleft().result()
             while pending:
