@@ -25,7 +25,7 @@ def validate(
     """
     from pathlib import Path
 
-    from robustbench_aigen.engine.plan import check_scenario
+    from robustbench_aigen.engine.scenario_checks import check_scenario
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.schema import load_scenario, with_detectors
     from robustbench_aigen.training.adversarial.checking import check_finetuning

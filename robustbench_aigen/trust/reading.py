@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest, mannwhitneyu, wilcoxon
 from torch import Tensor
 
 from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
 from robustbench_aigen.metrics.classification import ranking
 from robustbench_aigen.metrics.paired import mcnemar_p_value
+from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.numerics.memory import is_out_of_memory
 
 LogOdds = Callable[[Detector, int], Tensor]
@@ -300,6 +300,8 @@ def _separates_better(before: _Tried, after: _Tried) -> bool:
     is_more = after.right_either_way.mean() - before.right_either_way.mean() >= _BETTER_COLOURS
     if not is_more or not difference.any():
         return False
+    from scipy.stats import wilcoxon  # Heavy, and seldom needed: other colours must help first.
+
     return bool(wilcoxon(difference, alternative="greater").pvalue < _SURE / 10)
 
 
@@ -352,13 +354,15 @@ def _tells(tried: _Tried) -> bool:
 
 
 def _is_above_chance(accuracy: float, right: NDArray[np.bool_]) -> bool:
-    p_value = binomtest(int(right.sum()), len(right), 0.5, alternative="greater").pvalue
+    p_value = binomial_tail(int(right.sum()), len(right))
     return accuracy >= _FLIPPED and p_value < _SURE
 
 
 def _ranks(log_odds: Tensor, tried: _Tried) -> bool:
     """Whether log-odds put fakes above reals: for detectors that call everything the same."""
     fake, real = log_odds[tried.labels == FAKE], log_odds[tried.labels != FAKE]
+    from scipy.stats import mannwhitneyu  # Heavy, and not needed of shipped detectors.
+
     test = mannwhitneyu(fake.numpy(), real.numpy(), alternative="greater")
     return bool(test.statistic / (len(fake) * len(real)) >= _FLIPPED and test.pvalue < _SURE)
 
