@@ -33,7 +33,7 @@ def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list
             labels, log_odds = cell["label"].to_numpy(), cell["log_odds"].to_numpy()
             false, true, _ = roc_curve(labels, log_odds, drop_intermediate=True)
             above.plot(false, true, linewidth=1.3, **look)
-            precision, recall, _ = precision_recall_curve(labels, log_odds, drop_intermediate=True)
+            precision, recall = precision_recall_curve(labels, log_odds, drop_intermediate=True)
             below.plot(recall, precision, linewidth=1.3, **look)
         above.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (2, 2)), linewidth=0.8)
         above.set(title=plain(detector), xlabel="false positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
