@@ -73,21 +73,34 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
     if source is None:
         return []
     own = Path(source).resolve()
+    names = [unwrapped.__module__, *also]
+    if all(name.startswith(_PREFIX) for name in names) and is_installed(str(own)):
+        # What a function of this package computes with is hashed with its folder.
+        return [own]
     package = sys.modules.get(unwrapped.__module__.partition(".")[0])
     folders = [str(Path(place).resolve()) for place in getattr(package, "__path__", [own.parent])]
-    files = {own}
+    files, known = {own}, dict[str, str]()
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         # Some of torch's modules name a file that is nowhere.
         if isinstance(file, str) and file.endswith(".py") and Path(file).is_absolute():
-            place = os.path.realpath(file)
             if module.__name__ == "__main__":
                 continue
+            place = _real_path(file, known)
             if any(place.startswith(folder + os.sep) for folder in folders) and not _NOT_THE_USERS(place):
                 files.add(Path(place))
     return sorted(
         files | _imported(own, [sys.modules.get(unwrapped.__module__), *map(sys.modules.get, also)])
     )
+
+
+def _real_path(file: str, known: dict[str, str]) -> str:
+    """Return ``os.path.realpath`` of a file; each folder is looked up once and kept in ``known``."""
+    folder, name = os.path.split(file)
+    if folder not in known:
+        known[folder] = os.path.realpath(folder)
+    place = str(Path(known[folder], name))
+    return os.path.realpath(place) if Path(place).is_symlink() else place
 
 
 def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
@@ -114,6 +127,8 @@ def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
     return files
 
 
+_PREFIX = f"{__package__}."
+"""What the names of this package's modules begin with."""
 _STANDARD = tuple(os.path.realpath(sysconfig.get_paths()[name]) + os.sep for name in ("stdlib", "platstdlib"))
 
 
