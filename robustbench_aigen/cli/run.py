@@ -69,14 +69,17 @@ def run(
 
     A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
     """
-    from robustbench_aigen.engine.runner import run as run_scenario
+    from robustbench_aigen.engine.scenario_checks import bound_pipelines
     from robustbench_aigen.scenario.schema import load_scenario
 
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
+    # A mistake in the file is told before torch is imported.
+    bound_pipelines(loaded)
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)
         return
     from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.engine.runner import run as run_scenario
 
     with shown_progress() as progress:
         result = run_scenario(

@@ -115,7 +115,7 @@ def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
         return []
     return [
         Line(
-            "PreprocessingSettings",
+            "Preprocessing",
             "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()),
         )
     ]
