@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -38,7 +39,7 @@ _COLOURS = (
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
 )  # fmt: skip
 """The palette ``colorblind`` of seaborn (Waskom 2021), whose import takes longer than most figures."""
-_WHITE_GRID = {
+_WHITE_GRID: dict[Any, Any] = {
     "xtick.direction": "out",
     "ytick.direction": "out",
     "xtick.bottom": False,
