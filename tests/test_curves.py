@@ -72,3 +72,14 @@ def test_wilsons_interval_of_the_audit_is_scipys(count):
     for successes in sorted({0, 1, count // 3, count // 2, count - 1, count}):
         theirs = stats.binomtest(successes, count).proportion_ci(method="wilson")
         assert _wilson(successes, count) == (theirs.low, theirs.high)
+
+
+def test_a_sample_that_is_higher_is_one_whose_other_is_lower():
+    for labels, scores in samples():
+        fake, real = (scores[labels == label].astype(float) for label in (1, 0))
+        ours = mann_whitney_less(real, fake)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = stats.mannwhitneyu(fake, real, alternative="greater", method="asymptotic")
+        assert len(fake) * len(real) - ours.statistic == theirs.statistic
+        assert ours.p_value == theirs.pvalue
