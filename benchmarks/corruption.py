@@ -30,10 +30,11 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.baseline import write_baseline
 from robustbench_aigen.report.run_folder import read_run
 from robustbench_aigen.scenario.data_spec import DataSpec
-from robustbench_aigen.training.images import LevelStore, split_source
+from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.jobs import Job, train_job
 from robustbench_aigen.training.planning import Variants, plan_jobs
 from robustbench_aigen.training.recipe import load_recipe
+from robustbench_aigen.training.splits import split_source
 
 Outcome = Literal["same", "told", "refused"]
 """The same numbers; the same after a notice; a refusal that names the file."""

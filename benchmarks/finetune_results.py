@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.committed_page import write_readme
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.cli.progress_bar import shown_progress
+from robustbench_aigen.cli.progress import shown_progress
 from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.report.markdown import markdown_frame

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.cli.progress_bar import shown_progress
+from robustbench_aigen.cli.progress import shown_progress
 from robustbench_aigen.report.build import build_report
 
 _KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")

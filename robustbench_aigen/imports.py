@@ -74,6 +74,10 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
     if source is None:
         return []
     own = Path(source).resolve()
+    names = [unwrapped.__module__, *also]
+    if all(name.startswith(_PREFIX) for name in names) and is_installed(str(own)):
+        # What a function of this package computes with is hashed with its folder.
+        return [own]
     package = sys.modules.get(unwrapped.__module__.partition(".")[0])
     folders = [str(Path(place).resolve()) for place in getattr(package, "__path__", [own.parent])]
     files = {own}
@@ -121,6 +125,8 @@ def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
     return files
 
 
+_PREFIX = f"{__package__}."
+"""What the names of this package's modules begin with."""
 _STANDARD = tuple(os.path.realpath(sysconfig.get_paths()[name]) + os.sep for name in ("stdlib", "platstdlib"))
 
 

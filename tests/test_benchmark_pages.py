@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks import cross_generator
 from benchmarks.finetune_results import Planned, read_list, write_page
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.zoo import build_architecture
 
 PIPELINES = (

@@ -7,7 +7,7 @@ from conftest import REPOSITORY
 
 from benchmarks.ship import ship
 from robustbench_aigen import load_detector, load_scenario, run
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.saving import encode_weights

@@ -195,10 +195,11 @@ def test_a_reader_that_goes_away_changes_no_exit_code():
 
 def test_ctrl_c_says_that_the_work_is_kept(tmp_path):
     file = scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}", data="{source: minigen, limit: 20}")
-    done = run_with_signal(signal.SIGINT, 1, file, tmp_path / "out")
+    # The detector's examination is kept first, then the first shard.
+    done = run_with_signal(signal.SIGINT, 2, file, tmp_path / "out")
     assert done.returncode == 3, done.stderr
     assert done.stderr.strip().splitlines()[-1] == (
         "interrupted; finished work is kept, and the same command continues from there"
     )
-    assert len(list((tmp_path / "out").glob(".cache/*/*.parquet"))) == 1
+    assert len(list((tmp_path / "out").glob(".cache/*/*.parquet"))) == 2
     assert not list((tmp_path / "out").glob("example/*/summary.csv"))

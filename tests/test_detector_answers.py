@@ -12,7 +12,7 @@ from torch import nn
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import log_odds
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.trust.repeatability import repeat

@@ -121,7 +121,7 @@ def scenario(tmp_path):
     """The shipped detector with its outputs exchanged, in the user's own file."""
     from safetensors.torch import load_file, save_file
 
-    from robustbench_aigen.detectors.loading import shipped_detectors
+    from robustbench_aigen.detectors.shipped import shipped_detectors
 
     state = load_file(shipped_detectors()["minigen/lenet5"])
     for name in ("head.5.weight", "head.5.bias"):

@@ -10,8 +10,8 @@ from torch import nn
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import Detector, Preprocessing, scores, verdicts
-from robustbench_aigen.detectors.loading import shipped_detectors
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.thresholds import HALF, fit_threshold
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.errors import UserError

@@ -35,9 +35,9 @@ from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuni
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork
 from robustbench_aigen.training.adversarial.rates import Judge, Rates
 from robustbench_aigen.training.adversarial.tuning import Tuned, finetune
-from robustbench_aigen.training.augmentation import augment
+from robustbench_aigen.training.augmenting import augment
 from robustbench_aigen.training.batches import stream
-from robustbench_aigen.training.images import split_source
+from robustbench_aigen.training.splits import split_source
 
 pytest.importorskip("lightning", reason="training needs the extra 'train'")
 

@@ -25,7 +25,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import generator_part
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.words import shell_word
-from robustbench_aigen.training.images import Splits
+from robustbench_aigen.training.splits import Splits
 
 
 def encoded(format_: str, shade: int = 0) -> bytes:

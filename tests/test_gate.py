@@ -14,7 +14,7 @@ from scipy.stats import binomtest, fisher_exact
 from test_engine import scenario
 
 from robustbench_aigen import gate, load_scenario, run
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.gating.baseline import open_recorded, write_baseline
 from robustbench_aigen.metrics.paired import holm

@@ -16,7 +16,7 @@ from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import plan
 from robustbench_aigen.engine.sizes import padded

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from robustbench_aigen.cli import app
-from robustbench_aigen.cli.progress_bar import ProgressBar, shown_progress
+from robustbench_aigen.cli.progress import shown_progress
+from robustbench_aigen.cli.progress_bar import ProgressBar
 from robustbench_aigen.cli.progress_log import PERIOD, ProgressLog, duration
 from robustbench_aigen.cli.stopping import StoppedError, stopping_on_signals
 

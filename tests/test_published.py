@@ -16,7 +16,8 @@ from torchvision.models import mobilenet_v2, resnet50
 
 from robustbench_aigen.detectors import pretrained
 from robustbench_aigen.detectors.pretrained import downloaded, hub_file
-from robustbench_aigen.detectors.published import PUBLISHED, Published, load_published
+from robustbench_aigen.detectors.published import PUBLISHED, Published
+from robustbench_aigen.detectors.published_weights import load_published
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.detectors.zoo.npr import neighbour_relations
 from robustbench_aigen.errors import UserError

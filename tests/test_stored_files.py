@@ -43,7 +43,8 @@ from robustbench_aigen.files import (
 from robustbench_aigen.gating.baseline import open_recorded, write_baseline
 from robustbench_aigen.report.run_folder import find_runs, read_run, write_run
 from robustbench_aigen.scenario.data_spec import DataSpec
-from robustbench_aigen.training.images import LevelStore, split_source
+from robustbench_aigen.training.images import LevelStore
+from robustbench_aigen.training.splits import split_source
 
 KEY = "ab" + "0" * 62
 RECORDS = pd.DataFrame({"sample": ["a", "b"], "score": np.float32([0.25, 0.5]), "image": [None, b"png"]})

@@ -19,7 +19,7 @@ import yaml
 from benchmarks.reference_systems.page import write_page
 from benchmarks.reference_systems.systems import DataSet, System, read_systems
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.cli.progress_bar import shown_progress
+from robustbench_aigen.cli.progress import shown_progress
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _EVALUATION = Path(__file__).with_name("evaluation.yaml")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.judgement import judge
-from robustbench_aigen.attacks.libraries import library_class, library_module
+from robustbench_aigen.attacks.requirements import check_gradients
 from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
@@ -22,7 +22,6 @@ from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm
-from robustbench_aigen.scenario.recipes import shipped_recipes
 
 
 class AttackOutcome(NamedTuple):
@@ -46,52 +45,6 @@ def threat_of(stage: BoundStage) -> ThreatModel:
     """Return the threat model of an attack stage."""
     norm = cast(Norm, stage.params["norm"])
     return ThreatModel(norm, float(stage.params.get("eps") or 0))
-
-
-def check_attack(stage: BoundStage) -> None:
-    """Raise UserError if what computes an attack stage is not there: before the first image, not after."""
-    backends, backend = stage.recipe.backends, stage.params["backend"]
-    if backends.native is not None and backend == "native":
-        import_function(backends.native.implementation)
-        return
-    calls = getattr(backends, str(backend))
-    library_class(library_module(str(backend)), calls[stage.params["norm"]])
-
-
-def check_gradients(stage: BoundStage, crafted_on: Detector) -> None:
-    """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
-
-    Parameters
-    ----------
-    stage
-        An attack.
-    crafted_on
-        The detector that it queries: the attacked one, or its surrogate.
-    """
-    check_unchanging(crafted_on)
-    if stage.recipe.access == "gradients" and not crafted_on.differentiable:
-        raise UserError(
-            f"{stage.recipe.name} follows gradients, and detector '{crafted_on.name}' has none",
-            hint=f"take one that needs scores or verdicts alone ({', '.join(_without_gradients())}), or craft it on "
-            "another detector with 'surrogate: NAME'",
-        )
-
-
-def check_unchanging(detector: Detector) -> None:
-    """Raise UserError if a detector changes its own weights, buffers or mode with every answer: no attack can judge it."""
-    if detector.changes:
-        more = f" and {len(detector.changes) - 1} more" if len(detector.changes) > 1 else ""
-        raise UserError(
-            f"detector '{detector.name}' changes its own weights at every answer ({detector.changes[0]}{more}); an attack "
-            "needs a fixed detector",
-            hint="it is in training mode: call eval() on the network, and export it again where it was exported",
-        )
-
-
-def _without_gradients() -> list[str]:
-    """Return the names of the shipped attacks that need no gradients."""
-    recipes = shipped_recipes().values()
-    return sorted(each.name for each in recipes if each.kind == "attack" and each.access != "gradients")
 
 
 def make_task(

@@ -23,6 +23,7 @@ from robustbench_aigen.cli import (
     train,
     validate,
 )
+from robustbench_aigen.cli.collector import paused_collector
 from robustbench_aigen.cli.console import say
 from robustbench_aigen.cli.stopping import StoppedError, stopping_on_signals
 from robustbench_aigen.cli.streams import tolerant_streams
@@ -101,8 +102,9 @@ def main() -> None:
     """
     # What Pillow warns of is said in plainer words: an image that is skipped is named, with the reason.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    with tolerant_streams():
-        sys.exit(_exit_code())
+    with tolerant_streams(), paused_collector():
+        code = _exit_code()
+    sys.exit(code)
 
 
 def _exit_code() -> int:

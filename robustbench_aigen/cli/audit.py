@@ -73,7 +73,7 @@ def audit(
 
 
 def _audited(selection: "Selection") -> "Audit":
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.data.audit.inspection import audit as audit_selection
 
     with shown_progress() as progress:
@@ -84,7 +84,7 @@ def _audited(selection: "Selection") -> "Audit":
 
 def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy, Audit]":
     """Write the equalised copy, and audit it in turn."""
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.data.audit.equalised_copy import write_equalised
     from robustbench_aigen.data.opening import open_source
     from robustbench_aigen.data.selection import select

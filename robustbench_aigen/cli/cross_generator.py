@@ -91,7 +91,7 @@ def _with_trained(
 ) -> "LoadedScenario":
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.cli.train import read_recipe
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -113,7 +113,7 @@ def _with_trained(
 
 
 def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.runner import run
     from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
     from robustbench_aigen.training.drawing import draw_matrix

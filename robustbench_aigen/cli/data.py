@@ -52,7 +52,7 @@ def prepare(
     """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.data.cutting import read_crop, read_grid
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.preparing import Preparation

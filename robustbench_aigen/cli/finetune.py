@@ -58,7 +58,7 @@ def finetune(
     """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.imports import import_library

@@ -57,7 +57,7 @@ def gate(
     """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.gating.baseline import open_recorded, write_baseline
     from robustbench_aigen.gating.verdict import gate as hold_against

@@ -142,7 +142,7 @@ def _detectors() -> "pd.DataFrame":
     import pandas as pd
 
     from robustbench_aigen.detectors.card import read_card
-    from robustbench_aigen.detectors.loading import shipped_detectors
+    from robustbench_aigen.detectors.shipped import shipped_detectors
     from robustbench_aigen.report.table import percent
 
     rows = []

@@ -210,7 +210,7 @@ def _predictions(
 ) -> "tuple[list[Prediction | NoVerdict], list[Unreadable]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
     from robustbench_aigen.cli.pictures import write_png
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.prediction import NoVerdict, Unreadable
     from robustbench_aigen.errors import UserError
 

@@ -8,15 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from robustbench_aigen.cli.console import is_live
-from robustbench_aigen.cli.progress_log import ProgressLog
 from robustbench_aigen.cli.streams import written
 from robustbench_aigen.notices import Notice
-
-
-def shown_progress() -> "ProgressBar | ProgressLog":
-    """Return a bar where standard error is a terminal, and otherwise lines for a log."""
-    return ProgressBar() if is_live(sys.stderr) else ProgressLog()
 
 
 class ProgressBar:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
 from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.notices import Notice
@@ -68,14 +69,17 @@ def run(
 
     A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
     """
-    from robustbench_aigen.engine.runner import run as run_scenario
+    from robustbench_aigen.engine.scenario_checks import bound_pipelines
     from robustbench_aigen.scenario.schema import load_scenario
 
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
+    # A mistake in the file is told before torch is imported.
+    bound_pipelines(loaded)
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)
         return
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.engine.runner import run as run_scenario
 
     with shown_progress() as progress:
         result = run_scenario(
@@ -125,6 +129,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
     from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.plan import make_plan
 
+    resume_collector()
     plan = make_plan(loaded, device=device, trust_code=trust_code)
     table = estimate_cells(plan)
     if json_output:

@@ -70,7 +70,7 @@ def train(
     """
     from pathlib import Path
 
-    from robustbench_aigen.cli.progress_bar import shown_progress
+    from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.imports import import_library
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import say
 from robustbench_aigen.counted_nouns import counted
 
@@ -25,12 +26,13 @@ def validate(
     """
     from pathlib import Path
 
-    from robustbench_aigen.engine.plan import check_scenario
+    from robustbench_aigen.engine.scenario_checks import check_scenario
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.schema import load_scenario, with_detectors
     from robustbench_aigen.training.adversarial.checking import check_finetuning
     from robustbench_aigen.training.adversarial.file import load_finetuning, names_fine_tuning
 
+    resume_collector()
     if arch is not None and not detector:
         raise UserError("--arch needs --detector FILE")
     for name in scenario:

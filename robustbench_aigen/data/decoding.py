@@ -3,15 +3,17 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
 from robustbench_aigen.data.samples import MISSING, Unread
 from robustbench_aigen.errors import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_PIXELS = 50_000_000
 """Of one image: the photographs of nearly all cameras. A detector takes some 60 bytes for each."""
@@ -35,7 +37,7 @@ class UnreadableImageError(Exception):
     """An image that cannot be decoded; the message says why."""
 
 
-def decode(encoded: bytes) -> Tensor:
+def decode(encoded: bytes) -> "Tensor":
     """Decode an image file to 3×H×W uint8 RGB, turned upright by its EXIF orientation.
 
     Whatever the file holds becomes RGB as Pillow converts it, which is what detectors are trained on: a palette is
@@ -48,6 +50,8 @@ def decode(encoded: bytes) -> Tensor:
     UnreadableImageError
         If the bytes are not a whole image, or one of more than :data:`MOST_PIXELS`.
     """
+    import torch  # Whoever opens data without decoding an image need not wait for torch.
+
     with opened_image(encoded) as image:
         image.load()
         array = np.array(_rgb(_upright(image)))

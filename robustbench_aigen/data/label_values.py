@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -167,6 +168,7 @@ def ask_for_labels(unclear: Sequence[LabelValue], known: Sequence[LabelValue]) -
     )
 
 
+@lru_cache(maxsize=1024)  # A column has few labels and many rows, and each is asked about several times.
 def _number(text: str) -> int | None:
     try:
         number = float(text)

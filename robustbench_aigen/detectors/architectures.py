@@ -74,7 +74,8 @@ def check_architecture(arch: str) -> None:
         name = arch.removeprefix(TIMM)
         if not timm.is_model(name.partition(".")[0]):
             raise _unknown_timm(name)
-    elif arch.removeprefix(TORCHVISION) not in known_architectures():
+    # The names of torchvision are asked for last: importing it takes as long as importing torch.
+    elif arch not in architecture_names() and arch.removeprefix(TORCHVISION) not in known_architectures():
         raise _unknown(arch)
 
 

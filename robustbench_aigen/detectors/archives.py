@@ -74,3 +74,14 @@ def _size(count: int) -> str:
             return f"{count:.3g} {unit}"
         count //= 1000
     return f"{count:,} GB"
+
+
+def file_kind(file: Path) -> str:
+    """Return what a file of torch is: ``exported`` (torch.export), ``torchscript`` or ``weights``."""
+    if not is_zip(file) or not zipfile.is_zipfile(file):
+        return "weights"
+    with zipfile.ZipFile(file) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if "archive_format" in names or any(name.startswith("models/") for name in names):
+        return "exported"
+    return "torchscript" if any(name.startswith("code/") for name in names) else "weights"

@@ -16,7 +16,8 @@ from robustbench_aigen.detectors.outputs import (
     look_like_probabilities,
     two_logits,
 )
-from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN, Preprocessing
+from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.detectors.trial import try_out
 

@@ -1,22 +1,12 @@
 """How a detector is read, in one line: size, normalisation, which output is fake, and what was assumed."""
 
-import math
-
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
-from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing_settings import describe_preprocessing
 from robustbench_aigen.notices import Notice, about
 
 UNDECLARED_NORMALISATION = "no card, mean or std: pixels go into the network as they are, in [0, 1]"
 """The assumption about a detector whose normalisation nothing declares."""
-
-_NAMED: dict[str, Normalisation] = {
-    "pixels in [0, 1]": PIXELS,
-    "pixels in [-1, 1]": SYMMETRIC,
-    "ImageNet normalisation": IMAGENET,
-    "CLIP normalisation": CLIP,
-}
 
 
 def describe_detector(detector: Detector) -> list[Notice]:
@@ -52,38 +42,3 @@ def _reason(detector: Detector) -> str:
     if "fake_index" in detector.declared:
         return ""
     return f" (as {detector.shown_by} show)" if detector.shown_by else " (assumed; set fake_index)"
-
-
-def describe_preprocessing(own: Preprocessing, remark: str = "") -> str:
-    """Say what happens to an image before the network: resize and crop, normalisation, order of the channels.
-
-    ``remark`` is appended to the normalisation.
-    """
-    return ", ".join(
-        [_size(own), f"{_normalisation(own)}{remark}", *(["BGR"] if own.channels == "bgr" else [])]
-    )
-
-
-def _size(own: Preprocessing) -> str:
-    if own.input_size is None:
-        return "images at their own size"
-    size = f"{own.input_size[0]}×{own.input_size[1]}"
-    if isinstance(own.resize_to, int):
-        return f"shorter side {own.resize_to} ({own.resample}), centre crop {size}"
-    if own.resize_to is not None:
-        return f"{own.resize_to[0]}×{own.resize_to[1]} ({own.resample}), centre crop {size}"
-    return f"{size} whatever the shape ({own.resample})"
-
-
-def _normalisation(own: Preprocessing) -> str:
-    for name, known in _NAMED.items():
-        if all(
-            math.isclose(a, b, abs_tol=1e-3)
-            for a, b in zip((*own.mean, *own.std), (*known.mean, *known.std), strict=True)
-        ):
-            return name
-    return f"mean {_listed(own.mean)}, std {_listed(own.std)}"
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:.3g}" for value in dict.fromkeys(values))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN as FAKE
+from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN as FAKE
 from robustbench_aigen.scenario.class_words import NOT, PLAIN, WEAK
 from robustbench_aigen.scenario.words import words_of
 

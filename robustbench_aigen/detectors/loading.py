@@ -21,28 +21,19 @@ from robustbench_aigen.detectors.formats.finding_out import (
 from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.opened_files import recorded
 from robustbench_aigen.detectors.formats.precision import other_kinds, restore, to_float32, without_values
-from robustbench_aigen.detectors.formats.python_factory import check_python, factory_sources
-from robustbench_aigen.detectors.formats.request import Loaded, NeedsTrustError, Request
+from robustbench_aigen.detectors.formats.python_factory import factory_sources
+from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
 from robustbench_aigen.detectors.guests import in_the_same_folder
 from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
 from robustbench_aigen.detectors.preprocessing import Preprocessing
-from robustbench_aigen.detectors.published import PUBLISHED, load_published
+from robustbench_aigen.detectors.published import PUBLISHED
+from robustbench_aigen.detectors.published_weights import load_published
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
-
-SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
-"""Where the weights and cards of shipped detectors are, below it by id."""
-
-
-def shipped_detectors() -> dict[str, Path]:
-    """Map the id of every shipped detector (``minigen/lenet5``) to its weights file, sorted."""
-    return {
-        file.relative_to(SHIPPED_WEIGHTS).with_suffix("").as_posix(): file
-        for file in sorted(SHIPPED_WEIGHTS.rglob("*.safetensors"))
-    }
 
 
 def load_detector(
@@ -92,7 +83,7 @@ def load_detector(
         return trimmed(inside, spec.wrap, name=spec.name)
     if spec.id in PUBLISHED:
         return _published(spec, device)
-    kind, request = _request(spec, folder, device, trust_code=trust_code)
+    kind, request = requested(spec, folder, device, trust_code=trust_code)
     _check_choices(kind, request)
     if kind is WEIGHTS and request.card.base is not None and spec.arch is None:
         return _on_base(request.card.base, request)
@@ -172,38 +163,6 @@ def _on_base(base: DetectorSpec, request: Request) -> Detector:
     return detector
 
 
-def check_detector(spec: DetectorSpec, *, folder: Path) -> Detector | str:
-    """Check a detector as far as that is possible without running code that comes with it.
-
-    Weights are loaded and tried. Of ``python:`` the form alone is checked, of files that need ``--trust-code`` that
-    they are there.
-
-    Returns
-    -------
-    Detector or str
-        The detector, or why it was not loaded.
-
-    Raises
-    ------
-    UserError
-        As :func:`load_detector` does.
-    """
-    if spec.ensemble is not None:
-        members = [check_detector(member, folder=folder) for member in spec.ensemble]
-        notes = [member for member in members if isinstance(member, str)]
-        return "; ".join(notes) if notes else load_detector(spec, folder=folder)
-    if spec.id in PUBLISHED:
-        return f"'{spec.id}' is not downloaded here"
-    kind, request = _request(spec, folder, torch.device("cpu"), trust_code=False)
-    if kind is PYTHON:
-        check_python(request.place, folder)
-        return f"'{spec.text}' is not imported here"
-    try:
-        return load_detector(spec, folder=folder)
-    except NeedsTrustError as refusal:
-        return f"not loaded here: {refusal.message}"
-
-
 def _published(spec: DetectorSpec, device: torch.device) -> Detector:
     """Load what others published; their code says all of its preprocessing."""
     with preserved_global_rng():
@@ -213,10 +172,23 @@ def _published(spec: DetectorSpec, device: torch.device) -> Detector:
     return detector.to(device)
 
 
-def _request(
+def requested(
     spec: DetectorSpec, folder: Path, device: torch.device, *, trust_code: bool
 ) -> tuple[Format, Request]:
-    """Find out which kind of detector is meant, and where it is."""
+    """Find out which kind of detector is meant, and where it is.
+
+    Parameters
+    ----------
+    spec
+        Neither an ensemble nor a published detector.
+    folder, device, trust_code
+        As of :func:`load_detector`.
+
+    Raises
+    ------
+    UserError
+        If there is no such detector.
+    """
     if spec.id is not None:
         by_prefix = format_of_id(spec.id)
         if by_prefix is not None:

@@ -3,13 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.errors import printable
 from robustbench_aigen.scenario.detector_spec import LIBRARY_PREFIXES, DetectorSpec
 
 
-def name_apart(specs: Sequence[DetectorSpec], detectors: Sequence[Detector | None]) -> None:
+class Named(Protocol):
+    """What has a name."""
+
+    name: str
+
+
+def name_apart(specs: Sequence[DetectorSpec], detectors: Sequence[Named | None]) -> None:
     """Rename, in place, detectors of one name that come from different files, as far as nobody named them.
 
     The name becomes as much of the end of the path as tells them apart: ``a/model`` and ``b/model``, or ``model.pt``

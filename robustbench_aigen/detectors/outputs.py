@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meaning_of
-from robustbench_aigen.detectors.preprocessing import FAKE_COLUMN
+from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import Outputs
 

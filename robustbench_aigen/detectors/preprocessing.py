@@ -1,66 +1,19 @@
 """What happens to pixels before a network: resize, crop, order of the channels, normalisation."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
+from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings
 
-FAKE_COLUMN = 1
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in ITU-R 601, by which Pillow makes grey images."""
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a detector does around its network, all of it differentiable.
-
-    Parameters
-    ----------
-    input_size
-        Height and width that the network wants, in pixels; None where it takes any size.
-    mean, std
-        Normalisation per channel, in pixel units ([0, 1]), in the order of the network's channels.
-    fake_index
-        Which output of the network means *fake*.
-    channels
-        The order of the network's channels; ``grey`` is the luma of ITU-R 601, ``rgba`` adds an opaque alpha.
-    outputs
-        What the network's outputs are.
-    output
-        Which of several outputs holds the verdict: its name or position. None where there is one.
-    resample
-        The filter of the resize, antialiased where it shrinks.
-    resize_to
-        Before a centre crop to ``input_size``: the shorter side, or height and width. None resizes to
-        ``input_size`` itself and crops nothing.
-    eight_bit
-        Whether the resized image is rounded to 8 bits, as libraries do that resize image files. The gradient goes
-        straight through the rounding.
-    crop_rounds_down
-        Where an odd number of pixels is cropped: one less is taken from the top and the left, as transformers
-        does; otherwise the half is rounded to even, as torchvision does.
-    """
-
-    input_size: tuple[int, int] | None = None
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    fake_index: int = FAKE_COLUMN
-    channels: Channels = "rgb"
-    outputs: Outputs = "logits"
-    output: str | None = None
-    resample: Resample = "bilinear"
-    resize_to: int | tuple[int, int] | None = None
-    eight_bit: bool = False
-    crop_rounds_down: bool = False
-
-    @property
-    def takes_mixed_sizes(self) -> bool:
-        """Whether images of different sizes come out as one size."""
-        return self.input_size is not None
+class Preprocessing(PreprocessingSettings):
+    """What a detector does around its network, all of it differentiable; its settings are those of the base class."""
 
     def fit(self, pixels: Tensor) -> Tensor:
         """Resize and crop N×3×H×W pixels in [0, 1] to the input size; channels and values stay."""

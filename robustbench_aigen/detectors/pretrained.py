@@ -3,23 +3,25 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
 from torch.hub import HASH_REGEX
-from torchvision.models import WeightsEnum
 
 from robustbench_aigen.detectors.state_dicts import read_weights
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import sha256_of_file
 from robustbench_aigen.imports import import_library
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 Download = Callable[[], Mapping[str, Tensor]]
 
 
-def torchvision_weights(weights: WeightsEnum) -> Download:
+def torchvision_weights(weights: "WeightsEnum") -> Download:
     """Return what downloads weights of torchvision into torch's hub cache, with a progress bar and its own hash."""
 
     def download() -> Mapping[str, Tensor]:

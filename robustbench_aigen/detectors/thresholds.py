@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.curves import roc_curve
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.
     UserError
         If so many reals have the highest log-odds that whatever keeps the rate calls no image fake.
     """
-    from sklearn.metrics import roc_curve
-
-    fpr, tpr, candidates = roc_curve(labels, log_odds, drop_intermediate=False)
+    fpr, tpr, candidates = roc_curve(labels, log_odds)
     rate = None if rule == "youden" else float(rule.removeprefix("fpr@"))
     index = int(np.argmax(tpr - fpr)) if rate is None else int(np.flatnonzero(fpr <= rate)[-1])
     if rate is not None and index == 0:

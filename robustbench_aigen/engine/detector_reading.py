@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine.examination import few_images
 from robustbench_aigen.engine.plan import Plan, default_batch_size
 from robustbench_aigen.engine.sizes import same_size

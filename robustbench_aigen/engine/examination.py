@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -10,11 +11,14 @@ from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
+from robustbench_aigen.engine.identity import examination_key
 from robustbench_aigen.engine.plan import Plan, default_batch_size
 from robustbench_aigen.engine.probing import Probed
-from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, make_shards
 from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.trust.judgement import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
 _PIXELS = 2**16
@@ -31,12 +35,26 @@ class FewImages(NamedTuple):
 
 def few_images(selection: Selection, indices: list[int]) -> FewImages:
     """Decode some images of a source; what cannot be read is left out, and told when it is run on."""
-    images = decode_shard(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
+    return _decoded(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
+
+
+def _hashed(selection: Selection, indices: list[int]) -> Shard:
+    """Return some images as a shard; they are read in the order of the source, which is fastest."""
+    hashes = {
+        index: digest
+        for shard in make_shards(selection._replace(indices=sorted(indices)))
+        for index, digest in zip(shard.indices, shard.hashes, strict=True)
+    }
+    return Shard(selection, tuple(indices), tuple(hashes[index] for index in indices))
+
+
+def _decoded(shard: Shard) -> FewImages:
+    images = decode_shard(shard)
     return FewImages(images.samples, images.levels)
 
 
-def examine_detectors(plan: Plan) -> list[Probed]:
-    """Ask every detector of a plan for a few images, alone and together.
+def examine_detectors(plan: Plan, cache: ShardCache) -> list[Probed]:
+    """Ask every detector of a plan for a few images, alone and together; what is in the cache is not asked again.
 
     Raises
     ------
@@ -46,12 +64,20 @@ def examine_detectors(plan: Plan) -> list[Probed]:
     found: list[Probed] = []
     samples = plan.selection.source.samples
     ordered = sorted(plan.selection.indices, key=lambda index: order_key(samples[index].id))
-    images = few_images(plan.selection, ordered[:_MOST])
+    shard = _hashed(plan.selection, ordered[:_MOST])
     names = tuple(pipeline.name for pipeline in plan.pipelines)
+    images: FewImages | None = None
     for detector in plan.detectors:
-        repeated = examine(detector, images.levels, [sample.id for sample in images.samples], plan.device)
-        if repeated is not None:
-            found += [Probed(detector.name, names, measured) for measured in repeated.measurements()]
+        key = examination_key(detector, shard, plan.cell(detector, plan.pipelines[0]).settings)
+        held = cache.load(key)
+        if held is not None:
+            measurements = [Measurement(*row) for row in held[0].itertuples(index=False, name=None)]
+        else:
+            images = images or _decoded(shard)
+            repeated = examine(detector, images.levels, [sample.id for sample in images.samples], plan.device)
+            measurements = [] if repeated is None else list(repeated.measurements())
+            cache.save(key, pd.DataFrame(measurements, columns=list(Measurement._fields)), [])
+        found += [Probed(detector.name, names, measured) for measured in measurements]
     return found
 
 

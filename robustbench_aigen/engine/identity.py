@@ -150,6 +150,13 @@ def probe_key(
     return sha256(" ".join(identity).encode()).hexdigest()
 
 
+def examination_key(detector: Detector, images: Shard, settings: Settings) -> str:
+    """Return the content address of what a detector answers to a few images alone and together."""
+    code = [_source_hash("trust"), _source_hash("engine/examination.py")]
+    identity = ["examination", shard_key(detector, BoundPipeline("", ()), images, settings, {}), *code]
+    return sha256(" ".join(identity).encode()).hexdigest()
+
+
 def _stage_identity(stage: BoundStage) -> dict[str, Any]:
     if stage.kind == "perturb":
         operations = stage.recipe.operations(stage.params)

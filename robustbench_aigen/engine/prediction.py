@@ -9,14 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.execution import (
-    AttackOutcome,
-    check_attack,
-    check_gradients,
-    check_unchanging,
-    make_task,
-    run_attack,
-)
+from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack
+from robustbench_aigen.attacks.requirements import check_attack, check_gradients, check_unchanging
 from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts

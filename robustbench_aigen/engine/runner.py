@@ -115,7 +115,7 @@ def run(
     with steps.timed(OUTPUT_CHECK_STEP):
         progress.work_on("", "output check on labelled images")
         checked = read_detectors(plan)
-        examined = examine_detectors(plan)
+        examined = examine_detectors(plan, execution.cache)
     progress.notice_all([*plan.described_data(), *plan.notices(), *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")

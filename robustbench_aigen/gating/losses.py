@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 from robustbench_aigen.metrics.bootstrap import (
     SEED,
@@ -155,5 +154,7 @@ def _fisher(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
     """Return the one-sided p-value of Fisher's exact test: the share of right ones is no lower than before."""
     if not len(before) or not len(after):
         return float("nan")
+    from scipy.stats import hypergeom  # Heavy, and needed for runs on different images alone.
+
     right = int(before.sum())
     return float(hypergeom.sf(right - 1, len(before) + len(after), right + int(after.sum()), len(before)))

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from robustbench_aigen.metrics.weighted import COUNT_METRICS, count_metric
+from robustbench_aigen.numerics.curves import area_under, average_precision, roc_curve
 
 _NAN = float("nan")
 _BINS = 15
@@ -28,12 +28,12 @@ def ranking(log_odds: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[
     """
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece"), _NAN)
-    fpr, tpr, _ = roc_curve(labels, log_odds, drop_intermediate=False)
+    curve = roc_curve(labels, log_odds)
     return {
-        "auroc": float(auc(fpr, tpr)),
-        "ap": float(average_precision_score(labels, log_odds)),
-        "tpr_at_fpr_1": float(tpr[fpr <= 0.01].max()),
-        "tpr_at_fpr_5": float(tpr[fpr <= 0.05].max()),
+        "auroc": area_under(curve),
+        "ap": average_precision(labels, log_odds),
+        "tpr_at_fpr_1": float(curve.tpr[curve.fpr <= 0.01].max()),
+        "tpr_at_fpr_5": float(curve.tpr[curve.fpr <= 0.05].max()),
         "ece": _calibration_error(expit(log_odds.astype(float)), labels),
     }
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from robustbench_aigen.metrics.bootstrap import (
     DRAWS,
@@ -36,7 +36,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
     """
     if count == 0:
         return Interval(np.nan, np.nan)
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(ndtri(0.5 + confidence / 2))
     rate = successes / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))

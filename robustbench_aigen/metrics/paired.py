@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
 
 from robustbench_aigen.metrics.bootstrap import Codes, cluster_sums
+from robustbench_aigen.metrics.tail_tests import binomial_tail
 
 Alternative = Literal["two-sided", "greater"]
 
@@ -49,7 +49,9 @@ def _sign_flip(changes: NDArray[np.int_]) -> float:
     if not len(sizes) or observed == 0:
         return 1.0
     if len(sizes) == 1:
-        return float(binom.sf(observed // int(sizes[0]) - 1, int(counts[0]), 0.5))
+        return binomial_tail(observed // int(sizes[0]), int(counts[0]))
+    from scipy.stats import binom  # Heavy, and seldom needed: source images that stand in several rows.
+
     # The positive part of the sum: a sum of independent multiples of binomial numbers.
     chances = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):

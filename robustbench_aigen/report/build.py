@@ -7,7 +7,6 @@ from pathlib import Path
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
-from robustbench_aigen.report.figures import draw_figures
 from robustbench_aigen.report.html import html_report
 from robustbench_aigen.report.joined import join_runs
 from robustbench_aigen.report.report_times import FIGURES_STEP, TABLES_STEP, with_report_times
@@ -43,6 +42,8 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     target = joined.runs[0].folder if output is None else Path(output)
     joined.check()
     tables = report_tables(joined)
+    from robustbench_aigen.report.figures import draw_figures  # A run that is refused needs no matplotlib.
+
     with writing("the report"), temporary_folder(target) as made:
         (made / FIGURES).mkdir()
         clock = time.perf_counter()

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.numerics.curves import precision_recall_curve, roc_curve
 from robustbench_aigen.report.drawing import FAINT, INK, LINES, annotated_heat_map, colours, plain, wrapped
 
 _BINS = np.linspace(0, 1, 26)
@@ -30,19 +30,18 @@ def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list
                 "linestyle": LINES[number % len(LINES)],
                 "label": plain(pipeline),
             }
-            false, true, _ = roc_curve(cell["label"], cell["log_odds"])
+            labels, log_odds = cell["label"].to_numpy(), cell["log_odds"].to_numpy()
+            false, true, _ = roc_curve(labels, log_odds, drop_intermediate=True)
             above.plot(false, true, linewidth=1.3, **look)
-            precision, recall, _ = precision_recall_curve(
-                cell["label"], cell["log_odds"], drop_intermediate=True
-            )
+            precision, recall = precision_recall_curve(labels, log_odds, drop_intermediate=True)
             below.plot(recall, precision, linewidth=1.3, **look)
         above.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (2, 2)), linewidth=0.8)
         above.set(title=plain(detector), xlabel="false positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         below.set(xlabel="recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes[0][0].set_ylabel("true positive rate")
     axes[1][0].set_ylabel("precision")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False)
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False)
     return figure
 
 

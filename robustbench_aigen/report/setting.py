@@ -6,8 +6,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
 from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.detectors.description import describe_preprocessing
-from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings, describe_preprocessing
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.report.joined import JoinedRuns
 from robustbench_aigen.report.report_times import seconds_without_report
@@ -119,20 +118,23 @@ def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
         said = detector.get("preprocessing")
         if said is None:
             continue  # A run of an earlier version.
-        known = {field.name for field in fields(Preprocessing)}
+        known = {field.name for field in fields(PreprocessingSettings)}
         settings: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in said.items()
             if key in known
         }
-        own = Preprocessing(**settings)
+        own = PreprocessingSettings(**settings)
         is_ensemble = detector["architecture"].startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
         text = "as its members do" if is_ensemble else describe_preprocessing(own)
         by_text.setdefault(text, []).append(detector["name"])
     if not by_text:
         return []
     return [
-        Line("Preprocessing", "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()))
+        Line(
+            "Preprocessing",
+            "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()),
+        )
     ]
 
 

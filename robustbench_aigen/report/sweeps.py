@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.scenario.cells import CLEAN
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.scenario.recipes import shipped_recipe
 
 _CLEAN_AT_ZERO = {"eps", "sigma"}
 """Parameters whose value 0 is the clean image."""
@@ -113,7 +114,8 @@ def _kind(members: pd.DataFrame, column: str) -> tuple[bool, bool]:
     """Return whether the stage of a swept parameter is bounded in L∞, and whether the parameter is in pixel units."""
     position, *_, name = column.split(".")
     stage = json.loads(members["stage_params"].iloc[0])[int(position)]
-    recipe = shipped_recipes().get(stage.get("attack") or stage.get("perturb"))
+    named = str(stage.get("attack") or stage.get("perturb"))
+    recipe = shipped_recipe(named) if named in shipped_files("attacks") else None
     # A user's own attack has an eps in pixel units as all have; of other parameters of his nothing is known here.
     kind = recipe.parameters[name].kind if recipe is not None and name in recipe.parameters else None
     is_l0 = stage.get("norm") == "l0"

@@ -248,9 +248,20 @@ def _five(
 
 
 @cache
+def shipped_recipe(name: str) -> Recipe:
+    """Return a recipe of the catalogue; the others are not read."""
+    return read_recipe(shipped_files("attacks")[name])
+
+
+@cache
 def shipped_recipes() -> dict[str, Recipe]:
     """Return every recipe of the catalogue by name."""
-    return {name: read_recipe(file) for name, file in shipped_files("attacks").items()}
+    return {name: shipped_recipe(name) for name in shipped_files("attacks")}
+
+
+def is_shipped(recipe: Recipe) -> bool:
+    """Whether a recipe is one of the catalogue, all of it: what it names is there."""
+    return recipe.name in shipped_files("attacks") and recipe == shipped_recipe(recipe.name)
 
 
 def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
@@ -275,16 +286,14 @@ def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
         if recipe.kind != kind:
             raise UserError(f"'{name}' is a recipe of kind {recipe.kind}, not {kind}")
         return recipe
-    recipes = shipped_recipes()
-    if name in recipes and recipes[name].kind == kind:
-        return recipes[name]
-    if name in recipes:
+    if name in shipped_files("attacks"):
+        recipe = shipped_recipe(name)
+        if recipe.kind == kind:
+            return recipe
         raise UserError(
             f"'{name}' is not an {kind}" if kind == "attack" else f"'{name}' is not a perturbation",
-            hint=f"write {recipes[name].kind}: {name}",
+            hint=f"write {recipe.kind}: {name}",
         )
     word = "attack" if kind == "attack" else "perturbation"
-    raise UserError(
-        f"unknown {word} '{name}'",
-        hint=did_you_mean(name, [r.name for r in recipes.values() if r.kind == kind]),
-    )
+    known = [recipe.name for recipe in shipped_recipes().values() if recipe.kind == kind]
+    raise UserError(f"unknown {word} '{name}'", hint=did_you_mean(name, known))

@@ -7,10 +7,10 @@ from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.precision import resolve_device
-from robustbench_aigen.training.images import Splits, split_source
 from robustbench_aigen.training.jobs import Job, Trained, train_job
 from robustbench_aigen.training.planning import Variants, plan_jobs
 from robustbench_aigen.training.recipe import LoadedRecipe
+from robustbench_aigen.training.splits import Splits, split_source
 
 
 def open_splits(loaded: LoadedRecipe, source: ImageSource, limit: int | None, progress: Progress) -> Splits:

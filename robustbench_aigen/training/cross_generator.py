@@ -7,7 +7,7 @@ import pandas as pd
 
 from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.detectors.card import read_card
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import ALL_GENERATORS

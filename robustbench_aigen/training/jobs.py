@@ -18,10 +18,11 @@ from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
-from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes
+from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.outcome import METRICS, write_outcome
 from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import read_json
+from robustbench_aigen.training.splits import Splits, require_both_classes
 from robustbench_aigen.training.svm import fit_svm
 
 CHECKPOINT = "checkpoint.ckpt"

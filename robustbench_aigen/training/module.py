@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.training.augmentation import augment
+from robustbench_aigen.training.augmenting import augment
 from robustbench_aigen.training.batches import stream
 from robustbench_aigen.training.recipe import Settings
 

@@ -26,9 +26,9 @@ from robustbench_aigen.training.evaluation import (
     tpr_by_generator,
 )
 from robustbench_aigen.training.fitted import Fitted
-from robustbench_aigen.training.images import Splits
 from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import encode_weights, write_json, write_table, write_weights
+from robustbench_aigen.training.splits import Splits
 
 METRICS, HISTORY, ROC, SEARCH, FIGURES = (
     "metrics.json",

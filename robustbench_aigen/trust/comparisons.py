@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.scenario.cells import BoundPipeline
 from robustbench_aigen.scenario.parameters import Value
 from robustbench_aigen.trust.findings import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
@@ -98,7 +98,7 @@ def clearly_lower(correct: "pd.Series[bool]", other: "pd.Series[bool]") -> bool:
     lost, won = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
     if lost - won < max(1, _POINTS * len(common)):
         return False
-    return bool(binomtest(lost, lost + won, 0.5, alternative="greater").pvalue < _SIGNIFICANCE)
+    return bool(binomial_tail(lost, lost + won) < _SIGNIFICANCE)
 
 
 def compare_cells(detector: str, cells: Sequence[AttackCell]) -> Iterator[Raised]:

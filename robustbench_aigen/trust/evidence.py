@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu, rankdata
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.metrics.records import with_log_odds
+from robustbench_aigen.metrics.tail_tests import mann_whitney_less
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
 from robustbench_aigen.trust.findings import (
@@ -65,12 +65,12 @@ def below_chance(cell: pd.DataFrame) -> str | None:
 
 def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
     """Return the AUROC and the p-value of one so low; exact for few images, with ties too."""
-    test = mannwhitneyu(fake, real, alternative="less", method="asymptotic")
-    auroc, p_value = float(test.statistic / (len(fake) * len(real))), float(test.pvalue)
+    test = mann_whitney_less(fake, real)
+    auroc, p_value = test.statistic / (len(fake) * len(real)), test.p_value
     if len(fake) + len(real) > _COUNTED:
         return auroc, p_value
     # Twice the ranks, which ties make halves. ways[k, s]: choices of k images whose doubled ranks add up to s.
-    doubled = np.rint(2 * rankdata(np.concatenate([fake, real]))).astype(int)
+    doubled = np.rint(2 * test.ranks).astype(int)
     ways = np.zeros((len(fake) + 1, doubled.sum() + 1))
     ways[0, 0] = 1
     for rank in doubled:

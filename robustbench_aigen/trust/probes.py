@@ -19,7 +19,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.scenario.recipes import shipped_recipe
 
 _STEPS_IN_LEVELS = (1, 2, 4)
 _MORE_STEPS = 5
@@ -169,7 +169,7 @@ def unbounded_attack() -> BoundStage:
     From the image itself, without looking ahead: noise of that size is far from anything that the detector has seen,
     and may fool it whatever the gradient is worth.
     """
-    pgd = shipped_recipes()["pgd"]
+    pgd = shipped_recipe("pgd")
     given = {"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False, "lookahead": False}
     return BoundStage(pgd, pgd.bind(given))
 
@@ -190,7 +190,7 @@ def more_steps(stage: BoundStage, *, quick: bool) -> BoundStage | None:
 
 def black_box(stage: BoundStage, *, quick: bool) -> BoundStage | None:
     """Return Square with the norm and eps of an attack; None where the attack tries as many queries itself."""
-    square = shipped_recipes()["square"]
+    square = shipped_recipe("square")
     threat = {name: stage.params[name] for name in ("norm", "eps")}
     found = BoundStage(square, square.bind({**threat, "steps": _FEW_QUERIES if quick else _QUERIES}))
     return None if any(includes(part, found) for part in parts_of(stage)) else found

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest, mannwhitneyu, wilcoxon
 from torch import Tensor
 
 from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
 from robustbench_aigen.metrics.classification import ranking
 from robustbench_aigen.metrics.paired import mcnemar_p_value
+from robustbench_aigen.metrics.tail_tests import binomial_tail, mann_whitney_less
 from robustbench_aigen.numerics.memory import is_out_of_memory
 
 LogOdds = Callable[[Detector, int], Tensor]
@@ -47,6 +47,8 @@ _ALIKE = 2
 """Images by which two combinations may differ for the surer one to be taken."""
 _FLIPPED = 0.7
 """Balanced accuracy, or AUROC, from which on exchanged outputs are what is meant."""
+_COUNTED = 8
+"""Images of a class up to which the p-value of an AUROC counts the orders of the images, where no two are tied."""
 
 
 class Finding(NamedTuple):
@@ -300,6 +302,8 @@ def _separates_better(before: _Tried, after: _Tried) -> bool:
     is_more = after.right_either_way.mean() - before.right_either_way.mean() >= _BETTER_COLOURS
     if not is_more or not difference.any():
         return False
+    from scipy.stats import wilcoxon  # Heavy, and seldom needed: other colours must help first.
+
     return bool(wilcoxon(difference, alternative="greater").pvalue < _SURE / 10)
 
 
@@ -352,15 +356,23 @@ def _tells(tried: _Tried) -> bool:
 
 
 def _is_above_chance(accuracy: float, right: NDArray[np.bool_]) -> bool:
-    p_value = binomtest(int(right.sum()), len(right), 0.5, alternative="greater").pvalue
+    p_value = binomial_tail(int(right.sum()), len(right))
     return accuracy >= _FLIPPED and p_value < _SURE
 
 
 def _ranks(log_odds: Tensor, tried: _Tried) -> bool:
     """Whether log-odds put fakes above reals: for detectors that call everything the same."""
     fake, real = log_odds[tried.labels == FAKE], log_odds[tried.labels != FAKE]
-    test = mannwhitneyu(fake.numpy(), real.numpy(), alternative="greater")
-    return bool(test.statistic / (len(fake) * len(real)) >= _FLIPPED and test.pvalue < _SURE)
+    if log_odds.isnan().any():
+        return False
+    pairs = len(fake) * len(real)
+    if min(len(fake), len(real)) <= _COUNTED:
+        from scipy.stats import mannwhitneyu  # Heavy, and seldom needed: for few images it counts the orders.
+
+        test = mannwhitneyu(fake.numpy(), real.numpy(), alternative="greater")
+        return bool(test.statistic / pairs >= _FLIPPED and test.pvalue < _SURE)
+    lower = mann_whitney_less(real.double().numpy(), fake.double().numpy())
+    return (pairs - lower.statistic) / pairs >= _FLIPPED and lower.p_value < _SURE
 
 
 def _percent(share: float) -> str:

@@ -151,6 +151,11 @@ class _Dtypes(TorchDispatchMode):
         super().__init__()
         self.seen: set[torch.dtype] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave out torch's guard against its compiler: nothing is compiled here, and the guard imports all of it."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

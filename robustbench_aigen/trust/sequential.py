@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from math import ceil, log
 from typing import NamedTuple
 
-from scipy.stats import binom
+from robustbench_aigen.metrics.tail_tests import binomial_tail
 
 POINTS = 0.05
 """What a second attack may take off the accuracy."""
@@ -93,4 +93,4 @@ def takes_off_clearly(fallen: int, count: int, held: float) -> bool:
     >>> takes_off_clearly(5, 32, 1.0), takes_off_clearly(6, 32, 1.0)
     (False, True)
     """
-    return held > POINTS and bool(binom.sf(fallen - 1, count, POINTS / held) < SIGNIFICANCE)
+    return held > POINTS and bool(binomial_tail(fallen, count, POINTS / held) < SIGNIFICANCE)

@@ -15,7 +15,7 @@ from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.scenario.recipes import shipped_recipe
 
 _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""
@@ -112,10 +112,8 @@ def _bound(
     eot: int,
 ) -> list[BoundStage]:
     common = {"norm": params["norm"], "eps": params["eps"]}
-    recipes = shipped_recipes()
-    return [
-        BoundStage(recipes[name], recipes[name].bind({**common, **own}), through, eot) for name, own in given
-    ]
+    parts = [(shipped_recipe(name), own) for name, own in given]
+    return [BoundStage(recipe, recipe.bind({**common, **own}), through, eot) for recipe, own in parts]
 
 
 def _silent(images: int) -> None:

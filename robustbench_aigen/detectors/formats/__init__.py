@@ -4,16 +4,17 @@ import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from robustbench_aigen.detectors.archives import HDF5, LARGEST_TEXT, beginning, is_safetensors
-from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.formats.checkpoint import file_kind
-from robustbench_aigen.detectors.formats.request import Loaded, Request
+from robustbench_aigen.detectors.archives import HDF5, LARGEST_TEXT, beginning, file_kind, is_safetensors
 from robustbench_aigen.detectors.formats.sharding import INDEX
 from robustbench_aigen.errors import UserError
 
-Loader = Callable[[Request], Loaded | Detector]
+if TYPE_CHECKING:
+    from robustbench_aigen.detectors.contract import Detector
+    from robustbench_aigen.detectors.formats.request import Loaded, Request
+
+Loader = Callable[["Request"], "Loaded | Detector"]
 
 
 class Format(NamedTuple):
@@ -39,7 +40,7 @@ class Format(NamedTuple):
     trust: str
     loader: str
 
-    def load(self, request: Request) -> Loaded | Detector:
+    def load(self, request: "Request") -> "Loaded | Detector":
         """Load a detector of this kind; its module is imported now."""
         module, _, function = self.loader.partition(":")
         loader: Loader = getattr(import_module(f"{__name__}.{module}"), function)

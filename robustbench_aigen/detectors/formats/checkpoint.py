@@ -1,30 +1,16 @@
 """What a file of torch is, and which of its entries are a network's."""
 
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.detectors.archives import is_zip
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
 from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, copy_words, read_weight_sets
 from robustbench_aigen.errors import UserError
-
-
-def file_kind(file: Path) -> str:
-    """Return what a file of torch is: ``exported`` (torch.export), ``torchscript`` or ``weights``."""
-    if not is_zip(file) or not zipfile.is_zipfile(file):
-        return "weights"
-    with zipfile.ZipFile(file) as archive:
-        names = [name.partition("/")[2] for name in archive.namelist()]
-    if "archive_format" in names or any(name.startswith("models/") for name in names):
-        return "exported"
-    return "torchscript" if any(name.startswith("code/") for name in names) else "weights"
 
 
 def read_checkpoint(request: Request) -> list[WeightSet]:

@@ -1,7 +1,6 @@
 """Weights of a known architecture: safetensors, state dicts of torch, Lightning and training checkpoints."""
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -116,11 +115,7 @@ def _whole_network(request: Request, sets: Sequence[WeightSet]) -> tuple[nn.Modu
 def _fitting(request: Request, arch: str, sets: Sequence[WeightSet]) -> tuple[str, Untrained, list[Matched]]:
     """Return the architecture, with as many outputs as the weights have, and all weights under its names."""
     found = []
-    names = [arch]
-    if arch in architecture_names() and TORCHVISION + arch in torchvision_architectures():
-        # The zoo's of that name has two outputs, and perhaps another head.
-        names.append(TORCHVISION + arch)
-    for name, outputs in product(names, (2, 1)):
+    for name, outputs in _candidates(arch):
         built = build_untrained(name, outputs, request.card.arch_options, request.input_size)
         choices = matched_weights(sets, built.network)
         found.append((name, built, choices))
@@ -131,6 +126,14 @@ def _fitting(request: Request, arch: str, sets: Sequence[WeightSet]) -> tuple[st
             return found[-1]
     # Torchvision's own name says best what of its weights does not fit.
     return next((each for each in found if classes_of(each[2][0], each[1].network)), found[0])
+
+
+def _candidates(arch: str) -> Iterator[tuple[str, int]]:
+    """Yield the architectures that a name may mean, each with two outputs and with one; torchvision is imported last."""
+    yield from ((arch, outputs) for outputs in (2, 1))
+    if arch in architecture_names() and TORCHVISION + arch in torchvision_architectures():
+        # The zoo's of that name has two outputs, and perhaps another head.
+        yield from ((TORCHVISION + arch, outputs) for outputs in (2, 1))
 
 
 def _chosen(choices: Sequence[Matched], request: Request) -> Matched:

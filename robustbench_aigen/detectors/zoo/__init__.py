@@ -12,11 +12,13 @@ from importlib import import_module
 from inspect import Parameter, signature
 from pkgutil import iter_modules
 from types import ModuleType
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from robustbench_aigen.detectors.normalisation import Normalisation
 from robustbench_aigen.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def architecture_names() -> list[str]:
@@ -41,7 +43,7 @@ def architecture_options(name: str) -> dict[str, Parameter]:
     return dict(signature(_module(name).build).parameters)
 
 
-def build_architecture(name: str, **options: object) -> nn.Module:
+def build_architecture(name: str, **options: object) -> "nn.Module":
     """Build an untrained network.
 
     Parameters

@@ -5,7 +5,7 @@ from typing import Any
 
 from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.loading import shipped_detectors
+from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 

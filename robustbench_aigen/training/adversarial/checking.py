@@ -1,20 +1,24 @@
 """What can be wrong with a fine-tuning before it starts: its detector, its images, its scenario."""
 
-import torch
+from typing import TYPE_CHECKING
 
 from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.samples import ImageSource
-from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.loading import check_detector, load_detector
+from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
-from robustbench_aigen.training.images import split_source
+from robustbench_aigen.training.splits import split_source
+
+if TYPE_CHECKING:
+    import torch
+
+    from robustbench_aigen.detectors.contract import Detector
 
 
 def trainable_detector(
-    loaded: LoadedFineTuning, device: torch.device, *, trust_code: bool = False
-) -> Detector:
+    loaded: LoadedFineTuning, device: "torch.device | str", *, trust_code: bool = False
+) -> "Detector":
     """Load the detector, in evaluation mode, its weights free.
 
     Raises
@@ -22,11 +26,10 @@ def trainable_detector(
     UserError
         If it cannot be loaded, has no weights, takes images of any size, or lets no gradient through to the pixels.
     """
+    from robustbench_aigen.detectors.loading import load_detector
+
+    _require_single(loaded)
     spec = loaded.tuning.detector
-    if spec.wrap is not None or spec.ensemble is not None:
-        text = "one detector is fine-tuned at a time, without a defence around it"
-        hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
-        raise loaded.located(UserError(text, hint=hint), ("detector",))
     try:
         detector = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
         _require_training(detector)
@@ -37,7 +40,15 @@ def trainable_detector(
     return detector
 
 
-def _require_training(detector: Detector) -> None:
+def _require_single(loaded: LoadedFineTuning) -> None:
+    spec = loaded.tuning.detector
+    if spec.wrap is not None or spec.ensemble is not None:
+        text = "one detector is fine-tuned at a time, without a defence around it"
+        hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
+        raise loaded.located(UserError(text, hint=hint), ("detector",))
+
+
+def _require_training(detector: "Detector") -> None:
     if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
         raise UserError(f"'{detector.name}' has no weights that could be trained")
     input_size_of(detector)
@@ -45,7 +56,7 @@ def _require_training(detector: Detector) -> None:
         raise UserError(f"'{detector.name}' lets no gradient through to the pixels: it cannot be fine-tuned")
 
 
-def input_size_of(detector: Detector) -> tuple[int, int]:
+def input_size_of(detector: "Detector") -> tuple[int, int]:
     """Return the height and width that images are brought to.
 
     Raises
@@ -97,8 +108,10 @@ def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
         checked = check_detector(loaded.tuning.detector, folder=loaded.folder)
     except UserError as error:
         raise loaded.located(error, ("detector",)) from error
-    if not isinstance(checked, str):
-        trainable_detector(loaded, torch.device("cpu"))
+    if isinstance(checked, KnownDetector):
+        _require_single(loaded)
+    elif not isinstance(checked, str):
+        trainable_detector(loaded, "cpu")
     own_scenario(loaded)
     missing = not_looked_at(loaded.tuning.data)
     if missing:

@@ -20,7 +20,7 @@ from robustbench_aigen.training.adversarial.collapse import Collapse, CollapseWa
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.adversarial.rates import Judge, Rates, ValidationImages
-from robustbench_aigen.training.augmentation import augment
+from robustbench_aigen.training.augmenting import augment
 from robustbench_aigen.training.batches import stream
 from robustbench_aigen.training.module import TrainedNetwork
 from robustbench_aigen.training.recipe import Settings

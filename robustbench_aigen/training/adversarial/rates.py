@@ -16,7 +16,7 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.scenario.recipes import shipped_recipe
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Judge:
         # Not a Detector: those are taken to be frozen, and are cached.
         self._judged = DeployedDetector(_Live(detector))
         self._following, self._seed = following, seed
-        recipe = shipped_recipes()["pgd"]
+        recipe = shipped_recipe("pgd")
         self._stage = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "steps": steps}))
 
     def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:

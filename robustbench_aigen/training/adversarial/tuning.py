@@ -33,7 +33,7 @@ from robustbench_aigen.training.adversarial.rates import ValidationImages
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
-from robustbench_aigen.training.images import LevelStore, Splits, require_both_classes, split_source
+from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.jobs import CHECKPOINT
 from robustbench_aigen.training.outcome import HISTORY, METRICS
 from robustbench_aigen.training.recipe import Settings
@@ -44,6 +44,7 @@ from robustbench_aigen.training.saving import (
     write_table,
     write_weights,
 )
+from robustbench_aigen.training.splits import Splits, require_both_classes, split_source
 
 Triple = tuple[float, float, float]
 CHECKS = "checks.csv"

@@ -1,0 +1,204 @@
+"""What can be wrong with a scenario, found before anything is computed: without torch where all of it ships with the package."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from robustbench_aigen.attacks.requirements import (
+    AttackedDetector,
+    check_attack,
+    check_gradients,
+    check_unchanging,
+)
+from robustbench_aigen.data.inventory import describe
+from robustbench_aigen.data.opening import not_looked_at, open_data
+from robustbench_aigen.data.selection import ALL, Selection, select
+from robustbench_aigen.detectors.checking import KnownDetector, check_detector
+from robustbench_aigen.detectors.naming import Named, name_apart
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.imports import import_function
+from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.located_yaml import Path_
+from robustbench_aigen.scenario.recipes import is_shipped
+from robustbench_aigen.scenario.schema import LoadedScenario
+
+if TYPE_CHECKING:
+    from robustbench_aigen.detectors.contract import Detector
+
+
+def bound_pipelines(loaded: LoadedScenario) -> list[BoundPipeline]:
+    """Return every pipeline of a scenario; the code that its recipes name is there.
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with a stage, with file and line.
+    """
+    pipelines = expand_pipelines(loaded)
+    for pipeline in pipelines:
+        _check_stages(loaded, pipeline)
+    return pipelines
+
+
+def check_names(loaded: LoadedScenario, detectors: Sequence[Named | None]) -> None:
+    """Refuse two detectors of one name; None is one that was not loaded."""
+    names: set[str] = set()
+    for position, detector in enumerate(detectors):
+        if detector is not None and detector.name in names:
+            text = f"two detectors are called '{detector.name}'"
+            hint = "give one a name: {path: FILE, name: other}"
+            raise loaded.located(UserError(text, hint=hint), ("detectors", position))
+        names |= set() if detector is None else {detector.name}
+
+
+def selected_images(loaded: LoadedScenario) -> Selection:
+    """Open the data of a scenario and choose its images.
+
+    Raises
+    ------
+    UserError
+        If there is no such data or split, or the split is what the threshold is fitted on.
+    """
+    source = open_data(
+        loaded.scenario.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
+    )
+    rule, split = loaded.scenario.threshold, loaded.scenario.data.split
+    if isinstance(rule, str) and split in ("val", ALL):
+        fault = UserError(
+            f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates"
+        )
+        raise loaded.located(fault, ("threshold",))
+    try:
+        return select(source, split, loaded.scenario.data.limit)
+    except UserError as error:
+        raise loaded.located(error, ("data", "split")) from error
+
+
+def surrogate_specs(pipelines: list[BoundPipeline]) -> Iterator[tuple[DetectorSpec, Path_]]:
+    """Yield the detectors that attacks are crafted on, and where a scenario names them."""
+    for pipeline in pipelines:
+        for position, stage in enumerate(pipeline.stages):
+            if stage.surrogate is not None:
+                name = pipeline.name.partition("[")[0]
+                yield stage.surrogate, ("pipelines", name, position, "surrogate")
+
+
+def check_detectors(
+    loaded: LoadedScenario,
+    pipelines: list[BoundPipeline],
+    detectors: Sequence[AttackedDetector],
+    surrogates: Mapping[DetectorSpec, AttackedDetector],
+) -> None:
+    """Refuse attacks that follow gradients on detectors that have none, and attacks on detectors that change."""
+    for pipeline in pipelines:
+        for position in pipeline.attack_positions:
+            stage = pipeline.stages[position]
+            if stage.surrogate is None:
+                crafted_on = detectors
+            else:
+                crafted_on = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
+            for detector in crafted_on:
+                try:
+                    check_gradients(stage, detector)
+                    for judged in detectors:
+                        check_unchanging(judged)
+                except UserError as error:
+                    place = ("pipelines", pipeline.name.partition("[")[0], position)
+                    raise loaded.located(error, place) from error
+
+
+def check_gate(
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], detectors: Sequence[Named], selection: Selection
+) -> None:
+    """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
+    if loaded.scenario.gate is None:
+        return
+    from robustbench_aigen.gating.selection import (
+        check_block,  # With pandas; few scenarios have such a block.
+    )
+
+    generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
+    info = {
+        "scenario": {"mode": loaded.scenario.mode},
+        "pipelines": {
+            pipeline.name: [stage.as_dict() for stage in pipeline.stages] for pipeline in pipelines
+        },
+        "detectors": [{"name": detector.name} for detector in detectors],
+        "data": {"generators": generators},
+    }
+    try:
+        check_block(loaded.scenario.gate, info)
+    except UserError as error:
+        raise loaded.located(error, ("gate",)) from error
+
+
+class Checked(NamedTuple):
+    """What a scenario comes to: its cells and images, how the data lies, and what was not tried.
+
+    ``images`` is None where they would have to be downloaded.
+    """
+
+    cells: int
+    images: int | None
+    data: list[str]
+    notes: list[str]
+
+
+def check_scenario(loaded: LoadedScenario) -> Checked:
+    """Check a scenario without running code that comes with its detectors.
+
+    Raises
+    ------
+    UserError
+        As :func:`make_plan` does.
+    """
+    pipelines = bound_pipelines(loaded)
+    notes: list[str] = []
+
+    def checked(spec: DetectorSpec, place: Path_) -> "Detector | KnownDetector | None":
+        try:
+            result = check_detector(spec, folder=loaded.folder)
+        except UserError as error:
+            raise loaded.located(error, place) from error
+        if isinstance(result, str):
+            notes.append(result)
+            return None
+        return result
+
+    scenario = loaded.scenario
+    found = [checked(spec, ("detectors", position)) for position, spec in enumerate(scenario.detectors)]
+    surrogates = {spec: checked(spec, place) for spec, place in surrogate_specs(pipelines)}
+    check_detectors(
+        loaded,
+        pipelines,
+        [detector for detector in found if detector is not None],
+        {spec: detector for spec, detector in surrogates.items() if detector is not None},
+    )
+    name_apart(scenario.detectors, found)
+    check_names(loaded, found)
+    cells = len(scenario.detectors) * len(pipelines)
+    missing = not_looked_at(scenario.data)
+    if missing:
+        return Checked(cells, None, [], [*notes, missing])
+    selection = selected_images(loaded)
+    known = [detector for detector in found if detector is not None]
+    if len(known) == len(found):
+        check_gate(loaded, pipelines, known, selection)
+    return Checked(cells, len(selection.indices), describe(selection.source), notes)
+
+
+def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
+    """Find out now whether the code that a pipeline's recipes name is there."""
+    for stage in pipeline.stages:
+        try:
+            if stage.kind == "attack":
+                check_attack(stage)
+            for inner in stage.through if stage.kind == "attack" else (stage,):
+                for operation in inner.recipe.operations(inner.params):
+                    if is_shipped(operation.recipe):
+                        continue
+                    import_function(str(operation.recipe.implementation))
+                    if operation.recipe.differentiable is not None:
+                        import_function(operation.recipe.differentiable)
+        except UserError as error:
+            raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error
