@@ -4,17 +4,15 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -35,27 +33,6 @@ _ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8",
 """What they turn into; the darkest colour of the palette becomes lighter as well."""
 
 
-_COLOURS = (
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
-)  # fmt: skip
-"""The palette ``colorblind`` of seaborn (Waskom 2021), whose import takes longer than most figures."""
-_WHITE_GRID: dict[Any, Any] = {
-    "xtick.direction": "out",
-    "ytick.direction": "out",
-    "xtick.bottom": False,
-    "ytick.left": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.linestyle": "-",
-    "font.family": ["sans-serif"],
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w",
-    "patch.force_edgecolor": True,
-}
-"""What of the style ``whitegrid`` of seaborn :func:`style` does not set itself."""
-
-
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the style of reports."""
@@ -63,7 +40,7 @@ def style() -> Iterator[None]:
         warnings.catch_warnings(),
         mpl.rc_context(
             {
-                **_WHITE_GRID,
+                **sns.axes_style("whitegrid"),
                 "font.size": 9,
                 "axes.titlesize": 9,
                 "axes.labelsize": 9,
@@ -146,47 +123,23 @@ def _shortened(svg: str) -> str:
 
 
 def annotated_heat_map(axis: Axes, table: pd.DataFrame, digits: int, size: int) -> None:
-    """Draw a table of per cent as a heat map, each number in its cell; the callers turn the labels.
-
-    Parameters
-    ----------
-    axis
-        Where.
-    table
-        Per cent, NaN where there is none.
-    digits, size
-        Of the numbers: digits after the point, and points.
-    """
-    texts = [[f"{value:.{digits}f}" for value in row] for row in table.to_numpy(float)]
-    heat_map(axis, table, texts, size)
-
-
-def heat_map(axis: Axes, table: pd.DataFrame, texts: Sequence[Sequence[str]], size: int) -> None:
-    """Draw a table of per cent as a heat map with a text in each cell, black or white, whichever is easier to read.
-
-    Parameters
-    ----------
-    axis, table, size
-        As of :func:`annotated_heat_map`.
-    texts
-        Of each row and column; a cell without a number has none.
-    """
-    values = np.ma.masked_invalid(table.to_numpy(float))
-    rows, columns = values.shape
-    axis.spines[:].set_visible(False)
-    axis.pcolormesh(values, cmap=_HEAT, vmin=0, vmax=100, edgecolor="white", linewidths=0.5)
-    axis.set(xlim=(0, columns), ylim=(0, rows))
-    axis.invert_yaxis()
-    axis.set_xticks(np.arange(columns) + 0.5, [str(name) for name in table.columns])
-    axis.set_yticks(np.arange(rows) + 0.5, [str(name) for name in table.index], va="center")
+    """Draw a table of per cent as a heat map, each number in black or white, whichever is easier to read."""
+    sns.heatmap(
+        table,
+        ax=axis,
+        vmin=0,
+        vmax=100,
+        cmap=_HEAT,
+        annot=True,
+        fmt=f".{digits}f",
+        annot_kws={"size": size},
+        cbar=False,
+        linewidths=0.5,
+    )
     axis.set_facecolor("none")
-    for (row, column), value in np.ndenumerate(values):
-        if value is not np.ma.masked:
-            # Black and white are equally far at this luminance.
-            ink = "#000000" if luminance(_HEAT(float(value) / 100)) > 0.179 else "#ffffff"
-            axis.text(
-                column + 0.5, row + 0.5, texts[row][column], color=ink, ha="center", va="center", size=size
-            )
+    # seaborn goes to black too late for grey-yellow; here the two are equally far at the luminance where it changes.
+    for text in axis.texts:
+        text.set_color("#000000" if luminance(_HEAT(float(text.get_text()) / 100)) > 0.179 else "#ffffff")
 
 
 def luminance(colour: tuple[float, ...]) -> float:
@@ -208,4 +161,4 @@ def wrapped(name: object, width: int) -> str:
 
 def colours(count: int) -> list[tuple[float, float, float]]:
     """Return so many colours that colour-blind readers can tell apart, again from the start after ten."""
-    return [to_rgb(_COLOURS[place % len(_COLOURS)]) for place in range(count)]
+    return list(sns.color_palette("colorblind", count))

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from robustbench_aigen.files import temporary_folder, writing
-from robustbench_aigen.report.drawing import annotated_heat_map, heat_map, plain, save_files, style
-from robustbench_aigen.report.drawing import colours as palette
+from robustbench_aigen.report.drawing import annotated_heat_map, plain, save_files, style
 from robustbench_aigen.training.cross_generator import genimage_table
 from robustbench_aigen.training.fitted import Fitted
 
@@ -59,7 +59,7 @@ def _finished_in(folder: Path) -> Iterator[Path]:
 
 def _learning_curves(name: str, history: pd.DataFrame, best_epoch: int) -> Figure:
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
-    colours = palette(2)
+    colours = sns.color_palette("colorblind", 2)
     for axis, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, label, colour, line in (
             ("train", "training", colours[0], "-"),
@@ -80,7 +80,7 @@ def _roc(name: str, roc: pd.DataFrame, found: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(3.4, 3.2), layout="constrained")
     axis = figure.subplots()
     parts = list(roc["images"].unique())
-    for part, colour, line in zip(parts, palette(len(parts)), _LINES, strict=False):
+    for part, colour, line in zip(parts, sns.color_palette("colorblind", len(parts)), _LINES, strict=False):
         points = roc[roc["images"] == part]
         auroc = found[part]["fitted"]["auroc"]
         axis.plot(points["fpr"], points["tpr"], line, color=colour, label=f"{plain(part)} ({auroc:.3f})")
@@ -103,9 +103,10 @@ def _confusion(name: str, found: Mapping[str, Any]) -> Figure:
             [f"{count}\n{100 * share:.1f} %" for count, share in zip(*row, strict=True)]
             for row in zip(counts, shares, strict=True)
         ]
-        names = ["real", "fake"]
-        heat_map(axis, pd.DataFrame(100 * shares, names, names), texts, 8)
-        axis.tick_params(axis="y", rotation=90)
+        sns.heatmap(
+            shares, ax=axis, vmin=0, vmax=1, cmap="cividis", annot=np.array(texts), fmt="", cbar=False,
+            xticklabels=["real", "fake"], yticklabels=["real", "fake"], annot_kws={"size": 8},
+        )  # fmt: skip
         axis.set(title=f"{plain(name)}\n{plain(part)}", xlabel="verdict", ylabel="label")
     return figure
 
