@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +19,6 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine import examination
 from robustbench_aigen.engine.scenario_checks import bound_pipelines
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.imports import _real_path
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.recipes import find_recipe, is_shipped, shipped_recipes
@@ -200,15 +198,3 @@ def test_what_a_detector_answers_comes_from_the_cache_unless_the_run_is_fresh(tm
     assert any(probe["flag"] == STOCHASTIC.flag for probe in second.info["trust"]["probes"])
     run(scenario, output=tmp_path, fresh=True)
     assert asked == ["minigen/lenet5"]
-
-
-def test_a_folder_is_looked_up_once_and_links_are_followed(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "one.py").touch()
-    (tmp_path / "other.py").touch()
-    (tmp_path / "link").symlink_to("real")
-    (tmp_path / "real" / "two.py").symlink_to(tmp_path / "other.py")
-    known: dict[str, str] = {}
-    for file in ("link/one.py", "link/two.py", "real/one.py", "missing/three.py"):
-        assert _real_path(str(tmp_path / file), known) == os.path.realpath(tmp_path / file)
-    assert len(known) == 3
