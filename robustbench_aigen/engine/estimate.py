@@ -1,20 +1,18 @@
 """How long a plan will take, from a timed batch per detector."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from math import prod, sqrt
 from typing import NamedTuple
 
 import pandas as pd
-import torch
-from torch.nn import functional
 
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.pace import Pace, network_pace
 from robustbench_aigen.engine.plan import Plan, default_batch_size
-from robustbench_aigen.numerics.precision import gradient_precision
-from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _A_STEP = {
     "restarts": 1,
@@ -29,6 +27,10 @@ _A_STEP = {
     "population": 5,
 }
 """Parameters of the catalogue that multiply the work of a step, and by how much each of their units does."""
+
+
+_FALLEN = 0.25
+"""The share of an attack's work that an image takes that it fools."""
 
 
 class Work(NamedTuple):
@@ -53,11 +55,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
         pace = paces[detector.name]
         for pipeline in plan.pipelines:
             images = len(plan.selection.indices)
-            seconds = pace.verdict
-            for stage in pipeline.stages:
-                if stage.kind == "attack" and threat_of(stage).reach != 0:
-                    crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
-                    seconds += _attack_seconds(stage, crafted_on)
+            seconds = cell_seconds(pipeline, pace, surrogates)
             rows.append(
                 {
                     "detector": detector.name,
@@ -67,6 +65,11 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _pace(plan: Plan, detector: Detector) -> Pace:
+    batch_size = plan.loaded.scenario.batch_size or default_batch_size(detector, plan.device)
+    return network_pace(detector, batch_size, plan.device, plan.settings.precision)
 
 
 def work_of(stage: BoundStage) -> Work:
@@ -89,53 +92,54 @@ def _own_work(stage: BoundStage) -> Work:
     return Work(count, 0) if stage.recipe.access == "gradients" else Work(0, count)
 
 
-class _Pace(NamedTuple):
-    """Seconds for an image: a verdict in a batch, a verdict alone, a forward and backward pass in a batch."""
-
-    verdict: float
-    single: float
-    gradient: float
+def stages_of(pipelines: Iterable[BoundPipeline]) -> list[BoundStage]:
+    """Return every stage of some pipelines, attacks that are made of others in their parts."""
+    stages = [stage for pipeline in pipelines for stage in pipeline.stages]
+    return [part for stage in stages for part in (parts_of(stage) if stage.kind == "attack" else [stage])]
 
 
-def _attack_seconds(stage: BoundStage, pace: _Pace) -> float:
-    seconds = 0.0
-    for part in parts_of(stage):
-        work = _own_work(part)
-        # The libraries' black-box attacks go through the detector one image at a time.
-        query = pace.verdict if part.params["backend"] == "native" else pace.single
-        seconds += work.gradients * pace.gradient if work.gradients else 0
-        seconds += work.queries * query
+def cell_seconds(
+    pipeline: BoundPipeline,
+    pace: Pace,
+    surrogates: Mapping[DetectorSpec, Pace],
+    *,
+    attacked: float = 1.0,
+    held: float = 1.0,
+) -> float:
+    """Return the seconds of a cell for an image.
+
+    Parameters
+    ----------
+    pipeline, pace
+        What the cell does, on which detector.
+    surrogates
+        Of those that attacks are crafted on.
+    attacked
+        The share of images that are attacked: those that the detector gets right.
+    held
+        The share of those that withstand an attack, and take all of its steps. The others take none of what comes
+        after the attack that fools them, and a part of that one.
+    """
+    seconds = pace.verdict
+    for position, stage in enumerate(pipeline.stages):
+        if stage.kind == "perturb":
+            seconds += pace.perturbed.get(stage.recipe.name, 0.0)
+        elif threat_of(stage).reach != 0:
+            is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
+            crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
+            seconds += attacked * (
+                pace.beside + _attack_seconds(stage, crafted_on, held if is_early else 1.0)
+            )
     return seconds
 
 
-def _pace(plan: Plan, detector: Detector) -> _Pace:
-    batch = plan.loaded.scenario.batch_size or default_batch_size(detector, plan.device)
-    height, width = detector.preprocessing.input_size or (224, 224)
-    pixels = torch.full((batch, 3, height, width), 0.5, device=plan.device)
-    labels = torch.zeros(batch, dtype=torch.long, device=plan.device)
-
-    def verdict() -> None:
-        with torch.no_grad():
-            detector(pixels).cpu()
-
-    def single() -> None:
-        with torch.no_grad():
-            detector(pixels[:1]).cpu()
-
-    def gradient() -> None:
-        leaf = pixels.clone().requires_grad_()
-        with gradient_precision(plan.settings.precision, plan.device):
-            loss = functional.cross_entropy(detector(leaf), labels)
-            torch.autograd.grad(loss, leaf)[0].cpu()
-
-    # A detector without gradients is not asked for any.
-    gradients = _seconds(gradient) / batch if detector.differentiable else float("nan")
-    return _Pace(_seconds(verdict) / batch, _seconds(single), gradients)
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    """Time the second call: the first one warms up."""
-    call()
-    clock = time.perf_counter()
-    call()
-    return time.perf_counter() - clock
+def _attack_seconds(stage: BoundStage, pace: Pace, held: float) -> float:
+    seconds = 0.0
+    for number, part in enumerate(parts_of(stage)):
+        work = _own_work(part)
+        # The libraries' black-box attacks go through the detector one image at a time.
+        query = pace.query if part.params["backend"] == "native" else pace.single
+        own = work.gradients * pace.gradient if work.gradients else 0.0
+        own += work.queries * query
+        seconds += own * (held + (1 - held) * (_FALLEN if number == 0 else 0.0))
+    return seconds
