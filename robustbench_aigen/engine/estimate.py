@@ -29,8 +29,20 @@ _A_STEP = {
 """Parameters of the catalogue that multiply the work of a step, and by how much each of their units does."""
 
 
-_FALLEN = 0.25
-"""The share of an attack's work that an image takes that it fools."""
+FALLEN = 0.25
+"""The share of an attack's steps that an image takes that it fools, roughly."""
+
+
+class Standing(NamedTuple):
+    """The share of images that a detector gets right, and the share of those that withstand an attack."""
+
+    right: float = 1.0
+    held: float = 1.0
+
+    @classmethod
+    def of(cls, balanced: float, robust: float) -> "Standing":
+        """Return that of a detector with these balanced accuracies, clean and attacked."""
+        return cls(balanced, robust / balanced if balanced > 0 else 0.0)
 
 
 class Work(NamedTuple):
@@ -55,7 +67,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
         pace = paces[detector.name]
         for pipeline in plan.pipelines:
             images = len(plan.selection.indices)
-            seconds = cell_seconds(pipeline, pace, surrogates)
+            seconds = cell_seconds(pipeline, pace, surrogates, Standing())
             rows.append(
                 {
                     "detector": detector.name,
@@ -102,9 +114,7 @@ def cell_seconds(
     pipeline: BoundPipeline,
     pace: Pace,
     surrogates: Mapping[DetectorSpec, Pace],
-    *,
-    attacked: float = 1.0,
-    held: float = 1.0,
+    standing: Standing,
 ) -> float:
     """Return the seconds of a cell for an image.
 
@@ -114,11 +124,9 @@ def cell_seconds(
         What the cell does, on which detector.
     surrogates
         Of those that attacks are crafted on.
-    attacked
-        The share of images that are attacked: those that the detector gets right.
-    held
-        The share of those that withstand an attack, and take all of its steps. The others take none of what comes
-        after the attack that fools them, and a part of that one.
+    standing
+        What the detector gets right is attacked. What withstands an attack takes all of its steps; the others take a
+        part of the steps of the attack that fools them, and nothing of those after it.
     """
     seconds = pace.verdict
     for position, stage in enumerate(pipeline.stages):
@@ -127,9 +135,8 @@ def cell_seconds(
         elif threat_of(stage).reach != 0:
             is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
             crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
-            seconds += attacked * (
-                pace.beside + _attack_seconds(stage, crafted_on, held if is_early else 1.0)
-            )
+            held = standing.held if is_early else 1.0
+            seconds += standing.right * (pace.beside + _attack_seconds(stage, crafted_on, held))
     return seconds
 
 
@@ -141,5 +148,17 @@ def _attack_seconds(stage: BoundStage, pace: Pace, held: float) -> float:
         query = pace.query if part.params["backend"] == "native" else pace.single
         own = work.gradients * pace.gradient if work.gradients else 0.0
         own += work.queries * query
-        seconds += own * (held + (1 - held) * (_FALLEN if number == 0 else 0.0))
+        seconds += own * (held + (1 - held) * (FALLEN if number == 0 else 0.0))
     return seconds
+
+
+def write_duration(seconds: float) -> str:
+    """Write an estimated time as roughly as it is known.
+
+    >>> write_duration(17.6), write_duration(93), write_duration(600), write_duration(9_000)
+    ('18 s', '1.6 min', '10 min', '2.5 h')
+    """
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    number, unit = (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.1f}".removesuffix(".0") + f" {unit}"

@@ -136,8 +136,12 @@ def _bound(name: str, **params: Value) -> BoundStage:
 
 
 def _chosen(images: ShardImages, rows: Sequence[int]) -> ShardImages:
-    parts = ([part[row] for row in rows] for part in (images.samples, images.levels, images.hashes))
-    return ShardImages(*parts, [])
+    return ShardImages(
+        [images.samples[row] for row in rows],
+        [images.levels[row] for row in rows],
+        [images.hashes[row] for row in rows],
+        [],
+    )
 
 
 def _slope(

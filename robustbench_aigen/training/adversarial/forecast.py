@@ -1,0 +1,32 @@
+"""What a fine-tuning says before it trains: how long the training takes, and the report after it."""
+
+from robustbench_aigen.engine.estimate import write_duration
+from robustbench_aigen.training.adversarial.file import FineTuning
+from robustbench_aigen.training.adversarial.report_size import ReportSize
+
+
+def forecast(tuning: FineTuning, spent: float, training: float, report: ReportSize | None) -> str:
+    """Return the forecast in a line.
+
+    Parameters
+    ----------
+    tuning
+        The file.
+    spent
+        Seconds since the command began: loading, decoding, the first validation.
+    training
+        Seconds of the training.
+    report
+        How large the report will be; None where there is none.
+    """
+    at_most = "at most" if tuning.early_stopping is not None else "about"
+    parts = [f"{write_duration(spent)} for the start", f"training {at_most} {write_duration(training)}"]
+    total = spent + training
+    if report is not None:
+        total += report.seconds
+        left_out = ", ".join(report.depth.reductions(tuning.report.queries))
+        parts.append(
+            f"report about {write_duration(report.seconds)} on about {report.images} of {report.available} test images"
+            + (f" ({left_out})" if left_out else "")
+        )
+    return f"{', '.join(parts)}: about {write_duration(total)} in all"

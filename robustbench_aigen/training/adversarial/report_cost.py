@@ -1,0 +1,158 @@
+"""What a report before and after will take, from paces of the detector that are measured on validation images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.samples import ImageSource
+from robustbench_aigen.data.selection import Selection, select, stratified
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.thresholds import HALF
+from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of
+from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.pace import Pace, measured_pace
+from robustbench_aigen.engine.plan import default_batch_size
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.precision import resolve_precision
+from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
+from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
+
+_MOST_TIMED = 64
+"""Validation images that paces are measured on at most."""
+
+
+UNKNOWN = Standing()
+"""What the detector after is taken for before it is trained: nothing takes longer."""
+
+
+@dataclass(frozen=True)
+class ReportCost:
+    """What there is to do for a report.
+
+    Parameters
+    ----------
+    loaded
+        The fine-tuning.
+    detector
+        On its device, in evaluation mode when the pace is first asked for.
+    source, validation
+        The images of the training, and which of them the pace is measured on: none that the report is about.
+    device
+        Where it will run.
+    loading
+        Seconds that loading the detector took.
+    """
+
+    loaded: LoadedFineTuning
+    detector: Detector
+    source: ImageSource
+    validation: Sequence[int]
+    device: torch.device
+    loading: float
+
+    @cached_property
+    def scenario(self) -> LoadedScenario:
+        """The whole scenario, on the detector before."""
+        return scenario_before(self.loaded, Depth())
+
+    @cached_property
+    def selection(self) -> Selection:
+        """All test images, or those that a scenario of one's own names.
+
+        Raises
+        ------
+        UserError
+            If there are none.
+        """
+        data, is_own = self.scenario.scenario.data, self.loaded.tuning.report.scenario is not None
+        source = open_data(data, self.scenario.folder) if is_own else self.source
+        try:
+            return select(source, data.split, None)
+        except UserError as error:
+            hint = "give the images a test split, or train with --no-report"
+            raise UserError(f"{error.message}, which the report is about", hint=hint) from error
+
+    def check(self) -> None:
+        """Raise UserError if there are no images for the report."""
+        assert self.selection.indices
+
+    @property
+    def most(self) -> int:
+        """Images of the report where time does not matter."""
+        report, available = self.loaded.tuning.report, len(self.selection.indices)
+        if report.images == "all":
+            return available
+        limits = [report.images, self.scenario.scenario.data.limit]
+        if report.images is None and (report.scenario is None or "limit" in report.model_fields_set):
+            limits.append(report.limit)
+        return min([available, *(limit for limit in limits if limit is not None)])
+
+    @cached_property
+    def pace(self) -> Pace:
+        """The pace of the detector."""
+        samples = self.source.samples
+        chosen = [*self.validation]
+        if len(chosen) > _MOST_TIMED:
+            chosen = stratified(samples, chosen, _MOST_TIMED)
+        shard = Shard(Selection(self.source, chosen, "val"), tuple(chosen), (NOT_HASHED,) * len(chosen))
+        tuning = self.loaded.tuning
+        settings = Settings(
+            tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
+            default_batch_size(self.detector, self.device), HALF,
+        )  # fmt: skip
+        return measured_pace(
+            self.detector, stages_of(self.pipelines(Depth())), decode_shard(shard), settings, self.device
+        )
+
+    def pipelines(self, depth: Depth) -> list[BoundPipeline]:
+        """Return the pipelines of the scenario."""
+        return expand_pipelines(scenario_before(self.loaded, depth))
+
+    def per_image(self, depth: Depth, before: Standing, after: Standing) -> float:
+        """Return the seconds that an image takes, through both detectors."""
+        pipelines = self.pipelines(depth)
+        specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
+        surrogates = {spec: self.pace for spec in specs if spec is not None}
+        return sum(
+            cell_seconds(pipeline, self.pace, surrogates, each)
+            for pipeline in pipelines
+            for each in (before, after)
+        )
+
+    def beside(self, depth: Depth) -> float:
+        """Return the seconds beside the images: loading, the check of outputs, the tables."""
+        return 3 * self.loading + _TABLES * 2 * len(self.pipelines(depth))
+
+    def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
+        """Return how large the report is, after a training that took so many seconds or will.
+
+        Raises
+        ------
+        UserError
+            If there are no images for it.
+        """
+        report = self.loaded.tuning.report
+        depths = DEPTHS if report.scenario is None else (Depth(),)
+        if report.images is not None:
+            seconds = self.beside(Depth()) + self.most * self.per_image(Depth(), before, after)
+            return ReportSize(self.most, self.most, len(self.selection.indices), Depth(), seconds, None)
+        return fitted(
+            self.selection.source.samples,
+            self.selection.indices,
+            self.most,
+            depths,
+            lambda depth: self.per_image(depth, before, after),
+            self.beside,
+            training,
+        )
+
+
+_TABLES = 0.1
+"""Seconds of intervals, tests and tables for a cell."""
