@@ -10,7 +10,7 @@ import pandas as pd
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
-from robustbench_aigen.files import write_atomically
+from robustbench_aigen.files import sha256_of_file, write_atomically
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
@@ -21,12 +21,12 @@ from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.parameters import write_pixels
 from robustbench_aigen.training.adversarial.checking import own_scenario
 from robustbench_aigen.training.adversarial.report_scenario import write_scenario
-from robustbench_aigen.training.adversarial.report_size import ReportSize
+from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.adversarial.tuning import Tuned
 from robustbench_aigen.training.saving import read_json, write_json
 from robustbench_aigen.trust.findings import FINDINGS
 
-REPORT, SIZE = "report.md", "report.json"
+REPORT = "report.md"
 UNCHANGED = "**No epoch was better on validation than the detector as it came: the weights are unchanged.**"
 _MASKING = {
     "zero_gradients", "uninformative_gradients", "stochastic_output", "saturated_logits", "unbounded_attack_fails",
@@ -84,6 +84,7 @@ def _identity(tuned: Tuned) -> str:
     own = own_scenario(tuned.loaded)
     said = {
         "training": tuned.metrics["identity"],
+        "weights": sha256_of_file(tuned.weights),
         "name": tuned.loaded.tuning.name,
         "report": tuned.loaded.tuning.report.model_dump(mode="json"),
         "scenario": None if own is None else own.scenario.model_dump(mode="json"),
@@ -197,9 +198,9 @@ def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
         lines.append(
             f"- Left under {', '.join(known)}: a black box or a transfer that left less than the white box would be a sign of it."
         )
-    verdict = (
-        "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
-        if masking
-        else "No check says so."
-    )
+    verdict = "No check says so."
+    if result.info["trust"].get("mode") == "off":
+        verdict = "The trust probes of gradients were left out; no other check says so."
+    if masking:
+        verdict = "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
     return "\n".join([verdict, "", *lines])

@@ -5,7 +5,9 @@ from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_size import ReportSize
 
 
-def forecast(tuning: FineTuning, spent: float, training: float, report: ReportSize | None) -> str:
+def forecast(
+    tuning: FineTuning, spent: float, training: float, report: ReportSize | None, *, goes_on: bool
+) -> str:
     """Return the forecast in a line.
 
     Parameters
@@ -18,9 +20,11 @@ def forecast(tuning: FineTuning, spent: float, training: float, report: ReportSi
         Seconds of the training.
     report
         How large the report will be; None where there is none.
+    goes_on
+        Whether some of the training is done.
     """
-    at_most = "at most" if tuning.early_stopping is not None else "about"
-    parts = [f"{write_duration(spent)} for the start", f"training {at_most} {write_duration(training)}"]
+    at_most = "about" if tuning.early_stopping is None and not goes_on else "at most"
+    parts = [f"{write_duration(spent)} so far", f"training {at_most} {write_duration(training)}"]
     total = spent + training
     if report is not None:
         total += report.seconds
@@ -29,4 +33,4 @@ def forecast(tuning: FineTuning, spent: float, training: float, report: ReportSi
             f"report about {write_duration(report.seconds)} on about {report.images} of {report.available} test images"
             + (f" ({left_out})" if left_out else "")
         )
-    return f"{', '.join(parts)}: about {write_duration(total)} in all"
+    return f"{', '.join(parts)}: {at_most} {write_duration(total)} in all"

@@ -11,14 +11,14 @@ from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import Selection, select, stratified
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.thresholds import HALF
-from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of
+from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.precision import resolve_precision
-from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
 from robustbench_aigen.scenario.schema import LoadedScenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
@@ -46,8 +46,8 @@ class ReportCost:
         The images of the training, and which of them the pace is measured on: none that the report is about.
     device
         Where it will run.
-    loading
-        Seconds that loading the detector took.
+    loading, opening
+        Seconds that loading the detector took, and opening and dividing the images.
     """
 
     loaded: LoadedFineTuning
@@ -56,6 +56,7 @@ class ReportCost:
     validation: Sequence[int]
     device: torch.device
     loading: float
+    opening: float
 
     @cached_property
     def scenario(self) -> LoadedScenario:
@@ -127,8 +128,31 @@ class ReportCost:
         )
 
     def beside(self, depth: Depth) -> float:
-        """Return the seconds beside the images: loading, the check of outputs, the tables."""
-        return 3 * self.loading + _TABLES * 2 * len(self.pipelines(depth))
+        """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""
+        pipelines, pace = self.pipelines(depth), self.pace
+        loading = 3 * self.loading + self.opening
+        checked = 2 * (_CHECKED * pace.verdict + _TABLES * len(pipelines))
+        trust = self._trust(depth)
+        return loading + checked + (2 * self._probes(pipelines, trust) if trust != "off" else 0.0)
+
+    def _trust(self, depth: Depth) -> str:
+        is_own = self.loaded.tuning.report.scenario is not None
+        return str(getattr(self.scenario.scenario, "trust", "full")) if is_own else depth.trust
+
+    def _probes(self, pipelines: Sequence[BoundPipeline], trust: str) -> float:
+        """Return the seconds of the trust probes of a detector: a few images, several times the steps, a black box."""
+        probed, ends = (_PROBED_QUICK, 1) if trust == "quick" else (_PROBED, 2)
+        sweeps: dict[str, BoundStage] = {}
+        for pipeline in pipelines:
+            for stage in stages_of([pipeline])[:1]:
+                if stage.kind == "attack" and stage.recipe.access == "gradients" and stage.surrogate is None:
+                    sweeps[pipeline.name.partition("[")[0]] = stage
+        if not sweeps:
+            return 0.0
+        steps = ends * sum(_MORE_STEPS * work_of(stage).gradients for stage in sweeps.values())
+        queries = _QUERIES * ends * len(sweeps)
+        alone = probed * _UNBOUNDED * self.pace.gradient
+        return alone + probed * (steps * self.pace.gradient + queries * self.pace.query)
 
     def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
         """Return how large the report is, after a training that took so many seconds or will.
@@ -154,5 +178,11 @@ class ReportCost:
         )
 
 
-_TABLES = 0.1
+_TABLES = 0.05
 """Seconds of intervals, tests and tables for a cell."""
+_CHECKED = 100
+"""Verdicts of a detector before a run: which output means what, whether it answers alike."""
+_PROBED_QUICK, _PROBED, _UNBOUNDED = 8, 32, 60
+"""Images of the trust probes, quick and full; steps of those of the detector itself."""
+_MORE_STEPS, _QUERIES = 5, 250
+"""How many times the steps of an attack, and how many queries, the probes of what withstood it take."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -42,6 +42,8 @@ class Depth:
         Whether there is an attack crafted on the detector before.
     severities
         Of the degradations.
+    trust
+        What trust checks look at; ``off`` where Square and the transfer have to do.
     """
 
     queries: int | None = None
@@ -50,6 +52,7 @@ class Depth:
     sweep: bool = True
     transfer: bool = True
     severities: tuple[int, ...] = (1, 3, 5)
+    trust: Literal["quick", "off"] = "quick"
 
     def reductions(self, queries: int) -> list[str]:
         """Return what it leaves out of the whole scenario, of which Square has so many queries."""
@@ -70,6 +73,8 @@ class Depth:
             said.append("no transfer")
         if self.severities != whole.severities:
             said.append(f"degradations at severity {', '.join(map(str, self.severities))}")
+        if self.trust == "off":
+            said.append("no trust probes")
         return said
 
 
@@ -77,9 +82,9 @@ DEPTHS = (
     Depth(),
     Depth(queries=250),
     Depth(queries=100, auto=20),
-    Depth(queries=100, auto=20, pgd=10, sweep=False, severities=(3,)),
-    Depth(queries=100, auto=0, pgd=10, sweep=False, severities=(3,)),
-    Depth(queries=0, auto=0, pgd=10, sweep=False, transfer=False, severities=(3,)),
+    Depth(queries=100, auto=20, pgd=10, sweep=False, severities=(3,), trust="off"),
+    Depth(queries=100, auto=0, pgd=10, sweep=False, severities=(3,), trust="off"),
+    Depth(queries=0, auto=0, pgd=10, sweep=False, transfer=False, severities=(3,), trust="off"),
 )
 """From the whole scenario down to PGD and four degradations, each about half as much work as the one before."""
 
@@ -139,6 +144,7 @@ def _built_in(loaded: LoadedFineTuning, extent: Extent, detectors: list[dict[str
         "pipelines": _pipelines(tuning, surrogate, extent.depth),
         "seed": tuning.seed,
         "precision": tuning.precision,
+        **({"trust": extent.depth.trust} if "trust" in Scenario.model_fields else {}),
     }
 
 

@@ -9,6 +9,8 @@ from robustbench_aigen.data.selection import nested_limit, stratified
 from robustbench_aigen.engine.estimate import write_duration
 from robustbench_aigen.training.adversarial.report_scenario import Depth, Extent
 
+SIZE = "report.json"
+"""Where the size of a report is kept, and whether it is finished."""
 FEWEST = 32
 """Images below which no report goes, where there are so many.
 

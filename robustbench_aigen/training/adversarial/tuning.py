@@ -34,6 +34,7 @@ from robustbench_aigen.training.adversarial.forecast import forecast
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
 from robustbench_aigen.training.adversarial.rates import ValidationImages
 from robustbench_aigen.training.adversarial.report_cost import UNKNOWN, ReportCost
+from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
@@ -114,25 +115,27 @@ def finetune(
     began = clock if began is None else began
     tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
     detector = trainable_detector(loaded, place, trust_code=trust_code)
-    loading, source = time.perf_counter() - clock, opened_source(loaded)
+    loading, clock = time.perf_counter() - clock, time.perf_counter()
+    source = opened_source(loaded)
     own_scenario(loaded)
     try:
         splits = split_source(source, tuning.data.validation, tuning.data.limit)
         require_both_classes(splits)
     except UserError as error:
         raise loaded.located(error, ("data",)) from error
+    opening = time.perf_counter() - clock
     for notice in (*describe_briefly(source), *describe_detector(detector), *source.notices):
         progress.notice(notice)
     size = input_size_of(detector)
     # The test images are neither decoded nor counted here: nothing of this training can depend on them.
     store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
     identity = _identity(tuning, detector, store, half=half)
-    cost = ReportCost(loaded, detector, source, store.readable(splits.val), place, loading)
+    cost = ReportCost(loaded, detector, source, store.readable(splits.val), place, loading, opening)
     if report:
         cost.check()
     if fresh:
         with writing():
-            for name in (METRICS, CHECKPOINT, LENGTH):
+            for name in (METRICS, CHECKPOINT, LENGTH, SIZE):
                 discard(folder / name)
     finished = _finished(folder, identity, progress)
     if finished is not None:
@@ -142,18 +145,13 @@ def finetune(
         folder.mkdir(parents=True, exist_ok=True)
     train = LabelledRows.of(store, splits.train, source.samples)
     images, val = _validation(store, splits, tuning.selection.images)
-    precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, place)
-    with preserved_global_rng():
-        module = AdversarialNetwork(
-            detector, tuning, _settings(tuning, detector, size, 1), 0, precision, images, _BATCH_OF_CHECKS
-        )
-    threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
-    progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
+    module = _judged_before(tuning, _settings(tuning, detector, size, 1), detector, images, place, progress)
     length = length_of(tuning, folder, identity, module, train, place, progress)
-    expected = cost.size(length.seconds, module.start.standing, UNKNOWN) if report else None
-    progress.notice(
-        f"{tuning.name}: {forecast(tuning, time.perf_counter() - began, length.seconds, expected)}"
+    sized = _size_before(cost, module, length, progress) if report else None
+    told = forecast(
+        tuning, time.perf_counter() - began, length.seconds, sized, goes_on=(folder / CHECKPOINT).exists()
     )
+    progress.notice(f"{tuning.name}: {told}")
     settings = _settings(tuning, detector, size, length.epochs)
     fitted = _fit(module, settings, train, val, folder / CHECKPOINT, identity, place, length, progress)
     if fitted.best_epoch == 0:
@@ -241,6 +239,32 @@ def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epo
         precision=tuning.precision,
         seed=tuning.seed,
     )
+
+
+def _judged_before(
+    tuning: FineTuning,
+    settings: Settings,
+    detector: Detector,
+    images: ValidationImages,
+    device: torch.device,
+    progress: Progress,
+) -> AdversarialNetwork:
+    """Return what is to be trained, judged as it is; how long it is trained is not known yet."""
+    precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, device)
+    progress.start(0)
+    progress.work_on(tuning.name, "judging the detector before")
+    with preserved_global_rng():
+        module = AdversarialNetwork(detector, tuning, settings, 0, precision, images, _BATCH_OF_CHECKS)
+    threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
+    progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
+    return module
+
+
+def _size_before(
+    cost: ReportCost, module: AdversarialNetwork, length: Length, progress: Progress
+) -> ReportSize:
+    progress.work_on(module.tuning.name, "measuring how long the report will take")
+    return cost.size(length.seconds, module.start.standing, UNKNOWN)
 
 
 def _fit(
