@@ -115,7 +115,7 @@ def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, c
 
 
 def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, pictures, cli):
-    file = file_of(untrained, pictures, budget="{epochs: 1}", report="{limit: 8, queries: 5}")
+    file = file_of(untrained, pictures, budget="{epochs: 1}", report="{images: 8, queries: 5}")
     outcome = cli("finetune", file, "--output", untrained / "out")
     assert outcome.code == 0, outcome.err
     page = (untrained / "out" / "tuned" / "report.md").read_text()

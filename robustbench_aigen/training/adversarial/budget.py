@@ -61,29 +61,25 @@ def length_of(
     batch_size = min(tuning.schedule.batch_size, len(train))
     steps = max(1, len(train) // batch_size)
     every = tuning.watch.every or max(_LEAST_STEPS, steps // 5)
-    file = folder / LENGTH
+    file, minutes = folder / LENGTH, tuning.budget.minutes
     kept = read_json(file, progress, "the time of a step is measured again")
-    if kept is not None and kept.get("identity") == identity:
-        return Length(int(kept["epochs"]), float(kept["seconds"]), every)
+    if minutes is not None and kept is not None and kept.get("identity") == identity:
+        return Length(int(kept["epochs"]), float(kept.get("seconds", 60 * minutes)), every)
     batch = train.store.levels(train.rows[:batch_size]), torch.from_numpy(train.labels[:batch_size])
     judging = _seconds_of_judging(module, tuning.selection.steps)
     checks = steps // every * min(1.0, tuning.watch.images / len(module.images.labels))
     epoch = _seconds_a_step(tuning, module.detector, batch, device) * steps + judging * (1 + checks)
-    minutes = tuning.budget.minutes
     if minutes is None:
         assert tuning.budget.epochs is not None
-        length = Length(tuning.budget.epochs, tuning.budget.epochs * epoch, every)
-    else:
-        seconds = 60 * minutes
-        epochs = max(1, int(seconds / (1.1 * epoch)))
-        # The clock is read between steps; the last epoch's validation comes after that.
-        length = Length(epochs, min(epochs * epoch, seconds + judging), every)
-        told = f"{epochs} epochs of about {write_duration(epoch)} fit into {minutes:g} minutes"
-        if epoch > seconds:
-            told = f"an epoch of about {write_duration(epoch)} does not fit into {minutes:g} minutes: training stops inside it"
-        elif epochs == 1:
-            told = told.replace("epochs", "epoch", 1).replace("fit", "fits", 1)
-        progress.notice(f"{tuning.name}: {told}")
+        return Length(tuning.budget.epochs, tuning.budget.epochs * epoch, every)
+    epochs = max(1, int(60 * minutes / (1.1 * epoch)))
+    # The clock is read between steps; the last epoch's validation comes after that.
+    length = Length(epochs, min(epochs * epoch, 60 * minutes + judging), every)
+    each = f"of about {write_duration(epoch)}"
+    told = f"{epochs} epochs {each} fit" if epochs > 1 else f"one epoch {each} fits"
+    if epoch > 60 * minutes:
+        told = f"the training stops inside an epoch: not one {each} fits"
+    progress.notice(f"{tuning.name}: {told} into {minutes:g} minutes")
     write_json(file, {"identity": identity, "epochs": length.epochs, "seconds": length.seconds})
     return length
 

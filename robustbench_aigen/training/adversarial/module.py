@@ -96,9 +96,9 @@ class AdversarialNetwork(TrainedNetwork):
         self.average = RunningAverage(detector.network, tuning.average) if tuning.average else None
         self.checks: list[dict[str, float]] = []
         self.collapse: Collapse | None = None
-        clock = time.perf_counter()
+        clock = time.monotonic()
         self.rates = self.start = self._rates(images)
-        self.judging = time.perf_counter() - clock
+        self.judging = time.monotonic() - clock
         self._keep_if_best(0, self.value())
 
     def forward(self, pixels: Tensor) -> Tensor:
