@@ -1,9 +1,11 @@
 """What a fine-tuning won and cost: one scenario on the detector before and after, compared image by image."""
 
 import json
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -50,33 +52,68 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
     UserError
         If the scenario of one's own that the file names is at fault, or nothing can be written.
     """
-    file, kept = tuned.folder / REPORT, tuned.folder / SIZE
+    file, name = tuned.folder / REPORT, tuned.loaded.tuning.name
+    kept = read_json(tuned.folder / SIZE, progress, "the report is made again")
     identity = _identity(tuned)
-    held = read_json(kept, progress, "the report is made again")
-    size = None
-    if held is not None and held.get("identity") == identity:
-        size = ReportSize.from_dict(held["size"])
-        if held["is_finished"]:
-            progress.notice(f"{tuned.loaded.tuning.name}: reported already, {file}")
-            return file
-    if size is None:
-        metrics = tuned.metrics
-        before, after = (
-            Standing.of(row["val_balanced"], row["val_robust_balanced"])
-            for row in (metrics["before"], metrics["kept"])
-        )
-        size = tuned.cost.size(metrics["seconds"], before, after)
-        write_json(kept, {"identity": identity, "is_finished": False, "size": size.as_dict()})
-    progress.notice(f"{tuned.loaded.tuning.name}: {size.sentence(tuned.loaded.tuning.report.queries)}")
+    if kept is None or kept.get("identity") != identity:
+        progress.start(0)
+        progress.work_on(name, "measuring how long the report will take")
+        kept = {"identity": identity, "is_finished": False, **_sized(tuned)}
+        write_json(tuned.folder / SIZE, kept)
+    if kept["is_finished"]:
+        progress.notice(f"{name}: reported already, {file}")
+        return file
+    size = ReportSize.from_dict(kept["size"])
+    progress.notice(f"{name}: {size.sentence(tuned.loaded.tuning.report.queries)}")
     result = run(
         write_scenario(tuned.loaded, tuned.folder, size.extent),
-        output=tuned.folder / "runs", device=device, trust_code=trust_code, progress=progress,
-    )  # fmt: skip
+        output=tuned.folder / "runs",
+        device=device,
+        trust_code=trust_code,
+        progress=_Expecting(progress, kept["cells"]),
+    )
     content = _page(tuned, result, size).encode()
     write_atomically(file, content)
     digests = {file.name: sha256(content).hexdigest()}
-    write_json(kept, {"identity": identity, "is_finished": True, "size": size.as_dict()}, digests)
+    write_json(tuned.folder / SIZE, {**kept, "is_finished": True}, digests)
     return file
+
+
+def _sized(tuned: Tuned) -> dict[str, Any]:
+    """Return how large the report is made and how long each cell takes, from how both detectors stand on validation."""
+    metrics = tuned.metrics
+    before, after = (
+        Standing.of(row["val_balanced"], row["val_robust_balanced"])
+        for row in (metrics["before"], metrics["kept"])
+    )
+    size = tuned.cost.size(metrics["seconds"], before, after)
+    cells = tuned.cost.cells(size.depth, before, after)
+    return {"size": size.as_dict(), "cells": [[*names, seconds] for names, seconds in cells.items()]}
+
+
+class _Expecting:
+    """Passes everything on, and says how long an image takes in each cell when all cells of the report begin."""
+
+    def __init__(self, progress: Progress, cells: Sequence[tuple[str, str, float]]) -> None:
+        self._progress = progress
+        self._cells = {(detector, pipeline): seconds for detector, pipeline, seconds in cells}
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
+        self._progress.expect(seconds)
+
+    def start(self, images: int) -> None:
+        self._progress.start(images)
+        if images and images % len(self._cells) == 0:
+            self._progress.expect(self._cells)
+
+    def work_on(self, detector: str, pipeline: str) -> None:
+        self._progress.work_on(detector, pipeline)
+
+    def advance(self, images: int) -> None:
+        self._progress.advance(images)
+
+    def notice(self, text: str) -> None:
+        self._progress.notice(text)
 
 
 def _identity(tuned: Tuned) -> str:

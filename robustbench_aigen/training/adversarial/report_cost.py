@@ -116,16 +116,21 @@ class ReportCost:
         """Return the pipelines of the scenario."""
         return expand_pipelines(scenario_before(self.loaded, depth))
 
-    def per_image(self, depth: Depth, before: Standing, after: Standing) -> float:
-        """Return the seconds that an image takes, through both detectors."""
+    def cells(self, depth: Depth, before: Standing, after: Standing) -> dict[tuple[str, str], float]:
+        """Return the seconds that an image takes in every cell, by the names of detector and pipeline."""
         pipelines = self.pipelines(depth)
         specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
         surrogates = {spec: self.pace for spec in specs if spec is not None}
-        return sum(
-            cell_seconds(pipeline, self.pace, surrogates, each)
+        name = str(self.scenario.scenario.detectors[0].name)
+        return {
+            (detector, pipeline.name): cell_seconds(pipeline, self.pace, surrogates, standing)
+            for detector, standing in ((name, before), (self.loaded.tuning.name, after))
             for pipeline in pipelines
-            for each in (before, after)
-        )
+        }
+
+    def per_image(self, depth: Depth, before: Standing, after: Standing) -> float:
+        """Return the seconds that an image takes, through both detectors."""
+        return sum(self.cells(depth, before, after).values())
 
     def beside(self, depth: Depth) -> float:
         """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""
