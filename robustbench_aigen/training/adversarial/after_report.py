@@ -71,6 +71,8 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
         device=device,
         trust_code=trust_code,
         progress=_Expecting(progress, kept["cells"]),
+        # Another fine-tuning of the same detector has the same cells before.
+        cache=tuned.folder.parent / ".cache",
     )
     content = _page(tuned, result, size).encode()
     write_atomically(file, content)

@@ -10,6 +10,7 @@ from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import Selection, select, stratified
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
 from robustbench_aigen.engine.identity import Settings
@@ -108,9 +109,11 @@ class ReportCost:
             tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
             default_batch_size(self.detector, self.device), HALF,
         )  # fmt: skip
-        return measured_pace(
-            self.detector, stages_of(self.pipelines(Depth())), decode_shard(shard), settings, self.device
-        )
+        stages = stages_of(self.pipelines(Depth()))
+        pace = measured_pace(self.detector, stages, decode_shard(shard), settings, self.device)
+        # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
+        prepare.cache_clear()
+        return pace
 
     def pipelines(self, depth: Depth) -> list[BoundPipeline]:
         """Return the pipelines of the scenario."""
