@@ -179,11 +179,11 @@ def trained_once(tmp_path_factory, pictures) -> Trained:
 
 @pytest.fixture
 def trained(trained_once, tmp_path, monkeypatch) -> Trained:
-    """Ten seconds an image of the whole scenario, half a second of any other, and twenty beside them."""
+    """Eight seconds an image of the whole scenario, half a second of any other, and twenty beside them."""
     output = tmp_path / "out"
     shutil.copytree(trained_once.output, output)
     monkeypatch.setattr(ReportCost, "pace", Pace(1.0, 1.0, 1.0, 1.0))
-    monkeypatch.setattr(ReportCost, "per_image", lambda _, depth, *__: 10.0 if depth == Depth() else 0.5)
+    monkeypatch.setattr(ReportCost, "per_image", lambda _, depth, *__: 8.0 if depth == Depth() else 0.5)
     monkeypatch.setattr(ReportCost, "beside", lambda *_: 20.0)
     monkeypatch.setattr(report_size, "FEWEST", 4)
     return Trained(trained_once.file, output, output / "tuned")
@@ -198,15 +198,15 @@ def test_a_report_is_on_as_many_images_as_fit_into_the_training(trained, cli):
     first = cli("finetune", trained.file, "--output", trained.output)
     assert first.code == 0, first.err
     line = (
-        "report on 8 of 12 test images to stay within the training's 1.7 min; set report: {images: 12} or "
+        "report on 10 of 12 test images to stay within the training's 1.7 min; set report: {images: 12} or "
         "--report-images all for all of them"
     )
     assert line in first.err
     page = (trained.folder / "report.md").read_text()
     assert line[1:] in page
-    assert "±28 points" in page  # Wilson's interval of 4 of 8: 21.5 to 78.5 %.
+    assert "±26 points" in page  # Wilson's interval of 5 of 10: 23.7 to 76.3 %.
     fitted = images_of(trained)
-    assert len(fitted) == 8
+    assert len(fitted) == 10
     again = cli("finetune", trained.file, "--output", trained.output)
     assert again.code == 0
     assert f"reported already, {trained.folder / 'report.md'}" in again.err
@@ -242,26 +242,26 @@ def test_a_stopped_report_keeps_the_weights_and_goes_on_as_it_began(trained, cli
     monkeypatch.setattr(ReportCost, "per_image", lambda *_: 1000.0)
     resumed = cli("finetune", trained.file, "--output", trained.output)
     assert resumed.code == 0, resumed.err
-    assert "report on 8 of 12 test images" in resumed.err
-    assert len(images_of(trained)) == 8
+    assert "report on 10 of 12 test images" in resumed.err
+    assert len(images_of(trained)) == 10
 
 
 def test_a_scenario_of_ones_own_gets_fewer_images_and_no_fewer_steps(trained, cli, monkeypatch):
     monkeypatch.setattr(ReportCost, "per_image", lambda *_: 1000.0)
     outcome = cli("finetune", trained.file, "--output", trained.output)
     assert outcome.code == 0, outcome.err
-    assert "report on 4 of 12 test images, about 65 min longer than the training's 1.7 min" in outcome.err
+    assert "report on 8 of 12 test images, about 2.2 h longer than the training's 1.7 min" in outcome.err
     run = json.loads((trained.folder / "runs" / "tuned_before_after" / "latest" / "run.json").read_text())
-    assert run["data"]["images"] == 4
+    assert run["data"]["images"] == 8  # Four of each class.
     assert run["pipelines"]["pgd"][0]["steps"] == 2
 
 
 @pytest.mark.parametrize(
     ("report", "told", "images"),
     [
-        ("{queries: 7}", "8 of 12", 8),
+        ("{queries: 7}", "10 of 12", 10),
         ("{queries: 7, limit: 5}", "5 of 12", 5),
-        ("{queries: 7, limit: 500}", "8 of 12", 8),
+        ("{queries: 7, limit: 500}", "10 of 12", 10),
         ("{queries: 7, images: 11}", "11 of 12", 11),
         ("{queries: 7, images: all}", "12 of 12", None),
         ("{queries: 7, images: 400}", "12 of 12", 12),
@@ -287,7 +287,7 @@ def test_the_size_of_a_report_is_what_the_file_says(
 
 
 def test_a_short_training_shortens_the_scenario(trained, pictures, cli, monkeypatch):
-    monkeypatch.setattr(report_size, "FEWEST", 9)
+    monkeypatch.setattr(report_size, "FEWEST", 11)
     file = file_of(trained.file.parent, pictures, budget="{epochs: 1}")
     monkeypatch.setattr(after_report, "run", raising(KeyboardInterrupt()))
     outcome = cli("finetune", file, "--output", trained.output)

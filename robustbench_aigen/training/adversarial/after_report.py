@@ -135,7 +135,7 @@ def _identity(tuned: Tuned) -> str:
 def _page(tuned: Tuned, result: RunResult, size: ReportSize) -> str:
     before, after = (detector["name"] for detector in result.info["detectors"])
     compared = between_detectors(result.records)
-    data = result.info["data"]
+    data, has_transfer = result.info["data"], "transfer" in compared["pipeline"].to_numpy()
     parts = [
         f"# {escaped(after)}",
         escaped(tuned.loaded.tuning.summary),
@@ -145,7 +145,8 @@ def _page(tuned: Tuned, result: RunResult, size: ReportSize) -> str:
         (
             f"{counted(data['images'], 'image')} of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
-            "test, Holm-corrected for the table. Attacks search each detector anew; *transfer* is crafted on the detector before."
+            "test, Holm-corrected for the table. Attacks search each detector anew"
+            + ("; *transfer* is crafted on the detector before." if has_transfer else ".")
         ),
         _sample(tuned, size, data["images"]),
         markdown_frame(_shown(compared, result.summary, before, after)),
@@ -238,8 +239,8 @@ def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
             f"- Left under {', '.join(known)}: a black box or a transfer that left less than the white box would be a sign of it."
         )
     verdict = "No check says so."
-    if result.info["trust"].get("mode") == "off":
-        verdict = "The trust probes of gradients were left out; no other check says so."
+    if result.info["trust"]["mode"] == "off":
+        verdict = "No check says so; the trust probes, which look for it, were left out."
     if masking:
         verdict = "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
     return "\n".join([verdict, "", *lines])

@@ -20,10 +20,12 @@ from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.schema import LoadedScenario, Trust
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
+from robustbench_aigen.trust.judgement import FIRST_PROBED, PROBED
+from robustbench_aigen.trust.probes import black_box, includes, more_steps, unbounded_attack
 
 _MOST_TIMED = 64
 """Validation images that paces are measured on at most."""
@@ -135,32 +137,37 @@ class ReportCost:
         """Return the seconds that an image takes, through both detectors."""
         return sum(self.cells(depth, before, after).values())
 
+    def _trust(self, depth: Depth) -> Trust:
+        has_own = self.loaded.tuning.report.scenario is not None
+        return self.scenario.scenario.trust if has_own else depth.trust
+
     def beside(self, depth: Depth) -> float:
         """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""
         pipelines, pace = self.pipelines(depth), self.pace
         loading = 3 * self.loading + self.opening
         checked = 2 * (_CHECKED * pace.verdict + _TABLES * len(pipelines))
-        trust = self._trust(depth)
-        return loading + checked + (2 * self._probes(pipelines, trust) if trust != "off" else 0.0)
+        return loading + checked + 2 * self._probes(pipelines, self._trust(depth))
 
-    def _trust(self, depth: Depth) -> str:
-        is_own = self.loaded.tuning.report.scenario is not None
-        return str(getattr(self.scenario.scenario, "trust", "full")) if is_own else depth.trust
-
-    def _probes(self, pipelines: Sequence[BoundPipeline], trust: str) -> float:
+    def _probes(self, pipelines: Sequence[BoundPipeline], trust: Trust) -> float:
         """Return the seconds of the trust probes of a detector: a few images, several times the steps, a black box."""
-        probed, ends = (_PROBED_QUICK, 1) if trust == "quick" else (_PROBED, 2)
+        if trust == "off":
+            return 0.0
+        is_quick = trust == "quick"
         sweeps: dict[str, BoundStage] = {}
         for pipeline in pipelines:
-            for stage in stages_of([pipeline])[:1]:
-                if stage.kind == "attack" and stage.recipe.access == "gradients" and stage.surrogate is None:
-                    sweeps[pipeline.name.partition("[")[0]] = stage
-        if not sweeps:
-            return 0.0
-        steps = ends * sum(_MORE_STEPS * work_of(stage).gradients for stage in sweeps.values())
-        queries = _QUERIES * ends * len(sweeps)
-        alone = probed * _UNBOUNDED * self.pace.gradient
-        return alone + probed * (steps * self.pace.gradient + queries * self.pace.query)
+            stage = pipeline.stages[0] if pipeline.stages else None
+            if stage is not None and stage.kind == "attack" and stage.surrogate is None:
+                sweeps[pipeline.name.partition("[")[0]] = stage
+        gradients = queries = 0
+        for stage in sweeps.values():
+            more = more_steps(stage, quick=is_quick)
+            gradients += 0 if more is None else work_of(more).gradients
+            box = black_box(stage, quick=is_quick) if stage.recipe.access == "gradients" else None
+            if box is not None and not any(includes(other, box) for other in sweeps.values()):
+                queries += work_of(box).queries
+        probed, ends = (FIRST_PROBED, 1) if is_quick else (PROBED, 2)
+        steps = work_of(unbounded_attack()).gradients + ends * gradients
+        return probed * (steps * self.pace.gradient + ends * queries * self.pace.query)
 
     def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
         """Return how large the report is, after a training that took so many seconds or will.
@@ -190,7 +197,3 @@ _TABLES = 0.05
 """Seconds of intervals, tests and tables for a cell."""
 _CHECKED = 100
 """Verdicts of a detector before a run: which output means what, whether it answers alike."""
-_PROBED_QUICK, _PROBED, _UNBOUNDED = 8, 32, 60
-"""Images of the trust probes, quick and full; steps of those of the detector itself."""
-_MORE_STEPS, _QUERIES = 5, 250
-"""How many times the steps of an attack, and how many queries, the probes of what withstood it take."""

@@ -84,6 +84,7 @@ DEPTHS = (
     Depth(queries=100, auto=20),
     Depth(queries=100, auto=20, pgd=10, sweep=False, severities=(3,), trust="off"),
     Depth(queries=100, auto=0, pgd=10, sweep=False, severities=(3,), trust="off"),
+    Depth(queries=0, auto=0, pgd=10, sweep=False, severities=(3,), trust="off"),
     Depth(queries=0, auto=0, pgd=10, sweep=False, transfer=False, severities=(3,), trust="off"),
 )
 """From the whole scenario down to PGD and four degradations, each about half as much work as the one before."""
@@ -144,7 +145,7 @@ def _built_in(loaded: LoadedFineTuning, extent: Extent, detectors: list[dict[str
         "pipelines": _pipelines(tuning, surrogate, extent.depth),
         "seed": tuning.seed,
         "precision": tuning.precision,
-        **({"trust": extent.depth.trust} if "trust" in Scenario.model_fields else {}),
+        "trust": extent.depth.trust,
     }
 
 
