@@ -326,7 +326,7 @@ def test_what_a_fine_tuning_takes_is_said_before_it_trains(untrained, pictures, 
     monkeypatch.setattr(tuning.time, "perf_counter", lambda: 7.0)
     file = file_of(untrained, pictures, budget="{epochs: 2}", watch="{every: 2, images: 1000}")
     for report, told in (
-        (True, "report about 18 s on about 12 of 12 test images: about 50 s in all"),
+        (True, "report about 18 s on about 12 of 12 test images: about 51 s in all"),
         (False, ""),
     ):
         said: list[str] = []
@@ -341,8 +341,8 @@ def test_what_a_fine_tuning_takes_is_said_before_it_trains(untrained, pictures, 
         )  # fmt: skip
         (forecast,) = [line for line in said if "so far" in line]
         steps = tuned.metrics["train_images"] // 16
-        training = 2 * (steps + 2 * (1 + steps // 2))
-        assert f"4 s so far, training about {training} s" in forecast
+        training = 2 * (1.1 * steps + 2 * (1 + steps // 2))  # A tenth for the optimiser.
+        assert f"4 s so far, training about {training:.0f} s" in forecast
         assert told in forecast
         before = [number for number, line in enumerate(said) if line.startswith("tuned: epoch 1/")]
         assert said.index(forecast) < before[0]

@@ -213,4 +213,6 @@ def test_the_time_left_reckons_with_cells_that_take_longer(watched):
     for _ in range(4):
         clock.now += 10
         log.advance(1)
-    assert lines[-1].endswith("3 of 10 images (30 %), 0:30 elapsed, about 1:10 left")  # What was expected of the task before is forgotten.
+    assert lines[-1].endswith(
+        "3 of 10 images (30 %), 0:30 elapsed, about 1:10 left"
+    )  # What was expected of the task before is forgotten.

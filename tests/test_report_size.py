@@ -179,8 +179,8 @@ def test_a_pace_is_that_of_one_more_step_on_the_images_themselves(monkeypatch):
     monkeypatch.setattr(pace_module, "run_attack", attack)
     monkeypatch.setattr(pace_module.time, "perf_counter", lambda: now)
     detector.network.register_forward_pre_hook(seen)
-    # Two of another size, which are left out.
-    sizes = [(32, 32)] * 6 + [(40, 40)] * 2
+    # Two of a much larger size, which no attack takes together with the others, and two that are more than a batch.
+    sizes = [(32, 32)] * 3 + [(80, 80)] * 2 + [(33, 31)] + [(32, 32)] * 2
     levels = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
     samples = samples_of(("real", 0, 4), ("fake", 1, 4))
     images = ShardImages(samples, levels, [""] * 8, [])

@@ -16,7 +16,7 @@ from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
@@ -28,7 +28,7 @@ _FEW = 4
 """Images on which the work beside the network is timed: codecs, rounding, image quality."""
 _SHORT, _LONG = 1, 4
 """Steps of the two attacks between which the time of a step is taken."""
-_QUERIES = 5
+_QUERIES = 3
 """Queries of the longer black-box attack, for each of its steps."""
 
 
@@ -101,14 +101,13 @@ def measured_pace(
     stages
         What is asked for, attacks in their parts: nothing else is timed.
     images
-        A batch or less, at their own sizes; of several sizes, those of the most frequent are taken.
+        A batch or less, at their own sizes; of several sizes, as many as an attack takes together.
     settings
         Batch size, precision and seed. No record is kept.
     device
         Where.
     """
-    largest = max(same_size(images.levels, range(len(images.levels))), key=len)
-    images = _chosen(images, largest[: settings.batch_size])
+    images = _chosen(images, range(min(settings.batch_size, len(images.levels))))
     few = _chosen(images, range(min(_FEW, len(images.levels))))
     attacks = [stage for stage in stages if stage.kind == "attack"]
     with preserved_global_rng():
@@ -153,7 +152,9 @@ def _slope(
     device: torch.device,
 ) -> float:
     """Return the seconds that one step more of an attack takes for an image, where every image takes every step."""
-    levels = torch.stack(images.levels)
+    groups = attack_groups((stage,), detector, None, images.levels, range(len(images.levels)))
+    images = _chosen(images, max(groups, key=len))
+    levels, sizes = padded(images.levels)
     labels = torch.tensor([sample.label for sample in images.samples])
     streams = SampleStreams(settings.seed, tuple(sample.id for sample in images.samples), 0)
 
@@ -161,11 +162,11 @@ def _slope(
         bound = replace(stage, params={**stage.params, "steps": steps})
         task = make_task(
             bound, detector, levels, labels, streams, threshold=settings.threshold, early_stop=False,
-            batch_size=settings.batch_size, device=device, precision=settings.precision,
+            batch_size=settings.batch_size, device=device, precision=settings.precision, sizes=sizes,
         )  # fmt: skip
         run_attack(bound, task, _ignore)
 
-    attack(scale * _SHORT)
+    attack(_SHORT)
     short, long = (_seconds(partial(attack, scale * steps)) for steps in (_SHORT, _LONG))
     count = len(levels) * scale
     # On a machine with other work the longer one may come out shorter.

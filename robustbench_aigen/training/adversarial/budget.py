@@ -28,6 +28,10 @@ _LEAST_STEPS = 50
 """Between checks of the collapse watch, however short an epoch is."""
 
 
+_BESIDE = 1.1
+"""What a step takes beside the loss and its gradients: the optimiser, the batch, the average, the checkpoint."""
+
+
 class Length(NamedTuple):
     """How long a training is: epochs, seconds of all of them, and steps between checks of the collapse watch."""
 
@@ -68,11 +72,12 @@ def length_of(
     batch = train.store.levels(train.rows[:batch_size]), torch.from_numpy(train.labels[:batch_size])
     judging = _seconds_of_judging(module, tuning.selection.steps)
     checks = steps // every * min(1.0, tuning.watch.images / len(module.images.labels))
-    epoch = _seconds_a_step(tuning, module.detector, batch, device) * steps + judging * (1 + checks)
+    step = _BESIDE * _seconds_a_step(tuning, module.detector, batch, device)
+    epoch = step * steps + judging * (1 + checks)
     if minutes is None:
         assert tuning.budget.epochs is not None
         return Length(tuning.budget.epochs, tuning.budget.epochs * epoch, every)
-    epochs = max(1, int(60 * minutes / (1.1 * epoch)))
+    epochs = max(1, int(60 * minutes / epoch))
     # The clock is read between steps; the last epoch's validation comes after that.
     length = Length(epochs, min(epochs * epoch, 60 * minutes + judging), every)
     each = f"of about {write_duration(epoch)}"
