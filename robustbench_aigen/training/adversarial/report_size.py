@@ -14,7 +14,7 @@ SIZE = "report.json"
 FEWEST = 32
 """Images below which no report goes, where there are so many.
 
-The 95 % interval of an accuracy is up to ±17 points wide on 32 images. A gain is significant in a table of twenty
+The 95 % interval of an accuracy is up to ±16 points wide on 32 images. A gain is significant in a table of twenty
 pipelines (McNemar's exact test, Holm-corrected) from ten images on that the detector after alone gets right: on
 fewer images than these, hardly any gain is.
 """
