@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
@@ -184,7 +185,7 @@ def _sample(tuned: Tuned, size: ReportSize, images: int) -> str:
     """Say how many images are behind the table, why no more, and what that does to the intervals."""
     sentence = size.sentence(tuned.loaded.tuning.report.queries)
     low, high = wilson_interval(images // 2, images)
-    return f"{sentence[0].upper()}{sentence[1:]}. On {images} images, the 95 % interval of an accuracy is up to ±{50 * (high - low):.0f} points wide."
+    return f"{sentence[0].upper()}{sentence[1:]}. On {counted(images, 'image')}, the 95 % interval of an accuracy is up to ±{50 * (high - low):.0f} points wide."
 
 
 def _shown(compared: pd.DataFrame, summary: pd.DataFrame, before: str, after: str) -> pd.DataFrame:

@@ -81,7 +81,7 @@ def length_of(
     # The clock is read between steps; the last epoch's validation comes after that.
     length = Length(epochs, min(epochs * epoch, 60 * minutes + judging), every)
     each = f"of about {write_duration(epoch)}"
-    told = f"{epochs} epochs {each} fit" if epochs > 1 else f"one epoch {each} fits"
+    told = f"{counted(epochs, 'epoch')} {each} {'fits' if epochs == 1 else 'fit'}"
     if epoch > 60 * minutes:
         told = f"the training stops inside an epoch: not one {each} fits"
     progress.notice(f"{tuning.name}: {told} into {minutes:g} minutes")

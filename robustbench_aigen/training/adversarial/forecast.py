@@ -1,5 +1,6 @@
 """What a fine-tuning says before it trains: how long the training takes, and the report after it."""
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.engine.estimate import write_duration
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_size import ReportSize
@@ -30,7 +31,7 @@ def forecast(
         total += report.seconds
         left_out = ", ".join(report.depth.reductions(tuning.report.queries))
         parts.append(
-            f"report about {write_duration(report.seconds)} on about {report.images} of {report.available} test images"
+            f"report about {write_duration(report.seconds)} on about {report.images} of {counted(report.available, 'test image')}"
             + (f" ({left_out})" if left_out else "")
         )
     return f"{', '.join(parts)}: {at_most} {write_duration(total)} in all"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import nested_limit, stratified
 from robustbench_aigen.engine.estimate import write_duration
@@ -62,7 +63,7 @@ class ReportSize:
 
     def sentence(self, queries: int) -> str:
         """Return what is said of it in a line; Square has so many queries in the whole scenario."""
-        text = f"report on {self.images} of {self.available} test images"
+        text = f"report on {self.images} of {counted(self.available, 'test image')}"
         if self.training is None or not (self.is_reduced or self.excess):
             return text
         left_out = ", ".join(self.depth.reductions(queries))
