@@ -34,7 +34,7 @@ from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_levels
 from robustbench_aigen.scenario.schema import LoadedScenario
-from robustbench_aigen.training.adversarial import after_report, budget, report_size, tuning
+from robustbench_aigen.training.adversarial import after_report, budget, report_cost, report_size, tuning
 from robustbench_aigen.training.adversarial import module as tuning_module
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import CHECKS, PATIENCE, CollapseWatch
@@ -303,6 +303,24 @@ def raising(error: BaseException):
         raise error
 
     return raise_it
+
+
+def test_a_pace_is_measured_on_fewer_images_where_memory_is_short(trained_once, monkeypatch):
+    loaded = load_finetuning(trained_once.file)
+    source = FolderSource(Path(str(loaded.tuning.data.source)))
+    detector = load_detector(trained_once.file.parent / "base.safetensors", arch="lenet5")
+    tried: list[int] = []
+
+    def measured(_detector, _stages, images, *_) -> Pace:
+        tried.append(len(images.levels))
+        if len(images.levels) > 5:
+            raise torch.OutOfMemoryError
+        return Pace(1.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(report_cost, "measured_pace", measured)
+    cost = ReportCost(loaded, detector, source, range(20), torch.device("cpu"), 0.0, 0.0)
+    assert cost.pace.verdict == 1.0
+    assert tried == [20, 10, 5]
 
 
 @pytest.mark.parametrize("images", ["0", "-3", "1.5", "some", ""])

@@ -18,6 +18,7 @@ from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
 from robustbench_aigen.scenario.schema import LoadedScenario, Trust
@@ -91,12 +92,13 @@ class ReportCost:
     def most(self) -> int:
         """Images of the report where time does not matter."""
         report, available = self.loaded.tuning.report, len(self.selection.indices)
-        if report.images == "all":
-            return available
-        limits = [report.images, self.scenario.scenario.data.limit]
-        if report.images is None and (report.scenario is None or "limit" in report.model_fields_set):
+        if report.images is not None:
+            return available if report.images == "all" else min(available, report.images)
+        limits = [available]
+        if report.scenario is None or "limit" in report.model_fields_set:
             limits.append(report.limit)
-        return min([available, *(limit for limit in limits if limit is not None)])
+        own = self.scenario.scenario.data.limit
+        return min(limits if own is None else [*limits, own])
 
     @cached_property
     def pace(self) -> Pace:
@@ -105,17 +107,23 @@ class ReportCost:
         chosen = [*self.validation]
         if len(chosen) > _MOST_TIMED:
             chosen = stratified(samples, chosen, _MOST_TIMED)
-        shard = Shard(Selection(self.source, chosen, "val"), tuple(chosen), (NOT_HASHED,) * len(chosen))
         tuning = self.loaded.tuning
         settings = Settings(
             tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
             default_batch_size(self.detector, self.device), HALF,
         )  # fmt: skip
         stages = stages_of(self.pipelines(Depth()))
-        pace = measured_pace(self.detector, stages, decode_shard(shard), settings, self.device)
-        # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
-        prepare.cache_clear()
-        return pace
+        while True:
+            shard = Shard(Selection(self.source, chosen, "val"), tuple(chosen), (NOT_HASHED,) * len(chosen))
+            try:
+                return measured_pace(self.detector, stages, decode_shard(shard), settings, self.device)
+            except Exception as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                chosen = chosen[: len(chosen) // 2]
+            finally:
+                # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
+                prepare.cache_clear()
 
     def pipelines(self, depth: Depth) -> list[BoundPipeline]:
         """Return the pipelines of the scenario."""
@@ -127,6 +135,8 @@ class ReportCost:
         specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
         surrogates = {spec: self.pace for spec in specs if spec is not None}
         name = str(self.scenario.scenario.detectors[0].name)
+        if self.scenario.scenario.mode == "score":  # There, every image takes every step.
+            before = after = Standing()
         return {
             (detector, pipeline.name): cell_seconds(pipeline, self.pace, surrogates, standing)
             for detector, standing in ((name, before), (self.loaded.tuning.name, after))
