@@ -152,7 +152,9 @@ def test_what_falls_takes_a_part_of_the_steps_and_what_is_wrong_takes_none():
     assert Standing.of(0.8, 0.2) == Standing(0.8, 0.25)
     assert Standing.of(0.0, 0.0) == Standing(0.0, 0.0)
     square = pipeline(bound_stage("square", "linf", "native", 0.01, steps=10))
-    assert cell_seconds(square, PACE, {}, Standing(1, 0)) == 1 + 5 + 4 * 10
+    assert cell_seconds(square, PACE, {}, Standing()) == 1 + 5 + 4 * 10
+    # Of what gradients find at once, a black box is taken to find half.
+    assert cell_seconds(square, PACE, {}, Standing(1, 0)) == 1 + 5 + 4 * 10 * (0.5 + 0.5 * FALLEN)
     auto = pipeline(stage("auto"))
     first = stages_of([auto])[0]
     assert cell_seconds(auto, PACE, {}, Standing(1, 0)) == pytest.approx(

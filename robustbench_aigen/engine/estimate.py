@@ -135,8 +135,11 @@ def cell_seconds(
         elif threat_of(stage).reach != 0:
             is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
             crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
-            # What PGD finds at once a black box may never find.
-            held = standing.held if is_early and stage.recipe.access == "gradients" else 1.0
+            held = standing.held
+            if stage.recipe.access != "gradients":
+                # What gradients find at once, a black box finds late or never: about half of it.
+                held = (1 + held) / 2
+            held = held if is_early else 1.0
             seconds += standing.right * (pace.beside + _attack_seconds(stage, crafted_on, held))
     return seconds
 

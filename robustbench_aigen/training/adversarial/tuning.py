@@ -33,7 +33,7 @@ from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTu
 from robustbench_aigen.training.adversarial.forecast import forecast
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
 from robustbench_aigen.training.adversarial.rates import ValidationImages
-from robustbench_aigen.training.adversarial.report_cost import UNKNOWN, ReportCost
+from robustbench_aigen.training.adversarial.report_cost import ReportCost, hoped_for
 from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
@@ -264,7 +264,7 @@ def _size_before(
     cost: ReportCost, module: AdversarialNetwork, length: Length, progress: Progress
 ) -> ReportSize:
     progress.work_on(module.tuning.name, "measuring how long the report will take")
-    return cost.size(length.seconds, module.start.standing, UNKNOWN)
+    return cost.size(length.seconds, module.start.standing, hoped_for(module.start.standing))
 
 
 def _fit(
