@@ -207,6 +207,9 @@ def test_a_report_is_on_as_many_images_as_fit_into_the_training(trained, cli):
     assert "±26 points" in page  # Wilson's interval of 5 of 10: 23.7 to 76.3 %.
     fitted = images_of(trained)
     assert len(fitted) == 10
+    # Beside the fine-tunings, which share what was computed of the detector before.
+    assert (trained.output / ".cache").is_dir()
+    assert not (trained.folder / "runs" / ".cache").exists()
     again = cli("finetune", trained.file, "--output", trained.output)
     assert again.code == 0
     assert f"reported already, {trained.folder / 'report.md'}" in again.err
