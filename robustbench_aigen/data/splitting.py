@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from weakref import WeakKeyDictionary
 
 from robustbench_aigen.data.near_duplicates import duplicate_groups, fingerprint
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
@@ -43,21 +42,7 @@ def order_key(text: str, seed: int = _SEED) -> bytes:
 
 
 def assign_splits(source: ImageSource, indices: Sequence[int]) -> list[Sample]:
-    """Return a source's samples, those of some indices with a split each: 80/10/10, the others as they are.
-
-    Every image is decoded for it, once for each opened source: whoever asks for another split gets the same samples.
-    """
-    known = _ASSIGNED.setdefault(source, {})
-    key = tuple(indices)
-    if key not in known:
-        known[key] = _assigned(source, indices)
-    return known[key]
-
-
-_ASSIGNED: WeakKeyDictionary[ImageSource, dict[tuple[int, ...], list[Sample]]] = WeakKeyDictionary()
-
-
-def _assigned(source: ImageSource, indices: Sequence[int]) -> list[Sample]:
+    """Return a source's samples, those of some indices with a split each: 80/10/10, the others as they are."""
     splits = divide(source, indices, SHARES)
     return [
         sample._replace(split=splits[index]) if index in splits else sample
