@@ -107,7 +107,7 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
     changes: dict[str, Any] = {
         "name": planned.called,
         "detector": {"id": planned.id},
-        "report": {"limit": arguments.limit, "queries": arguments.queries},
+        "report": {"images": arguments.limit, "queries": arguments.queries},
     }
     if planned.data == "cifake":
         changes["data"] = {"source": str(arguments.cifake.resolve())}

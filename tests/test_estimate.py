@@ -10,6 +10,7 @@ from test_engine import scenario
 from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.engine import estimate
 from robustbench_aigen.engine.estimate import work_of
+from robustbench_aigen.engine.pace import Pace
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backen
 
 def test_black_box_attacks_cost_forward_passes_and_auto_the_sum_of_its_parts(tmp_path, cli, monkeypatch):
     """Where a verdict takes a second in a batch and two alone, and a gradient three."""
-    monkeypatch.setattr(estimate, "_pace", lambda *_: estimate._Pace(verdict=1.0, single=2.0, gradient=3.0))
+    monkeypatch.setattr(estimate, "_pace", lambda *_: Pace(verdict=1.0, single=2.0, gradient=3.0, query=1.0))
     pipelines = (
         "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}], "
         "nothing: [{attack: pgd, eps: 0.5/255}], alone: [{attack: square, backend: torchattacks}]}"

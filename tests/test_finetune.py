@@ -3,10 +3,13 @@
 import json
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,23 +23,30 @@ from sklearn.metrics import balanced_accuracy_score
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.cli.stopping import StoppedError
 from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.digests import read_sealed
+from robustbench_aigen.engine.pace import Pace
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_levels
-from robustbench_aigen.training.adversarial import budget
+from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.training.adversarial import after_report, budget, report_cost, report_size, tuning
 from robustbench_aigen.training.adversarial import module as tuning_module
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
 from robustbench_aigen.training.adversarial.collapse import CHECKS, PATIENCE, CollapseWatch
 from robustbench_aigen.training.adversarial.file import READ_KEYS, load_finetuning
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork
 from robustbench_aigen.training.adversarial.rates import Judge, Rates
+from robustbench_aigen.training.adversarial.report_cost import ReportCost
+from robustbench_aigen.training.adversarial.report_scenario import Depth
 from robustbench_aigen.training.adversarial.tuning import Tuned, finetune
 from robustbench_aigen.training.augmenting import augment
 from robustbench_aigen.training.batches import stream
+from robustbench_aigen.training.saving import write_json
 from robustbench_aigen.training.splits import split_source
 
 pytest.importorskip("lightning", reason="training needs the extra 'train'")
@@ -115,7 +125,7 @@ def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, c
 
 
 def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, pictures, cli):
-    file = file_of(untrained, pictures, budget="{epochs: 1}", report="{limit: 8, queries: 5}")
+    file = file_of(untrained, pictures, budget="{epochs: 1}", report="{images: 8, queries: 5}")
     outcome = cli("finetune", file, "--output", untrained / "out")
     assert outcome.code == 0, outcome.err
     page = (untrained / "out" / "tuned" / "report.md").read_text()
@@ -131,6 +141,246 @@ def test_the_built_in_report_has_attacks_degradations_and_a_transfer(untrained, 
         assert f"| {escaped} |" in page
         assert f" {name} " in outcome.out
     assert cli("validate", untrained / "out" / "tuned" / "before_after.yaml").code == 0
+
+
+OWN = (
+    "version: 1\nname: own\ndata: {{source: {pictures}, split: test}}\ndetectors: [minigen/lenet5]\n"
+    "pipelines: {{pgd: [{{attack: pgd, eps: 1/255, steps: 2}}], jpeg: [{{perturb: jpeg}}]}}\n"
+)
+
+
+class Trained(NamedTuple):
+    file: Path
+    output: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory, pictures) -> Trained:
+    """A training without a report, of a hundred seconds by its metrics; 12 test images."""
+    folder = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(1)
+    save_file(build_architecture("lenet5").state_dict(), folder / "base.safetensors")
+    (folder / "own.yaml").write_text(OWN.format(pictures=pictures))
+    file = file_of(folder, pictures, budget="{epochs: 1}", report="{scenario: own.yaml}")
+    tuned = finetune(
+        load_finetuning(file),
+        folder / "out",
+        device="cpu",
+        half=False,
+        fresh=False,
+        progress=Silent(),
+        report=False,
+    )
+    metrics, digests = read_sealed(tuned.folder / "metrics.json")
+    write_json(tuned.folder / "metrics.json", {**metrics, "seconds": 100.0}, digests)
+    return Trained(file, folder / "out", tuned.folder)
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path, monkeypatch) -> Trained:
+    """Eight seconds an image of the whole scenario, half a second of any other, and twenty beside them."""
+    output = tmp_path / "out"
+    shutil.copytree(trained_once.output, output)
+    monkeypatch.setattr(ReportCost, "pace", Pace(1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(ReportCost, "per_image", lambda _, depth, *__: 8.0 if depth == Depth() else 0.5)
+    monkeypatch.setattr(ReportCost, "beside", lambda *_: 20.0)
+    monkeypatch.setattr(report_size, "FEWEST", 4)
+    return Trained(trained_once.file, output, output / "tuned")
+
+
+def images_of(trained: Trained) -> set[str]:
+    records = pd.read_parquet(trained.folder / "runs" / "tuned_before_after" / "latest" / "records.parquet")
+    return {*records["sample"]}
+
+
+def test_a_report_is_on_as_many_images_as_fit_into_the_training(trained, cli):
+    first = cli("finetune", trained.file, "--output", trained.output)
+    assert first.code == 0, first.err
+    line = (
+        "report on 10 of 12 test images to stay within the training's 1.7 min; set report: {images: 12} or "
+        "--report-images all for all of them"
+    )
+    assert line in first.err
+    page = (trained.folder / "report.md").read_text()
+    assert line[1:] in page
+    assert "±26 points" in page  # Wilson's interval of 5 of 10: 23.7 to 76.3 %.
+    fitted = images_of(trained)
+    assert len(fitted) == 10
+    # Beside the fine-tunings, which share what was computed of the detector before.
+    assert (trained.output / ".cache").is_dir()
+    assert not (trained.folder / "runs" / ".cache").exists()
+    again = cli("finetune", trained.file, "--output", trained.output)
+    assert again.code == 0
+    assert f"reported already, {trained.folder / 'report.md'}" in again.err
+    assert "gradient masking" in again.out
+    assert len([*(trained.folder / "runs" / "tuned_before_after").glob("2*")]) == 1
+    whole = cli("finetune", trained.file, "--output", trained.output, "--report-images", "ALL")
+    assert whole.code == 0, whole.err
+    assert "report on 12 of 12 test images\n" in whole.err
+    assert len(images_of(trained)) == 12
+    assert fitted < images_of(trained)
+    (trained.folder / "report.md").write_text("changed")
+    mended = cli("finetune", trained.file, "--output", trained.output, "--report-images", "all")
+    assert mended.code == 0
+    assert "report.md was changed" in mended.err
+    assert (trained.folder / "report.md").read_text().startswith("# tuned")
+
+
+def test_a_stopped_report_keeps_the_weights_and_goes_on_as_it_began(trained, cli, monkeypatch):
+    run = after_report.run
+    for stop in (KeyboardInterrupt(), StoppedError(signal.SIGTERM)):
+
+        def stopping(*_, stop=stop, **__):
+            raise stop
+
+        monkeypatch.setattr(after_report, "run", stopping)
+        stopped = cli("finetune", trained.file, "--output", trained.output)
+        assert stopped.code == getattr(stop, "code", 3)
+        assert f"the weights are finished: {trained.folder / 'tuned.safetensors'}" in stopped.err
+        assert "the same command makes the report" in stopped.err
+    assert not (trained.folder / "report.md").exists()
+    monkeypatch.setattr(after_report, "run", run)
+    # By now the machine is slower.
+    monkeypatch.setattr(ReportCost, "per_image", lambda *_: 1000.0)
+    resumed = cli("finetune", trained.file, "--output", trained.output)
+    assert resumed.code == 0, resumed.err
+    assert "report on 10 of 12 test images" in resumed.err
+    assert len(images_of(trained)) == 10
+
+
+def test_a_scenario_of_ones_own_gets_fewer_images_and_no_fewer_steps(trained, cli, monkeypatch):
+    monkeypatch.setattr(ReportCost, "per_image", lambda *_: 1000.0)
+    outcome = cli("finetune", trained.file, "--output", trained.output)
+    assert outcome.code == 0, outcome.err
+    assert "report on 8 of 12 test images, about 2.2 h longer than the training's 1.7 min" in outcome.err
+    run = json.loads((trained.folder / "runs" / "tuned_before_after" / "latest" / "run.json").read_text())
+    assert run["data"]["images"] == 8  # Four of each class.
+    assert run["pipelines"]["pgd"][0]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("report", "told", "images"),
+    [
+        ("{queries: 7}", "10 of 12", 10),
+        ("{queries: 7, limit: 5}", "5 of 12", 5),
+        ("{queries: 7, limit: 500}", "10 of 12", 10),
+        ("{queries: 7, images: 11}", "11 of 12", 11),
+        ("{queries: 7, images: all}", "12 of 12", None),
+        ("{queries: 7, images: 400}", "12 of 12", 12),
+    ],
+)
+def test_the_size_of_a_report_is_what_the_file_says(
+    trained, pictures, cli, monkeypatch, report, told, images
+):
+    seen: list[LoadedScenario] = []
+
+    def stopping(loaded: LoadedScenario, **_) -> None:
+        seen.append(loaded)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(after_report, "run", stopping)
+    file = file_of(trained.file.parent, pictures, budget="{epochs: 1}", report=report)
+    outcome = cli("finetune", file, "--output", trained.output)
+    assert f"report on {told} test images" in outcome.err
+    (loaded,) = seen
+    assert loaded.scenario.data.limit in (images, 12)
+    assert loaded.scenario.pipelines["auto"][0]["queries"] == 7
+    assert loaded.scenario.pipelines["pgd"][0]["steps"] == 20
+
+
+def test_a_short_training_shortens_the_scenario(trained, pictures, cli, monkeypatch):
+    monkeypatch.setattr(report_size, "FEWEST", 11)
+    file = file_of(trained.file.parent, pictures, budget="{epochs: 1}")
+    monkeypatch.setattr(after_report, "run", raising(KeyboardInterrupt()))
+    outcome = cli("finetune", file, "--output", trained.output)
+    assert "report on 12 of 12 test images (250 of 1000 queries of Square) to stay within" in outcome.err
+    assert "for the whole of it" in outcome.err
+    scenario = yaml.safe_load((trained.folder / "before_after.yaml").read_text())
+    assert scenario["pipelines"]["auto"][0]["queries"] == scenario["pipelines"]["square"][0]["steps"] == 250
+    assert cli("validate", trained.folder / "before_after.yaml").code == 0
+
+
+def raising(error: BaseException):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
+
+
+def test_a_pace_is_measured_on_fewer_images_where_memory_is_short(trained_once, monkeypatch):
+    loaded = load_finetuning(trained_once.file)
+    source = FolderSource(Path(str(loaded.tuning.data.source)))
+    detector = load_detector(trained_once.file.parent / "base.safetensors", arch="lenet5")
+    tried: list[int] = []
+
+    def measured(_detector, _stages, images, *_) -> Pace:
+        tried.append(len(images.levels))
+        if len(images.levels) > 5:
+            raise torch.OutOfMemoryError
+        return Pace(1.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(report_cost, "measured_pace", measured)
+    cost = ReportCost(loaded, detector, source, range(20), torch.device("cpu"), 0.0, 0.0)
+    assert cost.pace.verdict == 1.0
+    assert tried == [20, 10, 5]
+
+
+@pytest.mark.parametrize("images", ["0", "-3", "1.5", "some", ""])
+def test_a_wrong_number_of_report_images_is_refused(trained, cli, images):
+    outcome = cli("finetune", trained.file, "--output", trained.output, f"--report-images={images}")
+    assert outcome.code == 2
+    assert f"--report-images takes a number of images or all, not '{images}'" in outcome.err
+    both = cli("finetune", trained.file, "--no-report", "--report-images", 5)
+    assert both.code == 2
+    assert "exclude each other" in both.err
+
+
+def test_what_a_fine_tuning_takes_is_said_before_it_trains(untrained, pictures, monkeypatch):
+    """A second a step and two a validation; ten for an image of the report, on all of the time of the training."""
+    monkeypatch.setattr(budget, "_seconds_a_step", lambda *_: 1.0)
+    monkeypatch.setattr(budget, "_seconds_of_judging", lambda *_: 2.0)
+    monkeypatch.setattr(ReportCost, "pace", Pace(1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(ReportCost, "per_image", lambda *_: 1.0)
+    monkeypatch.setattr(ReportCost, "beside", lambda *_: 6.0)
+    monkeypatch.setattr(report_size, "FEWEST", 4)
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: 7.0)
+    file = file_of(untrained, pictures, budget="{epochs: 2}", watch="{every: 2, images: 1000}")
+    for report, told in (
+        (True, "report about 18 s on about 12 of 12 test images: about 51 s in all"),
+        (False, ""),
+    ):
+        said: list[str] = []
+
+        class Listening(Silent):
+            def notice(self, text: str) -> None:
+                said.append(text)  # noqa: B023
+
+        tuned = finetune(
+            load_finetuning(file), untrained / str(report), device="cpu", half=False, fresh=False,
+            progress=Listening(), report=report, began=3.0,
+        )  # fmt: skip
+        (forecast,) = [line for line in said if "so far" in line]
+        steps = tuned.metrics["train_images"] // 16
+        training = 2 * (1.1 * steps + 2 * (1 + steps // 2))  # A tenth for the optimiser.
+        assert f"4 s so far, training about {training:.0f} s" in forecast
+        assert told in forecast
+        before = [number for number, line in enumerate(said) if line.startswith("tuned: epoch 1/")]
+        assert said.index(forecast) < before[0]
+
+
+def test_a_source_without_test_images_is_refused_before_the_training(untrained, tmp_path, cli):
+    for number in range(24):
+        for split in ("train", "val"):
+            for label in ("real", "fake"):
+                file = tmp_path / "split" / split / label / f"{number}.png"
+                write_image(file, number, fake=label == "fake")
+    file = file_of(untrained, tmp_path / "split")
+    outcome = cli("finetune", file, "--output", untrained / "out")
+    assert outcome.code == 2
+    assert "no split 'test'" in outcome.err
+    assert "--no-report" in outcome.err
+    assert not (untrained / "out" / "tuned").exists()
 
 
 KILLER = """
@@ -415,6 +665,9 @@ MISTAKES = [
     ({"shedule": "{}"}, "did you mean 'schedule'"),
     ({"detector": "minigen/lenet"}, "did you mean 'minigen/lenet5'"),
     ({"data": "{source: nowhere}"}, "nowhere"),
+    ({"report": "{images: 5, limit: 5}"}, "either images"),
+    ({"report": "{images: 0}"}, "images"),
+    ({"report": "{images: some}"}, "images"),
     ({"report": "{scenario: pgd_esp4}"}, "did you mean 'pgd_eps4'"),
 ]
 
@@ -497,6 +750,7 @@ def test_minutes_become_whole_epochs_once(untrained, pictures, monkeypatch):
     """Measured at a second a step, and kept for a training that is stopped and goes on."""
     measured: list[float] = []
     monkeypatch.setattr(budget, "_seconds_a_step", lambda *_: measured.append(1.0) or 1.0)
+    monkeypatch.setattr(budget, "_seconds_of_judging", lambda *_: 0.0)
     monkeypatch.setattr(tuning_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     loaded = load_finetuning(file_of(untrained, pictures, budget="{minutes: 0.5}", watch="{every: 1000}"))
 

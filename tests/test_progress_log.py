@@ -191,3 +191,28 @@ def test_nothing_half_written_is_left_of_a_run(tmp_path, monkeypatch, cli):
     assert app is not None
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".cache" not in path.parts]
     assert left == []
+
+
+def test_the_time_left_reckons_with_cells_that_take_longer(watched):
+    """Two cells of a hundred images: a second and nine for an image; the images are counted as they are."""
+    clock, lines, log = watched
+    log.start(200)
+    log.expect({("lenet5", "pgd"): 1.0, ("lenet5", "auto"): 9.0})
+    log.work_on("lenet5", "pgd")
+    for _ in range(10):
+        clock.now += 10
+        log.advance(10)
+    assert lines[-1] == "lenet5 · pgd: 90 of 200 images (45 %), 1:30 elapsed, about 15:10 left"
+    log.work_on("lenet5", "auto")
+    for _ in range(5):
+        clock.now += 90
+        log.advance(10)
+    assert lines[-1] == "lenet5 · auto: 150 of 200 images (75 %), 9:10 elapsed, about 7:30 left"
+    log.start(10)
+    log.work_on("lenet5", "auto")
+    for _ in range(4):
+        clock.now += 10
+        log.advance(1)
+    assert lines[-1].endswith(
+        "3 of 10 images (30 %), 0:30 elapsed, about 1:10 left"
+    )  # What was expected of the task before is forgotten.

@@ -50,21 +50,38 @@ def finetune(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Attack the detector before and after, and compare.")
     ] = True,
+    report_images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Report on this many test images, however long that takes. By default the report takes at most as long as the training.",
+        ),
+    ] = None,
 ) -> None:
     """Fine-tune a detector by adversarial training.
 
-    The report compares the detector before and after, clean and under attack. A stopped fine-tuning continues from
-    its last checkpoint when the same command is given again.
+    The report compares the detector before and after, clean and under attack, on as many test images as fit into the
+    time that the training took; where few images take longer, with fewer steps, queries and attacks. What both will
+    take is said before the training begins. A stopped fine-tuning continues from its last checkpoint, and a stopped
+    report where it was, when the same command is given again.
     """
+    import time
+
+    began = time.perf_counter()
     from pathlib import Path
 
     from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.cli.stopping import StoppedError
     from robustbench_aigen.engine.progress import Recording
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.imports import import_library
     from robustbench_aigen.training.adversarial.file import load_finetuning
 
+    if report_images is not None and not report:
+        raise UserError("--report-images and --no-report exclude each other")
     loaded = _overridden(load_finetuning(file), detector, arch, data, limit, epochs, minutes, name)
+    if report_images is not None:
+        loaded = _reporting_on(loaded, report_images)
     import_library("lightning", extra="train", what="fine-tuning")
     from robustbench_aigen.training.adversarial.after_report import report_on
     from robustbench_aigen.training.adversarial.tuning import finetune as tune
@@ -80,6 +97,8 @@ def finetune(
             fresh=fresh,
             progress=progress,
             trust_code=trust_code,
+            report=report,
+            began=began,
         )
         say(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
         collapse = tuned.metrics["collapse"]
@@ -91,7 +110,11 @@ def finetune(
                 hint=collapse["advice"],
             )
         if report:
-            written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
+            try:
+                written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
+            except (KeyboardInterrupt, StoppedError):
+                say(f"the weights are finished: {tuned.weights}; the same command makes the report", err=True)
+                raise
     if report:
         print_markdown(written.read_text(encoding="utf-8"))
         say(f"written to {written}")
@@ -140,3 +163,16 @@ def _overridden(
     if name is not None:
         changes["name"] = name
     return loaded.replaced(changes)
+
+
+def _reporting_on(loaded: "LoadedFineTuning", images: str) -> "LoadedFineTuning":
+    """Return the file with a report on so many images, or on all."""
+    from robustbench_aigen.errors import UserError
+
+    wanted: int | str = images.strip().lower()
+    if wanted != "all":
+        if not images.isdecimal() or not int(images):
+            raise UserError(f"--report-images takes a number of images or all, not '{images}'")
+        wanted = int(images)
+    said = loaded.tuning.report.model_dump(exclude_unset=True, exclude={"limit"})
+    return loaded.replaced({"report": {**said, "images": wanted}})

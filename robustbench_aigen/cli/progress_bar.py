@@ -1,6 +1,7 @@
 """The progress of a command, drawn on standard error."""
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from robustbench_aigen.cli.cell_weights import CellWeights
 from robustbench_aigen.cli.streams import written
 from robustbench_aigen.notices import Notice
 
@@ -23,6 +25,7 @@ class ProgressBar:
             *columns, console=self._console, transient=True, redirect_stdout=sys.stdout.isatty()
         )
         self._task: TaskID | None = None
+        self._weights = CellWeights()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -38,9 +41,15 @@ class ProgressBar:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task("", total=images or None)
+        self._weights.clear()
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
+        """Reckon with cells that take longer than others: the bar moves with the time."""
+        self._weights.expect(seconds)
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""
+        self._weights.work_on(detector, pipeline)
         if self._task is not None:
             name = " · ".join(part for part in (detector, pipeline) if part)
             self._progress.update(self._task, description=escape(written(name, self._console.encoding)))
@@ -48,7 +57,7 @@ class ProgressBar:
     def advance(self, images: int) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._progress.advance(self._task, images)
+            self._progress.advance(self._task, images * self._weights.current)
 
     def notice(self, text: str) -> None:
         """Print a line above the bar."""

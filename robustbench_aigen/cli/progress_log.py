@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from robustbench_aigen.cli.cell_weights import CellWeights
 from robustbench_aigen.cli.console import say, say_notice
 
 PERIOD = 30.0
@@ -19,7 +20,7 @@ _WINDOW = 10
 
 class _Mark(NamedTuple):
     seconds: float
-    done: int
+    done: float
 
 
 class ProgressLog:
@@ -43,6 +44,8 @@ class ProgressLog:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._what, self._total, self._done = "", 0, 0
+        # Images are counted; the time left is that of images by what they count for.
+        self._weights, self._weighed = CellWeights(), 0.0
         self._began = self._said = clock()
         self._marks: deque[_Mark] = deque(maxlen=_WINDOW)
 
@@ -62,27 +65,35 @@ class ProgressLog:
     def start(self, images: int) -> None:
         """Start a task of this many images."""
         with self._lock:
-            self._total, self._done = images, 0
+            self._total, self._done, self._weighed = images, 0, 0.0
             self._began = self._clock()
             self._marks.clear()
+            self._weights.clear()
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
+        """Reckon with cells that take longer than others."""
+        with self._lock:
+            self._weights.expect(seconds)
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""
         with self._lock:
             self._what = " · ".join(name for name in (detector, pipeline) if name)
+            self._weights.work_on(detector, pipeline)
 
     def advance(self, images: int) -> None:
         """Add finished images."""
         with self._lock:
-            now = self._clock()
+            now, weighed = self._clock(), images * self._weights.current
             if not self._marks or (len(self._marks) == 1 and now - self._began < _WARMING_UP):
                 self._marks.clear()
                 # What took longer than the warming up counts from the beginning.
                 is_early = now - self._began < _WARMING_UP
                 self._marks.append(
-                    _Mark(now, self._done + images) if is_early else _Mark(self._began, self._done)
+                    _Mark(now, self._weighed + weighed) if is_early else _Mark(self._began, self._weighed)
                 )
             self._done += images
+            self._weighed += weighed
             self.tick()
 
     def notice(self, text: str) -> None:
@@ -98,7 +109,7 @@ class ProgressLog:
             self._said = now
             self._say(self._line(now))
             if self._marks:
-                self._marks.append(_Mark(now, self._done))
+                self._marks.append(_Mark(now, self._weighed))
 
     def _line(self, now: float) -> str:
         what = self._what or "working"
@@ -112,9 +123,9 @@ class ProgressLog:
 
     def _left(self, now: float) -> str:
         for mark in self._marks:
-            if self._done > mark.done and now > mark.seconds:
-                pace = (self._done - mark.done) / (now - mark.seconds)
-                return f"about {duration((self._total - self._done) / pace)} left"
+            if self._weighed > mark.done and now > mark.seconds:
+                pace = (self._weighed - mark.done) / (now - mark.seconds)
+                return f"about {duration(max(0.0, self._total - self._weighed) / pace)} left"
         return "no estimate yet"
 
     def _watch(self) -> None:

@@ -1,7 +1,7 @@
 """Picks the samples of a source that a scenario asks for."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,9 @@ from robustbench_aigen.errors import UserError
 ALL = "all"
 _DIVIDED: WeakKeyDictionary[ImageSource, list[Sample]] = WeakKeyDictionary()
 """The samples of sources without splits, with those that they were given."""
+
+Stratum = tuple[str, int]
+"""A generator and a label."""
 
 
 class Selection(NamedTuple):
@@ -89,17 +92,54 @@ def _undivided(source: ImageSource) -> list[int]:
 
 def stratified(samples: Sequence[Sample], indices: Sequence[int], limit: int) -> list[int]:
     """Return ``limit`` of some indices, in their order: each generator and label its share, in a fixed order of ids."""
-    strata: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for index in indices:
-        strata[samples[index].generator, samples[index].label].append(index)
-    shares = {key: limit * len(rows) / len(indices) for key, rows in strata.items()}
-    counts = {key: int(share) for key, share in shares.items()}
-    by_remainder = sorted(strata, key=lambda key: (counts[key] - shares[key], key))
-    for key in by_remainder[: limit - sum(counts.values())]:
-        counts[key] += 1
+    strata = _strata(samples, indices)
+    counts = _shares({key: len(rows) for key, rows in strata.items()}, limit)
     chosen = [
         index
         for key, rows in strata.items()
         for index in sorted(rows, key=lambda row: order_key(samples[row].id))[: counts[key]]
     ]
     return sorted(chosen)
+
+
+def nested_limit(samples: Sequence[Sample], indices: Sequence[int], limit: int) -> int:
+    """Return the largest number, at most ``limit``, whose :func:`stratified` sample is part of every larger one.
+
+    Largest remainders are not monotone: with one image more, a stratum can lose its place to another (the Alabama
+    paradox). Such numbers are passed over; there are few of them.
+    """
+    if limit >= len(indices):
+        return len(indices)
+    sizes = {key: len(rows) for key, rows in _strata(samples, indices).items()}
+    return next((number for number in range(limit, 1, -1) if _is_nested(sizes, number)), 1)
+
+
+def _is_nested(sizes: Mapping[Stratum, int], number: int) -> bool:
+    """Whether a sample of a number of images is part of every larger one."""
+    counts, total = _shares(sizes, number), sum(sizes.values())
+    # A stratum gets its share rounded down or up: none has less in a sample where its share is at least this large.
+    rounded_up = {key: count for key, count in counts.items() if count * total > number * sizes[key]}
+    enough = max((-(-count * total // sizes[key]) for key, count in rounded_up.items()), default=0)
+    for other in range(number + 1, min(total, enough)):
+        shares = _shares(sizes, other)
+        if any(shares[key] < count for key, count in rounded_up.items()):
+            return False
+    return True
+
+
+def _strata(samples: Sequence[Sample], indices: Sequence[int]) -> dict[Stratum, list[int]]:
+    strata: dict[Stratum, list[int]] = defaultdict(list)
+    for index in indices:
+        strata[samples[index].generator, samples[index].label].append(index)
+    return strata
+
+
+def _shares(sizes: Mapping[Stratum, int], limit: int) -> dict[Stratum, int]:
+    """Return how many images of each stratum a sample takes: largest remainders."""
+    total = sum(sizes.values())
+    shares = {key: limit * size / total for key, size in sizes.items()}
+    counts = {key: int(share) for key, share in shares.items()}
+    by_remainder = sorted(sizes, key=lambda key: (counts[key] - shares[key], key))
+    for key in by_remainder[: limit - sum(counts.values())]:
+        counts[key] += 1
+    return counts

@@ -1,20 +1,18 @@
 """How long a plan will take, from a timed batch per detector."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from math import prod, sqrt
 from typing import NamedTuple
 
 import pandas as pd
-import torch
-from torch.nn import functional
 
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.pace import Pace, network_pace
 from robustbench_aigen.engine.plan import Plan, default_batch_size
-from robustbench_aigen.numerics.precision import gradient_precision
-from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 _A_STEP = {
     "restarts": 1,
@@ -29,6 +27,22 @@ _A_STEP = {
     "population": 5,
 }
 """Parameters of the catalogue that multiply the work of a step, and by how much each of their units does."""
+
+
+FALLEN = 0.25
+"""The share of an attack's steps that an image takes that it fools, roughly."""
+
+
+class Standing(NamedTuple):
+    """The share of images that a detector gets right, and the share of those that withstand an attack."""
+
+    right: float = 1.0
+    held: float = 1.0
+
+    @classmethod
+    def of(cls, balanced: float, robust: float) -> "Standing":
+        """Return that of a detector with these balanced accuracies, clean and attacked."""
+        return cls(balanced, robust / balanced if balanced > 0 else 0.0)
 
 
 class Work(NamedTuple):
@@ -53,11 +67,7 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
         pace = paces[detector.name]
         for pipeline in plan.pipelines:
             images = len(plan.selection.indices)
-            seconds = pace.verdict
-            for stage in pipeline.stages:
-                if stage.kind == "attack" and threat_of(stage).reach != 0:
-                    crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
-                    seconds += _attack_seconds(stage, crafted_on)
+            seconds = cell_seconds(pipeline, pace, surrogates, Standing())
             rows.append(
                 {
                     "detector": detector.name,
@@ -67,6 +77,11 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _pace(plan: Plan, detector: Detector) -> Pace:
+    batch_size = plan.loaded.scenario.batch_size or default_batch_size(detector, plan.device)
+    return network_pace(detector, batch_size, plan.device, plan.settings.precision)
 
 
 def work_of(stage: BoundStage) -> Work:
@@ -89,53 +104,65 @@ def _own_work(stage: BoundStage) -> Work:
     return Work(count, 0) if stage.recipe.access == "gradients" else Work(0, count)
 
 
-class _Pace(NamedTuple):
-    """Seconds for an image: a verdict in a batch, a verdict alone, a forward and backward pass in a batch."""
-
-    verdict: float
-    single: float
-    gradient: float
+def stages_of(pipelines: Iterable[BoundPipeline]) -> list[BoundStage]:
+    """Return every stage of some pipelines, attacks that are made of others in their parts."""
+    stages = [stage for pipeline in pipelines for stage in pipeline.stages]
+    return [part for stage in stages for part in (parts_of(stage) if stage.kind == "attack" else [stage])]
 
 
-def _attack_seconds(stage: BoundStage, pace: _Pace) -> float:
-    seconds = 0.0
-    for part in parts_of(stage):
-        work = _own_work(part)
-        # The libraries' black-box attacks go through the detector one image at a time.
-        query = pace.verdict if part.params["backend"] == "native" else pace.single
-        seconds += work.gradients * pace.gradient if work.gradients else 0
-        seconds += work.queries * query
+def cell_seconds(
+    pipeline: BoundPipeline,
+    pace: Pace,
+    surrogates: Mapping[DetectorSpec, Pace],
+    standing: Standing,
+) -> float:
+    """Return the seconds of a cell for an image.
+
+    Parameters
+    ----------
+    pipeline, pace
+        What the cell does, on which detector.
+    surrogates
+        Of those that attacks are crafted on.
+    standing
+        What the detector gets right is attacked. What withstands an attack takes all of its steps; the others take a
+        part of the steps of the attack that fools them, and nothing of those after it.
+    """
+    seconds = pace.verdict
+    for position, stage in enumerate(pipeline.stages):
+        if stage.kind == "perturb":
+            seconds += pace.perturbed.get(stage.recipe.name, 0.0)
+        elif threat_of(stage).reach != 0:
+            is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
+            crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
+            held = standing.held
+            if stage.recipe.access != "gradients":
+                # What gradients find at once, a black box finds late or never: about half of it.
+                held = (1 + held) / 2
+            held = held if is_early else 1.0
+            seconds += standing.right * (pace.beside + _attack_seconds(stage, crafted_on, held))
     return seconds
 
 
-def _pace(plan: Plan, detector: Detector) -> _Pace:
-    batch = plan.loaded.scenario.batch_size or default_batch_size(detector, plan.device)
-    height, width = detector.preprocessing.input_size or (224, 224)
-    pixels = torch.full((batch, 3, height, width), 0.5, device=plan.device)
-    labels = torch.zeros(batch, dtype=torch.long, device=plan.device)
-
-    def verdict() -> None:
-        with torch.no_grad():
-            detector(pixels).cpu()
-
-    def single() -> None:
-        with torch.no_grad():
-            detector(pixels[:1]).cpu()
-
-    def gradient() -> None:
-        leaf = pixels.clone().requires_grad_()
-        with gradient_precision(plan.settings.precision, plan.device):
-            loss = functional.cross_entropy(detector(leaf), labels)
-            torch.autograd.grad(loss, leaf)[0].cpu()
-
-    # A detector without gradients is not asked for any.
-    gradients = _seconds(gradient) / batch if detector.differentiable else float("nan")
-    return _Pace(_seconds(verdict) / batch, _seconds(single), gradients)
+def _attack_seconds(stage: BoundStage, pace: Pace, held: float) -> float:
+    seconds = 0.0
+    for number, part in enumerate(parts_of(stage)):
+        work = _own_work(part)
+        # The libraries' black-box attacks go through the detector one image at a time.
+        query = pace.query if part.params["backend"] == "native" else pace.single
+        own = work.gradients * pace.gradient if work.gradients else 0.0
+        own += work.queries * query
+        seconds += own * (held + (1 - held) * (FALLEN if number == 0 else 0.0))
+    return seconds
 
 
-def _seconds(call: Callable[[], None]) -> float:
-    """Time the second call: the first one warms up."""
-    call()
-    clock = time.perf_counter()
-    call()
-    return time.perf_counter() - clock
+def write_duration(seconds: float) -> str:
+    """Write an estimated time as roughly as it is known.
+
+    >>> write_duration(17.6), write_duration(93), write_duration(600), write_duration(9_000)
+    ('18 s', '1.6 min', '10 min', '2.5 h')
+    """
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    number, unit = (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.1f}".removesuffix(".0") + f" {unit}"

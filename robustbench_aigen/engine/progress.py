@@ -1,6 +1,6 @@
 """What a run tells whoever watches it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from robustbench_aigen.notices import Notice, about
@@ -11,6 +11,9 @@ class Progress(Protocol):
 
     def start(self, images: int) -> None:
         """Start a task of this many images (times cells, or epochs); 0 where there is nothing to count."""
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
+        """Say how long an image takes in each cell of the task, by detector and pipeline: not all take as long."""
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""
@@ -26,6 +29,9 @@ class Silent:
     """Tells nobody."""
 
     def start(self, images: int) -> None:
+        """Do nothing."""
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
         """Do nothing."""
 
     def work_on(self, detector: str, pipeline: str) -> None:
@@ -50,7 +56,8 @@ class Recording:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.notices: list[Notice] = []
-        self.start, self.work_on, self.advance = progress.start, progress.work_on, progress.advance
+        self.start, self.expect = progress.start, progress.expect
+        self.work_on, self.advance = progress.work_on, progress.advance
 
     def notice(self, text: str) -> None:
         """Keep a notice and pass it on."""

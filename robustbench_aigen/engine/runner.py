@@ -78,6 +78,7 @@ def run(
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | None = None,
+    cache: str | Path | None = None,
 ) -> RunResult:
     """Run a scenario.
 
@@ -95,6 +96,8 @@ def run(
         Allow detectors' files that can run code when they are loaded.
     progress
         Who is told how it goes.
+    cache
+        Where finished shards are instead, for runs of several results folders that share them.
 
     Raises
     ------
@@ -109,7 +112,9 @@ def run(
     if not isinstance(loaded, LoadedScenario):
         loaded = load_scenario(loaded)
     plan = make_plan(loaded, device=device, trust_code=trust_code)
-    execution = Execution(plan, ShardCache(output / ".cache", fresh=fresh), progress)
+    execution = Execution(
+        plan, ShardCache(output / ".cache" if cache is None else Path(cache), fresh=fresh), progress
+    )
     steps = execution.steps
     steps.add("setup", time.perf_counter() - clock)
     with steps.timed(OUTPUT_CHECK_STEP):

@@ -1,35 +1,35 @@
 """What a fine-tuning won and cost: one scenario on the detector before and after, compared image by image."""
 
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.data.opening import BUILT_IN
+from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.runner import RunResult, run
-from robustbench_aigen.files import write_atomically
+from robustbench_aigen.files import sha256_of_file, write_atomically
 from robustbench_aigen.metrics.between_detectors import between_detectors
+from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.report.generator_tables import generator_matrix
 from robustbench_aigen.report.markdown import escaped, markdown_frame
 from robustbench_aigen.report.significance import write_p
 from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.parameters import write_pixels
-from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
-from robustbench_aigen.training.adversarial.card import placed
 from robustbench_aigen.training.adversarial.checking import own_scenario
-from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.report_scenario import write_scenario
+from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.adversarial.tuning import Tuned
+from robustbench_aigen.training.saving import read_json, write_json
 from robustbench_aigen.trust.findings import FINDINGS
 
-_SQUARE = 1000
-"""Most queries of Square on its own, which is there to be compared with the white-box attacks."""
-
-REPORT, SCENARIO = "report.md", "before_after.yaml"
+REPORT = "report.md"
 UNCHANGED = "**No epoch was better on validation than the detector as it came: the weights are unchanged.**"
 _MASKING = {
     "zero_gradients", "uninformative_gradients", "stochastic_output", "saturated_logits", "unbounded_attack_fails",
@@ -39,7 +39,9 @@ _MASKING = {
 
 
 def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool = False) -> Path:
-    """Run the scenario on both detectors, and write ``report.md`` beside the weights.
+    """Run the scenario on both detectors, and write ``report.md`` beside the weights; a finished report is kept.
+
+    How large the report is made is decided when it begins, and kept: a report that was stopped goes on as it began.
 
     Returns
     -------
@@ -51,83 +53,90 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
     UserError
         If the scenario of one's own that the file names is at fault, or nothing can be written.
     """
-    loaded = _scenario(tuned)
+    file, name = tuned.folder / REPORT, tuned.loaded.tuning.name
+    kept = read_json(tuned.folder / SIZE, progress, "the report is made again")
+    identity = _identity(tuned)
+    if kept is None or kept.get("identity") != identity:
+        progress.start(0)
+        progress.work_on(name, "measuring how long the report will take")
+        kept = {"identity": identity, "is_finished": False, **_sized(tuned)}
+        write_json(tuned.folder / SIZE, kept)
+    if kept["is_finished"]:
+        progress.notice(f"{name}: reported already, {file}")
+        return file
+    size = ReportSize.from_dict(kept["size"])
+    progress.notice(f"{name}: {size.sentence(tuned.loaded.tuning.report.queries)}")
     result = run(
-        loaded, output=tuned.folder / "runs", device=device, trust_code=trust_code, progress=progress
+        write_scenario(tuned.loaded, tuned.folder, size.extent),
+        output=tuned.folder / "runs",
+        device=device,
+        trust_code=trust_code,
+        progress=_Expecting(progress, kept["cells"]),
+        # Another fine-tuning of the same detector has the same cells before.
+        cache=tuned.folder.parent / ".cache",
     )
-    file = tuned.folder / REPORT
-    write_atomically(file, _page(tuned, result).encode())
+    content = _page(tuned, result, size).encode()
+    write_atomically(file, content)
+    digests = {file.name: sha256(content).hexdigest()}
+    write_json(tuned.folder / SIZE, {**kept, "is_finished": True}, digests)
     return file
 
 
-def _scenario(tuned: Tuned) -> LoadedScenario:
-    """Write the scenario beside the weights, so that ``run`` takes it too, and read it."""
-    tuning, own = tuned.loaded.tuning, own_scenario(tuned.loaded)
-    before = _before(tuned.loaded)
-    detectors = [before, {"path": str(tuned.weights.resolve()), "name": tuning.name}]
-    if own is not None:
-        return own.replaced(name=f"{tuning.name}_before_after", detectors=detectors)
-    content = {
-        "version": 1,
-        "name": f"{tuning.name}_before_after",
-        "summary": f"{before['name']} before and after {tuning.name}.",
-        "data": {**_data(tuned.loaded), "split": "test", "limit": tuning.report.limit},
-        "detectors": detectors,
-        "pipelines": _pipelines(tuning, {key: value for key, value in before.items() if key != "name"}),
-        "seed": tuning.seed,
-        "precision": tuning.precision,
-    }
-    file = tuned.folder / SCENARIO
-    write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
-    return load_scenario(file)
-
-
-def _pipelines(tuning: FineTuning, before: dict[str, Any]) -> dict[str, Any]:
-    norm, eps, queries = tuning.threat.norm, tuning.threat.eps, tuning.report.queries
-    budget = {"norm": norm, "eps": write_pixels(eps)}
-    # Half an L∞ budget in whole levels: what is between two would be rounded down.
-    half = max(1, int(eps * LEVELS / 2)) / LEVELS if norm == "linf" else eps / 2
-    sweep = {"norm": norm, "eps": [write_pixels(value) for value in sorted({min(half, eps), eps, 2 * eps})]}
-    degradations = ("jpeg", "resize", "gaussian_blur", "gaussian_noise")
-    return {
-        "pgd": [{"attack": "pgd", **sweep, "steps": 20}],
-        "auto": [{"attack": "auto", **budget, "queries": queries}],
-        # For the comparison alone: `auto` has its own, with every query.
-        "square": [{"attack": "square", **budget, "steps": min(queries, _SQUARE)}],
-        "transfer": [{"attack": "transfer", **budget, "surrogate": before}],
-        **{name: [{"perturb": name, "severity": [1, 3, 5]}] for name in degradations},
-    }
-
-
-def _before(loaded: LoadedFineTuning) -> dict[str, Any]:
-    spec = placed(loaded)
-    name = spec.name or (Path(str(spec.path)).stem if spec.path is not None else str(spec.id))
-    said = spec.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-    return {**said, "name": f"{name} (before)" if name == loaded.tuning.name else name}
-
-
-def _data(loaded: LoadedFineTuning) -> dict[str, Any]:
-    """Return what the file says of the images, relative paths made absolute."""
-    data = loaded.tuning.data
-    said = data.model_dump(
-        mode="json", exclude_none=True, exclude_unset=True, exclude={"validation", "limit"}
+def _sized(tuned: Tuned) -> dict[str, Any]:
+    """Return how large the report is made and how long each cell takes, from how both detectors stand on validation."""
+    metrics = tuned.metrics
+    before, after = (
+        Standing.of(row["val_balanced"], row["val_robust_balanced"])
+        for row in (metrics["before"], metrics["kept"])
     )
-    if data.source is not None:
-        said["source"] = _placed(data.source, loaded.folder)
-    for part in said.get("sources", []):
-        part["source"] = _placed(part["source"], loaded.folder)
-    return said
+    size = tuned.cost.size(metrics["seconds"], before, after)
+    cells = tuned.cost.cells(size.depth, before, after)
+    return {"size": size.as_dict(), "cells": [[*names, seconds] for names, seconds in cells.items()]}
 
 
-def _placed(source: str, folder: Path) -> str:
-    local = (folder / source).expanduser()
-    return str(local.resolve()) if source not in BUILT_IN and local.exists() else source
+class _Expecting:
+    """Passes everything on, and says how long an image takes in each cell when all cells of the report begin."""
+
+    def __init__(self, progress: Progress, cells: Sequence[tuple[str, str, float]]) -> None:
+        self._progress = progress
+        self._cells = {(detector, pipeline): seconds for detector, pipeline, seconds in cells}
+
+    def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
+        self._progress.expect(seconds)
+
+    def start(self, images: int) -> None:
+        self._progress.start(images)
+        if images and images % len(self._cells) == 0:
+            self._progress.expect(self._cells)
+
+    def work_on(self, detector: str, pipeline: str) -> None:
+        self._progress.work_on(detector, pipeline)
+
+    def advance(self, images: int) -> None:
+        self._progress.advance(images)
+
+    def notice(self, text: str) -> None:
+        self._progress.notice(text)
 
 
-def _page(tuned: Tuned, result: RunResult) -> str:
+def _identity(tuned: Tuned) -> str:
+    """Return a hash of what a report is about."""
+    own = own_scenario(tuned.loaded)
+    said = {
+        "training": tuned.metrics["identity"],
+        "weights": sha256_of_file(tuned.weights),
+        "name": tuned.loaded.tuning.name,
+        "report": tuned.loaded.tuning.report.model_dump(mode="json"),
+        "scenario": None if own is None else own.scenario.model_dump(mode="json"),
+        "version": version("robustbench-aigen"),
+    }
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _page(tuned: Tuned, result: RunResult, size: ReportSize) -> str:
     before, after = (detector["name"] for detector in result.info["detectors"])
     compared = between_detectors(result.records)
-    data = result.info["data"]
+    data, has_transfer = result.info["data"], "transfer" in compared["pipeline"].to_numpy()
     parts = [
         f"# {escaped(after)}",
         escaped(tuned.loaded.tuning.summary),
@@ -137,8 +146,10 @@ def _page(tuned: Tuned, result: RunResult) -> str:
         (
             f"{counted(data['images'], 'image')} of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
-            "test, Holm-corrected for the table. Attacks search each detector anew; *transfer* is crafted on the detector before."
+            "test, Holm-corrected for the table. Attacks search each detector anew"
+            + ("; *transfer* is crafted on the detector before." if has_transfer else ".")
         ),
+        _sample(tuned, size, data["images"]),
         markdown_frame(_shown(compared, result.summary, before, after)),
         _across_generators(result.summary, before, after),
         "## Is the gain gradient masking?",
@@ -168,6 +179,13 @@ def _setting(tuned: Tuned, before: str) -> str:
         f"{counted(metrics['train_images'], 'training image')}, {metrics['seconds'] / 60:.1f} minutes on {metrics['hardware']['device']}",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _sample(tuned: Tuned, size: ReportSize, images: int) -> str:
+    """Say how many images are behind the table, why no more, and what that does to the intervals."""
+    sentence = size.sentence(tuned.loaded.tuning.report.queries)
+    low, high = wilson_interval(images // 2, images)
+    return f"{sentence[0].upper()}{sentence[1:]}. On {counted(images, 'image')}, the 95 % interval of an accuracy is up to ±{50 * (high - low):.0f} points wide."
 
 
 def _shown(compared: pd.DataFrame, summary: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
@@ -221,9 +239,9 @@ def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
         lines.append(
             f"- Left under {', '.join(known)}: a black box or a transfer that left less than the white box would be a sign of it."
         )
-    verdict = (
-        "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
-        if masking
-        else "No check says so."
-    )
+    verdict = "No check says so."
+    if result.info["trust"]["mode"] == "off":
+        verdict = "No check says so; the trust probes, which look for it, were left out."
+    if masking:
+        verdict = "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
     return "\n".join([verdict, "", *lines])

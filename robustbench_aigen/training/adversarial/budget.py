@@ -1,8 +1,9 @@
-"""How many epochs a budget is: those that fit into minutes are measured once, and kept for a resume."""
+"""How long a training is: the epochs that fit into minutes, the time of so many; measured once, and kept for a resume."""
 
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,45 +12,91 @@ from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.engine.estimate import FALLEN, write_duration
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import gradient_precision, resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.adversarial.file import FineTuning
+from robustbench_aigen.training.adversarial.module import AdversarialNetwork
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.saving import read_json, write_json
 
 LENGTH = "epochs.json"
+_LEAST_STEPS = 50
+"""Between checks of the collapse watch, however short an epoch is."""
 
 
-def epochs_of(
+_BESIDE = 1.1
+"""What a step takes beside the loss and its gradients: the optimiser, the batch, the average, the checkpoint."""
+
+
+class Length(NamedTuple):
+    """How long a training is: epochs, seconds of all of them, and steps between checks of the collapse watch."""
+
+    epochs: int
+    seconds: float
+    every: int
+
+
+def length_of(
     tuning: FineTuning,
     folder: Path,
     identity: str,
-    detector: Detector,
+    module: AdversarialNetwork,
     train: LabelledRows,
     device: torch.device,
     progress: Progress,
-) -> int:
-    """Return the epochs of a budget, at least one; ``folder`` keeps what was measured."""
-    if tuning.budget.epochs is not None:
-        return tuning.budget.epochs
-    assert tuning.budget.minutes is not None
-    file = folder / LENGTH
-    kept = read_json(file, progress, "the time of a step is measured again")
-    if kept is not None and kept.get("identity") == identity:
-        return int(kept["epochs"])
+) -> Length:
+    """Return how long a training is, from the time of a step and of a validation; an epoch has both.
+
+    Parameters
+    ----------
+    tuning
+        Whose budget is epochs, or the minutes that at least one epoch begins in.
+    folder, identity
+        Where what was measured is kept, for a training that is stopped and goes on.
+    module, train
+        What is trained, and on what.
+    device, progress
+        Where; who is told of the epochs that fit.
+    """
     batch_size = min(tuning.schedule.batch_size, len(train))
-    rows = train.rows[:batch_size]
-    batch = train.store.levels(rows), torch.from_numpy(train.labels[:batch_size])
-    seconds = _seconds_a_step(tuning, detector, batch, device) * (len(train) // batch_size)
-    epochs = max(1, int(60 * tuning.budget.minutes / (1.1 * seconds)))
-    progress.notice(
-        f"{tuning.name}: {counted(epochs, 'epoch')} of about {seconds:.0f} s {'fits' if epochs == 1 else 'fit'} into {tuning.budget.minutes:g} minutes"
-    )
-    write_json(file, {"identity": identity, "epochs": epochs})
-    return epochs
+    steps = max(1, len(train) // batch_size)
+    every = tuning.watch.every or max(_LEAST_STEPS, steps // 5)
+    file, minutes = folder / LENGTH, tuning.budget.minutes
+    kept = read_json(file, progress, "the time of a step is measured again")
+    if minutes is not None and kept is not None and kept.get("identity") == identity:
+        return Length(int(kept["epochs"]), float(kept.get("seconds", 60 * minutes)), every)
+    batch = train.store.levels(train.rows[:batch_size]), torch.from_numpy(train.labels[:batch_size])
+    judging = _seconds_of_judging(module, tuning.selection.steps)
+    checks = steps // every * min(1.0, tuning.watch.images / len(module.images.labels))
+    step = _BESIDE * _seconds_a_step(tuning, module.detector, batch, device)
+    epoch = step * steps + judging * (1 + checks)
+    if minutes is None:
+        assert tuning.budget.epochs is not None
+        return Length(tuning.budget.epochs, tuning.budget.epochs * epoch, every)
+    epochs = max(1, int(60 * minutes / epoch))
+    # The clock is read between steps; the last epoch's validation comes after that.
+    length = Length(epochs, min(epochs * epoch, 60 * minutes + judging), every)
+    each = f"of about {write_duration(epoch)}"
+    told = f"{counted(epochs, 'epoch')} {each} {'fits' if epochs == 1 else 'fit'}"
+    if epoch > 60 * minutes:
+        told = f"the training stops inside an epoch: not one {each} fits"
+    progress.notice(f"{tuning.name}: {told} into {minutes:g} minutes")
+    write_json(file, {"identity": identity, "epochs": length.epochs, "seconds": length.seconds})
+    return length
+
+
+def _seconds_of_judging(module: AdversarialNetwork, steps: int) -> float:
+    """Return the seconds of a validation whose images all withstand the attack, from that of the detector before.
+
+    What falls takes a few of the steps; what was wrong already takes none.
+    """
+    start = module.start
+    spent = 1 + steps * (start.robust_balanced + FALLEN * (start.balanced - start.robust_balanced))
+    return module.judging * (1 + steps) / spent
 
 
 def _seconds_a_step(

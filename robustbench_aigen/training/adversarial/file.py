@@ -174,14 +174,24 @@ class Watch(Section):
 
 
 class AfterReport(Section):
-    """What runs before and after: a scenario of one's own, or the built-in one on ``limit`` test images.
+    """What runs before and after: a scenario of one's own, or the built-in one.
 
-    ``queries`` are those of Square inside ``auto``; the Square beside it has at most 1,000 of them.
+    On as many test images, at most ``limit``, as the report takes no longer with than the training took; where few
+    images take longer, the built-in scenario gets fewer steps, queries and attacks. ``images``, a number or ``all``,
+    is for the whole scenario on that many images, however long it takes. ``queries`` are those of Square inside
+    ``auto``; the Square beside it has at most 1,000 of them.
     """
 
     scenario: str | None = None
     limit: Count = 500
+    images: Count | Literal["all"] | None = None
     queries: Count = 1000
+
+    @model_validator(mode="after")
+    def _is_limited_once(self) -> Self:
+        if self.images is not None and "limit" in self.model_fields_set:
+            raise ValueError("has either images, taken whatever the time, or limit, the most that are taken")
+        return self
 
 
 class FineTuning(Section):

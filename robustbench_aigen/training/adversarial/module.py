@@ -48,8 +48,12 @@ class AdversarialNetwork(TrainedNetwork):
 
     Attributes
     ----------
+    tuning, images
+        The file, and the validation images.
     start
         The rates before the first step.
+    judging
+        Seconds that it took to judge the validation images for them.
     checks
         A row per check of the collapse watch.
     collapse
@@ -80,7 +84,7 @@ class AdversarialNetwork(TrainedNetwork):
         )
         # In a tuple, which Lightning does not look into: the weights are registered once, as the network's.
         self._held = (detector, judge)
-        self._tuning, self._images, self._batch_size = tuning, images, batch_size
+        self.tuning, self.images, self._batch_size = tuning, images, batch_size
         self._watched = images.first(tuning.watch.images)
         self._objective = Objective(
             tuning.method,
@@ -92,7 +96,9 @@ class AdversarialNetwork(TrainedNetwork):
         self.average = RunningAverage(detector.network, tuning.average) if tuning.average else None
         self.checks: list[dict[str, float]] = []
         self.collapse: Collapse | None = None
+        clock = time.monotonic()
         self.rates = self.start = self._rates(images)
+        self.judging = time.monotonic() - clock
         self._keep_if_best(0, self.value())
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -101,11 +107,16 @@ class AdversarialNetwork(TrainedNetwork):
         return logits
 
     @property
+    def detector(self) -> Detector:
+        """What is trained."""
+        return self._held[0]
+
+    @property
     def eps(self) -> float:
         """The budget at this step."""
-        warmup = self._tuning.schedule.eps_warmup * self.steps
+        warmup = self.tuning.schedule.eps_warmup * self.steps
         rise = min(1.0, (self.global_step + 1) / warmup) if warmup > 0 else 1.0
-        return rise * self._tuning.threat.eps
+        return rise * self.tuning.threat.eps
 
     def objective(self, pixels: Tensor, labels: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return the method's loss; its random start depends on (seed, epoch, batch) alone."""
@@ -128,7 +139,7 @@ class AdversarialNetwork(TrainedNetwork):
 
     def on_validation_epoch_end(self) -> None:
         """Attack the validation images, and hand the figure that decides to early stopping."""
-        self.rates = self._rates(self._images)
+        self.rates = self._rates(self.images)
         if self.average is not None:
             self.average.swap()
         self.log("val", self.value())
@@ -141,7 +152,7 @@ class AdversarialNetwork(TrainedNetwork):
         """Return the rates on the few images of the collapse watch, of the weights as they are, and note them."""
         rates = self._rates(self._watched)
         # Before the whole budget has been trained against, a single step leaves more than PGD of any detector.
-        if self._tuning.method.name != "standard" and self.eps >= self._tuning.threat.eps:
+        if self.tuning.method.name != "standard" and self.eps >= self.tuning.threat.eps:
             rates = replace(rates, searched=self._searched_accuracy())
         self.checks.append({"step": self.global_step, "eps": self.eps, **rates.as_row()})
         return rates
@@ -175,7 +186,7 @@ class AdversarialNetwork(TrainedNetwork):
     def _rates(self, images: ValidationImages) -> Rates:
         detector, judge = self._held
         rates = judge.rates(images, self._batch_size, cast(Tensor, detector.mean).device)
-        if self._tuning.method.name != "standard":
+        if self.tuning.method.name != "standard":
             return rates
         return replace(rates, degraded=self._degraded_accuracy(images))
 

@@ -14,6 +14,7 @@ from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.detectors.rewriting import with_the_same_weights
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
+from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipes import shipped_recipe
@@ -43,6 +44,11 @@ class Rates:
     def robust_balanced(self) -> float:
         """Balanced accuracy under attack."""
         return (self.robust_tpr + self.robust_tnr) / 2
+
+    @property
+    def standing(self) -> Standing:
+        """What is right, and what of that withstands the attack: how long attacks on other images take."""
+        return Standing.of(self.balanced, self.robust_balanced)
 
     @property
     def value(self) -> float:

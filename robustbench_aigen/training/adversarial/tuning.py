@@ -1,6 +1,7 @@
 """Fine-tunes one detector: from a file to weights, card and history; what is finished is not done again."""
 
 import json
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +19,9 @@ from robustbench_aigen.engine.provenance import git_revision, hardware, package_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import discard, writing
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
+from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.parameters import write_pixels
-from robustbench_aigen.training.adversarial.budget import LENGTH, epochs_of
+from robustbench_aigen.training.adversarial.budget import LENGTH, Length, length_of
 from robustbench_aigen.training.adversarial.card import card_of
 from robustbench_aigen.training.adversarial.checking import (
     input_size_of,
@@ -28,8 +30,11 @@ from robustbench_aigen.training.adversarial.checking import (
     trainable_detector,
 )
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.forecast import forecast
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
 from robustbench_aigen.training.adversarial.rates import ValidationImages
+from robustbench_aigen.training.adversarial.report_cost import ReportCost, hoped_for
+from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
@@ -49,17 +54,16 @@ from robustbench_aigen.training.splits import Splits, require_both_classes, spli
 Triple = tuple[float, float, float]
 CHECKS = "checks.csv"
 _BATCH_OF_CHECKS = 128
-_LEAST_STEPS = 50
-"""Between checks of the collapse watch, however short an epoch is."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A finished fine-tuning: its file, its folder, and the content of its ``metrics.json``."""
+    """A finished fine-tuning: its file, its folder, the content of its ``metrics.json``, and what a report costs."""
 
     loaded: LoadedFineTuning
     folder: Path
     metrics: dict[str, Any]
+    cost: ReportCost
 
     @property
     def weights(self) -> Path:
@@ -76,6 +80,8 @@ def finetune(
     fresh: bool,
     progress: Progress,
     trust_code: bool = False,
+    report: bool = True,
+    began: float | None = None,
 ) -> Tuned:
     """Fine-tune a detector in ``output/<name>/``; a stopped one goes on, a finished one is returned as it is.
 
@@ -95,48 +101,66 @@ def finetune(
         Who is told.
     trust_code
         Allow detectors whose files can run code when they are loaded.
+    report
+        Whether a report is to follow, which the forecast then speaks of.
+    began
+        When the command began, on the clock of :func:`time.perf_counter`; None is now.
 
     Raises
     ------
     UserError
         If the file, the detector or the images are at fault, or the folder holds another training.
     """
+    clock = time.perf_counter()
+    began = clock if began is None else began
     tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
-    detector, source = trainable_detector(loaded, place, trust_code=trust_code), opened_source(loaded)
+    detector = trainable_detector(loaded, place, trust_code=trust_code)
+    loading, clock = time.perf_counter() - clock, time.perf_counter()
+    source = opened_source(loaded)
     own_scenario(loaded)
     try:
         splits = split_source(source, tuning.data.validation, tuning.data.limit)
         require_both_classes(splits)
     except UserError as error:
         raise loaded.located(error, ("data",)) from error
+    opening = time.perf_counter() - clock
     for notice in (*describe_briefly(source), *describe_detector(detector), *source.notices):
         progress.notice(notice)
     size = input_size_of(detector)
     # The test images are neither decoded nor counted here: nothing of this training can depend on them.
     store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
     identity = _identity(tuning, detector, store, half=half)
+    cost = ReportCost(loaded, detector, source, store.readable(splits.val), place, loading, opening)
+    if report:
+        cost.check()
     if fresh:
         with writing():
-            for name in (METRICS, CHECKPOINT, LENGTH):
+            for name in (METRICS, CHECKPOINT, LENGTH, SIZE):
                 discard(folder / name)
     finished = _finished(folder, identity, progress)
     if finished is not None:
         progress.notice(f"{tuning.name}: fine-tuned already, {folder}")
-        return Tuned(loaded, folder, finished)
+        return Tuned(loaded, folder, finished, cost)
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
     train = LabelledRows.of(store, splits.train, source.samples)
     images, val = _validation(store, splits, tuning.selection.images)
-    epochs = epochs_of(tuning, folder, identity, detector, train, place, progress)
-    settings = _settings(tuning, detector, size, epochs)
-    fitted, module = _fit(tuning, settings, detector, train, val, images, folder, identity, place, progress)
+    module = _judged_before(tuning, _settings(tuning, detector, size, 1), detector, images, place, progress)
+    length = length_of(tuning, folder, identity, module, train, place, progress)
+    sized = _size_before(cost, module, length, progress) if report else None
+    told = forecast(
+        tuning, time.perf_counter() - began, length.seconds, sized, goes_on=(folder / CHECKPOINT).exists()
+    )
+    progress.notice(f"{tuning.name}: {told}")
+    settings = _settings(tuning, detector, size, length.epochs)
+    fitted = _fit(module, settings, train, val, folder / CHECKPOINT, identity, place, length, progress)
     if fitted.best_epoch == 0:
         progress.notice(f"{tuning.name}: no epoch was better on validation than {detector.name} as it came")
     metrics = {
         "name": tuning.name,
         "identity": identity,
         "finetuning": tuning.model_dump(mode="json"),
-        "epochs": epochs,
+        "epochs": length.epochs,
         "epoch_kept": fitted.best_epoch,
         "epochs_run": len(fitted.history),
         "before": module.start.as_row(),
@@ -159,7 +183,7 @@ def finetune(
     with writing():
         for name in (CHECKPOINT, LENGTH):
             (folder / name).unlink(missing_ok=True)
-    return Tuned(loaded, folder, metrics)
+    return Tuned(loaded, folder, metrics, cost)
 
 
 def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half: bool) -> str:
@@ -217,38 +241,53 @@ def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epo
     )
 
 
-def _fit(
+def _judged_before(
     tuning: FineTuning,
     settings: Settings,
     detector: Detector,
-    train: LabelledRows,
-    val: LabelledRows,
     images: ValidationImages,
-    folder: Path,
-    identity: str,
     device: torch.device,
     progress: Progress,
-) -> tuple[Fitted, AdversarialNetwork]:
+) -> AdversarialNetwork:
+    """Return what is to be trained, judged as it is; how long it is trained is not known yet."""
     precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, device)
-    made: list[AdversarialNetwork] = []
+    progress.start(0)
+    progress.work_on(tuning.name, "judging the detector before")
+    with preserved_global_rng():
+        module = AdversarialNetwork(detector, tuning, settings, 0, precision, images, _BATCH_OF_CHECKS)
+    threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
+    progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
+    return module
 
-    def make(steps: int) -> AdversarialNetwork:
-        module = AdversarialNetwork(detector, tuning, settings, steps, precision, images, _BATCH_OF_CHECKS)
-        threat = f"{tuning.threat.norm} {write_pixels(tuning.threat.eps)}"
-        progress.notice(f"{tuning.name}: {detector.name} before, under PGD at {threat}: {module.start}")
-        made.append(module)
+
+def _size_before(
+    cost: ReportCost, module: AdversarialNetwork, length: Length, progress: Progress
+) -> ReportSize:
+    progress.work_on(module.tuning.name, "measuring how long the report will take")
+    return cost.size(length.seconds, module.start.standing, hoped_for(module.start.standing))
+
+
+def _fit(
+    module: AdversarialNetwork,
+    settings: Settings,
+    train: LabelledRows,
+    val: LabelledRows,
+    checkpoint: Path,
+    identity: str,
+    device: torch.device,
+    length: Length,
+    progress: Progress,
+) -> Fitted:
+    def planned(steps: int) -> AdversarialNetwork:
+        module.settings, module.steps = settings, steps
         return module
 
-    steps_an_epoch = max(1, len(train) // min(settings.batch_size, len(train)))
-    every = tuning.watch.every or max(_LEAST_STEPS, steps_an_epoch // 5)
-    minutes = tuning.budget.minutes
-    watching = Watching(every, None if minutes is None else 60 * minutes)
-    fitted = fit(
-        settings, train, val, folder / CHECKPOINT, name=tuning.name, identity=identity, device=device,
-        progress=progress, make=make, callbacks=[watching],
+    minutes = module.tuning.budget.minutes
+    watching = Watching(length.every, None if minutes is None else 60 * minutes)
+    return fit(
+        settings, train, val, checkpoint, name=module.tuning.name, identity=identity, device=device,
+        progress=progress, make=planned, callbacks=[watching],
     )  # fmt: skip
-    (module,) = made
-    return fitted, module
 
 
 def _rates_of(fitted: Fitted) -> dict[str, float]:

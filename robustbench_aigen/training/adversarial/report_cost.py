@@ -1,0 +1,214 @@
+"""What a report before and after will take, from paces of the detector that are measured on validation images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.samples import ImageSource
+from robustbench_aigen.data.selection import Selection, select, stratified
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.thresholds import HALF
+from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
+from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.pace import Pace, measured_pace
+from robustbench_aigen.engine.plan import default_batch_size
+from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.numerics.precision import resolve_precision
+from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
+from robustbench_aigen.scenario.schema import LoadedScenario, Trust
+from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
+from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
+from robustbench_aigen.trust.judgement import FIRST_PROBED, PROBED
+from robustbench_aigen.trust.probes import black_box, includes, more_steps, unbounded_attack
+
+_MOST_TIMED = 64
+"""Validation images that paces are measured on at most."""
+
+
+_HOPED = 0.75
+"""The share of images that is taken to withstand an attack on the detector after, before it is trained."""
+
+
+def hoped_for(before: Standing) -> Standing:
+    """Return how the detector after may stand, for a forecast."""
+    return Standing(before.right, max(_HOPED, before.held))
+
+
+@dataclass(frozen=True)
+class ReportCost:
+    """What there is to do for a report.
+
+    Parameters
+    ----------
+    loaded
+        The fine-tuning.
+    detector
+        On its device, in evaluation mode when the pace is first asked for.
+    source, validation
+        The images of the training, and which of them the pace is measured on: none that the report is about.
+    device
+        Where it will run.
+    loading, opening
+        Seconds that loading the detector took, and opening and dividing the images.
+    """
+
+    loaded: LoadedFineTuning
+    detector: Detector
+    source: ImageSource
+    validation: Sequence[int]
+    device: torch.device
+    loading: float
+    opening: float
+
+    @cached_property
+    def scenario(self) -> LoadedScenario:
+        """The whole scenario, on the detector before."""
+        return scenario_before(self.loaded, Depth())
+
+    @cached_property
+    def selection(self) -> Selection:
+        """All test images, or those that a scenario of one's own names.
+
+        Raises
+        ------
+        UserError
+            If there are none.
+        """
+        data, is_own = self.scenario.scenario.data, self.loaded.tuning.report.scenario is not None
+        source = open_data(data, self.scenario.folder) if is_own else self.source
+        try:
+            return select(source, data.split, None)
+        except UserError as error:
+            hint = "give the images a test split, or train with --no-report"
+            raise UserError(f"{error.message}, which the report is about", hint=hint) from error
+
+    def check(self) -> None:
+        """Raise UserError if there are no images for the report."""
+        assert self.selection.indices
+
+    @property
+    def most(self) -> int:
+        """Images of the report where time does not matter."""
+        report, available = self.loaded.tuning.report, len(self.selection.indices)
+        if report.images is not None:
+            return available if report.images == "all" else min(available, report.images)
+        limits = [available]
+        if report.scenario is None or "limit" in report.model_fields_set:
+            limits.append(report.limit)
+        own = self.scenario.scenario.data.limit
+        return min(limits if own is None else [*limits, own])
+
+    @cached_property
+    def pace(self) -> Pace:
+        """The pace of the detector."""
+        samples = self.source.samples
+        chosen = [*self.validation]
+        if len(chosen) > _MOST_TIMED:
+            chosen = stratified(samples, chosen, _MOST_TIMED)
+        tuning = self.loaded.tuning
+        settings = Settings(
+            tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
+            default_batch_size(self.detector, self.device), HALF,
+        )  # fmt: skip
+        stages = stages_of(self.pipelines(Depth()))
+        while True:
+            shard = Shard(Selection(self.source, chosen, "val"), tuple(chosen), (NOT_HASHED,) * len(chosen))
+            try:
+                return measured_pace(self.detector, stages, decode_shard(shard), settings, self.device)
+            except Exception as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                chosen = chosen[: len(chosen) // 2]
+            finally:
+                # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
+                prepare.cache_clear()
+
+    def pipelines(self, depth: Depth) -> list[BoundPipeline]:
+        """Return the pipelines of the scenario."""
+        return expand_pipelines(scenario_before(self.loaded, depth))
+
+    def cells(self, depth: Depth, before: Standing, after: Standing) -> dict[tuple[str, str], float]:
+        """Return the seconds that an image takes in every cell, by the names of detector and pipeline."""
+        pipelines = self.pipelines(depth)
+        specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
+        surrogates = {spec: self.pace for spec in specs if spec is not None}
+        name = str(self.scenario.scenario.detectors[0].name)
+        if self.scenario.scenario.mode == "score":  # There, every image takes every step.
+            before = after = Standing()
+        return {
+            (detector, pipeline.name): cell_seconds(pipeline, self.pace, surrogates, standing)
+            for detector, standing in ((name, before), (self.loaded.tuning.name, after))
+            for pipeline in pipelines
+        }
+
+    def per_image(self, depth: Depth, before: Standing, after: Standing) -> float:
+        """Return the seconds that an image takes, through both detectors."""
+        return sum(self.cells(depth, before, after).values())
+
+    def _trust(self, depth: Depth) -> Trust:
+        has_own = self.loaded.tuning.report.scenario is not None
+        return self.scenario.scenario.trust if has_own else depth.trust
+
+    def beside(self, depth: Depth) -> float:
+        """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""
+        pipelines, pace = self.pipelines(depth), self.pace
+        loading = 3 * self.loading + self.opening
+        checked = 2 * (_CHECKED * pace.verdict + _TABLES * len(pipelines))
+        return loading + checked + 2 * self._probes(pipelines, self._trust(depth))
+
+    def _probes(self, pipelines: Sequence[BoundPipeline], trust: Trust) -> float:
+        """Return the seconds of the trust probes of a detector: a few images, several times the steps, a black box."""
+        if trust == "off":
+            return 0.0
+        is_quick = trust == "quick"
+        sweeps: dict[str, BoundStage] = {}
+        for pipeline in pipelines:
+            stage = pipeline.stages[0] if pipeline.stages else None
+            if stage is not None and stage.kind == "attack" and stage.surrogate is None:
+                sweeps[pipeline.name.partition("[")[0]] = stage
+        gradients = queries = 0
+        for stage in sweeps.values():
+            more = more_steps(stage, quick=is_quick)
+            gradients += 0 if more is None else work_of(more).gradients
+            box = black_box(stage, quick=is_quick) if stage.recipe.access == "gradients" else None
+            if box is not None and not any(includes(other, box) for other in sweeps.values()):
+                queries += work_of(box).queries
+        probed, ends = (FIRST_PROBED, 1) if is_quick else (PROBED, 2)
+        steps = work_of(unbounded_attack()).gradients + ends * gradients
+        return probed * (steps * self.pace.gradient + ends * queries * self.pace.query)
+
+    def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
+        """Return how large the report is, after a training that took so many seconds or will.
+
+        Raises
+        ------
+        UserError
+            If there are no images for it.
+        """
+        report = self.loaded.tuning.report
+        depths = DEPTHS if report.scenario is None else (Depth(),)
+        if report.images is not None:
+            seconds = self.beside(Depth()) + self.most * self.per_image(Depth(), before, after)
+            return ReportSize(self.most, self.most, len(self.selection.indices), Depth(), seconds, None)
+        return fitted(
+            self.selection.source.samples,
+            self.selection.indices,
+            self.most,
+            depths,
+            lambda depth: self.per_image(depth, before, after),
+            self.beside,
+            training,
+        )
+
+
+_TABLES = 0.05
+"""Seconds of intervals, tests and tables for a cell."""
+_CHECKED = 100
+"""Verdicts of a detector before a run: which output means what, whether it answers alike."""

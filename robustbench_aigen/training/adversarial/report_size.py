@@ -1,0 +1,138 @@
+"""How large a report before and after may be, so that it takes no longer than the training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.selection import nested_limit, stratified
+from robustbench_aigen.engine.estimate import write_duration
+from robustbench_aigen.training.adversarial.report_scenario import Depth, Extent
+
+SIZE = "report.json"
+"""Where the size of a report is kept, and whether it is finished."""
+FEWEST = 32
+"""Images below which no report goes, where there are so many.
+
+The 95 % interval of an accuracy is up to ±16 points wide on 32 images. A gain is significant in a table of twenty
+pipelines (McNemar's exact test, Holm-corrected) from ten images on that the detector after alone gets right: on
+fewer images than these, hardly any gain is.
+"""
+_OF_A_CLASS = 4
+"""Images of a class in the smallest sample, where there are so many: a rate of fewer says nothing."""
+
+
+@dataclass(frozen=True)
+class ReportSize:
+    """How large a report is made.
+
+    Parameters
+    ----------
+    images
+        Test images; ``most`` is how many it would have without a limit of time, ``available`` how many there are.
+    depth
+        How far its scenario goes.
+    seconds
+        What it takes, as far as that is known beforehand.
+    training
+        Seconds of the training that it is to stay within; None where its images were asked for.
+    """
+
+    images: int
+    most: int
+    available: int
+    depth: Depth
+    seconds: float
+    training: float | None
+
+    @property
+    def extent(self) -> Extent:
+        """What is run."""
+        return Extent(self.images, self.depth)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether something is left out for want of time."""
+        return self.images < self.most or self.depth != Depth()
+
+    @property
+    def excess(self) -> float:
+        """Seconds by which it exceeds the training; 0 where it does not."""
+        return 0.0 if self.training is None else max(0.0, self.seconds - self.training)
+
+    def sentence(self, queries: int) -> str:
+        """Return what is said of it in a line; Square has so many queries in the whole scenario."""
+        text = f"report on {self.images} of {counted(self.available, 'test image')}"
+        if self.training is None or not (self.is_reduced or self.excess):
+            return text
+        left_out = ", ".join(self.depth.reductions(queries))
+        text += f" ({left_out})" if left_out else ""
+        limit = f"the training's {write_duration(self.training)}"
+        if self.excess:
+            text += f", about {write_duration(self.excess)} longer than {limit}: fewer images say too little"
+        else:
+            text += f" to stay within {limit}"
+        if not self.is_reduced:
+            return text
+        more = "all of them" if self.images < self.available else "the whole of it"
+        return f"{text}; set report: {{images: {self.most}}} or --report-images all for {more}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, said: dict[str, Any]) -> "ReportSize":
+        """Return what :meth:`as_dict` wrote."""
+        depth = Depth(**{**said["depth"], "severities": tuple(said["depth"]["severities"])})
+        return cls(**{**said, "depth": depth})
+
+
+def fitted(
+    samples: Sequence[Sample],
+    available: Sequence[int],
+    most: int,
+    depths: Sequence[Depth],
+    per_image: Callable[[Depth], float],
+    fixed: Callable[[Depth], float],
+    training: float,
+) -> ReportSize:
+    """Return the largest report that takes no longer than the training.
+
+    The images come first: the whole scenario on fewer images, each sample a part of every larger one. Where the
+    fewest images that say something take too long, the scenario is shortened, as little as will do.
+
+    Parameters
+    ----------
+    samples, available
+        The source's samples, and the indices of its test images.
+    most
+        Images that are wanted at most.
+    depths
+        How far the scenario can go, the whole one first.
+    per_image, fixed
+        Seconds for an image and beside all images.
+    training
+        Seconds that the report may take.
+    """
+    fewest = fewest_images(samples, available, most)
+    for depth in depths:
+        affordable = int((training - fixed(depth)) / max(per_image(depth), 1e-9))
+        if affordable >= fewest:
+            break
+    images = most if affordable >= most else max(fewest, nested_limit(samples, available, max(affordable, 1)))
+    seconds = fixed(depth) + images * per_image(depth)
+    return ReportSize(images, most, len(available), depth, seconds, training)
+
+
+def fewest_images(samples: Sequence[Sample], available: Sequence[int], most: int) -> int:
+    """Return the smallest sample that says something: :data:`FEWEST` images, a few of them of each class."""
+    labels = [samples[index].label for index in available]
+    wanted = {label: min(_OF_A_CLASS, labels.count(label)) for label in set(labels)}
+    for images in range(min(FEWEST, most), most):
+        chosen = [samples[index].label for index in stratified(samples, available, images)]
+        enough = all(chosen.count(label) >= count for label, count in wanted.items())
+        if enough and nested_limit(samples, available, images) == images:
+            return images
+    return most
