@@ -24,7 +24,7 @@ from benchmarks.table_file import put_rows
 from benchmarks.whole_run.__main__ import written
 from robustbench_aigen import load_scenario
 from robustbench_aigen.engine import pipeline_state
-from robustbench_aigen.engine.provenance import hardware
+from robustbench_aigen.engine.provenance import processor
 from robustbench_aigen.engine.runner import run
 from robustbench_aigen.metrics.image_quality import ssim
 from robustbench_aigen.scenario.schema import with_detectors
@@ -82,7 +82,7 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> list[dic
         {
             "side": side, "images": count, "detector": arguments.detector, "ssim": rule, "measured": images[rule],
             "cell s": round(statistics.median(cells[rule]), 3), "share": round(statistics.median(shares[rule]), 3),
-            "threads": torch.get_num_threads(), "processor": hardware(torch.device("cpu"))["device"],
+            "threads": torch.get_num_threads(), "processor": processor(),
         }
         for rule in cells
     ]  # fmt: skip

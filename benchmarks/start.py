@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmarks.table_file import put_rows
+from robustbench_aigen.engine.provenance import processor
 
 TORCH = [sys.executable, "-c", "import torch"]
 KINDS = ("attacks", "perturbations", "detectors", "scenarios", "finetunings", "data")
@@ -58,7 +59,7 @@ def main() -> None:
         about = {
             "images": arguments.limit,
             "rounds": arguments.rounds,
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor(),
             "python": platform.python_version(),
         }
         put_rows(arguments.output, table.assign(**about), ["command", "processor"])

@@ -1,6 +1,6 @@
 """How long a whole run takes, from the command to the report, beside the plain script with torchattacks or foolbox.
 
-    python -m benchmarks.whole_run FACES [--sides 32 300 1024] [--images 129] [--rounds 3]
+    python -m benchmarks.whole_run FACES [--sides 32 300 1024] [--images 129] [--rounds 3] [--against torchattacks]
 
 FACES is a folder with ``ai/`` and ``real/``. ``python benchmarks/whole_run/small_resnet.py FACES 12`` trains the
 detector first. Every contestant is a process of its own on the same files, with an empty cache; rounds alternate
@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from benchmarks.table_file import put_rows
-from robustbench_aigen.engine.provenance import hardware
+from robustbench_aigen.engine.provenance import processor
 from robustbench_aigen.report.report_times import trust_share
 
 HERE = Path(__file__).resolve().parent
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 300, 1024])
     parser.add_argument("--images", type=int, default=129)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", nargs="+", default=["torchattacks", "foolbox"])
     parser.add_argument(
         "--set", nargs="*", default=[], help="more keys of the scenario, such as 'trust: full'"
     )
@@ -65,7 +66,7 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> pd.DataF
     scenario = folder / "whole_run.yaml"
     more = "".join(f"{line}\n" for line in arguments.set)
     scenario.write_text(SCENARIO.format(images=folder / "images", detector=HERE / "small_resnet.py") + more)
-    libraries = [name for name in ("torchattacks", "foolbox") if find_spec(name)]
+    libraries = [name for name in arguments.against if find_spec(name)]
     commands = {
         name: [sys.executable, str(HERE / "script.py"), str(folder / "images"), name] for name in libraries
     }
@@ -104,7 +105,7 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> pd.DataF
                 "lowest": round(min(ratios), 2), "highest": round(max(ratios), 2),
                 **{key: round(100 * value, 1) for key, value in accuracy[name].items()},
                 "trust checks": round(trust_share(info), 2) if name == "robust-aigen" else None,
-                "threads": torch.get_num_threads(), "processor": hardware(torch.device("cpu"))["device"],
+                "threads": torch.get_num_threads(), "processor": processor(),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -49,7 +49,7 @@ from robustbench_aigen.trust.probes import ProbeImages
 from robustbench_aigen.trust.sequential import POINTS, SecondAttack, sequential
 from robustbench_aigen.trust.stored_quality import StoredQuality, stored_quality
 
-_SHARE = 0.1
+_SHARE = 0.03
 """The share of the work of a sweep that each quick second attack takes where the fewest images take less."""
 _MEMORY = 256 * 1024**2
 """Bytes of decoded probe images that are kept."""
