@@ -19,6 +19,7 @@ from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.recipe import Norm
@@ -76,7 +77,8 @@ def make_task(
     prepared = DeployedDetector(fast, crafted_on.threshold)
     return AttackTask(
         deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
-        batch_size, device, sizes, stage.through, stage.eot,
+        batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,
+        device, sizes, stage.through, stage.eot,
     )  # fmt: skip
 
 

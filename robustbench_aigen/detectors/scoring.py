@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
@@ -41,10 +42,10 @@ def predict(
         N float32 log-odds on the CPU, in nats.
     """
     module = _laid_out(detector) if isinstance(detector, Detector) else detector
-    size = batch_size
+    size = batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size
     if device.type == "cpu" and len(levels):
         # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
-        size = min(size, max(16, _CACHED // levels[0].shape[-1] ** 2), max(1, _REUSED // levels[0].numel()))
+        size = min(size, max(16, _CACHED // levels[0].shape[-1] ** 2))
     parts = [torch.empty(0)]
     for first in range(0, len(levels), size):
         some = levels[first : first + size]
@@ -56,9 +57,6 @@ def predict(
 
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
-_REUSED = 2**23 - 2**16
-"""Values in a batch, two images of 1,024 pixels a side: from 32 MiB on, the C library asks the kernel for the memory of
-every tensor anew, and filling it takes longer than the arithmetic."""
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,25 @@ import torch
 
 T = TypeVar("T")
 
+_REUSED = 2**23 - 2**16
+"""Values in a batch, two images of 1,024 pixels a side: from 32 MiB on, the C library asks the kernel for the memory of
+every tensor anew, and filling it takes longer than the arithmetic."""
+
+
+def batch_in_reused_memory(batch_size: int, values: int, device: torch.device) -> int:
+    """Return how many images to compute with at a time: on a CPU fewer large ones, at least one.
+
+    Parameters
+    ----------
+    batch_size
+        Images at most.
+    values
+        Numbers in each image, 3·H·W.
+    device
+        Where they are computed with.
+    """
+    return min(batch_size, max(1, _REUSED // max(1, values))) if device.type == "cpu" else batch_size
+
 
 class BoundedCache(Generic[T]):
     """Keeps the most recently used values whose sizes add up to at most ``limit`` bytes.
