@@ -3,8 +3,8 @@
     python -m benchmarks.start [--rounds 5] [--output FILE]
 
 In every round each command is started once, and ``import torch`` before each of them; a ratio is of two processes that
-ran one after the other. The processor time of a process counts, its user's and the system's: other programs hardly
-change it. The time on the clock stands beside it.
+ran one after the other. The ratio is of processor time, the user's and the system's: other programs hardly
+change it. The table has the ratio of the time on the clock, too.
 """
 
 import argparse

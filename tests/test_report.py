@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import without_digests
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import binomtest
@@ -25,6 +26,7 @@ from robustbench_aigen.report.joined import join_runs
 from robustbench_aigen.report.leaderboard import leaderboard
 from robustbench_aigen.report.markdown import markdown_table
 from robustbench_aigen.report.run_folder import find_runs, read_run
+from robustbench_aigen.report.score_figures import draw_confusion
 from robustbench_aigen.report.sweep_figures import draw_curves
 from robustbench_aigen.report.sweeps import find_curves, representatives
 from robustbench_aigen.report.table import Cell, Column, Table, with_best, with_one_class_marks
@@ -437,3 +439,24 @@ def test_runs_are_listed_newest_first(tmp_path, cli):
     assert {r.folder.name for r in find_runs(tmp_path / "out").runs} == set(results)
     outcome = cli("list", "runs", "--output", tmp_path / "out")
     assert all(name in outcome.out for name in results)
+
+
+@pytest.mark.parametrize("detectors", [1, 2])
+@pytest.mark.parametrize("pipelines", [1, 3, 8])
+def test_the_titles_of_confusion_matrices_are_inside_the_figure(detectors, pipelines):
+    names, titles = [f"d{n}" for n in range(detectors)], [f"p{n}" for n in range(pipelines)]
+    rows = [
+        {"detector": name, "pipeline": title, "generator": "all", "tnr": 0.9, "tpr": 0.8}
+        for name in names
+        for title in titles
+    ]
+    with style():
+        figure = draw_confusion(pd.DataFrame(rows), names, titles)
+        canvas = FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # As it is saved.
+        canvas.draw()
+    renderer = canvas.get_renderer()
+    for axis in figure.axes:
+        assert axis.title.get_window_extent(renderer).y1 <= figure.bbox.height
+        assert axis.xaxis.label.get_window_extent(renderer).y0 >= 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 class CellWeights:
     """What an image of the cell at work counts for; 1 where nothing is known, and 1 on average.
 
-    The time left of a task is what is left of these counts.
+    The time left of a task follows from the counts of its unfinished images.
     """
 
     def __init__(self) -> None:

@@ -393,7 +393,9 @@ def _unchecked(detector: str, rungs: Sequence[_Rung], tried: Sequence[str]) -> I
     for may_tell in (True, False):
         names = tuple(rung.pipeline.name for rung in rungs if (rung.enough > 0) is may_tell)
         reason = (
-            f"checked at {' and '.join(tried)}" if may_tell else "too few images withstood the attack to tell"
+            f"checked at {' and '.join(tried)}"
+            if may_tell
+            else "too little accuracy is left for a second attack to change it clearly"
         )
         if names:
             yield Unchecked(detector, names, PROBES_OF_ATTACKS, reason)

@@ -79,7 +79,7 @@ def draw_histograms(records: pd.DataFrame, detectors: list[str], pipelines: list
 def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[str]) -> Figure:
     """Draw confusion matrices in per cent of each class, a row per detector, a column per pipeline."""
     rows = summary[summary["generator"] == ALL_GENERATORS].set_index(["detector", "pipeline"])
-    figure = Figure(figsize=(1.0 + 1.5 * len(pipelines), 0.6 + 1.45 * len(detectors)), layout="constrained")
+    figure = Figure(figsize=(1.0 + 1.5 * len(pipelines), 0.75 + 1.45 * len(detectors)), layout="constrained")
     axes = figure.subplots(len(detectors), len(pipelines), squeeze=False, sharex=True, sharey=True)
     for row, detector in enumerate(detectors):
         for column, pipeline in enumerate(pipelines):
