@@ -27,19 +27,19 @@ from benchmarks.table_file import put_rows
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
-from robustbench_aigen.engine.plan import default_batch_size
+from robustbench_aigen.engine.experiment import default_batch_size
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 
 @dataclass

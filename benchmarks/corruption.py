@@ -27,8 +27,8 @@ from robustbench_aigen import gate, load_detector, run
 from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.gating.baseline import write_baseline
-from robustbench_aigen.report.run_folder import read_run
+from robustbench_aigen.runs.baseline import write_baseline
+from robustbench_aigen.runs.folder import read_run
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.jobs import Job, train_job

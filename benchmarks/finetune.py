@@ -24,14 +24,14 @@ from torch.nn import functional
 
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import gradient_precision, resolve_device, resolve_precision
-from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.training.adversarial.file import Method
 from robustbench_aigen.training.adversarial.objective import Objective
 from robustbench_aigen.training.adversarial.rates import Judge, ValidationImages

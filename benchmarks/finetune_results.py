@@ -20,11 +20,11 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress import shown_progress
 from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.markdown import markdown_frame
-from robustbench_aigen.report.table import percent
 from robustbench_aigen.training.adversarial.after_report import report_on
 from robustbench_aigen.training.adversarial.file import load_finetuning
 from robustbench_aigen.training.adversarial.tuning import finetune
+from robustbench_aigen.views.formats.markdown import markdown_frame
+from robustbench_aigen.views.table import percent
 
 _LIST = Path(__file__).with_suffix(".yaml")
 _HEAD = """# Adversarial fine-tuning, method by method

@@ -26,17 +26,17 @@ from robustbench_aigen.attacks.library_limits import reason_against
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import surroundings_kept
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipe import Recipe
-from robustbench_aigen.scenario.recipes import read_recipe
+from robustbench_aigen.stages.recipe import Recipe
+from robustbench_aigen.stages.recipe_files import read_recipe
 
 TABLE = Path(__file__).with_suffix(".yaml")
 DOCUMENT = Path("docs/LIBRARY_ATTACKS.md")

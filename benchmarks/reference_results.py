@@ -11,7 +11,7 @@ from pathlib import Path
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress import shown_progress
-from robustbench_aigen.report.build import build_report
+from robustbench_aigen.views.report import build_report
 
 _KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")
 """What is committed of a run; records and gallery stay out, they are large and quickly made again."""

@@ -61,7 +61,11 @@ def main() -> int:
             found = _compared(runs["base"].result(), runs["present"].result())
             differences += len(found)
             print(f"{name}: {'; '.join(found) or 'equal'}", flush=True)
-        for report in [] if arguments.skip_tables else sorted(file.parent for file in (_ROOT / "results").rglob("run.json")):
+        for report in (
+            []
+            if arguments.skip_tables
+            else sorted(file.parent for file in (_ROOT / "results").rglob("run.json"))
+        ):
             tables = [_tables(tree, report, Path(folder) / f"{side}-tables") for side, tree in trees.items()]
             if tables[0] != tables[1]:
                 differences += 1
@@ -112,9 +116,7 @@ def _compared(base: Path, present: Path) -> list[str]:
     found = _columns(
         pd.read_parquet(base / "records.parquet"), pd.read_parquet(present / "records.parquet"), "records"
     )
-    found += _columns(
-        pd.read_csv(base / "summary.csv"), pd.read_csv(present / "summary.csv"), "summary"
-    )
+    found += _columns(pd.read_csv(base / "summary.csv"), pd.read_csv(present / "summary.csv"), "summary")
     before, after = (json.loads((run / "run.json").read_text(encoding="utf-8")) for run in (base, present))
     for what in ("flags", "probes", "unchecked"):
         if before["trust"][what] != after["trust"][what]:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.plan import Plan, make_plan
+from robustbench_aigen.engine.experiment import Plan, make_plan
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import Shard, ShardImages, decode_shard, make_shards
 from robustbench_aigen.engine.store import ShardCache
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.numerics.decoding import decode
+from robustbench_aigen.scenario.scenario import load_scenario
 
 PIPELINES = {
     "clean": "{}",

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.loading import load_detector
-    from robustbench_aigen.engine.runner import run
-    from robustbench_aigen.gating.comparison import compare, compare_detectors
-    from robustbench_aigen.gating.verdict import gate
-    from robustbench_aigen.scenario.schema import load_scenario
+    from robustbench_aigen.evaluation import run
+    from robustbench_aigen.scenario.scenario import load_scenario
+    from robustbench_aigen.views.compare import compare, compare_detectors
+    from robustbench_aigen.views.gating.verdict import gate
 
 __all__ = ["compare", "compare_detectors", "gate", "load_detector", "load_scenario", "run"]
 
 _HOMES = {
-    "compare": "robustbench_aigen.gating.comparison",
-    "compare_detectors": "robustbench_aigen.gating.comparison",
-    "gate": "robustbench_aigen.gating.verdict",
+    "compare": "robustbench_aigen.views.compare",
+    "compare_detectors": "robustbench_aigen.views.compare",
+    "gate": "robustbench_aigen.views.gating.verdict",
     "load_detector": "robustbench_aigen.detectors.loading",
-    "load_scenario": "robustbench_aigen.scenario.schema",
-    "run": "robustbench_aigen.engine.runner",
+    "load_scenario": "robustbench_aigen.scenario.scenario",
+    "run": "robustbench_aigen.evaluation",
 }
 
 

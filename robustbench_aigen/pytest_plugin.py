@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from robustbench_aigen.gating.result import GateResult
+    from robustbench_aigen.views.gating.result import GateResult
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def robust_gate() -> "Callable[..., GateResult]":
     def hold(current: Any, baseline: Any, **options: Any) -> "GateResult":
         from robustbench_aigen import gate
         from robustbench_aigen.errors import UserError
-        from robustbench_aigen.gating.result import sentence
+        from robustbench_aigen.views.gating.result import sentence
 
         try:
             result = gate(current, baseline, **options)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from robustbench_aigen.data.fingerprint import fingerprint
-from robustbench_aigen.metrics.records import RUN_RECORD_DTYPES
+from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.runs.records import RUN_RECORD_DTYPES
 
 PGD = {"attack": "pgd", "backend": "native", "norm": "linf", "eps": 4 / 255, "steps": 10}
 JPEG = {"perturb": "jpeg", "quality": 75}

@@ -19,14 +19,14 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.native.active_set import _evaluate, _fresh
 from robustbench_aigen.attacks.native.pgd import GradientSteps
 from robustbench_aigen.detectors.loading import load_detector
-from robustbench_aigen.engine.plan import make_plan
+from robustbench_aigen.engine.experiment import make_plan
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 JPEG = "{perturb: jpeg, quality: 75}"
 LIMIT = {"data": "{source: minigen, split: test, limit: 60}"}

@@ -11,7 +11,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 CASES = [
     (name, norm, backend)

@@ -12,10 +12,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from robustbench_aigen.data.audit.facts import facts_of
 from robustbench_aigen.data.audit.jpeg import jpeg_quality
-from robustbench_aigen.data.decoding import UnreadableImageError
 from robustbench_aigen.data.near_duplicates import duplicate_groups, fingerprint
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
+from robustbench_aigen.numerics.decoding import UnreadableImageError
 
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8))

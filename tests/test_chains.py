@@ -13,9 +13,9 @@ from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import codecs, noise
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
-from robustbench_aigen.perturbations.resize import fit_within
+from robustbench_aigen.perturbations.resizing import fit_within
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import read_recipe
+from robustbench_aigen.stages.recipe_files import read_recipe
 
 HEAD = "kind: perturb\nname: own\nsummary: mine\n"
 SCENARIO = """\

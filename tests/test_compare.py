@@ -12,7 +12,7 @@ from test_engine import scenario
 
 from robustbench_aigen import compare, compare_detectors, run
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.gating.baseline import write_baseline
+from robustbench_aigen.runs.baseline import write_baseline
 
 N = 500
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from conftest import write_image
 
 from robustbench_aigen.csv_text import csv_of, guarded, unguarded, unguarded_frame
-from robustbench_aigen.engine.runner import run
-from robustbench_aigen.report.run_folder import read_run
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.scenario.scenario import load_scenario
 
 NAMES = [
     "=1+1",

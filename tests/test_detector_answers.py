@@ -550,7 +550,7 @@ def test_a_search_goes_on_from_where_there_is_no_gradient():
     from robustbench_aigen.detectors.thresholds import HALF
     from robustbench_aigen.numerics.seeding import SampleStreams
     from robustbench_aigen.scenario.cells import BoundStage
-    from robustbench_aigen.scenario.recipes import shipped_recipes
+    from robustbench_aigen.stages.recipe_files import shipped_recipes
 
     class Deviation(nn.Module):
         def forward(self, pixels):

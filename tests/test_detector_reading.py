@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from robustbench_aigen import load_detector
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, log_odds
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.trust.reading import read
+from robustbench_aigen.trust.output_issues import read
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

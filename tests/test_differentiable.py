@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from test_perturbations import RECIPES, smooth
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.loading import load_detector
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import codecs

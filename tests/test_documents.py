@@ -14,10 +14,10 @@ from conftest import REPOSITORY
 
 from robustbench_aigen.detectors.formats import FORMATS
 from robustbench_aigen.detectors.zoo import build_architecture
-from robustbench_aigen.report.table import percent
 from robustbench_aigen.scenario.cells import expand_pipelines
-from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.stages.recipe_files import read_recipe, shipped_recipes
+from robustbench_aigen.views.table import percent
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -235,7 +235,7 @@ def test_links_and_paths_lead_somewhere(document):
             assert (file.parent / target).exists(), target
     if document == "CONTRIBUTING.md":
         for path in re.findall(
-            r"`((?:scenario|engine|attacks|detectors|metrics|tests|benchmarks|docs|robustbench_aigen)/[\w./]+)`",
+            r"`((?:scenario|stages|documents|runs|views|trust|numerics|data|engine|attacks|detectors|metrics|tests|benchmarks|docs|robustbench_aigen)/[\w./]+)`",
             file.read_text(),
         ):
             assert (REPOSITORY / path).exists() or (REPOSITORY / "robustbench_aigen" / path).exists(), path

@@ -24,7 +24,6 @@ from sklearn.metrics import balanced_accuracy_score
 from robustbench_aigen import load_detector
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.stopping import StoppedError
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.zoo import build_architecture
@@ -32,8 +31,9 @@ from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.engine.pace import Pace
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.scenario import LoadedScenario
 from robustbench_aigen.training.adversarial import after_report, budget, report_cost, report_size, tuning
 from robustbench_aigen.training.adversarial import module as tuning_module
 from robustbench_aigen.training.adversarial.averaging import RunningAverage

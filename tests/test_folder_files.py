@@ -14,15 +14,15 @@ from conftest import write_image
 from PIL import Image
 
 from robustbench_aigen.cli.pictures import choose_targets
-from robustbench_aigen.data.decoding import decode
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.image_files import find_images
 from robustbench_aigen.data.opening import open_data, open_source
 from robustbench_aigen.data.placing import Placing
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import generator_part
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.words import shell_word
 from robustbench_aigen.training.splits import Splits

@@ -16,9 +16,9 @@ from test_engine import scenario
 from robustbench_aigen import gate, load_scenario, run
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.gating.baseline import open_recorded, write_baseline
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.runs.baseline import open_recorded, write_baseline
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.gate_spec import load_gate_spec, read_floor
 

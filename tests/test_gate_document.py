@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from gated_runs import made_up, write
 
 from robustbench_aigen.scenario.gate_spec import load_gate_spec
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.scenario.scenario import load_scenario
 
 TEXT = (REPOSITORY / "docs" / "GATE.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -15,13 +15,14 @@ from conftest import write_image
 from PIL import Image, ImageOps
 from test_layouts import opened
 
-from robustbench_aigen.data import decoding, file_reading
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.file_reading import RefusedFileError, read_file
+from robustbench_aigen import file_reading
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.engine import gallery, probing, runner, shards
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.file_reading import RefusedFileError, read_file
+from robustbench_aigen.numerics import decoding
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 
 
 def encoded(image: Image.Image, format_: str, **options) -> bytes:

@@ -12,11 +12,11 @@ import pytest
 from conftest import SHARED_DATA, write_image
 from PIL import Image
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.inventory import describe
 from robustbench_aigen.data.opening import open_data, open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.scenario.data_argument import read_data
 from robustbench_aigen.scenario.data_spec import DataSpec, SourceSpec
 

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.special import logit
 
 from robustbench_aigen import load_detector, run
-from robustbench_aigen.gating.baseline import open_recorded, write_baseline
-from robustbench_aigen.metrics.records import with_log_odds
+from robustbench_aigen.runs.baseline import open_recorded, write_baseline
+from robustbench_aigen.runs.records import with_log_odds
 
 DETECTORS = """
 import torch

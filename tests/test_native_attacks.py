@@ -18,7 +18,7 @@ from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 COUNT = 40
 

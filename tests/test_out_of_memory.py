@@ -7,7 +7,7 @@ from test_engine import scenario
 
 from robustbench_aigen import run
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.engine import plan
+from robustbench_aigen.engine import experiment
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 
@@ -117,7 +117,7 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path, monkeypatch):
 
 def once_loaded(monkeypatch, failure) -> list[int]:
     """Let a detector raise from when it is loaded, which tries it, and return the batch sizes that it is given."""
-    sizes, load, real = [], plan.load_detector, Detector.forward
+    sizes, load, real = [], experiment.load_detector, Detector.forward
 
     def failing(self, pixels, sizes_of_images=None):
         sizes.append(len(pixels))
@@ -129,7 +129,7 @@ def once_loaded(monkeypatch, failure) -> list[int]:
         monkeypatch.setattr(Detector, "forward", failing)
         return detector
 
-    monkeypatch.setattr(plan, "load_detector", loaded)
+    monkeypatch.setattr(experiment, "load_detector", loaded)
     return sizes
 
 

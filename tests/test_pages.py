@@ -11,7 +11,7 @@ from chromium import Chromium
 from hostile_report import DETECTOR, FILE, GENERATOR, SUMMARY
 from PIL import Image
 
-from robustbench_aigen.trust.findings import FLOORED
+from robustbench_aigen.trust.flags import FLOORED
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from robustbench_aigen.numerics.eight_bit import to_levels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import blur, codecs, geometry, noise, overlay, tone
 from robustbench_aigen.perturbations.application import perturb
-from robustbench_aigen.perturbations.resize import fit_within, pixelate, resize, resize_to
+from robustbench_aigen.perturbations.resizing import fit_within, pixelate, resize, resize_to
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipe import ParameterError
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe import ParameterError
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 RECIPES = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "perturb"}
 NAMES = tuple(f"picture{number}" for number in range(6))

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from robustbench_aigen import load_detector
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.numerics.decoding import decode
 
 SIZES = [(32, 32), (40, 28), (32, 32), (64, 48)]
 

@@ -10,10 +10,10 @@ from conftest import write_image
 from PIL import Image
 
 from robustbench_aigen.data.cutting import BottomCrop, Grid, cut, read_crop, read_grid
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.splitting import read_shares
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.decoding import decode
 
 
 def picture(seed: int, width: int = 48, height: int = 40) -> np.ndarray:

@@ -12,21 +12,21 @@ from test_engine import scenario
 from torch import nn
 
 from robustbench_aigen import load_detector, run
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.thresholds import Threshold
-from robustbench_aigen.engine import plan
+from robustbench_aigen.engine import experiment
 from robustbench_aigen.engine.sizes import padded
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.codecs import jpeg
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.trust import probes
-from robustbench_aigen.trust.findings import BLACK_BOX, STILL_RISING
+from robustbench_aigen.trust.flags import BLACK_BOX, STILL_RISING
 from robustbench_aigen.trust.judgement import (
     judge_gradients,
     judge_second,
@@ -341,7 +341,7 @@ def test_nothing_is_attacked_again_where_nothing_could_come_of_it():
 @pytest.fixture
 def masked_run(monkeypatch):
     """Every detector is loaded with an input of 4 bits."""
-    whole = plan.load_detector
+    whole = experiment.load_detector
 
     def load(spec, **keys):
         detector = whole(spec, **keys)
@@ -349,7 +349,7 @@ def masked_run(monkeypatch):
         detector.weights_sha256 += " behind 4 bits"
         return detector
 
-    monkeypatch.setattr(plan, "load_detector", load)
+    monkeypatch.setattr(experiment, "load_detector", load)
 
 
 def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, monkeypatch):

@@ -15,22 +15,22 @@ from test_engine import scenario
 
 from robustbench_aigen import run
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.report import figures
-from robustbench_aigen.report.accuracy_tables import accuracy_table, pipeline_table
-from robustbench_aigen.report.build import build_report
-from robustbench_aigen.report.degradations import degradation_table
-from robustbench_aigen.report.drawing import annotated_heat_map, luminance, save, style
-from robustbench_aigen.report.generator_tables import cross_generator_table, generator_table
-from robustbench_aigen.report.html import html_report
-from robustbench_aigen.report.joined import join_runs
-from robustbench_aigen.report.leaderboard import leaderboard
-from robustbench_aigen.report.markdown import markdown_table
-from robustbench_aigen.report.run_folder import find_runs, read_run
-from robustbench_aigen.report.score_figures import draw_confusion
-from robustbench_aigen.report.sweep_figures import draw_curves
-from robustbench_aigen.report.sweeps import find_curves, representatives
-from robustbench_aigen.report.table import Cell, Column, Table, with_best, with_one_class_marks
-from robustbench_aigen.report.tables import report_tables
+from robustbench_aigen.runs.folder import find_runs, read_run
+from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.views.figures import listing
+from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
+from robustbench_aigen.views.figures.scores import draw_confusion
+from robustbench_aigen.views.figures.sweeps import draw_curves
+from robustbench_aigen.views.formats.html import html_report
+from robustbench_aigen.views.formats.markdown import markdown_table
+from robustbench_aigen.views.report import build_report
+from robustbench_aigen.views.sweeps import find_curves, representatives
+from robustbench_aigen.views.table import Cell, Column, Table, with_best, with_one_class_marks
+from robustbench_aigen.views.tables.accuracy import accuracy_table, pipeline_table
+from robustbench_aigen.views.tables.degradations import degradation_table
+from robustbench_aigen.views.tables.generators import cross_generator_table, generator_table
+from robustbench_aigen.views.tables.leaderboard import leaderboard
+from robustbench_aigen.views.tables.listing import report_tables
 
 DATA = "{source: minigen, split: test, limit: 60}"
 
@@ -354,7 +354,7 @@ def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
     file = scenario(tmp_path, "{fgsm: [{attack: fgsm, eps: 1/255}], jpeg: [{perturb: jpeg}]}", data=DATA)
     joined = join_runs([read_run(run(file, output=tmp_path / "out").folder)])
     captions = {}
-    figures._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
+    listing._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
     assert "left out" in captions["roc"]
     assert "where the search stopped" in captions["scores"]
 

@@ -8,8 +8,8 @@ import pytest
 from hostile_report import DETECTOR
 from latex_syntax import check_latex
 
-from robustbench_aigen.report.latex import escaped, latex_table
-from robustbench_aigen.report.table import Cell, Column, Table, with_best
+from robustbench_aigen.views.formats.latex import escaped, latex_table
+from robustbench_aigen.views.table import Cell, Column, Table, with_best
 
 EVERY_CHARACTER = "".join(map(chr, range(32, 1024))) + "∞×≥≤→·–—…‡’探😀\u202e\u200b"
 

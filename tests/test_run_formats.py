@@ -7,9 +7,9 @@ import pytest
 from conftest import REPOSITORY
 
 from robustbench_aigen import gate
-from robustbench_aigen.gating.baseline import open_recorded
-from robustbench_aigen.report.build import build_report
-from robustbench_aigen.report.run_folder import read_run
+from robustbench_aigen.runs.baseline import open_recorded
+from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.views.report import build_report
 
 FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests" / "data" / "runs").glob("format_*/*/run.json"))
 

@@ -8,8 +8,8 @@ from test_engine import scenario
 from robustbench_aigen import run
 from robustbench_aigen.engine.progress import Recording, Silent
 from robustbench_aigen.notices import Notice, warning
-from robustbench_aigen.report.build import build_report
-from robustbench_aigen.report.run_folder import read_run
+from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.views.report import build_report
 
 PGD = "{pgd: [{attack: pgd, eps: 1/255, steps: 2}]}"
 KEYS = {"data": "{source: minigen, split: test, limit: 20}"}

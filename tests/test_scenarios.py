@@ -8,10 +8,10 @@ import pytest
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.cells import expand_pipelines
-from robustbench_aigen.scenario.parameters import Parameter, read_fraction, write_pixels
-from robustbench_aigen.scenario.recipe import ParameterError
-from robustbench_aigen.scenario.recipes import read_recipe, shipped_recipes
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.stages.parameters import Parameter, read_fraction, write_pixels
+from robustbench_aigen.stages.recipe import ParameterError
+from robustbench_aigen.stages.recipe_files import read_recipe, shipped_recipes
 
 GOOD = """\
 version: 1

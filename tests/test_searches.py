@@ -31,7 +31,6 @@ from robustbench_aigen.attacks.native.apgd import checkpoints
 from robustbench_aigen.attacks.native.fab import to_plane
 from robustbench_aigen.attacks.native.square_schedule import share_at
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
@@ -39,6 +38,7 @@ from robustbench_aigen.detectors.folding import Affine, fold_batch_norms_forward
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.rewriting import UnshuffledConvolution, rewritten_modules
 from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 
 # APGD

@@ -12,7 +12,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.detectors.contract import Detector, Preprocessing, log_odds
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.sizes import attack_groups, nearby_sizes, padded, same_size
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 SIDES = [(32, 32), (40, 33), (33, 40), (36, 36), (40, 40), (32, 32), (34, 38), (40, 33)]
 LABELS = torch.arange(len(SIDES)) % 2

@@ -21,9 +21,9 @@ from robustbench_aigen.engine.scenario_checks import bound_pipelines
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.recipes import find_recipe, is_shipped, shipped_recipes
-from robustbench_aigen.scenario.schema import load_scenario
-from robustbench_aigen.trust.findings import STOCHASTIC
+from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.stages.recipe_files import find_recipe, is_shipped, shipped_recipes
+from robustbench_aigen.trust.flags import STOCHASTIC
 
 SLOW = [
     "torch", "torch._dynamo", "torchvision", "sklearn", "scipy.stats", "matplotlib", "seaborn", "art", "torchattacks", "lightning",

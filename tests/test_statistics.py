@@ -21,7 +21,7 @@ from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.metrics.weighted import COUNT_METRICS, SCORE_METRICS, count_metric, score_metric
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
-from robustbench_aigen.scenario.schema import load_scenario
+from robustbench_aigen.scenario.scenario import load_scenario
 
 NO = np.array([], dtype=bool)
 

@@ -40,8 +40,8 @@ from robustbench_aigen.files import (
     sha256_of_file,
     write_atomically,
 )
-from robustbench_aigen.gating.baseline import open_recorded, write_baseline
-from robustbench_aigen.report.run_folder import find_runs, read_run, write_run
+from robustbench_aigen.runs.baseline import open_recorded, write_baseline
+from robustbench_aigen.runs.folder import find_runs, read_run, write_run
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.splits import split_source

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from test_layouts import facts, opened
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.parquet_pages import page_sizes
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.tables import _ParquetRows
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.decoding import decode
 
 PIXELS = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seed in range(4)]
 REAL_FIRST, FAKE_FIRST = ["real", "fake"], ["fake", "real"]

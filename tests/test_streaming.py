@@ -14,13 +14,13 @@ from conftest import write_image
 from PIL import Image
 from test_layouts import README, bare_parquet, opened, tree
 
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.engine import lookahead, shards
-from robustbench_aigen.engine.lookahead import Lookahead
+from robustbench_aigen.engine import prefetch, shards
+from robustbench_aigen.engine.prefetch import Lookahead
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.numerics.threads import in_threads
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 
 def encoded(image: Image.Image, format_: str, **options) -> bytes:
@@ -158,9 +158,9 @@ def test_a_shard_is_decoded_once_and_ahead_unless_it_is_large(three_shards, monk
         decoded.append((threading.current_thread() is threading.main_thread(), three_shards.index(shard)))
         return decode_shard(shard)
 
-    monkeypatch.setattr(lookahead, "decode_shard", counted)
-    for most in (lookahead._MOST, 0):
-        monkeypatch.setattr(lookahead, "_MOST", most)
+    monkeypatch.setattr(prefetch, "decode_shard", counted)
+    for most in (prefetch._MOST, 0):
+        monkeypatch.setattr(prefetch, "_MOST", most)
         decoded.clear()
         with Lookahead() as ahead:
             ahead.take(three_shards[0])
@@ -172,7 +172,7 @@ def test_a_shard_is_decoded_once_and_ahead_unless_it_is_large(three_shards, monk
 def test_a_run_from_the_cache_decodes_nothing(tmp_path, cli, image_folder, monkeypatch):
     command = ("run", "jpeg_sweep", "--data", image_folder, "--split", "all", "--output", tmp_path / "out")
     assert cli(*command).code == 0
-    monkeypatch.setattr(lookahead, "decode_shard", None)
+    monkeypatch.setattr(prefetch, "decode_shard", None)
     outcome = cli(*command)
     assert outcome.code == 0, outcome.err
 

@@ -10,38 +10,53 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 LAYERS = [
     {"cli"},
     {"training"},
-    {"engine"},
-    {"gating"},
-    {"report"},
+    {"evaluation"},
+    {"engine", "views"},
+    {"runs"},
     {"trust"},
     {"metrics"},
     {"attacks"},
-    {"perturbations", "detectors", "data"},
-    {"numerics", "scenario"},
+    {"perturbations"},
+    {"detectors"},
+    {"data"},
+    {"numerics"},
+    {"scenario"},
+    {"stages"},
+    {"documents"},
     {"catalogue", "imports"},
     {"digests"},
+    {"file_reading"},
     {"files", "csv_text", "notices"},
-    {"errors", "counted_nouns"},
+    {"errors", "text"},
 ]
+REACH_UP = {"_repr_html_"}
+"""Methods that import from above, inside the method: a run shows itself by the functions of views."""
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 
 def imported(file: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    upwards = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in REACH_UP]
+    skipped = {inner for node in upwards for inner in ast.walk(node)}
+    for node in set(ast.walk(tree)) - skipped:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustbench_aigen."):
             names.add(node.module.split(".")[1])
     return names
 
 
 def test_imports_point_one_way():
+    found = []
     for file in PACKAGE.rglob("*.py"):
         own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if own in LEVEL:
             for other in imported(file):
-                assert LEVEL[other] > LEVEL[own] or other == own, (
-                    f"{file.relative_to(PACKAGE)} imports {other}"
+                found += (
+                    [f"{file.relative_to(PACKAGE)} imports {other}"]
+                    if LEVEL[other] <= LEVEL[own] and other != own
+                    else []
                 )
+    assert found == []
 
 
 def test_no_module_is_called_after_nothing():

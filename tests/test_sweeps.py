@@ -8,8 +8,8 @@ from test_engine import scenario
 
 from robustbench_aigen import load_scenario
 from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.experiment import make_plan
 from robustbench_aigen.engine.identity import shard_key
-from robustbench_aigen.engine.plan import make_plan
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.engine.store import ShardCache

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from robustbench_aigen.cli.console import print_table
 from robustbench_aigen.cli.markdown_text import print_markdown
 from robustbench_aigen.cli.table_layout import lay_out, wrap
-from robustbench_aigen.report.markdown import markdown_frame
-from robustbench_aigen.trust.findings import FINDINGS
+from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.views.formats.markdown import markdown_frame
 
 WIDTHS = (20, 40, 50, 60, 80, 100, 120, 200)
 LONG = "/mnt/data/models/2024/an_ensemble_of_three/" + "very_long_name_" * 4 + "v2.safetensors"

@@ -18,7 +18,7 @@ from training_data import write_recipe, write_splits
 
 from robustbench_aigen import load_detector, load_scenario, run
 from robustbench_aigen.detectors.zoo import build_architecture
-from robustbench_aigen.scenario.schema import DetectorSpec
+from robustbench_aigen.scenario.scenario import DetectorSpec
 from robustbench_aigen.training import fitting
 from robustbench_aigen.training.module import TrainedNetwork
 

@@ -19,10 +19,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import rotate
 from training_data import RECIPE, write_recipe, write_splits
 
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.engine.progress import Silent
@@ -231,7 +231,7 @@ def test_the_store_holds_what_the_files_hold(tmp_path, source):
     split = split_source(source, 0.25, None)
     images = rows(tmp_path, source, split.train)
     levels, labels = images.batch(np.arange(len(images)))
-    from robustbench_aigen.data.decoding import decode
+    from robustbench_aigen.numerics.decoding import decode
 
     for row, index in enumerate(split.train):
         assert torch.equal(levels[row], decode(source.encoded(index)))

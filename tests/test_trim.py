@@ -19,8 +19,8 @@ from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.recipes import shipped_recipes
 from robustbench_aigen.scenario.trim_spec import TrimSpec
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 DETECTOR = "minigen/lenet5"
 

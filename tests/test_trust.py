@@ -12,7 +12,7 @@ from test_engine import scenario
 from robustbench_aigen import run
 from robustbench_aigen.metrics.paired import mcnemar_p_value
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
 from robustbench_aigen.trust.evidence import (
     _ranked_below_chance,
@@ -23,7 +23,7 @@ from robustbench_aigen.trust.evidence import (
     loses_to_rounding,
     raised_by_records,
 )
-from robustbench_aigen.trust.findings import FINDINGS, Raised
+from robustbench_aigen.trust.flags import FINDINGS, Raised
 from robustbench_aigen.trust.stored_quality import stored_quality
 
 

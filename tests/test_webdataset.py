@@ -7,8 +7,8 @@ import tarfile
 import pytest
 from test_layouts import facts, opened, png
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.decoding import decode
 
 
 def write(file, *members):

@@ -25,7 +25,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 SMALL = {
     "deit_bottleneck": {"variant": "tiny", "input_size": 32},

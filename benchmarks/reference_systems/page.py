@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.committed_page import write_readme
 from benchmarks.reference_systems.systems import System
-from robustbench_aigen.report.markdown import markdown_frame
+from robustbench_aigen.views.formats.markdown import markdown_frame
 
 _HEAD = """# The systems of the five studies
 

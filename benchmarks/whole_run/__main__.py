@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen.engine.provenance import processor
-from robustbench_aigen.report.report_times import trust_share
+from robustbench_aigen.runs.timings import trust_share
 
 HERE = Path(__file__).resolve().parent
 SCENARIO = """version: 1

@@ -23,7 +23,7 @@ from robustbench_aigen.attacks.libraries import (
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.recipe import LibraryCall, Recipe
 
 _ONE_IMAGE = {
     "AdversarialPatch",

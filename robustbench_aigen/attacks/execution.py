@@ -22,7 +22,7 @@ from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipe import Norm
+from robustbench_aigen.stages.recipe import Norm
 
 
 class AttackOutcome(NamedTuple):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, column
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
+from robustbench_aigen.numerics.margins import gradient_of, margin_of
 
 _LENGTHS = 6
 """Points tried between the length of a perturbation and the budget."""

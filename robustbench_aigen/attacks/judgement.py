@@ -9,7 +9,7 @@ from robustbench_aigen.attacks.grid_search import GridSearch
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.verification import verify_pixels
 from robustbench_aigen.detectors.contract import DeployedDetector
-from robustbench_aigen.scenario.recipe import Recipe
+from robustbench_aigen.stages.recipe import Recipe
 
 
 class Judged(NamedTuple):

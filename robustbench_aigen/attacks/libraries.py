@@ -20,8 +20,8 @@ from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness, preserved_global_rng
-from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.recipe import LibraryCall, Recipe
 
 Craft = Callable[[Tensor, Tensor], Tensor]
 """(pixels M×3×H×W, labels M) → adversarial pixels, all on the device."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import is_shipped, shipped_recipes
+from robustbench_aigen.stages.recipe_files import is_shipped, shipped_recipes
 
 
 class AttackedDetector(Protocol):

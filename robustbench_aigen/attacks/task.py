@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
-from robustbench_aigen.attacks.margins import margin_of
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.margins import margin_of
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.parameters import Value
+from robustbench_aigen.stages.parameters import Value
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from robustbench_aigen.attacks.libraries import (
     run_library,
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.scenario.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.recipe import LibraryCall, Recipe
 
 
 def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from robustbench_aigen.cli.console import print_table, say
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.notices import Notice
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robustbench_aigen.scenario.schema import LoadedScenario
+    from robustbench_aigen.scenario.scenario import LoadedScenario
 
 
 def cross_generator(
@@ -56,7 +56,7 @@ def cross_generator(
 
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.data_argument import read_data
-    from robustbench_aigen.scenario.schema import load_scenario
+    from robustbench_aigen.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario)
     spec = loaded.scenario.data if data is None else read_data(data, loaded.scenario.data)
@@ -114,7 +114,7 @@ def _with_trained(
 
 def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.engine.runner import run
+    from robustbench_aigen.evaluation import run
     from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
     from robustbench_aigen.training.drawing import draw_matrix
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from robustbench_aigen.data.preparing import Prepared

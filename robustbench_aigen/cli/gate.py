@@ -10,7 +10,7 @@ from robustbench_aigen.cli.console import print_json, print_table, say
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robustbench_aigen.gating.result import GateResult
+    from robustbench_aigen.views.gating.result import GateResult
 
 
 def gate(
@@ -59,10 +59,10 @@ def gate(
 
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.gating.baseline import open_recorded, write_baseline
-    from robustbench_aigen.gating.verdict import gate as hold_against
-    from robustbench_aigen.gating.verdict import read_spec
+    from robustbench_aigen.runs.baseline import open_recorded, write_baseline
     from robustbench_aigen.scenario.gate_spec import spec_from_options
+    from robustbench_aigen.views.gating.verdict import gate as hold_against
+    from robustbench_aigen.views.gating.verdict import read_spec
 
     changes = {
         "metrics": metric, "pipelines": pipeline, "generators": generator, "tolerance": tolerance, "floors": floor,
@@ -101,7 +101,7 @@ def _update(folder: "Path", json_output: bool) -> None:
 
 
 def _show(result: "GateResult", json_output: bool) -> None:
-    from robustbench_aigen.gating.github import report_to_github
+    from robustbench_aigen.views.gating.github import report_to_github
 
     if json_output:
         print_json(result.as_dict())

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_aigen.report.run_folder import StoredRun
-    from robustbench_aigen.scenario.parameters import Parameter
+    from robustbench_aigen.runs.folder import StoredRun
+    from robustbench_aigen.stages.parameters import Parameter
 
 
 _ABOUT = "summary and parameters"
@@ -112,7 +112,7 @@ def _published_detectors() -> "pd.DataFrame":
 def _recipes(kind: str) -> "pd.DataFrame":
     import pandas as pd
 
-    from robustbench_aigen.scenario.recipes import shipped_recipes
+    from robustbench_aigen.stages.recipe_files import shipped_recipes
 
     rows = []
     for recipe in shipped_recipes().values():
@@ -143,7 +143,7 @@ def _detectors() -> "pd.DataFrame":
 
     from robustbench_aigen.detectors.card import read_card
     from robustbench_aigen.detectors.shipped import shipped_detectors
-    from robustbench_aigen.report.table import percent
+    from robustbench_aigen.views.table import percent
 
     rows = []
     for name, file in shipped_detectors().items():
@@ -164,7 +164,7 @@ def _scenarios() -> "pd.DataFrame":
     import pandas as pd
 
     from robustbench_aigen.catalogue import shipped_files
-    from robustbench_aigen.scenario.schema import load_scenario
+    from robustbench_aigen.scenario.scenario import load_scenario
 
     scenarios = {name: load_scenario(file).scenario for name, file in shipped_files("scenarios").items()}
     return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
@@ -212,7 +212,7 @@ def _show_runs(output: str, json_output: bool) -> None:
     """Print the runs below a results folder, newest first, and name what cannot be read."""
     import pandas as pd
 
-    from robustbench_aigen.report.run_folder import find_runs
+    from robustbench_aigen.runs.folder import find_runs
 
     found = find_runs(output)
     rows = [_run_row(run) for run in found.runs]
@@ -231,7 +231,7 @@ def _show_runs(output: str, json_output: bool) -> None:
 
 
 def _run_row(run: "StoredRun") -> dict[str, object]:
-    from robustbench_aigen.report.table import percent
+    from robustbench_aigen.views.table import percent
 
     overall, data = run.overall(), run.info["data"]
     worst = overall.sort_values("accuracy", kind="stable").iloc[0]

@@ -9,7 +9,7 @@ _CELL_ENDS = re.compile(r"(?<!\\)(?:\\\\)*\|")
 
 
 def print_markdown(text: str) -> None:
-    """Print a report as it was written by :mod:`robustbench_aigen.report.markdown`."""
+    """Print a report as it was written by :mod:`robustbench_aigen.views.formats.markdown`."""
     import pandas as pd
 
     for is_table, group in groupby(text.splitlines(), lambda line: line.startswith("|")):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.scenario.words import printable
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,7 +197,7 @@ def _attack(
 def _threshold(text: str) -> "Threshold":
     from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.scenario.parameters import read_fraction
+    from robustbench_aigen.stages.parameters import read_fraction
 
     number = read_fraction(text)
     if number is None or not 0 < number < 1:

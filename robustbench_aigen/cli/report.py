@@ -21,7 +21,7 @@ def report(
     Markdown, HTML, LaTeX, CSV and figures. Several runs are shown side by side.
     """
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.report.build import HTML, build_report
+    from robustbench_aigen.views.report import HTML, build_report
 
     clock = time.perf_counter()
     with shown_progress() as progress:

@@ -6,12 +6,12 @@ import typer
 
 from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.notices import Notice
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from robustbench_aigen.engine.runner import RunResult
-    from robustbench_aigen.scenario.schema import LoadedScenario
+    from robustbench_aigen.scenario.scenario import LoadedScenario
 
 
 def run(
@@ -70,7 +70,7 @@ def run(
     A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
     """
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
-    from robustbench_aigen.scenario.schema import load_scenario
+    from robustbench_aigen.scenario.scenario import load_scenario
 
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     # A mistake in the file is told before torch is imported.
@@ -79,7 +79,7 @@ def run(
         _show_plan(loaded, device, trust_code, json_output)
         return
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.engine.runner import run as run_scenario
+    from robustbench_aigen.evaluation import run as run_scenario
 
     with shown_progress() as progress:
         result = run_scenario(
@@ -102,7 +102,7 @@ def _overridden(
 
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.data_argument import read_data
-    from robustbench_aigen.scenario.schema import with_detectors
+    from robustbench_aigen.scenario.scenario import with_detectors
 
     changes: dict[str, object] = {}
     if arch is not None and not detector:
@@ -127,7 +127,7 @@ def _overridden(
 
 def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_output: bool) -> None:
     from robustbench_aigen.engine.estimate import estimate_cells
-    from robustbench_aigen.engine.plan import make_plan
+    from robustbench_aigen.engine.experiment import make_plan
 
     resume_collector()
     plan = make_plan(loaded, device=device, trust_code=trust_code)
@@ -145,8 +145,8 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
 
 
 def _show_result(result: "RunResult", json_output: bool) -> None:
-    from robustbench_aigen.report.accuracy_tables import accuracy_frame
-    from robustbench_aigen.report.report_times import trust_share
+    from robustbench_aigen.runs.timings import trust_share
+    from robustbench_aigen.views.tables.accuracy import accuracy_frame
 
     if json_output:
         rows = result.summary.astype(object).where(result.summary.notna(), None).to_dict(orient="records")

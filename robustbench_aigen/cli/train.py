@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import typer
 
 from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import say
-from robustbench_aigen.counted_nouns import counted
+from robustbench_aigen.text import counted
 
 
 def validate(
@@ -28,7 +28,7 @@ def validate(
 
     from robustbench_aigen.engine.scenario_checks import check_scenario
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.scenario.schema import load_scenario, with_detectors
+    from robustbench_aigen.scenario.scenario import load_scenario, with_detectors
     from robustbench_aigen.training.adversarial.checking import check_finetuning
     from robustbench_aigen.training.adversarial.file import load_finetuning, names_fine_tuning
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigen.data.decoding import UnreadableImageError
 from robustbench_aigen.errors import UserError, shortened
+from robustbench_aigen.numerics.decoding import UnreadableImageError
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
-from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.data.image_files import find_images
 from robustbench_aigen.data.meaning_hints import joined_names, labels_for, no_class
 from robustbench_aigen.data.samples import REAL_POOL, Sample
 from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, split_in, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.notices import warning
 from robustbench_aigen.scenario.words import folded, printable
+from robustbench_aigen.text import counted
 
 _KNOWN = {
     ("generator", "split", "class"): "GenImage",

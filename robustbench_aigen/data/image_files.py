@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.data.walking import Walk, in_order
+from robustbench_aigen.data.file_search import Walk, in_order
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jfif", ".mpo"}

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.samples import IN_PACKAGE, REAL_POOL, ImageSource, Sample, reals_of
+from robustbench_aigen.text import counted
 
 
 class Stock(NamedTuple):

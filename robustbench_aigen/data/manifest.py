@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from robustbench_aigen.data.arranging import PREPARED
 from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, read_splits
-from robustbench_aigen.data.file_reading import located_file, opened_file, read_file
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
@@ -26,6 +25,7 @@ from robustbench_aigen.data.listed_paths import (
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.vocabulary import split_in
 from robustbench_aigen.errors import UserError, shortened
+from robustbench_aigen.file_reading import located_file, opened_file, read_file
 
 JSON_LINES = (".jsonl", ".ndjson")
 MANIFESTS = (".csv", ".tsv", *JSON_LINES)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _MOST_BITS = 4
 _LEAST_CORRELATION = 0.98

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import TableMeaning
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
 from robustbench_aigen.data.image_files import SUFFIXES
@@ -17,12 +17,12 @@ from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
 from robustbench_aigen.data.shard_names import expanded, names_several
 from robustbench_aigen.data.tables import TableSource, may_be_data
 from robustbench_aigen.data.vocabulary import label_of
-from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
+from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
-from robustbench_aigen.scenario.located_yaml import Path_
 from robustbench_aigen.scenario.words import folded, printable
+from robustbench_aigen.text import counted
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
 _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")

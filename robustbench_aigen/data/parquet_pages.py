@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
-from robustbench_aigen.data.file_reading import RefusedFileError, opened_file
+from robustbench_aigen.file_reading import RefusedFileError, opened_file
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _DEEPEST = 8

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from robustbench_aigen.data.arranging import Piece, arrange
 from robustbench_aigen.data.cutting import BottomCrop, Grid, cut
-from robustbench_aigen.data.decoding import UnreadableImageError, decode, opened_image
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import CLASS_NAMES, ImageSource, read_encoded
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.files import atomic_folder, writing
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, opened_image
 
 Format = Literal["png", "jpeg"]
 _PIECES = ".pieces"

@@ -1,10 +1,12 @@
 """Samples and the sources they come from."""
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import NamedTuple, Protocol
 
-from robustbench_aigen.data.file_reading import RefusedFileError
 from robustbench_aigen.errors import first_line
+from robustbench_aigen.file_reading import RefusedFileError
+from robustbench_aigen.numerics.decoding import MISSING, Unread
 
 REAL_POOL = "real"
 """Generator name of real images that belong to every generator of their source."""
@@ -12,8 +14,6 @@ REAL_POOL = "real"
 
 CLASS_NAMES = ("real", "fake")
 """The names of the labels 0 and 1."""
-MISSING = "missing or empty"
-"""Why an image cannot be read that has no bytes."""
 IN_PACKAGE = "in the package"
 """Layout of the data that the package brings itself: nothing was found out there."""
 
@@ -47,18 +47,6 @@ class ImageSource(Protocol):
         ...
 
 
-class Unread(bytes):
-    """No bytes, and the reason why an image cannot be read: decoding says it."""
-
-    reason: str
-
-    def __new__(cls, reason: str) -> Self:
-        """Make empty bytes with a reason."""
-        unread = super().__new__(cls)
-        unread.reason = reason
-        return unread
-
-
 def read_encoded(source: ImageSource, index: int) -> bytes:
     """Return an encoded image, or :class:`Unread` where it cannot be read: empty bytes are an unreadable image too."""
     try:
@@ -88,3 +76,17 @@ def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> se
     fakes, reals = ({name for name, label in pairs if label == wanted} for wanted in (1, 0))
     names = {*generators, REAL_POOL}
     return names if reals.issuperset(generators) else names | (reals - fakes)
+
+
+def fingerprint(images: Iterable[Sequence[object]]) -> str:
+    """Return one hash for some images.
+
+    Parameters
+    ----------
+    images
+        Of each, in their order: id, label (0 or 1), generator, and the sha256 of its file.
+    """
+    digest = sha256()
+    for image in images:
+        digest.update("\0".join(str(value) for value in image).encode() + b"\n")
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from robustbench_aigen.data.near_duplicates import duplicate_groups, fingerprint
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.errors import UserError, shortened
-from robustbench_aigen.numerics.threads import in_threads
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 _SEED = 42

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
-from robustbench_aigen.data.file_reading import RefusedFileError, located_file, read_file, refuse_size
 from robustbench_aigen.data.image_files import SUFFIXES
+from robustbench_aigen.file_reading import RefusedFileError, located_file, read_file, refuse_size
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{32,}={0,2}\s*")
 _LOOKED_AT = 4096

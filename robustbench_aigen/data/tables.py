@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.columns import (
     Columns,
     TableMeaning,
@@ -24,7 +23,7 @@ from robustbench_aigen.data.columns import (
     read_samples,
 )
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
-from robustbench_aigen.data.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.label_values import left_out, plain_text
 from robustbench_aigen.data.listed_paths import (
     below_what_all_share,
@@ -37,8 +36,9 @@ from robustbench_aigen.data.parquet_pages import PageSizes, page_sizes
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.data.vocabulary import split_in, split_of
-from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.text import counted
 
 NO_MEANING = TableMeaning()
 _HELD = 512 * 1024**2

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from robustbench_aigen.data.file_reading import opened_file
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.file_reading import opened_file
 
 
 class Member(NamedTuple):

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.class_folders import FolderReader, Told
 from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
-from robustbench_aigen.data.file_reading import refuse_size
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
@@ -19,9 +18,10 @@ from robustbench_aigen.data.meaning_hints import joined_names
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
 from robustbench_aigen.data.vocabulary import label_of, split_in
-from robustbench_aigen.data.walking import files_below
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.file_reading import refuse_size
 from robustbench_aigen.notices import warning
+from robustbench_aigen.text import counted
 
 _LABELS = ("cls", "label", "class", "target")
 """Suffixes of files that hold a label."""

@@ -9,10 +9,10 @@ from pydantic import ConfigDict, Field
 
 from robustbench_aigen.detectors.archives import LARGEST_TEXT
 from robustbench_aigen.digests import DamagedFileError, read_sealed
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, FileSpec
-from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.validation import validated
 
 
 class DetectorCard(FileSpec):

@@ -7,18 +7,16 @@ from typing import Any
 
 import torch
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import UNDECLARED_NORMALISATION
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
-from robustbench_aigen.detectors.formats.finding_out import (
+from robustbench_aigen.detectors.formats.infer_io import (
     find_out_input,
     find_out_outputs,
     takes_its_probes,
 )
-from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.opened_files import recorded
 from robustbench_aigen.detectors.formats.precision import other_kinds, restore, to_float32, without_values
 from robustbench_aigen.detectors.formats.python_factory import factory_sources
@@ -26,6 +24,7 @@ from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
 from robustbench_aigen.detectors.guests import in_the_same_folder
 from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
+from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.published_weights import load_published
@@ -34,6 +33,7 @@ from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
+from robustbench_aigen.text import counted
 
 
 def load_detector(

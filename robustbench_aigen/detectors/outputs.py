@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import Outputs
+from robustbench_aigen.text import counted
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 
 @runtime_checkable

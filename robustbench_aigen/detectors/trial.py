@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.hidden_networks import hidden_networks, settle
 from robustbench_aigen.detectors.outputs import Answer
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
+from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector

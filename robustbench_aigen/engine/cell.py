@@ -19,10 +19,10 @@ from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
-from robustbench_aigen.metrics.records import RECORD_DTYPES
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
+from robustbench_aigen.runs.records import RECORD_DTYPES
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 

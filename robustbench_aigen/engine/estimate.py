@@ -9,8 +9,8 @@ import pandas as pd
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.experiment import Plan, default_batch_size
 from robustbench_aigen.engine.pace import Pace, network_pace
-from robustbench_aigen.engine.plan import Plan, default_batch_size
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.engine.cell import Cell, no_records
+from robustbench_aigen.engine.experiment import Plan
 from robustbench_aigen.engine.identity import shard_key
-from robustbench_aigen.engine.lookahead import Lookahead
 from robustbench_aigen.engine.pipeline_state import PipelineState
-from robustbench_aigen.engine.plan import Plan
+from robustbench_aigen.engine.prefetch import Lookahead
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
 from robustbench_aigen.engine.store import ShardCache

@@ -12,11 +12,11 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigen.data.decoding import decode
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import in_turns
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.engine.shards import Shard
+from robustbench_aigen.numerics.decoding import decode
 
 _CANDIDATES = 8
 """Images per class that shards keep: an accuracy run leaves those alone that are misjudged without an attack."""

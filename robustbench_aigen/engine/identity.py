@@ -20,16 +20,16 @@ from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.schema import Mode, Objective
+from robustbench_aigen.scenario.scenario import Mode, Objective
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
 _BASE = (
     "numerics",
     "detectors",
-    "data/decoding.py",
+    "numerics/decoding.py",
     "metrics/image_quality.py",
-    "metrics/records.py",
+    "runs/records.py",
     "engine/cell.py",
     "engine/pipeline_state.py",
     "engine/gallery.py",
@@ -195,7 +195,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
 @cache
 def decoding_code() -> list[str]:
     """Return what decides the levels that an image is decoded to: the package's code and its libraries."""
-    code = [_source_hash(path) for path in ("data/decoding.py", "numerics/eight_bit.py")]
+    code = [_source_hash(path) for path in ("numerics/decoding.py", "numerics/eight_bit.py")]
     return code + [f"{name}={version(name)}" for name in ("torch", "pillow")]
 
 

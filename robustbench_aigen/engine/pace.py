@@ -21,8 +21,8 @@ from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipes import shipped_recipes
+from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 _FEW = 4
 """Images on which the work beside the network is timed: codecs, rounding, image quality."""

@@ -11,24 +11,24 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack
 from robustbench_aigen.attacks.requirements import check_attack, check_gradients, check_unchanging
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
-from robustbench_aigen.data.file_reading import read_file
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.thresholds import Threshold
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.examination import examine
+from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.engine.identity import Settings
-from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.engine.shards import SHARD_SIZE
 from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.file_reading import read_file
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline, BoundStage, expand_pipelines
-from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.schema import LoadedScenario, Scenario
-from robustbench_aigen.scenario.validation import validated
+from robustbench_aigen.scenario.scenario import LoadedScenario, Scenario
 from robustbench_aigen.trust.judgement import Measurement
 
 _SEED = 42

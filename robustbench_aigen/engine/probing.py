@@ -17,16 +17,16 @@ from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.experiment import Plan
 from robustbench_aigen.engine.identity import Settings, probe_key
-from robustbench_aigen.engine.plan import Plan
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
-from robustbench_aigen.report.report_times import PROBES_STEP
+from robustbench_aigen.runs.timings import PROBES_STEP
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.trust import probes
-from robustbench_aigen.trust.findings import (
+from robustbench_aigen.trust.flags import (
     BLACK_BOX,
     PROBES_OF_ATTACKS,
     PROBES_OF_DETECTORS,

@@ -11,14 +11,14 @@ import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
-from robustbench_aigen.data.fingerprint import fingerprint
+from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.thresholds import fit_threshold
-from robustbench_aigen.engine.detector_reading import read_detectors
 from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
+from robustbench_aigen.engine.experiment import Plan, make_plan
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
-from robustbench_aigen.engine.plan import Plan, make_plan
+from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
@@ -30,13 +30,11 @@ from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
-from robustbench_aigen.report.notebook import run_html
-from robustbench_aigen.report.report_times import OUTPUT_CHECK_STEP, TABLES_STEP, with_report_times
-from robustbench_aigen.report.run_folder import write_info, write_run
-from robustbench_aigen.report.texts import write_run_texts
+from robustbench_aigen.runs.folder import write_run
+from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.data_spec import DataSpec
-from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.scenario.scenario import LoadedScenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
@@ -66,6 +64,8 @@ class RunResult:
     info: dict[str, Any]
 
     def _repr_html_(self) -> str:
+        from robustbench_aigen.views.notebook import run_html
+
         return run_html(self.folder, self.info, self.summary)
 
 
@@ -80,30 +80,7 @@ def run(
     progress: Progress | None = None,
     cache: str | Path | None = None,
 ) -> RunResult:
-    """Run a scenario.
-
-    Parameters
-    ----------
-    loaded
-        A scenario file, the name of a shipped one, or what :func:`robustbench_aigen.load_scenario` returned.
-    output
-        The results folder; the run lands in ``output/<scenario>/<run id>``, finished shards in ``output/.cache``.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    fresh
-        Compute every shard again.
-    trust_code
-        Allow detectors' files that can run code when they are loaded.
-    progress
-        Who is told how it goes.
-    cache
-        Where finished shards are instead, for runs of several results folders that share them.
-
-    Raises
-    ------
-    UserError
-        If the input is at fault. Nothing but finished shards is left behind.
-    """
+    """Compute a scenario into a run folder; the parameters are those of :func:`robustbench_aigen.evaluation.run`."""
     started, clock = datetime.now(UTC), time.perf_counter()
     progress = Recording(progress or Silent())
     progress.start(0)
@@ -161,11 +138,7 @@ def run(
     with run_folder(parent) as (run_id, folder):
         gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
         info = {"run_id": run_id, **info, **_times(execution, time.perf_counter() - clock)}
-        digests = write_run(folder, info, records, summary, gallery)
-        tables = time.perf_counter()
-        write_run_texts(folder)
-        info = with_report_times(info, {TABLES_STEP: time.perf_counter() - tables})
-        write_info(folder, info, digests)
+        write_run(folder, info, records, summary, gallery)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 

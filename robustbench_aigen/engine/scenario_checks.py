@@ -14,13 +14,13 @@ from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.detectors.naming import Named, name_apart
+from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.located_yaml import Path_
-from robustbench_aigen.scenario.recipes import is_shipped
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.stages.recipe_files import is_shipped
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector
@@ -113,7 +113,7 @@ def check_gate(
     """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
     if loaded.scenario.gate is None:
         return
-    from robustbench_aigen.gating.selection import (
+    from robustbench_aigen.runs.selection import (
         check_block,  # With pandas; few scenarios have such a block.
     )
 

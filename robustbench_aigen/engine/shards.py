@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.joined import JoinedSource
-from robustbench_aigen.data.samples import MISSING, Sample, Unread, read_encoded
+from robustbench_aigen.data.samples import Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.engine.ssim_sample import SMALL_IMAGES, SsimSample
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
-from robustbench_aigen.numerics.threads import in_threads
+from robustbench_aigen.numerics.decoding import MISSING, Unread, UnreadableImageError, decode
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 SHARD_SIZE = 256
 NOT_HASHED = ""

@@ -14,7 +14,7 @@ import pandas as pd
 
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import in_turns
-from robustbench_aigen.scenario.schema import SsimRule
+from robustbench_aigen.scenario.scenario import SsimRule
 
 _SMALL = 64**2
 """Pixels of an image up to which SSIM costs little."""

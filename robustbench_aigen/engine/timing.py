@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from robustbench_aigen.report.report_times import step_row
+from robustbench_aigen.runs.timings import step_row
 
 
 class Steps:

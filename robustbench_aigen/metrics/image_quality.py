@@ -5,7 +5,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from robustbench_aigen.numerics.threads import in_threads
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 _RADIUS, _SIGMA = 5, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

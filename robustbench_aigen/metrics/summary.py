@@ -12,7 +12,7 @@ from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
-from robustbench_aigen.scenario.schema import Mode
+from robustbench_aigen.scenario.scenario import Mode
 
 ALL_GENERATORS = "all"
 COLUMNS = [

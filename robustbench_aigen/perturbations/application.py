@@ -12,7 +12,7 @@ from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipe import Operation
+from robustbench_aigen.stages.recipe import Operation
 
 
 def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor:

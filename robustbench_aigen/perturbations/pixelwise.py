@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
-from robustbench_aigen.numerics.threads import in_threads
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 Floats = NDArray[np.float64]
 

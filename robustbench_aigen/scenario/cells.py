@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from robustbench_aigen.documents.document import validated_part
+from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_
-from robustbench_aigen.scenario.parameters import Parameter, Value
-from robustbench_aigen.scenario.recipe import Kind, ParameterError, Recipe
-from robustbench_aigen.scenario.recipes import find_recipe
-from robustbench_aigen.scenario.schema import LoadedScenario
-from robustbench_aigen.scenario.validation import validated_part
+from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.stages.parameters import Parameter, Value
+from robustbench_aigen.stages.recipe import Kind, ParameterError, Recipe
+from robustbench_aigen.stages.recipe_files import find_recipe
 
 CLEAN = "clean"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.data_spec import DataSpec
-from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.validation import validated
 
 
 def read_data(text: str, base: DataSpec | None = None) -> DataSpec:

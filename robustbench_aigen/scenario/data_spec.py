@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from robustbench_aigen.documents.document import Section, not_a_boolean, show
+from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import did_you_mean
-from robustbench_aigen.scenario.located_yaml import Path_
-from robustbench_aigen.scenario.validation import Section, not_a_boolean, show
 from robustbench_aigen.scenario.words import folded, printable
 
 FILE_LAYOUTS = ("folder", "parquet", "arrow", "csv", "webdataset")

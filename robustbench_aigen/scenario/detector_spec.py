@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
+from robustbench_aigen.documents.document import Section, show, validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError, printable, shortened
-from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.parameters import read_fraction
 from robustbench_aigen.scenario.trim_spec import TrimSpec
-from robustbench_aigen.scenario.validation import Section, show, validated
+from robustbench_aigen.stages.parameters import read_fraction
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "grey", "rgba"]

@@ -6,10 +6,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from robustbench_aigen.documents.document import Section, show, validated, validated_part
+from robustbench_aigen.documents.located_yaml import LocatedYaml, read_yaml
 from robustbench_aigen.errors import did_you_mean
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
-from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.validation import Section, show, validated, validated_part
+from robustbench_aigen.stages.parameters import read_fraction
 
 GATED_METRICS = (
     "accuracy", "balanced_accuracy", "tpr", "tnr", "precision", "f1", "auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.validation import Section, show
+from robustbench_aigen.documents.document import Section, show
+from robustbench_aigen.stages.parameters import read_fraction
 
 
 def _positive(value: object) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robustbench_aigen.errors import did_you_mean
-from robustbench_aigen.scenario.parameters import read_fraction
+from robustbench_aigen.stages.parameters import read_fraction
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.files import write_atomically
-from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.training.jobs import Trained
+from robustbench_aigen.views.formats.markdown import markdown_frame
 
 _REPEATS = ("seed", "fold")
 

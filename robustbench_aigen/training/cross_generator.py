@@ -11,9 +11,9 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.markdown import markdown_frame
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.schema import LoadedScenario
+from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.views.formats.markdown import markdown_frame
 
 MATRIX, GAPS, GENIMAGE = "protocol", "protocol_gaps", "protocol_genimage"
 AVERAGE = "average"

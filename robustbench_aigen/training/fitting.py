@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.digests import DamagedFileError, with_digest, without_digest
@@ -26,6 +25,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import atomic_file, discard, remove_leftovers, require_regular, writing
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.batches import InOrder, LabelledRows, Shuffled, stream
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.module import TrainedNetwork

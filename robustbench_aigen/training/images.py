@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.samples import ImageSource, read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
@@ -23,6 +22,7 @@ from robustbench_aigen.engine.identity import decoding_code
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Shard, content_digest
 from robustbench_aigen.files import atomic_file, remove_leftovers, sha256_of_file, writing
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.eight_bit import to_levels
 
 

@@ -6,9 +6,9 @@ from itertools import product
 
 import yaml
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.jobs import Job
 from robustbench_aigen.training.recipe import LoadedRecipe, Settings
 from robustbench_aigen.training.splits import Splits, check_generators

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from robustbench_aigen.detectors.zoo import architecture_names, architecture_options, default_input_size
+from robustbench_aigen.documents.document import Section, show, validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml, read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.detector_spec import Sides, read_positive_triple, read_triple
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, read_yaml
-from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.schema import Count, Name, ThresholdRule, Whole
-from robustbench_aigen.scenario.validation import Section, show, validated
+from robustbench_aigen.scenario.scenario import Count, Name, ThresholdRule, Whole
+from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.training.augmentation import Augmentation, read_augmentation
 
 _RECIPES = Path(__file__).parent / "recipes"

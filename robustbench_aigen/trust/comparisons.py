@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.scenario.cells import BoundPipeline
-from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.trust.findings import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
+from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.flags import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
 
 _SIGNIFICANCE = 0.01
 _POINTS = 0.01

@@ -9,12 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.metrics.records import with_log_odds
 from robustbench_aigen.metrics.tail_tests import mann_whitney_less
 from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.text import counted
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
-from robustbench_aigen.trust.findings import (
+from robustbench_aigen.trust.flags import (
     FINDINGS,
     FLOORED,
     ONE_CLASS,
@@ -146,7 +145,7 @@ def raised_by_records(
 
 def _ranked_below_chance(records: pd.DataFrame) -> dict[str, str]:
     """Return the evidence against every detector that ranks its clean images the wrong way round."""
-    clean = with_log_odds(records[records["pipeline"] == CLEAN])
+    clean = records[records["pipeline"] == CLEAN]
     cells = clean.groupby("detector", sort=False, observed=True)
     told = {str(detector): below_chance(cell) for detector, cell in cells}
     return {detector: evidence for detector, evidence in told.items() if evidence is not None}

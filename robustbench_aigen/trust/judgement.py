@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.trust.findings import (
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.flags import (
     SATURATED,
     UNBOUNDED,
     UNINFORMATIVE,

@@ -19,7 +19,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, preserved_global_rng
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipe
+from robustbench_aigen.stages.recipe_files import shipped_recipe
 
 _STEPS_IN_LEVELS = (1, 2, 4)
 _MORE_STEPS = 5

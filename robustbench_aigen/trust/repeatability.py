@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, scores
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.trust.findings import DEPENDS_ON_BATCH, STOCHASTIC
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.flags import DEPENDS_ON_BATCH, STOCHASTIC
 from robustbench_aigen.trust.judgement import Measurement
 
 _FLOAT32 = 1e-3

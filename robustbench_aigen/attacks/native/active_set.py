@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.evaluation import SATURATED, Evaluation, Loss
 from robustbench_aigen.attacks.native.foresight import LOOKED_AT, UNKNOWN, Odds, reach_of
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.numerics.margins import gradient_of, margin_of
 
 
 class Search(Protocol):

@@ -14,8 +14,8 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.parameters import Value
-from robustbench_aigen.scenario.recipes import shipped_recipe
+from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.recipe_files import shipped_recipe
 
 _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""

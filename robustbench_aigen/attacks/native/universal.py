@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.margins import gradient_of, margin_of
 from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.numerics.margins import gradient_of, margin_of
 
 
 def universal(task: AttackTask) -> Iterator[AttackChunk]:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from robustbench_aigen.data.audit.equalising import Recipe, choose_recipe, left_out
 from robustbench_aigen.data.audit.inspection import Audit
-from robustbench_aigen.data.decoding import UnreadableImageError, decode
 from robustbench_aigen.data.placing import Placing
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import atomic_folder, writing
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 
 RECORD = "equalised.json"
 _CHUNK = 64

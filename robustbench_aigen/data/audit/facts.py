@@ -6,7 +6,7 @@ from PIL import Image
 
 from robustbench_aigen.data.audit.jpeg import read_quality, read_subsampling
 from robustbench_aigen.data.audit.metadata import Metadata, lies_on_its_side, read_metadata
-from robustbench_aigen.data.decoding import opened_image
+from robustbench_aigen.numerics.decoding import opened_image
 
 
 class ImageFacts(NamedTuple):

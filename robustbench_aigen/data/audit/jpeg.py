@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _SUBSAMPLING = {-1: "other", 0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from robustbench_aigen.data.audit.facts import ImageFacts, facts_of, read_facts
-from robustbench_aigen.data.decoding import UnreadableImageError, opened_image
 from robustbench_aigen.data.near_duplicates import Fingerprint, fingerprint_opened
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _CHUNK = 256
 """Encoded images held at a time."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
 from robustbench_aigen.detectors.state_dicts import Weights, WeightSet, copy_words, read_weight_sets
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 
 def read_checkpoint(request: Request) -> list[WeightSet]:

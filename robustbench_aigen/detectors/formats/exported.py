@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import check_unpacked_size, is_zip
-from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
+from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.text import counted
 
 _INSTEAD = "save its weights as safetensors and name their arch"
 

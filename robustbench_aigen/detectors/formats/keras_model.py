@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.archives import LARGEST_TEXT, check_size, check_unpacked_size, is_zip
-from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import ChannelsLastInput, PaddedBatch
+from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 

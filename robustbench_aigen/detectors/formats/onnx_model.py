@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustbench_aigen.detectors.formats.hashing import file_hash, files_hash
 from robustbench_aigen.detectors.formats.onnx_inputs import (
     in_float32,
     levels_expected,
@@ -17,6 +16,7 @@ from robustbench_aigen.detectors.formats.onnx_inputs import (
 from robustbench_aigen.detectors.formats.onnx_outputs import choose_output, with_one_output
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox, ChannelsLastInput, PaddedBatch
+from robustbench_aigen.detectors.identity import file_hash, files_hash
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 

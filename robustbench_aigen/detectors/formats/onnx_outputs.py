@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.labels import meanings_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 Array = NDArray[Any]
 _NUMBERS = ("tensor(float)", "tensor(double)", "tensor(float16)", "tensor(bfloat16)")

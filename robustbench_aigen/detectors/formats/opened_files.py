@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
-from robustbench_aigen.detectors.formats.hashing import file_hash
+from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.imports import is_installed
 
 

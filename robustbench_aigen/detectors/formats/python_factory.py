@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.formats.hashing import file_hash, network_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.guests import called_as_a_guest
+from robustbench_aigen.detectors.identity import file_hash, network_hash
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_callable, importable, source_files, users_code
 

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.archives import check_unpacked_size
-from robustbench_aigen.detectors.formats.hashing import file_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
+from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.detectors.labels import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
+from robustbench_aigen.text import counted
 
 
 def load_skops(request: Request) -> Loaded:

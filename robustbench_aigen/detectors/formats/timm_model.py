@@ -7,10 +7,10 @@ from typing import Any
 
 from robustbench_aigen.detectors.architectures import TIMM, check_architecture, timm_preprocessing
 from robustbench_aigen.detectors.archives import LARGEST_TEXT, beginning
-from robustbench_aigen.detectors.formats.hashing import files_hash
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
+from robustbench_aigen.detectors.identity import files_hash
 from robustbench_aigen.detectors.labels import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
-from robustbench_aigen.detectors.formats.hashing import files_hash
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.image_processor import differentiable_preprocessing
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
+from robustbench_aigen.detectors.identity import files_hash
 from robustbench_aigen.detectors.labels import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
+from robustbench_aigen.text import counted
 
 
 def load_transformers(request: Request) -> Loaded:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.architectures import TIMM, TORCHVISION, torchvision_architectures
 from robustbench_aigen.detectors.formats.checkpoint import shape_text
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.state_dicts import WeightSet
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 _TIMM = (
     "resnet18", "resnet34", "resnet50", "resnet50d", "resnet101", "vit_tiny_patch16_224", "vit_small_patch16_224",

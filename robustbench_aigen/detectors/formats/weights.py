@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.architectures import (
     TORCHVISION,
     Untrained,
@@ -21,13 +20,14 @@ from robustbench_aigen.detectors.formats.checkpoint import (
     matched_weights,
     read_checkpoint,
 )
-from robustbench_aigen.detectors.formats.hashing import file_hash, files_hash
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
 from robustbench_aigen.detectors.formats.unknown_architecture import unknown_architecture
+from robustbench_aigen.detectors.identity import file_hash, files_hash
 from robustbench_aigen.detectors.state_dicts import WeightSet
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.text import counted
 
 
 def load_weights(request: Request) -> Loaded:

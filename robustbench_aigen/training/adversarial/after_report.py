@@ -9,25 +9,26 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.runner import RunResult, run
+from robustbench_aigen.engine.runner import RunResult
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.files import sha256_of_file, write_atomically
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.report.generator_tables import generator_matrix
-from robustbench_aigen.report.markdown import escaped, markdown_frame
-from robustbench_aigen.report.significance import write_p
-from robustbench_aigen.report.table import percent
-from robustbench_aigen.scenario.parameters import write_pixels
+from robustbench_aigen.stages.parameters import write_pixels
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.checking import own_scenario
 from robustbench_aigen.training.adversarial.report_scenario import write_scenario
 from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.adversarial.tuning import Tuned
 from robustbench_aigen.training.saving import read_json, write_json
-from robustbench_aigen.trust.findings import FINDINGS
+from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.views.formats.markdown import escaped, markdown_frame
+from robustbench_aigen.views.significance import write_p
+from robustbench_aigen.views.table import percent
+from robustbench_aigen.views.tables.generators import generator_matrix
 
 REPORT = "report.md"
 UNCHANGED = "**No epoch was better on validation than the detector as it came: the weights are unchanged.**"

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import FollowingDetector
 from robustbench_aigen.engine.estimate import FALLEN, write_duration
@@ -17,6 +16,7 @@ from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import gradient_precision, resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork
 from robustbench_aigen.training.adversarial.objective import Objective

@@ -6,7 +6,7 @@ from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.schema import LoadedScenario, load_scenario
+from robustbench_aigen.scenario.scenario import LoadedScenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.splits import split_source
 

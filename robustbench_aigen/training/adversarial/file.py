@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.documents.document import Section, show, validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_, read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.located_yaml import LocatedYaml, Path_, read_yaml
-from robustbench_aigen.scenario.parameters import read_fraction
-from robustbench_aigen.scenario.schema import Count, Name, Whole, is_fine_tuning
-from robustbench_aigen.scenario.validation import Section, show, validated
+from robustbench_aigen.scenario.scenario import Count, Name, Whole, is_fine_tuning
+from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.training.recipe import Amount, Rate, Share, Step
 
 

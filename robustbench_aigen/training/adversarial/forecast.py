@@ -1,7 +1,7 @@
 """What a fine-tuning says before it trains: how long the training takes, and the report after it."""
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.engine.estimate import write_duration
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_size import ReportSize
 

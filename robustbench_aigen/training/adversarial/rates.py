@@ -17,7 +17,7 @@ from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.scenario.recipes import shipped_recipe
+from robustbench_aigen.stages.recipe_files import shipped_recipe
 
 
 @dataclass(frozen=True)

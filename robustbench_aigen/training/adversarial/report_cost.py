@@ -13,15 +13,15 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
+from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pace import Pace, measured_pace
-from robustbench_aigen.engine.plan import default_batch_size
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
-from robustbench_aigen.scenario.schema import LoadedScenario, Trust
+from robustbench_aigen.scenario.scenario import LoadedScenario, Trust
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted

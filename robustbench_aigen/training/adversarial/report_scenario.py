@@ -7,12 +7,12 @@ from typing import Any, Literal
 import yaml
 
 from robustbench_aigen.data.opening import BUILT_IN
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.numerics.eight_bit import LEVELS
-from robustbench_aigen.scenario.located_yaml import LocatedYaml
-from robustbench_aigen.scenario.parameters import write_pixels
-from robustbench_aigen.scenario.schema import LoadedScenario, Scenario, load_scenario
-from robustbench_aigen.scenario.validation import validated
+from robustbench_aigen.scenario.scenario import LoadedScenario, Scenario, load_scenario
+from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.training.adversarial.card import placed
 from robustbench_aigen.training.adversarial.checking import own_scenario
 from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from robustbench_aigen.counted_nouns import counted
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import nested_limit, stratified
 from robustbench_aigen.engine.estimate import write_duration
+from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.report_scenario import Depth, Extent
 
 SIZE = "report.json"

@@ -20,7 +20,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import discard, writing
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.parameters import write_pixels
+from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.training.adversarial.budget import LENGTH, Length, length_of
 from robustbench_aigen.training.adversarial.card import card_of
 from robustbench_aigen.training.adversarial.checking import (

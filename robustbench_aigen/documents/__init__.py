@@ -1,0 +1,1 @@
+"""YAML files with a line for every value, validated into typed objects."""

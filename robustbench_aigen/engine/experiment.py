@@ -1,0 +1,134 @@
+"""A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from robustbench_aigen.data.inventory import describe_briefly
+from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.description import describe_detector
+from robustbench_aigen.detectors.loading import load_detector
+from robustbench_aigen.detectors.naming import name_apart
+from robustbench_aigen.detectors.thresholds import HALF, Threshold
+from robustbench_aigen.engine.cell import Cell
+from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.scenario_checks import (
+    bound_pipelines,
+    check_detectors,
+    check_gate,
+    check_names,
+    selected_images,
+    surrogate_specs,
+)
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice
+from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
+from robustbench_aigen.scenario.cells import BoundPipeline
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import LoadedScenario
+
+
+@dataclass
+class Plan:
+    """Everything that can be checked before the first image is attacked."""
+
+    loaded: LoadedScenario
+    pipelines: list[BoundPipeline]
+    detectors: list[Detector]
+    selection: Selection
+    device: torch.device
+    settings: Settings
+    thresholds: dict[str, Threshold]
+    surrogates: dict[DetectorSpec, Detector]
+    trust_code: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return len(self.detectors) * len(self.pipelines)
+
+    def notices(self) -> list[Notice]:
+        """Return how each detector and surrogate is read, in a line, and what looks wrong in the data."""
+        loaded = {detector.name: detector for detector in (*self.detectors, *self.surrogates.values())}
+        notices = [notice for detector in loaded.values() for notice in describe_detector(detector)]
+        notices += [Notice(text) for text in self.selection.source.notices]
+        labels = {sample.label for sample in self.selection.samples}
+        if len(labels) == 1:
+            present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
+            text = f"all images are {present}: numbers that need {absent} images too stay empty"
+            notices.append(Notice(text))
+        return notices
+
+    def described_data(self) -> list[str]:
+        """Return the layout of the data and its counts, in two lines."""
+        return describe_briefly(self.selection.source)
+
+    def cell(self, detector: Detector, pipeline: BoundPipeline) -> Cell:
+        """Return a cell with the settings of its detector."""
+        settings = replace(
+            self.settings,
+            threshold=self.thresholds[detector.name],
+            batch_size=self.loaded.scenario.batch_size or default_batch_size(detector, self.device),
+        )
+        return Cell(detector, pipeline, settings, self.device, self.surrogates)
+
+
+def default_batch_size(detector: Detector, device: torch.device) -> int:
+    """Return images per batch, from the input size alone, so that a cell's identity is the same everywhere.
+
+    128 images of 32 pixels a side and down to 16 of 224 on a CPU, where more costs time for want of cache; eight
+    times as many on a GPU.
+    """
+    height, width = detector.preprocessing.input_size or (224, 224)
+    fitting = 2**17 // (height * width)
+    size = min(128, max(16, 1 << max(fitting, 1).bit_length() - 1))
+    return size * 8 if device.type == "cuda" else size
+
+
+def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool = False) -> Plan:
+    """Bind pipelines, load detectors and select images.
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with the scenario, its detectors or its data.
+    """
+    scenario = loaded.scenario
+    pipelines = bound_pipelines(loaded)
+    target = resolve_device(device)
+    detectors: list[Detector] = []
+    for position, spec in enumerate(scenario.detectors):
+        place = ("detectors", position)
+        try:
+            detector = load_detector(spec, folder=loaded.folder, device=target, trust_code=trust_code)
+        except UserError as error:
+            raise loaded.located(error, place) from error
+        detectors.append(detector)
+    name_apart(scenario.detectors, detectors)
+    check_names(loaded, detectors)
+    selection = selected_images(loaded)
+    precision = resolve_precision(scenario.precision, target)
+    settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, HALF)
+    # A rule is fitted when the run starts, on clean log-odds, which do not depend on the threshold.
+    threshold = HALF if isinstance(scenario.threshold, str) else Threshold.at(scenario.threshold)
+    thresholds = {detector.name: threshold for detector in detectors}
+    surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
+    check_detectors(loaded, pipelines, detectors, surrogates)
+    check_gate(loaded, pipelines, detectors, selection)
+    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates, trust_code)
+
+
+def _load_surrogates(
+    loaded: LoadedScenario, pipelines: list[BoundPipeline], device: torch.device, *, trust_code: bool
+) -> dict[DetectorSpec, Detector]:
+    """Load the detectors that attacks are crafted on."""
+    surrogates: dict[DetectorSpec, Detector] = {}
+    for spec, place in surrogate_specs(pipelines):
+        if spec in surrogates:
+            continue
+        try:
+            surrogates[spec] = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
+        except UserError as error:
+            raise loaded.located(error, place) from error
+    return surrogates

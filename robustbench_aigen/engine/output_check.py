@@ -1,0 +1,193 @@
+"""Reads the detectors of a plan on labelled images that are not tested, before anything is attacked."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_aigen.data.selection import ALL, Selection, select
+from robustbench_aigen.detectors.contract import Detector, log_odds
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.shipped import shipped_detectors
+from robustbench_aigen.engine.examination import few_images
+from robustbench_aigen.engine.experiment import Plan, default_batch_size
+from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice, warning
+from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.trust.output_issues import Reading, read
+
+_PIXELS = 2**18
+"""Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
+_FEWEST, _MOST, _ENOUGH = 48, 256, 32
+"""Images that are read: with fewer than enough of one kind, the next kind is looked at."""
+
+
+class _Labelled(NamedTuple):
+    """Images of both classes that a detector is read on, and which they are, in words.
+
+    ``are_tested`` is whether the run tests them: then they set nothing.
+    """
+
+    levels: list[Tensor]
+    labels: Tensor
+    what: str
+    are_tested: bool
+
+
+def read_detectors(plan: Plan) -> list[Notice]:
+    """Find out on labelled images whether the plan's detectors are read as they were meant.
+
+    On validation images, else training images, else any that the run does not test. Which output is fake is set
+    accordingly where nobody declared it. All else is told and left as it is: a declared setting is the user's. Where
+    every labelled image is tested, they are told of and set nothing.
+
+    Returns
+    -------
+    list of Notice
+        Lines for the user, one for each finding.
+    """
+    notices: list[Notice] = []
+    scenario = plan.loaded.scenario
+    for position, (spec, detector) in enumerate(zip(scenario.detectors, plan.detectors, strict=True)):
+        plan.detectors[position] = _as_meant(plan, spec, detector, notices)
+    for spec, surrogate in plan.surrogates.items():
+        plan.surrogates[spec] = _as_meant(plan, spec, surrogate, notices)
+    return list(dict.fromkeys(notices))
+
+
+def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[Notice]) -> Detector:
+    """Return the detector, read otherwise where that is clear and nobody declared it."""
+    if spec.id in shipped_detectors():
+        return detector
+    if isinstance(detector, Ensemble):
+        specs = spec.ensemble or ()
+        members = [
+            _as_meant(plan, own, member, notices) for own, member in zip(specs, detector.members, strict=True)
+        ]
+        return detector if members == detector.members else detector.of(members)
+    images = _labelled_images(plan, detector)
+    is_declared = "fake_index" in detector.declared
+    if images is None:
+        if not is_declared:
+            notices.append(_undecided(detector, "there are no labelled images of both classes to check"))
+        return detector
+    shapes = {tuple(image.shape[1:]) for image in images.levels}
+    sides = next(iter(shapes)) if len(shapes) == 1 else None
+    result = read(
+        detector,
+        lambda other, count: _log_odds(other, images, count, plan),
+        images.labels,
+        None if sides is None else (sides[0], sides[1]),
+    )
+    may_set = not is_declared and not images.are_tested
+    for finding in result.findings:
+        sentence = finding.sentence
+        if "fake_index" in finding.settings and may_set:
+            detector = detector.read_as(fake_index=finding.settings["fake_index"])
+            done = "done here" if len(finding.settings) == 1 else "fake_index is set here"
+            sentence += f" ({done}, as nothing was declared)"
+        elif images.are_tested:
+            sentence += " (nothing is set: these images are tested)"
+        if images.what != _VALIDATION:
+            sentence = f"on {len(images.labels)} {images.what}, {sentence}"
+        notices.append(warning(sentence, detector.name))
+    return detector if is_declared else _with_reason(detector, images, result, notices)
+
+
+def _with_reason(detector: Detector, images: _Labelled, result: Reading, notices: list[Notice]) -> Detector:
+    """Return the detector with the images that show which output means *fake*; a notice where none show it."""
+    is_shown = result.says_fake or any("fake_index" in finding.settings for finding in result.findings)
+    if not is_shown:
+        notices.append(_undecided(detector, f"{len(images.labels)} {images.what} do not show which"))
+    elif not images.are_tested:
+        detector.shown_by = images.what
+    return detector
+
+
+def _undecided(detector: Detector, why: str) -> Notice:
+    """Return the warning that nothing decides which output means *fake*."""
+    index = detector.preprocessing.fake_index
+    told = f"nothing declares which output is fake, and {why}; assuming output {index} means fake"
+    return warning(f"{told} (set fake_index to change)", detector.name)
+
+
+_VALIDATION = "validation images"
+
+
+def _labelled_images(plan: Plan, detector: Detector) -> _Labelled | None:
+    """Return images of both classes, if possible none that is tested; None where there are none."""
+    height, width = detector.preprocessing.input_size or (224, 224)
+    limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
+    few: _Labelled | None = None
+    for selection, what in _pools(plan.selection):
+        if what == _TESTED and few is not None:
+            break
+        images = _decoded(selection, what, limit)
+        if images is not None and (few is None or len(images.labels) > len(few.labels)):
+            few = images
+        if few is not None and len(few.labels) >= min(_ENOUGH, limit):
+            break
+    return few
+
+
+def _decoded(selection: Selection, what: str, limit: int) -> _Labelled | None:
+    """Return images of both classes, None where there are none."""
+    chosen = _of_both_classes(selection, limit)
+    if len({selection.source.samples[index].label for index in chosen}) < 2:
+        return None
+    images = few_images(selection, chosen)
+    labels = torch.tensor([sample.label for sample in images.samples])
+    if len(labels.unique()) < 2:
+        return None
+    return _Labelled(images.levels, labels, what, are_tested=what == _TESTED)
+
+
+_TESTED = "tested images"
+
+
+def _pools(tested: Selection) -> Iterator[tuple[Selection, str]]:
+    """Yield the labelled images of a source that are not tested, the best first, and those that are."""
+    taken = set(tested.indices)
+    # Where all are tested, there is no split to look for, which may take as long as decoding the images.
+    untested = len(taken) < len(tested.source.samples)
+    for split, what in (
+        ()
+        if not untested
+        else (
+            ("val", _VALIDATION),
+            ("train", "training images"),
+            (ALL, "images that are not tested"),
+        )
+    ):
+        try:
+            found = select(tested.source, split, None)
+        except UserError:
+            continue  # The source has splits, and none of that name.
+        yield found._replace(indices=[index for index in found.indices if index not in taken]), what
+    yield tested, _TESTED
+
+
+def _of_both_classes(selection: Selection, limit: int) -> list[int]:
+    """Return as many images of each class, spread evenly over the selection, the classes in turn."""
+    by_class: list[list[int]] = []
+    for label in (0, 1):
+        rows = [index for index in selection.indices if selection.source.samples[index].label == label]
+        step = max(1, len(rows) // max(1, limit // 2))
+        by_class.append(rows[::step][: limit // 2])
+    turns = [(turn, index) for rows in by_class for turn, index in enumerate(rows)]
+    return [index for _, index in sorted(turns)]
+
+
+@torch.no_grad()
+def _log_odds(detector: Detector, images: _Labelled, count: int, plan: Plan) -> Tensor:
+    """Return the log-odds of *fake* of the first images."""
+    size = default_batch_size(detector, plan.device)
+    result = torch.empty(count)
+    for rows in same_size(images.levels, range(count)):
+        for part in torch.tensor(rows).split(size):
+            pixels = to_pixels(torch.stack([images.levels[row] for row in part.tolist()]).to(plan.device))
+            result[part] = log_odds(detector(pixels)).cpu()
+    return result

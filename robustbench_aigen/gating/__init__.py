@@ -1,1 +1,0 @@
-"""Two runs held against each other: what changed, and whether a detector got less robust."""

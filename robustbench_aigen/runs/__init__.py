@@ -1,0 +1,1 @@
+"""Finished runs: their records, their folder, baselines."""

@@ -1,0 +1,182 @@
+"""One or several runs as one: their summaries, records and galleries under common names of detectors."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.folder import StoredRun
+from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.trust.flags import ONE_CLASS
+
+
+@dataclass
+class _Shown:
+    """A detector of a report: where it comes from, and how it is called."""
+
+    name: str
+    identity: tuple[Any, ...]
+    pipelines: set[str]
+    runs: list[int]
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class JoinedRuns:
+    """Runs side by side.
+
+    A detector that several runs have, with the same weights and threshold on the same images, is one detector with
+    the pipelines of all of them. Otherwise it is shown once per run, which its label then names.
+
+    Parameters
+    ----------
+    runs, labels
+        The runs, and what each is called.
+    detectors
+        How the detectors of each run are called in this report.
+    repeated
+        By run: detectors whose clean rows an earlier run has brought already.
+    """
+
+    runs: tuple[StoredRun, ...]
+    labels: tuple[str, ...]
+    detectors: tuple[Mapping[str, str], ...]
+    repeated: tuple[frozenset[str], ...] = field(default=())
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The summaries, with the labels of this report for detectors."""
+        return self._joined([run.summary for run in self.runs])
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """The records of the runs that have them, empty where none has."""
+        return self._joined([run.records if run.has_records else pd.DataFrame() for run in self.runs])
+
+    @cached_property
+    def gallery(self) -> pd.DataFrame:
+        """The kept images of the runs that have some, empty where none has."""
+        return self._joined([run.gallery for run in self.runs])
+
+    @property
+    def without_records(self) -> list[str]:
+        """Labels of the runs that have no records: what needs single images cannot be shown of them."""
+        return [label for label, run in zip(self.labels, self.runs, strict=True) if not run.has_records]
+
+    def check(self) -> None:
+        """Read all that the runs have, so that what is damaged is found before anything is drawn.
+
+        Raises
+        ------
+        UserError
+            If records or gallery of a run are damaged.
+        """
+        for run in self.runs:
+            if run.has_records:
+                len(run.records)
+            len(run.gallery)
+
+    def overall(self) -> pd.DataFrame:
+        """Return the summary rows on all images."""
+        return self.summary[self.summary["generator"] == ALL_GENERATORS]
+
+    def info_of(self, label: str) -> Mapping[str, Any]:
+        """Return what ``run.json`` says of a detector."""
+        for run, names in zip(self.runs, self.detectors, strict=True):
+            for detector in run.info["detectors"]:
+                if names[detector["name"]] == label:
+                    return detector
+        raise KeyError(label)
+
+    def one_class_detectors(self) -> list[str]:
+        """Return the labels of the detectors that answer one class on clean images."""
+        rows = self.overall()
+        flagged = rows["trust"].str.split().map(lambda flags: ONE_CLASS.flag in flags)
+        return list(rows.loc[flagged & (rows["pipeline"] == CLEAN), "detector"])
+
+    def flags(self) -> list[dict[str, str]]:
+        """Return what the trust checks of all runs raised."""
+        return [
+            {**flag, "detector": names[flag["detector"]]}
+            for run, names in zip(self.runs, self.detectors, strict=True)
+            for flag in run.info["trust"]["flags"]
+        ]
+
+    def _joined(self, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        parts = []
+        for frame, names, repeated in zip(frames, self.detectors, self.repeated, strict=True):
+            if len(frame):
+                again = frame["detector"].isin(repeated) & (frame["pipeline"] == CLEAN)
+                part = frame[~again]
+                parts.append(part.assign(detector=part["detector"].astype(str).map(names)))
+        if not parts:
+            return pd.DataFrame()
+        joined = pd.concat(parts, ignore_index=True)
+        # The pipelines of one detector stand together, whichever run they are of.
+        order = {label: place for place, label in enumerate(joined["detector"].unique())}
+        return joined.sort_values(
+            "detector", key=lambda names: names.map(order), kind="stable", ignore_index=True
+        )
+
+
+def join_runs(runs: Sequence[StoredRun]) -> JoinedRuns:
+    """Put runs side by side.
+
+    Raises
+    ------
+    UserError
+        If one of them is given twice.
+    """
+    labels = _run_labels(runs)
+    shown: list[_Shown] = []
+    of_run: list[dict[str, _Shown]] = []
+    for number, run in enumerate(runs):
+        pipelines = set(run.info["pipelines"]) - {CLEAN}
+        mine: dict[str, _Shown] = {}
+        for detector in run.info["detectors"]:
+            identity = _identity(run, detector)
+            match = next(
+                (one for one in shown if one.identity == identity and not one.pipelines & pipelines), None
+            )
+            if match is None:
+                match = _Shown(detector["name"], identity, set(), [])
+                shown.append(match)
+            match.pipelines |= pipelines
+            match.runs.append(number)
+            mine[detector["name"]] = match
+        of_run.append(mine)
+    counts = Counter(one.name for one in shown)
+    for one in shown:
+        where = " + ".join(labels[number] for number in one.runs)
+        one.label = one.name if counts[one.name] == 1 else f"{one.name} ({where})"
+    return JoinedRuns(
+        tuple(runs),
+        tuple(labels),
+        tuple({name: one.label for name, one in mine.items()} for mine in of_run),
+        tuple(
+            frozenset(name for name, one in mine.items() if one.runs[0] != number)
+            for number, mine in enumerate(of_run)
+        ),
+    )
+
+
+def _identity(run: StoredRun, detector: Mapping[str, Any]) -> tuple[Any, ...]:
+    data = run.info["data"]["fingerprint"]
+    return detector["name"], detector["weights_sha256"], detector["threshold"], data
+
+
+def _run_labels(runs: Sequence[StoredRun]) -> list[str]:
+    for number, run in enumerate(runs):
+        if run.folder in [other.folder for other in runs[:number]]:
+            raise UserError(f"'{run.folder}' is given twice")
+    choices = (
+        [run.info["scenario"]["name"] for run in runs],
+        [f"{run.info['scenario']['name']}/{run.info['run_id']}" for run in runs],
+        [str(run.folder) for run in runs],
+    )
+    return next(labels for labels in choices if len(set(labels)) == len(labels))

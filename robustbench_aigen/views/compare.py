@@ -1,0 +1,181 @@
+"""Two runs side by side, as data frames."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.between_detectors import between_detectors
+from robustbench_aigen.metrics.bootstrap import SCORE_DRAWS
+from robustbench_aigen.metrics.paired import holm
+from robustbench_aigen.metrics.summary import ALL_GENERATORS, generator_part
+from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
+from robustbench_aigen.runs.selection import has_meaning
+from robustbench_aigen.text import counted
+from robustbench_aigen.views.gating.comparability import (
+    Findings,
+    common_images,
+    compare_attacks,
+    compare_data,
+    compare_thresholds,
+    flags_of,
+    pair_detectors,
+)
+from robustbench_aigen.views.gating.losses import paired_loss
+
+_EVERYWHERE = ("accuracy", "balanced_accuracy", "tpr", "tnr")
+_ON_ALL = (*_EVERYWHERE, "precision", "f1", "auroc", "ap")
+_COLUMNS = [
+    "detector", "pipeline", "generator", "metric", "n", "a", "b", "change", "low", "high", "p_value", "p_holm",
+    "trust_a", "trust_b",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from one run to another.
+
+    Parameters
+    ----------
+    cells
+        A row per detector, pipeline, generator (``all`` and each) and metric: ``n`` common images, the metric in ``a``
+        and in ``b``, ``change`` = b − a with its 95 % interval (paired bootstrap over source images), the two-sided
+        ``p_value`` of no change, ``p_holm``, corrected for all rows of the metric, and the flags of either cell,
+        ``trust_a`` and ``trust_b``. Fractions.
+    images
+        A row per image whose verdict is another: ``detector, pipeline, sample, generator, label, score_a, score_b,
+        correct_a, correct_b``.
+    differences
+        What the two did not do alike: data, attacks, thresholds, detectors. Empty where the numbers compare.
+    a, b
+        Folders of the two.
+    """
+
+    cells: pd.DataFrame
+    images: pd.DataFrame
+    differences: list[str]
+    a: str
+    b: str
+
+    def _repr_html_(self) -> str:
+        overall = self.cells[self.cells["generator"] == ALL_GENERATORS]
+        table = overall[overall["metric"].isin(["accuracy", "tpr", "tnr", "auroc"])].drop(columns="generator")
+        differences = "".join(f"<li>{escape(text)}</li>" for text in self.differences)
+        return (
+            f"<p><strong>a: {escape(self.a)}<br>b: {escape(self.b)}</strong></p>"
+            f"{f'<p>They differ in</p><ul>{differences}</ul>' if differences else ''}"
+            f"{table.to_html(index=False, escape=True, na_rep='', float_format='{:.3f}'.format)}"
+            f"<p>{counted(len(self.images), 'verdict is another', 'verdicts are others')}.</p>"
+        )
+
+
+def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) -> Comparison:
+    """Compare two runs on the images, detectors and pipelines that both have.
+
+    Parameters
+    ----------
+    run_a, run_b
+        Run folders, scenarios' results folders for their newest runs, baselines, or what
+        :func:`robustbench_aigen.run` returned. A run with one detector is compared with another of one, whatever
+        their names.
+
+    Raises
+    ------
+    UserError
+        If one cannot be read, or the two have no image, detector or pipeline in common.
+    """
+    a, b = open_recorded(run_a), open_recorded(run_b)
+    findings = Findings()
+    pairs = pair_detectors(b.info, a.info, findings)
+    pipelines = [name for name in a.info["pipelines"] if name in b.info["pipelines"]]
+    compare_attacks(b.info, a.info, pipelines, findings)
+    compare_thresholds(b.info, a.info, pairs, findings)
+    compare_data(b, a, findings)
+    in_b, in_a = common_images(b, a)
+    for what, there in (("image", len(in_a)), ("detector", len(pairs)), ("pipeline", len(pipelines))):
+        if not there:
+            raise UserError(f"'{a.folder}' and '{b.folder}' have no {what} in common")
+    rows: list[dict[str, Any]] = []
+    changed = []
+    by_cell = [dict(iter(run.records.groupby(["detector", "pipeline"], observed=True))) for run in (a, b)]
+    for name, other in pairs.items():
+        for pipeline in pipelines:
+            before, after = by_cell[0][other, pipeline].iloc[in_a], by_cell[1][name, pipeline].iloc[in_b]
+            head = {"detector": name, "pipeline": pipeline}
+            trust = {
+                "trust_a": flags_of(a.info, other, pipeline),
+                "trust_b": flags_of(b.info, name, pipeline),
+            }
+            rows += [{**head, **row, **trust} for row in _cell_rows(before, after, pipeline, b.info)]
+            changed.append(_changed_images(before, after).assign(**head))
+    cells = pd.DataFrame(rows, columns=_COLUMNS)
+    for _, part in cells.groupby("metric"):
+        cells.loc[part.index, "p_holm"] = holm(part["p_value"])
+    images = pd.concat(changed, ignore_index=True)
+    images = images[["detector", "pipeline", *(name for name in images if name not in head)]]
+    differences = [*findings.differences, *findings.notices]
+    return Comparison(cells, images, differences, str(a.folder), str(b.folder))
+
+
+def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
+    """Compare the detectors of one run with each other, under every pipeline.
+
+    Parameters
+    ----------
+    run
+        A run folder, a scenario's results folder for its newest run, a baseline, or what
+        :func:`robustbench_aigen.run` returned.
+
+    Returns
+    -------
+    DataFrame
+        :func:`~robustbench_aigen.metrics.between_detectors.between_detectors`, and the flags of either cell, ``trust``
+        and ``other_trust``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    opened = open_recorded(run)
+    table = between_detectors(opened.records)
+    for column, names in (("trust", table["detector"]), ("other_trust", table["other"])):
+        table[column] = [
+            flags_of(opened.info, str(detector), str(pipeline))
+            for detector, pipeline in zip(names, table["pipeline"], strict=True)
+        ]
+    return table
+
+
+def _cell_rows(
+    before: pd.DataFrame, after: pd.DataFrame, pipeline: str, info: dict[str, Any]
+) -> list[dict[str, Any]]:
+    rows = []
+    generators = sorted(before.loc[before["label"] == 1, "generator"].unique())
+    for generator in [ALL_GENERATORS, *generators]:
+        parts = generator_part(before, generator), generator_part(after, generator)
+        for metric in _ON_ALL if generator == ALL_GENERATORS else _EVERYWHERE:
+            if not has_meaning(metric, info["pipelines"][pipeline], info["scenario"]["mode"]):
+                continue
+            loss = paired_loss(metric, *parts, SCORE_DRAWS, "two-sided")
+            values = {
+                "n": len(parts[0]),
+                "a": loss.baseline,
+                "b": loss.current,
+                "change": loss.current - loss.baseline,
+            }
+            test = {"low": 0 - loss.high, "high": 0 - loss.low, "p_value": loss.p_value}
+            rows.append({"generator": generator, "metric": metric, **values, **test})
+    return rows
+
+
+def _changed_images(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    other = before["correct"].to_numpy(bool) != after["correct"].to_numpy(bool)
+    kept = before.loc[other, ["sample", "generator", "label"]].reset_index(drop=True)
+    for suffix, part in (("a", before), ("b", after)):
+        for column in ("score", "correct"):
+            kept[f"{column}_{suffix}"] = part.loc[other, column].to_numpy()
+    return kept

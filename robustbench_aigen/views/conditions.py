@@ -1,0 +1,154 @@
+"""Under what conditions the numbers of a report were measured, in words."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple, get_args
+
+from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings, describe_preprocessing
+from robustbench_aigen.notices import Notice
+from robustbench_aigen.runs.folder import StoredRun
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.runs.timings import seconds_without_report
+from robustbench_aigen.scenario.detector_spec import Rule
+from robustbench_aigen.stages.parameters import write_pixels
+from robustbench_aigen.text import counted
+
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+
+class Line(NamedTuple):
+    """One line of the setting: what it is about, and what it says."""
+
+    about: str
+    text: str
+
+
+def threat_models(stage_params: Iterable[str]) -> dict[str, list[float]]:
+    """Return the eps of the attacks in some pipelines by their norms, ascending."""
+    found: dict[str, set[float]] = {}
+    for text in stage_params:
+        for stage in json.loads(text):
+            norm, eps = stage.get("norm"), stage.get("eps")
+            if "attack" in stage and norm in _NORMS and isinstance(eps, int | float):
+                found.setdefault(norm, set()).add(float(eps))
+    return {norm: sorted(values) for norm, values in sorted(found.items())}
+
+
+def write_threat_model(norm: str, eps: float) -> str:
+    """Write a norm and a budget: ``L∞ 4/255``."""
+    return f"{_NORMS[norm]} {eps:g}" if norm == "l0" else f"{_NORMS[norm]} {write_pixels(eps)}"
+
+
+def conditions(joined: JoinedRuns) -> str:
+    """Return what a caption says of the numbers: images, eps, seed, intervals."""
+    counts = list(dict.fromkeys(run.info["data"]["images"] for run in joined.runs))
+    sources = list(
+        dict.fromkeys(f"{run.info['data']['source']} ({run.info['data']['split']})" for run in joined.runs)
+    )
+    seeds = list(dict.fromkeys(run.info["seed"] for run in joined.runs))
+    parts = [f"n = {_listed(counts)} {'image' if counts == [1] else 'images'} of {_listed(sources)}"]
+    for norm, values in threat_models(joined.summary["stage_params"]).items():
+        texts = [write_threat_model(norm, value).split(" ", 1)[1] for value in values]
+        parts.append(f"{_NORMS[norm]} eps {_listed(texts)}")
+    parts.append(f"seed {_listed(seeds)}")
+    return ", ".join(parts)
+
+
+def _listed(values: Iterable[object]) -> str:
+    texts = [str(value) for value in values]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
+
+
+def describe(run: StoredRun) -> list[Line]:
+    """Return the setting of a run: data, search, thresholds, sweeps, what it was made with."""
+    info = run.info
+    scenario, data, packages = info["scenario"], info["data"], info["packages"]
+    counts = f"{counted(data['images'], 'image')} ({data['real']} real, {data['fake']} AI-generated)"
+    thresholds = ", ".join(f"{d['name']} {d['threshold']:.4g}" for d in info["detectors"])
+    revision = f", revision {info['git_revision'][:12]}" if info["git_revision"] else ""
+    lines = [
+        Line(
+            "Data",
+            f"{data['source']}, split {data['split']}, {counts}, fingerprint {data['fingerprint'][:12]}",
+        ),
+        Line(
+            "Search",
+            f"objective {scenario['objective']}, {scenario['mode']} mode, seed {info['seed']}, "
+            f"gradients in {info['precision']}, verdicts in float32 on 8-bit images",
+        ),
+    ]
+    sweeps = _sweeps(info)
+    lines += [Line("Sweeps over eps", sweeps)] if sweeps else []
+    lines += _image_quality(info)
+    lines += [
+        Line("Thresholds", thresholds),
+        *_preprocessing(info["detectors"]),
+        Line(
+            "Made with",
+            f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}, "
+            f"python {packages.get('python', '')}, {info['hardware']['device']}, {seconds_without_report(info):.1f} s, {info['started']}",
+        ),
+    ]
+    notices = map(Notice.stored, info.get("notices", []))
+    lines += [Line("Warning", notice) for notice in notices if notice.is_warning]
+    return lines
+
+
+def _image_quality(info: Mapping[str, Any]) -> list[Line]:
+    """Say on how many images SSIM was measured, where it was not on all that were attacked or perturbed."""
+    counts = info.get("ssim")  # Runs of an earlier version measured all.
+    if counts is None or counts["measured"] == counts["images"]:
+        return []
+    if info["scenario"].get("ssim") == "off":
+        return [Line("Image quality", "PSNR alone (ssim: off)")]
+    return [
+        Line(
+            "Image quality",
+            f"PSNR on {counts['images']} images, SSIM on {counts['measured']} of them: small ones and a sample, the "
+            "same for every detector and pipeline (ssim: all measures every image of at least 11×11 pixels)",
+        )
+    ]
+
+
+def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """Say what detectors do to an image before their network sees it, those that do the same together."""
+    by_text: dict[str, list[str]] = {}
+    for detector in detectors:
+        said = detector.get("preprocessing")
+        if said is None:
+            continue  # A run of an earlier version.
+        known = {field.name for field in fields(PreprocessingSettings)}
+        settings: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in said.items()
+            if key in known
+        }
+        own = PreprocessingSettings(**settings)
+        is_ensemble = detector["architecture"].startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
+        text = "as its members do" if is_ensemble else describe_preprocessing(own)
+        by_text.setdefault(text, []).append(detector["name"])
+    if not by_text:
+        return []
+    return [
+        Line(
+            "Preprocessing",
+            "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()),
+        )
+    ]
+
+
+def _sweeps(info: Mapping[str, Any]) -> str:
+    """Say whether pipelines that differ in the eps of their last attack shared work; empty where none do."""
+    shared = info.get("shared_sweeps", {})
+    if shared:
+        return (
+            f"shared ({', '.join(shared)}): at a larger eps only those images were attacked that withstood the smaller "
+            "one, which is right for accuracy (share_sweeps: false attacks all of them at every eps)"
+        )
+    swept: dict[str, set[float]] = {}
+    for name, stages in info["pipelines"].items():
+        for stage in stages:
+            if "attack" in stage and stage.get("eps") is not None:
+                swept.setdefault(name.partition("[")[0], set()).add(stage["eps"])
+    return "not shared: every eps was attacked on its own" if any(len(v) > 1 for v in swept.values()) else ""

@@ -1,0 +1,72 @@
+"""What speaks against the numbers of a report, in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.flags import FINDINGS
+
+
+class Evidence(NamedTuple):
+    """One flag: what it means, and where it was raised with what was measured there."""
+
+    flag: str
+    meaning: str
+    places: tuple[str, ...]
+
+
+NOTHING_FOUND = (
+    "No check raised a flag, which means that these checks found nothing, not that nothing is there."
+)
+
+
+def evidence(joined: JoinedRuns) -> list[Evidence]:
+    """Return every flag that was raised, in the order of the checks; then what speaks against the data."""
+    known = {finding.flag: finding.meaning for finding in FINDINGS}
+    flags = joined.flags()
+    order = [*known, *dict.fromkeys(flag["flag"] for flag in flags if flag["flag"] not in known)]
+    found = [
+        Evidence(name, known.get(name, ""), _places([flag for flag in flags if flag["flag"] == name]))
+        for name in order
+        if any(flag["flag"] == name for flag in flags)
+    ]
+    stored = tuple(
+        f"{label}: {audit['sentence']} (seen on {counted(audit['images'], 'image')})"
+        for label, run in zip(joined.labels, joined.runs, strict=True)
+        if (audit := run.info.get("audit", {})).get("call") == "confound"
+    )
+    if stored:
+        meaning = "how images are stored tells real from fake; a detector may have learned that instead"
+        found.append(Evidence("confounded_data", meaning, stored))
+    unreadable = []
+    for label, run in zip(joined.labels, joined.runs, strict=True):
+        problems = run.info["data"]["unreadable"]
+        if problems:
+            names = ", ".join(problem["sample"] for problem in problems[:5])
+            unreadable.append(
+                f"{label}: {counted(len(problems), 'image was', 'images were')} skipped: {names}"
+            )
+    if unreadable:
+        found.append(Evidence("unreadable", "images could not be read and were left out", tuple(unreadable)))
+    return found
+
+
+def not_checked(joined: JoinedRuns) -> list[str]:
+    """Return what the trust checks did not look at, a line for each set of flags and reason."""
+    cells: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for run, names in zip(joined.runs, joined.detectors, strict=True):
+        for left in run.info["trust"].get("unchecked", []):
+            where = f"{names[left['detector']]}, {', '.join(left['pipelines'])}"
+            cells.setdefault((tuple(left["flags"]), left["reason"]), []).append(where)
+    return [
+        f"{', '.join(flags)} ({reason}): {'; '.join(places)}" for (flags, reason), places in cells.items()
+    ]
+
+
+def _places(flags: Sequence[dict[str, str]]) -> tuple[str, ...]:
+    # What speaks against several pipelines of a detector in the same words is one line.
+    pipelines: dict[tuple[str, str], list[str]] = {}
+    for flag in flags:
+        pipelines.setdefault((flag["detector"], flag["evidence"]), []).append(flag["pipeline"])
+    return tuple(f"{detector}, {', '.join(names)}: {text}" for (detector, text), names in pipelines.items())

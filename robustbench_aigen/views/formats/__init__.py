@@ -1,0 +1,1 @@
+"""Forms of a report: Markdown, LaTeX, HTML."""

@@ -1,0 +1,59 @@
+"""``report.html``: one file that needs nothing else, for a screen of any size, light or dark."""
+
+import base64
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.resources import files
+
+import jinja2
+
+from robustbench_aigen.errors import printable
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.views.conditions import describe
+from robustbench_aigen.views.evidence import NOTHING_FOUND, evidence, not_checked
+from robustbench_aigen.views.figure import Drawn
+from robustbench_aigen.views.table import Table
+
+_LONG = 60
+"""Rows above which a table is folded away."""
+
+
+def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn]) -> str:
+    """Return the page. Whatever comes from files, names and paths, is text in it and never markup."""
+    script = _source("sorting.js")
+    # With this policy the page loads nothing, and runs no other script than its own.
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("robustbench_aigen.views"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    runs = [
+        {
+            "label": label,
+            "summary": run.info["scenario"]["summary"],
+            "lines": describe(run),
+            "info": run.info,
+            "packages": {name: version for name, version in run.info["packages"].items() if version},
+            "scenario": printable(json.dumps(run.info["scenario"], indent=2, ensure_ascii=False)),
+        }
+        for label, run in zip(joined.labels, joined.runs, strict=True)
+    ]
+    return environment.get_template("report.html.j2").render(
+        title=", ".join(joined.labels),
+        runs=runs,
+        tables=tables,
+        figures=figures,
+        evidence=evidence(joined),
+        nothing_found=NOTHING_FOUND,
+        not_checked=not_checked(joined),
+        without_records=joined.without_records,
+        long=_LONG,
+        script=script,
+        digest=digest,
+        style=_source("report.css"),
+    )
+
+
+def _source(name: str) -> str:
+    return (files("robustbench_aigen.views") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,189 @@
+"""The regression gate: whether a detector got less robust than its baseline, beyond a tolerance and chance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.paired import holm
+from robustbench_aigen.metrics.summary import generator_part
+from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
+from robustbench_aigen.runs.selection import Check, matching, select_checks, select_floors
+from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, spec_from_options
+from robustbench_aigen.text import counted
+from robustbench_aigen.views.gating.comparability import (
+    Findings,
+    common_images,
+    compare_attacks,
+    compare_data,
+    compare_thresholds,
+    flags_of,
+    pair_detectors,
+)
+from robustbench_aigen.views.gating.losses import metric_value, paired_loss, unpaired_loss
+from robustbench_aigen.views.gating.result import COLUMNS, GateResult
+
+_ROUND_OFF = 1e-9
+_FEWEST_DRAWS = 2_000
+Config = str | Path | Mapping[str, Any] | GateSpec
+
+
+def gate(
+    current: str | Path | RecordedRun,
+    baseline: str | Path | RecordedRun,
+    *,
+    config: Config | None = None,
+    unpaired: bool = False,
+) -> GateResult:
+    """Hold a run against a baseline.
+
+    A number fails where it is lower than the baseline's by more than the tolerance **and** a one-sided test on the
+    images that both have rejects "no loss", after Holm's correction for all numbers that are gated; and where it is
+    below a floor. All of it is computed from the records.
+
+    Parameters
+    ----------
+    current
+        A run folder, a scenario's results folder for its newest run, or what :func:`robustbench_aigen.run` returned.
+    baseline
+        The same, or a baseline written by :func:`robustbench_aigen.runs.baseline.write_baseline`.
+    config
+        A YAML file or mapping of a ``gate:`` block; by default the block of the current run's scenario, or the
+        defaults: accuracy in every pipeline on all images, a point of tolerance, level 0.05.
+    unpaired
+        Compare runs on different images, by tests for independent samples.
+
+    Raises
+    ------
+    UserError
+        If a run cannot be read, or the two do not compare: other data, attacks or thresholds.
+    """
+    now, then = open_recorded(current), open_recorded(baseline)
+    spec = read_spec(config, now.info)
+    findings = Findings()
+    pairs = pair_detectors(now.info, then.info, findings)
+    known = list(dict.fromkeys([*then.info["pipelines"], *now.info["pipelines"]]))
+    gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in then.info["pipelines"]]
+    compare_attacks(now.info, then.info, gated, findings)
+    compare_thresholds(now.info, then.info, pairs, findings)
+    images = Findings()
+    same = compare_data(now, then, images)
+    if unpaired:
+        findings.notices += ["unpaired: tests for independent samples", *images.differences]
+        if same:
+            findings.notices.append("the images are the same ones: without --unpaired the tests are sharper")
+    else:
+        findings.differences += images.differences
+    if findings.differences:
+        hint = "run both on the same, or write a new baseline with --update"
+        if findings.differences == images.differences:
+            hint += "; --unpaired compares different images"
+        raise UserError(f"the runs do not compare. {'; '.join(findings.differences)}", hint=hint)
+    checks = [check for check in select_checks(spec, now.info, known) if check.pipeline in gated]
+    if not checks and not spec.floors:
+        raise UserError("there is nothing to gate: none of the pipelines is in the baseline")
+    comparison = _Comparison(now, then, pairs, unpaired=unpaired, draws=_draws(len(checks), spec.alpha))
+    rows = [*comparison.losses(checks, spec), *comparison.floors(select_floors(spec, now.info))]
+    findings.notices += comparison.notices()
+    return GateResult(
+        pd.DataFrame(rows, columns=COLUMNS), spec, findings.notices, str(now.folder), str(then.folder)
+    )
+
+
+def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
+    """Return a gate's settings: those given, or those of the run's scenario, or the defaults."""
+    if isinstance(config, GateSpec):
+        return config
+    if isinstance(config, str | Path):
+        return load_gate_spec(config)
+    return spec_from_options(GateSpec(), **dict(config or info["scenario"].get("gate") or {}))
+
+
+def _draws(checks: int, alpha: float) -> int:
+    """Return as many resamples as it takes for the smallest p-value to pass Holm's correction with room to spare."""
+    return max(_FEWEST_DRAWS, ceil(4 * checks / alpha))
+
+
+class _Comparison:
+    """The records of two runs, cell by cell."""
+
+    def __init__(
+        self, now: RecordedRun, then: RecordedRun, pairs: Mapping[str, str], *, unpaired: bool, draws: int
+    ) -> None:
+        self._now, self._then, self._pairs = now, then, pairs
+        self._unpaired, self._draws = unpaired, draws
+        self._empty: list[str] = []
+        self._cells = [_cells(run.records) for run in (now, then)]
+        self._common = None if unpaired else common_images(now, then)
+        if self._common is not None and not len(self._common[0]):
+            raise UserError("the two runs have no image in common")
+
+    def notices(self) -> list[str]:
+        """Say where images are left out, and after :meth:`losses` which numbers were."""
+        counts = [run.info["data"]["images"] for run in (self._now, self._then)]
+        if self._common is None or len(self._common[0]) == max(counts):
+            return self._empty
+        common = f"{counted(len(self._common[0]), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
+        return [*self._empty, common]
+
+    def losses(self, checks: Sequence[Check], spec: GateSpec) -> list[dict[str, Any]]:
+        """Return a row for every number that is held against the baseline."""
+        test = unpaired_loss if self._unpaired else paired_loss
+        rows = []
+        for check in checks:
+            if check.detector not in self._pairs:
+                continue
+            now, then = self._parts(check)
+            if not len(now) or not len(then):
+                raise UserError(f"gate: no images of {check.generator} to compare")
+            loss = test(check.metric, then, now, self._draws)
+            row = {**self._head(check), **asdict(loss), "loss": loss.loss, "allowed": spec.tolerance}
+            if np.isnan(loss.loss):
+                about = f"{check.metric} of {check.pipeline} on {check.generator}"
+                self._empty.append(f"{about} is not tested: a class that it needs is missing")
+                continue
+            rows.append({**row, "kind": "loss", "n": len(now)})
+        if checks and not rows:
+            raise UserError("there is nothing to gate: no metric has the classes that it needs")
+        for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+            row["p_holm"] = p_holm
+            row["failed"] = bool(row["loss"] > row["allowed"] + _ROUND_OFF and p_holm < spec.alpha)
+        return rows
+
+    def floors(self, checks: Sequence[Check]) -> list[dict[str, Any]]:
+        """Return a row for every number that has a floor."""
+        rows = []
+        for check in checks:
+            part = generator_part(self._cells[0][check.detector, check.pipeline], check.generator)
+            value = metric_value(check.metric, part)
+            if np.isnan(value):
+                raise UserError(
+                    f"gate: the floor of {check.metric} of {check.pipeline} has no meaning: a class is missing"
+                )
+            assert check.floor is not None
+            row = {**self._head(check), "kind": "floor", "n": len(part), "current": value}
+            rows.append({**row, "allowed": check.floor, "failed": value < check.floor - _ROUND_OFF})
+        return rows
+
+    def _parts(self, check: Check) -> tuple[pd.DataFrame, pd.DataFrame]:
+        now = self._cells[0][check.detector, check.pipeline]
+        then = self._cells[1][self._pairs[check.detector], check.pipeline]
+        if self._common is not None:
+            now, then = now.iloc[self._common[0]], then.iloc[self._common[1]]
+        return generator_part(now, check.generator), generator_part(then, check.generator)
+
+    def _head(self, check: Check) -> dict[str, Any]:
+        head = {key: value for key, value in check._asdict().items() if key != "floor"}
+        return {**head, "trust": flags_of(self._now.info, check.detector, check.pipeline)}
+
+
+def _cells(records: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    return {
+        (str(detector), str(pipeline)): cell
+        for (detector, pipeline), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True)
+    }

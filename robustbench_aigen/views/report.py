@@ -1,0 +1,71 @@
+"""Builds reports: of a run into its folder, or of several side by side into a folder of their own."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.files import temporary_folder, writing
+from robustbench_aigen.runs.folder import read_run, write_info
+from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
+from robustbench_aigen.views.formats.html import html_report
+from robustbench_aigen.views.tables.listing import report_tables
+from robustbench_aigen.views.texts import TABLES, write_texts
+
+HTML, FIGURES = "report.html", "figures"
+
+
+def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
+    """Build the whole report of some runs and return the folder that it is in.
+
+    ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
+    all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
+    tables and figures took.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or a scenario's results folder for its newest run.
+    output
+        Where; a single run's own folder by default.
+
+    Raises
+    ------
+    UserError
+        If one is not a whole run folder, or there is no folder for several runs.
+    """
+    joined = join_runs([read_run(run) for run in runs])
+    if output is None and len(joined.runs) > 1:
+        raise UserError("a report of several runs needs a folder", hint="--output FOLDER")
+    target = joined.runs[0].folder if output is None else Path(output)
+    joined.check()
+    tables = report_tables(joined)
+    from robustbench_aigen.views.figures.listing import (
+        draw_figures,  # A run that is refused needs no matplotlib.
+    )
+
+    with writing("the report"), temporary_folder(target) as made:
+        (made / FIGURES).mkdir()
+        clock = time.perf_counter()
+        figures = draw_figures(joined, made / FIGURES)
+        drawn = time.perf_counter()
+        write_texts(joined, tables, figures, made)
+        (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
+        _replace(made, target)
+        seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
+    if [run.folder for run in joined.runs] == [target.resolve()]:
+        (run,) = joined.runs
+        write_info(target, with_report_times(run.info, seconds), run.digests)
+    return target
+
+
+def _replace(made: Path, target: Path) -> None:
+    """Move a finished report over the one that is there."""
+    for name in (TABLES, FIGURES):
+        old = target / name
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+    for path in sorted(made.iterdir()):
+        path.replace(target / path.name)

@@ -1,0 +1,109 @@
+"""Accuracy under each pipeline: in full, and detectors beside one another."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from robustbench_aigen.metrics.paired import holm
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
+from robustbench_aigen.views.table import (
+    DETECTOR,
+    Cell,
+    Column,
+    Table,
+    explanations,
+    percent,
+    with_best,
+    with_best_of_rows,
+    without_empty_columns,
+)
+
+
+def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+    """Return one row per detector and pipeline on all images.
+
+    Numbers in per cent, drops in points against the clean images; ``p`` is McNemar's, corrected across the table. A
+    column that no row has is left out: ``fooled`` without an attack.
+
+    Parameters
+    ----------
+    summary
+        Of a run, or of several.
+    conditions
+        What the caption says of how it was measured.
+    """
+    rows = summary[summary["generator"] == ALL_GENERATORS]
+    columns = (
+        Column(DETECTOR),
+        Column("pipeline"),
+        Column("accuracy", 1, compared=True),
+        Column("95 % CI"),
+        Column("drop", 1),
+        Column("p"),
+        Column("TPR", 1),
+        Column("TNR", 1),
+        Column("AUROC", 3),
+        Column("fooled", 1),
+        Column("trust"),
+    )
+    content = [
+        (
+            Cell(row.detector),
+            Cell(row.pipeline),
+            Cell(100 * row.accuracy),
+            Cell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
+            Cell(100 * row.drop, mark=stars(p_value)),
+            Cell(write_p(p_value)),
+            Cell(100 * row.tpr),
+            Cell(100 * row.tnr),
+            Cell(row.auroc),
+            Cell(100 * row.attack_success),
+            Cell(row.trust),
+        )
+        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
+    ]
+    table = Table("accuracy", "Accuracy under each pipeline", "", columns, tuple(content), (STARS_NOTE,))
+    table = without_empty_columns(with_best(table, within=(1,)))
+    caption = f"Accuracy under each pipeline in per cent of all images, {explanations(table, _MEANINGS)}."
+    return replace(table, caption=f"{caption} {_sentence(conditions)}".strip())
+
+
+_MEANINGS = {
+    "accuracy": "with Wilson's 95 % interval",
+    "drop": "drop in points against the clean images",
+    "fooled": "fooled: share of the attacked images that were right before",
+}
+
+
+def accuracy_frame(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the table that a run prints: a row per detector and pipeline, text in per cent."""
+    return accuracy_table(summary).frame().drop(columns="p", errors="ignore")
+
+
+def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+    """Return one row per pipeline and one column of accuracies per detector, in per cent."""
+    rows = summary[summary["generator"] == ALL_GENERATORS]
+    adjusted = pd.Series(holm(rows["p_value"]), index=rows.index)
+    detectors, pipelines = list(rows["detector"].unique()), list(rows["pipeline"].unique())
+    by_cell = {
+        (row.pipeline, row.detector): Cell(100 * row.accuracy, mark=stars(adjusted[row.Index]))
+        for row in rows.itertuples()
+    }
+    content = tuple(
+        (Cell(pipeline), *(by_cell.get((pipeline, detector), Cell(float("nan"))) for detector in detectors))
+        for pipeline in pipelines
+    )
+    columns = (
+        Column("pipeline"),
+        *(Column(detector, 1, compared=True, is_detector=True) for detector in detectors),
+    )
+    caption = (
+        f"Accuracy of each detector under each pipeline, in per cent; the best in bold. {_sentence(conditions)}"
+    ).strip()
+    table = Table("pipelines", "Detectors side by side", caption, columns, content, (STARS_NOTE,))
+    return with_best_of_rows(table)
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text else ""

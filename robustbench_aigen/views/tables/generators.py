@@ -1,0 +1,91 @@
+"""Tables by generator: each with its numbers, and the matrix of detectors and generators."""
+
+import pandas as pd
+
+from robustbench_aigen.metrics.paired import holm
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
+from robustbench_aigen.views.table import DETECTOR, Cell, Column, Table, percent, with_best
+
+
+def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return balanced accuracy by detector and pipeline (rows) and generator (columns, all of them last).
+
+    On a generator's fakes and the reals they belong to; balanced, because a generator often has fewer fakes than
+    there are reals. NaN where a class is missing.
+    """
+    # pivot_table would drop a column of which every value is missing.
+    keys = ["detector", "pipeline"]
+    matrix = summary.pivot(index=keys, columns="generator", values="balanced_accuracy")  # noqa: PD010
+    rows = pd.MultiIndex.from_frame(summary[keys].drop_duplicates())
+    columns = sorted(name for name in matrix.columns if name != ALL_GENERATORS)
+    return matrix.reindex(index=rows, columns=[*columns, ALL_GENERATORS])
+
+
+def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+    """Return a row per pipeline and detector and a column per generator: balanced accuracy in per cent.
+
+    The last columns are the mean over the generators, empty where one of them has none, and all images together.
+    """
+    matrix = 100 * generator_matrix(summary)
+    generators = [name for name in matrix.columns if name != ALL_GENERATORS]
+    pipelines = list(dict.fromkeys(matrix.index.get_level_values("pipeline")))
+    content = [
+        (
+            Cell(pipeline),
+            Cell(detector),
+            *(Cell(float(row[name])) for name in generators),
+            Cell(float(row[generators].mean(skipna=False))),
+            Cell(float(row[ALL_GENERATORS])),
+        )
+        for pipeline in pipelines
+        for detector, row in matrix.xs(pipeline, level="pipeline").iterrows()
+    ]
+    titles = [*generators, "average", ALL_GENERATORS]
+    columns = (Column("pipeline"), Column(DETECTOR), *(Column(title, 1, compared=True) for title in titles))
+    caption = (
+        "Balanced accuracy in per cent on each generator's fakes and the reals they belong to; the best detector in "
+        f"bold; all: every image at once. {conditions}{'.' if conditions else ''}"
+    ).strip()
+    return with_best(
+        Table("cross_generator", "Detectors and generators", caption, columns, tuple(content)), within=(0,)
+    )
+
+
+def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+    """Return a row per detector, pipeline and generator, with drops and their significance."""
+    rows = summary[summary["generator"] != ALL_GENERATORS]
+    columns = (
+        Column(DETECTOR),
+        Column("pipeline"),
+        Column("generator"),
+        Column("n", 0),
+        Column("accuracy", 1),
+        Column("95 % CI"),
+        Column("drop", 1),
+        Column("p"),
+        Column("balanced", 1),
+        Column("TPR", 1),
+        Column("AUROC", 3),
+    )
+    content = tuple(
+        (
+            Cell(row.detector),
+            Cell(row.pipeline),
+            Cell(row.generator),
+            Cell(row.n),
+            Cell(100 * row.accuracy),
+            Cell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
+            Cell(100 * row.drop, mark=stars(p_value)),
+            Cell(write_p(p_value)),
+            Cell(100 * row.balanced_accuracy),
+            Cell(100 * row.tpr),
+            Cell(row.auroc),
+        )
+        for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
+    )
+    caption = (
+        "By generator: its fakes with the reals they belong to, in per cent; TPR is the share of its fakes that are "
+        f"found. {conditions}{'.' if conditions else ''}"
+    ).strip()
+    return Table("generators", "Each generator", caption, columns, content, (STARS_NOTE,))

@@ -1,0 +1,130 @@
+"""The summary of a report: per detector and threat model what is left, as RobustBench lists it."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import pandas as pd
+
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.views.conditions import threat_models, write_threat_model
+from robustbench_aigen.views.table import (
+    DETECTOR,
+    Cell,
+    Column,
+    Table,
+    explanations,
+    percent,
+    with_best,
+    without_empty_columns,
+)
+
+_OTHER = "other attacks"
+_NONE = "no attack"
+
+
+class _Worst(NamedTuple):
+    """The lowest accuracy of some pipelines, whose it is, and its interval."""
+
+    accuracy: float
+    pipeline: str
+    interval: str
+
+
+def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
+    """Return a row per detector and threat model.
+
+    ``robust`` is the accuracy under the attack that leaves least; ``degraded`` under the processing that leaves least;
+    ``in all`` the share of images that are right clean, under every attack of the threat model and every
+    processing. That needs records. What no row has is left out, and so is its explanation.
+    """
+    rows = joined.overall()
+    columns = (
+        Column(DETECTOR),
+        Column("architecture"),
+        Column("threat model"),
+        Column("clean", 1, compared=True),
+        Column("robust", 1, compared=True),
+        Column("95 % CI"),
+        Column("strongest attack"),
+        Column("degraded", 1, compared=True),
+        Column("strongest processing"),
+        Column("in all", 1, compared=True),
+        Column("trust"),
+    )
+    content = []
+    for detector, mine in rows.groupby("detector", sort=False):
+        models = {row.pipeline: _threat_model(row.stage_params) for row in mine.itertuples()}
+        processed = mine[[models[name] == _NONE and name != CLEAN for name in mine["pipeline"]]]
+        clean = mine[mine["pipeline"] == CLEAN]
+        for model in list(dict.fromkeys(m for m in models.values() if m != _NONE)) or [_NONE]:
+            attacked = mine[[models[name] == model and name != CLEAN for name in mine["pipeline"]]]
+            attacked = attacked if model != _NONE else attacked.iloc[:0]
+            robust, degraded = _worst(attacked), _worst(processed)
+            together = [CLEAN, *attacked["pipeline"], *processed["pipeline"]]
+            content.append(
+                (
+                    Cell(str(detector)),
+                    Cell(str(joined.info_of(str(detector))["architecture"])),
+                    Cell(model),
+                    Cell(100 * float(clean["accuracy"].iloc[0])),
+                    Cell(robust.accuracy),
+                    Cell(robust.interval),
+                    Cell(robust.pipeline),
+                    Cell(degraded.accuracy),
+                    Cell(degraded.pipeline),
+                    Cell(_right_in_all(joined.records, str(detector), together)),
+                    Cell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
+                )
+            )
+    table = Table("summary", "Summary", "", columns, tuple(content))
+    table = without_empty_columns(with_best(table, within=(2,)))
+    meanings = explanations(table, _MEANINGS)
+    explained = f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""
+    caption = f"What is left of each detector, in per cent of all images.{explained} {conditions}"
+    return replace(table, caption=f"{caption}{'.' if conditions else ''}".strip())
+
+
+_MEANINGS = {
+    "robust": "robust: under the attack that leaves least",
+    "degraded": "degraded: under the processing that leaves least",
+    "in all": "in all: images that are right without, under every attack of the threat model and under every processing",
+}
+
+
+def _threat_model(stage_params: str) -> str:
+    stages = json.loads(stage_params)
+    if not any("attack" in stage for stage in stages):
+        return _NONE
+    models = threat_models([stage_params])
+    texts = [write_threat_model(norm, eps) for norm, values in models.items() for eps in values]
+    return " + ".join(texts) or _OTHER
+
+
+def _worst(rows: pd.DataFrame) -> _Worst:
+    if rows.empty:
+        return _Worst(math.nan, "", "")
+    row = rows.loc[rows["accuracy"].idxmin()]
+    interval = f"{percent(row['ci_low'])}–{percent(row['ci_high'])}"
+    return _Worst(100 * float(row["accuracy"]), str(row["pipeline"]), interval)
+
+
+def _right_in_all(records: pd.DataFrame, detector: str, pipelines: list[str]) -> float:
+    if records.empty:
+        return math.nan
+    mine = records[(records["detector"] == detector) & records["pipeline"].isin(pipelines)]
+    if set(mine["pipeline"].unique()) != set(pipelines):
+        return math.nan  # A run among several has none.
+    return 100 * float(mine.groupby("sample", sort=False)["correct"].all().mean())
+
+
+def _flags(trust: Iterable[str]) -> str:
+    raised = {flag for text in trust for flag in text.split()} - {"ok"}
+    order = [finding.flag for finding in FINDINGS]
+    return (
+        " ".join(sorted(raised, key=lambda flag: (order.index(flag) if flag in order else 99, flag))) or "ok"
+    )

@@ -1,0 +1,30 @@
+"""The part of a report that is text and costs no time: Markdown, and the tables as CSV and LaTeX."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.runs.joined import JoinedRuns, join_runs
+from robustbench_aigen.views.figure import Drawn
+from robustbench_aigen.views.formats.latex import latex_document, latex_table
+from robustbench_aigen.views.formats.markdown import markdown_report
+from robustbench_aigen.views.table import Table
+from robustbench_aigen.views.tables.listing import report_tables, write_csv
+
+MARKDOWN, LATEX, TABLES = "report.md", "report.tex", "tables"
+
+
+def write_run_texts(folder: Path) -> None:
+    """Write the texts of a run's report, without figures, into its folder."""
+    joined = join_runs([read_run(folder)])
+    write_texts(joined, report_tables(joined), [], folder)
+
+
+def write_texts(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn], folder: Path) -> None:
+    """Write ``report.md``, ``report.tex`` and a new folder ``tables/`` with a CSV and a LaTeX file each."""
+    (folder / TABLES).mkdir()
+    write_csv(folder / TABLES, tables)
+    for table in tables:
+        (folder / TABLES / f"{table.name}.tex").write_text(latex_table(table), encoding="utf-8")
+    (folder / LATEX).write_text(latex_document(joined, tables, figures), encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown_report(joined, tables, figures), encoding="utf-8")
