@@ -38,8 +38,8 @@ from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 
 @dataclass
@@ -119,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
+def _task(arguments: argparse.Namespace) -> tuple[Stage, AttackTask, int]:
     """Return the images that the detector gets right, as a task, and how many there were before."""
     device = resolve_device(arguments.device)
     detector = load_detector(arguments.detector, arch=arguments.arch, device=device)
@@ -133,8 +133,8 @@ def _task(arguments: argparse.Namespace) -> tuple[BoundStage, AttackTask, int]:
     right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
     rows = right.nonzero().flatten().tolist()
     recipe = shipped_recipes()["pgd"]
-    params = recipe.bind({"eps": arguments.eps, "steps": arguments.steps, "lookahead": arguments.lookahead})
-    stage = BoundStage(recipe, params)
+    given = {"eps": arguments.eps, "steps": arguments.steps, "lookahead": arguments.lookahead}
+    stage = make_stage(recipe, given)
     task = make_task(
         stage,
         detector,

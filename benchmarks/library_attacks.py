@@ -34,9 +34,9 @@ from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe import Recipe
 from robustbench_aigen.stages.recipe_files import read_recipe
+from robustbench_aigen.stages.stage import make_stage
 
 TABLE = Path(__file__).with_suffix(".yaml")
 DOCUMENT = Path("docs/LIBRARY_ATTACKS.md")
@@ -163,7 +163,7 @@ def task(attack: LibraryAttack, norm: str, recipe: Recipe, *, batch_size: int = 
     """Return the survey's images as a task."""
     detector, levels, labels = _pictures()
     return make_task(
-        BoundStage(recipe, recipe.bind({"eps": EPS[norm]})),
+        make_stage(recipe, {"eps": EPS[norm]}),
         detector,
         levels[: attack.images],
         labels[: attack.images],

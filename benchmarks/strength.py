@@ -37,10 +37,10 @@ from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.stages.recipe import Recipe
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 BUDGETS = ("linf 1/255", "linf 2/255", "l2 0.25")
 
@@ -83,7 +83,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     batch_size = default_batch_size(detector, device)
     right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
 
-    def attacked(stage: BoundStage, rows: Tensor) -> tuple[Tensor, Tensor, float]:
+    def attacked(stage: Stage, rows: Tensor) -> tuple[Tensor, Tensor, float]:
         task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
         clock = time.perf_counter()
         outcome = run_attack(stage, task, _silent)
@@ -91,7 +91,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
         return fooled, outcome.log_odds, time.perf_counter() - clock
 
     auto = shipped_recipes()["auto"]
-    stage = BoundStage(auto, auto.bind({"norm": norm, "eps": eps}))
+    stage = make_stage(auto, {"norm": norm, "eps": eps})
     rows = right.nonzero().flatten()
     fooled, log_odds, seconds = attacked(stage, rows)
     left = rows[~fooled]
@@ -108,7 +108,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     if not len(left):
         return
     for recipe, backend in _rivals(norm, set(arguments.without)):
-        rival = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "backend": backend}))
+        rival = make_stage(recipe, {"norm": norm, "eps": eps, "backend": backend})
         some = left if recipe.access == "gradients" else left[: arguments.queried]
         called = f"{recipe.name} ({backend})"
         try:
@@ -125,9 +125,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
             yield row(f"{' + '.join(attacks)} (pyautoattack)", int(fooled.sum()), some, seconds)
 
 
-def _task(
-    stage: BoundStage, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]
-) -> AttackTask:
+def _task(stage: Stage, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]) -> AttackTask:
     device = next(detector.parameters()).device
     return make_task(
         stage,

@@ -17,8 +17,8 @@ import torch
 from benchmarks.table_file import put_rows
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.engine.runner import RunResult
-from robustbench_aigen.scenario.cells import CLEAN
 from robustbench_aigen.scenario.scenario import with_detectors
+from robustbench_aigen.stages.pipeline import CLEAN
 
 EPS = [f"{level}/255" for level in range(1, 9)]
 

@@ -24,17 +24,17 @@ from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 JPEG = "{perturb: jpeg, quality: 75}"
 LIMIT = {"data": "{source: minigen, split: test, limit: 60}"}
 
 
-def inside(name: str, **given) -> BoundStage:
+def inside(name: str, **given) -> Stage:
     recipe = shipped_recipes()[name]
-    return BoundStage(recipe, recipe.bind(given))
+    return make_stage(recipe, given)
 
 
 def pillow_jpeg(levels: torch.Tensor, quality: int) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """What the shared verifier lets through, from every backend, and what it stops."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from test_native_attacks import float_result, held_by, pictures, poised, silent, stage, task, untrained
@@ -12,6 +10,7 @@ from robustbench_aigen.attacks.task import AttackChunk
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 
 CASES = [
     (name, norm, backend)
@@ -47,11 +46,9 @@ WIDE = {("simba", "l2"): 5.0, ("simba", "linf"): 0.9}
 
 def bound_stage(attack, norm, backend, eps, **given):
     budget = {} if norm == "spatial" else {"eps": eps}
-    surrogate = None
-    if shipped_recipes()[attack].needs_surrogate:
-        surrogate = DetectorSpec(id="minigen/lenet5")
-    made = stage(attack, norm=norm, backend=backend, **(budget | given))
-    return replace(made, surrogate=surrogate)
+    recipe = shipped_recipes()[attack]
+    surrogate = DetectorSpec(id="minigen/lenet5") if recipe.needs_surrogate else None
+    return make_stage(recipe, {"norm": norm, "backend": backend, **budget, **given}, surrogate=surrogate)
 
 
 def taken(given: dict[str, object], attack: str, norm: str, backend: str) -> dict[str, object]:

@@ -14,8 +14,8 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import codecs, noise
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.perturbations.resizing import fit_within
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import read_recipe
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 HEAD = "kind: perturb\nname: own\nsummary: mine\n"
 SCENARIO = """\
@@ -39,8 +39,8 @@ def written(folder: Path, text: str, name: str = "own.yaml") -> Path:
     return folder / name
 
 
-def bound(recipe, **given) -> BoundStage:
-    return BoundStage(recipe, recipe.bind(given))
+def bound(recipe, **given) -> Stage:
+    return make_stage(recipe, given)
 
 
 def streams(count: int = 6) -> SampleStreams:

@@ -549,8 +549,8 @@ def test_a_search_goes_on_from_where_there_is_no_gradient():
     from robustbench_aigen.attacks.execution import make_task, run_attack
     from robustbench_aigen.detectors.thresholds import HALF
     from robustbench_aigen.numerics.seeding import SampleStreams
-    from robustbench_aigen.scenario.cells import BoundStage
     from robustbench_aigen.stages.recipe_files import shipped_recipes
+    from robustbench_aigen.stages.stage import make_stage
 
     class Deviation(nn.Module):
         def forward(self, pixels):
@@ -562,7 +562,7 @@ def test_a_search_goes_on_from_where_there_is_no_gradient():
     levels = torch.full((3, 3, 8, 8), 100, dtype=torch.uint8)
     levels[1, :, ::2] = 101
     recipe = shipped_recipes()["pgd"]
-    stage = BoundStage(recipe, recipe.bind({"eps": 4 / 255, "steps": 5, "random_start": False}))
+    stage = make_stage(recipe, {"eps": 4 / 255, "steps": 5, "random_start": False})
     task = make_task(
         stage, Deviation(), levels, torch.zeros(3, dtype=torch.long), SampleStreams(0, ("a", "b", "c"), 0),
         threshold=HALF, early_stop=False, batch_size=3, device=torch.device("cpu"), precision="fp32",

@@ -20,7 +20,7 @@ from robustbench_aigen.perturbations.differentiable import blur
 from robustbench_aigen.perturbations.differentiable import codecs as stand_ins
 from robustbench_aigen.perturbations.differentiable.resize import resampling_matrix
 from robustbench_aigen.perturbations.differentiable.rounding import softly_rounded, straight_through
-from robustbench_aigen.scenario.cells import BoundStage
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 WITHOUT = {
     "webp": "an encoder that predicts blocks and chooses among modes: applied for real with a gradient of 1",
@@ -79,8 +79,8 @@ CASES = [
 ]  # fmt: skip
 
 
-def stage(name: str, **given) -> BoundStage:
-    return BoundStage(RECIPES[name], RECIPES[name].bind(given))
+def stage(name: str, **given) -> Stage:
+    return make_stage(RECIPES[name], given)
 
 
 def streams(count: int, restart: int = 0) -> SampleStreams:

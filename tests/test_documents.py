@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 
 from robustbench_aigen.detectors.formats import FORMATS
 from robustbench_aigen.detectors.zoo import build_architecture
-from robustbench_aigen.scenario.cells import expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.recipe_files import read_recipe, shipped_recipes
 from robustbench_aigen.views.table import percent

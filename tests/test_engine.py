@@ -24,7 +24,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import COLUMNS
 from robustbench_aigen.numerics.memory import BoundedCache
-from robustbench_aigen.scenario.cells import expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",

@@ -19,8 +19,8 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.runs.baseline import open_recorded, write_baseline
-from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.gate_spec import load_gate_spec, read_floor
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 
 N = 2_000
 

@@ -1,5 +1,6 @@
 """The native engine against torchattacks, closed forms, and itself at other batch sizes."""
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -15,10 +16,11 @@ from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, Preprocessing
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.detectors.zoo import build_architecture
+from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 COUNT = 40
 
@@ -36,9 +38,9 @@ def pictures(count: int = COUNT, side: int = 32) -> torch.Tensor:
     )
 
 
-def stage(name: str, **given) -> BoundStage:
+def stage(name: str, **given) -> Stage:
     recipe = shipped_recipes()[name]
-    return BoundStage(recipe, recipe.bind(given))
+    return make_stage(recipe, given)
 
 
 def task(
@@ -301,3 +303,20 @@ def test_reduced_precision_attacks_as_well_as_float32():
         outcome = run_attack(bound, made, silent)
         survivors[precision] = int((held_by(detector, outcome.levels, threshold) == labels).sum())
     assert abs(survivors["bf16"] - survivors["fp32"]) <= 1
+
+
+def native_recipes():
+    return [
+        recipe for recipe in shipped_recipes().values() if recipe.kind == "attack" and recipe.backends.native
+    ]
+
+
+@pytest.mark.parametrize("recipe", native_recipes(), ids=lambda recipe: recipe.name)
+def test_the_function_of_a_recipe_takes_its_parameters_by_keyword(recipe):
+    """All of them, by these names, and no others but with a default."""
+    signature = inspect.signature(import_function(recipe.backends.native.implementation))
+    _task, *others = signature.parameters.values()
+    assert all(each.kind is inspect.Parameter.KEYWORD_ONLY for each in others)
+    declared = recipe.parameters.keys() - {"backend", "norm", "eps"}
+    assert {each.name for each in others if each.default is inspect.Parameter.empty} <= declared
+    assert declared <= {each.name for each in others}

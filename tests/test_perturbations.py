@@ -14,9 +14,9 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations import blur, codecs, geometry, noise, overlay, tone
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.perturbations.resizing import fit_within, pixelate, resize, resize_to
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe import ParameterError
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 
 RECIPES = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "perturb"}
 NAMES = tuple(f"picture{number}" for number in range(6))
@@ -34,7 +34,7 @@ def smooth(count: int = 6, height: int = 32, width: int = 40) -> torch.Tensor:
 
 
 def applied(name: str, levels: torch.Tensor, rows=range(6), **given) -> torch.Tensor:
-    stage = BoundStage(RECIPES[name], RECIPES[name].bind(given))
+    stage = make_stage(RECIPES[name], given)
     return perturb(stage, levels[list(rows)], SampleStreams(42, tuple(NAMES[row] for row in rows), 0))
 
 

@@ -23,8 +23,8 @@ from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.codecs import jpeg
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 from robustbench_aigen.trust import probes
 from robustbench_aigen.trust.flags import BLACK_BOX, STILL_RISING
 from robustbench_aigen.trust.judgement import (
@@ -189,12 +189,12 @@ def test_zero_is_no_gradient_or_none_to_speak_of(make, expected):
     assert int(probes.zero_gradients(make(gradients)).sum()) == expected
 
 
-def stage(name: str, **given) -> BoundStage:
+def stage(name: str, **given) -> Stage:
     recipe = shipped_recipes()[name]
-    return BoundStage(recipe, recipe.bind(given))
+    return make_stage(recipe, given)
 
 
-def cell_flags(detector: nn.Module, pictures, bound: BoundStage, *, quick: bool) -> set[str]:
+def cell_flags(detector: nn.Module, pictures, bound: Stage, *, quick: bool) -> set[str]:
     """Flags of an attack on a detector, with images that withstood it as a run would pick them."""
     images = right(detector, pictures, 24)
     survives = images.held(bound)

@@ -18,7 +18,7 @@ from robustbench_aigen.engine.estimate import FALLEN, Standing, cell_seconds, st
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.scenario.cells import BoundPipeline
+from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth
 from robustbench_aigen.training.adversarial.report_size import FEWEST, ReportSize, fewest_images, fitted
 
@@ -136,8 +136,8 @@ def test_each_depth_is_part_of_the_one_before():
 PACE = Pace(verdict=1.0, single=2.0, gradient=3.0, query=4.0, beside=5.0, perturbed={"jpeg": 6.0})
 
 
-def pipeline(*stages) -> BoundPipeline:
-    return BoundPipeline("", stages)
+def pipeline(*stages) -> Pipeline:
+    return Pipeline("", stages)
 
 
 def test_what_falls_takes_a_part_of_the_steps_and_what_is_wrong_takes_none():

@@ -7,7 +7,7 @@ import pytest
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.cells import expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.parameters import Parameter, read_fraction, write_pixels
 from robustbench_aigen.stages.recipe import ParameterError
@@ -107,7 +107,7 @@ MISTAKES = [
     ("[1/255, 4/255]", "four", 7, ["eps must be a distance in pixel units such as 4/255", "'four'"]),
     ("[1/255, 4/255]", "1/0", 7, ["eps must be a distance"]),
     ("[1/255, 4/255]", "[[1/255]]", 7, ["eps must be a distance", "[0]"]),
-    ("[1/255, 4/255]", "[]", 7, ["empty list"]),
+    ("[1/255, 4/255]", "[]", 7, ["list of values is empty"]),
     ("[1/255, 4/255]", "[1/255, 1/255]", 7, ["same value twice"]),
     ("steps: 3", "steps: 3.5", 7, ["steps must be a whole number", "3.5"]),
     ("steps: 3", "steps: 0", 7, ["steps must be at least 1"]),

@@ -19,8 +19,8 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine import examination
 from robustbench_aigen.engine.scenario_checks import bound_pipelines
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.cells import expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.recipe_files import find_recipe, is_shipped, shipped_recipes
 from robustbench_aigen.trust.flags import STOCHASTIC

@@ -20,8 +20,9 @@ from robustbench_aigen.metrics.intervals import (
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.metrics.weighted import COUNT_METRICS, SCORE_METRICS, count_metric, score_metric
-from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.stages.pipeline import Pipeline
 
 NO = np.array([], dtype=bool)
 
@@ -220,7 +221,7 @@ def test_ssim_is_that_of_torchmetrics_where_the_window_fits():
         assert ssim(one, other.to(torch.uint8)).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def records_of(count: int, pipelines: list[BoundPipeline]) -> pd.DataFrame:
+def records_of(count: int, pipelines: list[Pipeline]) -> pd.DataFrame:
     """Two detectors' records of so many images in each pipeline, at random."""
     rng, label, cells = np.random.default_rng(8), np.arange(count) % 2, []
     for detector, pipeline in product("ab", pipelines):

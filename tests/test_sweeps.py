@@ -13,7 +13,8 @@ from robustbench_aigen.engine.identity import shard_key
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.engine.store import ShardCache
-from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
+from robustbench_aigen.stages.pipeline import Pipeline
 
 EPS = ("1/255", "2/255", "4/255")
 SWEEP = "{pgd: [{attack: pgd, eps: [1/255, 2/255, 4/255], steps: 4}]}"
@@ -95,7 +96,7 @@ def test_a_rung_is_an_attack_on_a_data_set_of_the_survivors(tmp_path):
         [whole.hashes[i] for i in left],
         whole.problems,
     )
-    alone = plan.cell(plan.detectors[0], BoundPipeline(middle.name, middle.stages)).run(
+    alone = plan.cell(plan.detectors[0], Pipeline(middle.name, middle.stages)).run(
         part,
         torch.from_numpy(cell["clean_log_odds"].to_numpy()[left].copy()),
         lambda _, make: make(),
@@ -275,15 +276,15 @@ def test_the_ladder_is_in_the_key_of_a_shard(tmp_path):
     detector = plan.detectors[0]
     settings = plan.cell(detector, plan.pipelines[0]).settings
 
-    def key(pipeline: BoundPipeline) -> str:
+    def key(pipeline: Pipeline) -> str:
         return shard_key(detector, pipeline, shard, settings, {})
 
     _, low, middle, high = plan.pipelines
-    skipped = BoundPipeline(high.name, high.stages, low)
-    alone = BoundPipeline(high.name, high.stages)
+    skipped = Pipeline(high.name, high.stages, low)
+    alone = Pipeline(high.name, high.stages)
     assert len({key(high), key(skipped), key(alone)}) == 3
-    assert key(low) == key(BoundPipeline("x", low.stages))
-    assert key(BoundPipeline("x", middle.stages, low)) == key(middle)
+    assert key(low) == key(Pipeline("x", low.stages))
+    assert key(Pipeline("x", middle.stages, low)) == key(middle)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])

@@ -17,10 +17,10 @@ from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.trim import TrimmedNetwork, fit_trim, trimmed
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 
 DETECTOR = "minigen/lenet5"
 
@@ -110,7 +110,7 @@ def test_an_attack_that_follows_the_smooth_flip_goes_past_the_limit():
             "random_start": False,
             "lookahead": False,
         }
-        stage = BoundStage(recipe, recipe.bind(given))
+        stage = make_stage(recipe, given)
         task = make_task(
             stage, detector, levels, labels, SampleStreams(0, tuple("abcd"), 0), threshold=HALF, early_stop=True,
             batch_size=4, device=torch.device("cpu"), precision="fp32",

@@ -11,8 +11,9 @@ from test_engine import scenario
 
 from robustbench_aigen import run
 from robustbench_aigen.metrics.paired import mcnemar_p_value
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
 from robustbench_aigen.trust.evidence import (
     _ranked_below_chance,
@@ -188,14 +189,14 @@ def records(pipeline: str, right: int, *, attacked: bool = True) -> pd.DataFrame
     )
 
 
-def pipeline(name: str, attack: str, **given) -> BoundPipeline:
+def pipeline(name: str, attack: str, **given) -> Pipeline:
     recipe = shipped_recipes()[attack]
-    return BoundPipeline(name, (BoundStage(recipe, recipe.bind(given)),))
+    return Pipeline(name, (make_stage(recipe, given),))
 
 
 def test_the_records_of_a_run_raise_their_flags_with_a_sentence():
     pipelines = [
-        BoundPipeline("clean", ()),
+        Pipeline("clean", ()),
         pipeline("pgd", "pgd", eps=2.5 / 255),
         pipeline("box", "square", eps=2.5 / 255),
     ]

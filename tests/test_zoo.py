@@ -24,8 +24,8 @@ from robustbench_aigen.detectors.zoo import (
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 
 SMALL = {
     "deit_bottleneck": {"variant": "tiny", "input_size": 32},
@@ -134,7 +134,7 @@ def test_every_architecture_is_attacked(name, attack):
     labels = torch.arange(len(levels)) % 2
     recipe = shipped_recipes()[attack]
     given = {"steps": 3, "random_start": False} if attack == "pgd" else {"steps": 60}
-    bound = BoundStage(recipe, recipe.bind({"eps": 8 / 255, **given}))
+    bound = make_stage(recipe, {"eps": 8 / 255, **given})
     names = tuple(str(number) for number in range(len(levels)))
     task = make_task(
         bound, detector, levels, labels, SampleStreams(42, names, 0), threshold=HALF, early_stop=False,

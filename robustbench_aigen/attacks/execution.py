@@ -1,7 +1,7 @@
 """Runs one attack stage: picks the backend, verifies what comes back, rounds it to 8 bits and judges it."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.judgement import judge
 from robustbench_aigen.attacks.requirements import check_gradients
-from robustbench_aigen.attacks.task import Attack, AttackChunk, AttackTask
+from robustbench_aigen.attacks.task import AttackChunk, AttackFunction, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.users_faults import users_faults
@@ -21,8 +21,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.scenario.cells import BoundStage
-from robustbench_aigen.stages.recipe import Norm
+from robustbench_aigen.stages.stage import Stage
 
 
 class AttackOutcome(NamedTuple):
@@ -42,14 +41,13 @@ class AttackOutcome(NamedTuple):
     queries: Tensor
 
 
-def threat_of(stage: BoundStage) -> ThreatModel:
+def threat_of(stage: Stage) -> ThreatModel:
     """Return the threat model of an attack stage."""
-    norm = cast(Norm, stage.params["norm"])
-    return ThreatModel(norm, float(stage.params.get("eps") or 0))
+    return ThreatModel(stage.norm, stage.eps or 0)
 
 
 def make_task(
-    stage: BoundStage,
+    stage: Stage,
     detector: nn.Module,
     levels: Tensor,
     labels: Tensor,
@@ -82,7 +80,7 @@ def make_task(
     )  # fmt: skip
 
 
-def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
+def run_attack(stage: Stage, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
     """Run an attack stage on images of one size, telling ``advance`` how many more are done.
 
     Raises
@@ -91,7 +89,7 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
         If the attack returns NaN, leaves the range or the budget, misses an image, or changes the detector or
         the global random generators.
     """
-    name = f"{stage.recipe.name} ({stage.params['backend']})"
+    name = f"{stage.recipe.name} ({stage.backend})"
     count = len(task.levels)
     outcome = AttackOutcome(
         task.levels.clone(),
@@ -120,9 +118,9 @@ def run_attack(stage: BoundStage, task: AttackTask, advance: Callable[[int], Non
     return outcome
 
 
-def _check_library(name: str, stage: BoundStage, task: AttackTask, chunk: AttackChunk) -> None:
+def _check_library(name: str, stage: Stage, task: AttackTask, chunk: AttackChunk) -> None:
     """Raise UserError where another library followed a gradient that is not finite."""
-    if stage.params["backend"] != "native" and not chunk.pixels.isfinite().all():
+    if stage.backend != "native" and not chunk.pixels.isfinite().all():
         detector = getattr(task.crafted_on.detector, "name", "it")
         raise UserError(
             f"{name} returned NaN or infinite pixels: detector '{detector}' has gradients that are not finite",
@@ -146,12 +144,12 @@ def _gathered(
     yield from (AttackChunk.joined(alike) for alike in waiting.values() if alike)
 
 
-def _chunks(stage: BoundStage, task: AttackTask) -> Iterator[AttackChunk]:
-    backends, backend = stage.recipe.backends, stage.params["backend"]
+def _chunks(stage: Stage, task: AttackTask) -> Iterator[AttackChunk]:
+    backends, backend = stage.recipe.backends, stage.backend
     if backend == "native":
         assert backends.native is not None
-        attack: Attack = import_function(backends.native.implementation)
-        return attack(task)
+        attack: AttackFunction = import_function(backends.native.implementation)
+        return attack(task, **stage.arguments)
     calls, run = (
         (backends.torchattacks, run_torchattacks) if backend == "torchattacks" else (backends.art, run_art)
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, column
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
@@ -75,7 +74,7 @@ class GridSearch:
             self.queries[left] += 1
             if number:
                 size = threat.eps * max(0.5**number, 0.05)
-                wanted[at] = threat.project(clean[at], wanted[at] + size * steepest(threat, gradient))
+                wanted[at] = threat.project(clean[at], wanted[at] + size * threat.steepest(gradient))
             found = self.levels.clone()
             found[at] = round_along(threat, self._clean_levels[at], wanted[at], gradient)
             self._try(found)

@@ -4,12 +4,13 @@ Nothing here imports torch, unless a scenario names a class of another library o
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Protocol
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import is_shipped, shipped_recipes
+from robustbench_aigen.stages.stage import Stage
 
 
 class AttackedDetector(Protocol):
@@ -31,20 +32,35 @@ class AttackedDetector(Protocol):
         ...
 
 
-def check_attack(stage: BoundStage) -> None:
+def check_attack(stage: Stage) -> None:
     """Raise UserError if what computes an attack stage is not there: before the first image, not after."""
-    backends, backend = stage.recipe.backends, stage.params["backend"]
+    backends, backend = stage.recipe.backends, stage.backend
     if backends.native is not None and backend == "native":
         if not is_shipped(stage.recipe):
-            import_function(backends.native.implementation)
+            _check_signature(stage, backends.native.implementation)
         return
     from robustbench_aigen.attacks.libraries import library_class, library_module
 
     calls = getattr(backends, str(backend))
-    library_class(library_module(str(backend)), calls[stage.params["norm"]])
+    library_class(library_module(str(backend)), calls[stage.norm])
 
 
-def check_gradients(stage: BoundStage, crafted_on: AttackedDetector) -> None:
+def _check_signature(stage: Stage, implementation: str) -> None:
+    """Raise UserError unless a function takes a task and the parameters of its recipe by keyword."""
+    function = import_function(implementation)
+    try:
+        signature(function).bind(None, **stage.arguments)
+    except TypeError as error:
+        parameters = "".join(f", {name}" for name in stage.arguments)
+        raise UserError(
+            f"'{implementation}' does not take the parameters of recipe '{stage.recipe.name}': {error}",
+            hint=f"write def {function.__name__}(task, *{parameters})"
+            if parameters
+            else f"write def {function.__name__}(task)",
+        ) from None
+
+
+def check_gradients(stage: Stage, crafted_on: AttackedDetector) -> None:
     """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
 
     Parameters

@@ -18,8 +18,8 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.margins import margin_of
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AttackTask:
     threat
         Norm and budget.
     params
-        The bound parameters of the stage.
+        The bound parameters of the stage, which the adapters of libraries read.
     early_stop
         Whether an image is finished once its 8-bit version is fooled. Right for accuracy when the attack is the
         last stage; otherwise every image gets every step.
@@ -72,7 +72,7 @@ class AttackTask:
     batch_size: int
     device: torch.device
     sizes: Tensor | None = None
-    through: tuple[BoundStage, ...] = ()
+    through: tuple[Stage, ...] = ()
     eot: int = 1
     first_try: int = 0
 
@@ -246,4 +246,5 @@ class AttackChunk(NamedTuple):
         return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined)
 
 
-Attack = Callable[[AttackTask], Iterator[AttackChunk]]
+AttackFunction = Callable[..., Iterator[AttackChunk]]
+"""A native attack: the task, and the other parameters of its recipe by keyword."""

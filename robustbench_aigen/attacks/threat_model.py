@@ -12,6 +12,8 @@ _ROUND_OFF = 1e-5
 """What float32 arithmetic may add to a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
 
 
+TINY = 1e-30
+"""Added to a gradient's norm before dividing, so that a gradient of zero gives no step instead of NaN."""
 _LONGER = 1e-6
 """Share by which a squared L2 length may pass the budget: a float perturbation as long as it must not lose a level."""
 
@@ -104,6 +106,12 @@ class ThreatModel:
         else:
             delta = _largest_positions(delta, int(self.eps))
         return delta.add_(clean).clamp_(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the direction of unit length in the norm along which a loss rises fastest (L∞ and L2)."""
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / column(l2_norm(gradient) + TINY)
 
     def shrink(self, clean: Tensor, adversarial: Tensor) -> Tensor:
         """Return the pixels on the line to the clean image that are inside the budget: what clipping would bend.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.engine.prediction import Attacked, NoVerdict, Prediction, Predictor, Unreadable
     from robustbench_aigen.notices import Notice
-    from robustbench_aigen.scenario.cells import BoundStage
+    from robustbench_aigen.stages.stage import Stage
 
 
 class Class(StrEnum):
@@ -76,6 +76,7 @@ def predict(
     from robustbench_aigen.engine.prediction import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
     files, passed_over = find_pictures(image)
@@ -90,7 +91,7 @@ def predict(
     for notice in notices:
         say_notice(notice, err=True)
     surrogate = None
-    if stage is not None and stage.surrogate is not None:
+    if stage is not None and isinstance(stage.surrogate, DetectorSpec):
         surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
         say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
@@ -106,7 +107,7 @@ def predict(
                 "detector": loaded.name,
                 "assumed": assumed or None,
                 "threshold": predictor.threshold.score,
-                "attack": None if stage is None else stage.as_dict(),
+                "attack": None if stage is None else stage.to_dict(),
                 "notices": [notice.as_dict() for notice in notices],
                 "predictions": rows,
                 "unreadable": [
@@ -164,7 +165,7 @@ def _assumed(detector: "Detector") -> str:
 
 def _attack(
     attack: str | None, eps: str | None, norm: str | None, settings: list[str], others: "Mapping[str, object]"
-) -> "BoundStage | None":
+) -> "Stage | None":
     import yaml
 
     from robustbench_aigen.engine.prediction import bind_attack
@@ -265,14 +266,14 @@ def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None
     print_table([{name: row.get(name, "–") for name in columns} for row in rows], title)
 
 
-def _distance(stage: "BoundStage | None", after: "Attacked") -> dict[str, str]:
+def _distance(stage: "Stage | None", after: "Attacked") -> dict[str, str]:
     """Return how far an attacked picture is from the original, in the norm of its budget."""
     if stage is not None and stage.params["norm"] == "l2":
         return {"L2": f"{after.l2:.3f}"}
     return {"L∞": f"{255 * after.linf:.0f}/255"}
 
 
-def _description(stage: "BoundStage") -> str:
+def _description(stage: "Stage") -> str:
     own = stage.recipe.parameters
     shown = [
         f"{name}={own[name].write(value)}"

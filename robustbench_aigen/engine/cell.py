@@ -23,8 +23,8 @@ from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.runs.records import RECORD_DTYPES
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Stage
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
 SHARD_DTYPES = {**RECORD_DTYPES, "image": "object"}
@@ -45,10 +45,10 @@ class Cell:
     """
 
     detector: Detector
-    pipeline: BoundPipeline
+    pipeline: Pipeline
     settings: Settings
     device: torch.device
-    surrogates: Mapping[DetectorSpec, Detector] = field(default_factory=dict)
+    surrogates: Mapping[object, Detector] = field(default_factory=dict)
 
     def run(
         self,
@@ -183,7 +183,7 @@ class Cell:
         return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
 
     def _perturb(
-        self, stage: BoundStage, position: int, state: PipelineState, context: "_Context"
+        self, stage: Stage, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
         levels = list(state.levels)
         for rows in same_size(levels, range(len(levels))):
@@ -197,7 +197,7 @@ class Cell:
         return replace(state, levels=levels, log_odds=None)
 
     def _attack(
-        self, stage: BoundStage, position: int, state: PipelineState, context: "_Context"
+        self, stage: Stage, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
         labels = context.labels
         is_last = position == len(self.pipeline.stages) - 1
@@ -271,7 +271,7 @@ class Cell:
         return fallen(handed_on)
 
     def _delivered(
-        self, stage: BoundStage, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
+        self, stage: Stage, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
     ) -> tuple[list[Tensor], Tensor]:
         """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its log-odds."""
         images = [levels[row] for row in rows]
@@ -285,7 +285,7 @@ class Cell:
 
     def _attack_group(
         self,
-        stage: BoundStage,
+        stage: Stage,
         rows: list[int],
         streams: SampleStreams,
         early: bool,

@@ -11,8 +11,8 @@ from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.experiment import Plan, default_batch_size
 from robustbench_aigen.engine.pace import Pace, network_pace
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Stage
 
 _A_STEP = {
     "restarts": 1,
@@ -84,13 +84,13 @@ def _pace(plan: Plan, detector: Detector) -> Pace:
     return network_pace(detector, batch_size, plan.device, plan.settings.precision)
 
 
-def work_of(stage: BoundStage) -> Work:
+def work_of(stage: Stage) -> Work:
     """Return what an attack stage asks for an image, as far as its parameters tell."""
     each = [_own_work(part) for part in parts_of(stage)]
     return Work(sum(work.gradients for work in each), sum(work.queries for work in each))
 
 
-def _own_work(stage: BoundStage) -> Work:
+def _own_work(stage: Stage) -> Work:
     params = stage.params
     count = int(params.get("steps") or 1)
     if params["backend"] == "native":  # The libraries draw once a query.
@@ -104,16 +104,16 @@ def _own_work(stage: BoundStage) -> Work:
     return Work(count, 0) if stage.recipe.access == "gradients" else Work(0, count)
 
 
-def stages_of(pipelines: Iterable[BoundPipeline]) -> list[BoundStage]:
+def stages_of(pipelines: Iterable[Pipeline]) -> list[Stage]:
     """Return every stage of some pipelines, attacks that are made of others in their parts."""
     stages = [stage for pipeline in pipelines for stage in pipeline.stages]
     return [part for stage in stages for part in (parts_of(stage) if stage.kind == "attack" else [stage])]
 
 
 def cell_seconds(
-    pipeline: BoundPipeline,
+    pipeline: Pipeline,
     pace: Pace,
-    surrogates: Mapping[DetectorSpec, Pace],
+    surrogates: Mapping[object, Pace],
     standing: Standing,
 ) -> float:
     """Return the seconds of a cell for an image.
@@ -144,7 +144,7 @@ def cell_seconds(
     return seconds
 
 
-def _attack_seconds(stage: BoundStage, pace: Pace, held: float) -> float:
+def _attack_seconds(stage: Stage, pace: Pace, held: float) -> float:
     seconds = 0.0
     for number, part in enumerate(parts_of(stage)):
         work = _own_work(part)

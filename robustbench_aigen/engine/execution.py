@@ -25,7 +25,7 @@ from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
 from robustbench_aigen.numerics.seeding import seeded_global_rng
-from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 
 _NAMED = 10
 """Unreadable images that are told of one by one; ``run.json`` names all."""
@@ -237,7 +237,7 @@ class _ShardWork:
             return frame, limited.settings.batch_size
 
     def _key(self, cell: Cell, length: int | None = None) -> str:
-        pipeline = cell.pipeline if length is None else BoundPipeline("", cell.pipeline.stages[:length])
+        pipeline = cell.pipeline if length is None else Pipeline("", cell.pipeline.stages[:length])
         return shard_key(cell.detector, pipeline, self.shard, cell.settings, cell.surrogates)
 
     def _one_try(self, cell: Cell, advance: Callable[[int], None]) -> pd.DataFrame:
@@ -261,7 +261,7 @@ class _ShardWork:
     def _compute(self, cell: Cell, images: ShardImages, advance: Callable[[int], None]) -> pd.DataFrame:
         clean_log_odds: Tensor | None = None
         if cell.pipeline.name != CLEAN:
-            clean = self._one_try(replace(cell, pipeline=BoundPipeline(CLEAN, ())), _ignore)
+            clean = self._one_try(replace(cell, pipeline=Pipeline(CLEAN, ())), _ignore)
             clean_log_odds = torch.from_numpy(clean["clean_log_odds"].to_numpy().copy())
         smaller = cell.pipeline.smaller
         handed_on = None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)

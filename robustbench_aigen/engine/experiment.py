@@ -24,9 +24,8 @@ from robustbench_aigen.engine.scenario_checks import (
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
-from robustbench_aigen.scenario.cells import BoundPipeline
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.stages.pipeline import Pipeline
 
 
 @dataclass
@@ -34,13 +33,13 @@ class Plan:
     """Everything that can be checked before the first image is attacked."""
 
     loaded: LoadedScenario
-    pipelines: list[BoundPipeline]
+    pipelines: list[Pipeline]
     detectors: list[Detector]
     selection: Selection
     device: torch.device
     settings: Settings
     thresholds: dict[str, Threshold]
-    surrogates: dict[DetectorSpec, Detector]
+    surrogates: dict[object, Detector]
     trust_code: bool = False
 
     @property
@@ -64,7 +63,7 @@ class Plan:
         """Return the layout of the data and its counts, in two lines."""
         return describe_briefly(self.selection.source)
 
-    def cell(self, detector: Detector, pipeline: BoundPipeline) -> Cell:
+    def cell(self, detector: Detector, pipeline: Pipeline) -> Cell:
         """Return a cell with the settings of its detector."""
         settings = replace(
             self.settings,
@@ -120,10 +119,10 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
 
 
 def _load_surrogates(
-    loaded: LoadedScenario, pipelines: list[BoundPipeline], device: torch.device, *, trust_code: bool
-) -> dict[DetectorSpec, Detector]:
+    loaded: LoadedScenario, pipelines: list[Pipeline], device: torch.device, *, trust_code: bool
+) -> dict[object, Detector]:
     """Load the detectors that attacks are crafted on."""
-    surrogates: dict[DetectorSpec, Detector] = {}
+    surrogates: dict[object, Detector] = {}
     for spec, place in surrogate_specs(pipelines):
         if spec in surrogates:
             continue

@@ -18,14 +18,15 @@ from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import Mode, Objective
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
 _BASE = (
     "numerics",
+    "stages",
     "detectors",
     "numerics/decoding.py",
     "metrics/image_quality.py",
@@ -53,10 +54,10 @@ class Settings:
 
 def shard_key(
     detector: Detector,
-    pipeline: BoundPipeline,
+    pipeline: Pipeline,
     shard: Shard,
     settings: Settings,
-    surrogates: Mapping[DetectorSpec, Detector],
+    surrogates: Mapping[object, Detector],
     shown_on: Shard | None = None,
 ) -> str:
     """Return the content address of a shard's records in a cell.
@@ -139,25 +140,25 @@ def _answers_on(detector: Detector, shard: Shard) -> str:
 def probe_key(
     detector: Detector,
     question: str,
-    attacks: tuple[BoundStage, ...],
+    attacks: tuple[Stage, ...],
     images: Shard,
     settings: Settings,
     shown_on: Shard,
 ) -> str:
     """Return the content address of what a probe with some attacks answers on a few images of a shard."""
     code = [_source_hash("trust/probes.py"), question, str(settings.seed)]
-    identity = [shard_key(detector, BoundPipeline("", attacks), images, settings, {}, shown_on), *code]
+    identity = [shard_key(detector, Pipeline("", attacks), images, settings, {}, shown_on), *code]
     return sha256(" ".join(identity).encode()).hexdigest()
 
 
 def examination_key(detector: Detector, images: Shard, settings: Settings) -> str:
     """Return the content address of what a detector answers to a few images alone and together."""
     code = [_source_hash("trust"), _source_hash("engine/examination.py")]
-    identity = ["examination", shard_key(detector, BoundPipeline("", ()), images, settings, {}), *code]
+    identity = ["examination", shard_key(detector, Pipeline("", ()), images, settings, {}), *code]
     return sha256(" ".join(identity).encode()).hexdigest()
 
 
-def _stage_identity(stage: BoundStage) -> dict[str, Any]:
+def _stage_identity(stage: Stage) -> dict[str, Any]:
     if stage.kind == "perturb":
         operations = stage.recipe.operations(stage.params)
         code = [_implementation_code(str(operation.recipe.implementation)) for operation in operations]
@@ -172,7 +173,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
             for recipe, params in operations
         ]
         return {
-            "stage": stage.as_dict(),
+            "stage": stage.to_dict(),
             "operations": called,
             "code": [_source_hash("perturbations"), *code],
         }
@@ -188,7 +189,7 @@ def _stage_identity(stage: BoundStage) -> dict[str, Any]:
         )
     recipe = backends.model_dump(include={backend}, mode="json")
     return {
-        "stage": stage.as_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
+        "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
     }  # fmt: skip
 
 

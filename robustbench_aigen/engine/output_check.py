@@ -53,8 +53,9 @@ def read_detectors(plan: Plan) -> list[Notice]:
     scenario = plan.loaded.scenario
     for position, (spec, detector) in enumerate(zip(scenario.detectors, plan.detectors, strict=True)):
         plan.detectors[position] = _as_meant(plan, spec, detector, notices)
-    for spec, surrogate in plan.surrogates.items():
-        plan.surrogates[spec] = _as_meant(plan, spec, surrogate, notices)
+    for named, surrogate in plan.surrogates.items():
+        if isinstance(named, DetectorSpec):
+            plan.surrogates[named] = _as_meant(plan, named, surrogate, notices)
     return list(dict.fromkeys(notices))
 
 

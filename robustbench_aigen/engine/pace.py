@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -20,9 +19,10 @@ from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
 from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 _FEW = 4
 """Images on which the work beside the network is timed: codecs, rounding, image quality."""
@@ -87,7 +87,7 @@ def network_pace(
 
 def measured_pace(
     detector: Detector,
-    stages: Sequence[BoundStage],
+    stages: Sequence[Stage],
     images: ShardImages,
     settings: Settings,
     device: torch.device,
@@ -128,10 +128,10 @@ def measured_pace(
     return network._replace(gradient=gradient, query=query, beside=beside, perturbed=perturbed)
 
 
-def _bound(name: str, **params: Value) -> BoundStage:
+def _bound(name: str, **params: Value) -> Stage:
     recipe = shipped_recipes()[name]
     # The smallest change of a level: nothing of the time depends on it.
-    return BoundStage(recipe, recipe.bind({"norm": "linf", "eps": 1 / LEVELS, **params}))
+    return make_stage(recipe, {"norm": "linf", "eps": 1 / LEVELS, **params})
 
 
 def _chosen(images: ShardImages, rows: Sequence[int]) -> ShardImages:
@@ -144,7 +144,7 @@ def _chosen(images: ShardImages, rows: Sequence[int]) -> ShardImages:
 
 
 def _slope(
-    stage: BoundStage,
+    stage: Stage,
     scale: int,
     detector: Detector,
     images: ShardImages,
@@ -159,7 +159,7 @@ def _slope(
     streams = SampleStreams(settings.seed, tuple(sample.id for sample in images.samples), 0)
 
     def attack(steps: int) -> None:
-        bound = replace(stage, params={**stage.params, "steps": steps})
+        bound = stage.with_values(steps=steps)
         task = make_task(
             bound, detector, levels, labels, streams, threshold=settings.threshold, early_stop=False,
             batch_size=settings.batch_size, device=device, precision=settings.precision, sizes=sizes,
@@ -174,10 +174,10 @@ def _slope(
 
 
 def _cell_seconds(
-    stage: BoundStage, detector: Detector, images: ShardImages, settings: Settings, device: torch.device
+    stage: Stage, detector: Detector, images: ShardImages, settings: Settings, device: torch.device
 ) -> float:
     """Return the seconds of a whole cell for an image."""
-    cell = Cell(detector, BoundPipeline("", (stage,)), settings, device)
+    cell = Cell(detector, Pipeline("", (stage,)), settings, device)
     clean = torch.zeros(len(images.levels))
     first = _chosen(images, range(1))
     cell.run(first, clean[:1], _unshared, _ignore)

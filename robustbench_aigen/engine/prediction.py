@@ -13,7 +13,7 @@ from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_at
 from robustbench_aigen.attacks.requirements import check_attack, check_gradients, check_unchanging
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.thresholds import Threshold
-from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.document import validated_part
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.examination import examine
@@ -27,8 +27,9 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline, BoundStage, expand_pipelines
-from robustbench_aigen.scenario.scenario import LoadedScenario, Scenario
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+from robustbench_aigen.stages.stage import Stage, stage_from_dict
 from robustbench_aigen.trust.judgement import Measurement
 
 _SEED = 42
@@ -96,7 +97,7 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> BoundStage:
+def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Stage:
     """Bind a recipe to parameters, as a stage of a scenario would be.
 
     Parameters
@@ -113,22 +114,19 @@ def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Bound
     UserError
         For an unknown attack or parameter, or a value that it does not take.
     """
-    content = {
-        "version": 1,
-        "name": "predict",
-        "data": {"source": "pictures"},
-        "detectors": ["detector"],
-        "pipelines": {"attack": [{**given, "attack": attack}]},
-    }
-    located = LocatedYaml(folder / "predict", content)
+    located = LocatedYaml(folder / "predict", dict(given))
+
+    def surrogate(value: object) -> DetectorSpec:
+        return validated_part(DetectorSpec, value, located, ("surrogate",))
+
     try:
-        pipelines = expand_pipelines(LoadedScenario(validated(Scenario, located, "a scenario"), located))
-        (stage,) = pipelines[-1].stages
-        check_attack(stage)
+        stage = stage_from_dict({**given, "attack": attack}, folder, surrogate)
+        if not stage.is_swept:
+            check_attack(stage)
     except UserError as error:
         # There is no file and no line to it.
         raise UserError(error.message, hint=error.hint) from None
-    if len(pipelines) > 2:
+    if stage.is_swept:
         raise UserError("one value for each parameter: nothing is swept here")
     return stage
 
@@ -156,7 +154,7 @@ class Predictor:
     detector: Detector
     threshold: Threshold
     device: torch.device
-    stage: BoundStage | None = None
+    stage: Stage | None = None
     label: int | None = None
     surrogate: Detector | None = None
 
@@ -243,7 +241,7 @@ class Predictor:
 
     def _attack(
         self,
-        stage: BoundStage,
+        stage: Stage,
         pictures: list["_Picture"],
         labels: Tensor,
         batch_size: int,
@@ -282,7 +280,7 @@ class Predictor:
     def _cell(self, batch_size: int) -> Cell:
         precision = resolve_precision("auto", self.device)
         settings = Settings(_SEED, "both", "score", precision, self.device.type, batch_size, self.threshold)
-        return Cell(self.detector, BoundPipeline(CLEAN, ()), settings, self.device)
+        return Cell(self.detector, Pipeline(CLEAN, ()), settings, self.device)
 
 
 class _Told:

@@ -24,7 +24,8 @@ from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.runs.timings import PROBES_STEP
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Stage
 from robustbench_aigen.trust import probes
 from robustbench_aigen.trust.flags import (
     BLACK_BOX,
@@ -106,12 +107,12 @@ def quality_of(shards: list[Shard]) -> StoredQuality | None:
 class _Rung(NamedTuple):
     """A cell of a sweep over eps: its pipeline, how many images were attacked, and those that withstood it."""
 
-    pipeline: BoundPipeline
+    pipeline: Pipeline
     attacked: int
     survivors: tuple[str, ...]
 
     @property
-    def stage(self) -> BoundStage:
+    def stage(self) -> Stage:
         """The attack."""
         return self.pipeline.stages[0]
 
@@ -171,7 +172,7 @@ class Probing:
                 self._probe(detector, following, done)
         return done
 
-    def _probe(self, detector: Detector, following: list[BoundPipeline], done: Probes) -> None:
+    def _probe(self, detector: Detector, following: list[Pipeline], done: Probes) -> None:
         """Probe one detector, and its cells under the attacks that follow gradients."""
         mine = self.records[self.records["detector"] == detector.name]
         names = tuple(pipeline.name for pipeline in following)
@@ -257,7 +258,7 @@ class Probing:
         detector: Detector,
         finding: Finding,
         what: str,
-        attack: BoundStage,
+        attack: Stage,
         rung: _Rung,
         is_quick: bool,
     ) -> Measurement:
@@ -285,14 +286,14 @@ class Probing:
             cell = cell[cell["search_eps"] >= float(rung.stage.params["eps"] or 0) * (1 - 1e-6)]
         return int(_PASSES * cell["steps"].sum() + cell["queries"].sum())
 
-    def _has(self, black_box: BoundStage) -> bool:
+    def _has(self, black_box: Stage) -> bool:
         """Whether the run itself tries a black box, and compares all images with it."""
         return any(
             len(pipeline.stages) == 1 and probes.includes(pipeline.stages[0], black_box)
             for pipeline in self.plan.pipelines
         )
 
-    def _held(self, detector: Detector, attack: BoundStage, samples: Sequence[str]) -> "pd.Series[bool]":
+    def _held(self, detector: Detector, attack: Stage, samples: Sequence[str]) -> "pd.Series[bool]":
         """Return which images withstand an attack."""
         if not samples:
             return pd.Series([], dtype=bool)
@@ -313,7 +314,7 @@ class Probing:
         self,
         detector: Detector,
         question: str,
-        attacks: tuple[BoundStage, ...],
+        attacks: tuple[Stage, ...],
         samples: Sequence[str],
         probe: Callable[[ProbeImages], dict[str, Tensor]],
     ) -> pd.DataFrame:
@@ -347,7 +348,7 @@ class Probing:
         return Shard(self.plan.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows))
 
     def _batches(
-        self, detector: Detector, attacks: tuple[BoundStage, ...], shard: Shard, settings: Settings
+        self, detector: Detector, attacks: tuple[Stage, ...], shard: Shard, settings: Settings
     ) -> Iterator[ProbeImages]:
         """Decode the images and yield those that the attacks take together."""
         samples, levels = self._decoded(shard)
@@ -382,7 +383,7 @@ _PASSES = 3
 """Forward passes that cost as much as one gradient."""
 
 
-def _queries(stage: BoundStage) -> int:
+def _queries(stage: Stage) -> int:
     """Return what an attack asks a detector of an image, in forward passes."""
     work = work_of(stage)
     return max(1, _PASSES * work.gradients + work.queries)
@@ -425,28 +426,28 @@ def _fooled_nearby(records: pd.DataFrame) -> set[str]:
     return set(records.loc[plain & ~records["correct"], "sample"])
 
 
-def _rung(records: pd.DataFrame, pipeline: BoundPipeline) -> _Rung:
+def _rung(records: pd.DataFrame, pipeline: Pipeline) -> _Rung:
     """Return a cell with what withstood its attack, in a fixed random order."""
     cell = records[(records["pipeline"] == pipeline.name) & records["attacked"] & records["correct_clean"]]
     return _Rung(pipeline, len(cell), tuple(sorted(cell.loc[cell["correct"], "sample"], key=order_key)))
 
 
-def _follows_gradients(pipeline: BoundPipeline) -> bool:
+def _follows_gradients(pipeline: Pipeline) -> bool:
     """Whether an attack of a pipeline follows the detector's own gradients."""
     attacks = [stage for stage in pipeline.stages if stage.kind == "attack"]
     return any(stage.recipe.access == "gradients" and stage.surrogate is None for stage in attacks)
 
 
-def _sweeps(pipelines: list[BoundPipeline]) -> tuple[list[list[BoundPipeline]], tuple[str, ...]]:
+def _sweeps(pipelines: list[Pipeline]) -> tuple[list[list[Pipeline]], tuple[str, ...]]:
     """Return the pipelines of each attack by growing eps, and the names of those that are more than one attack.
 
     Where something stands before or after the attack, what withstood the pipeline is not what withstood the attack.
     """
-    sweeps: dict[str, list[BoundPipeline]] = defaultdict(list)
+    sweeps: dict[str, list[Pipeline]] = defaultdict(list)
     others = []
     for pipeline in pipelines:
         first = pipeline.stages[0]
-        stage = first.as_dict()
+        stage = first.to_dict()
         if (
             len(pipeline.stages) == 1
             and stage.get("norm") in ("linf", "l2")

@@ -32,10 +32,10 @@ from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
-from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import LoadedScenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
 
@@ -175,7 +175,7 @@ def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
         validation = list(make_shards(select(plan.selection.source, "val", None)))
     except UserError as error:
         raise plan.loaded.located(error, ("threshold",)) from error
-    cells = [plan.cell(detector, BoundPipeline(CLEAN, ())) for detector in plan.detectors]
+    cells = [plan.cell(detector, Pipeline(CLEAN, ())) for detector in plan.detectors]
     frames = execution.cell_records(cells, validation)
     for timing in execution.timings:
         timing["pipeline"] = "clean (validation split)"

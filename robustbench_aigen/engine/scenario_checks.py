@@ -17,16 +17,17 @@ from robustbench_aigen.detectors.naming import Named, name_apart
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
-from robustbench_aigen.scenario.cells import BoundPipeline, expand_pipelines
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector
 
 
-def bound_pipelines(loaded: LoadedScenario) -> list[BoundPipeline]:
+def bound_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
     """Return every pipeline of a scenario; the code that its recipes name is there.
 
     Raises
@@ -74,20 +75,19 @@ def selected_images(loaded: LoadedScenario) -> Selection:
         raise loaded.located(error, ("data", "split")) from error
 
 
-def surrogate_specs(pipelines: list[BoundPipeline]) -> Iterator[tuple[DetectorSpec, Path_]]:
+def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[tuple[DetectorSpec, Path_]]:
     """Yield the detectors that attacks are crafted on, and where a scenario names them."""
     for pipeline in pipelines:
         for position, stage in enumerate(pipeline.stages):
-            if stage.surrogate is not None:
-                name = pipeline.name.partition("[")[0]
-                yield stage.surrogate, ("pipelines", name, position, "surrogate")
+            if isinstance(stage.surrogate, DetectorSpec):
+                yield stage.surrogate, ("pipelines", pipeline.family, position, "surrogate")
 
 
 def check_detectors(
     loaded: LoadedScenario,
-    pipelines: list[BoundPipeline],
+    pipelines: list[Pipeline],
     detectors: Sequence[AttackedDetector],
-    surrogates: Mapping[DetectorSpec, AttackedDetector],
+    surrogates: Mapping[object, AttackedDetector],
 ) -> None:
     """Refuse attacks that follow gradients on detectors that have none, and attacks on detectors that change."""
     for pipeline in pipelines:
@@ -103,12 +103,12 @@ def check_detectors(
                     for judged in detectors:
                         check_unchanging(judged)
                 except UserError as error:
-                    place = ("pipelines", pipeline.name.partition("[")[0], position)
+                    place = ("pipelines", pipeline.family, position)
                     raise loaded.located(error, place) from error
 
 
 def check_gate(
-    loaded: LoadedScenario, pipelines: list[BoundPipeline], detectors: Sequence[Named], selection: Selection
+    loaded: LoadedScenario, pipelines: list[Pipeline], detectors: Sequence[Named], selection: Selection
 ) -> None:
     """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
     if loaded.scenario.gate is None:
@@ -121,7 +121,7 @@ def check_gate(
     info = {
         "scenario": {"mode": loaded.scenario.mode},
         "pipelines": {
-            pipeline.name: [stage.as_dict() for stage in pipeline.stages] for pipeline in pipelines
+            pipeline.name: [stage.to_dict() for stage in pipeline.stages] for pipeline in pipelines
         },
         "detectors": [{"name": detector.name} for detector in detectors],
         "data": {"generators": generators},
@@ -187,7 +187,7 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
     return Checked(cells, len(selection.indices), describe(selection.source), notes)
 
 
-def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
+def _check_stages(loaded: LoadedScenario, pipeline: Pipeline) -> None:
     """Find out now whether the code that a pipeline's recipes name is there."""
     for stage in pipeline.stages:
         try:
@@ -201,4 +201,4 @@ def _check_stages(loaded: LoadedScenario, pipeline: BoundPipeline) -> None:
                     if operation.recipe.differentiable is not None:
                         import_function(operation.recipe.differentiable)
         except UserError as error:
-            raise loaded.located(error, ("pipelines", pipeline.name.partition("[")[0])) from error
+            raise loaded.located(error, ("pipelines", pipeline.family)) from error

@@ -11,8 +11,8 @@ from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
-from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
 from robustbench_aigen.scenario.scenario import Mode
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 
 ALL_GENERATORS = "all"
 COLUMNS = [
@@ -23,7 +23,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def summarise(records: pd.DataFrame, pipelines: Sequence[BoundPipeline], mode: Mode) -> pd.DataFrame:
+def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) -> pd.DataFrame:
     """Compute the summary of a run.
 
     Parameters
@@ -105,7 +105,7 @@ def score_metrics(part: pd.DataFrame) -> dict[str, float]:
     return ranking(part["log_odds"].to_numpy(np.float32), part["label"].to_numpy(np.int64))
 
 
-def _row(part: pd.DataFrame, pipeline: BoundPipeline, *, with_scores: bool) -> dict[str, Any]:
+def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[str, Any]:
     before, after = part["correct_clean"].to_numpy(bool), part["correct"].to_numpy(bool)
     accuracy = wilson_interval(int(after.sum()), len(after))
     row: dict[str, Any] = {

@@ -11,11 +11,11 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe import Operation
+from robustbench_aigen.stages.stage import Stage
 
 
-def perturb(stage: BoundStage, levels: Tensor, streams: SampleStreams) -> Tensor:
+def perturb(stage: Stage, levels: Tensor, streams: SampleStreams) -> Tensor:
     """Apply the real operation of a perturbation stage, or those of a chain one after another.
 
     Parameters
@@ -64,7 +64,7 @@ def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Te
     return done
 
 
-def perturb_differentiably(stage: BoundStage, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
+def perturb_differentiably(stage: Stage, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
     """Apply the differentiable stand-in of a perturbation stage, for gradients alone.
 
     A chain rounds to 8 bits between its operations, with a gradient of 1, and one of its operations that has no

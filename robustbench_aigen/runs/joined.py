@@ -11,7 +11,7 @@ import pandas as pd
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.runs.folder import StoredRun
-from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.trust.flags import ONE_CLASS
 
 

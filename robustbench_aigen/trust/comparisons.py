@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from robustbench_aigen.metrics.tail_tests import binomial_tail
-from robustbench_aigen.scenario.cells import BoundPipeline
 from robustbench_aigen.stages.parameters import Value
+from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.text import counted
 from robustbench_aigen.trust.flags import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
 
@@ -24,7 +24,7 @@ _SWEPT = {"eps", "step_size"}
 class AttackCell(NamedTuple):
     """A cell whose pipeline ends in an attack.
 
-    ``stages`` are :meth:`~robustbench_aigen.scenario.cells.BoundStage.as_dict`; ``access`` is what the attack asks of
+    ``stages`` are :meth:`~robustbench_aigen.scenario.cells.Stage.as_dict`; ``access`` is what the attack asks of
     the detector; ``correct`` has a verdict per sample id, under a unique index.
     """
 
@@ -69,7 +69,7 @@ class AttackCell(NamedTuple):
 
 
 def attack_cells(
-    records: pd.DataFrame, pipelines: Sequence[BoundPipeline]
+    records: pd.DataFrame, pipelines: Sequence[Pipeline]
 ) -> Iterator[tuple[str, list[AttackCell]]]:
     """Yield every detector with its cells that end in an attack."""
     ending = {p.name: p for p in pipelines if p.stages and p.stages[-1].kind == "attack"}
@@ -77,7 +77,7 @@ def attack_cells(
         cells = []
         for name, cell in rows.groupby("pipeline", sort=False, observed=True):
             if (pipeline := ending.get(str(name))) is not None:
-                stages = tuple(stage.as_dict() for stage in pipeline.stages)
+                stages = tuple(stage.to_dict() for stage in pipeline.stages)
                 correct = cell.set_index("sample")["correct"].astype(bool)
                 cells.append(AttackCell(str(name), stages, pipeline.stages[-1].recipe.access, correct))
         yield str(detector), cells

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.metrics.tail_tests import mann_whitney_less
-from robustbench_aigen.scenario.cells import CLEAN, BoundPipeline
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.text import counted
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
 from robustbench_aigen.trust.flags import (
@@ -92,7 +92,7 @@ def has_floored_eps(stage_params: str) -> bool:
 
 
 def raised_by_records(
-    records: pd.DataFrame, pipelines: Sequence[BoundPipeline], stored: StoredQuality | None = None
+    records: pd.DataFrame, pipelines: Sequence[Pipeline], stored: StoredQuality | None = None
 ) -> list[Raised]:
     """Return every flag that the records of a run raise.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from robustbench_aigen.data.audit.jpeg import jpeg_quality
-from robustbench_aigen.scenario.cells import BoundPipeline
+from robustbench_aigen.stages.pipeline import Pipeline
 
 _MOST = 0.5
 
@@ -28,7 +28,7 @@ def stored_quality(images: Iterable[bytes]) -> StoredQuality | None:
     return StoredQuality(quality, having, len(qualities)) if having > _MOST * len(qualities) else None
 
 
-def ends_at_quality(pipeline: BoundPipeline, quality: int) -> bool:
+def ends_at_quality(pipeline: Pipeline, quality: int) -> bool:
     """Whether a pipeline's last stage is a JPEG of that quality."""
-    last = pipeline.stages[-1].as_dict() if pipeline.stages else {}
+    last = pipeline.stages[-1].to_dict() if pipeline.stages else {}
     return last.get("perturb") == "jpeg" and last.get("quality") == quality

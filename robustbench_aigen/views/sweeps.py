@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.stages.recipe_files import shipped_recipe
 
 _CLEAN_AT_ZERO = {"eps", "sigma"}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
-from robustbench_aigen.attacks.native.pgd import random_start, steepest
+from robustbench_aigen.attacks.native.pgd import random_start
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel
 
@@ -22,12 +22,9 @@ _MOMENTUM = 0.75
 """Weight of the gradient step beside the last movement (section 3.1)."""
 
 
-def apgd(task: AttackTask) -> Iterator[AttackChunk]:
-    """Auto-PGD, L∞ or L2. Reads ``steps``, ``restarts``, ``widened`` and ``loss``, ``ce`` or ``margin``."""
-    params = task.params
-    loss: Loss = "ce" if params["loss"] == "ce" else "margin"
-    steps, restarts = int(params["steps"] or 1), int(params["restarts"] or 1)
-    return iterate(task, AutoPGD(steps, restarts, loss, widened=float(params["widened"] or 1)))
+def apgd(task: AttackTask, *, steps: int, restarts: int, widened: float, loss: Loss) -> Iterator[AttackChunk]:
+    """Auto-PGD, L∞ or L2."""
+    return iterate(task, AutoPGD(steps, restarts, loss, widened=widened))
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -106,7 +103,7 @@ class AutoPGD:
         # Compared only, so the margin serves for both; the cross-entropy of a saturated image would tie.
         self._note(slots, margin, gradient)
         current, gradient = self._halve(slots, gradient)
-        step = slots["size"].view(-1, 1, 1, 1) * steepest(task.threat, gradient)
+        step = slots["size"].view(-1, 1, 1, 1) * task.threat.steepest(gradient)
         ahead = self._projected(task.threat, slots, current + step)
         first = (slots["step"] == 0) | (slots["step"] == self._outside)
         share = torch.where(first, 1.0, _MOMENTUM).to(current).view(-1, 1, 1, 1)

@@ -17,19 +17,17 @@ _EDGE = 1 - 1e-6
 """How near to black and white the variable of the change of variables may be."""
 
 
-def carlini_wagner(task: AttackTask) -> Iterator[AttackChunk]:
-    """C&W L2. Reads ``steps``, ``searches``, ``constant``, ``confidence`` and ``learning_rate``."""
-    params = task.params
-    return iterate(
-        task,
-        CarliniWagner(
-            int(params["steps"] or 1),
-            int(params["searches"] or 1),
-            float(params["constant"] or 0),
-            float(params["confidence"] or 0),
-            float(params["learning_rate"] or 0),
-        ),
-    )
+def carlini_wagner(
+    task: AttackTask,
+    *,
+    steps: int,
+    searches: int,
+    constant: float,
+    confidence: float,
+    learning_rate: float,
+) -> Iterator[AttackChunk]:
+    """C&W L2."""
+    return iterate(task, CarliniWagner(steps, searches, constant, confidence, learning_rate))
 
 
 @dataclass

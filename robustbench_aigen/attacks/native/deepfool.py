@@ -12,9 +12,9 @@ from robustbench_aigen.attacks.native.nearest import Nearest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 
 
-def deepfool(task: AttackTask) -> Iterator[AttackChunk]:
-    """DeepFool, L∞ or L2. Reads ``steps`` and ``overshoot``."""
-    return iterate(task, DeepFool(int(task.params["steps"] or 1), float(task.params["overshoot"] or 0)))
+def deepfool(task: AttackTask, *, steps: int, overshoot: float) -> Iterator[AttackChunk]:
+    """DeepFool, L∞ or L2."""
+    return iterate(task, DeepFool(steps, overshoot))
 
 
 @dataclass

@@ -5,17 +5,19 @@ the original need more than two classes; the margin takes their place. On two cl
 leads, so the attack on it begins outside the budget instead.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
+from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.parameters import Value
 from robustbench_aigen.stages.recipe_files import shipped_recipe
+from robustbench_aigen.stages.stage import Stage, make_stage
 
 _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""
@@ -24,7 +26,7 @@ _CLOSE = 0.5
 """What is left of a margin, as a share of what was won of it, up to which an image is a close call."""
 
 
-def auto(task: AttackTask) -> Iterator[AttackChunk]:
+def auto(task: AttackTask, *, steps: int, queries: int, restarts: int) -> Iterator[AttackChunk]:
     """APGD on the cross-entropy, APGD on the margin, FAB, Square: the worst of the four for every image.
 
     Close calls, the images that lost at least two thirds of their margin and withstood all four, are tried again by
@@ -32,24 +34,35 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
     far from the boundary it is wasted. Whether an image is a close call depends on that image alone.
 
     With early stopping an image is finished by the first that fools it. Without, every image gets every step of the
-    first, and what that has not fooled goes on to the others. Reads ``steps`` (of the first three), ``queries`` (of
-    Square) and ``restarts`` (starts of a close call).
+    first, and what that has not fooled goes on to the others.
+
+    Parameters
+    ----------
+    task
+        The images.
+    steps
+        Of the first three.
+    queries
+        Of Square.
+    restarts
+        Starts of a close call.
     """
     count = len(task.levels)
     levels = task.levels.clone()
     log_odds = torch.full((count,), torch.nan)
-    steps, queries = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    taken_steps, asked = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
     closest = torch.full((count,), -torch.inf)
     left = torch.arange(count)
-    everywhere = parts(task.params, task.through, task.eot)
-    for number, stage in enumerate([*everywhere, *close_calls(task.params, task.through, task.eot)]):
+    common = _Common(task.threat, task.through, task.eot)
+    everywhere = parts(common, steps=steps, queries=queries)
+    for number, stage in enumerate([*everywhere, *close_calls(common, steps=steps, restarts=restarts)]):
         tried = left if number < len(everywhere) else left[_is_close(task, left, closest[left])]
         if not len(tried):
             continue
         part = task.restricted(tried, stage.params, task.first_try + 100 * number)
         outcome = run_attack(stage, part, _silent)
-        steps[tried] += outcome.steps
-        queries[tried] += outcome.queries
+        taken_steps[tried] += outcome.steps
+        asked[tried] += outcome.queries
         margin = task.seen_margin(tried, to_pixels(outcome.levels.to(task.device)))
         fooled = task.is_fooled(tried, outcome.log_odds) if task.knows_the_verdict else margin > 0
         closest[tried] = torch.maximum(closest[tried], margin)
@@ -59,10 +72,10 @@ def auto(task: AttackTask) -> Iterator[AttackChunk]:
         left = left[~torch.isin(left, finished)]
         if task.early_stop and len(finished):
             pixels = to_pixels(levels[finished].to(task.device))
-            yield AttackChunk(finished, pixels, steps[finished], queries[finished], log_odds[finished])
+            yield AttackChunk(finished, pixels, taken_steps[finished], asked[finished], log_odds[finished])
     rest = left if task.early_stop else torch.arange(count)
     for rows in rest.split(task.batch_size) if len(rest) else ():
-        yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), steps[rows], queries[rows])
+        yield AttackChunk(rows, to_pixels(levels[rows].to(task.device)), taken_steps[rows], asked[rows])
 
 
 def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
@@ -73,47 +86,46 @@ def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
     return -closest <= _CLOSE * (closest - clean)
 
 
-def parts_of(stage: BoundStage) -> list[BoundStage]:
+def parts_of(stage: Stage) -> list[Stage]:
     """Return the attacks that an attack is made of: for most, itself."""
     native = stage.recipe.backends.native
     if native is not None and native.implementation == _IMPLEMENTATION:
-        return parts(stage.params, stage.through, stage.eot)
+        common = _Common(ThreatModel(stage.norm, stage.eps or 0), stage.through, stage.eot)
+        arguments = {name: int(value or 1) for name, value in stage.arguments.items() if name != "restarts"}
+        return parts(common, **arguments)
     return [stage]
 
 
-def parts(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:
-    """Return the four attacks with what they are given, in their order; the parameters are those of ``auto``."""
-    steps = params["steps"]
-    return _bound(
-        [
-            ("apgd", {"steps": steps, "loss": "ce"}),
-            ("apgd", {"steps": steps, "loss": "margin", "widened": _WIDENED}),
-            ("fab", {"steps": steps}),
-            ("square", {"steps": params["queries"]}),
-        ],
-        params, through, eot,
-    )  # fmt: skip
+class _Common(NamedTuple):
+    """What all parts of an attack share."""
+
+    threat: ThreatModel
+    through: tuple[Stage, ...]
+    eot: int
+
+    def stage(self, name: str, **given: Value) -> Stage:
+        """Return a part."""
+        given |= {"norm": self.threat.norm, "eps": self.threat.eps}
+        return make_stage(shipped_recipe(name), given, through=self.through, eot=self.eot)
 
 
-def close_calls(params: Mapping[str, Value], through: tuple[BoundStage, ...], eot: int) -> list[BoundStage]:
-    """Return the attacks that close calls are tried with again."""
-    more = {"steps": 2 * int(params["steps"] or 1), "restarts": params["restarts"]}
-    apgd: list[tuple[str, dict[str, Value]]] = [
-        ("apgd", {**more, "loss": "ce"}),
-        ("apgd", {**more, "loss": "margin", "widened": _WIDENED}),
+def parts(common: _Common, *, steps: int, queries: int) -> list[Stage]:
+    """Return the four attacks with what they are given, in their order."""
+    return [
+        common.stage("apgd", steps=steps, loss="ce"),
+        common.stage("apgd", steps=steps, loss="margin", widened=_WIDENED),
+        common.stage("fab", steps=steps),
+        common.stage("square", steps=queries),
     ]
-    return _bound(apgd, params, through, eot)
 
 
-def _bound(
-    given: list[tuple[str, dict[str, Value]]],
-    params: Mapping[str, Value],
-    through: tuple[BoundStage, ...],
-    eot: int,
-) -> list[BoundStage]:
-    common = {"norm": params["norm"], "eps": params["eps"]}
-    parts = [(shipped_recipe(name), own) for name, own in given]
-    return [BoundStage(recipe, recipe.bind({**common, **own}), through, eot) for recipe, own in parts]
+def close_calls(common: _Common, *, steps: int, restarts: int) -> list[Stage]:
+    """Return the attacks that close calls are tried with again."""
+    more = {"steps": 2 * steps, "restarts": restarts}
+    return [
+        common.stage("apgd", **more, loss="ce"),
+        common.stage("apgd", **more, loss="margin", widened=_WIDENED),
+    ]
 
 
 def _silent(images: int) -> None:

@@ -25,11 +25,9 @@ _BIAS = 0.1
 _NEWTON_STEPS = 12
 
 
-def fab(task: AttackTask) -> Iterator[AttackChunk]:
-    """FAB, L∞ or L2. Reads ``steps`` and ``restarts``."""
-    return iterate(
-        task, FastAdaptiveBoundary(int(task.params["steps"] or 1), int(task.params["restarts"] or 1))
-    )
+def fab(task: AttackTask, *, steps: int, restarts: int) -> Iterator[AttackChunk]:
+    """FAB, L∞ or L2."""
+    return iterate(task, FastAdaptiveBoundary(steps, restarts))
 
 
 @dataclass

@@ -11,24 +11,16 @@ from torch import Tensor
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
+from robustbench_aigen.attacks.threat_model import TINY, l2_norm
 from robustbench_aigen.numerics.seeding import SampleStreams
 
-_TINY = 1e-30
-"""Added to a gradient's norm before dividing, so that a gradient of zero gives no step instead of NaN."""
 
-
-def pgd(task: AttackTask) -> Iterator[AttackChunk]:
-    """Projected gradient descent, L∞ or L2.
-
-    Reads ``steps``, ``step_size`` (pixel units), ``random_start``, ``restarts`` and ``lookahead``.
-    """
-    params = task.params
-    step_size, restarts = float(params["step_size"] or 0), int(params["restarts"] or 1)
-    steps = GradientSteps(
-        int(params["steps"] or 1), restarts, step_size, random_start=bool(params["random_start"])
-    )
-    return iterate(task, steps, _far_end(task))
+def pgd(
+    task: AttackTask, *, steps: int, step_size: float, random_start: bool, restarts: int, lookahead: bool
+) -> Iterator[AttackChunk]:
+    """Projected gradient descent, L∞ or L2; ``step_size`` in pixel units."""
+    search = GradientSteps(steps, restarts, step_size, random_start=random_start)
+    return iterate(task, search, _far_end(task, lookahead=lookahead))
 
 
 def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
@@ -36,34 +28,28 @@ def fgsm(task: AttackTask) -> Iterator[AttackChunk]:
     return iterate(task, GradientSteps(1, 1, task.threat.eps))
 
 
-def bim(task: AttackTask) -> Iterator[AttackChunk]:
-    """Basic iterative method: PGD from the image itself.
-
-    Reads ``steps``, ``step_size`` (pixel units) and ``lookahead``.
-    """
-    params = task.params
-    steps = GradientSteps(int(params["steps"] or 1), 1, float(params["step_size"] or 0))
-    return iterate(task, steps, _far_end(task))
+def bim(task: AttackTask, *, steps: int, step_size: float, lookahead: bool) -> Iterator[AttackChunk]:
+    """Basic iterative method: PGD from the image itself."""
+    return iterate(task, GradientSteps(steps, 1, step_size), _far_end(task, lookahead=lookahead))
 
 
-def mifgsm(task: AttackTask) -> Iterator[AttackChunk]:
-    """Momentum iterative method. Reads ``steps``, ``step_size`` (pixel units), ``decay`` and ``lookahead``."""
-    params = task.params
-    step_size, decay = float(params["step_size"] or 0), float(params["decay"] or 0)
-    steps = GradientSteps(int(params["steps"] or 1), 1, step_size, decay=decay)
-    return iterate(task, steps, _far_end(task))
+def mifgsm(
+    task: AttackTask, *, steps: int, step_size: float, decay: float, lookahead: bool = False
+) -> Iterator[AttackChunk]:
+    """Momentum iterative method. The recipe ``transfer`` is this one without looking ahead."""
+    search = GradientSteps(steps, 1, step_size, decay=decay)
+    return iterate(task, search, _far_end(task, lookahead=lookahead))
 
 
-def _far_end(task: AttackTask) -> Callable[[Slots, Tensor], Tensor] | None:
+def _far_end(task: AttackTask, *, lookahead: bool) -> Callable[[Slots, Tensor], Tensor] | None:
     """Return where ``lookahead`` looks: the whole budget along the gradient, which small steps take in many."""
-    # A recipe without the switch, such as that of `transfer`, does not look.
-    if not task.params.get("lookahead"):
+    if not lookahead:
         return None
     threat = task.threat
 
     def far_end(slots: Slots, gradient: Tensor) -> Tensor:
         # From one side of the budget to the other is twice its radius.
-        step = steepest(threat, gradient).mul_(2 * threat.eps)
+        step = threat.steepest(gradient).mul_(2 * threat.eps)
         return threat.project(slots["clean"], step.add_(slots["current"]))
 
     return far_end
@@ -107,21 +93,14 @@ class GradientSteps:
         assert gradient is not None
         if self.decay is not None:
             # The mean, not the sum of the paper's L1 norm: torchattacks' and the authors' own code.
-            unit = gradient / (gradient.abs().mean(dim=(1, 2, 3), keepdim=True) + _TINY)
+            unit = gradient / (gradient.abs().mean(dim=(1, 2, 3), keepdim=True) + TINY)
             gradient = slots["momentum"] = self.decay * slots["momentum"] + unit
-        step = steepest(task.threat, gradient).mul_(self.step_size)
+        step = task.threat.steepest(gradient).mul_(self.step_size)
         slots["current"] = task.threat.project(slots["clean"], step.add_(slots["current"]))
 
     def outcome(self, slots: Slots) -> Tensor:
         """Return where the last step led."""
         return slots["current"]
-
-
-def steepest(threat: ThreatModel, gradient: Tensor) -> Tensor:
-    """Return the direction of unit length, in the norm of the threat model, along which a loss rises fastest."""
-    if threat.norm == "linf":
-        return gradient.sign()
-    return gradient / (l2_norm(gradient) + _TINY).view(-1, 1, 1, 1)
 
 
 def random_start(task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> Tensor:

@@ -16,9 +16,9 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 
 
-def simba(task: AttackTask) -> Iterator[AttackChunk]:
-    """SimBA, L2 or L∞. Reads ``steps``, the queries, and ``step_size`` (pixel units)."""
-    return iterate(task, SimBA(int(task.params["steps"] or 1), float(task.params["step_size"] or 0)))
+def simba(task: AttackTask, *, steps: int, step_size: float) -> Iterator[AttackChunk]:
+    """SimBA, L2 or L∞: ``steps`` queries, each with a step of ``step_size`` pixel units."""
+    return iterate(task, SimBA(steps, step_size))
 
 
 @dataclass

@@ -15,14 +15,21 @@ from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 
 
-def rotation_translation(task: AttackTask) -> Iterator[AttackChunk]:
+def rotation_translation(
+    task: AttackTask, *, steps: int, max_rotation: float, max_translation: float
+) -> Iterator[AttackChunk]:
     """Worst of so many random rotations with translations (section 3.2), the image itself among them.
 
-    Reads ``steps``, the queries, ``max_rotation`` (degrees) and ``max_translation`` (share of each side).
+    Parameters
+    ----------
+    task
+        The images.
+    steps
+        Queries.
+    max_rotation, max_translation
+        In degrees, and as a share of each side.
     """
-    params = task.params
-    rotation, translation = float(params["max_rotation"] or 0), float(params["max_translation"] or 0)
-    return iterate(task, WorstOfMany(int(params["steps"] or 1), rotation, translation))
+    return iterate(task, WorstOfMany(steps, max_rotation, max_translation))
 
 
 @dataclass

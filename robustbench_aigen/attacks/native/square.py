@@ -21,10 +21,10 @@ from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.seeding import SampleStreams
 
 
-def square(task: AttackTask) -> Iterator[AttackChunk]:
-    """Square, L∞ or L2. Reads ``steps``, the queries, and ``p_init``, the first share of pixels in a square."""
+def square(task: AttackTask, *, steps: int, p_init: float) -> Iterator[AttackChunk]:
+    """Square, L∞ or L2: ``steps`` queries, ``p_init`` is the first share of pixels in a square."""
     search = Square if task.threat.norm == "linf" else SquareL2
-    return iterate(task, search(int(task.params["steps"] or 1), float(task.params["p_init"] or 0)))
+    return iterate(task, search(steps, p_init))
 
 
 @dataclass

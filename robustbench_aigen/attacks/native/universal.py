@@ -5,20 +5,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.margins import gradient_of, margin_of
 
 
-def universal(task: AttackTask) -> Iterator[AttackChunk]:
+def universal(task: AttackTask, *, steps: int, step_size: float) -> Iterator[AttackChunk]:
     """One perturbation for the images of a class in a shard, L∞ or L2: reals are framed by one, fakes evade by another.
 
     Each step follows the mean gradient, over the images that are not fooled yet, of their margin (the paper clips the
-    loss of those that are). Reads ``steps`` (passes over the images) and ``step_size`` (pixel units). Images of a
+    loss of those that are). ``steps`` are passes over the images, ``step_size`` is in pixel units. Images of a
     task are of one size.
     """
-    params = task.params
-    steps, size = int(params["steps"] or 1), float(params["step_size"] or 0)
     for label in task.labels.unique().tolist():
         rows = (task.labels == label).nonzero().flatten()
         delta = torch.zeros((1, *task.levels.shape[1:]), device=task.device)
@@ -29,7 +26,7 @@ def universal(task: AttackTask) -> Iterator[AttackChunk]:
                     for number in range(task.eot)
                 ]
                 gradient = torch.stack(gradients).mean(dim=0)
-                delta = _inside(task, delta + size * steepest(task.threat, gradient))
+                delta = _inside(task, delta + step_size * task.threat.steepest(gradient))
         for part in rows.split(task.batch_size):
             clean = task.pixels(part)
             count = torch.full((len(part),), steps)

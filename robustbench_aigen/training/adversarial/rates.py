@@ -16,8 +16,8 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.scenario.cells import BoundStage
 from robustbench_aigen.stages.recipe_files import shipped_recipe
+from robustbench_aigen.stages.stage import make_stage
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Judge:
         self._judged = DeployedDetector(_Live(detector))
         self._following, self._seed = following, seed
         recipe = shipped_recipe("pgd")
-        self._stage = BoundStage(recipe, recipe.bind({"norm": norm, "eps": eps, "steps": steps}))
+        self._stage = make_stage(recipe, {"norm": norm, "eps": eps, "steps": steps})
 
     def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:
         """Return the rates of the present weights."""

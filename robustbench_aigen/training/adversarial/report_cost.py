@@ -20,8 +20,10 @@ from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
-from robustbench_aigen.scenario.cells import BoundPipeline, BoundStage, expand_pipelines
+from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import LoadedScenario, Trust
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Stage
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
@@ -130,7 +132,7 @@ class ReportCost:
                 # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
                 prepare.cache_clear()
 
-    def pipelines(self, depth: Depth) -> list[BoundPipeline]:
+    def pipelines(self, depth: Depth) -> list[Pipeline]:
         """Return the pipelines of the scenario."""
         return expand_pipelines(scenario_before(self.loaded, depth))
 
@@ -163,12 +165,12 @@ class ReportCost:
         checked = 2 * (_CHECKED * pace.verdict + _TABLES * len(pipelines))
         return loading + checked + 2 * self._probes(pipelines, self._trust(depth))
 
-    def _probes(self, pipelines: Sequence[BoundPipeline], trust: Trust) -> float:
+    def _probes(self, pipelines: Sequence[Pipeline], trust: Trust) -> float:
         """Return the seconds of the trust probes of a detector: a few images, several times the steps, a black box."""
         if trust == "off":
             return 0.0
         is_quick = trust == "quick"
-        sweeps: dict[str, BoundStage] = {}
+        sweeps: dict[str, Stage] = {}
         for pipeline in pipelines:
             stage = pipeline.stages[0] if pipeline.stages else None
             if stage is not None and stage.kind == "attack" and stage.surrogate is None:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.attacks.native.pgd import steepest
 from robustbench_aigen.attacks.threat_model import ThreatModel, l2_norm
 from robustbench_aigen.errors import UserError
 
@@ -63,7 +62,7 @@ def ascend(
         gradient = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
         if gradient is None:
             raise UserError("no gradient reaches the pixels: this detector cannot be trained adversarially")
-        step = steepest(threat, gradient).mul_(step_size)
+        step = threat.steepest(gradient).mul_(step_size)
         current = threat.project(clean, step.add_(leaf.detach()))
     return current
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from robustbench_aigen.runs.joined import JoinedRuns
-from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.views.figure import Drawn
 from robustbench_aigen.views.figures.drawing import MOST_DETECTORS, save, style
 from robustbench_aigen.views.figures.gallery import draw_gallery

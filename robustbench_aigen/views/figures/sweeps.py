@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.views.figures.drawing import FAINT, HATCHES, INK, LINES, MARKERS, colours, plain
 from robustbench_aigen.views.sweeps import Curve
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from robustbench_aigen.runs.joined import JoinedRuns
-from robustbench_aigen.scenario.cells import CLEAN
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.trust.flags import FINDINGS
 from robustbench_aigen.views.conditions import threat_models, write_threat_model
 from robustbench_aigen.views.table import (

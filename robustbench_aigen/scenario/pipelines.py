@@ -1,0 +1,39 @@
+"""The pipelines of a scenario file, and where a mistake in them stands."""
+
+from robustbench_aigen.documents.document import validated_part
+from robustbench_aigen.documents.located_yaml import Path_
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline, expand
+from robustbench_aigen.stages.stage import Stage, StageError, stage_from_dict
+
+
+def expand_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
+    """Return the pipelines of a scenario, one for each combination of swept values, ``clean`` first.
+
+    Raises
+    ------
+    UserError
+        For an unknown attack, perturbation or parameter, or a value out of range; with file and line.
+    """
+    pipelines = [Pipeline(CLEAN)]
+    share = loaded.scenario.mode == "accuracy" and loaded.scenario.share_sweeps
+    for name, stages in loaded.scenario.pipelines.items():
+        path: Path_ = ("pipelines", name) if name.strip() else ("pipelines",)
+        read = [_stage(loaded, stage, (*path, position)) for position, stage in enumerate(stages)]
+        try:
+            pipelines += expand(name, read, share=share)
+        except UserError as error:
+            raise loaded.located(error, path) from None
+    return pipelines
+
+
+def _stage(loaded: LoadedScenario, stage: dict[str, object], path: Path_) -> Stage:
+    def surrogate(value: object) -> DetectorSpec:
+        return validated_part(DetectorSpec, value, loaded.yaml, (*path, "surrogate"))
+
+    try:
+        return stage_from_dict(stage, loaded.folder, surrogate)
+    except StageError as error:
+        raise loaded.located(error, (*path, *error.path)) from None
