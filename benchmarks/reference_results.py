@@ -27,7 +27,7 @@ def main() -> None:
     names = arguments.scenario or [
         name
         for name, file in shipped_files("scenarios").items()
-        if load_scenario(file).scenario.data.source == "minigen"
+        if load_scenario(file).data.source == "minigen"
     ]
     for name in names:
         with shown_progress() as progress:

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _clean(arguments: argparse.Namespace) -> dict[str, float]:
-    scenario = load_scenario("pgd_eps4").replaced(
+    scenario = load_scenario("pgd_eps4").replace(
         data={"source": arguments.data, "split": "test"},
         detectors=[DetectorSpec(path=str(arguments.weights.resolve()))],
         pipelines={},

@@ -18,7 +18,7 @@ import torch
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.experiment import Plan, make_plan
+from robustbench_aigen.engine.experiment import Experiment, make_experiment
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import Shard, ShardImages, decode_shard, make_shards
 from robustbench_aigen.engine.store import ShardCache
@@ -53,7 +53,7 @@ def main() -> None:
         _measure(name, plan, [shards[first : first + size] for first in range(0, len(shards), size)])
 
 
-def _plan(arguments: argparse.Namespace, pipelines: str) -> Plan:
+def _plan(arguments: argparse.Namespace, pipelines: str) -> Experiment:
     source = arguments.data if arguments.data == "minigen" else str(Path(arguments.data).resolve())
     text = (
         "version: 1\nname: streaming\n"
@@ -63,10 +63,10 @@ def _plan(arguments: argparse.Namespace, pipelines: str) -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "streaming.yaml"
         file.write_text(text, encoding="utf-8")
-        return make_plan(load_scenario(file), device="cpu")
+        return make_experiment(load_scenario(file), device="cpu")
 
 
-def _measure(name: str, plan: Plan, blocks: list[list[Shard]]) -> None:
+def _measure(name: str, plan: Experiment, blocks: list[list[Shard]]) -> None:
     cells = [plan.cell(plan.detectors[0], pipeline) for pipeline in plan.pipelines]
     seconds: dict[str, list[float]] = {"decode": [], "compute": [], "run": []}
     memory = []

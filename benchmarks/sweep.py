@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
-    scenario = load_scenario("pgd_sweep").replaced(
+    scenario = load_scenario("pgd_sweep").replace(
         data={"source": arguments.data, "limit": arguments.limit},
         share_sweeps=share_sweeps,
         pipelines={"pgd": [{"attack": "pgd", "eps": arguments.eps, "lookahead": arguments.lookahead}]},

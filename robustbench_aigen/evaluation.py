@@ -10,12 +10,12 @@ from robustbench_aigen.engine.runner import RunResult
 from robustbench_aigen.files import writing
 from robustbench_aigen.runs.folder import read_run, write_info
 from robustbench_aigen.runs.timings import TABLES_STEP, with_report_times
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.views.texts import write_run_texts
 
 
 def run(
-    loaded: LoadedScenario | str | Path,
+    loaded: Scenario | str | Path,
     *,
     output: str | Path = "results",
     device: str = "auto",

@@ -19,7 +19,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.native.active_set import _evaluate, _fresh
 from robustbench_aigen.attacks.native.pgd import GradientSteps
 from robustbench_aigen.detectors.loading import load_detector
-from robustbench_aigen.engine.experiment import make_plan
+from robustbench_aigen.engine.experiment import make_experiment
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
@@ -59,7 +59,7 @@ def test_a_record_is_of_the_real_codec_after_rounding_with_norms_before_it(tmp_p
     file = scenario(tmp_path, block, mode="score", precision="fp32", **LIMIT)
     records, _ = executed(tmp_path, block, mode="score", precision="fp32", **LIMIT)
     records = records[records["pipeline"] == "p"]
-    plan = make_plan(load_scenario(file))
+    plan = make_experiment(load_scenario(file))
     (shard,) = make_shards(plan.selection)
     images, detector, bound = decode_shard(shard), plan.detectors[0], plan.pipelines[1].stages[0]
     clean = torch.stack(images.levels)
@@ -277,7 +277,7 @@ def test_transfer_is_mifgsm_on_the_surrogate_scored_by_the_detector(tmp_path):
     cell = first[first["pipeline"] == "t"].reset_index(drop=True)
     # Whatever the verdicts on the way, every step is taken.
     assert (cell.loc[cell["attacked"], "steps"] == 10).all()
-    plan = make_plan(load_scenario(scenario(tmp_path, one, **keys)))
+    plan = make_experiment(load_scenario(scenario(tmp_path, one, **keys)))
     (shard,) = make_shards(plan.selection)
     images = decode_shard(shard)
     rows = cell["attacked"].to_numpy().nonzero()[0]

@@ -55,7 +55,7 @@ def test_the_scenario_runs_on_a_copy(cli, cifake, tmp_path):
 
 def test_their_accuracy_is_that_of_their_cards(cifake, tmp_path):
     """On 1,000 of the 20,000 test images, within three standard errors."""
-    loaded = load_scenario("cifake_pgd").replaced(
+    loaded = load_scenario("cifake_pgd").replace(
         data=DataSpec(source=str(cifake), split="test", limit=1000), pipelines={}
     )
     summary = run(loaded, output=tmp_path).summary

@@ -70,7 +70,7 @@ def test_every_command_of_the_readme_runs(workplace, cli):
 
 
 def test_every_yaml_of_the_readme_works(workplace, cli):
-    assert load_scenario(workplace / "my_scenario.yaml").scenario.name == "my_scenario"
+    assert load_scenario(workplace / "my_scenario.yaml").name == "my_scenario"
     assert read_recipe(workplace / "jitter.yaml").name == "jitter"
     assert [stage.recipe.name for stage in read_recipe(workplace / "my_site.yaml").chain] == [
         "fit_within",

@@ -197,9 +197,9 @@ def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monke
     """And not where the scenario's own do, which for a shipped one is somewhere in the package."""
     monkeypatch.chdir(tmp_path)
     for given in (image_folder.name, {"source": image_folder.name}, {"sources": [image_folder.name]}):
-        spec = load_scenario("jpeg_sweep").replaced(data=given).scenario.data
+        spec = load_scenario("jpeg_sweep").replace(data=given).scenario.data
         assert [part.source for part in spec.parts.values()] == [str(image_folder)]
-    with_hub = load_scenario("jpeg_sweep").replaced(data={"sources": ["minigen", "hf://a/b"]}).scenario.data
+    with_hub = load_scenario("jpeg_sweep").replace(data={"sources": ["minigen", "hf://a/b"]}).scenario.data
     assert [part.source for part in with_hub.parts.values()] == ["minigen", "hf://a/b"]
 
 
@@ -444,8 +444,8 @@ def test_a_threshold_is_not_fitted_on_what_is_evaluated(tmp_path, split):
     [{"name": "../x"}, {"threshold": 7}, {"mode": "bogus"}, {"seed": "x"}, {"limit": 5}, {"detectors": []}],
 )
 def test_replaced_keys_are_validated_like_the_files(tmp_path, changes):
-    with pytest.raises(UserError, match=f"overrides: .*{next(iter(changes))}"):
-        load_scenario(scenario(tmp_path, PGD_AND_NOISE)).replaced(**changes)
+    with pytest.raises(UserError, match=f"^{next(iter(changes))}"):
+        load_scenario(scenario(tmp_path, PGD_AND_NOISE)).replace(**changes)
 
 
 PERTURBATIONS = """

@@ -33,7 +33,7 @@ from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.training.adversarial import after_report, budget, report_cost, report_size, tuning
 from robustbench_aigen.training.adversarial import module as tuning_module
 from robustbench_aigen.training.adversarial.averaging import RunningAverage
@@ -273,9 +273,9 @@ def test_a_scenario_of_ones_own_gets_fewer_images_and_no_fewer_steps(trained, cl
 def test_the_size_of_a_report_is_what_the_file_says(
     trained, pictures, cli, monkeypatch, report, told, images
 ):
-    seen: list[LoadedScenario] = []
+    seen: list[Scenario] = []
 
-    def stopping(loaded: LoadedScenario, **_) -> None:
+    def stopping(loaded: Scenario, **_) -> None:
         seen.append(loaded)
         raise KeyboardInterrupt
 
@@ -284,9 +284,9 @@ def test_the_size_of_a_report_is_what_the_file_says(
     outcome = cli("finetune", file, "--output", trained.output)
     assert f"report on {told} test images" in outcome.err
     (loaded,) = seen
-    assert loaded.scenario.data.limit in (images, 12)
-    assert loaded.scenario.pipelines["auto"][0]["queries"] == 7
-    assert loaded.scenario.pipelines["pgd"][0]["steps"] == 20
+    assert loaded.data.limit in (images, 12)
+    assert loaded.pipelines["auto"][0]["queries"] == 7
+    assert loaded.pipelines["pgd"][0]["steps"] == 20
 
 
 def test_a_short_training_shortens_the_scenario(trained, pictures, cli, monkeypatch):

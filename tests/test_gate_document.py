@@ -55,7 +55,7 @@ def test_settings_and_snippets_are_what_they_claim(tmp_path):
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     assert load_gate_spec(tmp_path / "settings.yaml").floors == ["accuracy of pgd[eps=1/255] >= 0.05"]
     (tmp_path / "gated.yaml").write_text(SCENARIO)
-    assert load_scenario(tmp_path / "gated.yaml").scenario.gate.metrics == ["accuracy", "tpr"]
+    assert load_scenario(tmp_path / "gated.yaml").gate.metrics == ["accuracy", "tpr"]
     (step,) = [
         step for step in yaml.safe_load(GITHUB)["jobs"]["gate"]["steps"] if "robust-aigen@" in step["uses"]
     ]

@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("record")
     with pytest.MonkeyPatch.context() as patch:
         said = ["plain words", warning("a <number> may be wrong", "minigen/lenet5")]
-        patch.setattr("robustbench_aigen.engine.runner.read_detectors", lambda plan: said)
+        patch.setattr("robustbench_aigen.engine.runner.read_detectors", lambda plan: (plan, said))
         return run(scenario(place, PGD, **KEYS), output=place / "out").folder
 
 
@@ -87,7 +87,9 @@ def test_every_notice_is_kept_once_and_passed_on():
 
 
 def test_warnings_are_shown_again_below_the_result(tmp_path, monkeypatch, cli):
-    monkeypatch.setattr("robustbench_aigen.engine.runner.read_detectors", lambda plan: [warning("look here")])
+    monkeypatch.setattr(
+        "robustbench_aigen.engine.runner.read_detectors", lambda plan: (plan, [warning("look here")])
+    )
     outcome = cli(
         "run", scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", **KEYS), "--output", tmp_path / "out"
     )

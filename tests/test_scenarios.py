@@ -77,8 +77,8 @@ def test_a_sweep_inside_the_attacked_function_is_named_so(tmp_path):
 def test_every_shipped_scenario_and_recipe_is_valid():
     for file in shipped_files("scenarios").values():
         loaded = load_scenario(file)
-        assert loaded.scenario.name == file.stem
-        assert loaded.scenario.summary
+        assert loaded.name == file.stem
+        assert loaded.summary
         assert len(expand_pipelines(loaded)) > 1
     for name, recipe in shipped_recipes().items():
         assert recipe.name == name

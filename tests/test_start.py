@@ -186,7 +186,7 @@ def test_the_collector_is_paused_until_the_work_begins():
 
 
 def test_what_a_detector_answers_comes_from_the_cache_unless_the_run_is_fresh(tmp_path, monkeypatch):
-    scenario = load_scenario("jpeg_sweep").replaced(
+    scenario = load_scenario("jpeg_sweep").replace(
         data={"source": "minigen", "limit": 8}, detectors=["minigen/lenet5"]
     )
     first = run(scenario, output=tmp_path)

@@ -29,15 +29,20 @@ LAYERS = [
     {"files", "csv_text", "notices"},
     {"errors", "text"},
 ]
-REACH_UP = {"_repr_html_"}
-"""Methods that import from above, inside the method: a run shows itself by the functions of views."""
+REACH_UP = {
+    "runs/folder.py": {"_repr_html_"},
+    "scenario/scenario.py": {"check", "experiment", "run"},
+    "stages/stage.py": {"__call__", "differentiable"},
+}
+"""Methods that import from above, inside the method: an object does what its user asks of it."""
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 
 def imported(file: Path) -> set[str]:
     names = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    upwards = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in REACH_UP]
+    methods = REACH_UP.get(str(file.relative_to(PACKAGE)), set())
+    upwards = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in methods]
     skipped = {inner for node in upwards for inner in ast.walk(node)}
     for node in set(ast.walk(tree)) - skipped:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustbench_aigen."):

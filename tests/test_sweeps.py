@@ -8,7 +8,7 @@ from test_engine import scenario
 
 from robustbench_aigen import load_scenario
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.experiment import make_plan
+from robustbench_aigen.engine.experiment import make_experiment
 from robustbench_aigen.engine.identity import shard_key
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import decode_shard, make_shards
@@ -45,7 +45,7 @@ def ladder(folder, pipelines: str, **keys) -> list[tuple[str, str | None]]:
 
 def executed(folder, pipelines: str, **keys) -> tuple[pd.DataFrame, dict[str, int]]:
     """Records, and how many shards of each pipeline were computed."""
-    plan = make_plan(load_scenario(scenario(folder, pipelines, **keys)))
+    plan = make_experiment(load_scenario(scenario(folder, pipelines, **keys)))
     execution = Execution(plan, ShardCache(folder / "cache", fresh=False), Silent())
     records = execution.records(list(make_shards(plan.selection)))
     return records, {timing["pipeline"]: timing["shards_computed"] for timing in execution.timings}
@@ -82,7 +82,7 @@ def test_every_rung_attacks_what_the_one_below_left_standing(tmp_path, attack):
 
 def test_a_rung_is_an_attack_on_a_data_set_of_the_survivors(tmp_path):
     """The second rung by hand: its cell alone, on a shard from which the fallen images are taken out."""
-    plan = make_plan(load_scenario(scenario(tmp_path, SWEEP)))
+    plan = make_experiment(load_scenario(scenario(tmp_path, SWEEP)))
     (shard,) = make_shards(plan.selection)
     _, low, middle, _ = plan.pipelines
     swept = Execution(plan, ShardCache(tmp_path / "cache", fresh=False), Silent()).records([shard])
@@ -271,7 +271,7 @@ def test_a_rung_after_another_attack_keeps_what_both_have_noted(tmp_path):
 
 
 def test_the_ladder_is_in_the_key_of_a_shard(tmp_path):
-    plan = make_plan(load_scenario(scenario(tmp_path, SWEEP)))
+    plan = make_experiment(load_scenario(scenario(tmp_path, SWEEP)))
     (shard,) = make_shards(plan.selection)
     detector = plan.detectors[0]
     settings = plan.cell(detector, plan.pipelines[0]).settings

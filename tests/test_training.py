@@ -53,8 +53,8 @@ def test_a_trained_detector_is_run_as_it_was_evaluated(tmp_path, recipe, data, c
     metrics = json.loads((folder / "metrics.json").read_text())
     loaded = load_scenario("jpeg_sweep")
     result = run(
-        loaded.replaced(
-            data=loaded.scenario.data.model_copy(update={"source": str(data)}),
+        loaded.replace(
+            data=loaded.data.model_copy(update={"source": str(data)}),
             detectors=[DetectorSpec(path=str(folder / "tiny.safetensors"))],
             pipelines={},
         ),

@@ -13,7 +13,7 @@ from benchmarks.minigen import cifar10, classifier
 from benchmarks.minigen.allocation import Counts, allocate
 from benchmarks.minigen.generators import GENERATORS
 from benchmarks.minigen.sampling import sample_generator
-from benchmarks.minigen.train_detectors import Plan, train_detector
+from benchmarks.minigen.train_detectors import Experiment, train_detector
 from benchmarks.minigen.training import fit
 
 SEED = 0
@@ -35,7 +35,7 @@ def sample_images(work: Path, counts: Counts, name: str) -> None:
 
 
 def train_one_detector(
-    work: Path, data_folder: Path, weights_folder: Path, plan: Plan, names: list[str]
+    work: Path, data_folder: Path, weights_folder: Path, plan: Experiment, names: list[str]
 ) -> None:
     """Train one detector."""
     torch.set_num_threads(1)

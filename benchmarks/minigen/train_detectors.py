@@ -30,7 +30,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Plan:
+class Experiment:
     """One detector: its name, its architecture, the generators it sees, how long it is trained at most."""
 
     stem: str
@@ -42,13 +42,13 @@ class Plan:
     weight_decay: float = 1e-4
 
 
-def plans(generators: list[str]) -> list[Plan]:
+def plans(generators: list[str]) -> list[Experiment]:
     """What is shipped."""
     everything = tuple(generators)
     return [
-        Plan("lenet5", "lenet5", everything, epochs=24, patience=8),
-        Plan("cifake_cnn", "cifake_cnn", everything, epochs=6, patience=4),
-        *(Plan(f"lenet5@{name}", "lenet5", (name,), epochs=24, patience=8) for name in generators),
+        Experiment("lenet5", "lenet5", everything, epochs=24, patience=8),
+        Experiment("cifake_cnn", "cifake_cnn", everything, epochs=6, patience=4),
+        *(Experiment(f"lenet5@{name}", "lenet5", (name,), epochs=24, patience=8) for name in generators),
     ]
 
 
@@ -114,7 +114,7 @@ def _epoch(reals: np.ndarray, fakes: np.ndarray, rng: torch.Generator) -> Iterat
 
 
 def train(
-    plan: Plan, reals: np.ndarray, fakes: np.ndarray, val: LabelledImages
+    plan: Experiment, reals: np.ndarray, fakes: np.ndarray, val: LabelledImages
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train with AdamW and a falling learning rate; keep the epoch that is best on validation."""
     torch.manual_seed(SEED)
@@ -182,7 +182,9 @@ def load_half(path: Path, architecture: str) -> nn.Module:
     return network.eval()
 
 
-def _clean_test(network: nn.Module, plan: Plan, test: LabelledImages, names: list[str]) -> dict[str, Any]:
+def _clean_test(
+    network: nn.Module, plan: Experiment, test: LabelledImages, names: list[str]
+) -> dict[str, Any]:
     """Figures on the shipped test split: own generators with the reals, all, and TPR by generator."""
     scores = fake_scores(network, test.images)
     own = np.isin(test.generators, [REAL, *plan.generators])
@@ -196,7 +198,9 @@ def _clean_test(network: nn.Module, plan: Plan, test: LabelledImages, names: lis
     }
 
 
-def train_detector(work: Path, data_folder: Path, weights_folder: Path, plan: Plan, names: list[str]) -> None:
+def train_detector(
+    work: Path, data_folder: Path, weights_folder: Path, plan: Experiment, names: list[str]
+) -> None:
     """Train, save and describe one detector; ``names`` are all generators of the test split."""
     val, test = (LabelledImages.of(read_split(data_folder / f"{split}.parquet")) for split in ("val", "test"))
     reals = load_samples(work, REAL)["train"]

@@ -69,7 +69,7 @@ def _evaluate(system: System, data: dict[str, DataSet], arguments: argparse.Name
     weights = system.weights(arguments.detectors)
     found = []
     for name, data_set in data.items():
-        loaded = load_scenario(_EVALUATION).replaced(
+        loaded = load_scenario(_EVALUATION).replace(
             detectors=[DetectorSpec(path=str(weights.resolve()), name=system.called)],
             data={
                 "source": str(arguments.data / data_set.folder),

@@ -11,7 +11,7 @@ from robustbench_aigen.text import counted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from robustbench_aigen.scenario.scenario import LoadedScenario
+    from robustbench_aigen.scenario.scenario import Scenario
 
 
 def cross_generator(
@@ -59,11 +59,11 @@ def cross_generator(
     from robustbench_aigen.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario)
-    spec = loaded.scenario.data if data is None else read_data(data, loaded.scenario.data)
+    spec = loaded.data if data is None else read_data(data, loaded.data)
     if limit is not None:
         spec = spec.model_copy(update={"limit": limit})
-    if spec != loaded.scenario.data:
-        loaded = loaded.replaced(data=spec)
+    if spec != loaded.data:
+        loaded = loaded.replace(data=spec)
     if recipe is None:
         if generators or all_but_one or set_ or published or epochs:
             raise UserError(
@@ -78,7 +78,7 @@ def cross_generator(
 
 
 def _with_trained(
-    loaded: "LoadedScenario",
+    loaded: "Scenario",
     recipe: str,
     published: bool,
     assignments: list[str] | None,
@@ -88,7 +88,7 @@ def _with_trained(
     limit: int | None,
     device: str,
     output: str,
-) -> "LoadedScenario":
+) -> "Scenario":
     from pathlib import Path
 
     from robustbench_aigen.cli.progress import shown_progress
@@ -103,16 +103,16 @@ def _with_trained(
     from robustbench_aigen.training.planning import Variants, read_names
 
     variants = Variants({}, generators=read_names(generators), each=True, all_but_one=all_but_one)
-    source = open_data(loaded.scenario.data, loaded.folder)
+    source = open_data(loaded.data, loaded.folder)
     with shown_progress() as progress:
         jobs = plan(read, source, limit, variants, progress)
         folder = Path(output) / "detectors"
         trained = list(train_all(jobs, folder, device=device, half=False, fresh=False, progress=progress))
     specs = [DetectorSpec(path=str(each.weights.resolve()), name=each.job.name) for each in trained]
-    return loaded.replaced(detectors=specs)
+    return loaded.replace(detectors=specs)
 
 
-def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
+def _compare(loaded: "Scenario", device: str, output: "Path") -> None:
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.evaluation import run
     from robustbench_aigen.training.cross_generator import generators_seen, in_per_cent, matrix, write_tables
@@ -127,7 +127,7 @@ def _compare(loaded: "LoadedScenario", device: str, output: "Path") -> None:
     data = result.info["data"]
     print_table(
         in_per_cent(found.drop(columns="trained_on")),
-        f"{loaded.scenario.name}: {counted(data['images'], 'image')} of {data['source']}, balanced accuracy in per cent",
+        f"{loaded.name}: {counted(data['images'], 'image')} of {data['source']}, balanced accuracy in per cent",
         group="detector",
     )
     say(f"written to {result.folder}, the matrix in tables/protocol.md")

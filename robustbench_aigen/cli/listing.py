@@ -166,7 +166,7 @@ def _scenarios() -> "pd.DataFrame":
     from robustbench_aigen.catalogue import shipped_files
     from robustbench_aigen.scenario.scenario import load_scenario
 
-    scenarios = {name: load_scenario(file).scenario for name, file in shipped_files("scenarios").items()}
+    scenarios = {name: load_scenario(file) for name, file in shipped_files("scenarios").items()}
     return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
 
 

@@ -11,7 +11,7 @@ from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
     from robustbench_aigen.engine.runner import RunResult
-    from robustbench_aigen.scenario.scenario import LoadedScenario
+    from robustbench_aigen.scenario.scenario import Scenario
 
 
 def run(
@@ -89,7 +89,7 @@ def run(
 
 
 def _overridden(
-    loaded: "LoadedScenario",
+    loaded: "Scenario",
     detector: list[str] | None,
     arch: str | None,
     data: str | None,
@@ -97,7 +97,7 @@ def _overridden(
     limit: int | None,
     precision: str | None,
     trust: str | None,
-) -> "LoadedScenario":
+) -> "Scenario":
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
@@ -109,28 +109,28 @@ def _overridden(
         raise UserError("--arch needs --detector FILE")
     if detector:
         loaded = with_detectors(loaded, detector, arch, Path.cwd())
-    spec = loaded.scenario.data
+    spec = loaded.data
     if data is not None:
         spec = read_data(data, spec)
     if split is not None:
         spec = spec.model_copy(update={"split": split})
     if limit is not None:
         spec = spec.model_copy(update={"limit": limit})
-    if spec != loaded.scenario.data:
+    if spec != loaded.data:
         changes["data"] = spec
     if precision is not None:
         changes["precision"] = precision
     if trust is not None:
         changes["trust"] = trust
-    return loaded.replaced(**changes)
+    return loaded.replace(**changes)
 
 
-def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_output: bool) -> None:
+def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: bool) -> None:
     from robustbench_aigen.engine.estimate import estimate_cells
-    from robustbench_aigen.engine.experiment import make_plan
+    from robustbench_aigen.engine.experiment import make_experiment
 
     resume_collector()
-    plan = make_plan(loaded, device=device, trust_code=trust_code)
+    plan = make_experiment(loaded, device=device, trust_code=trust_code)
     table = estimate_cells(plan)
     if json_output:
         print_json(table.to_dict(orient="records"))
@@ -139,7 +139,7 @@ def _show_plan(loaded: "LoadedScenario", device: str, trust_code: bool, json_out
     shown = table.assign(seconds=table["seconds"].map("{:.1f}".format))
     print_table(
         shown,
-        f"{loaded.scenario.name}: {counted(len(table), 'cell')}, at most about {seconds:.0f} s (all steps, no cache)",
+        f"{loaded.name}: {counted(len(table), 'cell')}, at most about {seconds:.0f} s (all steps, no cache)",
         group="detector",
     )
 

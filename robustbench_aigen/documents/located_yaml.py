@@ -11,6 +11,10 @@ from robustbench_aigen.errors import UserError
 Path_ = tuple[str | int, ...]
 
 
+NOWHERE = Path()
+"""The file of values that were not read from one."""
+
+
 @dataclass
 class LocatedYaml:
     """A parsed YAML file.
@@ -18,7 +22,7 @@ class LocatedYaml:
     Parameters
     ----------
     file
-        Where it was read.
+        Where it was read, :data:`NOWHERE` for values made in Python.
     content
         Plain Python values.
     lines
@@ -38,7 +42,8 @@ class LocatedYaml:
 
     def error(self, message: str, path: Path_, hint: str | None = None) -> UserError:
         """Return a UserError that names file, line and key of ``path``."""
-        return UserError(message, file=self.file, line=self.line(path), key=dotted(path) or None, hint=hint)
+        file = None if self.file == NOWHERE else self.file
+        return UserError(message, file=file, line=self.line(path), key=dotted(path) or None, hint=hint)
 
 
 def dotted(path: Path_) -> str:

@@ -1,4 +1,4 @@
-"""How long a plan will take, from a timed batch per detector."""
+"""How long an experiment will take, from a timed batch per detector."""
 
 from collections.abc import Iterable, Mapping
 from math import prod, sqrt
@@ -9,7 +9,7 @@ import pandas as pd
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.engine.experiment import Plan, default_batch_size
+from robustbench_aigen.engine.experiment import Experiment, default_batch_size
 from robustbench_aigen.engine.pace import Pace, network_pace
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Stage
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     queries: int
 
 
-def estimate_cells(plan: Plan) -> pd.DataFrame:
+def estimate_cells(experiment: Experiment) -> pd.DataFrame:
     """Return ``detector, pipeline, images, seconds`` per cell.
 
     An upper estimate: every image takes every step and every query, and nothing comes from the cache, from a
@@ -61,12 +61,12 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
     the further starts that ``auto`` gives close calls, and the trust probes.
     """
     rows = []
-    paces = {detector.name: _pace(plan, detector) for detector in plan.detectors}
-    surrogates = {spec: _pace(plan, detector) for spec, detector in plan.surrogates.items()}
-    for detector in plan.detectors:
+    paces = {detector.name: _pace(experiment, detector) for detector in experiment.detectors}
+    surrogates = {spec: _pace(experiment, detector) for spec, detector in experiment.surrogates.items()}
+    for detector in experiment.detectors:
         pace = paces[detector.name]
-        for pipeline in plan.pipelines:
-            images = len(plan.selection.indices)
+        for pipeline in experiment.pipelines:
+            images = len(experiment.selection.indices)
             seconds = cell_seconds(pipeline, pace, surrogates, Standing())
             rows.append(
                 {
@@ -79,9 +79,9 @@ def estimate_cells(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pace(plan: Plan, detector: Detector) -> Pace:
-    batch_size = plan.loaded.scenario.batch_size or default_batch_size(detector, plan.device)
-    return network_pace(detector, batch_size, plan.device, plan.settings.precision)
+def _pace(experiment: Experiment, detector: Detector) -> Pace:
+    batch_size = experiment.scenario.batch_size or default_batch_size(detector, experiment.device)
+    return network_pace(detector, batch_size, experiment.device, experiment.settings.precision)
 
 
 def work_of(stage: Stage) -> Work:

@@ -1,4 +1,4 @@
-"""Looks at every detector of a plan on a few of its images before the long work: whether it answers, finitely, the same."""
+"""Looks at every detector of an experiment on a few of its images before the long work: whether it answers, finitely, the same."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
-from robustbench_aigen.engine.experiment import Plan, default_batch_size
+from robustbench_aigen.engine.experiment import Experiment, default_batch_size
 from robustbench_aigen.engine.identity import examination_key
 from robustbench_aigen.engine.probing import Probed
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, make_shards
@@ -53,8 +53,8 @@ def _decoded(shard: Shard) -> FewImages:
     return FewImages(images.samples, images.levels)
 
 
-def examine_detectors(plan: Plan, cache: ShardCache) -> list[Probed]:
-    """Ask every detector of a plan for a few images, alone and together; what is in the cache is not asked again.
+def examine_detectors(experiment: Experiment, cache: ShardCache) -> list[Probed]:
+    """Ask every detector of an experiment for a few images, alone and together; what is in the cache is not asked again.
 
     Raises
     ------
@@ -62,19 +62,21 @@ def examine_detectors(plan: Plan, cache: ShardCache) -> list[Probed]:
         If one fails on an image or answers NaN or infinity, with both named.
     """
     found: list[Probed] = []
-    samples = plan.selection.source.samples
-    ordered = sorted(plan.selection.indices, key=lambda index: order_key(samples[index].id))
-    shard = _hashed(plan.selection, ordered[:_MOST])
-    names = tuple(pipeline.name for pipeline in plan.pipelines)
+    samples = experiment.selection.source.samples
+    ordered = sorted(experiment.selection.indices, key=lambda index: order_key(samples[index].id))
+    shard = _hashed(experiment.selection, ordered[:_MOST])
+    names = tuple(pipeline.name for pipeline in experiment.pipelines)
     images: FewImages | None = None
-    for detector in plan.detectors:
-        key = examination_key(detector, shard, plan.cell(detector, plan.pipelines[0]).settings)
+    for detector in experiment.detectors:
+        key = examination_key(detector, shard, experiment.cell(detector, experiment.pipelines[0]).settings)
         held = cache.load(key)
         if held is not None:
             measurements = [Measurement(*row) for row in held[0].itertuples(index=False, name=None)]
         else:
             images = images or _decoded(shard)
-            repeated = examine(detector, images.levels, [sample.id for sample in images.samples], plan.device)
+            repeated = examine(
+                detector, images.levels, [sample.id for sample in images.samples], experiment.device
+            )
             measurements = [] if repeated is None else list(repeated.measurements())
             cache.save(key, pd.DataFrame(measurements, columns=list(Measurement._fields)), [])
         found += [Probed(detector.name, names, measured) for measured in measurements]

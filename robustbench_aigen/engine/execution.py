@@ -1,4 +1,4 @@
-"""Computes the records of a plan, shard by shard, from the cache where it can.
+"""Computes the records of an experiment, shard by shard, from the cache where it can.
 
 A shard goes through all cells before the next is read, so memory does not grow with the number of images.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.engine.cell import Cell, no_records
-from robustbench_aigen.engine.experiment import Plan
+from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import shard_key
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.prefetch import Lookahead
@@ -46,8 +46,8 @@ class Execution:
         Who is told.
     """
 
-    def __init__(self, plan: Plan, cache: ShardCache, progress: Progress) -> None:
-        self.plan, self.cache, self.progress = plan, cache, progress
+    def __init__(self, experiment: Experiment, cache: ShardCache, progress: Progress) -> None:
+        self.experiment, self.cache, self.progress = experiment, cache, progress
         self._problems: dict[str, Problem] = {}
         self._batch_limits: dict[str, int] = {}
         self.timings: list[dict[str, Any]] = []
@@ -62,9 +62,9 @@ class Execution:
     def records(self, shards: Sequence[Shard]) -> pd.DataFrame:
         """Return the records of all cells of the plan; ``kept`` has those of the images for the gallery."""
         cells = [
-            self.plan.cell(detector, pipeline)
-            for detector in self.plan.detectors
-            for pipeline in self.plan.pipelines
+            self.experiment.cell(detector, pipeline)
+            for detector in self.experiment.detectors
+            for pipeline in self.experiment.pipelines
         ]
         frames = self.cell_records(cells, shards)
         for cell, frame in zip(cells, frames, strict=True):
@@ -107,7 +107,7 @@ class Execution:
             error = UserError(
                 f"no image can be read ({len(self.problems)} tried); the first is {first.sample}: {first.reason}"
             )
-            raise self.plan.loaded.located(error, ("data", "source"))
+            raise self.experiment.scenario.located(error, ("data", "source"))
         for notice in unreadable_by_class(shards, self._problems):
             self.progress.notice(notice)
         return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]

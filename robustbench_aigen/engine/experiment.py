@@ -1,5 +1,6 @@
 """A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,22 +25,46 @@ from robustbench_aigen.engine.scenario_checks import (
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import RunSettings, Scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 
 
-@dataclass
-class Plan:
-    """Everything that can be checked before the first image is attacked."""
+@dataclass(frozen=True)
+class Experiment:
+    """What to compute, checked as far as it can be before the first image is attacked.
 
-    loaded: LoadedScenario
-    pipelines: list[Pipeline]
-    detectors: list[Detector]
+    Parameters
+    ----------
+    scenario
+        Its settings; the scenario itself where there is one.
+    pipelines
+        ``clean`` first, swept ones expanded.
+    detectors
+        Loaded, with names of their own.
+    selection
+        The images.
+    device, settings
+        Where and how to compute.
+    thresholds
+        Of the detectors, by their names.
+    surrogates
+        The detectors that attacks are crafted on, by what the stages say of them.
+    specs
+        What a scenario says of the detectors; None for one that was in memory.
+    trust_code
+        Whether files may run code when they are loaded.
+    """
+
+    scenario: RunSettings
+    pipelines: tuple[Pipeline, ...]
+    detectors: tuple[Detector, ...]
     selection: Selection
     device: torch.device
     settings: Settings
-    thresholds: dict[str, Threshold]
-    surrogates: dict[object, Detector]
+    thresholds: Mapping[str, Threshold]
+    surrogates: Mapping[object, Detector]
+    specs: tuple[DetectorSpec | None, ...]
     trust_code: bool = False
 
     @property
@@ -68,7 +93,7 @@ class Plan:
         settings = replace(
             self.settings,
             threshold=self.thresholds[detector.name],
-            batch_size=self.loaded.scenario.batch_size or default_batch_size(detector, self.device),
+            batch_size=self.scenario.batch_size or default_batch_size(detector, self.device),
         )
         return Cell(detector, pipeline, settings, self.device, self.surrogates)
 
@@ -85,7 +110,7 @@ def default_batch_size(detector: Detector, device: torch.device) -> int:
     return size * 8 if device.type == "cuda" else size
 
 
-def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool = False) -> Plan:
+def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool = False) -> Experiment:
     """Bind pipelines, load detectors and select images.
 
     Raises
@@ -93,7 +118,7 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
     UserError
         For whatever is wrong with the scenario, its detectors or its data.
     """
-    scenario = loaded.scenario
+    scenario = loaded
     pipelines = bound_pipelines(loaded)
     target = resolve_device(device)
     detectors: list[Detector] = []
@@ -115,11 +140,22 @@ def make_plan(loaded: LoadedScenario, *, device: str = "auto", trust_code: bool 
     surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
     check_detectors(loaded, pipelines, detectors, surrogates)
     check_gate(loaded, pipelines, detectors, selection)
-    return Plan(loaded, pipelines, detectors, selection, target, settings, thresholds, surrogates, trust_code)
+    return Experiment(
+        loaded,
+        tuple(pipelines),
+        tuple(detectors),
+        selection,
+        target,
+        settings,
+        thresholds,
+        surrogates,
+        tuple(scenario.detectors),
+        trust_code,
+    )
 
 
 def _load_surrogates(
-    loaded: LoadedScenario, pipelines: list[Pipeline], device: torch.device, *, trust_code: bool
+    loaded: Scenario, pipelines: list[Pipeline], device: torch.device, *, trust_code: bool
 ) -> dict[object, Detector]:
     """Load the detectors that attacks are crafted on."""
     surrogates: dict[object, Detector] = {}

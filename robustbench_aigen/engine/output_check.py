@@ -1,6 +1,7 @@
-"""Reads the detectors of a plan on labelled images that are not tested, before anything is attacked."""
+"""Reads the detectors of an experiment on labelled images that are not tested, before anything is attacked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine.examination import few_images
-from robustbench_aigen.engine.experiment import Plan, default_batch_size
+from robustbench_aigen.engine.experiment import Experiment, default_batch_size
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice, warning
@@ -37,8 +38,8 @@ class _Labelled(NamedTuple):
     are_tested: bool
 
 
-def read_detectors(plan: Plan) -> list[Notice]:
-    """Find out on labelled images whether the plan's detectors are read as they were meant.
+def read_detectors(experiment: Experiment) -> tuple[Experiment, list[Notice]]:
+    """Find out on labelled images whether the detectors of an experiment are read as they were meant.
 
     On validation images, else training images, else any that the run does not test. Which output is fake is set
     accordingly where nobody declared it. All else is told and left as it is: a declared setting is the user's. Where
@@ -46,30 +47,38 @@ def read_detectors(plan: Plan) -> list[Notice]:
 
     Returns
     -------
-    list of Notice
-        Lines for the user, one for each finding.
+    tuple
+        The experiment with its detectors as they are read, and lines for the user, one for each finding.
     """
     notices: list[Notice] = []
-    scenario = plan.loaded.scenario
-    for position, (spec, detector) in enumerate(zip(scenario.detectors, plan.detectors, strict=True)):
-        plan.detectors[position] = _as_meant(plan, spec, detector, notices)
-    for named, surrogate in plan.surrogates.items():
-        if isinstance(named, DetectorSpec):
-            plan.surrogates[named] = _as_meant(plan, named, surrogate, notices)
-    return list(dict.fromkeys(notices))
+    detectors = tuple(
+        detector if spec is None else _as_meant(experiment, spec, detector, notices)
+        for spec, detector in zip(experiment.specs, experiment.detectors, strict=True)
+    )
+    surrogates = {
+        named: _as_meant(experiment, named, surrogate, notices)
+        if isinstance(named, DetectorSpec)
+        else surrogate
+        for named, surrogate in experiment.surrogates.items()
+    }
+    read_so = replace(experiment, detectors=detectors, surrogates=surrogates)
+    return read_so, list(dict.fromkeys(notices))
 
 
-def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[Notice]) -> Detector:
+def _as_meant(
+    experiment: Experiment, spec: DetectorSpec, detector: Detector, notices: list[Notice]
+) -> Detector:
     """Return the detector, read otherwise where that is clear and nobody declared it."""
     if spec.id in shipped_detectors():
         return detector
     if isinstance(detector, Ensemble):
         specs = spec.ensemble or ()
         members = [
-            _as_meant(plan, own, member, notices) for own, member in zip(specs, detector.members, strict=True)
+            _as_meant(experiment, own, member, notices)
+            for own, member in zip(specs, detector.members, strict=True)
         ]
         return detector if members == detector.members else detector.of(members)
-    images = _labelled_images(plan, detector)
+    images = _labelled_images(experiment, detector)
     is_declared = "fake_index" in detector.declared
     if images is None:
         if not is_declared:
@@ -79,7 +88,7 @@ def _as_meant(plan: Plan, spec: DetectorSpec, detector: Detector, notices: list[
     sides = next(iter(shapes)) if len(shapes) == 1 else None
     result = read(
         detector,
-        lambda other, count: _log_odds(other, images, count, plan),
+        lambda other, count: _log_odds(other, images, count, experiment),
         images.labels,
         None if sides is None else (sides[0], sides[1]),
     )
@@ -118,12 +127,12 @@ def _undecided(detector: Detector, why: str) -> Notice:
 _VALIDATION = "validation images"
 
 
-def _labelled_images(plan: Plan, detector: Detector) -> _Labelled | None:
+def _labelled_images(experiment: Experiment, detector: Detector) -> _Labelled | None:
     """Return images of both classes, if possible none that is tested; None where there are none."""
     height, width = detector.preprocessing.input_size or (224, 224)
     limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
     few: _Labelled | None = None
-    for selection, what in _pools(plan.selection):
+    for selection, what in _pools(experiment.selection):
         if what == _TESTED and few is not None:
             break
         images = _decoded(selection, what, limit)
@@ -183,12 +192,14 @@ def _of_both_classes(selection: Selection, limit: int) -> list[int]:
 
 
 @torch.no_grad()
-def _log_odds(detector: Detector, images: _Labelled, count: int, plan: Plan) -> Tensor:
+def _log_odds(detector: Detector, images: _Labelled, count: int, experiment: Experiment) -> Tensor:
     """Return the log-odds of *fake* of the first images."""
-    size = default_batch_size(detector, plan.device)
+    size = default_batch_size(detector, experiment.device)
     result = torch.empty(count)
     for rows in same_size(images.levels, range(count)):
         for part in torch.tensor(rows).split(size):
-            pixels = to_pixels(torch.stack([images.levels[row] for row in part.tolist()]).to(plan.device))
+            pixels = to_pixels(
+                torch.stack([images.levels[row] for row in part.tolist()]).to(experiment.device)
+            )
             result[part] = log_odds(detector(pixels)).cpu()
     return result

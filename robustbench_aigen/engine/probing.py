@@ -17,7 +17,7 @@ from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.experiment import Plan
+from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import Settings, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
@@ -148,24 +148,24 @@ class Probing:
     _images: dict[int, tuple[Sample, Tensor]] = field(default_factory=dict)
 
     @property
-    def plan(self) -> Plan:
-        """The plan that was run."""
-        return self.execution.plan
+    def experiment(self) -> Experiment:
+        """The experiment that was run."""
+        return self.execution.experiment
 
     @property
     def _is_quick(self) -> bool:
-        return self.plan.loaded.scenario.trust == "quick"
+        return self.experiment.scenario.trust == "quick"
 
     def run(self) -> Probes:
         """Probe every detector that is attacked with gradients, and the attacks, as far as ``trust`` says."""
-        following = [pipeline for pipeline in self.plan.pipelines if _follows_gradients(pipeline)]
+        following = [pipeline for pipeline in self.experiment.pipelines if _follows_gradients(pipeline)]
         done = Probes([], [])
         if not following:
             return done
         names = tuple(pipeline.name for pipeline in following)
         self.execution.progress.start(0)
-        for detector in self.plan.detectors:
-            if self.plan.loaded.scenario.trust == "off":
+        for detector in self.experiment.detectors:
+            if self.experiment.scenario.trust == "off":
                 _switch_off(detector.name, names, done)
                 continue
             with self.execution.steps.timed(PROBES_STEP, detector.name):
@@ -290,7 +290,7 @@ class Probing:
         """Whether the run itself tries a black box, and compares all images with it."""
         return any(
             len(pipeline.stages) == 1 and probes.includes(pipeline.stages[0], black_box)
-            for pipeline in self.plan.pipelines
+            for pipeline in self.experiment.pipelines
         )
 
     def _held(self, detector: Detector, attack: Stage, samples: Sequence[str]) -> "pd.Series[bool]":
@@ -305,7 +305,7 @@ class Probing:
         rows = self.execution.steps.rows
         probing = sum(row["seconds"] for row in rows if row["step"] == PROBES_STEP)
         share = 100 * probing / max(time.perf_counter() - self.began, 1e-9)
-        mode = self.plan.loaded.scenario.trust
+        mode = self.experiment.scenario.trust
         self.execution.progress.work_on(
             detector.name, f"trust checks ({mode}, {share:.0f} % of the time): {what}"
         )
@@ -321,7 +321,7 @@ class Probing:
         """Return a row per image of a probe's answers, from the cache where they are."""
         images, cache = self._shard(set(samples)), self.execution.cache
         while True:
-            cell = self.execution.limited(self.plan.cell(detector, self.plan.pipelines[0]))
+            cell = self.execution.limited(self.experiment.cell(detector, self.experiment.pipelines[0]))
             key = probe_key(detector, question, attacks, images, cell.settings, self.shards[0])
             held = cache.load(key)
             if held is not None:
@@ -345,7 +345,9 @@ class Probing:
             for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True)
             if sample.id in wanted
         ]
-        return Shard(self.plan.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows))
+        return Shard(
+            self.experiment.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows)
+        )
 
     def _batches(
         self, detector: Detector, attacks: tuple[Stage, ...], shard: Shard, settings: Settings
@@ -360,7 +362,7 @@ class Probing:
                 torch.tensor([samples[row].label for row in rows]),
                 SampleStreams(settings.seed, tuple(samples[row].id for row in rows), 0),
                 settings.batch_size,
-                self.plan.device,
+                self.experiment.device,
                 settings.precision,
                 sizes,
             )

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
-from robustbench_aigen.engine.experiment import Plan, make_plan
+from robustbench_aigen.engine.experiment import Experiment, make_experiment
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, quality_of
@@ -33,7 +33,7 @@ from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
 from robustbench_aigen.scenario.data_spec import DataSpec
-from robustbench_aigen.scenario.scenario import LoadedScenario, load_scenario
+from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
@@ -71,7 +71,7 @@ class RunResult:
 
 @seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
 def run(
-    loaded: LoadedScenario | str | Path,
+    loaded: Scenario | str | Path,
     *,
     output: str | Path = "results",
     device: str = "auto",
@@ -86,55 +86,57 @@ def run(
     progress.start(0)
     progress.work_on("", "loading detectors and data")
     output = _writable(output)
-    if not isinstance(loaded, LoadedScenario):
+    if not isinstance(loaded, Scenario):
         loaded = load_scenario(loaded)
-    plan = make_plan(loaded, device=device, trust_code=trust_code)
+    experiment = make_experiment(loaded, device=device, trust_code=trust_code)
     execution = Execution(
-        plan, ShardCache(output / ".cache" if cache is None else Path(cache), fresh=fresh), progress
+        experiment, ShardCache(output / ".cache" if cache is None else Path(cache), fresh=fresh), progress
     )
     steps = execution.steps
     steps.add("setup", time.perf_counter() - clock)
     with steps.timed(OUTPUT_CHECK_STEP):
         progress.work_on("", "output check on labelled images")
-        checked = read_detectors(plan)
-        examined = examine_detectors(plan, execution.cache)
-    progress.notice_all([*plan.described_data(), *plan.notices(), *checked])
+        experiment, checked = read_detectors(experiment)
+        execution.experiment = experiment
+        examined = examine_detectors(experiment, execution.cache)
+    progress.notice_all([*experiment.described_data(), *experiment.notices(), *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")
-        stored = glance(plan.selection.source, plan.selection.indices)
+        stored = glance(experiment.selection.source, experiment.selection.indices)
     if stored.call == "confound":
         progress.notice(
             warning(f"{stored.sentence()}; see robust-aigen audit, whose --fix writes an equalised copy")
         )
-    if isinstance(loaded.scenario.threshold, str):
-        _fit_thresholds(plan, execution, loaded.scenario.threshold)
+    if isinstance(loaded.threshold, str):
+        experiment = _with_thresholds(experiment, execution, loaded.threshold)
+        execution.experiment = experiment
     with steps.timed("hashing"):
         progress.start(0)
         progress.work_on("", "hashing the images")
-        shards = _shards(plan)
+        shards = _shards(experiment)
     progress.notice_all(repeated(shards))
     records = execution.records(shards)
     probes = Probing(execution, shards, records, clock).run()
     probed = [*examined, *probes.measured]
     with steps.timed("summary"):
-        raised = raised_by_records(records, plan.pipelines, quality_of(shards))
+        raised = raised_by_records(records, experiment.pipelines, quality_of(shards))
         raised += [flag for found in probed for flag in found.raised()]
-        summary = add_trust(summarise(records, plan.pipelines, plan.settings.mode), raised)
+        summary = add_trust(summarise(records, experiment.pipelines, experiment.settings.mode), raised)
     measured = ssim_counts(records)
-    progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.scenario.ssim)])
+    progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.ssim)])
     info = {
-        **_run_info(plan, execution, shards, started),
+        **_run_info(experiment, execution, shards, started),
         "ssim": measured._asdict(),
         "notices": [notice.as_dict() for notice in progress.notices],
         "audit": stored.as_dict(),
         "trust": {
             "flags": [flag._asdict() for flag in raised],
-            "mode": loaded.scenario.trust,
+            "mode": loaded.trust,
             "probes": [found.as_dict() for found in probed],
             "unchecked": [left.as_dict() for left in probes.unchecked],
         },
     }
-    parent = output / loaded.scenario.name
+    parent = output / loaded.name
     with run_folder(parent) as (run_id, folder):
         gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
         info = {"run_id": run_id, **info, **_times(execution, time.perf_counter() - clock)}
@@ -142,11 +144,11 @@ def run(
     return RunResult(parent / run_id, records, summary, execution.problems, info)
 
 
-def _shards(plan: Plan) -> list[Shard]:
-    """Cut the images of a plan into shards, with the choice of those that the gallery and SSIM are for."""
-    samples = plan.selection.samples
-    measured = ssim_sample(samples, plan.loaded.scenario.ssim)
-    return list(make_shards(plan.selection, gallery_candidates(samples), measured))
+def _shards(experiment: Experiment) -> list[Shard]:
+    """Cut the images of an experiment into shards, with the choice of those that the gallery and SSIM are for."""
+    samples = experiment.selection.samples
+    measured = ssim_sample(samples, experiment.scenario.ssim)
+    return list(make_shards(experiment.selection, gallery_candidates(samples), measured))
 
 
 def _writable(output: str | Path) -> Path:
@@ -169,44 +171,48 @@ def _times(execution: Execution, seconds: float) -> dict[str, Any]:
     return {"seconds": round(sum(row["seconds"] for row in timings), 3), "timings": timings}
 
 
-def _fit_thresholds(plan: Plan, execution: Execution, rule: str) -> None:
-    """Fit every detector's threshold on the clean validation split of the source."""
+def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) -> Experiment:
+    """Return the experiment with every detector's threshold fitted on the clean validation split of the source."""
     try:
-        validation = list(make_shards(select(plan.selection.source, "val", None)))
+        validation = list(make_shards(select(experiment.selection.source, "val", None)))
     except UserError as error:
-        raise plan.loaded.located(error, ("threshold",)) from error
-    cells = [plan.cell(detector, Pipeline(CLEAN, ())) for detector in plan.detectors]
+        raise experiment.scenario.located(error, ("threshold",)) from error
+    cells = [experiment.cell(detector, Pipeline(CLEAN, ())) for detector in experiment.detectors]
     frames = execution.cell_records(cells, validation)
     for timing in execution.timings:
         timing["pipeline"] = "clean (validation split)"
-    for detector, frame in zip(plan.detectors, frames, strict=True):
+    thresholds = {}
+    for detector, frame in zip(experiment.detectors, frames, strict=True):
         if frame["label"].nunique() < 2:
             one_class = UserError(f"'{rule}' needs both classes in the validation split")
-            raise plan.loaded.located(one_class, ("threshold",))
-        plan.thresholds[detector.name] = fit_threshold(
+            raise experiment.scenario.located(one_class, ("threshold",))
+        thresholds[detector.name] = fit_threshold(
             rule, frame["log_odds"].to_numpy(), frame["label"].to_numpy()
         )
+    return replace(experiment, thresholds=thresholds)
 
 
-def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: datetime) -> dict[str, Any]:
+def _run_info(
+    experiment: Experiment, execution: Execution, shards: list[Shard], started: datetime
+) -> dict[str, Any]:
     chosen = [sample for shard in shards for sample in shard.samples]
     # Unreadable images of the validation split, where a threshold was fitted, are none of these.
     ids = {sample.id for sample in chosen}
     problems = [problem for problem in execution.problems if problem.sample in ids]
     unreadable = {problem.sample for problem in problems}
     samples = [sample for sample in chosen if sample.id not in unreadable]
-    scenario = plan.loaded.scenario
+    scenario = experiment.scenario
     return {
-        "scenario": storable(scenario.model_dump(mode="json")),
-        "command": _command(plan),
-        "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in plan.pipelines},
-        "shared_sweeps": {p.name: p.smaller.name for p in plan.pipelines if p.smaller is not None},
+        "scenario": storable(_described(experiment)),
+        "command": _command(experiment),
+        "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in experiment.pipelines},
+        "shared_sweeps": {p.name: p.smaller.name for p in experiment.pipelines if p.smaller is not None},
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "data": {
-            "source": printable(scenario.data.title),
-            "layout": plan.selection.source.layout,
-            "split": plan.selection.split,
+            "source": printable(_title(experiment)),
+            "layout": experiment.selection.source.layout,
+            "split": experiment.selection.split,
             "images": len(samples),
             "real": sum(sample.label == 0 for sample in samples),
             "fake": sum(sample.label == 1 for sample in samples),
@@ -219,19 +225,44 @@ def _run_info(plan: Plan, execution: Execution, shards: list[Shard], started: da
                 "name": detector.name,
                 "architecture": detector.architecture,
                 "weights_sha256": detector.weights_sha256,
-                "threshold": plan.thresholds[detector.name].score,
-                "threshold_log_odds": plan.thresholds[detector.name].log_odds,
+                "threshold": experiment.thresholds[detector.name].score,
+                "threshold_log_odds": experiment.thresholds[detector.name].log_odds,
                 "input_size": detector.preprocessing.input_size,
                 "preprocessing": asdict(detector.preprocessing),
                 "differentiable": detector.differentiable,
             }
-            for detector in plan.detectors
+            for detector in experiment.detectors
         ],
-        "precision": plan.settings.precision,
+        "precision": experiment.settings.precision,
         "packages": package_versions(),
         "git_revision": git_revision(),
-        "hardware": hardware(plan.device),
+        "hardware": hardware(experiment.device),
     }
+
+
+def _described(experiment: Experiment) -> dict[str, Any]:
+    """Return the scenario as plain values; detectors and images in memory by their names and identities."""
+    settings = experiment.scenario.model_dump(mode="json")
+    if isinstance(experiment.scenario, Scenario):
+        return settings
+    return {
+        **settings,
+        "data": {"memory": experiment.selection.source.name},
+        "detectors": [
+            {"memory": detector.name, "identity": detector.weights_sha256}
+            if spec is None
+            else spec.model_dump(mode="json", exclude_unset=True)
+            for spec, detector in zip(experiment.specs, experiment.detectors, strict=True)
+        ],
+        "pipelines": {
+            pipeline.name: [stage.written() for stage in pipeline.stages] for pipeline in experiment.pipelines
+        },
+    }
+
+
+def _title(experiment: Experiment) -> str:
+    scenario = experiment.scenario
+    return scenario.data.title if isinstance(scenario, Scenario) else experiment.selection.source.name
 
 
 def _data_argument(data: DataSpec) -> str:
@@ -240,23 +271,25 @@ def _data_argument(data: DataSpec) -> str:
     return str(said["source"]) if said.keys() == {"source"} else json.dumps(said, ensure_ascii=False)
 
 
-def _command(plan: Plan) -> str:
-    """Return the command line that runs a scenario with what was replaced in it."""
-    loaded = plan.loaded
-    file = loaded.yaml.file
+def _command(experiment: Experiment) -> str | None:
+    """Return the command line that runs a scenario with what was replaced in it; None where there is no file."""
+    scenario = experiment.scenario
+    if not isinstance(scenario, Scenario) or scenario.file is None:
+        return None
+    file = scenario.file
     name = file.stem if shipped_files("scenarios").get(file.stem) == file.resolve() else str(file)
-    scenario, words = loaded.scenario, ["robust-aigen", "run", name]
-    if "detectors" in loaded.overridden:
+    words = ["robust-aigen", "run", name]
+    if "detectors" in scenario.replaced_keys:
         for spec in scenario.detectors:
             words += ["--detector", spec.argument]
         words += ["--arch", scenario.detectors[0].arch] if scenario.detectors[0].arch else []
-    if "data" in loaded.overridden:
+    if "data" in scenario.replaced_keys:
         words += ["--data", _data_argument(scenario.data), "--split", scenario.data.split]
         words += ["--limit", str(scenario.data.limit)] if scenario.data.limit else []
-    if "precision" in loaded.overridden:
+    if "precision" in scenario.replaced_keys:
         words += ["--precision", scenario.precision]
-    if "trust" in loaded.overridden:
+    if "trust" in scenario.replaced_keys:
         words += ["--trust", scenario.trust]
-    if plan.trust_code:
+    if experiment.trust_code:
         words.append("--trust-code")
     return " ".join(shell_word(word) for word in words)

@@ -19,7 +19,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector
 
 
-def bound_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
+def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
     """Return every pipeline of a scenario; the code that its recipes name is there.
 
     Raises
@@ -41,7 +41,7 @@ def bound_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
     return pipelines
 
 
-def check_names(loaded: LoadedScenario, detectors: Sequence[Named | None]) -> None:
+def check_names(loaded: Scenario, detectors: Sequence[Named | None]) -> None:
     """Refuse two detectors of one name; None is one that was not loaded."""
     names: set[str] = set()
     for position, detector in enumerate(detectors):
@@ -52,7 +52,7 @@ def check_names(loaded: LoadedScenario, detectors: Sequence[Named | None]) -> No
         names |= set() if detector is None else {detector.name}
 
 
-def selected_images(loaded: LoadedScenario) -> Selection:
+def selected_images(loaded: Scenario) -> Selection:
     """Open the data of a scenario and choose its images.
 
     Raises
@@ -61,16 +61,16 @@ def selected_images(loaded: LoadedScenario) -> Selection:
         If there is no such data or split, or the split is what the threshold is fitted on.
     """
     source = open_data(
-        loaded.scenario.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
+        loaded.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
     )
-    rule, split = loaded.scenario.threshold, loaded.scenario.data.split
+    rule, split = loaded.threshold, loaded.data.split
     if isinstance(rule, str) and split in ("val", ALL):
         fault = UserError(
             f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates"
         )
         raise loaded.located(fault, ("threshold",))
     try:
-        return select(source, split, loaded.scenario.data.limit)
+        return select(source, split, loaded.data.limit)
     except UserError as error:
         raise loaded.located(error, ("data", "split")) from error
 
@@ -84,7 +84,7 @@ def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[tuple[DetectorSpec, P
 
 
 def check_detectors(
-    loaded: LoadedScenario,
+    loaded: Scenario,
     pipelines: list[Pipeline],
     detectors: Sequence[AttackedDetector],
     surrogates: Mapping[object, AttackedDetector],
@@ -108,10 +108,10 @@ def check_detectors(
 
 
 def check_gate(
-    loaded: LoadedScenario, pipelines: list[Pipeline], detectors: Sequence[Named], selection: Selection
+    loaded: Scenario, pipelines: list[Pipeline], detectors: Sequence[Named], selection: Selection
 ) -> None:
     """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
-    if loaded.scenario.gate is None:
+    if loaded.gate is None:
         return
     from robustbench_aigen.runs.selection import (
         check_block,  # With pandas; few scenarios have such a block.
@@ -119,7 +119,7 @@ def check_gate(
 
     generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
     info = {
-        "scenario": {"mode": loaded.scenario.mode},
+        "scenario": {"mode": loaded.mode},
         "pipelines": {
             pipeline.name: [stage.to_dict() for stage in pipeline.stages] for pipeline in pipelines
         },
@@ -127,7 +127,7 @@ def check_gate(
         "data": {"generators": generators},
     }
     try:
-        check_block(loaded.scenario.gate, info)
+        check_block(loaded.gate, info)
     except UserError as error:
         raise loaded.located(error, ("gate",)) from error
 
@@ -144,13 +144,13 @@ class Checked(NamedTuple):
     notes: list[str]
 
 
-def check_scenario(loaded: LoadedScenario) -> Checked:
+def check_scenario(loaded: Scenario) -> Checked:
     """Check a scenario without running code that comes with its detectors.
 
     Raises
     ------
     UserError
-        As :func:`make_plan` does.
+        As :func:`make_experiment` does.
     """
     pipelines = bound_pipelines(loaded)
     notes: list[str] = []
@@ -165,7 +165,7 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
             return None
         return result
 
-    scenario = loaded.scenario
+    scenario = loaded
     found = [checked(spec, ("detectors", position)) for position, spec in enumerate(scenario.detectors)]
     surrogates = {spec: checked(spec, place) for spec, place in surrogate_specs(pipelines)}
     check_detectors(
@@ -187,7 +187,7 @@ def check_scenario(loaded: LoadedScenario) -> Checked:
     return Checked(cells, len(selection.indices), describe(selection.source), notes)
 
 
-def _check_stages(loaded: LoadedScenario, pipeline: Pipeline) -> None:
+def _check_stages(loaded: Scenario, pipeline: Pipeline) -> None:
     """Find out now whether the code that a pipeline's recipes name is there."""
     for stage in pipeline.stages:
         try:

@@ -4,12 +4,12 @@ from robustbench_aigen.documents.document import validated_part
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline, expand
 from robustbench_aigen.stages.stage import Stage, StageError, stage_from_dict
 
 
-def expand_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
+def expand_pipelines(loaded: Scenario) -> list[Pipeline]:
     """Return the pipelines of a scenario, one for each combination of swept values, ``clean`` first.
 
     Raises
@@ -18,8 +18,8 @@ def expand_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
         For an unknown attack, perturbation or parameter, or a value out of range; with file and line.
     """
     pipelines = [Pipeline(CLEAN)]
-    share = loaded.scenario.mode == "accuracy" and loaded.scenario.share_sweeps
-    for name, stages in loaded.scenario.pipelines.items():
+    share = loaded.mode == "accuracy" and loaded.share_sweeps
+    for name, stages in loaded.pipelines.items():
         path: Path_ = ("pipelines", name) if name.strip() else ("pipelines",)
         read = [_stage(loaded, stage, (*path, position)) for position, stage in enumerate(stages)]
         try:
@@ -29,9 +29,9 @@ def expand_pipelines(loaded: LoadedScenario) -> list[Pipeline]:
     return pipelines
 
 
-def _stage(loaded: LoadedScenario, stage: dict[str, object], path: Path_) -> Stage:
+def _stage(loaded: Scenario, stage: dict[str, object], path: Path_) -> Stage:
     def surrogate(value: object) -> DetectorSpec:
-        return validated_part(DetectorSpec, value, loaded.yaml, (*path, "surrogate"))
+        return validated_part(DetectorSpec, value, loaded.document, (*path, "surrogate"))
 
     try:
         return stage_from_dict(stage, loaded.folder, surrogate)

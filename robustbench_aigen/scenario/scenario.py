@@ -1,28 +1,33 @@
 """The scenario file: what may stand in it, and how a mistake is told."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import (
     BeforeValidator,
     Field,
     PositiveInt,
+    PrivateAttr,
 )
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.documents.document import Section, not_a_boolean, show, validated
-from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_, read_yaml
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, Path_, read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
+from robustbench_aigen.files import write_atomically
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.gate_spec import GateSpec
 from robustbench_aigen.stages.parameters import read_fraction
+from robustbench_aigen.stages.stage import Stage
 
 Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
+Precision = Literal["auto", "fp32", "bf16"]
 Trust = Literal["quick", "full", "off"]
 """How much the trust checks look at."""
 SsimRule = Literal["sample", "all", "off"]
@@ -66,74 +71,228 @@ Name = Annotated[str, BeforeValidator(_name)]
 ThresholdRule = Annotated[float | str, BeforeValidator(_threshold)]
 
 
-class Scenario(Section):
-    """A whole scenario file, version 1. Stages are checked when they are bound into cells."""
+def _stages(value: object) -> object:
+    """Take stages made in Python, one or several, as they are written in a scenario."""
+    if isinstance(value, Stage):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [each.written() if isinstance(each, Stage) else each for each in value]
+    return value
 
-    version: Literal[1]
+
+class RunSettings(Section):
+    """How a run is done, whatever its detectors, images and pipelines are.
+
+    Parameters
+    ----------
+    name, summary
+        What it is called, and a line about it.
+    threshold
+        From which score on an image is called fake: a number, ``youden``, or ``fpr@0.01``.
+    objective
+        Which class is attacked.
+    mode
+        ``accuracy``: attacks stop at a success. ``score``: every image gets every step, so that scores compare.
+    share_sweeps
+        Whether what fell at a smaller eps counts as fallen at a larger one.
+    ssim
+        On which images SSIM is measured.
+    seed
+        Of everything that is random.
+    batch_size
+        Images per batch; None for what fits the detector.
+    precision
+        Of gradients.
+    trust
+        How much the trust checks look at.
+    gate
+        What may not get worse.
+    """
+
     name: Name
     summary: str = ""
-    data: DataSpec
-    detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
     threshold: ThresholdRule = 0.5
     objective: Objective = "both"
     mode: Mode = "accuracy"
-    pipelines: dict[str, list[dict[str, Any]]]
     share_sweeps: bool = True
     ssim: Annotated[SsimRule, BeforeValidator(_bare_off)] = "sample"
     seed: Whole = 42
     batch_size: Count | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     trust: Annotated[Trust, BeforeValidator(_bare_off)] = "quick"
     gate: GateSpec | None = None
 
+    def located(self, error: UserError, path: Path_) -> UserError:
+        """Return an error with the place of what is wrong, where there is a file with one."""
+        del path
+        return error
 
-@dataclass(frozen=True)
-class LoadedScenario:
-    """A scenario with the file it came from, for relative paths and for errors.
 
-    ``overridden`` are its keys that were replaced afterwards: a mistake in them is not the file's.
+class Scenario(RunSettings):
+    """An experiment written down as plain values: data, detectors, pipelines, settings.
+
+    ``Scenario.from_yaml("pgd_eps4")`` reads a file or a shipped scenario, ``Scenario(name=…, data=…, detectors=[…],
+    pipelines={…})`` makes one in Python. Relative paths start at :attr:`folder`: that of the file, or the current one.
     """
 
-    scenario: Scenario
-    yaml: LocatedYaml
-    overridden: frozenset[str] = frozenset()
+    version: Literal[1] = 1
+    data: DataSpec
+    detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
+    pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
+
+    _document: LocatedYaml | None = PrivateAttr(default=None)
+    _folder: Path = PrivateAttr(default_factory=Path)
+    # Keys that were replaced after the file was read: a mistake in them is not the file's.
+    _replaced: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @classmethod
+    def from_yaml(cls, file: str | Path) -> "Scenario":
+        """Read and validate a scenario.
+
+        Parameters
+        ----------
+        file
+            Path of a YAML file, or the name of a shipped scenario (``pgd_eps4``).
+
+        Raises
+        ------
+        UserError
+            With file, line, key and what to do.
+        """
+        document = read_yaml(_file_of(file))
+        if is_fine_tuning(document.content):
+            raise document.error(
+                "is a fine-tuning file, not a scenario", ("method",), f"robust-aigen finetune {file}"
+            )
+        return cls.from_document(document)
+
+    @classmethod
+    def from_document(cls, document: LocatedYaml) -> "Scenario":
+        """Validate a scenario that was read from a file."""
+        scenario = validated(cls, document, "a scenario")
+        if "version" not in document.content:
+            raise document.error("the key 'version' is missing", ("version",))
+        scenario._document, scenario._folder = document, document.file.parent
+        return scenario
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], folder: str | Path = ".") -> "Scenario":
+        """Make a scenario of what a file would hold.
+
+        Parameters
+        ----------
+        content
+            Keys and plain values.
+        folder
+            Where relative paths start.
+
+        Raises
+        ------
+        UserError
+            With key and what to do.
+        """
+        scenario = validated(cls, LocatedYaml(NOWHERE, dict(content)), "a scenario")
+        scenario._folder = Path(folder)
+        return scenario
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths in the file start from."""
-        return self.yaml.file.parent
+        """The folder that relative paths start from."""
+        return self._folder
 
-    def replaced(self, **changes: object) -> "LoadedScenario":
-        """Return the same with some keys of the scenario replaced (the command line's overrides).
+    @property
+    def document(self) -> LocatedYaml:
+        """What was read from the file, with its lines."""
+        return self._document or LocatedYaml(NOWHERE, {})
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the scenario was read from; None for one made in Python."""
+        return None if self._document is None else self._document.file
+
+    @property
+    def replaced_keys(self) -> frozenset[str]:
+        """The keys that were replaced after the file was read."""
+        return self._replaced
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a file would hold: the keys that were given, as plain values."""
+        return {
+            "version": self.version,
+            **self.model_dump(mode="json", exclude_unset=True, exclude_none=True),
+        }
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the scenario as YAML, and write it to a file where one is named.
+
+        Raises
+        ------
+        UserError
+            If an attack is crafted on a detector in memory, which no file can name.
+        """
+        content = self.to_dict()
+        for name, stages in self.pipelines.items():
+            for stage in stages:
+                surrogate = stage.get("surrogate")
+                if isinstance(surrogate, Mapping) and "memory" in surrogate:
+                    raise UserError(
+                        f"pipeline '{name}': the surrogate '{surrogate['memory']}' is a detector in memory, which no file can name",
+                        hint="save its weights and name the file",
+                    )
+        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+        if path is not None:
+            write_atomically(Path(path), text.encode())
+        return text
+
+    def replace(self, **changes: object) -> "Scenario":
+        """Return the same with some keys replaced.
 
         Relative paths in ``data``, given as text or as a mapping, start at the current folder.
 
         Raises
         ------
         UserError
-            If a value is not one that the file could have.
+            If a value is not one that a file could have.
         """
-        content = {**self.scenario.model_dump(exclude_unset=True), **changes}
-        scenario = validated(Scenario, LocatedYaml(Path("overrides"), content), "a scenario")
+        content = {**self.model_dump(exclude_unset=True), **changes}
+        scenario = validated(Scenario, LocatedYaml(NOWHERE, content), "a scenario")
         if isinstance(changes.get("data"), str | Mapping):
             scenario = scenario.model_copy(update={"data": scenario.data.starting_here()})
-        return LoadedScenario(scenario, self.yaml, self.overridden | changes.keys())
+        scenario._document, scenario._folder = self._document, self._folder
+        scenario._replaced = self._replaced | changes.keys()
+        return scenario
 
     def located(self, error: UserError, path: Path_) -> UserError:
-        """Say where in the file the thing stands that turned out to be wrong, unless it is not from there."""
-        if path[0] in self.overridden:
+        """Return an error with the place of what is wrong: file, line and key, or the key where there is no file."""
+        if path and path[0] in self._replaced:
             return error
         message = error.message
         if error.file is not None:
             message = f"{error.file}:{error.line}: {message}" if error.line else f"{error.file}: {message}"
-        located = self.yaml.error(message, path, error.hint)
+        located = self.document.error(message, path, error.hint)
         located.lines = error.lines
         return located
 
+    def check(self) -> list[str]:
+        """Check data, detectors and pipelines without running code of detectors; return what was not looked at.
 
-def with_detectors(
-    loaded: LoadedScenario, texts: Sequence[str], arch: str | None, folder: Path
-) -> LoadedScenario:
+        Raises
+        ------
+        UserError
+            For the first mistake.
+        """
+        from robustbench_aigen.engine.scenario_checks import check_scenario
+
+        return check_scenario(self).notes
+
+
+def with_detectors(loaded: Scenario, texts: Sequence[str], arch: str | None, folder: Path) -> Scenario:
     """Return a scenario with the detectors that a command line names; paths start at ``folder``.
 
     Raises
@@ -142,22 +301,16 @@ def with_detectors(
         If one does not make sense.
     """
     specs = [DetectorSpec.from_text(text, arch, folder) for text in texts]
-    return loaded.replaced(detectors=[spec.model_dump(exclude_unset=True) for spec in specs])
+    return loaded.replace(detectors=[spec.model_dump(exclude_unset=True) for spec in specs])
 
 
-def load_scenario(file: str | Path) -> LoadedScenario:
-    """Read and validate a scenario.
+def load_scenario(file: str | Path) -> Scenario:
+    """Read a scenario, as :meth:`Scenario.from_yaml` does."""
+    return Scenario.from_yaml(file)
 
-    Parameters
-    ----------
-    file
-        Path of a YAML file, or the name of a shipped scenario (``pgd_eps4``).
 
-    Raises
-    ------
-    UserError
-        With file, line, key and what to do.
-    """
+def _file_of(file: str | Path) -> Path:
+    """Return the path of a scenario file, or of the shipped scenario of a name."""
     path = Path(file)
     shipped = {**shipped_files("scenarios"), **shipped_files("finetunings")}
     try:
@@ -174,12 +327,7 @@ def load_scenario(file: str | Path) -> LoadedScenario:
                 f"no scenario '{file}'",
                 hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped_files('scenarios'))}",
             )
-    located = read_yaml(path)
-    if is_fine_tuning(located.content):
-        raise located.error(
-            "is a fine-tuning file, not a scenario", ("method",), f"robust-aigen finetune {file}"
-        )
-    return LoadedScenario(validated(Scenario, located, "a scenario"), located)
+    return path
 
 
 def is_fine_tuning(content: object) -> bool:

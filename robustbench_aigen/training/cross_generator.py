@@ -12,14 +12,14 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.scenario import LoadedScenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.views.formats.markdown import markdown_frame
 
 MATRIX, GAPS, GENIMAGE = "protocol", "protocol_gaps", "protocol_genimage"
 AVERAGE = "average"
 
 
-def generators_seen(loaded: LoadedScenario) -> dict[str, list[str]]:
+def generators_seen(loaded: Scenario) -> dict[str, list[str]]:
     """Return the generators that each detector of a scenario was trained on, by its name, as its card says.
 
     Raises
@@ -28,7 +28,7 @@ def generators_seen(loaded: LoadedScenario) -> dict[str, list[str]]:
         If a detector has no card that names them.
     """
     seen = {}
-    for spec in loaded.scenario.detectors:
+    for spec in loaded.detectors:
         file = _weights(spec, loaded.folder)
         said = (read_card(file).model_extra or {}).get("generators") if file is not None else None
         name = spec.name or spec.id or (file.stem if file is not None else "")

@@ -128,7 +128,7 @@ def _identity(tuned: Tuned) -> str:
         "weights": sha256_of_file(tuned.weights),
         "name": tuned.loaded.tuning.name,
         "report": tuned.loaded.tuning.report.model_dump(mode="json"),
-        "scenario": None if own is None else own.scenario.model_dump(mode="json"),
+        "scenario": None if own is None else own.model_dump(mode="json"),
         "version": version("robustbench-aigen"),
     }
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

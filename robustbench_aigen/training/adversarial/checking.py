@@ -6,7 +6,7 @@ from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.scenario import LoadedScenario, load_scenario
+from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
 from robustbench_aigen.training.splits import split_source
 
@@ -80,7 +80,7 @@ def opened_source(loaded: LoadedFineTuning) -> ImageSource:
     )
 
 
-def own_scenario(loaded: LoadedFineTuning) -> LoadedScenario | None:
+def own_scenario(loaded: LoadedFineTuning) -> Scenario | None:
     """Read the scenario that is to be run before and after, where the file names one."""
     name = loaded.tuning.report.scenario
     if name is None:

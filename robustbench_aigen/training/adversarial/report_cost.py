@@ -21,7 +21,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.pipelines import expand_pipelines
-from robustbench_aigen.scenario.scenario import LoadedScenario, Trust
+from robustbench_aigen.scenario.scenario import Scenario, Trust
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Stage
 from robustbench_aigen.training.adversarial.file import LoadedFineTuning
@@ -70,7 +70,7 @@ class ReportCost:
     opening: float
 
     @cached_property
-    def scenario(self) -> LoadedScenario:
+    def scenario(self) -> Scenario:
         """The whole scenario, on the detector before."""
         return scenario_before(self.loaded, Depth())
 
@@ -83,7 +83,7 @@ class ReportCost:
         UserError
             If there are none.
         """
-        data, is_own = self.scenario.scenario.data, self.loaded.tuning.report.scenario is not None
+        data, is_own = self.scenario.data, self.loaded.tuning.report.scenario is not None
         source = open_data(data, self.scenario.folder) if is_own else self.source
         try:
             return select(source, data.split, None)
@@ -104,7 +104,7 @@ class ReportCost:
         limits = [available]
         if report.scenario is None or "limit" in report.model_fields_set:
             limits.append(report.limit)
-        own = self.scenario.scenario.data.limit
+        own = self.scenario.data.limit
         return min(limits if own is None else [*limits, own])
 
     @cached_property
@@ -141,8 +141,8 @@ class ReportCost:
         pipelines = self.pipelines(depth)
         specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
         surrogates = {spec: self.pace for spec in specs if spec is not None}
-        name = str(self.scenario.scenario.detectors[0].name)
-        if self.scenario.scenario.mode == "score":  # There, every image takes every step.
+        name = str(self.scenario.detectors[0].name)
+        if self.scenario.mode == "score":  # There, every image takes every step.
             before = after = Standing()
         return {
             (detector, pipeline.name): cell_seconds(pipeline, self.pace, surrogates, standing)
@@ -156,7 +156,7 @@ class ReportCost:
 
     def _trust(self, depth: Depth) -> Trust:
         has_own = self.loaded.tuning.report.scenario is not None
-        return self.scenario.scenario.trust if has_own else depth.trust
+        return self.scenario.trust if has_own else depth.trust
 
     def beside(self, depth: Depth) -> float:
         """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""

@@ -7,11 +7,10 @@ from typing import Any, Literal
 import yaml
 
 from robustbench_aigen.data.opening import BUILT_IN
-from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.numerics.eight_bit import LEVELS
-from robustbench_aigen.scenario.scenario import LoadedScenario, Scenario, load_scenario
+from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.training.adversarial.card import placed
 from robustbench_aigen.training.adversarial.checking import own_scenario
@@ -98,7 +97,7 @@ class Extent:
     depth: Depth = field(default_factory=Depth)
 
 
-def write_scenario(loaded: LoadedFineTuning, folder: Path, extent: Extent) -> LoadedScenario:
+def write_scenario(loaded: LoadedFineTuning, folder: Path, extent: Extent) -> Scenario:
     """Return the scenario on both detectors; the built-in one is written beside the weights, so that ``run`` takes it.
 
     Of a scenario of one's own, the detectors and the number of images are replaced.
@@ -108,28 +107,28 @@ def write_scenario(loaded: LoadedFineTuning, folder: Path, extent: Extent) -> Lo
     detectors = [_before(loaded), {"path": str(weights.resolve()), "name": tuning.name}]
     own = own_scenario(loaded)
     if own is not None:
-        return _limited(own, extent.images).replaced(name=f"{tuning.name}_before_after", detectors=detectors)
+        return _limited(own, extent.images).replace(name=f"{tuning.name}_before_after", detectors=detectors)
     file = folder / SCENARIO
     content = yaml.safe_dump(_built_in(loaded, extent, detectors), sort_keys=False, allow_unicode=True)
     write_atomically(file, content.encode())
     return load_scenario(file)
 
 
-def scenario_before(loaded: LoadedFineTuning, depth: Depth) -> LoadedScenario:
+def scenario_before(loaded: LoadedFineTuning, depth: Depth) -> Scenario:
     """Return the scenario on the detector before alone, on all images: what there is to do, before the training."""
     detectors = [_before(loaded)]
     own = own_scenario(loaded)
     if own is not None:
-        return own.replaced(detectors=detectors)
+        return own.replace(detectors=detectors)
     content = _built_in(loaded, Extent(None, depth), detectors)
     located = LocatedYaml(Path(SCENARIO).absolute(), content)
-    return LoadedScenario(validated(Scenario, located, "a scenario"), located)
+    return Scenario.from_document(located)
 
 
-def _limited(own: LoadedScenario, images: int | None) -> LoadedScenario:
+def _limited(own: Scenario, images: int | None) -> Scenario:
     if images is None:
         return own
-    return own.replaced(data=own.scenario.data.model_copy(update={"limit": images}))
+    return own.replace(data=own.data.model_copy(update={"limit": images}))
 
 
 def _built_in(loaded: LoadedFineTuning, extent: Extent, detectors: list[dict[str, Any]]) -> dict[str, Any]:
