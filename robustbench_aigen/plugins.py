@@ -1,0 +1,20 @@
+"""What a plugin file imports; every name is loaded when it is first used."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Registry": "robustbench_aigen.registry",
+    "load_plugin": "robustbench_aigen.registry",
+}
+"""The module of each name. A decorator is one line here, beside the registry that it fills."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)
