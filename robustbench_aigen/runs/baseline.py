@@ -15,7 +15,7 @@ from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import atomic_folder, require_regular, write_atomically, writing
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.runs.folder import RECORDS, RUN, read_run
-from robustbench_aigen.runs.info import cells_of, parse_info
+from robustbench_aigen.runs.info import cells_of, check_format, parse_info
 from robustbench_aigen.runs.records import check_cells, with_log_odds
 
 BASELINE = "baseline.json"
@@ -130,8 +130,9 @@ def _read_baseline(folder: Path) -> Baseline:
         for name in (BASELINE, RECORDS):
             require_regular(folder / name)
         text = (folder / BASELINE).read_text(encoding="utf-8")
-        info, _ = unsealed(parse_info(text), BASELINE, _EDITABLE)
+        info, _ = unsealed(parse_info(text, folder), BASELINE, _EDITABLE)
         about = info["baseline"]
+        check_format(about, folder, _FORMAT)
         if about["format"] != _FORMAT:
             raise UserError(
                 f"'{folder}' is a baseline of another version", hint="write it again with --update"

@@ -204,7 +204,7 @@ def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
 
 def _read_info(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
-        return unsealed(parse_info((folder / RUN).read_text(encoding="utf-8")), RUN)
+        return unsealed(parse_info((folder / RUN).read_text(encoding="utf-8"), folder), RUN)
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise _damaged(folder, f"{RUN}: {first_line(error)}") from error
     except DamagedFileError as error:
@@ -219,11 +219,10 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise _damaged(folder, f"{SUMMARY}: {first_line(error)}") from error
     summary = unguarded_frame(summary)
-    if list(summary.columns) != COLUMNS:
-        missing = [name for name in COLUMNS if name not in summary]
-        raise _foreign(
-            folder, f"{SUMMARY} has no column {missing[0]}" if missing else f"columns of {SUMMARY}"
-        )
+    missing = [name for name in COLUMNS if name not in summary]
+    if missing:
+        raise _foreign(folder, f"{SUMMARY} has no column {missing[0]}")
+    summary = summary[COLUMNS]  # Later versions may add columns.
     text = summary.columns.isin([*_TEXT, "trust"])
     for name in summary.columns[~text]:
         if not pd.api.types.is_numeric_dtype(summary[name]):
@@ -262,6 +261,7 @@ def _read_records(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
         )
     try:
         records = with_log_odds(pd.read_parquet(folder / RECORDS)).astype(RUN_RECORD_DTYPES)
+        records = records[list(RUN_RECORD_DTYPES)]  # Later versions may add columns.
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
     try:

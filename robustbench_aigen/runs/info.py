@@ -7,6 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
+from robustbench_aigen.errors import UserError
+
+FORMAT = 0
+"""The newest format of run folders and baselines that this version reads; a file without ``format`` has format 0."""
+
 
 class _ScenarioInfo(BaseModel):
     name: str
@@ -81,17 +86,40 @@ class _RunInfo(BaseModel):
     trust: _TrustInfo
 
 
-def parse_info(text: str) -> dict[str, Any]:
+def check_format(content: Mapping[str, Any], place: object, newest: int = FORMAT) -> None:
+    """Refuse a run or baseline of a format that only a later version reads.
+
+    Raises
+    ------
+    UserError
+        If the format is newer than ``newest``.
+    ValueError
+        If ``format`` is not a whole number of at least 0.
+    """
+    found = content.get("format", 0)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise ValueError(f"format is {found!r}, not a whole number of at least 0")
+    if found > newest:
+        raise UserError(
+            f"'{place}' has format {found}; this version reads formats up to {newest}",
+            hint="pip install -U robustbench-aigen",
+        )
+
+
+def parse_info(text: str, place: object = "run.json") -> dict[str, Any]:
     """Return the content of a ``run.json`` as it stands there.
 
     Raises
     ------
     ValueError
         If it is not JSON, or what a reader relies on is missing or of another kind: with the key.
+    UserError
+        If it is of a newer format.
     """
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("run.json is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
+    check_format(content, place)
     try:
         info = _RunInfo.model_validate(content, strict=False)
     except ValidationError as error:

@@ -1,36 +1,73 @@
 """The records of a run: their columns, and what must hold for them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from robustbench_aigen.text import counted
 
-RECORD_DTYPES = {
-    "sample": "str",
-    "generator": "str",
-    "label": "int8",
-    "clean_score": "float32",
-    "score": "float32",
-    "threshold": "float64",
-    "attacked": "bool",
-    "correct_clean": "bool",
-    "correct": "bool",
-    "correct_float": "boolean",
-    "linf": "float32",
-    "l2": "float32",
-    "steps": "int32",
-    "queries": "int32",
-    "sha256": "str",
-    "search_eps": "float32",
-    "psnr": "float32",
-    "ssim": "float32",
-    "clean_log_odds": "float32",
-    "log_odds": "float32",
-    "threshold_log_odds": "float64",
-}
-"""Columns of the records of a shard; the run adds ``detector`` and ``pipeline`` before them.
+
+def _log_odds_of(score: str) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
+    """Return what computes log-odds from a column of float32 scores, ties and all.
+
+    A score of 1.0 counts as half-way to the next lower float32, a score of 0.0 as the smallest above it.
+    """
+
+    def computed(records: pd.DataFrame) -> npt.NDArray[np.float64]:
+        scores = records[score].to_numpy(float).clip(1e-45, 1 - 2.0**-25)
+        log_odds: npt.NDArray[np.float64] = np.log(scores) - np.log1p(-scores)
+        return log_odds
+
+    return computed
+
+
+class Missing(NamedTuple):
+    """How a column that older folders lack is computed: from which column, and by which function of the records."""
+
+    source: str
+    compute: Callable[[pd.DataFrame], npt.NDArray[np.float64]]
+
+
+class Column(NamedTuple):
+    """A column of records: its dtype, the format that it came with, and how to compute it where it is missing."""
+
+    name: str
+    dtype: str
+    since: int = 0
+    missing: Missing | None = None
+
+
+def _later(name: str, dtype: str, source: str) -> Column:
+    return Column(name, dtype, 0, Missing(source, _log_odds_of(source)))
+
+
+RECORDS: tuple[Column, ...] = (
+    Column("sample", "str"),
+    Column("generator", "str"),
+    Column("label", "int8"),
+    Column("clean_score", "float32"),
+    Column("score", "float32"),
+    Column("threshold", "float64"),
+    Column("attacked", "bool"),
+    Column("correct_clean", "bool"),
+    Column("correct", "bool"),
+    Column("correct_float", "boolean"),
+    Column("linf", "float32"),
+    Column("l2", "float32"),
+    Column("steps", "int32"),
+    Column("queries", "int32"),
+    Column("sha256", "str"),
+    Column("search_eps", "float32"),
+    Column("psnr", "float32"),
+    Column("ssim", "float32"),
+    _later("clean_log_odds", "float32", "clean_score"),
+    _later("log_odds", "float32", "score"),
+    _later("threshold_log_odds", "float64", "threshold"),
+)
+"""The one schema of the records of shards, runs and baselines; a run adds ``detector`` and ``pipeline`` before them.
 
 ``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
 handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
@@ -39,29 +76,26 @@ above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustben
 ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
+RECORD_DTYPES = {column.name: column.dtype for column in RECORDS}
+"""Columns of the records of a shard."""
 RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
 """Columns of the records of a run."""
+LATER_COLUMNS = tuple(column.name for column in RECORDS if column.missing)
+"""Columns that records of older versions may lack; :func:`with_log_odds` adds them."""
 _IMAGE = ["sample", "generator", "label", "sha256"]
 
 
-LATER_COLUMNS = ("clean_log_odds", "log_odds", "threshold_log_odds")
-"""Columns that records of older versions do not have; :func:`with_log_odds` adds them."""
-
-
 def with_log_odds(records: pd.DataFrame) -> pd.DataFrame:
-    """Return records with log-odds; in those of older versions they come from the float32 scores, ties and all.
-
-    A score of 1.0 counts as half-way to the next lower float32, one of 0.0 as the smallest above it.
-    """
+    """Return records with log-odds; in those of older versions they come from the float32 scores, ties and all."""
     if "log_odds" in records:
         return records
-    found = {}
-    for name in ("clean_score", "score", "threshold"):
-        if name in records:
-            score = records[name].to_numpy(float).clip(1e-45, 1 - 2.0**-25)
-            column = f"{name}_log_odds" if name == "threshold" else name.replace("score", "log_odds")
-            found[column] = np.log(score) - np.log1p(-score)
-    return records.assign(**found)
+    return records.assign(
+        **{
+            column.name: column.missing.compute(records)
+            for column in RECORDS
+            if column.missing and column.missing.source in records
+        }
+    )
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:
