@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen import load_scenario, run
-from robustbench_aigen.engine.runner import RunResult
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import with_detectors
 from robustbench_aigen.stages.pipeline import CLEAN
 
@@ -72,7 +72,7 @@ def main() -> None:
         put_rows(arguments.output, pd.DataFrame([row]), ["detector", "data", "eps", "lookahead", "precision"])
 
 
-def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
+def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> Run:
     scenario = load_scenario("pgd_sweep").replace(
         data={"source": arguments.data, "limit": arguments.limit},
         share_sweeps=share_sweeps,
@@ -82,11 +82,11 @@ def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> RunResult:
         return run(with_detectors(scenario, [arguments.detector], None, Path.cwd()), output=folder)
 
 
-def _seconds(result: RunResult) -> float:
+def _seconds(result: Run) -> float:
     return sum(timing["seconds"] for timing in result.info["timings"] if timing["pipeline"] != "clean")
 
 
-def _accuracy(result: RunResult) -> "pd.Series[float]":
+def _accuracy(result: Run) -> "pd.Series[float]":
     everything = result.summary[result.summary["generator"] == "all"]
     return everything.set_index("pipeline")["accuracy"]
 

@@ -1,1 +1,26 @@
-"""Attacks: the threat model, the native engine, the library adapters, and the verifier they all pass through."""
+"""Attacks, by the names of their recipes: ``attacks.pgd(eps=4/255, steps=10)``.
+
+``help(attacks.pgd)`` shows parameters and source, ``attacks.create("my_recipe.yaml", eps=2/255)`` takes a recipe of your
+own. The modules beside are not public: threat model, native engine, library adapters, and the verifier that every attack
+passes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from robustbench_aigen.stages import catalogue
+
+
+def create(recipe: str | Path, **given: Any) -> Any:
+    """Return the attack of a recipe by its name, or of a recipe file of your own."""
+    return catalogue.create("attack", recipe, **given)
+
+
+def __getattr__(name: str) -> catalogue.Factory:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return catalogue.factory("attack", name)
+
+
+def __dir__() -> list[str]:
+    return [*catalogue.names("attack"), "create"]

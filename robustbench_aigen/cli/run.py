@@ -10,7 +10,7 @@ from robustbench_aigen.notices import Notice
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
-    from robustbench_aigen.engine.runner import RunResult
+    from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.scenario import Scenario
 
 
@@ -144,7 +144,7 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
     )
 
 
-def _show_result(result: "RunResult", json_output: bool) -> None:
+def _show_result(result: "Run", json_output: bool) -> None:
     from robustbench_aigen.runs.timings import trust_share
     from robustbench_aigen.views.tables.accuracy import accuracy_frame
 

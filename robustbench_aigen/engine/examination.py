@@ -16,7 +16,7 @@ from robustbench_aigen.engine.identity import examination_key
 from robustbench_aigen.engine.probing import Probed
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, make_shards
 from robustbench_aigen.engine.sizes import same_size
-from robustbench_aigen.engine.store import ShardCache
+from robustbench_aigen.engine.store import Cache
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.trust.judgement import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
@@ -53,7 +53,7 @@ def _decoded(shard: Shard) -> FewImages:
     return FewImages(images.samples, images.levels)
 
 
-def examine_detectors(experiment: Experiment, cache: ShardCache) -> list[Probed]:
+def examine_detectors(experiment: Experiment, cache: Cache) -> list[Probed]:
     """Ask every detector of an experiment for a few images, alone and together; what is in the cache is not asked again.
 
     Raises

@@ -20,7 +20,7 @@ from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.prefetch import Lookahead
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
-from robustbench_aigen.engine.store import ShardCache
+from robustbench_aigen.engine.store import Cache
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
@@ -46,7 +46,7 @@ class Execution:
         Who is told.
     """
 
-    def __init__(self, experiment: Experiment, cache: ShardCache, progress: Progress) -> None:
+    def __init__(self, experiment: Experiment, cache: Cache, progress: Progress) -> None:
         self.experiment, self.cache, self.progress = experiment, cache, progress
         self._problems: dict[str, Problem] = {}
         self._batch_limits: dict[str, int] = {}

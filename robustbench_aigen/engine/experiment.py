@@ -1,17 +1,25 @@
 """A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
 
 import torch
+from torch import nn
 
+from robustbench_aigen.data.image_data import ImageData
 from robustbench_aigen.data.inventory import describe_briefly
+from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.naming import name_apart
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.scenario_checks import (
@@ -19,15 +27,17 @@ from robustbench_aigen.engine.scenario_checks import (
     check_detectors,
     check_gate,
     check_names,
+    check_stages,
     selected_images,
     surrogate_specs,
 )
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import RunSettings, Scenario
-from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 
 
 @dataclass(frozen=True)
@@ -167,3 +177,120 @@ def _load_surrogates(
         except UserError as error:
             raise loaded.located(error, place) from error
     return surrogates
+
+
+def experiment_in_memory(
+    detectors: Sequence[object],
+    data: ImageData,
+    pipelines: Sequence[Pipeline],
+    settings: RunSettings,
+    *,
+    threshold: float | str | None = None,
+    device: str | torch.device = "auto",
+    trust_code: bool = False,
+) -> Experiment:
+    """Return an experiment on objects in memory: detectors, modules, or what a scenario may say of a detector.
+
+    A module in memory stays on its device; a detector that is loaded goes to ``device``.
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with the detectors, pipelines or images.
+    """
+    if not detectors:
+        raise UserError("there is no detector", hint="evaluate(detector, data=…)")
+    loaded: list[Detector] = []
+    specs: list[DetectorSpec | None] = []
+    target = _device_of(detectors, device)
+    for given in detectors:
+        is_held = isinstance(given, nn.Module)
+        spec = None if is_held else _spec_of(given)
+        one = load_detector(given if spec is None else spec, device=target, trust_code=trust_code)
+        loaded.append(one)
+        specs.append(spec)
+    _name_apart(loaded)
+    check_stages(pipelines)
+    selection = data.selection
+    first = _first_sides(selection)
+    for one in loaded:
+        one.see(*first)
+    precision = resolve_precision(settings.precision, target)
+    computing = Settings(settings.seed, settings.objective, settings.mode, precision, target.type, 1, HALF)
+    thresholds = {one.name: _threshold_of(one, threshold) for one in loaded}
+    surrogates: dict[object, Detector] = {}
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            if stage.surrogate is not None and stage.surrogate not in surrogates:
+                surrogate = stage.surrogate
+                known = surrogate if isinstance(surrogate, nn.Module | DetectorSpec) else _spec_of(surrogate)
+                surrogates[surrogate] = load_detector(known, device=target, trust_code=trust_code)
+                surrogates[surrogate].see(*first)
+    experiment = Experiment(
+        settings, (Pipeline(CLEAN), *pipelines), tuple(loaded), selection, target, computing, thresholds, surrogates,
+        tuple(specs), trust_code,
+    )  # fmt: skip
+    check_detectors(settings, list(experiment.pipelines), loaded, surrogates)
+    return experiment
+
+
+def _spec_of(given: object) -> DetectorSpec:
+    if isinstance(given, DetectorSpec):
+        return given
+    if isinstance(given, Mapping):
+        return validated(DetectorSpec, LocatedYaml(NOWHERE, dict(given)), "a detector")
+    if isinstance(given, str | PathLike):
+        return DetectorSpec.from_text(fspath(given), None, Path())
+    raise UserError(
+        f"a detector is a {type(given).__name__}", hint="give a Detector, an nn.Module, an id, or a file"
+    )
+
+
+def _device_of(detectors: Sequence[object], device: str | torch.device) -> torch.device:
+    """Return the device asked for, or where the modules in memory are."""
+    held = {
+        tensor.device
+        for given in detectors
+        if isinstance(given, nn.Module)
+        for tensor in (*given.parameters(), *given.buffers())
+    }
+    if len(held) > 1:
+        raise UserError(
+            f"the modules are on several devices: {', '.join(sorted(map(str, held)))}",
+            hint="move them to one",
+        )
+    if str(device) == "auto":
+        return held.pop() if held else resolve_device("auto")
+    wanted = resolve_device(str(device))
+    if held and next(iter(held)) != wanted:
+        raise UserError(
+            f"the module is on {next(iter(held))}, and {wanted} was asked for", hint=f"module.to('{wanted}')"
+        )
+    return wanted
+
+
+def _name_apart(detectors: Sequence[Detector]) -> None:
+    """Give detectors of one name numbers."""
+    counts = Counter(detector.name for detector in detectors)
+    seen: Counter[str] = Counter()
+    for detector in detectors:
+        if counts[detector.name] > 1:
+            seen[detector.name] += 1
+            detector.name = f"{detector.name} ({seen[detector.name]})"
+
+
+def _first_sides(selection: Selection) -> tuple[int, int]:
+    """Return height and width of the first image that can be read."""
+    for index in selection.indices:
+        try:
+            levels = decode(read_encoded(selection.source, index))
+        except UnreadableImageError:
+            continue
+        return levels.shape[1], levels.shape[2]
+    return 64, 64
+
+
+def _threshold_of(detector: Detector, given: float | str | None) -> Threshold:
+    if given is None:
+        return detector.threshold
+    return HALF if isinstance(given, str) else Threshold.at(given)

@@ -2,10 +2,10 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -22,15 +22,16 @@ from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
-from robustbench_aigen.engine.shards import Problem, Shard, make_shards, repeated
+from robustbench_aigen.engine.shards import Shard, make_shards, repeated
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
-from robustbench_aigen.engine.store import ShardCache, run_folder
+from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
@@ -39,37 +40,16 @@ from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.trust.evidence import add_trust, raised_by_records
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run.
+class Computed(NamedTuple):
+    """What came of an experiment: the content of ``run.json`` but for its times, records, summary, gallery."""
 
-    Parameters
-    ----------
-    folder
-        The run folder.
-    records
-        A row per detector × pipeline × image.
-    summary
-        A row per detector × pipeline × generator.
-    problems
-        Images that could not be read.
-    info
-        The content of ``run.json``.
-    """
-
-    folder: Path
+    info: dict[str, Any]
     records: pd.DataFrame
     summary: pd.DataFrame
-    problems: list[Problem]
-    info: dict[str, Any]
-
-    def _repr_html_(self) -> str:
-        from robustbench_aigen.views.notebook import run_html
-
-        return run_html(self.folder, self.info, self.summary)
+    gallery: pd.DataFrame | None
+    execution: Execution
 
 
-@seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
 def run(
     loaded: Scenario | str | Path,
     *,
@@ -79,19 +59,80 @@ def run(
     trust_code: bool = False,
     progress: Progress | None = None,
     cache: str | Path | None = None,
-) -> RunResult:
+) -> Run:
     """Compute a scenario into a run folder; the parameters are those of :func:`robustbench_aigen.evaluation.run`."""
-    started, clock = datetime.now(UTC), time.perf_counter()
+    clock = time.perf_counter()
     progress = Recording(progress or Silent())
     progress.start(0)
     progress.work_on("", "loading detectors and data")
     output = _writable(output)
     if not isinstance(loaded, Scenario):
         loaded = load_scenario(loaded)
-    experiment = make_experiment(loaded, device=device, trust_code=trust_code)
-    execution = Execution(
-        experiment, ShardCache(output / ".cache" if cache is None else Path(cache), fresh=fresh), progress
+    with seeded_global_rng("a run"):
+        # Detectors that draw are also read when they are loaded, outside of any cell.
+        experiment = make_experiment(loaded, device=device, trust_code=trust_code)
+    return run_experiment(
+        experiment,
+        output=output,
+        fresh=fresh,
+        progress=progress,
+        cache=cache,
+        clock=clock,
     )
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    output: str | Path | None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    cache: str | Path | None = None,
+    clock: float | None = None,
+) -> Run:
+    """Compute an experiment into a run folder, or into memory where ``output`` is None.
+
+    Parameters
+    ----------
+    experiment
+        What to compute.
+    output, fresh, cache
+        As of :func:`robustbench_aigen.evaluation.run`.
+    progress
+        Who is told how it goes.
+    clock
+        When the work began, in seconds of ``time.perf_counter``.
+    """
+    clock = time.perf_counter() if clock is None else clock
+    recording = progress if isinstance(progress, Recording) else Recording(progress or Silent())
+    store: Cache
+    if cache is not None:
+        store = ShardCache(Path(cache), fresh=fresh)
+    else:
+        store = MemoryCache() if output is None else ShardCache(_writable(output) / ".cache", fresh=fresh)
+    done = _computed(experiment, store, recording, clock)
+    if output is None:
+        run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        info = {"run_id": run_id, **done.info, **_times(done.execution, time.perf_counter() - clock)}
+        return Run.computed(info, done.records, done.summary, done.gallery, problems=done.execution.problems)
+    parent = _writable(output) / experiment.scenario.name
+    with run_folder(parent) as (run_id, folder):
+        info = {"run_id": run_id, **done.info, **_times(done.execution, time.perf_counter() - clock)}
+        write_run(folder, info, done.records, done.summary, done.gallery)
+    return Run.computed(
+        info,
+        done.records,
+        done.summary,
+        done.gallery,
+        folder=parent / run_id,
+        problems=done.execution.problems,
+    )
+
+
+@seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
+def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: float) -> Computed:
+    started = datetime.now(UTC)
+    execution = Execution(experiment, cache, progress)
     steps = execution.steps
     steps.add("setup", time.perf_counter() - clock)
     with steps.timed(OUTPUT_CHECK_STEP):
@@ -107,8 +148,8 @@ def run(
         progress.notice(
             warning(f"{stored.sentence()}; see robust-aigen audit, whose --fix writes an equalised copy")
         )
-    if isinstance(loaded.threshold, str):
-        experiment = _with_thresholds(experiment, execution, loaded.threshold)
+    if isinstance(experiment.scenario.threshold, str):
+        experiment = _with_thresholds(experiment, execution, experiment.scenario.threshold)
         execution.experiment = experiment
     with steps.timed("hashing"):
         progress.start(0)
@@ -123,7 +164,7 @@ def run(
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, experiment.pipelines, experiment.settings.mode), raised)
     measured = ssim_counts(records)
-    progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.ssim)])
+    progress.notice_all([*execution.cache.notices(), *measured.notices(experiment.scenario.ssim)])
     info = {
         **_run_info(experiment, execution, shards, started),
         "ssim": measured._asdict(),
@@ -131,17 +172,13 @@ def run(
         "audit": stored.as_dict(),
         "trust": {
             "flags": [flag._asdict() for flag in raised],
-            "mode": loaded.trust,
+            "mode": experiment.scenario.trust,
             "probes": [found.as_dict() for found in probed],
             "unchecked": [left.as_dict() for left in probes.unchecked],
         },
     }
-    parent = output / loaded.name
-    with run_folder(parent) as (run_id, folder):
-        gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
-        info = {"run_id": run_id, **info, **_times(execution, time.perf_counter() - clock)}
-        write_run(folder, info, records, summary, gallery)
-    return RunResult(parent / run_id, records, summary, execution.problems, info)
+    gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
+    return Computed(info, records, summary, gallery, execution)
 
 
 def _shards(experiment: Experiment) -> list[Shard]:

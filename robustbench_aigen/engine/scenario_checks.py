@@ -19,9 +19,10 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
-from robustbench_aigen.scenario.scenario import Scenario
+from robustbench_aigen.scenario.scenario import RunSettings, Scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
+from robustbench_aigen.stages.stage import Stage
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector
@@ -84,7 +85,7 @@ def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[tuple[DetectorSpec, P
 
 
 def check_detectors(
-    loaded: Scenario,
+    loaded: RunSettings,
     pipelines: list[Pipeline],
     detectors: Sequence[AttackedDetector],
     surrogates: Mapping[object, AttackedDetector],
@@ -187,18 +188,29 @@ def check_scenario(loaded: Scenario) -> Checked:
     return Checked(cells, len(selection.indices), describe(selection.source), notes)
 
 
+def check_stages(pipelines: Sequence[Pipeline]) -> None:
+    """Find out whether the code that the recipes of pipelines name is there."""
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            _check_code(stage)
+
+
 def _check_stages(loaded: Scenario, pipeline: Pipeline) -> None:
     """Find out now whether the code that a pipeline's recipes name is there."""
     for stage in pipeline.stages:
         try:
-            if stage.kind == "attack":
-                check_attack(stage)
-            for inner in stage.through if stage.kind == "attack" else (stage,):
-                for operation in inner.recipe.operations(inner.params):
-                    if is_shipped(operation.recipe):
-                        continue
-                    import_function(str(operation.recipe.implementation))
-                    if operation.recipe.differentiable is not None:
-                        import_function(operation.recipe.differentiable)
+            _check_code(stage)
         except UserError as error:
             raise loaded.located(error, ("pipelines", pipeline.family)) from error
+
+
+def _check_code(stage: Stage) -> None:
+    if stage.kind == "attack":
+        check_attack(stage)
+    for inner in stage.through if stage.kind == "attack" else (stage,):
+        for operation in inner.recipe.operations(inner.params):
+            if is_shipped(operation.recipe):
+                continue
+            import_function(str(operation.recipe.implementation))
+            if operation.recipe.differentiable is not None:
+                import_function(operation.recipe.differentiable)

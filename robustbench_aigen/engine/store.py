@@ -102,6 +102,32 @@ class ShardCache:
         return self._folder / key[:2] / f"{key}.parquet"
 
 
+class MemoryCache:
+    """Finished shards in memory, for a run without a results folder."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[pd.DataFrame, list[Problem]]] = {}
+
+    def has(self, key: str) -> bool:
+        """Whether a shard is held."""
+        return key in self._held
+
+    def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
+        """Return a shard's records and unreadable images, or None."""
+        return self._held.get(key)
+
+    def save(self, key: str, records: pd.DataFrame, problems: list[Problem]) -> None:
+        """Hold a shard."""
+        self._held[key] = (records, problems)
+
+    def notices(self) -> list[str]:
+        """Nothing in memory is damaged."""
+        return []
+
+
+Cache = ShardCache | MemoryCache
+
+
 def _encoded(key: str, records: pd.DataFrame, problems: list[Problem]) -> bytes:
     """Return a shard as Parquet, with the sha256 of all other bytes among its metadata."""
     table = pa.Table.from_pandas(records, preserve_index=False)

@@ -41,8 +41,8 @@ class RecordedRun(Protocol):
     """What can be gated and compared: a run in memory, a run folder, a baseline."""
 
     @property
-    def folder(self) -> Path:
-        """Where it is."""
+    def folder(self) -> Path | None:
+        """Where it is; None in memory."""
         ...
 
     @property
@@ -111,7 +111,7 @@ def _fill(folder: Path, run: RecordedRun, records: pd.DataFrame) -> None:
     stored: bytes = sink.getvalue().to_pybytes()
     write_atomically(folder / RECORDS, stored)
     info = {name: value for name, value in run.info.items() if name != "timings"}
-    info["run_id"] = run.folder.name
+    info["run_id"] = run.info["run_id"] if run.folder is None else run.folder.name
     info["trust"] = {"flags": run.info["trust"]["flags"]}
     about = {"format": _FORMAT, "records_sha256": sha256(stored).hexdigest()}
     content = sealed({"baseline": about, **info}, free=_EDITABLE)
@@ -146,7 +146,7 @@ def _read_baseline(folder: Path) -> Baseline:
         check_cells(records, cells_of(info), info["data"]["images"])
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise damaged(f"{BASELINE}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(str(first_line(error)).replace(RUN, BASELINE)) from error

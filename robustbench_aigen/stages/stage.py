@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.stages.parameters import Parameter, Value
@@ -86,6 +86,14 @@ class Stage:
                     raise StageError("the list of values is empty", (name,))
         for values, indices in self._combinations():
             self._bound(values, indices)
+
+    def __repr__(self) -> str:
+        words = [f"{name}={value!r}" for name, value in self.given.items()]
+        words += [f"through={list(self.through)}"] if self.through else []
+        words += [f"eot={self.eot}"] if self.eot != 1 else []
+        words += [f"surrogate={described(self.surrogate)!r}"] if self.surrogate is not None else []
+        module = "attacks" if self.kind == "attack" else "perturbations"
+        return f"{module}.{self.recipe.name}({', '.join(words)})"
 
     def __hash__(self) -> int:
         return hash(json.dumps([self.recipe.kind, self.recipe.name, self.given, self.eot], default=str))
@@ -224,6 +232,39 @@ def described(surrogate: Any) -> object:
 class Perturbation(Stage):
     """A perturbation: what anybody may do to an image, compression or resizing for example."""
 
+    def __call__(self, images: Any, *, seed: int = 42, ids: Sequence[str] | None = None) -> Any:
+        """Perturb images. Out comes what went in: a tensor, a PIL image, a list.
+
+        Parameters
+        ----------
+        images
+            A tensor N×3×H×W (float in [0, 1] or uint8), a list of 3×H×W tensors, PIL images or paths, or one of these.
+        seed
+            Of perturbations that draw random numbers.
+        ids
+            What the random numbers of each image are keyed by; without, the sha256 of the image.
+
+        Raises
+        ------
+        UserError
+            If the images are none of these, or a parameter has several values.
+        """
+        from robustbench_aigen.engine.calling import call_perturbation
+
+        return call_perturbation(self, images, seed=seed, ids=ids)
+
+    def differentiable(self, pixels: Any, *, seed: int = 42, ids: Sequence[str] | None = None) -> Any:
+        """Return the differentiable stand-in of the perturbation on N×3×H×W float pixels in [0, 1].
+
+        Raises
+        ------
+        UserError
+            If the recipe has none.
+        """
+        from robustbench_aigen.engine.calling import call_differentiable
+
+        return call_differentiable(self, pixels, seed=seed, ids=ids)
+
 
 class Attack(Stage):
     """An attack: a search for a small change that turns the verdict of a detector."""
@@ -244,6 +285,58 @@ class Attack(Stage):
             raise StageError(
                 f"{self.recipe.name} needs the detector it is crafted on", (), "surrogate: minigen/lenet5"
             )
+
+    def __call__(
+        self,
+        detector: Any,
+        images: Any,
+        labels: Any,
+        *,
+        threshold: Any = None,
+        early_stop: bool = False,
+        seed: int = 42,
+        ids: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+    ) -> Any:
+        """Attack images and return an :class:`robustbench_aigen.AttackResult`.
+
+        Parameters
+        ----------
+        detector
+            A ``Detector``, or an ``nn.Module`` that takes pixels in [0, 1] and whose output 1 is fake. It is left as it
+            was: mode, gradient flags, weights.
+        images
+            A tensor N×3×H×W (float in [0, 1] or uint8), or a list of 3×H×W tensors, PIL images or paths. Floats are
+            rounded to 8 bits first.
+        labels
+            N labels: 0 or "real", 1 or "fake".
+        threshold
+            From which score on an image is called fake; the detector's own by default.
+        early_stop
+            Whether an image is finished once its verdict is wrong. Otherwise every image gets every step.
+        seed
+            Of everything that is random.
+        ids
+            What the random numbers of each image are keyed by; without, the sha256 of the image, so that results do not
+            depend on the batch.
+        batch_size
+            Images computed together; by default what fits the detector's input.
+        precision
+            Of gradients: ``auto``, ``fp32`` or ``bf16``. Verdicts are in float32.
+
+        Raises
+        ------
+        UserError
+            If a parameter of the attack has several values, the detector has no gradients and the attack needs them, or
+            images or labels are none.
+        """
+        from robustbench_aigen.engine.calling import call_attack
+
+        return call_attack(
+            self, detector, images, labels, threshold=threshold, early_stop=early_stop, seed=seed, ids=ids,
+            batch_size=batch_size, precision=precision,
+        )  # fmt: skip
 
 
 def make_stage(recipe: Recipe, given: Mapping[str, Any], **attack: Any) -> Stage:

@@ -24,7 +24,7 @@ _SWEPT = {"eps", "step_size"}
 class AttackCell(NamedTuple):
     """A cell whose pipeline ends in an attack.
 
-    ``stages`` are :meth:`~robustbench_aigen.scenario.cells.Stage.as_dict`; ``access`` is what the attack asks of
+    ``stages`` are :meth:`~robustbench_aigen.stages.stage.Stage.to_dict`; ``access`` is what the attack asks of
     the detector; ``correct`` has a verdict per sample id, under a unique index.
     """
 

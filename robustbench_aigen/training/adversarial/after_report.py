@@ -11,12 +11,12 @@ import pandas as pd
 
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.runner import RunResult
 from robustbench_aigen.evaluation import run
 from robustbench_aigen.files import sha256_of_file, write_atomically
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.checking import own_scenario
@@ -134,7 +134,7 @@ def _identity(tuned: Tuned) -> str:
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _page(tuned: Tuned, result: RunResult, size: ReportSize) -> str:
+def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
     before, after = (detector["name"] for detector in result.info["detectors"])
     compared = between_detectors(result.records)
     data, has_transfer = result.info["data"], "transfer" in compared["pipeline"].to_numpy()
@@ -223,7 +223,7 @@ def _across_generators(summary: pd.DataFrame, before: str, after: str) -> str:
     return f"## By generator\n\n{text}\n\n{markdown_frame(table.reset_index())}"
 
 
-def _masking(compared: pd.DataFrame, result: RunResult, after: str) -> str:
+def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
     """Say what the trust checks, the black box and the transfer speak of the gain."""
     raised = [flag for flag in result.info["trust"]["flags"] if flag["detector"] == after]
     masking = [flag for flag in raised if flag["flag"] in _MASKING]
