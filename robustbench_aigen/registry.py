@@ -214,7 +214,7 @@ def _file_error(error: BaseException, file: Path, path: str | Path) -> UserError
     if isinstance(error, UserError):
         return UserError(error.message, file=path, line=line, hint=error.hint)
     said = f"{type(error).__name__}: {first_line(error)}"
-    return UserError(f"the plugin fails: {said}", file=path, line=line, hint="mend the plugin file")
+    return UserError(f"the plugin fails: {said}", file=path, line=line, hint="correct the plugin file")
 
 
 def _load_entry_points() -> None:

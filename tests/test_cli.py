@@ -121,7 +121,7 @@ def test_a_fault_of_the_program_is_one_line_and_3_and_a_traceback_only_on_reques
     def broken(*arguments, **keywords):
         raise RuntimeError("wires crossed")
 
-    monkeypatch.setattr("robustbench_aigen.scenario.load_scenario", broken)
+    monkeypatch.setattr("robustbench_aigen.scenario.scenario.load_scenario", broken)
     outcome = cli("run", "pgd_eps4")
     assert outcome.code == 3
     assert outcome.err.splitlines() == [

@@ -197,9 +197,9 @@ def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monke
     """And not where the scenario's own do, which for a shipped one is somewhere in the package."""
     monkeypatch.chdir(tmp_path)
     for given in (image_folder.name, {"source": image_folder.name}, {"sources": [image_folder.name]}):
-        spec = load_scenario("jpeg_sweep").replace(data=given).scenario.data
+        spec = load_scenario("jpeg_sweep").replace(data=given).data
         assert [part.source for part in spec.parts.values()] == [str(image_folder)]
-    with_hub = load_scenario("jpeg_sweep").replace(data={"sources": ["minigen", "hf://a/b"]}).scenario.data
+    with_hub = load_scenario("jpeg_sweep").replace(data={"sources": ["minigen", "hf://a/b"]}).data
     assert [part.source for part in with_hub.parts.values()] == ["minigen", "hf://a/b"]
 
 

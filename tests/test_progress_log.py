@@ -144,8 +144,8 @@ def test_a_signal_ends_every_command_with_one_line_and_its_own_code(
         os.kill(os.getpid(), number)
 
     for place in (
-        "scenario.schema.load_scenario", "training.recipe.load_recipe", "training.adversarial.file.load_finetuning",
-        "data.opening.open_data", "gating.baseline.open_recorded", "report.build.build_report",
+        "scenario.scenario.load_scenario", "training.recipe.load_recipe", "training.adversarial.file.load_finetuning",
+        "data.opening.open_data", "runs.baseline.open_recorded", "views.report.build_report",
     ):  # fmt: skip
         monkeypatch.setattr(f"robustbench_aigen.{place}", kill)
     # Under nohup the tests themselves ignore SIGHUP.

@@ -175,8 +175,8 @@ def test_a_wrong_rule_is_refused_with_its_line(tmp_path):
     assert "scenario.yaml:5" in str(caught.value)
     with pytest.raises(UserError, match="ssim"):
         load_scenario(scenario(tmp_path, PIPELINES, ssim="true"))
-    assert load_scenario(scenario(tmp_path, PIPELINES, ssim="off")).scenario.ssim == "off"
-    assert load_scenario(scenario(tmp_path, PIPELINES)).scenario.ssim == "sample"
+    assert load_scenario(scenario(tmp_path, PIPELINES, ssim="off")).ssim == "off"
+    assert load_scenario(scenario(tmp_path, PIPELINES)).ssim == "sample"
 
 
 def test_a_measured_value_is_that_of_the_image_itself(runs, images):

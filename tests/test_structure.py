@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 LAYERS = [
     {"cli"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "plugins"},
     {"engine", "views"},
     {"runs"},
     {"trust"},
@@ -23,6 +23,7 @@ LAYERS = [
     {"scenario"},
     {"stages"},
     {"documents"},
+    {"registry"},
     {"catalogue", "imports"},
     {"digests"},
     {"file_reading"},
@@ -31,6 +32,7 @@ LAYERS = [
 ]
 REACH_UP = {
     "runs/folder.py": {"_repr_html_"},
+    "engine/runner.py": {"_repr_html_"},
     "scenario/scenario.py": {"check", "experiment", "run"},
     "stages/stage.py": {"__call__", "differentiable"},
 }

@@ -146,7 +146,7 @@ def _read_baseline(folder: Path) -> Baseline:
         check_cells(records, cells_of(info), info["data"]["images"])
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise damaged(f"{BASELINE}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(str(first_line(error)).replace(RUN, BASELINE)) from error
