@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 LAYERS = [
     {"cli"},
     {"training"},
-    {"evaluation", "plugins"},
+    {"evaluation", "interop", "listing", "plugins"},
     {"engine", "views"},
     {"runs"},
     {"trust"},
@@ -32,6 +32,7 @@ LAYERS = [
 ]
 REACH_UP = {
     "runs/folder.py": {"_repr_html_"},
+    "runs/run.py": {"save", "report", "compare", "compare_detectors", "gate", "_repr_html_"},
     "engine/runner.py": {"_repr_html_"},
     "scenario/scenario.py": {"check", "experiment", "run"},
     "stages/stage.py": {"__call__", "differentiable"},

@@ -291,6 +291,32 @@ class Scenario(RunSettings):
 
         return check_scenario(self).notes
 
+    def experiment(self, device: str = "auto", *, trust_code: bool = False) -> Any:
+        """Load detectors and data, and return the :class:`robustbench_aigen.Experiment`.
+
+        Raises
+        ------
+        UserError
+            For whatever is wrong with the scenario, its detectors or its data.
+        """
+        from robustbench_aigen.engine.experiment import make_experiment
+
+        return make_experiment(self, device=device, trust_code=trust_code)
+
+    def run(self, output: str | Path = "results", **options: Any) -> Any:
+        """Run the scenario into a results folder and return the :class:`robustbench_aigen.Run`.
+
+        Parameters
+        ----------
+        output
+            The results folder.
+        options
+            ``device``, ``fresh``, ``trust_code``, ``progress``, ``cache`` of :func:`robustbench_aigen.run`.
+        """
+        from robustbench_aigen.evaluation import run
+
+        return run(self, output=output, **options)
+
 
 def with_detectors(loaded: Scenario, texts: Sequence[str], arch: str | None, folder: Path) -> Scenario:
     """Return a scenario with the detectors that a command line names; paths start at ``folder``.

@@ -9,6 +9,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.runs.folder import read_run, write_info
 from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.tables.listing import report_tables
@@ -59,6 +60,23 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         (run,) = joined.runs
         write_info(target, with_report_times(run.info, seconds), run.digests)
     return target
+
+
+def report(runs: "Sequence[str | Path | Run]", output: str | Path | None = None) -> Path:
+    """Build the report of several runs side by side, and return its folder; the parameters are those of :func:`build_report`.
+
+    Raises
+    ------
+    UserError
+        If a run is in memory alone: ``run.save(folder)`` writes it.
+    """
+    folders: list[str | Path] = []
+    for run in runs:
+        folder = run.folder if isinstance(run, Run) else run
+        if folder is None:
+            raise UserError("a run is in memory alone", hint="run.save(folder) writes it")
+        folders.append(folder)
+    return build_report(folders, output)
 
 
 def _replace(made: Path, target: Path) -> None:

@@ -1,0 +1,35 @@
+"""What ships with the package, by name."""
+
+from fnmatch import fnmatchcase
+
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.detectors.published import PUBLISHED
+from robustbench_aigen.detectors.shipped import shipped_detectors
+from robustbench_aigen.stages.recipe import Access, Norm
+from robustbench_aigen.stages.recipe_files import shipped_recipes
+
+
+def list_detectors(pattern: str = "*") -> list[str]:
+    """Return the ids of the detectors that :func:`load_detector` knows: ``list_detectors("minigen/*")``."""
+    return sorted(name for name in {*shipped_detectors(), *PUBLISHED} if fnmatchcase(name, pattern))
+
+
+def list_attacks(norm: Norm | None = None, access: Access | None = None) -> list[str]:
+    """Return the names of the attacks, of one norm or with one access (gradients, scores, decisions) if so asked."""
+    return sorted(
+        recipe.name
+        for recipe in shipped_recipes().values()
+        if recipe.kind == "attack"
+        and (norm is None or norm in recipe.norms)
+        and (access is None or recipe.access == access)
+    )
+
+
+def list_perturbations() -> list[str]:
+    """Return the names of the perturbations."""
+    return sorted(recipe.name for recipe in shipped_recipes().values() if recipe.kind == "perturb")
+
+
+def list_scenarios() -> list[str]:
+    """Return the names of the shipped scenarios."""
+    return list(shipped_files("scenarios"))
