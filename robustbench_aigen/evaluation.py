@@ -12,7 +12,7 @@ from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine import runner
-from robustbench_aigen.engine.experiment import experiment_in_memory
+from robustbench_aigen.engine.experiment import Experiment, experiment_in_memory
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import writing
@@ -174,8 +174,20 @@ def evaluate(
         trust_code=trust_code,
     )
     shown = Printed() if progress is True else progress or None
+    return run_experiment(experiment, output=output, fresh=fresh, progress=shown, clock=clock)
+
+
+def run_experiment(
+    experiment: Experiment,
+    *,
+    output: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    clock: float | None = None,
+) -> Run:
+    """Compute an experiment: with a results folder into a run folder with its texts, else into memory."""
     with borrowed(*experiment.detectors, *experiment.surrogates.values()):
-        result = runner.run_experiment(experiment, output=output, fresh=fresh, progress=shown, clock=clock)
+        result = runner.run_experiment(experiment, output=output, fresh=fresh, progress=progress, clock=clock)
     return result if result.folder is None else _with_texts(result)
 
 

@@ -31,9 +31,9 @@ LAYERS = [
     {"errors", "text"},
 ]
 REACH_UP = {
+    "engine/experiment.py": {"run"},
     "runs/folder.py": {"_repr_html_"},
     "runs/run.py": {"save", "report", "compare", "compare_detectors", "gate", "_repr_html_"},
-    "engine/runner.py": {"_repr_html_"},
     "scenario/scenario.py": {"check", "experiment", "run"},
     "stages/stage.py": {"__call__", "differentiable"},
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -38,6 +39,12 @@ from robustbench_aigen.numerics.precision import resolve_device, resolve_precisi
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import RunSettings, Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_aigen.engine.progress import Progress
+    from robustbench_aigen.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,20 @@ class Experiment:
             text = f"all images are {present}: numbers that need {absent} images too stay empty"
             notices.append(Notice(text))
         return notices
+
+    def estimate(self) -> "pd.DataFrame":
+        """Return ``detector, pipeline, images, seconds`` per cell: an upper estimate of the time."""
+        from robustbench_aigen.engine.estimate import estimate_cells
+
+        return estimate_cells(self)
+
+    def run(
+        self, output: str | Path | None = None, *, fresh: bool = False, progress: "Progress | None" = None
+    ) -> "Run":
+        """Compute the experiment into a run folder below ``output``, or into memory where that is None."""
+        from robustbench_aigen.evaluation import run_experiment
+
+        return run_experiment(self, output=output, fresh=fresh, progress=progress)
 
     def described_data(self) -> list[str]:
         """Return the layout of the data and its counts, in two lines."""
