@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, look_beside
 from robustbench_aigen.detectors.contract import Detector
@@ -37,7 +38,7 @@ from robustbench_aigen.text import counted
 
 
 def load_detector(
-    spec: DetectorSpec | str | Path,
+    spec: DetectorSpec | nn.Module | str | Path,
     *,
     arch: str | None = None,
     folder: str | Path = ".",
@@ -67,6 +68,8 @@ def load_detector(
     UserError
         If there is no such detector, it cannot be read, needs trust, or does not fit its architecture.
     """
+    if isinstance(spec, nn.Module):
+        return spec if isinstance(spec, Detector) else Detector(spec)
     if not isinstance(spec, DetectorSpec):
         spec = DetectorSpec.from_text(str(spec), arch)
     folder, device = Path(folder), torch.device(device)

@@ -72,7 +72,7 @@ class _RunInfo(BaseModel):
 
     run_id: str
     scenario: _ScenarioInfo
-    command: str
+    command: str | None
     pipelines: dict[str, list[dict[str, Any]]]
     seed: int
     started: datetime

@@ -120,6 +120,19 @@ class Run:
         assert isinstance(stored, Baseline)
         return cls(stored.info, pd.DataFrame(), stored.folder, (), partial(getattr, stored, "records"))
 
+    @property
+    def path(self) -> Path:
+        """The run folder.
+
+        Raises
+        ------
+        UserError
+            If the run is in memory.
+        """
+        if self.folder is None:
+            raise UserError("the run is in memory and has no folder", hint="run.save(folder) writes it")
+        return self.folder
+
     @classmethod
     def computed(
         cls,
