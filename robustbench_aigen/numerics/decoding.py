@@ -65,11 +65,22 @@ def decode(encoded: bytes) -> "Tensor":
     UnreadableImageError
         If the bytes are not a whole image, or one of more than :data:`MOST_PIXELS`.
     """
+    with opened_image(encoded) as image:
+        return rgb_levels(image)
+
+
+def rgb_levels(image: Image.Image) -> "Tensor":
+    """Return the levels of a Pillow image as 3×H×W uint8 RGB, as :func:`decode` does of a file's.
+
+    Raises
+    ------
+    UnreadableImageError
+        If its pixels have no range of their own.
+    """
     import torch  # Whoever opens data without decoding an image need not wait for torch.
 
-    with opened_image(encoded) as image:
-        image.load()
-        array = np.array(_rgb(_upright(image)))
+    image.load()
+    array = np.array(_rgb(_upright(image)))
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
