@@ -53,29 +53,21 @@ def prepare(
     from pathlib import Path
 
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.data.cutting import read_crop, read_grid
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.data.preparing import Preparation
     from robustbench_aigen.data.preparing import prepare as prepare_data
-    from robustbench_aigen.data.splitting import read_shares
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.data_argument import read_data
 
-    if quality is not None and encoding is not Encoding.jpeg:
-        raise UserError("--quality needs --format jpeg", hint="add --format jpeg")
-    wanted = Preparation(
-        crop=None if crop_bottom is None else read_crop(crop_bottom),
-        grid=None if split_grid is None else read_grid(split_grid),
+    wanted = Preparation.read(
+        crop_bottom=crop_bottom,
+        split_grid=split_grid,
         only=only,
-        shares=None if splits is None else read_shares(splits),
+        splits=splits,
         seed=seed,
         encoding=None if encoding is None else encoding.value,
-        quality=quality or 95,
+        quality=quality,
     )
-    if only is not None and wanted.crop is None and wanted.grid is None:
-        raise UserError(
-            "--only needs --crop-bottom or --split-grid", hint="--only restricts which images are cut"
-        )
     target = Path(out).expanduser()
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
         raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")

@@ -1,260 +1,527 @@
-"""Labelled images of any origin: sources on disk, tensors, PIL images, data sets of torch, data frames."""
+"""Images with their labels, wherever they are: what is evaluated, audited and prepared."""
 
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass
-from os import PathLike, fspath
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, Union
 
-from robustbench_aigen.data.memory import MemorySource, is_tensor, known_labels, levels_of_each
 from robustbench_aigen.data.opening import open_data
-from robustbench_aigen.data.samples import ImageSource, Sample
+from robustbench_aigen.data.samples import ImageSource, Sample, fingerprint
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
-from robustbench_aigen.errors import UserError, did_you_mean
-from robustbench_aigen.numerics.images_like import ImagesLike, LabelsLike
+from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.scenario.data_spec import DataSpec
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch.utils.data import Dataset
 
-@dataclass(frozen=True)
+    from robustbench_aigen.data.audit.inspection import Audit
+
+DataLike = Union["ImageData", str, Path, Mapping[str, Any], tuple[Any, Any], "Dataset[Any]", "pd.DataFrame"]
+"""What :func:`as_image_data` takes."""
+_FORMS = (
+    "give ImageData, a path, 'minigen', a mapping as in YAML, (images, labels), a Dataset or a data frame"
+)
+
+
+@dataclass(frozen=True, eq=False)
 class ImageData:
-    """Labelled images.
+    """Labelled images: a source, and which of its images are meant.
+
+    The constructors are :meth:`open`, :meth:`from_tensors`, :meth:`from_images`, :meth:`from_dataset` and
+    :meth:`from_frame`. Images in memory are copied, so that later changes of a tensor do not reach the data.
 
     Parameters
     ----------
     source
-        Where they come from.
+        Where the images come from.
     split
-        ``train``, ``val``, ``test`` or ``all``.
+        One of the splits, or ``all``.
     limit
-        At most so many images, stratified by generator and label.
+        How many images at most, stratified by generator and label; None for all.
     spec
-        What a scenario would say of them; None in memory.
+        What a scenario would say of the data; None for data in memory.
+    folder
+        Where the relative paths of ``spec`` start.
     """
 
     source: ImageSource
     split: str = ALL
     limit: int | None = None
     spec: DataSpec | None = None
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        _check_limit(self.limit)
+        if not isinstance(self.split, str):
+            raise UserError(
+                f"split={shortened(repr(self.split))} is not the name of a split",
+                hint="such as 'test' or 'all'",
+            )
+        # A source without splits is divided when its images are needed: copies are looked for in all of them.
+        if self.split == ALL or all(sample.split is not None for sample in self.source.samples):
+            _ = self.selection
 
     @classmethod
     def open(
         cls,
-        source: str | Path | Mapping[str, Any],
-        *,
+        source: str | Path | Mapping[str, Any] | Sequence[Any],
         split: str = "test",
         limit: int | None = None,
+        layout: str | None = None,
+        labels: Mapping[Any, str] | None = None,
+        *,
+        label: Literal["real", "fake"] | None = None,
+        generator: str | None = None,
+        columns: Mapping[str, str] | None = None,
         folder: str | Path = ".",
-        **said: Any,
-    ) -> "ImageData":
-        """Open what a scenario's ``data:`` may name.
+    ) -> Self:
+        """Open images on disk, of the Hub, or in the package; takes what ``data`` of a scenario takes.
 
         Parameters
         ----------
         source
-            ``minigen``, ``hf://org/name``, a folder or file, or the section as a mapping.
-        split, limit
-            Which images.
+            ``minigen``, ``hf://org/name``, the path of a folder or of a Parquet, Arrow, CSV or tar file, a mapping of
+            keys as in YAML, or a list of sources.
+        split
+            One of the splits, or ``all``.
+        limit
+            How many images at most, stratified by generator and label.
+        layout
+            How the images lie, where that is ambiguous.
+        labels
+            What the source's own labels or class folders mean: ``{"ai": "fake", "photos": "real"}``.
+        label
+            That all images are of one class.
+        generator
+            The generator of all images.
+        columns
+            The columns of a table that are not called what they hold: ``{"image": …, "label": …}``.
         folder
             Where relative paths start.
-        said
-            ``layout``, ``labels``, ``label``, ``generator``, ``columns`` as in a scenario.
 
         Raises
         ------
         UserError
-            If there are no such images, or their layout is ambiguous.
+            If there are no such images, or their meaning cannot be told.
         """
-        content = dict(source) if isinstance(source, Mapping) else {"source": fspath(source)}
-        content = {"split": split, **({} if limit is None else {"limit": limit}), **content, **said}
-        spec = validated(DataSpec, LocatedYaml(NOWHERE, content), "data")
-        return cls(open_data(spec, Path(folder)), spec.split, spec.limit, spec)
+        said = {
+            "layout": layout,
+            "labels": labels,
+            "label": label,
+            "generator": generator,
+            "columns": columns,
+        }
+        return cls(*_opened(source, {"split": split, "limit": limit, **said}, Path(folder)))
 
     @classmethod
     def from_tensors(
         cls,
         images: Any,
-        labels: LabelsLike,
+        labels: Any,
         *,
-        generators: Sequence[str] | None = None,
-        ids: Sequence[str] | None = None,
-        splits: Sequence[str | None] | None = None,
+        generators: Sequence[str | None] | str | None = None,
+        ids: Sequence[Any] | None = None,
+        splits: Sequence[str | None] | str | None = None,
         name: str = "tensors",
-    ) -> "ImageData":
-        """Take a tensor N×3×H×W, float in [0, 1] (rounded to 8 bits) or uint8.
+    ) -> Self:
+        """Take images in memory.
+
+        Parameters
+        ----------
+        images
+            A tensor or an array N×3×H×W of floats in [0, 1] or integers from 0 to 255, or a list of 3×H×W ones,
+            whose sizes may differ. Floats are rounded to multiples of 1/255.
+        labels
+            N labels: 0 or ``real``, 1 or ``fake``.
+        generators
+            What made each image, for a real image whose counterpart it is; one name for all; None for one generator.
+        ids
+            Names of the images, unique; six-digit numbers by default. Random streams depend on them.
+        splits
+            The split of each image, or of all.
+        name
+            The name of the data in tables and reports.
 
         Raises
         ------
         UserError
-            If the tensor is no images, or labels, generators, ids or splits do not fit.
+            For an image, a label, a generator or an id that makes no sense, with its number.
         """
-        levels = levels_of_each(images)
-        found = known_labels(labels, len(levels), name)
-        return cls(
-            MemorySource(levels.__getitem__, found, generators=generators, ids=ids, splits=splits, name=name)
-        )
+        from robustbench_aigen.data.memory import memory_source  # With torch, as everything below.
+
+        return cls(memory_source(images, labels, name=name, generators=generators, ids=ids, splits=splits))
 
     @classmethod
     def from_images(
         cls,
-        images: ImagesLike,
-        labels: LabelsLike,
+        images_or_paths: Any,
+        labels: Any,
         *,
-        generators: Sequence[str] | None = None,
-        ids: Sequence[str] | None = None,
-        splits: Sequence[str | None] | None = None,
-        name: str = "images",
-    ) -> "ImageData":
-        """Take a list of 3×H×W tensors, PIL images or paths, of any sizes. Paths are the ids of files."""
-        if is_tensor(images):
-            return cls.from_tensors(images, labels, generators=generators, ids=ids, splits=splits, name=name)
-        listed = list(cast(Sequence[object], images))
-        if ids is None and all(isinstance(image, str | PathLike) for image in listed):
-            ids = [fspath(cast(str, image)) for image in listed]
-        found = known_labels(labels, len(listed), name)
-        return cls(
-            MemorySource(listed.__getitem__, found, generators=generators, ids=ids, splits=splits, name=name)
-        )
+        generators: Sequence[str | None] | str | None = None,
+        ids: Sequence[Any] | None = None,
+        splits: Sequence[str | None] | str | None = None,
+    ) -> Self:
+        """Take a list of PIL images, paths, arrays or tensors; the parameters are those of :meth:`from_tensors`.
 
-    @classmethod
-    def from_dataset(
-        cls,
-        dataset: Any,
-        *,
-        labels: Mapping[object, Literal["real", "fake"]] | None = None,
-        name: str | None = None,
-    ) -> "ImageData":
-        """Take a data set of torch, whose items are (image, label). Images are read when they are needed.
-
-        Parameters
-        ----------
-        dataset
-            With a length. Its labels are ``targets`` or ``labels`` where it has them, else read from the items.
-        labels
-            ``{0: "fake", 1: "real"}`` where its labels mean something else than 0 real and 1 fake.
-        name
-            Under which runs list it.
+        The ids of files are their paths, as they are given; relative ones start at the current folder.
 
         Raises
         ------
         UserError
-            If an item is no image with a label, or another one the second time it is read.
+            As :meth:`from_tensors` does.
         """
-        called = name or type(dataset).__name__
-        if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
-            raise UserError(f"{called} has no length", hint="give a data set whose items have numbers")
-        given = next((getattr(dataset, key) for key in ("targets", "labels") if hasattr(dataset, key)), None)
-        listed = [dataset[place][1] for place in range(len(dataset))] if given is None else list(given)
-        plain = [item.item() if hasattr(item, "item") else item for item in listed]
-        if labels is not None:
-            plain = [_meaning(labels, item, place, called) for place, item in enumerate(plain)]
+        from robustbench_aigen.data.memory import memory_source
 
-        def read(place: int) -> object:
-            item = dataset[place]
-            return item[0] if isinstance(item, tuple | list) else item
+        return cls(
+            memory_source(
+                images_or_paths, labels, name="images", generators=generators, ids=ids, splits=splits
+            )
+        )
 
-        return cls(MemorySource(read, known_labels(plain, len(dataset), called), name=called, is_lazy=True))
+    @classmethod
+    def from_dataset(cls, dataset: "Dataset[Any]", *, labels: Mapping[Any, str] | None = None) -> Self:
+        """Take a torch Dataset whose items are (image, label), as :meth:`from_tensors` takes both.
+
+        Images are read when they are needed, and labels from ``targets`` or ``labels`` where the data set has them.
+        Where it names its classes (``classes``, ``class_to_idx``), their names say what the labels mean.
+
+        Parameters
+        ----------
+        dataset
+            With ``__len__`` and ``__getitem__``. Every item must read the same each time: no random augmentation.
+        labels
+            What labels or class names mean, where that is not 0 real, 1 fake: ``{0: "fake", 1: "real"}``.
+
+        Raises
+        ------
+        UserError
+            If it has no such items, or a label's meaning cannot be told; later, if an item reads differently.
+        """
+        from robustbench_aigen.data.dataset_source import DatasetSource
+
+        return cls(DatasetSource(dataset, labels))
 
     @classmethod
     def from_frame(
         cls,
-        frame: Any,
+        frame: "pd.DataFrame",
         *,
         image: str = "path",
         label: str = "label",
         generator: str | None = None,
         split: str | None = None,
         folder: str | Path = ".",
-        name: str = "frame",
-    ) -> "ImageData":
-        """Take a data frame with a column of paths, tensors or PIL images.
+        labels: Mapping[Any, str] | None = None,
+    ) -> Self:
+        """Take the rows of a data frame.
 
         Parameters
         ----------
         frame
             A pandas data frame.
-        image, label, generator, split
-            Its columns.
+        image, label
+            The columns of the paths and of the labels.
+        generator, split
+            The columns of generators and splits; by default those of these names, where there are some.
         folder
             Where relative paths start.
-        name
-            Under which runs list it.
+        labels
+            What labels mean, where they are not 0 real, 1 fake, nor words of one class.
 
         Raises
         ------
         UserError
-            If a column is missing, or its values are none.
+            If a column is missing, or a cell makes no sense.
         """
-        for column in (image, label, generator, split):
-            if column is not None and column not in frame:
-                raise UserError(
-                    f"the frame has no column '{column}'", hint=did_you_mean(column, map(str, frame))
-                )
-        images = [
-            str(Path(folder) / fspath(each)) if isinstance(each, str | PathLike) else each
-            for each in frame[image]
-        ]
-        are_paths = all(isinstance(each, str) for each in images)
-        return cls.from_images(
-            images,
-            frame[label].tolist(),
-            generators=None if generator is None else frame[generator].tolist(),
-            ids=[fspath(each) for each in frame[image]] if are_paths else None,
-            splits=None if split is None else frame[split].tolist(),
-            name=name,
+        from robustbench_aigen.data.frames import frame_source
+
+        return cls(
+            frame_source(
+                frame,
+                image=image,
+                label=label,
+                generator=generator,
+                split=split,
+                folder=folder,
+                labels=labels,
+            )
         )
 
-    @property
+    @cached_property
     def selection(self) -> Selection:
-        """The chosen images of the source."""
+        """The images that are meant, as the engine takes them."""
         return select(self.source, self.split, self.limit)
 
     @property
+    def name(self) -> str:
+        """The name of the data in tables and reports."""
+        return self.source.name
+
+    @property
     def samples(self) -> list[Sample]:
-        """Ids, labels, generators and splits of the chosen images."""
+        """Id, label, generator and split of each image that is meant."""
         return self.selection.samples
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of how the data was read."""
+        return tuple(self.source.notices)
 
     def __len__(self) -> int:
         return len(self.selection.indices)
 
+    def __repr__(self) -> str:
+        limit = "" if self.limit is None else f", limit={self.limit}"
+        return f"<ImageData {self.name}: {len(self.source.samples)} images, split={self.split!r}{limit}>"
 
-def _meaning(labels: Mapping[object, str], item: object, place: int, called: str) -> str:
-    if item not in labels:
-        raise UserError(
-            f"{called}: label {place} is {item!r}, and labels= says nothing of it",
-            hint="labels={0: 'fake', 1: 'real'}",
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.spec is None:
+            return type(self), (self.source, self.split, self.limit)
+        # Open files do not pickle: what is on disk is opened again.
+        said = self.spec.model_dump(mode="json", exclude_unset=True)
+        return _reopened, (said, self.split, self.limit, self.folder, _fingerprint(self.source))
+
+    def taking(self, split: str | None = None, limit: int | None = None) -> Self:
+        """Return the same data with another split or limit; None keeps what it has."""
+        return replace(
+            self, split=self.split if split is None else split, limit=self.limit if limit is None else limit
         )
-    return labels[item]
+
+    def audit(
+        self,
+        *,
+        split: str = ALL,
+        limit: int | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> "Audit":
+        """Look whether formats, sizes and copies give the classes away, as ``robust-aigen audit`` does.
+
+        Parameters
+        ----------
+        split
+            ``all`` by default, whatever the split of the data is: copies across splits show only there.
+        limit
+            Examine at most this many images, stratified.
+        advance
+            Told how many more images have been looked at.
+
+        Raises
+        ------
+        UserError
+            If no image can be read.
+        """
+        from robustbench_aigen.data.audit.inspection import audit
+
+        _check_limit(limit)
+        return audit(select(self.source, split, limit), advance)
+
+    def equalise(
+        self,
+        folder: str | Path,
+        *,
+        split: str = ALL,
+        limit: int | None = None,
+    ) -> Self:
+        """Write a copy in which both classes are stored alike, and open it: ``robust-aigen audit --fix``.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist, or an empty one.
+        split, limit
+            Which images, all by default.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        from robustbench_aigen.data.audit.equalised_copy import check_target, write_equalised
+
+        target = Path(folder).expanduser()
+        check_target(target, self._place())
+        _check_limit(limit)
+        selection = select(self.source, split, limit)
+        write_equalised(self.audit(split=split, limit=limit), selection, target)
+        return self._copy(target)
+
+    def prepare(
+        self,
+        folder: str | Path,
+        *,
+        crop_bottom: int | str | None = None,
+        split_grid: str | None = None,
+        only: str | None = None,
+        splits: str | None = None,
+        seed: int = 42,
+        encoding: Literal["png", "jpeg"] | None = None,
+        quality: int | None = None,
+    ) -> Self:
+        """Write a copy that is cropped, cut apart and split, and open it: ``robust-aigen data prepare``.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist, or an empty one.
+        crop_bottom
+            How much to cut off the lower edge: pixels (``24``) or per cent (``"8%"``).
+        split_grid
+            Then cut every image into a grid: rows × columns (``"2x2"``).
+        only
+            A pattern on ids: only these images are cut.
+        splits
+            Shares of train, val and test: ``"80/10/10"``, unless the data has splits.
+        seed
+            Seed of the splits.
+        encoding
+            Format of all images; by default PNG if anything is cut, else unchanged.
+        quality
+            Quality of JPEG; 95 unless given.
+
+        Raises
+        ------
+        UserError
+            If something is asked that makes no sense, or the folder cannot be written.
+        """
+        from robustbench_aigen.data.preparing import Preparation, prepare
+
+        target = Path(folder).expanduser()
+        wanted = Preparation.read(
+            crop_bottom=None if crop_bottom is None else str(crop_bottom),
+            split_grid=split_grid,
+            only=only,
+            splits=splits,
+            seed=seed,
+            encoding=encoding,
+            quality=quality,
+        )
+        place = self._place()
+        if place is not None and target.resolve().is_relative_to(place.resolve()):
+            raise UserError(f"'{target}' lies inside '{place}'", hint="name a folder beside it")
+        prepare(self.source, target, wanted)
+        return self._copy(target)
+
+    def _place(self) -> Path | None:
+        """Return the folder or file that the data was opened from."""
+        if self.spec is None or self.spec.source is None:
+            return None
+        path = (self.folder / self.spec.source).expanduser()
+        return path if path.exists() else None
+
+    def _copy(self, folder: Path) -> Self:
+        """Open a written copy, with the same split where the copy has splits."""
+        opened = type(self).open(folder, split=ALL)
+        has_split = self.split in {sample.split for sample in opened.source.samples}
+        return opened.taking(self.split if has_split else ALL, self.limit)
 
 
-def as_image_data(data: Any, split: str | None = None, limit: int | None = None) -> ImageData:
-    """Return images of whatever can be evaluated.
+def as_image_data(data: DataLike, split: str | None = None, limit: int | None = None) -> ImageData:
+    """Make image data of whatever can be one.
 
     Parameters
     ----------
     data
-        ``ImageData``; a source by name or path, or a ``data:`` section; (images, labels); a data set of torch; a data
-        frame with the columns ``path`` and ``label``.
+        :class:`ImageData`, the name or path of a source, a mapping as in YAML, a pair of images and labels, a torch
+        Dataset, or a data frame.
     split
-        None is ``test`` for named sources and ``all`` in memory.
+        One of the splits. None: the split that the data says itself, ``test`` for named sources, ``all`` in memory.
     limit
-        At most so many images.
+        How many images at most; None for what the data says itself.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or makes no sense.
     """
     if isinstance(data, ImageData):
-        return ImageData(data.source, split or data.split, limit or data.limit, data.spec)
+        return data.taking(split, limit)
     if isinstance(data, str | Path | Mapping):
-        own = data.get("split") if isinstance(data, Mapping) else None
-        return ImageData.open(data, split=split or own or "test", limit=limit)
-    if isinstance(data, tuple) and len(data) == 2:
-        made = ImageData.from_images(*data)
-    elif hasattr(data, "columns") and hasattr(data, "iloc"):
-        made = ImageData.from_frame(data)
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list):
-        made = ImageData.from_dataset(data)
+        _check_limit(limit)
+        return ImageData(*_opened(data, {"split": split, "limit": limit}, Path()))
+    return _in_memory(data).taking(split, limit)
+
+
+def _opened(
+    source: object, said: Mapping[str, Any], folder: Path
+) -> tuple[ImageSource, str, int | None, DataSpec, Path]:
+    """Open what a scenario could name; return the fields of :class:`ImageData`."""
+    if isinstance(source, str | Path):
+        content: dict[str, Any] = {"source": source}
+    elif isinstance(source, Mapping):
+        content = dict(source)
+    elif isinstance(source, Sequence):
+        content = {"sources": source}
     else:
+        raise UserError(f"{type(source).__name__} is not a source of images", hint=_FORMS)
+    content |= {key: value for key, value in said.items() if value is not None}
+    content |= {key: _as_text(content[key]) for key in ("source", "sources") if key in content}
+    folder = folder.expanduser().resolve()  # A program may change its folder before the images are read.
+    located = LocatedYaml(NOWHERE, content)
+    spec = validated(DataSpec, located, "data")
+    opened = open_data(spec, folder, lambda error, place: _at(error, located, place))
+    return opened, spec.split, spec.limit, spec, folder
+
+
+def _reopened(
+    said: Mapping[str, Any], split: str, limit: int | None, folder: Path, expected: str
+) -> ImageData:
+    """Open data again that was pickled."""
+    opened = _opened({**said, "split": split}, {"limit": limit}, folder)
+    if _fingerprint(opened[0]) != expected:
         raise UserError(
-            f"data is a {type(data).__name__}",
-            hint="give 'minigen', a folder, (images, labels), a data set of torch, a data frame, or ImageData",
+            f"{opened[0].name} has other images than when the data was pickled", hint="open the data anew"
         )
-    return ImageData(made.source, split or ALL, limit)
+    return ImageData(*opened)
+
+
+def _fingerprint(source: ImageSource) -> str:
+    return fingerprint(sample[:4] for sample in source.samples)
+
+
+def _in_memory(data: Any) -> ImageData:
+    if isinstance(data, tuple | list):
+        if len(data) == 2:
+            return ImageData.from_tensors(*data) if _is_stack(data[0]) else ImageData.from_images(*data)
+        raise UserError(f"a {type(data).__name__} of {len(data)} is not (images, labels)", hint=_FORMS)
+    pandas = sys.modules.get("pandas")
+    if (pandas is not None and isinstance(data, pandas.DataFrame)) or hasattr(data, "to_pandas"):
+        return ImageData.from_frame(data)
+    if _is_stack(data) or type(data).__module__.startswith("PIL."):
+        raise UserError("images without labels", hint="give both: (images, labels)")
+    if isinstance(data, type) or not (hasattr(data, "__getitem__") or hasattr(data, "dataset")):
+        raise UserError(f"{type(data).__name__} is not a source of images", hint=_FORMS)
+    return ImageData.from_dataset(data)
+
+
+def _is_stack(images: object) -> bool:
+    return hasattr(images, "shape") and hasattr(images, "dtype")
+
+
+def _check_limit(limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UserError(
+            f"limit={limit!r} is not a number of images", hint="a whole number from 1, or None for all"
+        )
+
+
+def _as_text(source: object) -> object:
+    """Return a source with its paths as text, as YAML has them."""
+    if isinstance(source, Path):
+        return str(source)
+    if isinstance(source, Mapping):
+        return {key: _as_text(value) for key, value in source.items()}
+    return [_as_text(value) for value in source] if isinstance(source, list | tuple) else source
+
+
+def _at(error: UserError, located: LocatedYaml, place: tuple[str | int, ...]) -> UserError:
+    """Say which of several sources an error is about."""
+    if "sources" not in located.content or error.file is not None:
+        return error
+    found = located.error(error.message, place, error.hint)
+    found.lines = error.lines
+    return found

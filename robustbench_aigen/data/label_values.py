@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from robustbench_aigen.data.class_folders import FolderReader
-from robustbench_aigen.data.vocabulary import Labels, label_of
+from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
 from robustbench_aigen.text import counted
@@ -204,7 +204,7 @@ def _told_by_folders(
     }
     found: dict[LabelValue, set[int]] = {}
     for key, folder in folders:
-        label = _class_of(folder, own)
+        label = class_of_folder(folder, own)
         if key is not None and label is not None:
             found.setdefault(key, set()).add(label)
     for key, labels in found.items():
@@ -219,7 +219,8 @@ def _told_by_folders(
     return told if len(unclear) == 1 or len(set(told.values())) > 1 else {}
 
 
-def _class_of(folder: str, own: Labels) -> int | None:
+def class_of_folder(folder: str, own: Labels = NO_LABELS) -> int | None:
+    """Return the class that the names in an image's folder tell, None where they tell none."""
     place = PurePosixPath(folder)
     try:
         told = FolderReader([place], own).read(place)

@@ -1,140 +1,526 @@
-"""Images in memory as a source: tensors, PIL images, files by their paths, data sets of torch."""
+"""Images in memory: tensors, arrays and Pillow images as levels, and a source that gives them to the engine as files."""
 
-from collections.abc import Callable, Sequence
-from hashlib import sha256
-from os import PathLike, fspath
-from pathlib import Path
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.errors import UserError
-from robustbench_aigen.file_reading import read_file
-from robustbench_aigen.numerics.images_like import labels_of, to_levels_list
+from robustbench_aigen.data.columns import read_splits
+from robustbench_aigen.data.generators import read_generators
+from robustbench_aigen.data.label_values import LabelMeaning, class_of_folder
+from robustbench_aigen.data.samples import CLASS_NAMES, Sample
+from robustbench_aigen.errors import UserError, first_line, shortened
+from robustbench_aigen.file_reading import located_file, read_file
+from robustbench_aigen.notices import warning
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, rgb_levels
+from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels
+from robustbench_aigen.scenario.words import printable
+from robustbench_aigen.text import counted
 
-_SPLITS = ("train", "val", "test")
+Refusal = Callable[[int, str, str], UserError]
+"""Makes the error of an item: its number, what is wrong, what to do."""
+
+_LABELS_ARE = "labels are 0 or 'real' for photographs, 1 or 'fake' for AI-generated images"
+_ACCEPTED = "an image is a 3×H×W tensor or array, a PIL image, or a path"
+_SLACK = 1e-5
+"""How far outside [0, 1] floats may be by rounding."""
+_OFF_GRID = {torch.float16: 0.13}
+"""Levels by which multiples of 1/255 may miss the 8-bit grid in a type with few digits; 0.01 in others."""
 
 
 class MemorySource:
-    """Images that somebody holds, or reads one by one.
-
-    An image is given as binary PPM (Netpbm), which needs no codec and decodes to the very levels; a path is given as
-    the bytes of its file.
+    """An image source in memory: images are given as binary PPM, which decodes exactly, and paths as their own bytes.
 
     Parameters
     ----------
-    read
-        Returns the image of a place: a tensor 3×H×W, a PIL image, or a path.
-    labels
-        0 real, 1 fake, one for each image.
-    generators, ids, splits
-        One for each image. Without, fakes are of the generator ``fake``, ids are six-digit numbers, and there are no
-        splits.
     name
-        Under which runs list it.
-    is_lazy
-        Whether ``read`` may answer otherwise the second time: then it must not.
-
-    Raises
-    ------
-    UserError
-        If lengths differ, an id is there twice, or a split is none.
+        The name of the data in tables and messages.
+    samples
+        Of each image.
+    images
+        Of each sample its 3×H×W uint8 levels, or the path of its file.
+    layout
+        What the images are, in words.
+    notices
+        What the user should know.
+    folder
+        Where relative paths start.
     """
 
     def __init__(
         self,
-        read: Callable[[int], object],
-        labels: Sequence[int],
-        *,
-        generators: Sequence[str] | None = None,
-        ids: Sequence[str] | None = None,
-        splits: Sequence[str | None] | None = None,
         name: str,
-        is_lazy: bool = False,
+        samples: list[Sample],
+        images: Sequence[Tensor | str],
+        layout: str,
+        notices: Iterable[str] = (),
+        folder: Path = Path(),
     ) -> None:
-        count = len(labels)
-        if not count:
-            raise UserError(f"{name}: there are no images", hint="give at least one image of each class")
-        for what, given in (("generators", generators), ("ids", ids), ("splits", splits)):
-            if given is not None and len(given) != count:
-                raise UserError(
-                    f"{name}: {len(given)} {what} for {count} images",
-                    hint=f"give one of {what} for each image",
-                )
-        names = [f"{place:06}" for place in range(count)] if ids is None else [str(each) for each in ids]
-        seen: set[str] = set()
-        for each in names:
-            if each in seen:
-                raise UserError(
-                    f"{name}: the id '{each}' is there twice", hint="give each image an id of its own"
-                )
-            seen.add(each)
-        for place, split in enumerate(splits or ()):
-            if split is not None and split not in _SPLITS:
-                raise UserError(f"{name}: split {place} is '{split}'", hint=f"known: {', '.join(_SPLITS)}")
-        made_by = ["fake" if label else "real" for label in labels] if generators is None else generators
-        self.name, self.layout, self.notices = name, "in memory", list[str]()
-        self.samples = [
-            Sample(
-                names[place],
-                int(labels[place]),
-                str(made_by[place]),
-                None if splits is None else splits[place],
-            )
-            for place in range(count)
-        ]
-        self._read, self._is_lazy = read, is_lazy
-        self._digests: dict[int, str] = {}
+        self.name, self.samples, self.layout = name, samples, layout
+        self.notices: list[str] = list(notices)
+        self._images = list(images)
+        self._folder = folder.expanduser().resolve()
 
     def encoded(self, index: int) -> bytes:
-        """Return an image as PPM, or the bytes of its file.
-
-        Raises
-        ------
-        UserError
-            If it is no image, or another one than the first time.
-        """
-        image = self._read(index)
-        if isinstance(image, str | PathLike):
-            return read_file(Path(fspath(image)))
-        try:
-            (levels,) = to_levels_list([image])  # type: ignore[list-item]
-        except UserError as error:
-            raise UserError(
-                f"{self.name}, {self.samples[index].id}: {error.message}", hint=error.hint
-            ) from None
-        encoded = as_ppm(levels)
-        if self._is_lazy:
-            digest = sha256(encoded).hexdigest()
-            if self._digests.setdefault(index, digest) != digest:
-                raise UserError(
-                    f"{self.name}, {self.samples[index].id}: the image is another one the second time it is read",
-                    hint="evaluate without random augmentation",
-                )
-        return encoded
+        """Return an image as PPM, or the bytes of its file."""
+        image = self._images[index]
+        if isinstance(image, str):
+            return read_file(located_file(image, (self._folder,)))
+        return ppm(image)
 
 
-def as_ppm(levels: Tensor) -> bytes:
-    """Return a 3×H×W uint8 image as binary PPM."""
+def ppm(levels: Tensor) -> bytes:
+    """Return 3×H×W uint8 levels as a binary PPM file, which every reader decodes to the same levels."""
     _, height, width = levels.shape
-    return f"P6\n{width} {height}\n255\n".encode() + levels.permute(1, 2, 0).contiguous().numpy().tobytes()
+    return f"P6\n{width} {height}\n{LEVELS}\n".encode() + levels.permute(1, 2, 0).numpy().tobytes()
 
 
-def levels_of_each(images: Tensor) -> list[Tensor]:
-    """Return the images of a tensor N×3×H×W (float in [0, 1] or uint8) as 3×H×W uint8."""
-    return to_levels_list(images)
+def memory_source(
+    images: object,
+    labels: object,
+    *,
+    name: str,
+    generators: object = None,
+    ids: object = None,
+    splits: object = None,
+    folder: str | Path = ".",
+    words: Mapping[str, int] | None = None,
+    called: tuple[str, str] = ("images", "labels"),
+    notices: Iterable[str] = (),
+) -> MemorySource:
+    """Make a source of images in memory and of paths.
+
+    Parameters
+    ----------
+    images
+        A tensor or an array N×3×H×W, or N images as :func:`levels_of` takes them.
+    labels
+        N labels as :func:`label_of` takes them.
+    name
+        The name of the data.
+    generators, ids, splits
+        N of each, one generator or split for all images, or None. Ids are paths or six-digit numbers by default.
+    folder
+        Where relative paths start.
+    words
+        The user's own meaning of labels.
+    called
+        What messages call the images and the labels.
+    notices
+        What is known already.
+
+    Raises
+    ------
+    UserError
+        For an image, a label, a generator, an id or a split that makes no sense, with its number.
+    """
+    items = _items(images)
+    if not items:
+        raise UserError("there are no images", hint="give at least one image of each class")
+    values = listed(labels, "labels", len(items))
+    called_images, called_labels = called
+    meanings = [label_of(value, f"{called_labels}[{row}]", words) for row, value in enumerate(values)]
+    paths = [_path(item) for item in items]
+    base = Path(folder)
+    _check_paths(paths, base, called_images)
+    _check_folders(values, paths, words)
+    names = _ids(ids, paths, called_images)
+    samples = _samples(meanings, names, generators, splits)
+    kept: list[Tensor | str] = []
+    rounded = 0
+    for row, (item, path) in enumerate(zip(items, paths, strict=True)):
+        if path is not None:
+            kept.append(path)
+            continue
+        levels, is_rounded = _levels(item, f"{called_images}[{row}]")
+        kept.append(levels)
+        rounded += is_rounded
+    told = [*notices, *_doubts(kept, rounded)]
+    return MemorySource(name, samples, kept, _layout(kept), told, base)
 
 
-def known_labels(labels: object, count: int, what: str) -> list[int]:
-    """Return labels as 0 and 1; ``what`` is what they belong to, for a message."""
-    try:
-        found: list[int] = labels_of(labels, count).tolist()  # type: ignore[arg-type]
-    except UserError as error:
-        raise UserError(f"{what}: {error.message}", hint=error.hint) from None
+def levels_of(image: object, where: str = "image") -> Tensor:
+    """Return an image as levels.
+
+    Parameters
+    ----------
+    image
+        A 3×H×W tensor or NumPy array of floats in [0, 1] or integers from 0 to 255, a PIL image, or the path of a
+        file. Floats are rounded to the nearest level.
+    where
+        What messages call the image.
+
+    Returns
+    -------
+    Tensor
+        3×H×W uint8 on the CPU, a copy.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or its values are outside the range.
+    """
+    return _levels(image, where)[0]
+
+
+def label_of(value: object, where: str = "label", words: Mapping[str, int] | None = None) -> int:
+    """Return 0 for a label of a real image, 1 for one of an AI-generated image.
+
+    Parameters
+    ----------
+    value
+        0, 1, ``real`` or ``fake``, as a number, text, or a tensor or array of one value.
+    where
+        What messages call the label.
+    words
+        The user's own meaning of labels, which goes first: labels as text to 0 or 1.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+    """
+    plain = plain_label(value)
+    if words and (own := words.get(label_text(plain))) is not None:
+        return own
+    if isinstance(plain, int | float) and plain in (0, 1):
+        return int(plain)
+    text = plain.strip().casefold() if isinstance(plain, str) else ""
+    if text in (*CLASS_NAMES, "0", "1"):
+        return int(text in ("fake", "1"))
+    raise UserError(f"{shortened(repr(plain))} is not a label", key=where, hint=_LABELS_ARE)
+
+
+def plain_label(value: object) -> object:
+    """Return a label as a Python value: tensors and arrays of one value by that value."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        many = value.numel() if isinstance(value, Tensor) else value.size
+        return value.item() if many == 1 else value.tolist()
+    return value
+
+
+def label_text(plain: object) -> str:
+    """Return a label as text without case, a whole number without its fraction: 1.0 and True are 1."""
+    if isinstance(plain, bool) or (isinstance(plain, float) and plain.is_integer()):
+        plain = int(plain)
+    return str(plain).strip().casefold()
+
+
+def listed(values: object, name: str, count: int) -> list[object]:
+    """Return one value for each image as a list.
+
+    Raises
+    ------
+    UserError
+        If they are not a flat list of that length.
+    """
+    if isinstance(values, str | bytes | Mapping | set | frozenset) or not (
+        isinstance(values, Iterable) or hasattr(values, "__array__")
+    ):
+        hint = f"for all images alike: [{values!r}] * {count}" if isinstance(values, str | int) else None
+        raise UserError(
+            f"{name} must be a list, an array or a tensor with a value for each image, not {_described(values)}",
+            hint=hint,
+        )
+    shape = getattr(values, "shape", None)
+    if shape is not None and len(shape) != 1:
+        hint = f"{name}.flatten()" if max(shape, default=1) == int(np.prod(shape)) else None
+        if len(shape) == 2 and shape[1] == 2:
+            hint = f"of one-hot vectors: {name}.argmax(1)"
+        raise UserError(f"{name} have the shape {_shown(shape)}, not one value for each image", hint=hint)
+    found = values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[call-overload]
+    if len(found) != count:
+        raise UserError(
+            f"{counted(count, 'image')} and {len(found)} {name}",
+            hint="give as many of them as images, in their order",
+        )
     return found
 
 
-def is_tensor(images: object) -> bool:
-    """Whether images are one tensor."""
-    return isinstance(images, torch.Tensor)
+def _items(images: object) -> Sequence[object]:
+    """Return images one by one."""
+    if isinstance(images, str | Path):
+        raise UserError(
+            f"'{shortened(str(images))}' is one path, not a list of images",
+            hint="open a folder or a table with ImageData.open(path); one image is [path]",
+        )
+    if isinstance(images, Image.Image):
+        raise UserError("one PIL image is not a list of images", hint="[image]")
+    if isinstance(images, Mapping):
+        raise UserError("images must be a tensor, an array or a list, not a mapping", hint=_ACCEPTED)
+    if isinstance(images, Tensor | np.ndarray):
+        if images.ndim == 3 and 3 in (images.shape[0], images.shape[-1]):
+            raise UserError(f"images have the shape {_shown(images.shape)}: one image", hint="[image]")
+        if images.ndim != 4 and images.dtype != np.dtype(object) and not _is_text(images):
+            raise UserError(f"images have the shape {_shown(images.shape)}, not N×3×H×W", hint=_ACCEPTED)
+        if images.ndim != 1:
+            if len(images):
+                _check_shape(tuple(images.shape[1:]), "images", batch=True)
+            return list(images)
+        return list(images.tolist())
+    if not isinstance(images, Iterable):
+        raise UserError(
+            f"images must be a tensor, an array or a list, not {_described(images)}", hint=_ACCEPTED
+        )
+    return list(images)
+
+
+def _is_text(images: object) -> bool:
+    return isinstance(images, np.ndarray) and images.dtype.kind == "U"
+
+
+def _path(item: object) -> str | None:
+    return str(item) if isinstance(item, str | Path) else None
+
+
+def _levels(image: object, where: str) -> tuple[Tensor, bool]:
+    """Return the levels of an image, and whether it was rounded to the 8-bit grid."""
+    if isinstance(image, str | Path):
+        try:
+            return decode(read_file(located_file(str(image), (Path(),)))), False
+        except (OSError, UnreadableImageError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"'{shortened(str(image))}' cannot be read: {reason}", key=where) from error
+    if isinstance(image, Image.Image):
+        try:
+            return rgb_levels(image), False
+        except (OSError, ValueError, SyntaxError, UnreadableImageError) as error:
+            raise UserError(f"the PIL image cannot be read: {first_line(error)}", key=where) from error
+    pixels = _as_tensor(image, where)
+    _check_shape(tuple(pixels.shape), where)
+    if pixels.dtype.is_floating_point:
+        _check_floats(pixels, where)
+        levels = to_levels(pixels)
+        missed = (pixels.double() * LEVELS - levels).abs().max().item()
+        return levels, missed > _OFF_GRID.get(pixels.dtype, 0.01)
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > LEVELS:
+        hint = "divide 16-bit levels by 257" if low >= 0 and high < 1 << 16 else None
+        raise UserError(
+            f"integers from {low} to {high}: levels are integers from 0 to 255", key=where, hint=hint
+        )
+    return pixels.to(torch.uint8).clone(), False
+
+
+def _as_tensor(image: object, where: str) -> Tensor:
+    """Return the values of an image as a dense tensor on the CPU; integers may be of any size."""
+    if isinstance(image, Tensor):
+        if image.layout != torch.strided or image.is_quantized:
+            raise UserError(
+                "a sparse or quantised tensor is not an image", key=where, hint="image.to_dense()"
+            )
+        kind = "b" if image.dtype == torch.bool else "c" if image.dtype.is_complex else ""
+        pixels = image.detach().cpu().resolve_conj().resolve_neg()
+        pixels = pixels.float() if pixels.dtype.itemsize == 1 and pixels.dtype.is_floating_point else pixels
+    else:
+        if not (isinstance(image, np.ndarray) or hasattr(image, "__array__")):
+            raise UserError(f"{_described(image)} is not an image", key=where, hint=_ACCEPTED)
+        array = np.asarray(image)
+        kind = array.dtype.kind if array.dtype.kind not in "fiu" else ""
+        if array.dtype.kind in "iu" and array.dtype != np.uint8:
+            # Larger than any level is refused as it is; torch has not every unsigned type.
+            array = (
+                array.astype(np.int64)
+                if array.dtype != np.uint64
+                else array.clip(0, 1 << 62).astype(np.int64)
+            )
+        elif array.dtype.kind == "f":
+            array = array.astype(np.float16 if array.dtype.itemsize == 2 else np.float32 if array.dtype.itemsize == 4 else np.float64)  # fmt: skip
+        pixels = torch.empty(0) if kind else torch.from_numpy(np.array(array))
+    if kind:
+        what = {"b": "truth values", "c": "complex numbers"}.get(kind, "values that are not numbers")
+        raise UserError(
+            f"{what} are not an image", key=where, hint="give floats in [0, 1] or integers from 0 to 255"
+        )
+    return pixels
+
+
+def _check_shape(shape: tuple[int, ...], where: str, *, batch: bool = False) -> None:
+    """Refuse what is not 3×H×W, and say how to make it so."""
+    shown = f"N×{_shown(shape)}" if batch else _shown(shape)
+    wanted, before = ("N×3×H×W", "0, ") if batch else ("3×H×W", "")
+    front = ":, " if batch else ""
+    if len(shape) == 3 and shape[0] == 3 and shape[1] and shape[2]:
+        return
+    hint: str | None = None
+    what = f"has the shape {shown}, not {wanted}"
+    if len(shape) == 3 and shape[1] and shape[2] and shape[0]:
+        last = [axis + batch for axis in (2, 0, 1)]
+        if shape[2] == 3:
+            what += ": the channels are last"
+            hint = f"put them first: .permute({before}{', '.join(map(str, last))}) of a tensor, .transpose(…) of an array"
+        elif shape[0] in (2, 4):
+            what += ": there is an alpha channel" if shape[0] == 4 else ": there are two channels"
+            hint = (
+                f"drop alpha: [{front}:3]" if shape[0] == 4 else "three channels are needed: red, green, blue"
+            )
+        elif shape[0] == 1:
+            what += ": there is one channel"
+            hint = f"repeat a grey channel: .repeat({'1, ' if batch else ''}3, 1, 1) of a tensor"
+        elif shape[2] in (1, 4):
+            what += f": the channels are last, and there {'is one' if shape[2] == 1 else 'are four'}"
+            hint = "three channels in front are needed: red, green, blue"
+    elif len(shape) == 2:
+        what += ": there is no axis of channels"
+        hint = "repeat a grey channel: torch.stack([image] * 3)"
+    elif len(shape) == 4:
+        hint = "give the images of a batch one by one: list(batch)"
+    elif 0 in shape:
+        what += ": the image is empty"
+    raise UserError(what, key=where, hint=hint)
+
+
+def _check_floats(pixels: Tensor, where: str) -> None:
+    low, high = pixels.min().item(), pixels.max().item()
+    if not np.isfinite([low, high]).all():
+        # The extremes of a tensor with NaN are NaN.
+        what = "NaN" if np.isnan(low) or np.isnan(high) else "infinite values"
+        raise UserError(
+            f"the image has {what}", key=where, hint="find out where they come from, or leave the image out"
+        )
+    if low < -_SLACK or high > 1 + _SLACK:
+        if low < -_SLACK:
+            hint = "if they were normalised: images * std + mean; if they run from -1 to 1: (images + 1) / 2"
+        elif high > LEVELS:
+            hint = "scale them to [0, 1]"
+        else:
+            hint = "if they are levels from 0 to 255: images / 255"
+        raise UserError(f"floats from {low:.4g} to {high:.4g}: pixels are in [0, 1]", key=where, hint=hint)
+
+
+def _check_paths(paths: Sequence[str | None], folder: Path, called: str) -> None:
+    """Refuse paths that are folders, and paths none of which is there."""
+    base = folder.expanduser().resolve()
+    missing: list[int] = []
+    count = 0
+    for row, path in enumerate(paths):
+        if path is None:
+            continue
+        count += 1
+        try:
+            file = located_file(path, (base,))
+        except OSError:
+            missing.append(row)
+            continue
+        if file.is_dir():
+            raise UserError(
+                f"'{shortened(path)}' is a folder",
+                key=f"{called}[{row}]",
+                hint="open a folder with ImageData.open(folder)",
+            )
+    if missing and len(missing) == count:
+        raise UserError(
+            f"no file at '{shortened(str(paths[missing[0]]))}', nor at any of the {count} paths",
+            key=f"{called}[{missing[0]}]",
+            hint=f"relative paths start at {shortened(str(base))}",
+        )
+
+
+def _check_folders(
+    values: Sequence[object], paths: Sequence[str | None], words: Mapping[str, int] | None
+) -> None:
+    """Refuse numbers that the class folders of the images contradict throughout."""
+    said: dict[int, set[int]] = {0: set(), 1: set()}
+    known: dict[str, int | None] = {}
+    for value, path in zip(values, paths, strict=True):
+        plain = plain_label(value)
+        if path is None or label_text(plain) not in ("0", "1") or (words and label_text(plain) in words):
+            continue
+        folder = str(PurePosixPath(path.replace("\\", "/")).parent)
+        if folder not in known:
+            known[folder] = class_of_folder(folder)
+        label = known[folder]
+        if label is not None:
+            said[int(label_text(plain))].add(label)
+    if said == {0: {1}, 1: {0}}:
+        raise UserError(
+            "label 0 is on images in folders of fakes, and label 1 on images in folders of reals",
+            hint="0 means real and 1 fake here; where the folders are wrong, give the labels as 'real' and 'fake'",
+        )
+
+
+def _ids(ids: object, paths: Sequence[str | None], called: str) -> list[str]:
+    """Return the ids that are given, or paths, or six-digit numbers."""
+    if ids is None:
+        names = [f"{row:06}" if path is None else printable(path) for row, path in enumerate(paths)]
+        same = [name if path is None else posixpath.normpath(path.replace("\\", "/")) for name, path in zip(names, paths, strict=True)]  # fmt: skip
+        what, hint = called, "name every image once, or tell copies apart with ids"
+    else:
+        values = listed(ids, "ids", len(paths))
+        names = [printable(str(plain_label(value))) for value in values]
+        empty = next((row for row, value in enumerate(values) if value is None or not names[row]), None)
+        if empty is not None:
+            raise UserError("the id is empty", key=f"ids[{empty}]", hint="give every image an id of its own")
+        same, what, hint = names, "ids", "give every image an id of its own"
+    first: dict[str, int] = {}
+    for row, name in enumerate(same):
+        if first.setdefault(name, row) != row:
+            raise UserError(
+                f"'{shortened(names[row])}' is there twice, first at {what}[{first[name]}]",
+                key=f"{what}[{row}]",
+                hint=hint,
+            )
+    return names
+
+
+def _samples(meanings: Sequence[int], ids: Sequence[str], generators: object, splits: object) -> list[Sample]:
+    count = len(ids)
+
+    def refusal(row: int, message: str, _: str) -> UserError:
+        return UserError(message, key=f"generators[{row}]", hint="correct the generator or the label")
+
+    given = _repeated(generators, "generators", count)
+    whose = read_generators(given, [LabelMeaning(label, None) for label in meanings], refusal)
+    parts = read_splits(_repeated(splits, "splits", count), is_sure=True)
+    return [Sample(*row) for row in zip(ids, meanings, whose, parts, strict=True)]
+
+
+def _repeated(values: object, name: str, count: int) -> list[object]:
+    """Return a value for each image; one word is for all of them."""
+    if values is None or isinstance(values, str):
+        return [values] * count
+    return listed(values, name, count)
+
+
+def _doubts(images: Sequence[Tensor | str], rounded: int) -> list[str]:
+    """Say what was rounded, and where values may be in another range than the user thinks."""
+    notices: list[str] = []
+    if rounded:
+        notices.append(
+            counted(
+                rounded,
+                "image is off the 8-bit grid and was rounded to multiples of 1/255",
+                "images are off the 8-bit grid and were rounded to multiples of 1/255",
+            )
+        )
+    levels = [image for image in images if isinstance(image, Tensor)]
+    if levels and len(levels) == len(images) and max(int(image.max()) for image in levels) <= 1:
+        notices.append(
+            warning(
+                "no image is brighter than 1 of 255 levels; if they were in [0, 1], do not divide them by 255 "
+                "nor turn them into integers"
+            )
+        )
+    return notices
+
+
+def _layout(images: Sequence[Tensor | str]) -> str:
+    kinds = Counter("paths" if isinstance(image, str) else "in memory" for image in images)
+    if len(kinds) > 1:
+        return f"{kinds['in memory']} images in memory, {kinds['paths']} paths"
+    return "images in memory" if "in memory" in kinds else "a list of paths"
+
+
+def _described(value: object) -> str:
+    shape: Any = getattr(value, "shape", None)
+    return f"{type(value).__name__}" + (f" {_shown(shape)}" if shape is not None else "")
+
+
+def _shown(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape)) or "of one number"

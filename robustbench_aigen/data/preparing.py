@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from robustbench_aigen.data.arranging import Piece, arrange
-from robustbench_aigen.data.cutting import BottomCrop, Grid, cut
+from robustbench_aigen.data.cutting import BottomCrop, Grid, cut, read_crop, read_grid
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import CLASS_NAMES, ImageSource, read_encoded
+from robustbench_aigen.data.splitting import read_shares
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.files import atomic_folder, writing
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, opened_image
@@ -54,6 +55,46 @@ class Preparation:
     seed: int = 42
     encoding: Format | None = None
     quality: int = 95
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        crop_bottom: str | None,
+        split_grid: str | None,
+        only: str | None,
+        splits: str | None,
+        seed: int,
+        encoding: Format | None,
+        quality: int | None,
+    ) -> Self:
+        """Read what a user writes: ``24`` or ``8%`` off the lower edge, a grid of ``2x2``, splits of ``80/10/10``.
+
+        Raises
+        ------
+        UserError
+            If a value makes no sense, or needs another that is not given.
+        """
+        if encoding not in (None, "png", "jpeg"):
+            raise UserError(f"'{encoding}' is not a format that is written", hint="png or jpeg")
+        if quality is not None and encoding != "jpeg":
+            raise UserError("--quality needs --format jpeg", hint="add --format jpeg")
+        if quality is not None and not 1 <= quality <= 100:
+            raise UserError(f"quality {quality} is not a quality of JPEG", hint="1 to 100")
+        wanted = cls(
+            crop=None if crop_bottom is None else read_crop(crop_bottom),
+            grid=None if split_grid is None else read_grid(split_grid),
+            only=only,
+            shares=None if splits is None else read_shares(splits),
+            seed=seed,
+            encoding=encoding,
+            quality=quality or 95,
+        )
+        if only is not None and wanted.crop is None and wanted.grid is None:
+            raise UserError(
+                "--only needs --crop-bottom or --split-grid", hint="--only restricts which images are cut"
+            )
+        return wanted
 
     @property
     def written_as(self) -> Format | None:

@@ -66,12 +66,11 @@ def decode(encoded: bytes) -> "Tensor":
         If the bytes are not a whole image, or one of more than :data:`MOST_PIXELS`.
     """
     with opened_image(encoded) as image:
-        image.load()
-        return levels_of(image)
+        return rgb_levels(image)
 
 
-def levels_of(image: Image.Image) -> "Tensor":
-    """Return the levels of an opened image, 3×H×W uint8 RGB, as :func:`decode` does.
+def rgb_levels(image: Image.Image) -> "Tensor":
+    """Return the levels of a Pillow image as 3×H×W uint8 RGB, as :func:`decode` does of a file's.
 
     Raises
     ------
@@ -80,7 +79,9 @@ def levels_of(image: Image.Image) -> "Tensor":
     """
     import torch  # Whoever opens data without decoding an image need not wait for torch.
 
-    return torch.from_numpy(np.array(_rgb(_upright(image)))).permute(2, 0, 1).contiguous()
+    image.load()
+    array = np.array(_rgb(_upright(image)))
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
 @contextmanager
