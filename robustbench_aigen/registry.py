@@ -12,7 +12,7 @@ import pkgutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -171,6 +171,12 @@ def load_plugin(path: str | Path) -> ModuleType:
             module = _execute(file, path)
         _PLUGINS[file] = module
         return module
+
+
+def load_plugins(paths: Iterable[str | Path]) -> None:
+    """Import plugin files; see :func:`load_plugin`."""
+    for path in paths:
+        load_plugin(path)
 
 
 def _imported(file: Path) -> ModuleType | None:

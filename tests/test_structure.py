@@ -27,7 +27,7 @@ LAYERS = [
     {"catalogue", "imports"},
     {"digests"},
     {"file_reading"},
-    {"files", "csv_text", "notices"},
+    {"files", "csv_text", "notices", "registry"},
     {"errors", "text"},
 ]
 REACH_UP = {
