@@ -27,7 +27,7 @@ from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
-from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
@@ -126,6 +126,7 @@ def run(
     progress.notice_all([*execution.cache.notices(), *measured.notices(loaded.ssim)])
     info = {
         **_run_info(experiment, execution, shards, started),
+        **_added_columns(summary),
         "ssim": measured._asdict(),
         "notices": [notice.as_dict() for notice in progress.notices],
         "audit": stored.as_dict(),
@@ -142,6 +143,12 @@ def run(
         info = {"run_id": run_id, **info, **_times(execution, time.perf_counter() - clock)}
         write_run(folder, info, records, summary, gallery)
     return RunResult(parent / run_id, records, summary, execution.problems, info)
+
+
+def _added_columns(summary: pd.DataFrame) -> dict[str, Any]:
+    """Return which columns of a summary are metrics of plugins, where there are some."""
+    added = [name for name in summary if name not in COLUMNS]
+    return {"metrics": added} if added else {}
 
 
 def _shards(experiment: Experiment) -> list[Shard]:

@@ -1,6 +1,6 @@
 """The summary table: one row per detector, pipeline and generator, all of it computed from the records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,33 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     for table in (overall, ~overall):
         summary.loc[table, "p_holm"] = holm(summary.loc[table, "p_value"])
     return summary
+
+
+def with_added_metrics(
+    summary: pd.DataFrame, records: Callable[[], pd.DataFrame], compares: Callable[[str], bool]
+) -> pd.DataFrame:
+    """Return a stored summary with the metrics of plugins that it has no column for.
+
+    Parameters
+    ----------
+    summary
+        Of a run.
+    records
+        Returns the records of the run; called only where a column is missing.
+    compares
+        Whether the scores of a pipeline, by its name, compare (:func:`scores_compare`).
+    """
+    added = [each for each in added_metrics() if each.name not in summary]
+    if not added:
+        return summary
+    cells = dict(iter(records().groupby(["detector", "pipeline"], observed=True)))
+    columns: dict[str, list[float]] = {each.name: [] for each in added}
+    for row in summary.itertuples():
+        part = generator_part(cells[row.detector, row.pipeline], row.generator)
+        for each in added:
+            has_meaning = each.of_verdicts or compares(row.pipeline)
+            columns[each.name].append(metric_value(each, part) if has_meaning else float("nan"))
+    return summary.assign(**columns)
 
 
 def scores_compare(stages: Sequence[str], mode: str) -> bool:
