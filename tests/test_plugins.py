@@ -150,6 +150,7 @@ def test_a_failing_plugin_names_the_scenario_and_the_plugin(file, tmp_path, cli)
         ('@metric("trust", title="T", needs="verdicts")', "column of summary.csv"),
         ('@metric("auroc", title="T", needs="verdicts")', "registered twice"),
         ('@metric("a b", title="T", needs="verdicts")', "a name of letters"),
+        ('@metric("class", title="T", needs="verdicts")', "no keyword of Python"),
         ('@metric("mine", title="T", needs="verdict")', "did you mean 'verdicts'?"),
     ],
 )

@@ -146,7 +146,7 @@ def run(
 
 
 def _added_columns(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return which columns of a summary are metrics of plugins, where there are some."""
+    """Return which columns of a summary are added metrics, those of plugins for instance, where there are some."""
     added = [name for name in summary if name not in COLUMNS]
     return {"metrics": added} if added else {}
 

@@ -4,8 +4,9 @@ A metric is one function of a sample of images. Summary, gate, comparison and ta
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -149,11 +150,6 @@ def metric(
     return decorator
 
 
-def added_metrics() -> Iterator[Metric]:
-    """Yield the metrics of plugins."""
-    return (each for each in METRICS if not each.built_in)
-
-
 def gated_metric(name: str) -> Metric:
     """Return a metric that a gate takes.
 
@@ -170,15 +166,22 @@ def gated_metric(name: str) -> Metric:
             f"the metric '{name}' is not made for a gate",
             hint=f"where more of it is better: gated=True in {METRICS.place(name)}",
         )
-    hint = f"{did_you_mean(name, known)} A metric of a plugin needs 'plugins: [FILE]' or --plugin FILE"
-    raise UserError(f"there is no metric '{name}' to gate; {hint}")
+    known_ones = did_you_mean(name, known)
+    end = "" if known_ones.endswith("?") else "."
+    raise UserError(
+        f"there is no metric '{name}' to gate",
+        hint=f"{known_ones}{end} A metric of a plugin needs 'plugins: [FILE]' in the scenario or --plugin FILE",
+    )
 
 
 def _check(made: Metric) -> None:
     from robustbench_aigen.metrics.summary import COLUMNS  # It imports this module.
 
-    if not isinstance(made.name, str) or not _NAME.fullmatch(made.name):
-        raise UserError(f"the metric {made.name!r} needs a name of letters, digits and '_'")
+    is_word = isinstance(made.name, str) and _NAME.fullmatch(made.name) and not iskeyword(made.name)
+    if not is_word or made.name == "Index":
+        raise UserError(
+            f"the metric {made.name!r} needs a name of letters, digits and '_', no keyword of Python"
+        )
     if made.name in COLUMNS and made.name not in METRICS:
         raise UserError(
             f"the metric '{made.name}' has the name of a column of summary.csv", hint="give it another name"

@@ -11,7 +11,7 @@ from robustbench_aigen.data.samples import reals_of
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
-from robustbench_aigen.metrics.metric import Metric, added_metrics
+from robustbench_aigen.metrics.metric import METRICS, Metric
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.scenario.scenario import Mode
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
@@ -41,12 +41,12 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     Returns
     -------
     DataFrame
-        With :data:`COLUMNS` and a column for each metric of a plugin; fractions in 0…1, NaN where a cell has no meaning. ``trust`` is filled in by
+        With :data:`COLUMNS` and a column for each of :func:`added_metrics`; fractions in 0…1, NaN where a cell has no meaning. ``trust`` is filled in by
         :func:`robustbench_aigen.trust.evidence.add_trust`. ``p_holm`` is ``p_value`` corrected for the other rows on
         all images, or for the other rows on single generators: each of the two is read as a table.
     """
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
-    added = list(added_metrics())
+    added = added_metrics()
     rows = []
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         pipeline = by_name[str(name)]
@@ -63,6 +63,11 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     for table in (overall, ~overall):
         summary.loc[table, "p_holm"] = holm(summary.loc[table, "p_value"])
     return summary
+
+
+def added_metrics() -> list[Metric]:
+    """Return the metrics whose columns follow :data:`COLUMNS`: later ones of this package, then those of plugins."""
+    return [each for each in METRICS if each.name not in COLUMNS]
 
 
 def with_added_metrics(

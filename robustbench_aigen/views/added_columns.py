@@ -1,4 +1,4 @@
-"""The columns of a summary that are metrics of plugins, and their titles."""
+"""The columns of a summary that are added metrics, those of plugins for instance, and their titles."""
 
 import pandas as pd
 

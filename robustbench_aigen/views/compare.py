@@ -10,9 +10,9 @@ import pandas as pd
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.bootstrap import SCORE_DRAWS
-from robustbench_aigen.metrics.metric import METRICS, added_metrics
+from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
-from robustbench_aigen.metrics.summary import ALL_GENERATORS, generator_part
+from robustbench_aigen.metrics.summary import ALL_GENERATORS, added_metrics, generator_part
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
 from robustbench_aigen.runs.selection import has_meaning
 from robustbench_aigen.text import counted
