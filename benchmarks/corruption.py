@@ -212,7 +212,7 @@ def make_stored(work: Path) -> list[Stored]:
     recipe.write_text(_RECIPE, encoding="utf-8")
     output, images = work / "output", work / "images"
     result = run(scenario, output=output)
-    baseline = write_baseline(read_run(result.folder), work / "baseline")
+    baseline = write_baseline(read_run(result.path), work / "baseline")
     _write_images(images)
     job = _job(recipe, images)
     finished, stopped = work / "finished", work / "stopped"
@@ -224,10 +224,10 @@ def make_stored(work: Path) -> list[Stored]:
         told = Heard()
         again = run(scenario, output=folder, progress=told)
         heard.notices += [text for text in told.notices if "of the cache" in text]
-        return _frames(again.records, again.summary, _gallery(again.folder))
+        return _frames(again.records, again.summary, _gallery(again.path))
 
     def gated(folder: Path, _: Heard) -> object:
-        verdict = gate(result.folder, folder)
+        verdict = gate(result.path, folder)
         return verdict.passed, verdict.checks.to_csv()
 
     def run_again(folder: Path, _: Heard) -> object:
@@ -242,7 +242,7 @@ def make_stored(work: Path) -> list[Stored]:
 
     stored = [
         Stored("cache", output, (".cache/*/*.parquet",), rerun, mended=True),
-        Stored("run folder", result.folder, ("*.json", "*.csv", "*.parquet"), run_again, mended=False),
+        Stored("run folder", result.path, ("*.json", "*.csv", "*.parquet"), run_again, mended=False),
         Stored("baseline", baseline, ("*",), gated, mended=False),
         Stored("images", finished, (".images/*",), _levels(job), mended=True),
         Stored("checkpoint", stopped, ("small/checkpoint.ckpt",), trained, mended=True),

@@ -32,8 +32,8 @@ def main() -> None:
     for name in names:
         with shown_progress() as progress:
             result = run(name, output=arguments.runs, progress=progress)
-        build_report([result.folder])
-        _publish(result.folder, arguments.target / name)
+        build_report([result.path])
+        _publish(result.path, arguments.target / name)
         print(f"{name}: {result.info['seconds']:.1f} s")
     _write_index(arguments.target)
 

@@ -62,7 +62,7 @@ def as_art(detector: Any, input_shape: tuple[int, int, int] | None = None) -> An
 
 def as_foolbox(detector: Any) -> Any:
     """Return a ``PyTorchModel`` of foolbox with bounds (0, 1)."""
-    foolbox = import_library("foolbox", "foolbox", "pip install foolbox")
+    foolbox = import_library("foolbox", extra="bench", what="as_foolbox")
     loaded = load_detector(detector)
     return foolbox.PyTorchModel(_Deployed(loaded).eval(), bounds=(0, 1), device=loaded.device)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 _HOMES = {
     "Registry": "robustbench_aigen.registry",
+    "metric": "robustbench_aigen.metrics.metric",
     "load_plugin": "robustbench_aigen.registry",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""

@@ -12,7 +12,7 @@ import pkgutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -151,6 +151,8 @@ class Registry(Generic[T]):
 _REGISTRIES: WeakSet[Registry[Any]] = WeakSet()
 _PLUGINS: dict[Path, ModuleType] = {}
 _ENTRY_POINTS_LOADED: set[str] = set()
+_searched: tuple[object, ...] | None = None
+"""Where entry points were looked for last: a search reads the metadata of every installed package."""
 
 
 def load_plugin(path: str | Path) -> ModuleType:
@@ -171,6 +173,12 @@ def load_plugin(path: str | Path) -> ModuleType:
             module = _execute(file, path)
         _PLUGINS[file] = module
         return module
+
+
+def load_plugins(paths: Iterable[str | Path]) -> None:
+    """Import plugin files; see :func:`load_plugin`."""
+    for path in paths:
+        load_plugin(path)
 
 
 def _imported(file: Path) -> ModuleType | None:
@@ -218,6 +226,10 @@ def _file_error(error: BaseException, file: Path, path: str | Path) -> UserError
 
 
 def _load_entry_points() -> None:
+    global _searched  # noqa: PLW0603
+    place = (entry_points, *sys.path)
+    if _searched == place:
+        return
     with _LOADING:
         for point in entry_points(group=ENTRY_POINTS):
             if point.value in _ENTRY_POINTS_LOADED:
@@ -235,6 +247,7 @@ def _load_entry_points() -> None:
                     f"{type(error).__name__}: {first_line(error)}",
                     hint=f"upgrade or uninstall {package}",
                 ) from error
+        _searched = place
 
 
 def _snapshot() -> dict[Registry[Any], frozenset[str]]:

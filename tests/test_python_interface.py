@@ -215,13 +215,13 @@ def three_outputs():
     [
         (lambda m, x: evaluate(nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)), (x, LABELS)), "3"),
         (lambda m, x: evaluate(m, (x.float() * 2, LABELS)), "pixels"),
-        (lambda m, x: evaluate(m, (x.long() + 300, LABELS)), "0…255"),
-        (lambda m, x: evaluate(m, (x, [2] * COUNT)), "label 0"),
-        (lambda m, x: evaluate(m, (x, LABELS[:-1])), "15 labels for 16 images"),
+        (lambda m, x: evaluate(m, (x.long() + 300, LABELS)), "0 to 255"),
+        (lambda m, x: evaluate(m, (x, [2] * COUNT)), "2 is not a label"),
+        (lambda m, x: evaluate(m, (x, LABELS[:-1])), "16 images and 15 labels"),
         (lambda m, x: attacks.pgd(eps=[0.01, 0.02])(m, x, LABELS), "several values"),
         (lambda m, x: perturbations.jpeg(quality=[1, 2])(x), "several values"),
         (lambda m, x: evaluate(m, (x, LABELS), {"p": "pgd"}), "pipeline 'p'"),
-        (lambda m, x: evaluate(m, 3), "data is a int"),
+        (lambda m, x: evaluate(m, 3), "int is not a source of images"),
         (lambda m, x: evaluate(3, (x, LABELS)), "a detector is a int"),
         (
             lambda m, x: ImageData.from_frame(pd.DataFrame({"paths": ["a"], "label": [0]})),
@@ -251,7 +251,7 @@ class Unsteady(torch.utils.data.Dataset):
 
 
 def test_a_data_set_that_answers_otherwise_is_refused(module):
-    with pytest.raises(UserError, match="another one the second time"):
+    with pytest.raises(UserError, match="another image the second time"):
         evaluate(module, Unsteady())
 
 

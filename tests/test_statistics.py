@@ -148,7 +148,7 @@ def test_weighted_metrics_are_scikit_learns_on_the_resample():
         counts = [
             np.array([float(c)]) for c in ((y & v).sum(), y.sum(), ((1 - y) & (1 - v)).sum(), (1 - y).sum())
         ]
-        ours = {name: score_metric(name, labels, score, row[None])[0] for name in SCORE_METRICS}
+        ours = {name: score_metric(name, score, labels, row[None])[0] for name in SCORE_METRICS}
         ours |= {name: count_metric(name, *counts)[0] for name in COUNT_METRICS}
         assert ours == pytest.approx(expected, abs=1e-5)
 

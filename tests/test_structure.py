@@ -27,7 +27,7 @@ LAYERS = [
     {"catalogue", "imports"},
     {"digests"},
     {"file_reading"},
-    {"files", "csv_text", "notices"},
+    {"files", "csv_text", "notices", "registry"},
     {"errors", "text"},
 ]
 REACH_UP = {
@@ -46,7 +46,8 @@ def imported(file: Path) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     methods = REACH_UP.get(str(file.relative_to(PACKAGE)), set())
     upwards = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in methods]
-    skipped = {inner for node in upwards for inner in ast.walk(node)}
+    for_types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and methods]
+    skipped = {inner for node in [*upwards, *for_types] for inner in ast.walk(node)}
     for node in set(ast.walk(tree)) - skipped:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustbench_aigen."):
             names.add(node.module.split(".")[1])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,7 @@ def gate(
     floor: Annotated[
         list[str] | None, typer.Option(help="Replace the floors: 'accuracy of pgd >= 0.40'. Repeatable.")
     ] = None,
+    plugin: Plugins = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Compare runs on different images, with weaker tests.")
     ] = False,
@@ -59,6 +61,7 @@ def gate(
 
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.runs.baseline import open_recorded, write_baseline
     from robustbench_aigen.scenario.gate_spec import spec_from_options
     from robustbench_aigen.views.gating.verdict import gate as hold_against
@@ -67,6 +70,7 @@ def gate(
     changes = {
         "metrics": metric, "pipelines": pipeline, "generators": generator, "tolerance": tolerance, "floors": floor,
     }  # fmt: skip
+    load_plugins(plugin or ())
     run = open_recorded(current)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.plugin_option import Plugins
 
 
 def report(
@@ -15,14 +16,17 @@ def report(
     output: Annotated[
         str | None, typer.Option(help="Folder of the report; by default the folder of the single run.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Build the report of one run, or of several runs.
 
     Markdown, HTML, LaTeX, CSV and figures. Several runs are shown side by side.
     """
     from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.views.report import HTML, build_report
 
+    load_plugins(plugin or ())
     clock = time.perf_counter()
     with shown_progress() as progress:
         progress.start(0)

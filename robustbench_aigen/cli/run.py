@@ -6,6 +6,7 @@ import typer
 
 from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.text import counted
 
@@ -54,6 +55,7 @@ def run(
             help="Replace how much the trust checks look at: quick (the default), full, or off.",
         ),
     ] = None,
+    plugin: Plugins = None,
     output: Annotated[
         str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
     ] = "results",
@@ -70,8 +72,10 @@ def run(
     A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
     """
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
+    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.scenario import load_scenario
 
+    load_plugins(plugin or ())
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     # A mistake in the file is told before torch is imported.
     bound_pipelines(loaded)

@@ -134,7 +134,7 @@ class Detector(nn.Module):
             architecture=kind,
             borrows=True,
         )
-        self.declared = frozenset(settings)
+        self.declared = frozenset(settings.keys())
         given = as_threshold(threshold)
         if isinstance(given, str):
             raise UserError(
@@ -197,7 +197,7 @@ class Detector(nn.Module):
         self.name, self.architecture, self.libraries, self.borrows = name, architecture, libraries, borrows
         self.threshold, self.version = HALF, ""
         self.assumptions: tuple[str, ...] = ()
-        self.declared: frozenset[str] = frozenset()
+        self.declared = frozenset[str]()
         self.made_of: tuple[str, ...] = ()
         self.shown_by = ""
         self.differentiable = True

@@ -37,7 +37,7 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec, Preprocessing
 from robustbench_aigen.text import counted
 
 
-def load_detector(
+def load_detector(  # noqa: PLR0911  One return for each kind of thing.
     spec: DetectorSpec | nn.Module | str | Path,
     *,
     arch: str | None = None,

@@ -12,9 +12,8 @@ from robustbench_aigen.attacks.requirements import check_attack, check_gradients
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.loading import load_detector
-from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.scoring import default_batch_size, predict
 from robustbench_aigen.detectors.thresholds import Threshold
-from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels

@@ -214,9 +214,10 @@ def experiment_in_memory(
     specs: list[DetectorSpec | None] = []
     target = _device_of(detectors, device)
     for given in detectors:
-        is_held = isinstance(given, nn.Module)
-        spec = None if is_held else _spec_of(given)
-        one = load_detector(given if spec is None else spec, device=target, trust_code=trust_code)
+        spec = None if isinstance(given, nn.Module) else _spec_of(given)
+        one = load_detector(
+            given if isinstance(given, nn.Module) else _spec_of(given), device=target, trust_code=trust_code
+        )
         loaded.append(one)
         specs.append(spec)
     _name_apart(loaded)

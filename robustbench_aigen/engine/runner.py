@@ -27,7 +27,7 @@ from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
-from robustbench_aigen.metrics.summary import summarise
+from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
@@ -167,6 +167,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
     progress.notice_all([*execution.cache.notices(), *measured.notices(experiment.scenario.ssim)])
     info = {
         **_run_info(experiment, execution, shards, started),
+        **_added_columns(summary),
         "ssim": measured._asdict(),
         "notices": [notice.as_dict() for notice in progress.notices],
         "audit": stored.as_dict(),
@@ -179,6 +180,12 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
     }
     gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
     return Computed(info, records, summary, gallery, execution)
+
+
+def _added_columns(summary: pd.DataFrame) -> dict[str, Any]:
+    """Return which columns of a summary are added metrics, those of plugins for instance, where there are some."""
+    added = [name for name in summary if name not in COLUMNS]
+    return {"metrics": added} if added else {}
 
 
 def _shards(experiment: Experiment) -> list[Shard]:

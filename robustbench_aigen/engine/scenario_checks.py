@@ -1,6 +1,7 @@
 """What can be wrong with a scenario, found before anything is computed: without torch where all of it ships with the package."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from robustbench_aigen.attacks.requirements import (
@@ -17,6 +18,7 @@ from robustbench_aigen.detectors.naming import Named, name_apart
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.registry import load_plugin
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import RunSettings, Scenario
@@ -36,10 +38,38 @@ def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
     UserError
         For whatever is wrong with a stage, with file and line.
     """
+    load_scenario_plugins(loaded)
+    check_gate_metrics(loaded)
     pipelines = expand_pipelines(loaded)
     for pipeline in pipelines:
         _check_stages(loaded, pipeline)
     return pipelines
+
+
+def load_scenario_plugins(loaded: Scenario) -> None:
+    """Import the plugin files that a scenario names.
+
+    Raises
+    ------
+    UserError
+        If one is missing or fails, with file and line of the scenario.
+    """
+    for position, name in enumerate(loaded.plugins):
+        try:
+            load_plugin(loaded.folder / Path(name).expanduser())
+        except UserError as error:
+            raise loaded.located(error, ("plugins", position)) from error
+
+
+def check_gate_metrics(loaded: Scenario) -> None:
+    """Refuse metrics of the scenario's ``gate:`` block that no gate takes, with file and line."""
+    if loaded.gate is None:
+        return
+    from robustbench_aigen.runs.selection import (
+        check_metrics,  # With pandas; few scenarios have such a block.
+    )
+
+    check_metrics(loaded.gate, lambda error, place: loaded.located(error, ("gate", *place)))
 
 
 def check_names(loaded: Scenario, detectors: Sequence[Named | None]) -> None:

@@ -86,7 +86,7 @@ def auroc_interval(
     """Return the percentile bootstrap interval of the AUROC of N log-odds; NaN where a class is missing."""
 
     def auroc(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        return score_metric("auroc", labels, log_odds, weights)
+        return score_metric("auroc", log_odds, labels, weights)
 
     if len(np.unique(labels)) < 2:
         return Interval(np.nan, np.nan)

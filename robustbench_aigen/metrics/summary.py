@@ -1,15 +1,17 @@
 """The summary table: one row per detector, pipeline and generator, all of it computed from the records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_aigen.data.samples import reals_of
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
+from robustbench_aigen.metrics.metric import METRICS, Metric
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.scenario.scenario import Mode
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
@@ -39,11 +41,12 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     Returns
     -------
     DataFrame
-        With :data:`COLUMNS`; fractions in 0…1, NaN where a cell has no meaning. ``trust`` is filled in by
+        With :data:`COLUMNS` and a column for each of :func:`added_metrics`; fractions in 0…1, NaN where a cell has no meaning. ``trust`` is filled in by
         :func:`robustbench_aigen.trust.evidence.add_trust`. ``p_holm`` is ``p_value`` corrected for the other rows on
         all images, or for the other rows on single generators: each of the two is read as a table.
     """
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
+    added = added_metrics()
     rows = []
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         pipeline = by_name[str(name)]
@@ -51,14 +54,47 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
         for generator, part in by_generator(cell):
             head = {"detector": detector, "pipeline": name, "stage_params": pipeline.stage_params}
             row = _row(part, pipeline, with_scores=with_scores)
+            row |= {each.name: metric_value(each, part) for each in added if with_scores or each.of_verdicts}
             if with_scores and generator == ALL_GENERATORS:
                 row |= _auroc_interval(part)
             rows.append({**head, "generator": generator, **row})
-    summary = pd.DataFrame(rows, columns=COLUMNS)
+    summary = pd.DataFrame(rows, columns=[*COLUMNS, *(each.name for each in added)])
     overall = summary["generator"] == ALL_GENERATORS
     for table in (overall, ~overall):
         summary.loc[table, "p_holm"] = holm(summary.loc[table, "p_value"])
     return summary
+
+
+def added_metrics() -> list[Metric]:
+    """Return the metrics whose columns follow :data:`COLUMNS`: later ones of this package, then those of plugins."""
+    return [each for each in METRICS if each.name not in COLUMNS]
+
+
+def with_added_metrics(
+    summary: pd.DataFrame, records: Callable[[], pd.DataFrame], compares: Callable[[str], bool]
+) -> pd.DataFrame:
+    """Return a stored summary with the metrics of plugins that it has no column for.
+
+    Parameters
+    ----------
+    summary
+        Of a run.
+    records
+        Returns the records of the run; called only where a column is missing.
+    compares
+        Whether the scores of a pipeline, by its name, compare (:func:`scores_compare`).
+    """
+    added = [each for each in added_metrics() if each.name not in summary]
+    if not added:
+        return summary
+    cells = dict(iter(records().groupby(["detector", "pipeline"], observed=True)))
+    columns: dict[str, list[float]] = {each.name: [] for each in added}
+    for row in summary.itertuples():
+        part = generator_part(cells[row.detector, row.pipeline], row.generator)
+        for each in added:
+            has_meaning = each.of_verdicts or compares(row.pipeline)
+            columns[each.name].append(metric_value(each, part) if has_meaning else float("nan"))
+    return summary.assign(**columns)
 
 
 def scores_compare(stages: Sequence[str], mode: str) -> bool:
@@ -92,17 +128,23 @@ def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
     return cell[(is_fake & (cell["generator"] == generator)) | reals]
 
 
-def verdict_metrics(part: pd.DataFrame) -> dict[str, float]:
-    """Return :func:`~robustbench_aigen.metrics.classification.rates` of records."""
-    after = part["correct"].to_numpy(bool)
-    labels = part["label"].to_numpy(np.int64)
+def metric_value(metric: Metric, part: pd.DataFrame) -> float:
+    """Return a metric of records; NaN where a class that it needs is missing."""
+    return metric(_verdicts(part) if metric.of_verdicts else _log_odds(part), _labels(part))
+
+
+def _verdicts(part: pd.DataFrame) -> NDArray[np.int64]:
     # The verdict from the record itself, so that it is the same whoever computes it.
-    return rates(np.where(after, labels, 1 - labels), labels)
+    labels = _labels(part)
+    return np.where(part["correct"].to_numpy(bool), labels, 1 - labels)
 
 
-def score_metrics(part: pd.DataFrame) -> dict[str, float]:
-    """Return :func:`~robustbench_aigen.metrics.classification.ranking` of records."""
-    return ranking(part["log_odds"].to_numpy(np.float32), part["label"].to_numpy(np.int64))
+def _log_odds(part: pd.DataFrame) -> NDArray[np.float32]:
+    return part["log_odds"].to_numpy(np.float32)
+
+
+def _labels(part: pd.DataFrame) -> NDArray[np.int64]:
+    return part["label"].to_numpy(np.int64)
 
 
 def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[str, Any]:
@@ -113,7 +155,7 @@ def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[s
         "ci_low": accuracy.low,
         "ci_high": accuracy.high,
         "clean_accuracy": before.mean(),
-        **verdict_metrics(part),
+        **rates(_verdicts(part), _labels(part)),
     }
     if pipeline.name != CLEAN:
         clusters = clusters_of(part["sha256"].to_numpy())
@@ -126,7 +168,7 @@ def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[s
             **_size_of_change(part, attacked=bool(pipeline.attack_positions)),
         }
     if with_scores:
-        row |= score_metrics(part)
+        row |= ranking(_log_odds(part), _labels(part))
     tried = part["attacked"].to_numpy(bool) & before
     if pipeline.attack_positions and tried.any():
         row["attack_success"] = 1 - after[tried].mean()
@@ -150,8 +192,8 @@ def _size_of_change(part: pd.DataFrame, *, attacked: bool) -> dict[str, float]:
 
 def _auroc_interval(part: pd.DataFrame) -> dict[str, float]:
     interval = auroc_interval(
-        part["label"].to_numpy(np.int64),
-        part["log_odds"].to_numpy(np.float32),
+        _labels(part),
+        _log_odds(part),
         clusters=clusters_of(part["sha256"].to_numpy()),
     )
     return {"auroc_ci_low": interval.low, "auroc_ci_high": interval.high}

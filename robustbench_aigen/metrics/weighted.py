@@ -43,7 +43,7 @@ def count_metric(name: str, found: Floats, fakes: Floats, kept: Floats, reals: F
 
 
 def score_metric(
-    name: str, labels: NDArray[np.int64], log_odds: NDArray[np.float32], weights: NDArray[np.float32]
+    name: str, log_odds: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32]
 ) -> Floats:
     """Return one of :data:`SCORE_METRICS` of B resamples; NaN where a class has no weight.
 
@@ -51,7 +51,7 @@ def score_metric(
     ----------
     name
         Of the metric.
-    labels, log_odds
+    log_odds, labels
         N each; log-odds of *fake*.
     weights
         B×N, how often each image is in a resample.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.file_reading import read_file
-from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, levels_of
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, rgb_levels
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels, to_pixels
 from robustbench_aigen.text import counted
 
@@ -121,7 +121,7 @@ def labels_of(labels: LabelsLike, count: int) -> Tensor:
 _LABELS = "give one label for each image: 0 or 'real', 1 or 'fake'"
 
 
-def _listed(images: ImagesLike) -> list[object]:
+def _listed(images: Any) -> list[object]:
     """Return the single images."""
     if isinstance(images, Image.Image | str | PathLike):
         return [images]
@@ -154,7 +154,7 @@ def _levels_of_one(image: object, name: str) -> Tensor:
             raise UserError(f"cannot be read: {error.strerror or error}", file=path) from error
     if isinstance(image, Image.Image):
         try:
-            return levels_of(image)
+            return rgb_levels(image)
         except (UnreadableImageError, OSError) as error:
             raise UserError(f"{name} is not a readable image: {error}") from error
     if isinstance(image, np.ndarray):
@@ -260,7 +260,7 @@ def _pil(levels: Tensor) -> Image.Image:
 
 
 def _is_single(item: Tensor | np.generic) -> bool:
-    return item.ndim == 0 or cast(int, item.size if isinstance(item, np.generic) else item.numel()) == 1
+    return item.ndim == 0 or (item.size if isinstance(item, np.generic) else item.numel()) == 1
 
 
 def _dtype(tensor: Tensor) -> str:

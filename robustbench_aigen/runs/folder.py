@@ -222,7 +222,8 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in summary]
     if missing:
         raise _foreign(folder, f"{SUMMARY} has no column {missing[0]}")
-    summary = summary[COLUMNS]  # Later versions may add columns.
+    added = [name for name in info.get("metrics", ()) if name in summary and name not in COLUMNS]
+    summary = summary[[*COLUMNS, *added]]  # Later versions may add columns.
     text = summary.columns.isin([*_TEXT, "trust"])
     for name in summary.columns[~text]:
         if not pd.api.types.is_numeric_dtype(summary[name]):

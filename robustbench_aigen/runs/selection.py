@@ -1,12 +1,13 @@
 """Which numbers a gate looks at: names and patterns of a ``gate:`` block against what two runs hold."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.metrics.metric import METRICS, gated_metric
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, scores_compare
-from robustbench_aigen.metrics.weighted import SCORE_METRICS
 from robustbench_aigen.scenario.gate_spec import Floor, GateSpec, read_floor
 
 
@@ -48,10 +49,36 @@ def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[s
     return [name for name in names if name in found]
 
 
+def check_metrics(
+    spec: GateSpec, located: Callable[[UserError, Path_], UserError] = lambda error, _: error
+) -> None:
+    """Refuse metrics that no gate takes.
+
+    Parameters
+    ----------
+    spec
+        The gate's settings.
+    located
+        Returns an error with the place of a key of the settings.
+
+    Raises
+    ------
+    UserError
+        For the first of them.
+    """
+    named: list[tuple[str, Path_]] = [(name, ("metrics", place)) for place, name in enumerate(spec.metrics)]
+    named += [(read_floor(text).metric, ("floors", place)) for place, text in enumerate(spec.floors)]
+    for name, place in named:
+        try:
+            gated_metric(name)
+        except UserError as error:
+            raise located(error, place) from error
+
+
 def has_meaning(metric: str, stages: Sequence[Mapping[str, Any]], mode: str) -> bool:
     """Whether a metric of a pipeline means something: scores after a final attack in accuracy mode do not compare."""
     kinds = ["attack" if "attack" in stage else "perturb" for stage in stages]
-    return metric not in SCORE_METRICS or scores_compare(kinds, mode)
+    return METRICS[metric].of_verdicts or scores_compare(kinds, mode)
 
 
 def select_checks(spec: GateSpec, info: Mapping[str, Any], pipelines: Sequence[str]) -> list[Check]:

@@ -7,14 +7,10 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator
 
 from robustbench_aigen.documents.document import Section, show, validated, validated_part
-from robustbench_aigen.documents.located_yaml import LocatedYaml, read_yaml
-from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_, read_yaml
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.stages.parameters import read_fraction
 
-GATED_METRICS = (
-    "accuracy", "balanced_accuracy", "tpr", "tnr", "precision", "f1", "auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",
-)  # fmt: skip
-"""Of all of them more is better."""
 _FLOOR = re.compile(
     r"(?P<metric>\w+) of (?P<pipeline>\S.*?)(?: on (?P<generator>\S.*?))?(?: for (?P<detector>\S.*?))?"
     r"\s*(?:>=|≥)\s*(?P<value>[^\s%]+)\s*(?P<percent>%?)"
@@ -48,15 +44,7 @@ def read_floor(text: str) -> Floor:
         number /= 100
     if number is None or not 0 <= number <= 1:
         raise ValueError(f"the floor of {show(text)} must be a number between 0 and 1, or per cent with a %")
-    return Floor(_metric(found["metric"]), found["pipeline"], found["generator"], found["detector"], number)
-
-
-def _metric(value: object) -> str:
-    if value not in GATED_METRICS:
-        raise ValueError(
-            f"there is no metric {show(value)} to gate; {did_you_mean(str(value), GATED_METRICS)}"
-        )
-    return str(value)
+    return Floor(found["metric"], found["pipeline"], found["generator"], found["detector"], number)
 
 
 def _listed(value: object) -> object:
@@ -86,7 +74,7 @@ class GateSpec(Section):
     Parameters
     ----------
     metrics
-        Names out of :data:`GATED_METRICS`.
+        Names of metrics, any text: which metrics there are, plugins decide.
     pipelines
         Names, names of whole sweeps (``pgd`` for ``pgd[eps=1/255]``), or patterns with ``*`` and ``?``.
     generators
@@ -105,11 +93,6 @@ class GateSpec(Section):
     tolerance: Annotated[float, BeforeValidator(_share)] = 0.01
     alpha: Annotated[float, BeforeValidator(_level)] = 0.05
     floors: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-
-    @field_validator("metrics")
-    @classmethod
-    def _are_metrics(cls, value: list[str]) -> list[str]:
-        return [_metric(name) for name in value]
 
     @field_validator("floors")
     @classmethod
@@ -134,6 +117,13 @@ def load_gate_spec(file: str | Path) -> GateSpec:
     if isinstance(content, dict) and "pipelines" in content and "detectors" in content:
         raise located.error("the scenario has no 'gate:' block", ())
     return validated(GateSpec, located, "a gate's settings")
+
+
+def located_in(file: str | Path, error: UserError, place: Path_) -> UserError:
+    """Return an error with the file, line and key of a setting, such as ``metrics``, that the file holds."""
+    located = read_yaml(Path(file))
+    inside = isinstance(located.content, dict) and "gate" in located.content
+    return located.error(error.message, ("gate", *place) if inside else place, error.hint)
 
 
 def spec_from_options(spec: GateSpec, **changes: object) -> GateSpec:

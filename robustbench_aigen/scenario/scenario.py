@@ -64,6 +64,10 @@ def _name(value: object) -> object:
     return value
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 Whole = Annotated[int, BeforeValidator(not_a_boolean)]
 Count = Annotated[PositiveInt, BeforeValidator(not_a_boolean)]
 
@@ -140,6 +144,8 @@ class Scenario(RunSettings):
     data: DataSpec
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
     pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
+    plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    """Python files that register own metrics; paths start at :attr:`folder`."""
 
     _document: LocatedYaml | None = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default_factory=Path)

@@ -10,8 +10,9 @@ import pandas as pd
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.between_detectors import between_detectors
 from robustbench_aigen.metrics.bootstrap import SCORE_DRAWS
+from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
-from robustbench_aigen.metrics.summary import ALL_GENERATORS, generator_part
+from robustbench_aigen.metrics.summary import ALL_GENERATORS, added_metrics, generator_part
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
 from robustbench_aigen.runs.selection import has_meaning
 from robustbench_aigen.text import counted
@@ -62,7 +63,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         overall = self.cells[self.cells["generator"] == ALL_GENERATORS]
-        table = overall[overall["metric"].isin(["accuracy", "tpr", "tnr", "auroc"])].drop(columns="generator")
+        left_out = set(_ON_ALL) - {"accuracy", "tpr", "tnr", "auroc"}
+        table = overall[~overall["metric"].isin(left_out)].drop(columns="generator")
         differences = "".join(f"<li>{escape(text)}</li>" for text in self.differences)
         return (
             f"<p><strong>a: {escape(self.a)}<br>b: {escape(self.b)}</strong></p>"
@@ -154,13 +156,14 @@ def _cell_rows(
     before: pd.DataFrame, after: pd.DataFrame, pipeline: str, info: dict[str, Any]
 ) -> list[dict[str, Any]]:
     rows = []
+    on_all = (*_ON_ALL, *(each.name for each in added_metrics()))
     generators = sorted(before.loc[before["label"] == 1, "generator"].unique())
     for generator in [ALL_GENERATORS, *generators]:
         parts = generator_part(before, generator), generator_part(after, generator)
-        for metric in _ON_ALL if generator == ALL_GENERATORS else _EVERYWHERE:
+        for metric in on_all if generator == ALL_GENERATORS else _EVERYWHERE:
             if not has_meaning(metric, info["pipelines"][pipeline], info["scenario"]["mode"]):
                 continue
-            loss = paired_loss(metric, *parts, SCORE_DRAWS, "two-sided")
+            loss = paired_loss(METRICS[metric], *parts, SCORE_DRAWS, "two-sided")
             values = {
                 "n": len(parts[0]),
                 "a": loss.baseline,

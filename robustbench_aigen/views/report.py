@@ -3,11 +3,13 @@
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
-from robustbench_aigen.runs.folder import read_run, write_info
+from robustbench_aigen.metrics.summary import scores_compare, with_added_metrics
+from robustbench_aigen.runs.folder import StoredRun, read_run, write_info
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
@@ -37,7 +39,7 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     UserError
         If one is not a whole run folder, or there is no folder for several runs.
     """
-    joined = join_runs([read_run(run) for run in runs])
+    joined = join_runs([_with_added_metrics(read_run(run)) for run in runs])
     if output is None and len(joined.runs) > 1:
         raise UserError("a report of several runs needs a folder", hint="--output FOLDER")
     target = joined.runs[0].folder if output is None else Path(output)
@@ -77,6 +79,19 @@ def report(runs: "Sequence[str | Path | Run]", output: str | Path | None = None)
             raise UserError("a run is in memory alone", hint="run.save(folder) writes it")
         folders.append(folder)
     return build_report(folders, output)
+
+
+def _with_added_metrics(run: StoredRun) -> StoredRun:
+    """Return a run with the metrics of plugins that were loaded after it was computed, where it has records."""
+    if not run.has_records:
+        return run
+    mode, pipelines = run.info["scenario"]["mode"], run.info["pipelines"]
+
+    def compares(pipeline: str) -> bool:
+        kinds = ["attack" if "attack" in stage else "perturb" for stage in pipelines[pipeline]]
+        return scores_compare(kinds, mode)
+
+    return replace(run, summary=with_added_metrics(run.summary, lambda: run.records, compares))
 
 
 def _replace(made: Path, target: Path) -> None:

@@ -13,13 +13,11 @@ from robustbench_aigen.metrics.bootstrap import (
     resampled_sums,
     weighted_values,
 )
+from robustbench_aigen.metrics.metric import Metric
 from robustbench_aigen.metrics.paired import Alternative, mcnemar_p_value
-from robustbench_aigen.metrics.summary import score_metrics, verdict_metrics
-from robustbench_aigen.metrics.weighted import COUNT_METRICS, count_metric, score_metric
+from robustbench_aigen.metrics.summary import metric_value
 
 Floats = NDArray[np.float64]
-_RATES: dict[str, tuple[int, ...]] = {"accuracy": (0, 1), "tpr": (1,), "tnr": (0,)}
-"""Metrics that are a share of images judged right, with the labels of those images."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,8 @@ class Loss:
         return self.baseline - self.current
 
 
-def metric_value(name: str, part: pd.DataFrame) -> float:
-    """Return a metric of records; NaN where a class that it needs is missing."""
-    values = verdict_metrics(part) if name in COUNT_METRICS else score_metrics(part)
-    return values[name]
-
-
 def paired_loss(
-    name: str,
+    metric: Metric,
     baseline: pd.DataFrame,
     current: pd.DataFrame,
     draws: int,
@@ -58,8 +50,8 @@ def paired_loss(
 
     Parameters
     ----------
-    name
-        Of the metric.
+    metric
+        Which one.
     baseline, current
         Records of the same images in the same order.
     draws
@@ -68,29 +60,29 @@ def paired_loss(
         ``greater``: the test is of a loss; ``two-sided``: of a change.
     """
     clusters = clusters_of(baseline["sha256"].to_numpy())
-    if name in COUNT_METRICS:
+    if metric.of_verdicts:
         columns = np.concatenate([_counts(baseline), _counts(current)], axis=1)
         sums = resampled_sums(columns, clusters, draws)
-        losses = count_metric(name, *sums[:, :4].T) - count_metric(name, *sums[:, 4:].T)
+        losses = metric.of_counts(sums[:, :4]) - metric.of_counts(sums[:, 4:])
     else:
         labels = baseline["label"].to_numpy(np.int64)
         log_odds = [part["log_odds"].to_numpy(np.float32) for part in (baseline, current)]
 
         def lost(weights: NDArray[np.float32]) -> Floats:
-            first, second = (score_metric(name, labels, odds, weights) for odds in log_odds)
+            first, second = (metric.of_weights(odds, labels, weights) for odds in log_odds)
             return first - second
 
         losses = weighted_values(lost, len(labels), clusters, draws)
     p_value = _bootstrap_p(losses, alternative)
-    if name in _RATES:
-        asked = baseline["label"].isin(_RATES[name]).to_numpy()
+    if metric.share_of:
+        asked = baseline["label"].isin(metric.share_of).to_numpy()
         before, after = (part["correct"].to_numpy(bool)[asked] for part in (baseline, current))
         own = None if clusters is None else np.unique(clusters[asked], return_inverse=True)[1]
         p_value = mcnemar_p_value(before, after, alternative, own)
-    return _loss(name, baseline, current, losses, p_value)
+    return _loss(metric, baseline, current, losses, p_value)
 
 
-def unpaired_loss(name: str, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> Loss:
+def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> Loss:
     """Return what a metric has lost between different images.
 
     Shares of images judged right are tested with Fisher's exact test where no image stands twice, all others with two
@@ -98,22 +90,24 @@ def unpaired_loss(name: str, baseline: pd.DataFrame, current: pd.DataFrame, draw
 
     Parameters
     ----------
-    name, baseline, current, draws
+    metric, baseline, current, draws
         As of :func:`paired_loss`, of any images.
     """
     sides = (baseline, current)
-    before, after = (_resampled(name, part, draws, SEED + number) for number, part in enumerate(sides))
+    before, after = (_resampled(metric, part, draws, SEED + number) for number, part in enumerate(sides))
     losses = before - after
     p_value = _bootstrap_p(losses, "greater")
-    if name in _RATES and all(clusters_of(part["sha256"].to_numpy()) is None for part in sides):
-        asked = [part["correct"].to_numpy(bool)[part["label"].isin(_RATES[name])] for part in sides]
+    if metric.share_of and all(clusters_of(part["sha256"].to_numpy()) is None for part in sides):
+        asked = [part["correct"].to_numpy(bool)[part["label"].isin(metric.share_of)] for part in sides]
         p_value = _fisher(*asked)
-    return _loss(name, baseline, current, losses, p_value)
+    return _loss(metric, baseline, current, losses, p_value)
 
 
-def _loss(name: str, baseline: pd.DataFrame, current: pd.DataFrame, losses: Floats, p_value: float) -> Loss:
+def _loss(
+    metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, losses: Floats, p_value: float
+) -> Loss:
     low, high = percentile_interval(losses, 0.95)
-    return Loss(metric_value(name, baseline), metric_value(name, current), low, high, p_value)
+    return Loss(metric_value(metric, baseline), metric_value(metric, current), low, high, p_value)
 
 
 def _counts(part: pd.DataFrame) -> Floats:
@@ -122,15 +116,15 @@ def _counts(part: pd.DataFrame) -> Floats:
     return np.stack([right & fake, fake, right & ~fake, ~fake], axis=1).astype(float)
 
 
-def _resampled(name: str, part: pd.DataFrame, draws: int, seed: int) -> Floats:
+def _resampled(metric: Metric, part: pd.DataFrame, draws: int, seed: int) -> Floats:
     """Return a metric of every resample of some records."""
     clusters = clusters_of(part["sha256"].to_numpy())
-    if name in COUNT_METRICS:
-        return count_metric(name, *resampled_sums(_counts(part), clusters, draws, seed).T)
+    if metric.of_verdicts:
+        return metric.of_counts(resampled_sums(_counts(part), clusters, draws, seed))
     labels, log_odds = part["label"].to_numpy(np.int64), part["log_odds"].to_numpy(np.float32)
 
     def value(weights: NDArray[np.float32]) -> Floats:
-        return score_metric(name, labels, log_odds, weights)
+        return metric.of_weights(log_odds, labels, weights)
 
     return weighted_values(value, len(labels), clusters, draws, seed)
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
-from robustbench_aigen.metrics.summary import generator_part
+from robustbench_aigen.metrics.summary import generator_part, metric_value
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
-from robustbench_aigen.runs.selection import Check, matching, select_checks, select_floors
-from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, spec_from_options
+from robustbench_aigen.runs.selection import Check, check_metrics, matching, select_checks, select_floors
+from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, located_in, spec_from_options
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
     Findings,
@@ -25,7 +26,7 @@ from robustbench_aigen.views.gating.comparability import (
     flags_of,
     pair_detectors,
 )
-from robustbench_aigen.views.gating.losses import metric_value, paired_loss, unpaired_loss
+from robustbench_aigen.views.gating.losses import paired_loss, unpaired_loss
 from robustbench_aigen.views.gating.result import COLUMNS, GateResult
 
 _ROUND_OFF = 1e-9
@@ -65,6 +66,7 @@ def gate(
     """
     now, then = open_recorded(current), open_recorded(baseline)
     spec = read_spec(config, now.info)
+    check_metrics(spec)
     findings = Findings()
     pairs = pair_detectors(now.info, then.info, findings)
     known = list(dict.fromkeys([*then.info["pipelines"], *now.info["pipelines"]]))
@@ -96,11 +98,19 @@ def gate(
 
 
 def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
-    """Return a gate's settings: those given, or those of the run's scenario, or the defaults."""
+    """Return a gate's settings: those given, or those of the run's scenario, or the defaults.
+
+    Raises
+    ------
+    UserError
+        If they make no sense, or ask for a metric that is not there.
+    """
     if isinstance(config, GateSpec):
         return config
     if isinstance(config, str | Path):
-        return load_gate_spec(config)
+        spec = load_gate_spec(config)
+        check_metrics(spec, lambda error, place: located_in(config, error, place))
+        return spec
     return spec_from_options(GateSpec(), **dict(config or info["scenario"].get("gate") or {}))
 
 
@@ -141,7 +151,7 @@ class _Comparison:
             now, then = self._parts(check)
             if not len(now) or not len(then):
                 raise UserError(f"gate: no images of {check.generator} to compare")
-            loss = test(check.metric, then, now, self._draws)
+            loss = test(METRICS[check.metric], then, now, self._draws)
             row = {**self._head(check), **asdict(loss), "loss": loss.loss, "allowed": spec.tolerance}
             if np.isnan(loss.loss):
                 about = f"{check.metric} of {check.pipeline} on {check.generator}"
@@ -160,7 +170,7 @@ class _Comparison:
         rows = []
         for check in checks:
             part = generator_part(self._cells[0][check.detector, check.pipeline], check.generator)
-            value = metric_value(check.metric, part)
+            value = metric_value(METRICS[check.metric], part)
             if np.isnan(value):
                 raise UserError(
                     f"gate: the floor of {check.metric} of {check.pipeline} has no meaning: a class is missing"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.views.added_columns import added_columns
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.views.table import (
     DETECTOR,
@@ -34,6 +35,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         What the caption says of how it was measured.
     """
     rows = summary[summary["generator"] == ALL_GENERATORS]
+    added = added_columns(summary)
     columns = (
         Column(DETECTOR),
         Column("pipeline"),
@@ -44,6 +46,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         Column("TPR", 1),
         Column("TNR", 1),
         Column("AUROC", 3),
+        *(Column(title, 3) for title in added.values()),
         Column("fooled", 1),
         Column("trust"),
     )
@@ -58,6 +61,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
             Cell(100 * row.tpr),
             Cell(100 * row.tnr),
             Cell(row.auroc),
+            *(Cell(getattr(row, name)) for name in added),
             Cell(100 * row.attack_success),
             Cell(row.trust),
         )

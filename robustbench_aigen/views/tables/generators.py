@@ -4,6 +4,7 @@ import pandas as pd
 
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.views.added_columns import added_columns
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.views.table import DETECTOR, Cell, Column, Table, percent, with_best
 
@@ -55,6 +56,7 @@ def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
 def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     """Return a row per detector, pipeline and generator, with drops and their significance."""
     rows = summary[summary["generator"] != ALL_GENERATORS]
+    added = added_columns(summary)
     columns = (
         Column(DETECTOR),
         Column("pipeline"),
@@ -67,6 +69,7 @@ def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         Column("balanced", 1),
         Column("TPR", 1),
         Column("AUROC", 3),
+        *(Column(title, 3) for title in added.values()),
     )
     content = tuple(
         (
@@ -81,6 +84,7 @@ def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
             Cell(100 * row.balanced_accuracy),
             Cell(100 * row.tpr),
             Cell(row.auroc),
+            *(Cell(getattr(row, name)) for name in added),
         )
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     )

@@ -1,0 +1,13 @@
+"""The option ``--plugin`` of several commands."""
+
+from typing import Annotated
+
+import typer
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        help="Load a Python file that registers own metrics. It runs with your rights. Repeatable.",
+    ),
+]

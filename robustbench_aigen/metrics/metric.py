@@ -1,0 +1,192 @@
+"""What a metric is, and the registry of all metrics: built-in ones, and those of plugins.
+
+A metric is one function of a sample of images. Summary, gate, comparison and tables take it from here.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from robustbench_aigen.errors import UserError, did_you_mean, first_line
+from robustbench_aigen.metrics.weighted import Floats
+from robustbench_aigen.registry import Registry
+
+Needs = Literal["verdicts", "scores", "log_odds"]
+Function = TypeVar("Function", bound=Callable[..., float])
+_NEEDS = ("verdicts", "scores", "log_odds")
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a sample of images; *fake* is the positive class.
+
+    Parameters
+    ----------
+    name, title
+        In scenarios, commands and columns of ``summary.csv``; in tables.
+    needs
+        What the function takes besides the labels, N each. ``verdicts``: 0 (real) or 1 (fake). ``scores``: the
+        probability of *fake*, float64. ``log_odds``: the log-odds of *fake*, float32, which order images whose
+        probability is 0 or 1 to the last digit.
+    function
+        ``(verdict or score, labels) -> float``, NaN where a class that it needs is missing.
+    gated
+        Whether a gate takes it: more of it must be better.
+    resampled
+        A fast version for many resamples, or None: then the function is called on each. Of verdicts:
+        ``(found, fakes, kept, reals) -> values``, arrays of one shape: fakes called fake, fakes, reals called real,
+        reals. Of scores or log-odds: ``(score, labels, weights) -> B values``, with B×N weights, how often each image
+        is in a resample.
+    share_of
+        The labels of the images of which the metric is the share judged right, which has exact tests; else empty.
+    built_in
+        Whether it is this package's own.
+    """
+
+    name: str
+    title: str
+    needs: Needs
+    function: Callable[..., float]
+    gated: bool = False
+    resampled: Callable[..., Floats] | None = None
+    share_of: tuple[int, ...] = ()
+    built_in: bool = False
+
+    @property
+    def of_verdicts(self) -> bool:
+        """Whether the metric follows from the verdicts alone."""
+        return self.needs == "verdicts"
+
+    def __call__(self, given: NDArray[Any], labels: NDArray[np.int64]) -> float:
+        """Return the value of N verdicts, or of N log-odds where the metric needs scores or log-odds.
+
+        Raises
+        ------
+        UserError
+            If the function of a plugin fails on images of both classes, or returns something else than a number.
+        """
+        if self.needs == "scores":
+            given = expit(given.astype(np.float64))
+        if self.built_in:
+            return float(self.function(given, labels))
+        try:
+            return float(self.function(given, labels))
+        except Exception as error:
+            if len(np.unique(labels)) < 2:
+                return float("nan")
+            said = f"{type(error).__name__}: {first_line(error)}"
+            hint = f"correct the function in {METRICS.place(self.name)}"
+            raise UserError(f"the metric '{self.name}' fails: {said}", hint=hint) from error
+
+    def of_counts(self, counts: Floats) -> Floats:
+        """Return the values of B resamples of verdicts.
+
+        Parameters
+        ----------
+        counts
+            B×4: fakes called fake, fakes, reals called real, reals.
+        """
+        if self.resampled is not None:
+            return self.resampled(*counts.T)
+        # Resamples with equal counts have the same verdicts and labels.
+        kinds, place = np.unique(counts.astype(np.int64), axis=0, return_inverse=True)
+        values = [
+            self(
+                np.repeat(np.array([1, 0, 0, 1]), times),
+                np.repeat(np.array([1, 1, 0, 0]), times),
+            )
+            for found, fakes, kept, reals in kinds
+            for times in [(found, fakes - found, kept, reals - kept)]
+        ]
+        return np.array(values, dtype=np.float64)[place.ravel()]
+
+    def of_weights(
+        self, log_odds: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> Floats:
+        """Return the values of B resamples of N log-odds; ``weights`` is B×N, how often each image is in a resample."""
+        if self.resampled is not None:
+            given = expit(log_odds.astype(np.float64)) if self.needs == "scores" else log_odds
+            return self.resampled(given, labels, weights)
+        drawn = (np.repeat(np.arange(len(labels)), row) for row in weights.astype(np.int64))
+        return np.array([self(log_odds[rows], labels[rows]) for rows in drawn], dtype=np.float64)
+
+
+METRICS: Registry[Metric] = Registry("metric", "robustbench_aigen.metrics.builtin")
+
+
+def metric(
+    name: str,
+    *,
+    title: str,
+    needs: Needs,
+    gated: bool = False,
+    resampled: Callable[..., Floats] | None = None,
+    share_of: tuple[int, ...] = (),
+    order: float = 0,
+) -> Callable[[Function], Function]:
+    """Register a function ``(verdict or score, labels) -> float`` as a metric; see :class:`Metric`.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or is not one that a column, a command and a floor can have.
+    """
+
+    def decorator(function: Function) -> Function:
+        built_in = function.__module__.startswith(f"{METRICS.folder}.")
+        made = Metric(name, title, needs, function, gated, resampled, share_of, built_in)
+        if not built_in:
+            _check(made)
+        METRICS.add(name, made, defined=function, order=order)
+        return function
+
+    return decorator
+
+
+def gated_metric(name: str) -> Metric:
+    """Return a metric that a gate takes.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    known = [each.name for each in METRICS if each.gated]
+    if name in known:
+        return METRICS[name]
+    if name in METRICS and not METRICS[name].built_in:
+        raise UserError(
+            f"the metric '{name}' is not made for a gate",
+            hint=f"where more of it is better: gated=True in {METRICS.place(name)}",
+        )
+    known_ones = did_you_mean(name, known)
+    end = "" if known_ones.endswith("?") else "."
+    raise UserError(
+        f"there is no metric '{name}' to gate",
+        hint=f"{known_ones}{end} A metric of a plugin needs 'plugins: [FILE]' in the scenario or --plugin FILE",
+    )
+
+
+def _check(made: Metric) -> None:
+    from robustbench_aigen.metrics.summary import COLUMNS  # It imports this module.
+
+    is_word = isinstance(made.name, str) and _NAME.fullmatch(made.name) and not iskeyword(made.name)
+    if not is_word or made.name == "Index":
+        raise UserError(
+            f"the metric {made.name!r} needs a name of letters, digits and '_', no keyword of Python"
+        )
+    if made.name in COLUMNS and made.name not in METRICS:
+        raise UserError(
+            f"the metric '{made.name}' has the name of a column of summary.csv", hint="give it another name"
+        )
+    if made.needs not in _NEEDS:
+        raise UserError(
+            f"the metric '{made.name}' needs {made.needs!r}", hint=did_you_mean(str(made.needs), _NEEDS)
+        )
