@@ -31,9 +31,8 @@ from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
-from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.scoring import default_batch_size, predict
 from robustbench_aigen.detectors.thresholds import HALF
-from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision

@@ -30,10 +30,9 @@ from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import Detector, verdicts
-from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.scoring import default_batch_size, predict
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.thresholds import HALF
-from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness

@@ -31,7 +31,7 @@ def test_normalisation_and_resize_are_inside_and_differentiable(weights):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
     network = build_architecture("lenet5").eval()
     network.load_state_dict(load_file(weights))
-    detector = Detector(
+    detector = Detector.assembled(
         network, Preprocessing((32, 32), mean, std), name="d", architecture="lenet5", weights_sha256="0"
     )
     pixels = torch.rand(2, 3, 32, 32)
@@ -96,7 +96,7 @@ def test_damaged_weights_are_named(weights, spoil, message):
 
 
 def test_a_network_with_other_outputs_is_refused():
-    detector = Detector(
+    detector = Detector.assembled(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         Preprocessing(),
         name="three",

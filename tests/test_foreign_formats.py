@@ -421,7 +421,9 @@ def test_a_tie_of_an_ensemble_is_fake():
     plain = Preprocessing((32, 32))
     network = small()
     answers = [
-        Detector(network, replace(plain, fake_index=index), name="a", architecture="a", weights_sha256="0")
+        Detector.assembled(
+            network, replace(plain, fake_index=index), name="a", architecture="a", weights_sha256="0"
+        )
         for index in (0, 1)
     ]
     for members in (answers, answers * 2):
@@ -433,7 +435,7 @@ def test_a_saturated_softmax_keeps_its_gradient():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(dim=1))
     nn.init.constant_(network[1].bias, 0)
     network[1].weight.data[:] = torch.tensor([-30.0, 30.0])[:, None]
-    detector = Detector(
+    detector = Detector.assembled(
         network, Preprocessing((2, 2), outputs="probabilities"), name="s", architecture="s", weights_sha256="0"
     )  # fmt: skip
     pixels = torch.full((1, 3, 2, 2), 0.1, requires_grad=True)
@@ -448,7 +450,7 @@ def test_probabilities_become_finite_logits_and_come_back(probability):
     for columns in (torch.tensor([[probability]]), torch.tensor([[1 - probability, probability]])):
         network = nn.Module()
         network.forward = lambda images, columns=columns: columns.expand(len(images), -1)
-        detector = Detector(
+        detector = Detector.assembled(
             network, Preprocessing(None, outputs="probabilities"), name="p", architecture="p", weights_sha256="0"
         )  # fmt: skip
         logits = detector(torch.rand(2, 3, 4, 4))

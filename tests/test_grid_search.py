@@ -98,7 +98,7 @@ class Plane(nn.Module):
 
 
 def plane(weight: torch.Tensor, offset: float) -> Detector:
-    return Detector(
+    return Detector.assembled(
         Plane(weight, offset), Preprocessing(), name="plane", architecture="none", weights_sha256="0"
     )
 

@@ -33,7 +33,7 @@ def in_training(arch: str) -> Detector:
     detector = (
         detector_of(network)
         if arch == "resnet18"
-        else Detector(
+        else Detector.assembled(
             network,
             Preprocessing(size, (0.5,) * 3, (0.5,) * 3),
             name=arch,
@@ -248,7 +248,9 @@ class Logistic(nn.Module):
 def test_steps_down_the_gradient_lower_the_loss_of_a_linear_detector(method, given, share):
     """Shorter than the inverse of the curvature, a quarter of the squared length of an image, as theory has it."""
     network, eps = Logistic(), 2 / 255
-    detector = Detector(network, Preprocessing(), name="linear", architecture="none", weights_sha256="0")
+    detector = Detector.assembled(
+        network, Preprocessing(), name="linear", architecture="none", weights_sha256="0"
+    )
     detector.requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     # Away from 0 and 1, where the box would cut the budget.

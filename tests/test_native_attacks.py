@@ -29,7 +29,7 @@ def untrained(architecture: str = "lenet5") -> Detector:
     torch.manual_seed(7)
     network = build_architecture(architecture)
     half = Preprocessing((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return Detector(network, half, name="untrained", architecture=architecture, weights_sha256="0")
+    return Detector.assembled(network, half, name="untrained", architecture=architecture, weights_sha256="0")
 
 
 def pictures(count: int = COUNT, side: int = 32) -> torch.Tensor:
@@ -127,7 +127,7 @@ def louder(times: float) -> Detector:
     # Centred, so that a threshold of one half lies between the images at every loudness.
     middle = plain(to_pixels(pictures())).mean(dim=0)
     plain.network.head[-1].bias.data -= middle
-    return Detector(
+    return Detector.assembled(
         Louder(plain.network, times),
         plain.preprocessing,
         name="loud",
@@ -182,7 +182,9 @@ def test_fgsm_on_a_linear_detector_is_the_closed_form():
             return torch.stack([-z, z], dim=1)
 
     network = Linear()
-    detector = Detector(network, Preprocessing(), name="linear", architecture="none", weights_sha256="0")
+    detector = Detector.assembled(
+        network, Preprocessing(), name="linear", architecture="none", weights_sha256="0"
+    )
     levels = pictures(6, side=8)
     for norm, eps in (("linf", 3 / 255), ("l2", 0.3)):
         bound = stage("fgsm", norm=norm, eps=eps)
@@ -247,7 +249,9 @@ class Plane(nn.Module):
 def test_restarts_fool_what_any_of_their_starts_fools(early_stop):
     """Steps too short to matter: a try is its start. The one that is kept is fooled on 8 bits, if one is."""
     eps = 8 / 255
-    detector = Detector(Plane(eps), Preprocessing(), name="plane", architecture="none", weights_sha256="0")
+    detector = Detector.assembled(
+        Plane(eps), Preprocessing(), name="plane", architecture="none", weights_sha256="0"
+    )
     levels, labels = torch.full((COUNT, 3, 8, 8), 128, dtype=torch.uint8), torch.zeros(COUNT).long()
     given = {"eps": eps, "steps": 1, "step_size": 1e-9}
 

@@ -162,7 +162,9 @@ def linear(levels: torch.Tensor) -> tuple[Detector, torch.Tensor, torch.Tensor]:
     """A linear detector, the labels that it gives, and the images' margins (twice the plane's function)."""
     network = Linear(0.0)
     network.offset = float((to_pixels(levels).flatten(1) @ network.weight.detach()).median())
-    detector = Detector(network, Preprocessing(), name="linear", architecture="none", weights_sha256="0")
+    detector = Detector.assembled(
+        network, Preprocessing(), name="linear", architecture="none", weights_sha256="0"
+    )
     with torch.no_grad():
         logits = detector(to_pixels(levels))
     return detector, logits.argmax(dim=1), logits.diff(dim=1).flatten().abs()
@@ -449,7 +451,7 @@ def test_other_convolutions_are_left_as_they_are(given):
 
 
 def detector_of(network: nn.Module, size=(64, 64)) -> Detector:
-    return Detector(
+    return Detector.assembled(
         network, Preprocessing(size, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)), name="x", architecture="x", weights_sha256="0"
     )  # fmt: skip
 

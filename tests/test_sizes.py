@@ -138,7 +138,7 @@ def grouped(detector: Detector, bound, surrogate: Detector | None = None) -> lis
 
 def test_sizes_are_mixed_for_native_attacks_on_a_detector_with_an_input_size_alone():
     fixed = untrained()
-    anysize = Detector(
+    anysize = Detector.assembled(
         build_architecture("lenet5"), Preprocessing(), name="any", architecture="lenet5", weights_sha256="0"
     )
     jpeg = shipped_recipes()["jpeg"]

@@ -95,7 +95,7 @@ class Slope(nn.Module):
 def test_an_attack_that_follows_the_smooth_flip_goes_past_the_limit():
     """Just past the boundary TRIM turns the verdict round; the adaptive search goes on to where it does not."""
     preprocessing = Preprocessing((8, 8), (0.5,) * 3, (1.0,) * 3)
-    plain = Detector(Slope(), preprocessing, name="slope", architecture="slope", weights_sha256="0")
+    plain = Detector.assembled(Slope(), preprocessing, name="slope", architecture="slope", weights_sha256="0")
     defended = trimmed(plain, TrimSpec(defence="trim", entropy=0.6, shift=10))
     assert defended.weights_sha256 != plain.weights_sha256
     assert not isinstance(plain.network, TrimmedNetwork)

@@ -54,7 +54,7 @@ def small(name: str) -> Detector:
     network = build_architecture(name, **SMALL.get(name, {})).eval()
     normalisation = default_normalisation(name)
     size = None if default_input_size(name) is None else (side(name), side(name))
-    detector = Detector(
+    detector = Detector.assembled(
         network, Preprocessing(size, *normalisation), name=name, architecture=name, weights_sha256="0"
     )
     if isinstance(network, FittedNetwork):

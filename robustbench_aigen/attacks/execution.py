@@ -14,6 +14,7 @@ from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
+from robustbench_aigen.detectors.borrowing import borrowed, borrowers
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
@@ -68,6 +69,8 @@ def make_task(
     deployed = DeployedDetector(detector, threshold)
     crafted_on = deployed if surrogate is None else DeployedDetector(surrogate)
     module = crafted_on.detector
+    for borrower in borrowers(deployed, crafted_on):
+        borrower.see(levels.shape[2], levels.shape[3])
     if isinstance(module, Detector):
         check_gradients(stage, module)
     # What is wrapped around a detector is differentiated as it is.
@@ -102,7 +105,8 @@ def run_attack(stage: Stage, task: AttackTask, advance: Callable[[int], None]) -
     )
     seen = torch.zeros(count, dtype=torch.long)
     what = f"{name} on detector '{getattr(task.crafted_on.detector, 'name', 'it')}'"
-    with users_faults(what), surroundings_kept(name, task.crafted_on, task.detector):
+    lent = borrowed(task.crafted_on, task.detector)
+    with lent, users_faults(what), surroundings_kept(name, task.crafted_on, task.detector):
         for chunk in _gathered(_chunks(stage, task), task.batch_size, advance):
             _check_library(name, stage, task, chunk)
             judged = judge(name, stage.recipe, task, chunk)

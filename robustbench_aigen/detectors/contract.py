@@ -1,5 +1,7 @@
 """The detector contract: pixels in, two float32 logits out, everything between inside."""
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain
 from typing import cast
@@ -8,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustbench_aigen.detectors.borrowing import borrowed, borrowers
 from robustbench_aigen.detectors.guests import called_as_a_guest
+from robustbench_aigen.detectors.hidden_networks import hidden_networks
+from robustbench_aigen.detectors.identity import network_hash
 from robustbench_aigen.detectors.outputs import (
     Answer,
     as_columns,
@@ -18,36 +23,72 @@ from robustbench_aigen.detectors.outputs import (
 )
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
-from robustbench_aigen.detectors.thresholds import HALF, Threshold
+from robustbench_aigen.detectors.remembering import forget, remembered
+from robustbench_aigen.detectors.settings import checked_module, checked_settings, checked_word
+from robustbench_aigen.detectors.thresholds import HALF, Threshold, as_threshold, both_classes, fit_threshold
 from robustbench_aigen.detectors.trial import try_out
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.images_like import ImagesLike, LabelsLike, labels_of
+from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
 
 REAL, FAKE = 0, FAKE_COLUMN
 """Labels, and the columns of the logits."""
 
 
 class Detector(nn.Module):
-    """A detector of AI-generated images.
+    """A detector of AI-generated images, made of any module with one or two outputs.
 
     ``detector(pixels)`` maps N×3×H×W float32 pixels in [0, 1] to N×2 float32 logits (real, fake). Any H and W
     are taken: the resize is inside, so an attack works on native pixels.
 
+    The module is borrowed: it stays where it is, and its mode, its gradient flags and its weights are the user's.
+    :meth:`scores`, :meth:`predict`, attacks and runs put it into evaluation mode while they last. Evaluated again
+    after more training, it gives new numbers.
+
     Parameters
     ----------
-    network
-        Takes normalised input and returns one or two numbers for each image.
-    preprocessing
-        Resize, normalisation, order of channels and outputs.
+    module
+        Takes normalised N×3×H×W float32 tensors and returns one or two numbers for each image.
+    mean, std
+        Normalisation per channel, in pixel units ([0, 1]).
+    input_size
+        Height and width that the module wants; None where it takes images of any size.
+    fake_index
+        Which output of the module means *fake*; of a single output, 1 where it is the logit of *fake*.
+    outputs
+        ``logits``, ``probabilities`` or ``percentages``.
+    channels
+        ``rgb``, ``bgr``, ``grey`` or ``rgba``.
+    resample
+        The filter of the resize: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, antialiased where it shrinks.
+    resize_to
+        Before a centre crop to ``input_size``: the shorter side, or height and width.
+    threshold
+        From which score on an image is called fake.
     name
-        The id under which records and tables list it.
-    architecture
-        Name of the architecture, for records.
-    weights_sha256
-        Hash of the weights.
-    libraries
-        Packages that compute it beside torch; their versions belong to its identity.
+        Under which tables list it, the name of its class by default. A name is no part of the identity.
+    version
+        The user's own word for the code of a module that has no source file (in a notebook).
+
+    Raises
+    ------
+    UserError
+        For a setting that is none of these.
 
     Attributes
     ----------
+    network
+        The module.
+    preprocessing
+        Resize, normalisation, order of channels and outputs.
+    threshold
+        From where on :meth:`predict` calls an image fake.
+    architecture
+        Name of the architecture, for records.
+    libraries
+        Packages that compute it beside torch; their versions belong to its identity.
+    borrows
+        Whether its network is a user's module; what is loaded from files is the program's own, and stays frozen.
     assumptions
         What was taken for granted because nothing said it; shown to the user.
     declared
@@ -66,6 +107,44 @@ class Detector(nn.Module):
 
     def __init__(
         self,
+        module: nn.Module,
+        *,
+        mean: Sequence[float] = (0, 0, 0),
+        std: Sequence[float] = (1, 1, 1),
+        input_size: int | tuple[int, int] | None = None,
+        fake_index: int = FAKE,
+        outputs: Outputs = "logits",
+        channels: Channels = "rgb",
+        resample: Resample = "bilinear",
+        resize_to: int | tuple[int, int] | None = None,
+        threshold: float | Threshold = 0.5,
+        name: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__()
+        settings = {
+            "mean": mean, "std": std, "input_size": input_size, "fake_index": fake_index, "outputs": outputs,
+            "channels": channels, "resample": resample, "resize_to": resize_to,
+        }  # fmt: skip
+        kind = checked_module(module)
+        self._hold(
+            module,
+            Preprocessing(**checked_settings(settings)),
+            name=checked_word(name, "name") or kind,
+            architecture=kind,
+            borrows=True,
+        )
+        self.declared = frozenset(settings)
+        given = as_threshold(threshold)
+        if isinstance(given, str):
+            raise UserError(
+                f"threshold '{given}' is fitted on clean images",
+                hint=f"detector.with_threshold({given!r}, images, labels)",
+            )
+        self.threshold, self.version = given, checked_word(version, "version")
+
+    @staticmethod
+    def assembled(
         network: nn.Module,
         preprocessing: Preprocessing,
         *,
@@ -73,12 +152,50 @@ class Detector(nn.Module):
         architecture: str,
         weights_sha256: str,
         libraries: tuple[str, ...] = (),
+        borrows: bool = False,
+    ) -> "Detector":
+        """Return the detector that a loader has made, in evaluation mode and frozen.
+
+        Parameters
+        ----------
+        network
+            Takes normalised input and returns one or two numbers for each image.
+        preprocessing
+            Resize, normalisation, order of channels and outputs.
+        name
+            The id under which records and tables list it.
+        architecture
+            Name of the architecture, for records.
+        weights_sha256
+            Hash of the weights.
+        libraries
+            Packages that compute it beside torch.
+        borrows
+            Whether the network uses a module of the user's, which stays as it is.
+        """
+        detector = Detector.__new__(Detector)
+        nn.Module.__init__(detector)
+        detector._hold(  # noqa: SLF001  Its own class.
+            network, preprocessing, name=name, architecture=architecture, libraries=libraries, borrows=borrows
+        )
+        detector.weights_sha256 = weights_sha256
+        return detector
+
+    def _hold(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        name: str,
+        architecture: str,
+        libraries: tuple[str, ...] = (),
+        borrows: bool = False,
     ) -> None:
-        super().__init__()
+        """Set what every detector has."""
         self.network = network
         self.preprocessing = preprocessing
-        self.name, self.architecture, self.weights_sha256 = name, architecture, weights_sha256
-        self.libraries = libraries
+        self.name, self.architecture, self.libraries, self.borrows = name, architecture, libraries, borrows
+        self.threshold, self.version = HALF, ""
         self.assumptions: tuple[str, ...] = ()
         self.declared: frozenset[str] = frozenset()
         self.made_of: tuple[str, ...] = ()
@@ -86,10 +203,142 @@ class Detector(nn.Module):
         self.differentiable = True
         self.draws = False
         self.changes: tuple[str, ...] = ()
+        self._weights_sha256 = ""
+        self._seen_size: tuple[int, int] | None = None
+        # What is loaded is tried by its loader.
+        self._is_tried = not borrows
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
+        if borrows:
+            self.training = network.training
+        else:
+            self.eval()
+            self.requires_grad_(False)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights: of a user's module, of those that it has now."""
+        return self._weights_sha256 or remembered(self, "weights", self._hash_of_weights)
+
+    @weights_sha256.setter
+    def weights_sha256(self, digest: str) -> None:
+        self._weights_sha256 = digest
+
+    def _hash_of_weights(self) -> str:
+        return network_hash(self.network)
+
+    def scores(self, images: ImagesLike) -> Tensor:
+        """Return the probability of *fake* for images: N float32 numbers on the CPU.
+
+        Parameters
+        ----------
+        images
+            A tensor N×3×H×W, float in [0, 1] or uint8, or a list of 3×H×W tensors, PIL images or paths, of any sizes.
+            Floats are rounded to 8 bits, as in a run; ``detector(pixels)`` takes them as they are.
+
+        Raises
+        ------
+        UserError
+            If the images are none of these, the module fails on them, or answers NaN or infinity.
+        """
+        return probabilities(self.log_odds(images))
+
+    def predict(self, images: ImagesLike) -> Tensor:
+        """Return the labels of images at the threshold: N whole numbers, 0 real and 1 fake; a tie is fake.
+
+        Raises
+        ------
+        UserError
+            As :meth:`scores` does.
+        """
+        return verdicts(self.log_odds(images), self.threshold)
+
+    def log_odds(self, images: ImagesLike) -> Tensor:
+        """Return the log-odds of *fake* for images: N float32 numbers on the CPU, in nats; as :meth:`scores`."""
+        from robustbench_aigen.detectors.scoring import log_odds_of_images  # It scores detectors.
+
+        return log_odds_of_images(self, images)
+
+    def with_threshold(
+        self,
+        rule: float | str | Threshold,
+        images: ImagesLike | None = None,
+        labels: LabelsLike | None = None,
+    ) -> "Detector":
+        """Return the same detector with another threshold; the module is shared.
+
+        Parameters
+        ----------
+        rule
+            A score between 0 and 1; ``youden``, which maximises TPR − FPR; or ``fpr@0.01``, the lowest threshold whose
+            false-positive rate is at most 0.01.
+        images, labels
+            Clean images of both classes that a rule is fitted on: validation images, none that are tested.
+
+        Raises
+        ------
+        UserError
+            If the rule is none of these, or cannot be fitted on these images.
+        """
+        threshold = as_threshold(rule)
+        if isinstance(threshold, str):
+            if images is None or labels is None:
+                raise UserError(
+                    f"threshold '{threshold}' is fitted on clean images, and images or labels are missing",
+                    hint=f"detector.with_threshold({threshold!r}, images, labels)",
+                )
+            odds = self.log_odds(images)
+            known = both_classes(labels_of(labels, len(odds)).numpy(), threshold)
+            threshold = fit_threshold(threshold, odds.numpy(), known)
+        other = self._twin()
+        other.threshold = threshold
+        return other
+
+    def refresh(self) -> None:
+        """Let go of what was made of the module, and try it again when it is asked next.
+
+        Needed after changes that no version counter shows: values that are written through ``.data``, and attributes
+        of the module that are no tensors.
+        """
+        self._is_tried = self._is_tried and not self.borrows
+        forget(self)
+
+    def identity(self) -> str:
+        """Return the sha256 of what decides the answers: weights, code, preprocessing, and answers to four images."""
+        from robustbench_aigen.detectors.identity import digest_of  # It knows ensembles.
+
+        return digest_of(self)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the network, and those that it uses and torch does not see."""
+        return [self.network, *hidden_networks(self.network)]
+
+    def see(self, height: int, width: int) -> None:
+        """Try a user's module, once, on images of its input size, or else of the first images that it is shown.
+
+        Raises
+        ------
+        UserError
+            As :meth:`check` does.
+        """
+        if not self._is_tried:
+            self._seen_size = (height, width)
+            self.check()
+
+    def adopt(self) -> None:
+        """Take over a module that nobody else uses: it is in evaluation mode and frozen from now on."""
+        for detector in borrowers(self):
+            detector.borrows, detector._is_tried = False, True  # noqa: SLF001  Its own class.
+            detector.weights_sha256 = detector.weights_sha256
         self.eval()
         self.requires_grad_(False)
+
+    def _twin(self) -> "Detector":
+        """Return a detector of the same network whose own attributes may be changed."""
+        other = copy(self)
+        for held in ("_parameters", "_buffers", "_modules"):
+            other.__dict__[held] = dict(self.__dict__[held])
+        return other
 
     def forward(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Return N×2 float32 logits (real, fake) for N×3×H×W pixels in [0, 1].
@@ -134,7 +383,8 @@ class Detector(nn.Module):
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         ordered = self.preprocessing.order(pixels)
-        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        # The user moves a module without what stands around it.
+        mean, std = (cast(Tensor, each).to(ordered.device) for each in (self.mean, self.std))
         if ordered.shape[1] == 4:
             mean = torch.cat([mean, torch.zeros_like(mean[:, :1])], dim=1)
             std = torch.cat([std, torch.ones_like(std[:, :1])], dim=1)
@@ -145,30 +395,28 @@ class Detector(nn.Module):
 
     def read_as(self, **changes: object) -> "Detector":
         """Return the same network with other preprocessing, for example ``fake_index=0``."""
-        other = Detector(
-            self.network,
-            replace(self.preprocessing, **changes),  # type: ignore[arg-type]
-            name=self.name,
-            architecture=self.architecture,
-            weights_sha256=self.weights_sha256,
-            libraries=self.libraries,
-        )
-        other.to(self.device)
-        other.assumptions, other.declared, other.made_of = self.assumptions, self.declared, self.made_of
-        other.differentiable, other.draws, other.changes = self.differentiable, self.draws, self.changes
+        other = self._twin()
+        other.preprocessing = replace(self.preprocessing, **changes)  # type: ignore[arg-type]
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(other.preprocessing, name), device=self.device)
+            other.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)
+        other.shown_by = ""
         return other
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
-        return cast(Tensor, self.mean).device
+        """Where it is: a user's module where its weights are."""
+        tensor = (
+            next(chain(self.network.parameters(), self.network.buffers()), None) if self.borrows else None
+        )
+        return cast(Tensor, self.mean).device if tensor is None else tensor.device
 
     def probes(self) -> Tensor:
         """Return four small images, two smooth and two of noise, 4×3×H×W, by which a detector is tried.
 
         None is constant: what standardises an image divides by its deviation.
         """
-        height, width = self.preprocessing.input_size or (64, 64)
+        height, width = self.preprocessing.input_size or self._seen_size or (64, 64)
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand((4, 3, height, width), generator=generator)
         coarse = torch.rand((2, 3, 6, 6), generator=generator)
@@ -180,7 +428,9 @@ class Detector(nn.Module):
 
         Notes whether gradients reach the images, whether an answer draws random numbers, and what it changes.
         """
-        try_out(self)
+        with borrowed(self):
+            try_out(self)
+        self._is_tried = True
 
     @torch.no_grad()
     def answers_probabilities(self) -> bool:
@@ -227,7 +477,9 @@ class DeployedDetector(nn.Module):
         device = tensor.device if tensor is not None else None
         shift = torch.tensor([0.0, threshold.log_odds], device=device)
         self.register_buffer("shift", shift, persistent=False)
-        self.eval()
+        self.training = False
+        if not borrowers(detector):
+            detector.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Return N×2 logits whose argmax is the verdict; ``sizes`` as in :meth:`Detector.forward`."""

@@ -33,17 +33,24 @@ class Ensemble(Detector):
     def __init__(self, members: Sequence[Detector], rule: Rule, *, name: str) -> None:
         sizes = [member.preprocessing.input_size for member in members]
         largest = None if None in sizes else max((size for size in sizes if size is not None), key=math.prod)
-        digest = sha256(" ".join([rule, *(member.weights_sha256 for member in members)]).encode())
-        super().__init__(
+        nn.Module.__init__(self)
+        borrows = any(member.borrows for member in members)
+        self._hold(
             nn.ModuleList(members),
             Preprocessing(largest),
             name=name,
             architecture=f"{rule} of {', '.join(member.architecture for member in members)}",
-            weights_sha256=digest.hexdigest(),
             libraries=tuple(sorted({library for member in members for library in member.libraries})),
+            borrows=borrows,
         )
         self.rule = rule
-        self.to(members[0].device)
+        if not borrows:
+            self.to(members[0].device)
+        self._note_members()
+
+    def _note_members(self) -> None:
+        """Note what the members are like, together."""
+        members = self.members
         self.assumptions = tuple(
             about(member.name, text) for member in members for text in member.assumptions
         )
@@ -55,6 +62,28 @@ class Ensemble(Detector):
     def members(self) -> list[Detector]:
         """The detectors."""
         return [cast(Detector, member) for member in cast(nn.ModuleList, self.network)]
+
+    def _hash_of_weights(self) -> str:
+        hashes = [self.rule, *(member.weights_sha256 for member in self.members)]
+        return sha256(" ".join(hashes).encode()).hexdigest()
+
+    def networks(self) -> list[nn.Module]:
+        """Return the networks of all members, those that torch does not see included."""
+        return [network for member in self.members for network in member.networks()]
+
+    def see(self, height: int, width: int) -> None:
+        """Try the members that borrow a module of the user's; as :meth:`Detector.see`."""
+        if not self._is_tried:
+            for member in self.members:
+                member.see(height, width)
+            self._note_members()
+            self._is_tried = True
+
+    def refresh(self) -> None:
+        """Let go of what was made of the members; as :meth:`Detector.refresh`."""
+        for member in self.members:
+            member.refresh()
+        super().refresh()
 
     def of(self, members: Sequence[Detector]) -> "Ensemble":
         """Return the same ensemble of other forms of its members."""

@@ -1,15 +1,32 @@
 """Hashes of what detectors are loaded from."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
 from hashlib import sha256
+from importlib.metadata import packages_distributions, version
+from inspect import getsourcefile, unwrap
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from robustbench_aigen.detectors.borrowing import borrowed
+from robustbench_aigen.detectors.remembering import forget
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import sha256_of_file
+from robustbench_aigen.imports import is_installed, source_files
+from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
+
+if TYPE_CHECKING:
+    from robustbench_aigen.detectors.contract import Detector
 
 
 def file_hash(file: Path) -> str:
@@ -55,7 +72,7 @@ def network_hash(network: nn.Module, *sources: str) -> str:
         if is_lazy(tensor):
             raise UserError(
                 f"the weights {name} of the network have no shape yet (a lazy module)",
-                hint="call the network once in the factory, and load its weights after that",
+                hint="call the network once, and load its weights after that",
             )
         if not isinstance(tensor, Tensor):
             # Packed weights of quantised layers.
@@ -65,3 +82,129 @@ def network_hash(network: nn.Module, *sources: str) -> str:
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+PYTHON = "python:"
+"""What the architectures of detectors begin with that a user's own function makes."""
+
+
+def identity_of(detector: "Detector") -> list[Any]:
+    """Return what decides the answers of a detector, as plain values; its name is no part of it.
+
+    Of a detector that was loaded: the hash of its weights, its preprocessing, its architecture, what else it is made
+    of, and versions of libraries. Of a user's module: the hash of its state, of the source files of its classes
+    outside installed packages, versions of those packages, its preprocessing and its answers to four images. Where
+    code has no source file (in a notebook), a token of this process is among them, or else the user's ``version``.
+    """
+    from robustbench_aigen.detectors.ensembles import (
+        Ensemble,
+    )  # Ensembles are detectors, which know this module.
+
+    if isinstance(detector, Ensemble):
+        # A factory may have made the whole of it, of files of its own.
+        members = [identity_of(member) for member in detector.members]
+        return [detector.rule, detector.weights_sha256, list(detector.made_of), *members]
+    identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
+    # A network of the package, or a file of the user's whose format decides what it is.
+    identity += [detector.architecture, list(detector.made_of)]
+    identity += [f"{name}={version(name)}" for name in detector.libraries]
+    if detector.borrows:
+        identity += [_code(detector), _answers_somewhere(detector)]
+    return identity
+
+
+def digest_of(detector: "Detector") -> str:
+    """Return the sha256 of :func:`identity_of`, of the weights and the code that the detector has now."""
+    forget(detector)
+    return sha256(json.dumps(identity_of(detector), sort_keys=True).encode()).hexdigest()
+
+
+@torch.no_grad()
+def answers_of(detector: "Detector") -> str:
+    """Return what a detector makes of its probes, to three digits: sums in another order do not show."""
+    return " ".join(f"{value:.2e}" for value in detector(detector.probes()).flatten().tolist())
+
+
+_SIDES = (64, 224, 32, 28, 299, 256, 384, 512)
+"""Sides of the images that a detector without an input size is asked for, until it answers."""
+
+
+def _answers_somewhere(detector: "Detector") -> str:
+    """Return the answers of a user's module to its probes, which do not depend on what it was shown before.
+
+    Empty where it answers on no size, or draws random numbers.
+    """
+    sizes = [None] if detector.preprocessing.input_size else [(side, side) for side in _SIDES]
+    with borrowed(detector), preserved_global_rng():
+        for size in sizes:
+            before = global_states()
+            try:
+                answers = answers_of(detector if size is None else detector.read_as(input_size=size))
+            except Exception:  # noqa: BLE001, S112  Any reason is one against this size.
+                continue
+            return "" if changed_generators(before) else answers
+    return ""
+
+
+def _code(detector: "Detector") -> list[str]:
+    """Return what stands for the code of a user's module: hashes of files, versions of packages, tokens."""
+    files, packages, tokens = set[Path](), set[str](), set[str]()
+    for kind in _kinds(detector):
+        root = (getattr(kind, "__module__", None) or "").partition(".")[0]
+        place = _source_of(kind)
+        if place is None:
+            tokens.add(_token(kind))
+        elif not is_installed(str(place)):
+            files.update([place, *source_files(kind)] if isinstance(kind, type) else [place])
+        elif root != __name__.partition(".")[0]:
+            packages.add(root)
+    known = _distributions()
+    versions = {f"{name}={version(name)}" for root in packages for name in known.get(root, ())}
+    said = [f"version={detector.version}"] if detector.version else sorted(tokens)
+    return [files_hash(sorted(files)), *sorted(versions), *said]
+
+
+def _kinds(detector: "Detector") -> Iterator[Any]:
+    """Yield the classes of a network's modules, and the functions that were put in their places."""
+    seen: set[int] = set()
+    for network in detector.networks():
+        for module in network.modules():
+            hooks = (module._forward_hooks, module._forward_pre_hooks)  # noqa: SLF001  torch lists them nowhere else.
+            own = [*vars(module).values(), *(hook for held in hooks for hook in held.values())]
+            for kind in type(module).__mro__:
+                if kind.__module__.partition(".")[0] in ("torch", "builtins"):
+                    continue
+                # Methods show where a class of a notebook is from, and which were replaced.
+                own += [kind, *vars(kind).values()]
+            for thing in own:
+                plain = unwrap(getattr(thing, "__func__", thing)) if callable(thing) else thing
+                if isinstance(plain, type | FunctionType) and id(plain) not in seen:
+                    seen.add(id(plain))
+                    yield plain
+
+
+def _source_of(kind: Any) -> Path | None:
+    """Return the file that a class or a function was read from; None where there is no such file any more."""
+    try:
+        file = kind.__code__.co_filename if isinstance(kind, FunctionType) else getsourcefile(kind)
+    except (TypeError, OSError):
+        return None
+    place = None if file is None else Path(file)
+    return place.resolve() if place is not None and place.is_file() else None
+
+
+_PROCESS = token_hex(16)
+_NUMBERS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_COUNTER = count()
+
+
+def _token(kind: Any) -> str:
+    """Return what no other process, and no other class or function of this process, has."""
+    if kind not in _NUMBERS:
+        _NUMBERS[kind] = next(_COUNTER)
+    return f"{_PROCESS}-{_NUMBERS[kind]}"
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()

@@ -228,7 +228,7 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     settings = _merged(loaded.metadata, said)
     # Of an ONNX model the output has been chosen.
     output = None if loaded.architecture == "ONNX" else request.output
-    detector = Detector(
+    detector = Detector.assembled(
         loaded.network,
         replace(Preprocessing(**settings), output=output),
         name=spec.name or called(spec, request.place),

@@ -2,43 +2,49 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import lru_cache
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
 from robustbench_aigen.detectors.outputs import as_columns
+from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_stems, with_the_same_weights
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
-@lru_cache(maxsize=16)
 def prepare(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     """Return a copy of a detector that is faster: batch norms folded, stem rewritten, memory laid out, precision set.
 
     Parameters
     ----------
     detector
-        In evaluation mode and frozen; its weights do not change afterwards.
+        The copy is made again where its weights have changed since.
     precision
         Of convolutions and products. The resize, the normalisation and the logits are float32 either way. In float32
         the answers are the detector's own up to round-off.
     """
     if not detector.differentiable:
         return detector
+    return remembered(detector, ("prepared", precision), lambda: _prepared(detector, precision))
+
+
+def _prepared(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detector:
     if isinstance(detector, Ensemble):
         return detector.of([prepare(member, precision) for member in detector.members])
     kept = {id(detector.network): None}  # Copied below, and only where it can be.
-    prepared = deepcopy(detector, kept)
-    prepared.network = _fastest(detector, precision, deepcopy)
-    prepared.eval()
-    prepared.requires_grad_(False)
+    with borrowed(detector):
+        prepared = deepcopy(detector, kept)
+        prepared.network = _fastest(detector, precision, deepcopy)
+        prepared.borrows = False
+        prepared.eval()
+        prepared.requires_grad_(False)
     return prepared
 
 

@@ -82,7 +82,7 @@ def load_published(name: str, catalogue: Mapping[str, Published] = PUBLISHED) ->
             f"these are not the weights of '{name}': {first_line(error)}", hint=f"delete {shown}"
         ) from error
     normalisation = default_normalisation(published.architecture)
-    detector = Detector(
+    detector = Detector.assembled(
         network,
         Preprocessing(default_input_size(published.architecture), normalisation.mean, normalisation.std),
         name=name,

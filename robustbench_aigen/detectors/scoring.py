@@ -1,15 +1,20 @@
 """Log-odds of images: what every verdict rests on."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, log_odds
+from robustbench_aigen.detectors.remembering import remembered
+from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.numerics.memory import batch_in_reused_memory
+from robustbench_aigen.numerics.images_like import ImagesLike, names_of, to_levels_list
+from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
@@ -55,11 +60,74 @@ def predict(
     return torch.cat(parts)
 
 
+def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
+    """Return the log-odds of *fake* for images in memory or files, as :meth:`Detector.scores` says.
+
+    Raises
+    ------
+    UserError
+        As :meth:`Detector.scores` does.
+    """
+    levels, names = to_levels_list(images), names_of(images)
+    result = torch.empty(len(levels))
+    groups: dict[torch.Size, list[int]] = defaultdict(list)
+    for row, image in enumerate(levels):
+        groups[image.shape].append(row)
+    if levels:
+        detector.see(levels[0].shape[1], levels[0].shape[2])
+    with borrowed(detector), preserved_global_rng():
+        for (_, height, width), rows in groups.items():
+            try:
+                result[rows] = _within_memory(detector, [levels[row] for row in rows])
+            except UserError:
+                raise
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                raise failure(
+                    detector,
+                    error,
+                    height,
+                    width,
+                    hint=size_hint(detector, height, width),
+                    image=names[rows[0]],
+                ) from error
+    check_finite(detector, result, names)
+    return result
+
+
+def _within_memory(detector: Detector, levels: Sequence[Tensor]) -> Tensor:
+    """Return the log-odds of images of one size, in batches that fit into memory."""
+    size = default_batch_size(detector, detector.device)
+    while True:
+        try:
+            return predict(detector, levels, size, detector.device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise UserError(
+                    f"not enough memory for one image through {detector.name} at a time"
+                ) from error
+            size //= 2
+
+
+def default_batch_size(detector: Detector, device: torch.device) -> int:
+    """Return images per batch, from the input size alone, so that a cell's identity is the same everywhere.
+
+    128 images of 32 pixels a side and down to 16 of 224 on a CPU, where more costs time for want of cache; eight
+    times as many on a GPU.
+    """
+    height, width = detector.preprocessing.input_size or (224, 224)
+    fitting = 2**17 // (height * width)
+    size = min(128, max(16, 1 << max(fitting, 1).bit_length() - 1))
+    return size * 8 if device.type == "cuda" else size
+
+
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
 
 
-@lru_cache(maxsize=16)
 def _laid_out(detector: Detector) -> Detector:
     """Return a copy whose convolutions run on channels-last tensors: the same sums, up to 1.5 times as fast.
 
@@ -67,12 +135,17 @@ def _laid_out(detector: Detector) -> Detector:
     """
     if not detector.differentiable:
         return detector
+    return remembered(detector, "laid out", lambda: _copied_laid_out(detector))
+
+
+def _copied_laid_out(detector: Detector) -> Detector:
     kept = {id(p): p for p in (*detector.parameters(), *detector.buffers()) if p.dim() != 4}
     probes = detector.probes()
     try:
         # Copies of some libraries' layers draw random numbers.
-        with torch.no_grad(), preserved_global_rng():
+        with torch.no_grad(), preserved_global_rng(), borrowed(detector):
             changed = deepcopy(detector, kept).to(memory_format=torch.channels_last)
+            changed.borrows = False
             same = torch.allclose(changed(probes), detector(probes), rtol=1e-4, atol=1e-4)
     except Exception:  # noqa: BLE001  Copying and layouts fail in as many ways as there are libraries.
         return detector

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.curves import roc_curve
+from robustbench_aigen.scenario.scenario import read_threshold
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,41 @@ class Threshold:
 
 HALF = Threshold(0.0, 0.5)
 """The more probable class is the verdict."""
+
+
+def as_threshold(given: object) -> Threshold | str:
+    """Return a threshold of what a caller gives: a score between 0 and 1 or a threshold, or a rule as it is.
+
+    Raises
+    ------
+    UserError
+        If it is none of these.
+    """
+    if isinstance(given, Threshold):
+        return given
+    plain = given.item() if isinstance(given, np.number | np.ndarray) and np.ndim(given) == 0 else given
+    try:
+        read = read_threshold(plain)
+    except ValueError as error:
+        raise UserError(f"threshold {error}") from error
+    return read if isinstance(read, str) else Threshold.at(read)
+
+
+def both_classes(labels: NDArray[np.integer], rule: str) -> NDArray[np.integer]:
+    """Return the labels that a rule is fitted on.
+
+    Raises
+    ------
+    UserError
+        If they are not of both classes.
+    """
+    found = {*labels.tolist()}
+    if len(found) < 2:
+        only = "there are none" if not found else f"all are {'fake' if 1 in found else 'real'}"
+        raise UserError(
+            f"threshold '{rule}' is fitted on images of both classes; of {len(labels)} labels {only}"
+        )
+    return labels
 
 
 def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.integer]) -> Threshold:

@@ -40,7 +40,8 @@ def try_out(detector: "Detector") -> None:
         _settle_output(detector, probes)
         alone = _of_one(detector, probes)
     detector.changes = tuple(name for name, now in _state(detector).items() if state.get(name, now) != now)
-    settle(detector.network, detector.device)
+    if not detector.borrows:
+        settle(detector.network, detector.device)
     for answer, count in ((logits, len(probes)), (alone, 1)):
         if answer.shape != (count, 2):
             raise UserError(

@@ -47,7 +47,7 @@ def trimmed(detector: Detector, spec: TrimSpec, name: str | None = None) -> Dete
     name
         Under which it is listed; ``+trim`` after the detector's where None.
     """
-    defended = Detector(
+    defended = Detector.assembled(
         TrimmedNetwork(detector, spec),
         replace(detector.preprocessing, outputs="logits"),
         name=name or f"{detector.name}+trim",
@@ -56,8 +56,10 @@ def trimmed(detector: Detector, spec: TrimSpec, name: str | None = None) -> Dete
             f"{detector.weights_sha256} trim {spec.model_dump_json()}".encode()
         ).hexdigest(),
         libraries=detector.libraries,
+        borrows=detector.borrows,
     )
-    defended.to(detector.device)
+    if not detector.borrows:
+        defended.to(detector.device)
     defended.assumptions, defended.declared = detector.assumptions, detector.declared
     defended.made_of = detector.made_of
     defended.differentiable = detector.differentiable

@@ -9,7 +9,8 @@ import pandas as pd
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.engine.experiment import Experiment, default_batch_size
+from robustbench_aigen.detectors.scoring import default_batch_size
+from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.pace import Pace, network_pace
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Stage

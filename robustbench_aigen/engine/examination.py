@@ -10,8 +10,9 @@ from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
-from robustbench_aigen.engine.experiment import Experiment, default_batch_size
+from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import examination_key
 from robustbench_aigen.engine.probing import Probed
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, make_shards

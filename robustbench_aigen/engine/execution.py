@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.identity import shard_key
+from robustbench_aigen.engine.identity import seed_key, shard_key
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.prefetch import Lookahead
 from robustbench_aigen.engine.progress import Progress
@@ -240,6 +240,10 @@ class _ShardWork:
         pipeline = cell.pipeline if length is None else Pipeline("", cell.pipeline.stages[:length])
         return shard_key(cell.detector, pipeline, self.shard, cell.settings, cell.surrogates)
 
+    def _seed(self, cell: Cell, length: int | None = None) -> str:
+        pipeline = cell.pipeline if length is None else Pipeline("", cell.pipeline.stages[:length])
+        return seed_key(cell.detector, pipeline, self.shard, cell.settings, cell.surrogates)
+
     def _one_try(self, cell: Cell, advance: Callable[[int], None]) -> pd.DataFrame:
         key = self._key(cell)
         if key in self._frames:
@@ -270,13 +274,13 @@ class _ShardWork:
             key = self._key(cell, length)
 
             def seeded() -> PipelineState:
-                with seeded_global_rng(key):
+                with seeded_global_rng(self._seed(cell, length)):
                     return make()
 
             return self._states.get(key, seeded)
 
         # A detector that draws from global generators answers the same whatever ran before.
-        with seeded_global_rng(self._key(cell)):
+        with seeded_global_rng(self._seed(cell)):
             return cell.run(images, clean_log_odds, prefix, advance, handed_on)
 
 

@@ -11,6 +11,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.naming import name_apart
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import Settings
@@ -96,18 +97,6 @@ class Experiment:
             batch_size=self.scenario.batch_size or default_batch_size(detector, self.device),
         )
         return Cell(detector, pipeline, settings, self.device, self.surrogates)
-
-
-def default_batch_size(detector: Detector, device: torch.device) -> int:
-    """Return images per batch, from the input size alone, so that a cell's identity is the same everywhere.
-
-    128 images of 32 pixels a side and down to 16 of 224 on a CPU, where more costs time for want of cache; eight
-    times as many on a GPU.
-    """
-    height, width = detector.preprocessing.input_size or (224, 224)
-    fitting = 2**17 // (height * width)
-    size = min(128, max(16, 1 << max(fitting, 1).bit_length() - 1))
-    return size * 8 if device.type == "cuda" else size
 
 
 def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool = False) -> Experiment:

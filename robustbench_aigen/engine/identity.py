@@ -1,9 +1,9 @@
 """The key of a finished shard: everything that decides its records, and nothing else."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.formats.python_factory import PREFIX
+from robustbench_aigen.detectors.identity import PYTHON, answers_of, identity_of, network_hash
+from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
@@ -95,32 +96,51 @@ def shard_key(
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def seed_key(
+    detector: Detector,
+    pipeline: Pipeline,
+    shard: Shard,
+    settings: Settings,
+    surrogates: Mapping[object, Detector],
+) -> str:
+    """Return what seeds the draws of detectors on a shard in a cell: as :func:`shard_key`, without any code.
+
+    An edit of the package's code, or of the user's, moves no draw.
+    """
+    crafted_on = [surrogates[stage.surrogate] for stage in pipeline.stages if stage.surrogate is not None]
+    identity = [
+        [_seed_identity(each) for each in (detector, *crafted_on)],
+        shard.identity(),
+        [{**stage.to_dict(), "surrogate": None} for stage in pipeline.stages],
+        asdict(settings),
+    ]
+    return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _seed_identity(detector: Detector) -> list[Any]:
+    # Others have no use for a seed, and hashing large weights takes a while.
+    weights = remembered(detector, "state", lambda: network_hash(detector.network)) if detector.draws else ""
+    return [asdict(detector.preprocessing), weights]
+
+
 def _detector_identity(detector: Detector, shard: Shard) -> list[Any]:
+    return [remembered(detector, "identity", lambda: identity_of(detector)), *_shown(detector, shard)]
+
+
+def _shown(detector: Detector, shard: Shard) -> Iterator[str]:
+    """Yield answers of what a user's function makes: its code may read weights through libraries that nobody hears."""
     if isinstance(detector, Ensemble):
-        members = [_detector_identity(member, shard) for member in detector.members]
-        # A factory may have made the whole of it, of files of its own.
-        return [detector.rule, detector.weights_sha256, list(detector.made_of), *members]
-    identity: list[Any] = [detector.weights_sha256, asdict(detector.preprocessing)]
-    # A network of the package, or a file of the user's whose format decides what it is.
-    identity += [detector.architecture, list(detector.made_of)]
-    if PREFIX in detector.architecture and not detector.draws:
-        # A user's code may read weights that no state_dict has, through libraries that nobody hears.
-        identity += [_answers(detector), _answers_on(detector, shard)]
-    return identity + [f"{name}={version(name)}" for name in detector.libraries]
-
-
-@lru_cache(maxsize=64)
-@torch.no_grad()
-def _answers(detector: Detector) -> str:
-    """Return what a detector makes of its probes, to three digits: sums in another order do not show."""
-    return " ".join(f"{value:.2e}" for value in detector(detector.probes()).flatten().tolist())
+        for member in detector.members:
+            yield from _shown(member, shard)
+    elif PYTHON in detector.architecture and not detector.draws:
+        yield remembered(detector, "answers", lambda: answers_of(detector))
+        yield remembered(detector, ("answers", shard), lambda: _answers_on(detector, shard))
 
 
 _SHOWN = 8
 """Images of a shard on which the answers of a user's code are part of a key."""
 
 
-@lru_cache(maxsize=4096)
 @torch.no_grad()
 def _answers_on(detector: Detector, shard: Shard) -> str:
     """Return what a detector makes of some images of a shard, to four digits."""

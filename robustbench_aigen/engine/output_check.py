@@ -10,9 +10,10 @@ from torch import Tensor
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine.examination import few_images
-from robustbench_aigen.engine.experiment import Experiment, default_batch_size
+from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice, warning

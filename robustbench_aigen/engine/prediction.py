@@ -12,12 +12,12 @@ from torch import Tensor
 from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack
 from robustbench_aigen.attacks.requirements import check_attack, check_gradients, check_unchanging
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.documents.document import validated_part
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.examination import examine
-from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import SHARD_SIZE
 from robustbench_aigen.engine.sizes import attack_groups, padded

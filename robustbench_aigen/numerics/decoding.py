@@ -65,12 +65,22 @@ def decode(encoded: bytes) -> "Tensor":
     UnreadableImageError
         If the bytes are not a whole image, or one of more than :data:`MOST_PIXELS`.
     """
-    import torch  # Whoever opens data without decoding an image need not wait for torch.
-
     with opened_image(encoded) as image:
         image.load()
-        array = np.array(_rgb(_upright(image)))
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+        return levels_of(image)
+
+
+def levels_of(image: Image.Image) -> "Tensor":
+    """Return the levels of an opened image, 3×H×W uint8 RGB, as :func:`decode` does.
+
+    Raises
+    ------
+    UnreadableImageError
+        If its pixels have no range of their own.
+    """
+    import torch  # Whoever opens data without decoding an image need not wait for torch.
+
+    return torch.from_numpy(np.array(_rgb(_upright(image)))).permute(2, 0, 1).contiguous()
 
 
 @contextmanager

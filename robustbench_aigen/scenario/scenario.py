@@ -42,7 +42,8 @@ def _bare_off(value: object) -> object:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 
 
-def _threshold(value: object) -> float | str:
+def read_threshold(value: object) -> float | str:
+    """Read a score between 0 and 1, or a rule that fits one; raise ValueError for anything else."""
     message = f"must be a number between 0 and 1, 'youden' or 'fpr@0.01', not {show(value)}"
     if isinstance(value, str) and value.startswith("fpr@"):
         rate = read_fraction(value.removeprefix("fpr@"))
@@ -68,7 +69,7 @@ Count = Annotated[PositiveInt, BeforeValidator(not_a_boolean)]
 
 
 Name = Annotated[str, BeforeValidator(_name)]
-ThresholdRule = Annotated[float | str, BeforeValidator(_threshold)]
+ThresholdRule = Annotated[float | str, BeforeValidator(read_threshold)]
 
 
 def _stages(value: object) -> object:

@@ -129,7 +129,9 @@ def _deployed(
     stored = load_safetensors(content)
     network.load_state_dict({key: stored[key].to(value.dtype) for key, value in network.state_dict().items()})
     digest = sha256(content).hexdigest()
-    detector = Detector(network, preprocessing, name=name, architecture=architecture, weights_sha256=digest)
+    detector = Detector.assembled(
+        network, preprocessing, name=name, architecture=architecture, weights_sha256=digest
+    )
     return detector.to(device)
 
 

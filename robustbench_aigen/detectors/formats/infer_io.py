@@ -191,6 +191,8 @@ def _answers_percentages(detector: Detector) -> bool:
 def _gives_the_same_scores(detector: Detector, inner: nn.Module) -> bool:
     """Whether a network without its last activation gives the same scores as with it."""
     plain = replace(detector.preprocessing, outputs="logits")
-    without = Detector(inner, plain, name="", architecture="", weights_sha256="").to(detector.device)
+    without = Detector.assembled(inner, plain, name="", architecture="", weights_sha256="").to(
+        detector.device
+    )
     probes = detector.probes()
     return torch.allclose(scores(detector(probes)), scores(without(probes)), atol=1e-5)

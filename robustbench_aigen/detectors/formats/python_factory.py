@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.guests import called_as_a_guest
+from robustbench_aigen.detectors.identity import PYTHON as PREFIX
 from robustbench_aigen.detectors.identity import file_hash, network_hash
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_callable, importable, source_files, users_code
 
-PREFIX = "python:"
 _FORM = "write python:package.module:factory or python:path/to/file.py:factory"
 
 
@@ -49,6 +49,7 @@ def load_python(request: Request) -> Loaded | Detector:
     while_running |= sys.modules.keys() - before
     code = [file_hash(file) for file in source_files(factory, while_running)] or [request.place]
     if isinstance(network, Detector):
+        network.adopt()
         network.architecture = f"{PREFIX}{request.place} ({network.architecture})"
         network.weights_sha256 = network_hash(network.network, *code, network.weights_sha256)
         return network

@@ -10,10 +10,9 @@ from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.data.selection import Selection, select, stratified
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.prepared import prepare
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
-from robustbench_aigen.engine.experiment import default_batch_size
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
@@ -130,7 +129,7 @@ class ReportCost:
                 chosen = chosen[: len(chosen) // 2]
             finally:
                 # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
-                prepare.cache_clear()
+                self.detector.refresh()
 
     def pipelines(self, depth: Depth) -> list[Pipeline]:
         """Return the pipelines of the scenario."""

@@ -1,0 +1,75 @@
+"""The arguments of a detector that is made of a module in memory: checked, in the words of a scenario."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.detector_spec import PreprocessingSpec
+
+
+def checked_module(module: object) -> str:
+    """Return the name of a module's class.
+
+    Raises
+    ------
+    UserError
+        If it is not a module of torch.
+    """
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise UserError(
+            f"{module.__name__} is a class, not a module", hint=f"write Detector({module.__name__}())"
+        )
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"a detector is made of a torch.nn.Module, not of {type(module).__name__}",
+            hint="load_detector opens ids and files; a function goes into the forward method of a module",
+        )
+    return type(module).__name__
+
+
+def checked_settings(given: Mapping[str, object]) -> dict[str, Any]:
+    """Return settings of a preprocessing as a scenario would read them.
+
+    Raises
+    ------
+    UserError
+        For the first that has no such value.
+    """
+    plain = {key: _plain(value) for key, value in given.items()}
+    for key, value in plain.items():
+        if value is None and key not in ("input_size", "resize_to"):
+            raise UserError(f"{key}=None is no value; leave {key} out for the default")
+    read = validated(PreprocessingSpec, LocatedYaml(NOWHERE, plain), "a preprocessing")
+    settings = {key: getattr(read, key) for key in given}
+    if settings["resize_to"] is not None and settings["input_size"] is None:
+        raise UserError(
+            "resize_to is what images are resized to before a centre crop to input_size, which is not given",
+            hint="give input_size=(height, width) too, or instead",
+        )
+    return settings
+
+
+def checked_word(value: object, what: str) -> str:
+    """Return a name, empty where None is given.
+
+    Raises
+    ------
+    UserError
+        If it is not a text with something in it.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{what} must be a text that is not empty, not {value!r}")
+    return value
+
+
+def _plain(value: object) -> object:
+    """Return numbers and lists for arrays and tensors, torch.Size among them."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
