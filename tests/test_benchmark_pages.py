@@ -119,10 +119,8 @@ def test_what_the_document_says_of_queries_transfer_and_faces_is_what_was_measur
         100 * faces["resnet18_faces_fast_eps2", pipeline]
         for pipeline in ("clean", "pgd[eps=2/255]", "pgd[eps=4/255]")
     )
-    assert (
-        f"to {clean:.0f} % of the 129 clean ones, {two:.1f} % under PGD-10 at 2/255 and {four:.1f} %"
-        in document
-    )
+    assert f"has {clean:.0f} % on the 129 clean test images" in document
+    assert f"Under PGD-10, the detector has {two:.1f} % at 2/255, {four:.1f} % at 4/255," in document
     six, eight = (100 * faces["resnet18_faces_fast_eps2", f"pgd[eps={eps}/255]"] for eps in (6, 8))
     assert f"{six:.1f} % at 6/255 and {eight:.1f} % at 8/255" in document
     assert faces["resnet18_faces_fast_eps2", "transfer[eps=4/255]"] == 1

@@ -193,9 +193,9 @@ def test_the_attacks_of_the_readme_are_the_catalogue():
 
 def kind_of(recipe) -> str:
     if recipe.access != "gradients":
-        return {"scores": "scores alone", "decisions": "verdicts alone"}[recipe.access]
+        return {"scores": "scores only", "decisions": "verdicts only"}[recipe.access]
     if recipe.needs_surrogate:
-        return "crafted on another detector"
+        return "transfer from another detector"
     if recipe.name == "universal":
         return "one perturbation for all images"
     return "minimum norm" if recipe.minimum_norm else "gradients"
