@@ -64,13 +64,17 @@ def made_up(
     names = list(dict.fromkeys(pipeline for _, pipeline in correct))
     stages = pipelines or {name: [] if name == "clean" else [dict(PGD)] for name in names}
     info = {
+        "format": 1,
         "run_id": "20250101-000000",
         "scenario": {
             "name": "made_up", "summary": "", "objective": "both", "mode": "accuracy", "seed": 1, "threshold": 0.5,
             "share_sweeps": True, "gate": None, **scenario,
         },
         "command": "robust-aigen run made_up",
-        "pipelines": stages,
+        "pipelines": [
+            {"name": name, "family": name.split("[")[0], "swept": [], "smaller": None, "stages": of_pipeline}
+            for name, of_pipeline in stages.items()
+        ],
         "seed": 1,
         "started": "2025-01-01T00:00:00+00:00",
         "seconds": 1.0,
@@ -99,7 +103,7 @@ def write(run: MadeUp, folder: Path) -> Path:
     cells = run.records[["detector", "pipeline"]].drop_duplicates()
     summary = pd.DataFrame(columns=COLUMNS, dtype=float)
     rows = cells.assign(
-        generator="all", stage_params="[]", n=run.info["data"]["images"], accuracy=0.5, trust="ok"
+        generator="all", family=cells["pipeline"], n=run.info["data"]["images"], accuracy=0.5, trust="ok"
     )
     pd.concat([summary, rows])[COLUMNS].to_csv(folder / "summary.csv", index=False)
     return folder

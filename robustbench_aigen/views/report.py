@@ -9,6 +9,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.runs.folder import read_run, write_info
 from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.tables.listing import report_tables
@@ -22,7 +23,7 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 
     ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
     all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
-    tables and figures took.
+    tables and figures took; one of an earlier format stays as it is.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
     if [run.folder for run in joined.runs] == [target.resolve()]:
         (run,) = joined.runs
-        write_info(target, with_report_times(run.info, seconds), run.digests)
+        if run.written == FORMAT:
+            write_info(target, with_report_times(run.info, seconds), run.digests)
     return target
 
 

@@ -13,7 +13,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import generator_part
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
-from robustbench_aigen.runs.selection import Check, matching, select_checks, select_floors
+from robustbench_aigen.runs.selection import Check, families_of, matching, select_checks, select_floors
 from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, spec_from_options
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
@@ -67,8 +67,9 @@ def gate(
     spec = read_spec(config, now.info)
     findings = Findings()
     pairs = pair_detectors(now.info, then.info, findings)
-    known = list(dict.fromkeys([*then.info["pipelines"], *now.info["pipelines"]]))
-    gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in then.info["pipelines"]]
+    recorded = families_of(then.info)
+    known = {**recorded, **families_of(now.info)}
+    gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in recorded]
     compare_attacks(now.info, then.info, gated, findings)
     compare_thresholds(now.info, then.info, pairs, findings)
     images = Findings()
