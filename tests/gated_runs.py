@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES
 
 PGD = {"attack": "pgd", "backend": "native", "norm": "linf", "eps": 4 / 255, "steps": 10}
@@ -71,10 +72,7 @@ def made_up(
             "share_sweeps": True, "gate": None, **scenario,
         },
         "command": "robust-aigen run made_up",
-        "pipelines": [
-            {"name": name, "family": name.split("[")[0], "swept": [], "smaller": None, "stages": of_pipeline}
-            for name, of_pipeline in stages.items()
-        ],
+        "pipelines": upgrade({"pipelines": stages})["pipelines"],
         "seed": 1,
         "started": "2025-01-01T00:00:00+00:00",
         "seconds": 1.0,
