@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES
 
 PGD = {"attack": "pgd", "backend": "native", "norm": "linf", "eps": 4 / 255, "steps": 10}
@@ -64,13 +65,14 @@ def made_up(
     names = list(dict.fromkeys(pipeline for _, pipeline in correct))
     stages = pipelines or {name: [] if name == "clean" else [dict(PGD)] for name in names}
     info = {
+        "format": 1,
         "run_id": "20250101-000000",
         "scenario": {
             "name": "made_up", "summary": "", "objective": "both", "mode": "accuracy", "seed": 1, "threshold": 0.5,
             "share_sweeps": True, "gate": None, **scenario,
         },
         "command": "robust-aigen run made_up",
-        "pipelines": stages,
+        "pipelines": upgrade({"pipelines": stages})["pipelines"],
         "seed": 1,
         "started": "2025-01-01T00:00:00+00:00",
         "seconds": 1.0,
@@ -99,7 +101,7 @@ def write(run: MadeUp, folder: Path) -> Path:
     cells = run.records[["detector", "pipeline"]].drop_duplicates()
     summary = pd.DataFrame(columns=COLUMNS, dtype=float)
     rows = cells.assign(
-        generator="all", stage_params="[]", n=run.info["data"]["images"], accuracy=0.5, trust="ok"
+        generator="all", family=cells["pipeline"], n=run.info["data"]["images"], accuracy=0.5, trust="ok"
     )
     pd.concat([summary, rows])[COLUMNS].to_csv(folder / "summary.csv", index=False)
     return folder

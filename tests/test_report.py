@@ -16,6 +16,7 @@ from test_engine import scenario
 from robustbench_aigen import run
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.folder import find_runs, read_run
+from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.views.figures import listing
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
@@ -63,7 +64,7 @@ def degraded(tmp_path_factory) -> Path:
 
 
 def test_curves_are_the_pipelines_that_differ_in_one_number(swept):
-    summary = read_run(swept).summary
+    summary = join_runs([read_run(swept)]).summary
     curves = find_curves(summary)
     assert [(c.pipeline, c.variant, c.parameter) for c in curves] == [
         ("fgsm", "linf", "eps (8-bit levels)"),
@@ -84,15 +85,16 @@ def test_curves_are_the_pipelines_that_differ_in_one_number(swept):
 
 
 def test_one_pipeline_of_each_sweep_stands_for_it(swept):
-    summary = read_run(swept).summary
+    summary = join_runs([read_run(swept)]).summary
     rows = summary[summary["generator"] == "all"]
     means = rows.groupby("pipeline")["accuracy"].mean()
     chosen = representatives(summary, 10)
-    assert [name.partition("[")[0] for name in chosen] == ["fgsm", "jpeg", "one", "blur", "through", "pj"]
+    family_of = dict(zip(rows["pipeline"], rows["family"], strict=True))
+    assert [family_of[name] for name in chosen] == ["fgsm", "jpeg", "one", "blur", "through", "pj"]
     for name in chosen:
-        family = [other for other in means.index if other.partition("[")[0] == name.partition("[")[0]]
+        family = [other for other in means.index if family_of[other] == family_of[name]]
         assert means[name] == means[family].min()
-    assert {name.partition("[")[0] for name in representatives(summary, 3)} == {"fgsm", "through", "pj"}
+    assert {family_of[name] for name in representatives(summary, 3)} == {"fgsm", "through", "pj"}
 
 
 def test_the_report_command_writes_all_of_it(swept, cli, monkeypatch, tmp_path):
@@ -116,7 +118,7 @@ def test_the_report_command_writes_all_of_it(swept, cli, monkeypatch, tmp_path):
 
 
 def test_the_same_run_gives_the_same_files(swept, tmp_path):
-    curves = find_curves(read_run(swept).summary)
+    curves = find_curves(join_runs([read_run(swept)]).summary)
     saved = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -127,7 +129,7 @@ def test_the_same_run_gives_the_same_files(swept, tmp_path):
 
 
 def test_tables_say_what_the_summary_says(swept):
-    summary = read_run(swept).summary
+    summary = join_runs([read_run(swept)]).summary
     overall = summary[summary["generator"] == "all"].reset_index(drop=True)
     table = accuracy_table(summary).frame()
     for shown, source in zip(table.to_dict("records"), overall.itertuples(), strict=True):
@@ -286,7 +288,7 @@ def test_the_largest_number_of_a_group_is_best_and_equals_are_equally_good():
 
 
 def test_a_generator_average_is_the_mean_of_its_columns(swept):
-    summary = read_run(swept).summary
+    summary = join_runs([read_run(swept)]).summary
     table = cross_generator_table(summary).frame()
     for row in table.to_dict("records"):
         cells = summary[(summary["detector"] == row["detector"]) & (summary["pipeline"] == row["pipeline"])]
@@ -327,7 +329,7 @@ def test_committed_results_without_records_still_make_a_report(swept, tmp_path):
 
 
 def test_in_grey_detectors_are_told_apart_by_marker_and_variants_by_line(swept):
-    figure = draw_curves(find_curves(read_run(swept).summary))
+    figure = draw_curves(find_curves(join_runs([read_run(swept)]).summary))
     for axis in figure.axes:
         drawn = [line for line in axis.get_lines() if line.get_marker() not in ("None", None)]
         looks = {(line.get_marker(), str(line.get_linestyle())) for line in drawn}
@@ -426,9 +428,9 @@ def test_whether_a_sweep_was_shared_is_said(tmp_path):
         )
         folder = run(file, output=tmp_path / share).folder
         texts[share] = (folder / "report.md").read_text(encoding="utf-8")
-        assert json.loads((folder / "run.json").read_text())["shared_sweeps"] == (
-            {"fgsm[eps=2/255]": "fgsm[eps=1/255]"} if share == "true" else {}
-        )
+        pipelines = pipelines_of(json.loads((folder / "run.json").read_text()))
+        smaller = {name: pipeline.smaller for name, pipeline in pipelines.items() if pipeline.smaller}
+        assert smaller == ({"fgsm[eps=2/255]": "fgsm[eps=1/255]"} if share == "true" else {})
     assert "Sweeps over eps: shared (fgsm" in texts["true"]
     assert "Sweeps over eps: not shared" in texts["false"]
 

@@ -13,9 +13,12 @@ from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.baseline import open_recorded
 from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.runs.info import parse_info, pipelines_of
+from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.views.report import build_report
 
-FOLDERS = sorted(path.parent for path in (REPOSITORY / "tests" / "data" / "runs").glob("format_*/*/run.json"))
+RUNS = REPOSITORY / "tests" / "data" / "runs"
+FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
@@ -39,7 +42,47 @@ def test_a_baseline_of_an_earlier_format_gates_its_run(folder: Path):
     assert gate(folder, folder / "baseline").passed
 
 
-@pytest.mark.parametrize("number", [1, 7, 10**20])
+def test_format_0_becomes_what_format_1_writes_of_the_same_pipelines():
+    old, new = (
+        {pipeline["name"]: pipeline for pipeline in read_run(RUNS / name / "swept").info["pipelines"]}
+        for name in ("format_0", "format_1")
+    )
+    assert len(new) > 10
+    assert {name: old[name] for name in new} == new
+
+
+def test_a_folder_of_format_0_gains_families_and_keeps_its_run_json(tmp_path: Path):
+    copied = shutil.copytree(RUNS / "format_0" / "swept", tmp_path / "run")
+    before = (copied / "run.json").read_bytes()
+    build_report([copied])
+    assert (copied / "run.json").read_bytes() == before
+    summary = read_run(copied).summary
+    assert "stage_params" not in summary
+    assert list(summary["family"].unique()) == ["clean", "pgd", "pgd_then_jpeg", "through_jpeg", "twice"]
+
+
+@pytest.mark.parametrize("pipelines", [None, 3, [], {"clean": None}, {"clean": [1]}])
+def test_pipelines_of_another_kind_are_refused(pipelines: object):
+    old = json.loads((FOLDERS[0] / "run.json").read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match="pipeline"):
+        parse_info(json.dumps({**old, "pipelines": pipelines}), "run")
+
+
+def test_what_follows_from_a_swept_value_was_not_swept():
+    stage = {"attack": "pgd", "norm": "linf", "eps": 1.0, "step_size": 0.5}
+    stages = {
+        "p[eps=1,0.size=2]": [stage, {"perturb": "resize", "size": 2}],
+        "p[eps=2,0.size=2]": [{**stage, "eps": 2.0, "step_size": 1.0}, {"perturb": "resize", "size": 2}],
+        "one[eps=1]": [stage],
+    }
+    upgraded = upgrade({"pipelines": stages, "shared_sweeps": {"p[eps=2,0.size=2]": "p[eps=1,0.size=2]"}})
+    first, second, one = pipelines_of(upgraded).values()
+    assert second.swept == {(0, "eps"): 2.0, (1, "size"): 2}
+    assert (first.smaller, second.smaller) == (None, "p[eps=1,0.size=2]")
+    assert (one.family, one.swept) == ("one", {(0, "eps"): 1.0})
+
+
+@pytest.mark.parametrize("number", [2, 7, 10**20])
 @pytest.mark.parametrize("name", ["run.json", "baseline/baseline.json"])
 def test_a_newer_format_is_refused_with_the_command_that_helps(name: str, number: int, tmp_path: Path):
     copied = shutil.copytree(FOLDERS[0], tmp_path / "run")

@@ -46,7 +46,7 @@ def test_a_list_sweeps_and_the_value_stands_in_the_name(tmp_path):
         "both[quality=95]",
         "both[quality=50]",
     ]
-    first = json.loads(pipelines[1].stage_params)[0]
+    first = pipelines[1].stages[0].to_dict()
     assert first["attack"] == "pgd"
     assert first["eps"] == pytest.approx(1 / 255)
     assert first["step_size"] == pytest.approx(2.5 / 255 / 3)
@@ -70,7 +70,7 @@ def test_a_sweep_inside_the_attacked_function_is_named_so(tmp_path):
     assert [p.name for p in pipelines] == [
         f"p[eps={eps},through.quality={quality}]" for eps in ("1/255", "2/255") for quality in (75, 50)
     ]
-    (inside,) = json.loads(pipelines[1].stage_params)[0]["through"]
+    (inside,) = pipelines[1].stages[0].to_dict()["through"]
     assert (inside["perturb"], inside["quality"]) == ("jpeg", 50)
 
 

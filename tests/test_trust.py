@@ -1,6 +1,5 @@
 """Each flag is raised where it should be and not beside it."""
 
-import json
 from io import BytesIO
 
 import numpy as np
@@ -13,7 +12,7 @@ from robustbench_aigen import run
 from robustbench_aigen.metrics.paired import mcnemar_p_value
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import shipped_recipes
-from robustbench_aigen.stages.stage import make_stage
+from robustbench_aigen.stages.stage import make_stage, stage_from_dict
 from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
 from robustbench_aigen.trust.evidence import (
     _ranked_below_chance,
@@ -59,7 +58,7 @@ def test_rounding_is_flagged_from_two_in_a_hundred_attacked_images(lost, flagged
 )
 def test_a_budget_between_levels_is_flagged(norm, eps, flagged):
     stages = [{"perturb": "jpeg", "quality": 75}, {"attack": "pgd", "norm": norm, "eps": eps}]
-    assert has_floored_eps(json.dumps(stages)) == flagged
+    assert has_floored_eps([stage_from_dict(stage) for stage in stages]) == flagged
 
 
 def verdicts(right: int, of: int = 200) -> pd.Series:

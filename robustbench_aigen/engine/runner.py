@@ -31,6 +31,7 @@ from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import write_run
+from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -247,10 +248,11 @@ def _run_info(
     samples = [sample for sample in chosen if sample.id not in unreadable]
     scenario = experiment.scenario
     return {
+        "format": FORMAT,
         "scenario": storable(_described(experiment)),
         "command": _command(experiment),
-        "pipelines": {pipeline.name: json.loads(pipeline.stage_params) for pipeline in experiment.pipelines},
-        "shared_sweeps": {p.name: p.smaller.name for p in experiment.pipelines if p.smaller is not None},
+        # As the file gives it back, lists for tuples: a run in memory compares with one that was read.
+        "pipelines": json.loads(json.dumps([pipeline.to_dict() for pipeline in experiment.pipelines])),
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "data": {

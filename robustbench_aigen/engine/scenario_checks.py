@@ -151,9 +151,7 @@ def check_gate(
     generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
     info = {
         "scenario": {"mode": loaded.mode},
-        "pipelines": {
-            pipeline.name: [stage.to_dict() for stage in pipeline.stages] for pipeline in pipelines
-        },
+        "pipelines": [pipeline.to_dict() for pipeline in pipelines],
         "detectors": [{"name": detector.name} for detector in detectors],
         "data": {"generators": generators},
     }

@@ -18,7 +18,7 @@ from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 
 ALL_GENERATORS = "all"
 COLUMNS = [
-    "detector", "pipeline", "stage_params", "generator", "n", "accuracy", "ci_low", "ci_high", "clean_accuracy",
+    "detector", "pipeline", "family", "generator", "n", "accuracy", "ci_low", "ci_high", "clean_accuracy",
     "drop", "drop_ci_low", "drop_ci_high", "p_value", "balanced_accuracy", "tpr", "tnr", "auroc", "ap", "f1",
     "attack_success", "linf_max", "trust", "p_holm", "precision", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece",
     "auroc_ci_low", "auroc_ci_high", "linf_mean", "l2_mean", "l2_max", "psnr", "ssim",
@@ -52,7 +52,7 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
         pipeline = by_name[str(name)]
         with_scores = scores_compare([stage.kind for stage in pipeline.stages], mode)
         for generator, part in by_generator(cell):
-            head = {"detector": detector, "pipeline": name, "stage_params": pipeline.stage_params}
+            head = {"detector": detector, "pipeline": name, "family": pipeline.family}
             row = _row(part, pipeline, with_scores=with_scores)
             row |= {each.name: metric_value(each, part) for each in added if with_scores or each.of_verdicts}
             if with_scores and generator == ALL_GENERATORS:

@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigen.digests import sealed, unsealed
+from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import atomic_folder, require_regular, write_atomically, writing
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.runs.folder import RECORDS, RUN, read_run
-from robustbench_aigen.runs.info import cells_of, check_format, parse_info
+from robustbench_aigen.runs.info import cells_of, check_format, parse_info, pipelines_of
 from robustbench_aigen.runs.records import check_cells, with_log_odds
 
 BASELINE = "baseline.json"
@@ -102,8 +102,8 @@ def write_baseline(run: RecordedRun, folder: str | Path) -> Path:
 def _fill(folder: Path, run: RecordedRun, records: pd.DataFrame) -> None:
     records = records[list(_DTYPES)].reset_index(drop=True)
     records["sha256"] = records["sha256"].str[:_HASH_DIGITS]
-    mode, pipelines = run.info["scenario"]["mode"], run.info["pipelines"]
-    stopped = [name for name, stages in pipelines.items() if not scores_compare(_kinds(stages), mode)]
+    mode, pipelines = run.info["scenario"]["mode"], pipelines_of(run.info)
+    stopped = [name for name, pipeline in pipelines.items() if not scores_compare(pipeline.kinds, mode)]
     records.loc[records["pipeline"].isin(stopped), ["score", "log_odds"]] = float("nan")
     table = pa.Table.from_pandas(records.astype(_DTYPES), preserve_index=False).replace_schema_metadata()
     sink = pa.BufferOutputStream()
@@ -118,10 +118,6 @@ def _fill(folder: Path, run: RecordedRun, records: pd.DataFrame) -> None:
     write_atomically(folder / BASELINE, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _kinds(stages: list[dict[str, Any]]) -> list[str]:
-    return ["attack" if "attack" in stage else "perturb" for stage in stages]
-
-
 def _read_baseline(folder: Path) -> Baseline:
     def damaged(reason: object) -> UserError:
         return UserError(f"'{folder}' is a damaged baseline: {reason}", hint="write it again with --update")
@@ -130,7 +126,7 @@ def _read_baseline(folder: Path) -> Baseline:
         for name in (BASELINE, RECORDS):
             require_regular(folder / name)
         text = (folder / BASELINE).read_text(encoding="utf-8")
-        info, _ = unsealed(parse_info(text, folder), BASELINE, _EDITABLE)
+        info = parse_info(text, folder, BASELINE, _EDITABLE).info
         about = info["baseline"]
         check_format(about, folder, _FORMAT)
         if about["format"] != _FORMAT:

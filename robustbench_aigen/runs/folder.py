@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 
 from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.samples import fingerprint
-from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed, unsealed
+from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import require_regular, sha256_of_file, write_atomically
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
-from robustbench_aigen.runs.info import cells_of, parse_info
+from robustbench_aigen.runs.info import ReadInfo, cells_of, parse_info, pipelines_of
+from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
 from robustbench_aigen.text import counted
 
@@ -31,7 +32,7 @@ _GALLERY_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "attacked", "correct", "original",
     "image",
 ]  # fmt: skip
-_TEXT = {"stage_params": str, "generator": str, "detector": str, "pipeline": str}
+_TEXT = {"family": str, "generator": str, "detector": str, "pipeline": str}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class StoredRun:
     summary: pd.DataFrame
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of the other files, by their names; a run of an earlier version has none."""
+    written: int = FORMAT
+    """The format of the files; ``info`` and ``summary`` are in the present one."""
 
     def overall(self) -> pd.DataFrame:
         """Return the summary rows on all images."""
@@ -142,12 +145,12 @@ def read_run(folder: str | Path) -> StoredRun:
     for name in (RUN, SUMMARY):
         if not (path / name).is_file():
             raise UserError(f"'{folder}' is not a run folder: {name} is missing")
-    info, digests = _read_info(path)
+    info, digests, written = _read_info(path)
     _check_digest(path, SUMMARY, digests)
     summary = _read_summary(path, info)
     if (path / RECORDS).exists():
         _check_footer(path, info)
-    return StoredRun(path, info, summary, digests)
+    return StoredRun(path, info, summary, digests, written)
 
 
 class FoundRuns(NamedTuple):
@@ -202,9 +205,9 @@ def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
         raise _damaged(folder, f"{name} was changed after the run wrote it")
 
 
-def _read_info(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_info(folder: Path) -> ReadInfo:
     try:
-        return unsealed(parse_info((folder / RUN).read_text(encoding="utf-8"), folder), RUN)
+        return parse_info((folder / RUN).read_text(encoding="utf-8"), folder)
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise _damaged(folder, f"{RUN}: {first_line(error)}") from error
     except DamagedFileError as error:
@@ -219,6 +222,9 @@ def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise _damaged(folder, f"{SUMMARY}: {first_line(error)}") from error
     summary = unguarded_frame(summary)
+    if "family" not in summary and "pipeline" in summary:  # Format 0 has none.
+        families = {name: pipeline.family for name, pipeline in pipelines_of(info).items()}
+        summary["family"] = summary["pipeline"].map(families)
     missing = [name for name in COLUMNS if name not in summary]
     if missing:
         raise _foreign(folder, f"{SUMMARY} has no column {missing[0]}")

@@ -1,16 +1,15 @@
 """What a ``run.json`` must hold to be one: checked when a run folder is opened, so that readers need not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
+from robustbench_aigen.digests import unsealed
 from robustbench_aigen.errors import UserError
-
-FORMAT = 0
-"""The newest format of run folders and baselines that this version reads; a file without ``format`` has format 0."""
+from robustbench_aigen.runs.migrations import FORMAT, upgrade
 
 
 class _ScenarioInfo(BaseModel):
@@ -67,13 +66,26 @@ class _HardwareInfo(BaseModel):
     device: str
 
 
+class _SweptInfo(BaseModel):
+    path: list[int | str]
+    value: Any
+
+
+class _PipelineInfo(BaseModel):
+    name: str
+    family: str
+    swept: list[_SweptInfo]
+    smaller: str | None
+    stages: list[dict[str, Any]]
+
+
 class _RunInfo(BaseModel):
     """What readers of a run rely on; more may stand in the file."""
 
     run_id: str
     scenario: _ScenarioInfo
     command: str | None
-    pipelines: dict[str, list[dict[str, Any]]]
+    pipelines: list[_PipelineInfo]
     seed: int
     started: datetime
     seconds: float
@@ -106,13 +118,46 @@ def check_format(content: Mapping[str, Any], place: object, newest: int = FORMAT
         )
 
 
-def parse_info(text: str, place: object = "run.json") -> dict[str, Any]:
-    """Return the content of a ``run.json`` as it stands there.
+class ReadInfo(NamedTuple):
+    """What a ``run.json`` or ``baseline.json`` holds.
+
+    Parameters
+    ----------
+    info
+        The content in the present format.
+    digests
+        Of the other files, by their names; empty where the file has none.
+    written
+        The format that the file is written in.
+    """
+
+    info: dict[str, Any]
+    digests: dict[str, str]
+    written: int
+
+
+def parse_info(
+    text: str, place: object, name: str = "run.json", free: Sequence[tuple[str, ...]] = ()
+) -> ReadInfo:
+    """Read the text of a ``run.json`` or ``baseline.json`` of any format up to :data:`FORMAT`.
+
+    Parameters
+    ----------
+    text
+        Of the file.
+    place
+        The folder, for messages.
+    name
+        Of the file, for messages.
+    free
+        Keys that its digest leaves out.
 
     Raises
     ------
     ValueError
         If it is not JSON, or what a reader relies on is missing or of another kind: with the key.
+    DamagedFileError
+        If its content is not as it was written.
     UserError
         If it is of a newer format.
     """
@@ -121,18 +166,60 @@ def parse_info(text: str, place: object = "run.json") -> dict[str, Any]:
         raise ValueError("run.json is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
     check_format(content, place)
     try:
-        info = _RunInfo.model_validate(content, strict=False)
+        info = _RunInfo.model_validate(upgrade(content), strict=False)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
         raise ValueError(f"run.json: {key}: {problem['msg'].lower()}") from None
     if not info.pipelines or not info.detectors:
         raise ValueError("run.json names no pipeline or no detector")
+    if len({pipeline.name for pipeline in info.pipelines}) < len(info.pipelines):
+        raise ValueError("run.json names a pipeline twice")
     if info.data.real + info.data.fake != info.data.images:
         raise ValueError("run.json: data.images is not the sum of real and fake ones")
-    return content
+    plain, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
+    return ReadInfo(upgrade(plain), digests, content.get("format", 0))
+
+
+class PipelineInfo(NamedTuple):
+    """A pipeline of a run, as ``run.json`` has it.
+
+    Parameters
+    ----------
+    stages
+        What was done to an image: name and parameters of each stage.
+    family
+        The name that the pipelines of one sweep share.
+    swept
+        The values of this member of a sweep, by where they stand in the stages: ``(0, "eps")``.
+    smaller
+        The name of the pipeline at the next smaller eps whose work this one shared, None where there is none.
+    """
+
+    stages: list[dict[str, Any]]
+    family: str
+    swept: dict[tuple[int | str, ...], Any]
+    smaller: str | None
+
+    @property
+    def kinds(self) -> list[str]:
+        """``attack`` or ``perturb`` of each stage."""
+        return ["attack" if "attack" in stage else "perturb" for stage in self.stages]
+
+
+def pipelines_of(info: Mapping[str, Any]) -> dict[str, PipelineInfo]:
+    """Return the pipelines of a run by their names, in the order of its records."""
+    return {
+        pipeline["name"]: PipelineInfo(
+            pipeline["stages"],
+            pipeline["family"],
+            {tuple(value["path"]): value["value"] for value in pipeline["swept"]},
+            pipeline["smaller"],
+        )
+        for pipeline in info["pipelines"]
+    }
 
 
 def cells_of(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the detectors and pipelines of a run's cells, in the order of its records."""
-    return [(detector["name"], pipeline) for detector in info["detectors"] for pipeline in info["pipelines"]]
+    return [(detector["name"], pipeline) for detector in info["detectors"] for pipeline in pipelines_of(info)]

@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.runs.folder import StoredRun
+from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.trust.flags import ONE_CLASS
 
@@ -50,8 +51,8 @@ class JoinedRuns:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """The summaries, with the labels of this report for detectors."""
-        return self._joined([run.summary for run in self.runs])
+        """The summaries, with the labels of this report for detectors; ``stages`` holds the stages of each pipeline."""
+        return self._joined([with_stages(run) for run in self.runs])
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -124,6 +125,12 @@ class JoinedRuns:
         )
 
 
+def with_stages(run: StoredRun) -> pd.DataFrame:
+    """Return the summary of a run with a column ``stages``: name and parameters of each stage of the pipeline."""
+    stages = {name: pipeline.stages for name, pipeline in pipelines_of(run.info).items()}
+    return run.summary.assign(stages=run.summary["pipeline"].map(stages))
+
+
 def join_runs(runs: Sequence[StoredRun]) -> JoinedRuns:
     """Put runs side by side.
 
@@ -136,7 +143,7 @@ def join_runs(runs: Sequence[StoredRun]) -> JoinedRuns:
     shown: list[_Shown] = []
     of_run: list[dict[str, _Shown]] = []
     for number, run in enumerate(runs):
-        pipelines = set(run.info["pipelines"]) - {CLEAN}
+        pipelines = set(pipelines_of(run.info)) - {CLEAN}
         mine: dict[str, _Shown] = {}
         for detector in run.info["detectors"]:
             identity = _identity(run, detector)

@@ -1,13 +1,14 @@
 """Which numbers a gate looks at: names and patterns of a ``gate:`` block against what two runs hold."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.metrics.metric import METRICS, gated_metric
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, scores_compare
+from robustbench_aigen.runs.info import PipelineInfo, pipelines_of
 from robustbench_aigen.scenario.gate_spec import Floor, GateSpec, read_floor
 
 
@@ -24,29 +25,39 @@ class Check(NamedTuple):
     floor: float | None = None
 
 
-def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[str]:
+def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], what: str) -> list[str]:
     """Return the names that patterns mean, in the order of ``names``.
 
     A pattern is a name, the name of a sweep, or has ``*`` and ``?`` in it.
+
+    Parameters
+    ----------
+    patterns
+        What is asked for.
+    names
+        What there is; of pipelines the family of each by its name.
+    what
+        Names of what, for messages.
 
     Raises
     ------
     UserError
         If one of them means none.
     """
+    families = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
     found: set[str] = set()
     for pattern in patterns:
         form = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
         hits = {
             name
-            for name in names
-            if pattern in {name, name.partition("[")[0]} or re.fullmatch(form, name, re.DOTALL)
+            for name, family in families.items()
+            if pattern in {name, family} or re.fullmatch(form, name, re.DOTALL)
         }
         if not hits:
-            bases = {name.partition("[")[0] for name in names}
-            raise UserError(f"no {what} '{pattern}'", hint=did_you_mean(pattern, {*names, *bases}))
+            known = {*families, *families.values()}
+            raise UserError(f"no {what} '{pattern}'", hint=did_you_mean(pattern, known))
         found |= hits
-    return [name for name in names if name in found]
+    return [name for name in families if name in found]
 
 
 def check_metrics(
@@ -75,13 +86,17 @@ def check_metrics(
             raise located(error, place) from error
 
 
-def has_meaning(metric: str, stages: Sequence[Mapping[str, Any]], mode: str) -> bool:
+def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:
     """Whether a metric of a pipeline means something: scores after a final attack in accuracy mode do not compare."""
-    kinds = ["attack" if "attack" in stage else "perturb" for stage in stages]
-    return METRICS[metric].of_verdicts or scores_compare(kinds, mode)
+    return METRICS[metric].of_verdicts or scores_compare(pipeline.kinds, mode)
 
 
-def select_checks(spec: GateSpec, info: Mapping[str, Any], pipelines: Sequence[str]) -> list[Check]:
+def families_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return the family of each pipeline of a run, by its name."""
+    return {name: pipeline.family for name, pipeline in pipelines_of(info).items()}
+
+
+def select_checks(spec: GateSpec, info: Mapping[str, Any], families: Mapping[str, str]) -> list[Check]:
     """Return what is held against the baseline: every detector, gated pipeline, generator and metric.
 
     Parameters
@@ -90,19 +105,23 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], pipelines: Sequence[s
         The gate's settings.
     info
         Of the current run.
-    pipelines
-        Names of pipelines to choose from.
+    families
+        The pipelines to choose from, the family of each by its name.
 
     Raises
     ------
     UserError
         If a name is of nothing, or no number that is asked for has a meaning.
     """
-    mode = info["scenario"]["mode"]
-    chosen = matching(spec.pipelines, pipelines, "pipeline")
+    mode, pipelines = info["scenario"]["mode"], pipelines_of(info)
+    chosen = matching(spec.pipelines, families, "pipeline")
     generators = matching(spec.generators, [ALL_GENERATORS, *info["data"]["generators"]], "generator")
+
+    def is_meant(metric: str, name: str) -> bool:
+        return name not in pipelines or has_meaning(metric, pipelines[name], mode)
+
     for metric in spec.metrics:
-        if not any(has_meaning(metric, info["pipelines"].get(name, []), mode) for name in chosen):
+        if not any(is_meant(metric, name) for name in chosen):
             raise UserError(
                 f"{metric} has no meaning after a final attack in accuracy mode",
                 hint="run the scenario with 'mode: score', or gate accuracy, tpr and tnr",
@@ -113,7 +132,7 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], pipelines: Sequence[s
         for pipeline in chosen
         for generator in generators
         for metric in dict.fromkeys(spec.metrics)
-        if has_meaning(metric, info["pipelines"].get(pipeline, []), mode)
+        if is_meant(metric, pipeline)
     ]
 
 
@@ -129,13 +148,14 @@ def select_floors(spec: GateSpec, info: Mapping[str, Any]) -> list[Check]:
 
 
 def _floor_checks(text: str, floor: Floor, info: Mapping[str, Any]) -> list[Check]:
-    pipelines = matching([floor.pipeline], list(info["pipelines"]), "pipeline")
+    pipelines = matching([floor.pipeline], families_of(info), "pipeline")
     everywhere = [ALL_GENERATORS, *info["data"]["generators"]]
     generators = matching([floor.generator or ALL_GENERATORS], everywhere, "generator")
     names = [detector["name"] for detector in info["detectors"]]
     detectors = names if floor.detector is None else matching([floor.detector], names, "detector")
+    held = pipelines_of(info)
     for pipeline in pipelines:
-        if not has_meaning(floor.metric, info["pipelines"][pipeline], info["scenario"]["mode"]):
+        if not has_meaning(floor.metric, held[pipeline], info["scenario"]["mode"]):
             raise UserError(f"'{text}' has no meaning after a final attack in accuracy mode")
     return [
         Check(detector, pipeline, generator, floor.metric, floor.value)
@@ -160,5 +180,5 @@ def check_block(spec: GateSpec, info: Mapping[str, Any]) -> None:
     UserError
         If a name is of nothing, or a number that is asked for has no meaning.
     """
-    select_checks(spec, info, list(info["pipelines"]))
+    select_checks(spec, info, families_of(info))
     select_floors(spec, info)

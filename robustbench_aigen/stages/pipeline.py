@@ -1,6 +1,5 @@
 """Pipelines: stages one after another, one pipeline for every combination of swept values."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -54,11 +53,6 @@ class Pipeline:
     def attack_positions(self) -> list[int]:
         """Where the attacks stand."""
         return [position for position, stage in enumerate(self.stages) if stage.kind == "attack"]
-
-    @property
-    def stage_params(self) -> str:
-        """The stages as JSON."""
-        return json.dumps([stage.to_dict() for stage in self.stages])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pipeline as it stands in ``run.json``."""

@@ -1,6 +1,5 @@
 """Flags that the records themselves raise, and the ``trust`` column."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.metrics.tail_tests import mann_whitney_less
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+from robustbench_aigen.stages.stage import Stage
 from robustbench_aigen.text import counted
 from robustbench_aigen.trust.comparisons import attack_cells, compare_cells
 from robustbench_aigen.trust.flags import (
@@ -85,10 +85,13 @@ def loses_to_rounding(cell: pd.DataFrame) -> bool:
     return len(attacked) > 0 and bool(lost.mean() >= _ROUNDING_LOSS)
 
 
-def has_floored_eps(stage_params: str) -> bool:
-    """Whether an L∞ attack of a pipeline has a budget between two 8-bit levels."""
-    stages = json.loads(stage_params)
-    return any(ThreatModel(stage["norm"], stage["eps"]).is_floored for stage in stages if "eps" in stage)
+def has_floored_eps(stages: Iterable[Stage]) -> bool:
+    """Whether an L∞ attack among the stages of a pipeline has a budget between two 8-bit levels."""
+    return any(
+        ThreatModel(stage.norm, stage.eps).is_floored
+        for stage in stages
+        if stage.kind == "attack" and stage.eps is not None
+    )
 
 
 def raised_by_records(
@@ -129,7 +132,7 @@ def raised_by_records(
             lost = (tried["correct"] & ~tried["correct_float"].astype(bool)).mean()
             evidence = f"{100 * lost:.1f} % of {len(tried)} attacked images are fooled as float images alone"
             raised.append(Raised(ROUNDING.flag, detector, name, evidence))
-        if has_floored_eps(by_name[name].stage_params):
+        if has_floored_eps(by_name[name].stages):
             raised.append(
                 Raised(FLOORED.flag, detector, name, "the budget is smaller than the eps of its name")
             )

@@ -14,6 +14,7 @@ from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, added_metrics, generator_part
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
+from robustbench_aigen.runs.info import PipelineInfo, pipelines_of
 from robustbench_aigen.runs.selection import has_meaning
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
@@ -92,7 +93,8 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
     a, b = open_recorded(run_a), open_recorded(run_b)
     findings = Findings()
     pairs = pair_detectors(b.info, a.info, findings)
-    pipelines = [name for name in a.info["pipelines"] if name in b.info["pipelines"]]
+    in_common = pipelines_of(b.info)
+    pipelines = [name for name in pipelines_of(a.info) if name in in_common]
     compare_attacks(b.info, a.info, pipelines, findings)
     compare_thresholds(b.info, a.info, pairs, findings)
     compare_data(b, a, findings)
@@ -111,7 +113,10 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
                 "trust_a": flags_of(a.info, other, pipeline),
                 "trust_b": flags_of(b.info, name, pipeline),
             }
-            rows += [{**head, **row, **trust} for row in _cell_rows(before, after, pipeline, b.info)]
+            rows += [
+                {**head, **row, **trust}
+                for row in _cell_rows(before, after, in_common[pipeline], b.info["scenario"]["mode"])
+            ]
             changed.append(_changed_images(before, after).assign(**head))
     cells = pd.DataFrame(rows, columns=_COLUMNS)
     for _, part in cells.groupby("metric"):
@@ -153,7 +158,7 @@ def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
 
 
 def _cell_rows(
-    before: pd.DataFrame, after: pd.DataFrame, pipeline: str, info: dict[str, Any]
+    before: pd.DataFrame, after: pd.DataFrame, pipeline: PipelineInfo, mode: str
 ) -> list[dict[str, Any]]:
     rows = []
     on_all = (*_ON_ALL, *(each.name for each in added_metrics()))
@@ -161,7 +166,7 @@ def _cell_rows(
     for generator in [ALL_GENERATORS, *generators]:
         parts = generator_part(before, generator), generator_part(after, generator)
         for metric in on_all if generator == ALL_GENERATORS else _EVERYWHERE:
-            if not has_meaning(metric, info["pipelines"][pipeline], info["scenario"]["mode"]):
+            if not has_meaning(metric, pipeline, mode):
                 continue
             loss = paired_loss(METRICS[metric], *parts, SCORE_DRAWS, "two-sided")
             values = {

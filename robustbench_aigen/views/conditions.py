@@ -1,13 +1,13 @@
 """Under what conditions the numbers of a report were measured, in words."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
 from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings, describe_preprocessing
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.runs.folder import StoredRun
+from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.runs.timings import seconds_without_report
 from robustbench_aigen.scenario.detector_spec import Rule
@@ -24,11 +24,11 @@ class Line(NamedTuple):
     text: str
 
 
-def threat_models(stage_params: Iterable[str]) -> dict[str, list[float]]:
-    """Return the eps of the attacks in some pipelines by their norms, ascending."""
+def threat_models(pipelines: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
+    """Return the eps of the attacks among the stages of some pipelines by their norms, ascending."""
     found: dict[str, set[float]] = {}
-    for text in stage_params:
-        for stage in json.loads(text):
+    for stages in pipelines:
+        for stage in stages:
             norm, eps = stage.get("norm"), stage.get("eps")
             if "attack" in stage and norm in _NORMS and isinstance(eps, int | float):
                 found.setdefault(norm, set()).add(float(eps))
@@ -48,7 +48,7 @@ def conditions(joined: JoinedRuns) -> str:
     )
     seeds = list(dict.fromkeys(run.info["seed"] for run in joined.runs))
     parts = [f"n = {_listed(counts)} {'image' if counts == [1] else 'images'} of {_listed(sources)}"]
-    for norm, values in threat_models(joined.summary["stage_params"]).items():
+    for norm, values in threat_models(joined.summary["stages"]).items():
         texts = [write_threat_model(norm, value).split(" ", 1)[1] for value in values]
         parts.append(f"{_NORMS[norm]} eps {_listed(texts)}")
     parts.append(f"seed {_listed(seeds)}")
@@ -140,15 +140,16 @@ def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 def _sweeps(info: Mapping[str, Any]) -> str:
     """Say whether pipelines that differ in the eps of their last attack shared work; empty where none do."""
-    shared = info.get("shared_sweeps", {})
+    pipelines = pipelines_of(info)
+    shared = [name for name, pipeline in pipelines.items() if pipeline.smaller is not None]
     if shared:
         return (
             f"shared ({', '.join(shared)}): at a larger eps only those images were attacked that withstood the smaller "
             "one, which is right for accuracy (share_sweeps: false attacks all of them at every eps)"
         )
     swept: dict[str, set[float]] = {}
-    for name, stages in info["pipelines"].items():
-        for stage in stages:
+    for pipeline in pipelines.values():
+        for stage in pipeline.stages:
             if "attack" in stage and stage.get("eps") is not None:
-                swept.setdefault(name.partition("[")[0], set()).add(stage["eps"])
+                swept.setdefault(pipeline.family, set()).add(stage["eps"])
     return "not shared: every eps was attacked on its own" if any(len(v) > 1 for v in swept.values()) else ""

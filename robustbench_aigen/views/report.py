@@ -10,7 +10,9 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.metrics.summary import scores_compare, with_added_metrics
 from robustbench_aigen.runs.folder import StoredRun, read_run, write_info
+from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
 from robustbench_aigen.views.formats.html import html_report
@@ -25,7 +27,7 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 
     ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
     all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
-    tables and figures took.
+    tables and figures took; one of an earlier format stays as it is.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
     if [run.folder for run in joined.runs] == [target.resolve()]:
         (run,) = joined.runs
-        write_info(target, with_report_times(run.info, seconds), run.digests)
+        if run.written == FORMAT:
+            write_info(target, with_report_times(run.info, seconds), run.digests)
     return target
 
 
@@ -85,11 +88,10 @@ def _with_added_metrics(run: StoredRun) -> StoredRun:
     """Return a run with the metrics of plugins that were loaded after it was computed, where it has records."""
     if not run.has_records:
         return run
-    mode, pipelines = run.info["scenario"]["mode"], run.info["pipelines"]
+    mode, pipelines = run.info["scenario"]["mode"], pipelines_of(run.info)
 
     def compares(pipeline: str) -> bool:
-        kinds = ["attack" if "attack" in stage else "perturb" for stage in pipelines[pipeline]]
-        return scores_compare(kinds, mode)
+        return scores_compare(pipelines[pipeline].kinds, mode)
 
     return replace(run, summary=with_added_metrics(run.summary, lambda: run.records, compares))
 

@@ -1,6 +1,5 @@
 """Finds the curves in a summary: pipelines of one name that differ in one number."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ class Curve:
     Parameters
     ----------
     pipeline
-        The pipeline's name without its brackets.
+        The name that the pipelines of the sweep share.
     variant
         What else varies, as text; empty where nothing does.
     parameter
@@ -41,15 +40,19 @@ class Curve:
 
 
 def find_curves(summary: pd.DataFrame) -> list[Curve]:
-    """Return the curves of a run, in the order of its pipelines; each has three points or more."""
+    """Return the curves of a run, in the order of its pipelines; each has three points or more.
+
+    Parameters
+    ----------
+    summary
+        With the ``stages`` of each row's pipeline, as :attr:`~robustbench_aigen.runs.joined.JoinedRuns.summary` has them.
+    """
     rows = summary[summary["generator"] == ALL_GENERATORS]
     clean = rows[rows["pipeline"] == CLEAN]
-    swept = rows[rows["pipeline"].str.contains("[", regex=False)]
+    swept = rows[rows["family"] != rows["pipeline"]]
     curves: list[Curve] = []
-    for base, family in swept.groupby(swept["pipeline"].str.split("[", regex=False).str[0], sort=False):
-        params = pd.DataFrame(
-            [_flat(json.loads(text)) for text in family["stage_params"]], index=family.index
-        )
+    for base, family in swept.groupby("family", sort=False):
+        params = pd.DataFrame([_flat(stages) for stages in family["stages"]], index=family.index)
         varying = [
             column
             for column in params
@@ -104,16 +107,17 @@ def representatives(summary: pd.DataFrame, most: int) -> list[str]:
     """
     rows = summary[(summary["generator"] == ALL_GENERATORS) & (summary["pipeline"] != CLEAN)]
     means = rows.groupby("pipeline", sort=False)["accuracy"].mean()
-    families = means.groupby(means.index.str.split("[", regex=False).str[0], sort=False).idxmin()
-    stages = rows.drop_duplicates("pipeline").set_index("pipeline")["stage_params"]
-    ranked = sorted(families, key=lambda name: ('"attack"' not in stages[name], means[name]))
+    pipelines = rows.drop_duplicates("pipeline").set_index("pipeline")
+    families = means.groupby(pipelines["family"].reindex(means.index), sort=False).idxmin()
+    attacked = {name for name, stages in pipelines["stages"].items() if any("attack" in s for s in stages)}
+    ranked = sorted(families, key=lambda name: (name not in attacked, means[name]))
     return [name for name in means.index if name in ranked[:most]]
 
 
 def _kind(members: pd.DataFrame, column: str) -> tuple[bool, bool]:
     """Return whether the stage of a swept parameter is bounded in L∞, and whether the parameter is in pixel units."""
     position, *_, name = column.split(".")
-    stage = json.loads(members["stage_params"].iloc[0])[int(position)]
+    stage = members["stages"].iloc[0][int(position)]
     named = str(stage.get("attack") or stage.get("perturb"))
     recipe = shipped_recipe(named) if named in shipped_files("attacks") else None
     # A user's own attack has an eps in pixel units as all have; of other parameters of his nothing is known here.

@@ -173,7 +173,7 @@ class ReportCost:
         for pipeline in pipelines:
             stage = pipeline.stages[0] if pipeline.stages else None
             if stage is not None and stage.kind == "attack" and stage.surrogate is None:
-                sweeps[pipeline.name.partition("[")[0]] = stage
+                sweeps[pipeline.family] = stage
         gradients = queries = 0
         for stage in sweeps.values():
             more = more_steps(stage, quick=is_quick)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_aigen.runs.baseline import RecordedRun
+from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.text import counted
 
 _DIGITS = 16
@@ -73,7 +74,7 @@ def compare_attacks(
     current: Mapping[str, Any], baseline: Mapping[str, Any], pipelines: Sequence[str], findings: Findings
 ) -> None:
     """Compare what was done to the images in some pipelines of the baseline."""
-    now, then = current["pipelines"], baseline["pipelines"]
+    now, then = ({name: p.stages for name, p in pipelines_of(info).items()} for info in (current, baseline))
     for name in pipelines:
         if name not in now:
             findings.differences.append(f"pipelines: {name} of the baseline is not in this run")

@@ -14,7 +14,14 @@ from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import generator_part, metric_value
 from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
-from robustbench_aigen.runs.selection import Check, check_metrics, matching, select_checks, select_floors
+from robustbench_aigen.runs.selection import (
+    Check,
+    check_metrics,
+    families_of,
+    matching,
+    select_checks,
+    select_floors,
+)
 from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, located_in, spec_from_options
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
@@ -69,8 +76,9 @@ def gate(
     check_metrics(spec)
     findings = Findings()
     pairs = pair_detectors(now.info, then.info, findings)
-    known = list(dict.fromkeys([*then.info["pipelines"], *now.info["pipelines"]]))
-    gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in then.info["pipelines"]]
+    recorded = families_of(then.info)
+    known = {**recorded, **families_of(now.info)}
+    gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in recorded]
     compare_attacks(now.info, then.info, gated, findings)
     compare_thresholds(now.info, then.info, pairs, findings)
     images = Findings()

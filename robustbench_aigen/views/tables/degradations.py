@@ -1,6 +1,5 @@
 """GenImage's table of degradations: accuracy at low resolution, after JPEG and after blur."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +38,7 @@ def degradation_table(summary: pd.DataFrame, conditions: str = "") -> Table | No
     rows = summary[summary["generator"] == ALL_GENERATORS]
     found: dict[str, dict[str, float]] = {name: {} for name in rows["detector"].unique()}
     for row in rows.itertuples():
-        title = degradation_of(json.loads(row.stage_params))
+        title = degradation_of(row.stages)
         if title is not None:
             found[row.detector][title] = 100 * row.accuracy
     if not any(found.values()):

@@ -1,10 +1,9 @@
 """The summary of a report: per detector and threat model what is left, as RobustBench lists it."""
 
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -58,7 +57,7 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
     )
     content = []
     for detector, mine in rows.groupby("detector", sort=False):
-        models = {row.pipeline: _threat_model(row.stage_params) for row in mine.itertuples()}
+        models = {row.pipeline: _threat_model(row.stages) for row in mine.itertuples()}
         processed = mine[[models[name] == _NONE and name != CLEAN for name in mine["pipeline"]]]
         clean = mine[mine["pipeline"] == CLEAN]
         for model in list(dict.fromkeys(m for m in models.values() if m != _NONE)) or [_NONE]:
@@ -96,11 +95,10 @@ _MEANINGS = {
 }
 
 
-def _threat_model(stage_params: str) -> str:
-    stages = json.loads(stage_params)
+def _threat_model(stages: Sequence[Mapping[str, Any]]) -> str:
     if not any("attack" in stage for stage in stages):
         return _NONE
-    models = threat_models([stage_params])
+    models = threat_models([stages])
     texts = [write_threat_model(norm, eps) for norm, values in models.items() for eps in values]
     return " + ".join(texts) or _OTHER
 
