@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, matthews_corrcoef
+from test_documents import blocks_of
 
 from robustbench_aigen import compare, registry
 from robustbench_aigen.errors import UserError
@@ -180,3 +181,13 @@ def test_without_a_fast_version_resamples_have_the_same_values(name):
         weights = rng.multinomial(30, np.full(30, 1 / 30), size=20).astype(np.float32)
         pairs = tuple(each.of_weights(log_odds, labels, weights) for each in (fast, slow))
     np.testing.assert_allclose(*pairs, rtol=1e-5)
+
+
+def test_the_metric_of_the_document_is_scikit_learns(tmp_path):
+    (code,) = [text for kind, text in blocks_of("docs/STATISTICS.md") if kind == "python"]
+    (tmp_path / "documented.py").write_text(code)
+    load_plugin(tmp_path / "documented.py")
+    verdict, labels = np.random.default_rng(0).integers(0, 2, (2, 40))
+    assert METRICS["mcc"](verdict, labels) == pytest.approx(matthews_corrcoef(labels, verdict))
+    assert np.isnan(METRICS["mcc"](verdict, np.ones(40, int)))
+    assert METRICS["mcc"].gated

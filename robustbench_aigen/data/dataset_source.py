@@ -57,9 +57,7 @@ class DatasetSource:
         found = _stored(dataset, count)
         self._is_stored = found is not None
         if found is None:
-            names = _class_names(dataset)
-            values = [plain_label(self._item(index)[1]) for index in range(count)]
-            found = [_Label(value, _name_of(value, names), is_changed=False) for value in values]
+            found = _read(dataset, count, self.name)
         self._texts = [label.text for label in found]
         meanings = self._meanings(found, words_of(labels))
         self.samples = [
@@ -76,7 +74,7 @@ class DatasetSource:
         UserError
             If the item has another image or label than before.
         """
-        image, label = self._item(index)
+        image, label = _item(self._dataset, index, self.name)
         if label_text(plain_label(label)) != self._texts[index]:
             before = "its targets say" if self._is_stored else "before it had"
             raise UserError(
@@ -100,21 +98,6 @@ class DatasetSource:
             except OSError:
                 # A damaged file is named with all others when the images are read.
                 return
-
-    def _item(self, index: int) -> tuple[object, object]:
-        try:
-            item = self._dataset[index]
-        except (OSError, UserError):
-            raise
-        except Exception:
-            with users_code(f"item {index} of {self.name}"):
-                raise
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            what = (
-                f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item).__name__
-            )
-            raise UserError(f"item {index} of {self.name} is a {what}, not (image, label)", hint=_ITEMS_ARE)
-        return item[0], item[1]
 
     def _meanings(self, found: Sequence[_Label], own: Mapping[str, int]) -> dict[str, int]:
         """Return what each label means, and tell where names of classes decide it."""
@@ -191,6 +174,34 @@ def _length(dataset: object, name: str) -> int:
         return len(dataset)
 
 
+def _item(dataset: Any, index: int, name: str) -> tuple[object, object]:
+    """Return an item's image and label; files that cannot be read stay errors of files."""
+    try:
+        item = dataset[index]
+    except (OSError, UserError):
+        raise
+    except Exception:
+        with users_code(f"item {index} of {name}"):
+            raise
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        what = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item).__name__
+        raise UserError(f"item {index} of {name} is a {what}, not (image, label)", hint=_ITEMS_ARE)
+    return item[0], item[1]
+
+
+def _read(dataset: Any, count: int, name: str) -> list[_Label]:
+    """Return the labels of all items, each of which is read for it."""
+    names = _class_names(dataset)
+    try:
+        values = [plain_label(_item(dataset, index, name)[1]) for index in range(count)]
+    except OSError as error:
+        raise UserError(
+            f"an item of {name} cannot be read: {error}",
+            hint="leave it out, or give the data set the attribute targets: labels are then known without images",
+        ) from error
+    return [_Label(value, _name_of(value, names), is_changed=False) for value in values]
+
+
 def _stored(dataset: Any, count: int) -> list[_Label] | None:
     """Return the labels that a data set holds beside its images, as its items give them; None where it has none."""
     inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
@@ -199,9 +210,11 @@ def _stored(dataset: Any, count: int) -> list[_Label] | None:
         return None if whole is None else [whole[int(index)] for index in indices]
     parts = getattr(dataset, "datasets", None)
     if isinstance(parts, list | tuple) and sum(len(part) for part in parts) == count:
-        each = [_stored(part, len(part)) for part in parts]
-        known = [labels for labels in each if labels is not None]
-        return [label for labels in known for label in labels] if len(known) == len(each) else None
+        each = [
+            (part, len(part), f"datasets[{number}] of {type(dataset).__name__}")
+            for number, part in enumerate(parts)
+        ]
+        return [label for part in each for label in _stored(*part[:2]) or _read(*part)]
     names = _class_names(dataset)
     change = getattr(dataset, "target_transform", None)
     for attribute in ("targets", "labels"):
