@@ -134,6 +134,7 @@ class Detector(nn.Module):
             architecture=kind,
             borrows=True,
         )
+        # What a caller leaves out has the documented meaning.
         self.declared = frozenset(settings)
         given = as_threshold(threshold)
         if isinstance(given, str):
@@ -197,7 +198,7 @@ class Detector(nn.Module):
         self.name, self.architecture, self.libraries, self.borrows = name, architecture, libraries, borrows
         self.threshold, self.version = HALF, ""
         self.assumptions: tuple[str, ...] = ()
-        self.declared: frozenset[str] = frozenset()
+        self.declared = frozenset[str]()
         self.made_of: tuple[str, ...] = ()
         self.shown_by = ""
         self.differentiable = True
