@@ -31,7 +31,7 @@ def as_torchattacks(detector: Any) -> nn.Module:
 
     Pixels in [0, 1] go in, two logits (real, fake) come out, whose argmax is the verdict at the detector's threshold.
     """
-    return _Deployed(load_detector(detector))
+    return _Deployed(load_detector(detector, device="auto"))
 
 
 def as_art(detector: Any, input_shape: tuple[int, int, int] | None = None) -> Any:
@@ -44,7 +44,7 @@ def as_art(detector: Any, input_shape: tuple[int, int, int] | None = None) -> An
     input_shape
         3×H×W of the images that will be attacked; by default the detector's input size.
     """
-    loaded = load_detector(detector)
+    loaded = load_detector(detector, device="auto")
     size = loaded.preprocessing.input_size
     if input_shape is None and size is None:
         raise UserError("the detector takes any size, and ART needs one", hint="input_shape=(3, 224, 224)")
@@ -63,7 +63,7 @@ def as_art(detector: Any, input_shape: tuple[int, int, int] | None = None) -> An
 def as_foolbox(detector: Any) -> Any:
     """Return a ``PyTorchModel`` of foolbox with bounds (0, 1)."""
     foolbox = import_library("foolbox", extra="bench", what="as_foolbox")
-    loaded = load_detector(detector)
+    loaded = load_detector(detector, device="auto")
     return foolbox.PyTorchModel(_Deployed(loaded).eval(), bounds=(0, 1), device=loaded.device)
 
 

@@ -134,7 +134,8 @@ class Detector(nn.Module):
             architecture=kind,
             borrows=True,
         )
-        self.declared = frozenset(settings.keys())
+        # What a caller leaves out has the documented meaning.
+        self.declared = frozenset(settings)
         given = as_threshold(threshold)
         if isinstance(given, str):
             raise UserError(

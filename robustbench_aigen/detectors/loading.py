@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +30,33 @@ from robustbench_aigen.detectors.identity import file_hash
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.published_weights import load_published
+from robustbench_aigen.detectors.settings import checked_module
 from robustbench_aigen.detectors.shipped import shipped_detectors
+from robustbench_aigen.detectors.trial import refuse_classes
 from robustbench_aigen.detectors.trim import trimmed
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
+from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
 from robustbench_aigen.text import counted
 
 
-def load_detector(  # noqa: PLR0911  One return for each kind of thing.
-    spec: DetectorSpec | nn.Module | str | Path,
+def load_detector(
+    spec: DetectorSpec | Detector | nn.Module | Mapping[str, Any] | str | Path,
     *,
     arch: str | None = None,
     folder: str | Path = ".",
     device: str | torch.device = "cpu",
     trust_code: bool = False,
 ) -> Detector:
-    """Load a detector, in evaluation mode, frozen, float32.
+    """Load a detector, in evaluation mode, frozen, float32; or take a module in memory, which stays as it is.
 
     Parameters
     ----------
     spec
+        A detector or a module in memory: of a bare module, pixels are in [0, 1] and output 1 is fake. Or
         The id of a shipped or published detector (``minigen/lenet5``, ``cnnspot``), a file (weights, ``.pt2``, ``.onnx``, ``.keras``, ``.h5``,
         ``.skops``), ``timm:…``, ``hf:…``, ``python:…``, or what a scenario's ``detectors:`` holds.
     arch
@@ -58,7 +65,8 @@ def load_detector(  # noqa: PLR0911  One return for each kind of thing.
     folder
         Where relative paths start.
     device
-        Where to put it.
+        Where to put it; ``auto`` for the best device. A module in memory is never moved: it has to be there, and with
+        ``auto`` it may be anywhere.
     trust_code
         Allow files that can run code when they are loaded: pickles, programs of torch.export and TorchScript, Keras
         models with code in them, skops files with types that skops does not trust.
@@ -66,13 +74,16 @@ def load_detector(  # noqa: PLR0911  One return for each kind of thing.
     Raises
     ------
     UserError
-        If there is no such detector, it cannot be read, needs trust, or does not fit its architecture.
+        If there is no such detector, it cannot be read, needs trust, or does not fit its architecture. Of a module in
+        memory: if it is on another device, or has more than two outputs.
     """
     if isinstance(spec, nn.Module):
-        return spec if isinstance(spec, Detector) else Detector(spec)
-    if not isinstance(spec, DetectorSpec):
-        spec = DetectorSpec.from_text(str(spec), arch)
-    folder, device = Path(folder), torch.device(device)
+        return _in_memory(spec, arch, device)
+    target = resolve_device("auto") if str(device) == "auto" else torch.device(device)
+    return _loaded(_as_spec(spec, arch), Path(folder), target, trust_code=trust_code)
+
+
+def _loaded(spec: DetectorSpec, folder: Path, device: torch.device, *, trust_code: bool) -> Detector:
     if spec.ensemble is not None:
         members = [
             load_detector(member, folder=folder, device=device, trust_code=trust_code)
@@ -97,6 +108,37 @@ def load_detector(  # noqa: PLR0911  One return for each kind of thing.
         detector = _ready(kind, request)
     opened.add_named_in(factory_sources(request))
     detector.made_of = (*detector.made_of, *opened.identity())
+    return detector
+
+
+def _as_spec(given: object, arch: str | None) -> DetectorSpec:
+    """Return what a scenario may say of a detector, of an id, a path or a mapping."""
+    if isinstance(given, Mapping):
+        content = {**given} if arch is None else {"arch": arch, **given}
+        return validated(DetectorSpec, LocatedYaml(NOWHERE, content), "a detector")
+    if isinstance(given, str | PathLike):
+        return DetectorSpec.from_text(str(given), arch)
+    if isinstance(given, DetectorSpec):
+        return given
+    checked_module(given)
+    raise AssertionError("unreachable")
+
+
+def _in_memory(module: nn.Module, arch: str | None, device: str | torch.device) -> Detector:
+    """Return the detector of a module in memory, and refuse it where it cannot be one."""
+    if arch is not None:
+        raise UserError(f"a module in memory has its architecture: leave arch='{arch}' out")
+    detector = module if isinstance(module, Detector) else Detector(module)
+    own = detector.device
+    if str(device) != "auto":
+        asked = torch.device(device)
+        if own.type != asked.type or asked.index not in (None, own.index):
+            raise UserError(
+                f"'{detector.name}' is on {own}, and {asked} is asked for",
+                hint=f"move it with .to('{asked}'), or give device='{own}'",
+            )
+    if detector.borrows:
+        refuse_classes(detector)
     return detector
 
 

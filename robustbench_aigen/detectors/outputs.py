@@ -118,7 +118,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
         shapes = _listed(tensors) if len(tensors) > 1 else str(tuple(next(iter(tensors.values())).shape))
         raise UserError(
             f"detector '{name}' returns {shapes} for {counted(count, 'image')}; one or two numbers (real, fake) each are needed",
-            hint="three classes or more: add up those that mean real and those that mean fake, in a python: factory"
+            hint="three classes or more: add up those that mean real and those that mean fake, in a module around it (of files: in a python: factory)"
             if any(
                 tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2
                 for tensor in tensors.values()

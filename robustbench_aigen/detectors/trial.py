@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.hidden_networks import hidden_networks, settle
-from robustbench_aigen.detectors.outputs import Answer
+from robustbench_aigen.detectors.outputs import Answer, find_answer
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
@@ -53,8 +54,31 @@ def try_out(detector: "Detector") -> None:
     if not logits.isfinite().all(dim=1).any():
         raise UserError(
             f"detector '{detector.name}' returns NaN or infinity for every image that was tried; its weights are finite",
-            hint="check outputs:, mean: and std:, and what its code divides by",
+            hint="check outputs, mean and std, and what its code divides by",
         )
+
+
+def refuse_classes(detector: "Detector") -> None:
+    """Raise UserError where a module that has not seen an image yet is a classifier of three classes or more.
+
+    On some size at least: without an input size, what fails on these images may answer others.
+    """
+    sides = [None] if detector.preprocessing.input_size else [32, 224, 64]
+    with borrowed(detector), preserved_global_rng(), torch.no_grad():
+        for side in sides:
+            asked = detector if side is None else detector.read_as(input_size=(side, side))
+            try:
+                raw = asked.network(asked.normalised(asked.probes()))
+            except Exception:  # noqa: BLE001, S112  The first images that it is given will say what is wrong.
+                continue
+            if (
+                isinstance(raw, Tensor)
+                and raw.dim() == 2
+                and len(raw) == len(asked.probes())
+                and raw.shape[1] > 2
+            ):
+                find_answer(raw, detector.name, len(raw), detector.preprocessing.output)
+            return
 
 
 def failure(
@@ -112,6 +136,7 @@ def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], af
 
 
 _SIZE_HINT = "give the size that its network was trained on, input_size: [height, width]"
+_SIZE_HINT_IN_PYTHON = "give the size that it was trained on: Detector(module, input_size=(height, width))"
 
 
 @torch.no_grad()
@@ -119,14 +144,20 @@ def size_hint(detector: "Detector", height: int, width: int) -> str:
     """Return which input size a detector would take instead of that of some images."""
     own = detector.preprocessing
     if own.input_size is not None:
-        return _SIZE_HINT
+        return _own_hint(detector)
     tries = [
         [max(step, step * round(side / step)) for side in (height, width)] for step in (2, 8, 16, 32, 64)
     ]
     for size in [*tries, *([side, side] for side in (224, 256, 299, 384, 512))]:
         if _takes_probes(detector.read_as(input_size=(size[0], size[1]))):
+            if detector.borrows:
+                return f"give input_size=({size[0]}, {size[1]}), which it takes, or the size that it was trained on"
             return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
-    return _SIZE_HINT
+    return _own_hint(detector)
+
+
+def _own_hint(detector: "Detector") -> str:
+    return _SIZE_HINT_IN_PYTHON if detector.borrows else _SIZE_HINT
 
 
 def _takes_probes(detector: "Detector") -> bool:
@@ -156,7 +187,8 @@ def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:
                 logits = detector(probes)
         except Exception:  # noqa: BLE001  The first error says what is wrong.
             height, width = probes.shape[-2:]
-            raise failure(detector, error, height, width, hint=_SIZE_HINT) from error
+            hint = size_hint(detector, height, width) if detector.borrows else _SIZE_HINT
+            raise failure(detector, error, height, width, hint=hint) from error
         detector.differentiable = False
         _tell(detector, f"no gradients: {first_line(error)}; attacks without gradients can be run on it")
         return logits

@@ -87,7 +87,7 @@ def call_attack(
         )
     levels = to_levels_list(images)
     wanted = labels_of(labels, len(levels))
-    judged = load_detector(detector)
+    judged = load_detector(detector, device="auto")
     at = judged.threshold if threshold is None else threshold
     limit = at if isinstance(at, Threshold) else Threshold.at(at)
     names = _names(levels, ids)

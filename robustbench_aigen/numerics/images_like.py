@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ def labels_of(labels: LabelsLike, count: int) -> Tensor:
 _LABELS = "give one label for each image: 0 or 'real', 1 or 'fake'"
 
 
-def _listed(images: Any) -> list[object]:
+def _listed(images: object) -> list[object]:
     """Return the single images."""
     if isinstance(images, Image.Image | str | PathLike):
         return [images]
@@ -239,7 +239,7 @@ def _wrong_shape(what: str, tensor: Tensor, wanted: str) -> UserError:
         hint = (
             "grey images are repeated: images.expand(-1, 3, -1, -1)"
             if len(sides) == 4
-            else "image.expand(3, -1, -1)"
+            else "grey images are repeated: image.expand(3, -1, -1)"
         )
     elif len(sides) >= 3 and sides[-3] == 4:
         hint = (
@@ -260,7 +260,7 @@ def _pil(levels: Tensor) -> Image.Image:
 
 
 def _is_single(item: Tensor | np.generic) -> bool:
-    return item.ndim == 0 or (item.size if isinstance(item, np.generic) else item.numel()) == 1
+    return item.ndim == 0 or (isinstance(item, Tensor) and item.numel() == 1)
 
 
 def _dtype(tensor: Tensor) -> str:
