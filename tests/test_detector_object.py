@@ -542,7 +542,7 @@ def records(module, folder, seed_of_code, monkeypatch):
     ), device="cpu")  # fmt: skip
     detector = Detector(module, input_size=16, name="mine")
     experiment = replace(experiment, detectors=(detector,), thresholds={"mine": HALF}, specs=(None,))
-    execution = Execution(experiment, ShardCache(folder), Silent())
+    execution = Execution(experiment, ShardCache(folder, fresh=False), Silent())
     with lent(experiment):
         examine_detectors(experiment, execution.cache)
         found = execution.records(list(make_shards(experiment.selection)))

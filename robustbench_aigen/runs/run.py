@@ -15,7 +15,7 @@ from robustbench_aigen.files import atomic_folder, writing
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.runs.baseline import Baseline, open_recorded, write_baseline
 from robustbench_aigen.runs.folder import StoredRun, find_runs, write_run
-from robustbench_aigen.runs.selection import matching
+from robustbench_aigen.runs.selection import families_of, matching
 from robustbench_aigen.stages.pipeline import CLEAN
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Run:
     @property
     def pipelines(self) -> list[str]:
         """Names of the pipelines, ``clean`` first."""
-        return list(dict.fromkeys(self.records["pipeline"].astype(str)))
+        return list(families_of(self.info))
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ class Run:
             If no pipeline or no detector has such a name.
         """
         records = self.records
-        chosen = matching([pattern], self.pipelines, "pipeline")
+        chosen = matching([pattern], families_of(self.info), "pipeline")
         mine = records[(records["detector"] == self._detector(detector)) & records["pipeline"].isin(chosen)]
         return float(mine.groupby("sample", observed=True)["correct"].all().mean())
 

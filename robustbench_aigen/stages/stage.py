@@ -184,6 +184,11 @@ class Stage:
             stage["surrogate"] = described(self.surrogate)
         return stage
 
+    @staticmethod
+    def from_dict(stage: Mapping[str, Any], folder: str | Path = ".") -> "Stage":
+        """Read a stage as it is written in a scenario; paths of recipe files start at ``folder``."""
+        return stage_from_dict(stage, folder)
+
     def written(self) -> dict[str, Any]:
         """Return the stage as a scenario would have it: what was given, sweeps included."""
         stage: dict[str, Any] = {self.kind: self.recipe.name, **self.given}

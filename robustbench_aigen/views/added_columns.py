@@ -25,13 +25,17 @@ _TAKEN = frozenset(
 """Titles of tables that metrics are added to."""
 
 
+_OF_PIPELINES = ("stages",)
+"""What joined runs know of a pipeline beside its metrics."""
+
+
 def added_columns(summary: pd.DataFrame) -> dict[str, str]:
     """Return the titles of added metrics by their names.
 
     A name is the title where the plugin is not loaded, or where the title is that of another column.
     """
     found: dict[str, str] = {}
-    names = [str(name) for name in summary if name not in COLUMNS]
+    names = [str(name) for name in summary if name not in {*COLUMNS, *_OF_PIPELINES}]
     for name in names:
         title = METRICS[name].title if name in METRICS else name
         found[name] = name if title in {*_TAKEN, *found.values(), *names} else title
