@@ -152,7 +152,7 @@ def test_the_module_is_as_it_was(module, levels):
     detector.identity()
     detector.refresh()
     attacked(detector, levels, steps=2)
-    attacked(detector, levels, name="square", n_queries=5)
+    attacked(detector, levels, name="square", steps=5)
     attacked(detector, levels, steps=2, backend="torchattacks")
     Ensemble([detector, Detector(module)], "mean_score", name="both").scores(levels)
     trimmed(detector, TrimSpec()).scores(levels)
@@ -177,7 +177,7 @@ def test_the_module_is_as_it_was_after_an_exception(module, levels):
     with pytest.raises(UserError, match="broken"):
         detector.scores([levels[0], levels[1, :, :9], levels[2, :, :8]])
     assert state(network) == before
-    network.calls = 0
+    network.calls = 100
     with pytest.raises(UserError, match="broken"):
         attacked(detector, levels, steps=5)
     assert state(network) == before
