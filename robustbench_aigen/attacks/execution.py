@@ -73,9 +73,10 @@ def make_task(
         borrower.see(levels.shape[2], levels.shape[3])
     if isinstance(module, Detector):
         check_gradients(stage, module)
-    # What is wrapped around a detector is differentiated as it is.
-    fast = prepare(module, precision) if isinstance(module, Detector) else module
-    prepared = DeployedDetector(fast, crafted_on.threshold)
+    # What is wrapped around a detector is differentiated as it is; a prepared one may share a module that no copy can be made of.
+    with borrowed(deployed, crafted_on):
+        fast = prepare(module, precision) if isinstance(module, Detector) else module
+        prepared = DeployedDetector(fast, crafted_on.threshold)
     return AttackTask(
         deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
         batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,

@@ -26,16 +26,21 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
     not see (in closures and containers) as well. Blocks may lie inside each other, and in several threads: the first
     notes how a network was, the last puts it back. Detectors that borrow nothing stay as they are.
     """
-    networks = list(
-        {id(each): each for detector in borrowers(*modules) for each in detector.networks()}.values()
-    )
+    detectors = borrowers(*modules)
+    networks = list({id(each): each for detector in detectors for each in detector.networks()}.values())
+    # Libraries set the mode of what stands around a network, too.
+    around = [(detector, detector.training) for detector in detectors]
     entered: list[nn.Module] = []
     try:
         for network in networks:
             _enter(network)
             entered.append(network)
+        for detector, _ in around:
+            detector.training = False
         yield
     finally:
+        for detector, is_training in around:
+            detector.training = is_training
         for network in reversed(entered):
             _leave(network)
 
