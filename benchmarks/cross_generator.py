@@ -46,7 +46,7 @@ def publish(run: Path, target: Path) -> None:
         shutil.copy2(file, target / file.name)
     protocol = (run / "tables" / f"{MATRIX}.md").read_text(encoding="utf-8")
     parts = [
-        f"Written by `python -m benchmarks.cross_generator`, which runs\n`robust-aigen {' '.join(WORDS)}`.\n",
+        f"Written by `python -m benchmarks.cross_generator`, which runs:\n\n```sh\nrobust-aigen {' '.join(WORDS)}\n```\n",
         f"![the matrices]({MATRIX}.png)",
     ]
     title, body = protocol.split("\n", 1)

@@ -29,11 +29,13 @@ from robustbench_aigen.views.table import percent
 _LIST = Path(__file__).with_suffix(".yaml")
 _HEAD = """# Adversarial fine-tuning, method by method
 
-Written by `python -m benchmarks.finetune_results CIFAKE`. Per cent of test images, both classes alike; *before* is the
-detector that the row starts from. `auto` is APGD-CE, APGD-margin, FAB and Square, survivors handed on; *transfer* is
-crafted on the detector before; *degraded* is the mean over JPEG, resize, blur and noise at severities 1, 3 and 5.
-Selection used validation images alone; epoch 0 is the detector as it came, which no other was better than. The report
-of each has intervals, both classes, degradations, and what the trust checks say.
+Written by `python -m benchmarks.finetune_results CIFAKE`. Numbers are per cent of test images, of both classes in equal
+numbers, *before* for the original detector and *after* for the fine-tuned detector. `auto` is APGD-CE, APGD-margin, FAB
+and Square, each on the survivors of the attacks before. The column *transfer* has images crafted on the original
+detector. The column *degraded* has the mean over JPEG, resize, blur and noise at severities 1, 3 and 5.
+
+The epoch was selected on validation images only. Epoch 0 is the original detector, and is kept if no other epoch is
+better. Each report has intervals, both classes, degradations and trust flags.
 """
 
 
@@ -152,7 +154,7 @@ def write_page(target: Path, planned: list[Planned]) -> None:
     for detector, rows in shown.groupby("detector", sort=False):
         links = [f"[{each.called}]({each.name}/report.md)" for each in there if each.id == detector]
         parts += [f"\n## {detector}\n", markdown_frame(rows.drop(columns="detector"))]
-        parts.append(f"\nReports: {', '.join(links)}.")
+        parts += ["\nReports:\n", *(f"- {link}" for link in links)]
     write_readme(target, parts, missing=[each.name for each in planned if each not in there])
 
 

@@ -205,25 +205,24 @@ def document() -> str:
 def _introduction() -> Iterator[str]:
     yield "# Attack classes of torchattacks and ART"
     yield ""
-    yield "Written by `python -m benchmarks.library_attacks`, which tries every class on a detector of two classes;"
-    yield "`tests/test_library_attacks.py` holds it to what happens. A class that works needs a recipe and no code:"
-    yield "what stands here goes under `backends` → library → norm, `access` and `minimum_norm` beside it. `$eps`,"
-    yield "`$steps` and `$step_size` are parameters of the recipe, `$norm` is written as the library does. A norm"
-    yield "`spatial` has no Lp budget; with `l0`, eps counts pixels."
+    yield "Written by `python -m benchmarks.library_attacks`, which tries every class on a detector of two classes."
+    yield "`tests/test_library_attacks.py` compares this document with the libraries. A class that works needs a recipe and"
+    yield "no code: copy the column *recipe* to `backends` → library → norm, and add `access` and `minimum_norm`. `$eps`,"
+    yield "`$steps` and `$step_size` are parameters of the recipe; `$norm` is written in the form of the library. The norm"
+    yield "`spatial` has no Lp budget. With `l0`, eps counts pixels."
     yield ""
-    yield "Attacks whose access is scores or decisions run one image at a time, so that the queries in the records are"
-    yield "each image's own. HopSkipJump, BoundaryAttack, BrendelBethgeAttack and GeoDA get a"
-    yield "start with the wrong verdict (45 queries): their own search draws noise, which a detector may give one verdict"
-    yield "throughout."
+    yield "Attacks with access to scores or decisions run one image at a time, so the records count the queries of each"
+    yield "image. HopSkipJump, BoundaryAttack, BrendelBethgeAttack and GeoDA start from an image with the wrong verdict (45"
+    yield "queries). Their own search for a start draws noise, and a detector may give one verdict to all noise."
 
 
 def _works() -> Iterator[str]:
     for library in MODULES:
         attacks = sorted((a for a in working() if a.library == library), key=lambda a: a.name)
         yield ""
-        yield f"## {library}: {len(attacks)} classes work"
+        yield f"## {library}: {len(attacks)} usable classes"
         yield ""
-        yield "| class | norm | access | recipe | |"
+        yield "| class | norm | access | recipe | note |"
         yield "|---|---|---|---|---|"
         for attack in attacks:
             # Norms with the same arguments share a line.
@@ -244,9 +243,9 @@ def _does_not() -> Iterator[str]:
     for library in MODULES:
         refused = [entry for entry in not_working() if entry[0] == library]
         yield ""
-        yield f"## {library}: {len(refused)} classes do not work"
+        yield f"## {library}: {len(refused)} unusable classes"
         yield ""
-        yield "| class | why |"
+        yield "| class | reason |"
         yield "|---|---|"
         for _, name, reason in refused:
             yield f"| {name} | {reason} |"

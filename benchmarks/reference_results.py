@@ -4,7 +4,6 @@ python -m benchmarks.reference_results [SCENARIO ...]
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
@@ -54,12 +53,13 @@ def _write_index(target: Path) -> None:
     lines = [
         "# Reference results on minigen",
         "",
-        "Written by `make results`; every folder holds the report of one scenario, its tables and its figures.",
+        "Written by `make results`. Every folder has the report of one scenario, with tables and figures.",
         "",
     ]
-    for file in sorted(target.glob("*/run.json")):
-        scenario = json.loads(file.read_text(encoding="utf-8"))["scenario"]
-        lines.append(f"- [{scenario['name']}]({file.parent.name}/report.md): {scenario['summary']}")
+    shipped = shipped_files("scenarios")
+    for file in sorted(target.glob("*/report.md")):
+        name = file.parent.name
+        lines.append(f"- [{name}]({name}/report.md): {load_scenario(shipped[name]).summary}")
     (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -206,7 +206,7 @@ def test_what_is_said_across_generators_holds_in_the_tables():
     families = ["dcgan", "flow", "upgan", "vae", "vqgan"]
     alone = gaps.loc["clean"].loc[[f"lenet5@{name}" for name in families]]
     own = alone["in_domain"]
-    assert f"has {own.min():.0f} to {own.max():.0f} % balanced" in found
+    assert f"has {own.min():.0f} to {own.max():.0f} % balanced accuracy" in found
     assert own.nsmallest(2).index.tolist() == ["lenet5@flow", "lenet5@vqgan"]
     others = alone["foreign"].drop("lenet5@vqgan")
     assert f"{others.min():.0f} to {others.max():.0f} % on average" in found
@@ -214,15 +214,16 @@ def test_what_is_said_across_generators_holds_in_the_tables():
     left_out = gaps.loc["clean"].loc[[f"lenet5@all-but-{name}" for name in families]]
     fifth = dict(zip(families, left_out["foreign"], strict=True))
     told = [fifth[name] for name in ("dcgan", "upgan", "vae")]
-    assert f"in {min(told):.0f} to {max(told):.0f} % of cases" in found
-    assert f"`vqgan` in {fifth['vqgan']:.0f} % and `flow` in {fifth['flow']:.0f} %" in found
+    assert f"with {min(told):.0f} to {max(told):.0f} % balanced accuracy" in found
+    assert f"`vqgan` with {fifth['vqgan']:.0f} % and `flow` with {fifth['flow']:.0f} %" in found
     lost = left_out["difference"]
     assert f"left out: {lost.min():.0f} to {lost.max():.0f} points" in found
     attacked = gaps.loc["pgd", "in_domain"]
     easy = attacked[[f"lenet5@{name}" for name in families if name != "vqgan"]]
     assert f"leave {attacked['lenet5@vqgan']:.0f} % to the detector of `vqgan` alone" in found
     assert f"{easy.min():.0f} to {easy.max():.0f} % to detectors of one other family" in found
-    assert f"{100 * wide.loc[('pgd', 'lenet5'), 'average']:.0f} % on average to the one of all five" in found
+    average = 100 * wide.loc[("pgd", "lenet5"), "average"]
+    assert f"detector of all five families keeps {average:.0f} % on average" in found
     assert " ".join(cross_generator.WORDS) in (folder / "README.md").read_text()
 
 

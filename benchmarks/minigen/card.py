@@ -21,13 +21,13 @@ from benchmarks.minigen.train_detectors import MEAN, STD
 from benchmarks.minigen.training import read_progress
 
 NOT = (
-    "The generators are small and were trained for minutes on one CPU core: they are not the state of the art.",
-    "Detectors of minigen say nothing about images of other generators.",
-    "Images are 32×32 pixels; what an attack or a perturbation does here does not carry over to larger ones.",
-    "The reconstructions start from photographs, so their content is real; the other generators invent theirs.",
-    "The Fréchet distances use the features of the classifier named here; they are no FIDs.",
-    "GANs and autoencoder were trained to match the reals' moments and spectra, which hides them from these.",
-    "CIFAR-10 has near-duplicates in and between its train and test parts; only exact ones are left out.",
+    "The generators are small and were trained for minutes on one CPU core: the generators are not the state of the art.",
+    "Results of minigen's detectors do not apply to images of other generators.",
+    "Images have 32×32 pixels; attacks and perturbations have other effects on larger images.",
+    "The reconstructions start from photographs, so their content is real; the content of the other generators is invented.",
+    "The Fréchet distances use the features of the classifier named here; the distances are not FIDs.",
+    "GANs and autoencoder were trained to match moments and spectra of the reals; logistic regressions on these find them less often.",
+    "CIFAR-10 has near-duplicates in and between its train and test parts; only exact duplicates are left out.",
 )
 
 

@@ -12,10 +12,12 @@ from robustbench_aigen.views.formats.markdown import markdown_frame
 
 _HEAD = """# The systems of the five studies
 
-Written by `python -m benchmarks.reference_systems DATA`; [docs/ZOO.md](../../docs/ZOO.md) says which studies A to E are.
-Every system is trained by `robust-aigen train` on what stands in here for its study's data. Accuracies in per cent, at a
-score of 0.5, on the test split of the data named; attacked and processed images are at most 1,000 of it, stratified, and
-attacks are judged on 8 bits. Where ours cannot be compared with the study's figure, the last column says why.
+Written by `python -m benchmarks.reference_systems DATA`. [docs/ZOO.md](../../docs/ZOO.md) names the studies A to E.
+`robust-aigen train` trained every system, on a substitute for the data of its study. The last column names differences
+that prevent a comparison with the study.
+
+Accuracies are in per cent, at a score of 0.5, on the test split of the named data. At most 1,000 of its images,
+stratified, are attacked and processed. Attacks are judged on 8 bits.
 """
 
 
@@ -30,11 +32,11 @@ def write_page(target: Path, systems: list[System]) -> None:
         table.to_csv(target / f"{name}.csv", index=False)
     parts = [
         _HEAD,
-        "## Reported and ours\n",
+        "## Reported and measured accuracy\n",
         markdown_frame(_as_text(reported)),
-        "\n## Under attack and after processing, on the system's own test images\n",
+        "\n## Accuracy under attack and processing, on the system's own test images\n",
         markdown_frame(_as_text(pipelines)),
-        "\n## On images of other origin (balanced accuracy, clean)\n",
+        "\n## Balanced accuracy on other data sets (clean)\n",
         markdown_frame(_as_text(elsewhere)),
     ]
     write_readme(target, parts, missing=[system.called for system in systems if system not in there])

@@ -84,9 +84,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback after an error.")] = False,
     _version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
@@ -100,7 +98,7 @@ def main() -> None:
 
     A signal that ends the command exits with 128 and its number, as shells and schedulers expect.
     """
-    # What Pillow warns of is said in plainer words: an image that is skipped is named, with the reason.
+    # The package reports what Pillow warns of in plainer words: a skipped image is named, with the reason.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with tolerant_streams(), paused_collector():
         code = _exit_code()

@@ -16,34 +16,35 @@ if TYPE_CHECKING:
 
 
 def audit(
-    source: Annotated[str, typer.Argument(help="minigen, a folder of images, or Parquet.")],
+    source: Annotated[str, typer.Argument(help="minigen, a folder or file, or hf://org/name.")],
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Examine at most this many images, stratified. Copies among the others are missed."
+            min=1,
+            help="Examine at most this many images, stratified. Copies outside this part are not found.",
         ),
     ] = None,
     fix: Annotated[
         str | None,
         typer.Option(
             metavar="OUT",
-            help="Write a copy to this new folder with both classes in one format, quality and size, without "
-            "metadata, and without copies across splits.",
+            help="Write an equalised copy to this new folder: both classes in one format, quality and size, no "
+            "metadata, no copies across splits.",
         ),
     ] = None,
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Exit with 1 if the facts tell the classes apart or copies cross splits."
+            "--strict", help="Exit with 1 if file properties separate the classes or copies cross splits."
         ),
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Check whether formats and sizes give the classes away.
+    """Measure how well file properties separate the classes.
 
-    Formats, qualities, sizes, metadata and copies are examined. The verdict is the accuracy of a small classifier
-    that sees these facts alone. The exit code is 0 whatever is found, unless --strict is given.
+    File properties are formats, qualities, sizes and metadata; copies are counted, too. The verdict is the accuracy
+    of a small classifier on these properties only. The exit code is 0 for any verdict, unless you pass --strict.
     """
     from robustbench_aigen.cli.audit_tables import print_audit, print_copy
     from robustbench_aigen.data.audit.equalised_copy import check_target

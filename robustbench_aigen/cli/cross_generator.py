@@ -22,22 +22,24 @@ def cross_generator(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data for training and test; by default those of the scenario.")
+        str | None, typer.Option(help="Data for training and test; by default the data of the scenario.")
     ] = None,
     scenario: Annotated[str, typer.Option(help="Scenario whose pipelines are applied.")] = "cross_generator",
     generators: Annotated[
-        str | None, typer.Option(help="Train only on these generators: a,b. By default on all.")
+        str | None, typer.Option(help="Train only on these generators, such as a,b; by default on all.")
     ] = None,
     all_but_one: Annotated[
         bool,
-        typer.Option("--all-but-one", help="Also train one detector for each generator that is left out."),
+        typer.Option("--all-but-one", help="Also train on all generators but one, for each generator."),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
     ] = None,
     published: Annotated[
         bool,
-        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
+        typer.Option(
+            "--published", help="Use the settings of the study where the recipe differs from the study."
+        ),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
     limit: Annotated[

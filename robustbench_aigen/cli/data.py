@@ -20,16 +20,17 @@ class Encoding(StrEnum):
 
 
 def prepare(
-    src: Annotated[str, typer.Argument(help="A folder of images, or Parquet.")],
+    src: Annotated[str, typer.Argument(help="A folder or file, or hf://org/name.")],
     out: Annotated[str, typer.Argument(help="The new folder.")],
     crop_bottom: Annotated[
-        str | None, typer.Option(help="Cut this much off the lower edge: pixels (24) or per cent (8%).")
+        str | None, typer.Option(help="Crop this much from the lower edge: pixels (24) or per cent (8%).")
     ] = None,
     split_grid: Annotated[
         str | None, typer.Option(help="Then cut every image into a grid: rows x columns (2x2).")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Cut only the images whose path below SRC matches: 'ai/grids/*'.")
+        str | None,
+        typer.Option(help="Cut only images whose path below SRC matches this pattern: 'ai/grids/*'."),
     ] = None,
     splits: Annotated[
         str | None, typer.Option(help="Shares of train, val and test: 80/10/10, unless SRC has splits.")

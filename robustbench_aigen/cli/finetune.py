@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def finetune(
     file: Annotated[
-        str, typer.Argument(help="A fine-tuning file, or the name of a shipped one: finetune_pgd_eps2.")
+        str,
+        typer.Argument(help="A fine-tuning file, or the name of a shipped file, such as finetune_pgd_eps2."),
     ],
     detector: Annotated[
         str | None, typer.Option(help="Replace the detector: an id, or a weights file together with --arch.")
@@ -22,7 +23,7 @@ def finetune(
     trust_code: Annotated[
         bool,
         typer.Option(
-            "--trust-code", help="Load a detector whose file can run code, such as a pickle or .pt2."
+            "--trust-code", help="Load a detector whose file can execute code, such as a pickle or .pt2."
         ),
     ] = False,
     data: Annotated[
@@ -34,14 +35,14 @@ def finetune(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use at most this many images of each split.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget of the file.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Replace the budget of the file.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Replace the budget by this many epochs.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Replace the budget by this many minutes.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Replace the name of the folder and of the weights file.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. The detector is written to OUTPUT/<name>.")
     ] = "results/detectors",
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     fresh: Annotated[
@@ -54,16 +55,16 @@ def finetune(
         str | None,
         typer.Option(
             metavar="N|all",
-            help="Report on this many test images, however long that takes. By default the report takes at most as long as the training.",
+            help="Report on this many test images, at any cost in time. By default the report takes at most as long as the training.",
         ),
     ] = None,
 ) -> None:
     """Fine-tune a detector by adversarial training.
 
-    The report compares the detector before and after, clean and under attack, on as many test images as fit into the
-    time that the training took; where few images take longer, with fewer steps, queries and attacks. What both will
-    take is said before the training begins. A stopped fine-tuning continues from its last checkpoint, and a stopped
-    report where it was, when the same command is given again.
+    The report compares the detector before and after, clean and under attack. The number of test images is chosen so
+    that the report takes at most as long as the training; if few images already take longer, steps, queries and
+    attacks are reduced. The expected time is printed before the training. A stopped fine-tuning or report resumes
+    with the same command.
     """
     import time
 

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def gate(
     current: Annotated[
-        str, typer.Argument(help="A run folder, or a scenario's results folder for its newest run.")
+        str, typer.Argument(help="A run folder, or the results folder of a scenario for its newest run.")
     ],
     baseline: Annotated[
-        str, typer.Option(help="The baseline: a run folder, or a folder that --update wrote.")
+        str, typer.Option(help="The baseline: a folder written by --update, or a run folder.")
     ],
     config: Annotated[
         str | None,
         typer.Option(
-            help="YAML with the gate's settings, instead of the 'gate:' block of the run's scenario."
+            help="YAML file with gate settings, instead of the 'gate:' block of the run's scenario."
         ),
     ] = None,
     metric: Annotated[
@@ -55,7 +55,7 @@ def gate(
 ) -> None:
     """Compare a run with its baseline; exit 1 if it is worse.
 
-    A run is worse where a loss is above the tolerance and statistically significant, or a number below its floor.
+    A run is worse if a loss is above the tolerance and statistically significant, or if a number is below its floor.
     """
     from pathlib import Path
 

@@ -31,10 +31,10 @@ class Kind(StrEnum):
 
 
 def list_things(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[Kind, typer.Argument(help="The kind of things to list.")],
     source: Annotated[
         str | None,
-        typer.Argument(help="A data source to look into, for data: a folder, a file, hf://org/name."),
+        typer.Argument(help="For data: the source to describe, a folder, a file or hf://org/name."),
     ] = None,
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -44,7 +44,7 @@ def list_things(
 
     if source is not None:
         if kind is not Kind.data:
-            raise UserError(f"list {kind.value} takes no source", hint="list data SOURCE looks into one")
+            raise UserError(f"list {kind.value} takes no source", hint="list data SOURCE describes a source")
         _show_source(source, json_output)
         return
     if kind is Kind.runs:
@@ -70,8 +70,8 @@ def list_things(
             table = table[["name", "norms", "access", "backends"]].assign(**{_ABOUT: about})
         print_table(table, kind.value)
         if kind is Kind.detectors:
-            print_table(_published_detectors(), "published by others: downloaded once, by their names")
-            print_table(_detector_kinds(), "your own: in a scenario's detectors, or --detector")
+            print_table(_published_detectors(), "published detectors: downloaded once")
+            print_table(_detector_kinds(), "your own detectors: in a scenario, or with --detector")
 
 
 def _detector_kinds() -> "pd.DataFrame":

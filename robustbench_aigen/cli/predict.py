@@ -28,7 +28,7 @@ class Class(StrEnum):
 
 
 def predict(
-    image: Annotated[list[Path], typer.Argument(help="Image files, and folders of them at any depth.")],
+    image: Annotated[list[Path], typer.Argument(help="Image files, or folders with images at any depth.")],
     detector: Annotated[
         str,
         typer.Option(
@@ -37,9 +37,9 @@ def predict(
     ],
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
     trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Load detectors whose files can run code, as run does.")
+        bool, typer.Option("--trust-code", help="Load detectors whose files can execute code, as in run.")
     ] = False,
-    threshold: Annotated[str, typer.Option(help="A score of at least this is fake.")] = "0.5",
+    threshold: Annotated[str, typer.Option(help="Scores of at least this threshold are fake.")] = "0.5",
     attack: Annotated[
         str | None,
         typer.Option(help="Attack every image with this recipe (see list attacks)."),
@@ -56,7 +56,7 @@ def predict(
     ] = None,
     label: Annotated[
         Class | None,
-        typer.Option(help="True class of the images, for the attack. By default the detector's own verdict."),
+        typer.Option(help="True class of the images, for the attack; by default the detector's own verdict."),
     ] = None,
     save: Annotated[
         str | None,
@@ -67,7 +67,7 @@ def predict(
 ) -> None:
     """Score single images, before and after an attack.
 
-    Scores and verdicts are those of a run: 8-bit images, float32, inside the budget. Images that cannot be read are
+    Scores and verdicts follow the rules of a run: 8-bit images, float32, inside the budget. Unreadable images are
     named and skipped.
     """
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
@@ -85,7 +85,7 @@ def predict(
     loaded = load_detector(detector, arch=arch, device=target, trust_code=trust_code)
     assumed = _assumed(loaded)
     if assumed:
-        # The first line of what is read: the verdicts rest on it.
+        # The first line on the screen, because the verdicts depend on it.
         say(f"{loaded.name}: {assumed}", err=json_output)
     notices = [*map(Notice, passed_over), *describe_detector(loaded)]
     for notice in notices:
@@ -94,7 +94,7 @@ def predict(
     if stage is not None and isinstance(stage.surrogate, DetectorSpec):
         surrogate = load_detector(stage.surrogate, device=target, trust_code=trust_code)
     if stage is not None and label is None:
-        say("no --label: the attack tries to turn the detector's own verdict on each picture", err=True)
+        say("no --label: the attack tries to reverse the detector's own verdict on each image", err=True)
     meant = None if label is None else int(label is Class.fake)
     predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
     notices += _flags(predictor, list(files))

@@ -11,7 +11,7 @@ from robustbench_aigen.cli.plugin_option import Plugins
 
 def report(
     run: Annotated[
-        list[str], typer.Argument(help="Run folders, or a scenario's results folder for its newest run.")
+        list[str], typer.Argument(help="Run folders, or the results folder of a scenario for its newest run.")
     ],
     output: Annotated[
         str | None, typer.Option(help="Folder of the report; by default the folder of the single run.")
@@ -20,7 +20,7 @@ def report(
 ) -> None:
     """Build the report of one run, or of several runs.
 
-    Markdown, HTML, LaTeX, CSV and figures. Several runs are shown side by side.
+    The report has Markdown, HTML, LaTeX, CSV and figures. Several runs appear side by side.
     """
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.registry import load_plugins

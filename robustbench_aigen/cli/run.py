@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped one: pgd_eps4.")],
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario file, or the name of a shipped scenario, such as pgd_eps4.")
+    ],
     detector: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,14 +28,14 @@ def run(
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Architecture of the --detector weights: of the zoo, of torchvision, or timm:NAME."
+            help="Architecture of the --detector weights: a name of the zoo, of torchvision, or timm:NAME."
         ),
     ] = None,
     trust_code: Annotated[
         bool,
         typer.Option(
             "--trust-code",
-            help="Load detectors whose files can run code: pickles, .pt2, TorchScript, Keras with code, skops with unknown types.",
+            help="Load detectors whose files can execute code: pickles, .pt2, TorchScript, Keras with code, skops with unknown types.",
         ),
     ] = False,
     data: Annotated[
@@ -52,7 +54,7 @@ def run(
     trust: Annotated[
         str | None,
         typer.Option(
-            help="Replace how much the trust checks look at: quick (the default), full, or off.",
+            help="Replace the depth of the trust checks: quick (the default), full, or off.",
         ),
     ] = None,
     plugin: Plugins = None,
@@ -69,7 +71,7 @@ def run(
 ) -> None:
     """Run a scenario and write records, tables and a report.
 
-    A stopped run continues when the same command is given again: finished shards are kept in OUTPUT/.cache.
+    A stopped run resumes with the same command: finished shards are kept in OUTPUT/.cache.
     """
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
     from robustbench_aigen.registry import load_plugins
@@ -77,7 +79,7 @@ def run(
 
     load_plugins(plugin or ())
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
-    # A mistake in the file is told before torch is imported.
+    # A mistake in the file is reported before torch is imported.
     bound_pipelines(loaded)
     if dry_run:
         _show_plan(loaded, device, trust_code, json_output)

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A training recipe (YAML), or the name of a shipped one: cifake_cnn.")
+        str,
+        typer.Argument(help="A training recipe (YAML), or the name of a shipped recipe, such as cifake_cnn."),
     ],
     data: Annotated[str, typer.Option(help="minigen, a folder or file, hf://org/name, or {source: …}.")],
     output: Annotated[
-        str, typer.Option(help="Folder of detectors. This one is written to OUTPUT/<name>.")
+        str, typer.Option(help="Folder of detectors. The detector is written to OUTPUT/<name>.")
     ] = "results/detectors",
     name: Annotated[str | None, typer.Option(help="Name of the detector, instead of the recipe's.")] = None,
     published: Annotated[
         bool,
-        typer.Option("--published", help="Use the study's own settings where the recipe differs from them."),
+        typer.Option(
+            "--published", help="Use the settings of the study where the recipe differs from the study."
+        ),
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Replace a key of the recipe: KEY=VALUE. Repeatable.")
@@ -36,12 +39,12 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Replace the number of epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="Replace the seed.")] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Train with this many seeds, starting at the recipe's.")
+        int, typer.Option(min=1, help="Train with this many seeds, starting at the seed of the recipe.")
     ] = 1,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train every value of a key: optimizer=adam,sgd. Repeatable. One table compares the detectors."
+            help="Train every value of a key, such as optimizer=adam,sgd. Repeatable. One table compares the detectors."
         ),
     ] = None,
     folds: Annotated[
@@ -49,11 +52,11 @@ def train(
         typer.Option(min=2, help="Number of folds of a cross-validation; for an SVM, of its grid search."),
     ] = None,
     generators: Annotated[
-        str | None, typer.Option(help="Train only on the fakes of these generators: a,b.")
+        str | None, typer.Option(help="Train only on the fakes of these generators, such as a,b.")
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Train one detector for each generator.")] = False,
     all_but_one: Annotated[
-        bool, typer.Option("--all-but-one", help="Train one detector for each generator that is left out.")
+        bool, typer.Option("--all-but-one", help="Train on all generators but one, for each generator.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use at most this many images of each split.")
@@ -66,7 +69,7 @@ def train(
 ) -> None:
     """Train detectors from a recipe.
 
-    A stopped training continues from its last checkpoint when the same command is given again.
+    A stopped training resumes from its last checkpoint with the same command.
     """
     from pathlib import Path
 

@@ -12,7 +12,7 @@ from robustbench_aigen.text import counted
 
 def validate(
     scenario: Annotated[
-        list[str], typer.Argument(help="Scenario or fine-tuning files, or names of shipped ones.")
+        list[str], typer.Argument(help="Scenario or fine-tuning files, or names of shipped files.")
     ],
     detector: Annotated[
         list[str] | None,
@@ -23,8 +23,8 @@ def validate(
 ) -> None:
     """Check scenario and fine-tuning files without a run.
 
-    Keys, values, recipes, detectors and data are checked. Code that comes with detectors is not executed: python:…
-    is not imported, and files that need --trust-code are not loaded.
+    The command checks keys, values, recipes, detectors and data. It executes no code of detectors: python:… is not
+    imported, and files that need --trust-code are not loaded.
     """
     from pathlib import Path
 

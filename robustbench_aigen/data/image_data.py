@@ -109,6 +109,7 @@ class ImageData:
         UserError
             If there are no such images, or their meaning cannot be told.
         """
+        _check_limit(limit)
         said = {
             "layout": layout,
             "labels": labels,
