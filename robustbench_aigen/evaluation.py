@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_aigen.data.image_data import as_image_data
-from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine import runner
 from robustbench_aigen.engine.experiment import Experiment, experiment_in_memory
+from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import writing
@@ -186,7 +186,7 @@ def run_experiment(
     clock: float | None = None,
 ) -> Run:
     """Compute an experiment: with a results folder into a run folder with its texts, else into memory."""
-    with borrowed(*experiment.detectors, *experiment.surrogates.values()):
+    with lent(experiment):
         result = runner.run_experiment(experiment, output=output, fresh=fresh, progress=progress, clock=clock)
     return result if result.folder is None else _with_texts(result)
 

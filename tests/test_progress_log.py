@@ -181,10 +181,10 @@ def test_a_signal_is_no_error_that_code_may_catch():
 def test_nothing_half_written_is_left_of_a_run(tmp_path, monkeypatch, cli):
     from test_engine import scenario
 
-    def kill(folder):
+    def kill(*_):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("robustbench_aigen.engine.runner.write_run_texts", kill)
+    monkeypatch.setattr("robustbench_aigen.engine.runner.write_run", kill)
     file = scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", data="{source: minigen, limit: 10}")
     outcome = cli("run", file, "--output", tmp_path / "out")
     assert outcome.code == 143

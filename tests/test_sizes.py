@@ -13,6 +13,7 @@ from robustbench_aigen.detectors.contract import Detector, Preprocessing, log_od
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.sizes import attack_groups, nearby_sizes, padded, same_size
 from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.stage import make_stage
 
 SIDES = [(32, 32), (40, 33), (33, 40), (36, 36), (40, 40), (32, 32), (34, 38), (40, 33)]
 LABELS = torch.arange(len(SIDES)) % 2
@@ -142,7 +143,7 @@ def test_sizes_are_mixed_for_native_attacks_on_a_detector_with_an_input_size_alo
         build_architecture("lenet5"), Preprocessing(), name="any", architecture="lenet5", weights_sha256="0"
     )
     jpeg = shipped_recipes()["jpeg"]
-    through = replace(stage("pgd"), through=(replace(stage("pgd"), recipe=jpeg, params=jpeg.bind({})),))
+    through = replace(stage("pgd"), through=(make_stage(jpeg, {}),))
     assert len(grouped(fixed, stage("pgd"))) < len(set(SIDES))
     one_size_each = [
         grouped(anysize, stage("pgd")),
