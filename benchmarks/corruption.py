@@ -259,7 +259,7 @@ def make_stored(work: Path) -> list[Stored]:
 
 def _job(recipe: Path, images: Path) -> Job:
     loaded = load_recipe(str(recipe))
-    splits = split_source(open_data(DataSpec(source=str(images)), Path()), loaded.recipe.validation, None)
+    splits = split_source(open_data(DataSpec(source=str(images)), Path()), loaded.validation, None)
     (job,) = plan_jobs(loaded, splits, Variants({}))
     return job
 

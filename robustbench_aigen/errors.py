@@ -4,6 +4,18 @@ import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Source(NamedTuple):
+    """The place of a value in a file: the file, the 1-based line, and the dotted key (``pipelines.pgd[0].eps``).
+
+    None stands for each that is not known; a value that was given in Python has a key alone.
+    """
+
+    file: Path | None
+    line: int | None
+    key: str | None
 
 
 class UserError(Exception):
@@ -15,6 +27,8 @@ class UserError(Exception):
         What is wrong, in the user's words.
     file, line, key
         Where: the file, the 1-based line in it, and the dotted key (``pipelines.pgd[0].eps``).
+    source
+        The same three in one.
     hint
         What to do.
     lines
@@ -28,12 +42,22 @@ class UserError(Exception):
         file: str | Path | None = None,
         line: int | None = None,
         key: str | None = None,
+        source: Source | None = None,
         hint: str | None = None,
         lines: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
+        if source is not None:
+            file, line, key = source
         self.message, self.file, self.line, self.key, self.hint = message, file, line, key, hint
         self.lines = tuple(lines)
+
+    def at(self, source: Source | None) -> "UserError":
+        """Return the error at a place, or the error itself for None. A file that it names goes into the message."""
+        if source is None:
+            return self
+        file = "" if self.file is None else f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
+        return UserError(file + self.message, source=source, hint=self.hint, lines=self.lines)
 
     def __str__(self) -> str:
         where = "" if self.file is None else str(self.file)

@@ -311,7 +311,7 @@ def raising(error: BaseException):
 
 def test_a_pace_is_measured_on_fewer_images_where_memory_is_short(trained_once, monkeypatch):
     loaded = load_finetuning(trained_once.file)
-    source = FolderSource(Path(str(loaded.tuning.data.source)))
+    source = FolderSource(Path(str(loaded.data.source)))
     detector = load_detector(trained_once.file.parent / "base.safetensors", arch="lenet5")
     tried: list[int] = []
 
@@ -524,11 +524,11 @@ def test_without_an_adversary_the_epoch_that_is_best_on_degraded_images_is_kept(
     loaded = load_finetuning(file)
     tuned = finetune(loaded, tmp_path / "out", device="cpu", half=False, fresh=False, progress=Silent())
     source = FolderSource(pictures)
-    chosen = split_source(source, loaded.tuning.data.validation, None).val
+    chosen = split_source(source, loaded.data.validation, None).val
     levels = torch.stack([decode(source.encoded(index)) for index in chosen])
     labels = [source.samples[index].label for index in chosen]
-    generator = torch.Generator().manual_seed(stream(loaded.tuning.seed, "degraded"))
-    changed = to_levels(augment(levels / 255, loaded.tuning.augmentation, generator))
+    generator = torch.Generator().manual_seed(stream(loaded.seed, "degraded"))
+    changed = to_levels(augment(levels / 255, loaded.augmentation, generator))
     with torch.no_grad():
         answers = [matched_lenet5()(each / 255).argmax(dim=1) for each in (levels, changed)]
     plain, degraded = (balanced_accuracy_score(labels, each) for each in answers)
@@ -708,7 +708,7 @@ def test_shipped_scenarios_and_fine_tunings_are_told_apart(cli):
     assert {*scenarios.values(), *finetunings.values()} == {*(REPOSITORY / "scenarios").glob("*.yaml")}
     listed = cli("list", "finetunings").out
     for name, file in finetunings.items():
-        assert load_finetuning(file).tuning.name == name
+        assert load_finetuning(file).name == name
         assert name in listed
         assert name not in cli("list", "scenarios").out
 

@@ -47,13 +47,13 @@ def test_every_system_has_a_recipe_and_every_recipe_can_be_read():
     recipes = {name: load_recipe(name) for name in shipped_recipes()}
     assert set(recipes) == set(architecture_names()) - PUBLISHED_DETECTORS
     for name, loaded in recipes.items():
-        recipe = loaded.recipe
+        recipe = loaded
         assert recipe.name == recipe.arch == name
         assert recipe.study
         assert recipe.summary
         # Who departs from a study says why.
         assert recipe.reason or not recipe.published
-        published = loaded.published().recipe.settings
+        published = loaded.as_published().settings
         changed = {
             key for key in recipe.published if getattr(published, key) != getattr(recipe.settings, key)
         }
@@ -408,7 +408,7 @@ def test_the_examples_of_the_document_run(tmp_path, monkeypatch, cli):
 def test_the_recipe_of_the_document_is_one(tmp_path):
     text = (REPOSITORY / "docs" / "TRAINING.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert load_recipe(write_recipe(tmp_path, block)).recipe.arch == "genimage_cnn"
+    assert load_recipe(write_recipe(tmp_path, block)).arch == "genimage_cnn"
     said = {
         name
         for names in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)

@@ -8,7 +8,7 @@ from robustbench_aigen.cli.console import say, say_warnings
 from robustbench_aigen.cli.markdown_text import print_markdown
 
 if TYPE_CHECKING:
-    from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+    from robustbench_aigen.training.adversarial.file import FineTuning
 
 
 def finetune(
@@ -107,7 +107,7 @@ def finetune(
             raise UserError(
                 f"the training collapsed ({collapse['kind']}) at step {collapse['step']}: {collapse['evidence']}; "
                 f"the weights of epoch {tuned.metrics['epoch_kept']} are kept",
-                file=loaded.yaml.file,
+                file=loaded.file,
                 hint=collapse["advice"],
             )
         if report:
@@ -123,7 +123,7 @@ def finetune(
 
 
 def _overridden(
-    loaded: "LoadedFineTuning",
+    loaded: "FineTuning",
     detector: str | None,
     arch: str | None,
     data: str | None,
@@ -131,7 +131,7 @@ def _overridden(
     epochs: int | None,
     minutes: float | None,
     name: str | None,
-) -> "LoadedFineTuning":
+) -> "FineTuning":
     from pathlib import Path
 
     from robustbench_aigen.errors import UserError
@@ -148,7 +148,7 @@ def _overridden(
         changes["detector"] = DetectorSpec.from_text(detector, arch, Path.cwd()).model_dump(
             exclude_unset=True
         )
-    spec = loaded.tuning.data
+    spec = loaded.data
     content = spec.model_dump(exclude_unset=True)
     if data is not None:
         content = read_data(data).model_dump(exclude_unset=True)
@@ -163,10 +163,10 @@ def _overridden(
         changes["budget"] = {"minutes": minutes}
     if name is not None:
         changes["name"] = name
-    return loaded.replaced(changes)
+    return loaded.replaced(changes, Path("overrides"))
 
 
-def _reporting_on(loaded: "LoadedFineTuning", images: str) -> "LoadedFineTuning":
+def _reporting_on(loaded: "FineTuning", images: str) -> "FineTuning":
     """Return the file with a report on so many images, or on all."""
     from robustbench_aigen.errors import UserError
 
@@ -175,5 +175,5 @@ def _reporting_on(loaded: "LoadedFineTuning", images: str) -> "LoadedFineTuning"
         if not images.isdecimal() or not int(images):
             raise UserError(f"--report-images takes a number of images or all, not '{images}'")
         wanted = int(images)
-    said = loaded.tuning.report.model_dump(exclude_unset=True, exclude={"limit"})
+    said = loaded.report.model_dump(exclude_unset=True, exclude={"limit"})
     return loaded.replaced({"report": {**said, "images": wanted}})

@@ -176,7 +176,7 @@ def _finetunings() -> "pd.DataFrame":
     from robustbench_aigen.catalogue import shipped_files
     from robustbench_aigen.training.adversarial.file import load_finetuning
 
-    files = {name: load_finetuning(file).tuning for name, file in shipped_files("finetunings").items()}
+    files = {name: load_finetuning(file) for name, file in shipped_files("finetunings").items()}
     return pd.DataFrame([{"name": name, "summary": tuning.summary} for name, tuning in files.items()])
 
 

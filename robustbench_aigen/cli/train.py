@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robustbench_aigen.training.jobs import Trained
-    from robustbench_aigen.training.recipe import LoadedRecipe
+    from robustbench_aigen.training.recipe import TrainingRecipe
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
 
     swept = read_sweep(sweep or [])
     if seeds > 1:
-        swept["seed"] = seeds_of(loaded.recipe.settings, seeds)
+        swept["seed"] = seeds_of(loaded.settings, seeds)
     variants = Variants(
         swept,
         folds or 0,
@@ -106,7 +106,7 @@ def train(
             trained.append(finished)
             _show(finished)
     if len(trained) > 1:
-        _show_comparison(Path(output), loaded.recipe.name, trained)
+        _show_comparison(Path(output), loaded.name, trained)
     say_warnings(progress.notices)
 
 
@@ -116,20 +116,20 @@ def read_recipe(
     assignments: list[str] | None,
     weights: str | None,
     **changes: object,
-) -> "LoadedRecipe":
+) -> "TrainingRecipe":
     """Read a recipe with what the command line replaces in it."""
     from robustbench_aigen.training.planning import read_assignments
     from robustbench_aigen.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     if published:
-        loaded = loaded.published()
+        loaded = loaded.as_published()
     replaced = read_assignments(assignments or [])
     replaced |= {key: value for key, value in changes.items() if value is not None}
-    loaded = loaded.replaced(replaced)
+    loaded = loaded.overridden(replaced)
     if weights is not None:
-        options = {**loaded.recipe.arch_options, "weights": weights}
-        loaded = loaded.replaced({"arch_options": options}, "--weights")
+        options = {**loaded.arch_options, "weights": weights}
+        loaded = loaded.overridden({"arch_options": options}, "--weights")
     return loaded
 
 

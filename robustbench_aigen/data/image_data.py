@@ -462,9 +462,11 @@ def _opened(
     content |= {key: value for key, value in said.items() if value is not None}
     content |= {key: _as_text(content[key]) for key in ("source", "sources") if key in content}
     folder = folder.expanduser().resolve()  # A program may change its folder before the images are read.
-    located = LocatedYaml(NOWHERE, content)
-    spec = validated(DataSpec, located, "data")
-    opened = open_data(spec, folder, lambda error, place: _at(error, located, place))
+    # Of a single source there is no place to tell.
+    spec = validated(
+        DataSpec, LocatedYaml(NOWHERE if "sources" in content else Path("data"), content), "data"
+    )
+    opened = open_data(spec, folder)
     return opened, spec.split, spec.limit, spec, folder
 
 
@@ -517,12 +519,3 @@ def _as_text(source: object) -> object:
     if isinstance(source, Mapping):
         return {key: _as_text(value) for key, value in source.items()}
     return [_as_text(value) for value in source] if isinstance(source, list | tuple) else source
-
-
-def _at(error: UserError, located: LocatedYaml, place: tuple[str | int, ...]) -> UserError:
-    """Say which of several sources an error is about."""
-    if "sources" not in located.content or error.file is not None:
-        return error
-    found = located.error(error.message, place, error.hint)
-    found.lines = error.lines
-    return found

@@ -1,7 +1,7 @@
 """Opens what a scenario names as its data: finds out how it lies, and puts several sources together."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from robustbench_aigen.data.shard_names import expanded, names_several
 from robustbench_aigen.data.tables import TableSource, may_be_data
 from robustbench_aigen.data.vocabulary import label_of
 from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
-from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
 from robustbench_aigen.scenario.words import folded, printable
@@ -29,9 +28,7 @@ _KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict
 _PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")
 
 
-def open_data(
-    spec: DataSpec, folder: Path, located: Callable[[UserError, Path_], UserError] | None = None
-) -> ImageSource:
+def open_data(spec: DataSpec, folder: Path) -> ImageSource:
     """Open the source of a scenario, or all of them as one.
 
     Parameters
@@ -40,8 +37,6 @@ def open_data(
         The scenario's ``data``.
     folder
         Where relative paths start.
-    located
-        Says where a mistake stands, given its path inside the section.
 
     Raises
     ------
@@ -53,18 +48,14 @@ def open_data(
         try:
             sources.append(open_source(part, folder))
         except UserError as error:
-            if located is None:
-                raise
-            raise located(error, place) from error
+            raise error.at(spec.where(*place)) from error
         places.append(
             part.source if _is_reference(part.source) else str((folder / part.source).expanduser().resolve())
         )
     try:
         opened: ImageSource = sources[0] if len(sources) == 1 else JoinedSource(sources, places)
     except UserError as error:
-        if located is None:
-            raise
-        raise located(error, ("sources",)) from error
+        raise error.at(spec.where("sources")) from error
     opened.notices += of_their_own(opened.samples)
     return opened
 

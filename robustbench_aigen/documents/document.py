@@ -1,20 +1,115 @@
 """Turns pydantic's findings into one sentence with file, line and key."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, Path_
+from robustbench_aigen.errors import Source, UserError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Section(BaseModel):
-    """A mapping in one of the project's YAML files: unknown keys are errors, and nothing changes afterwards."""
+class Section(BaseModel):  # noqa: PLW1641  pydantic makes the hash of frozen models
+    """A mapping in one of the project's YAML files: unknown keys are errors, and nothing changes afterwards.
+
+    A section knows its place in the file; the place takes no part in equality and hash.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    _yaml: LocatedYaml | None = PrivateAttr(default=None)
+    _path: Path_ = PrivateAttr(default=())
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def where(self, *path: str | int) -> Source | None:
+        """Return the place of the section, or of a value below it.
+
+        None where there is none: the section was made in Python, or the value was replaced after the file was read.
+        """
+        return None if self._yaml is None else self._yaml.source((*self._path, *path))
+
+    def part(self, model: type[M], value: object, *path: str | int) -> M:
+        """Validate a value below the section, at ``path``, that the schema leaves open.
+
+        Raises
+        ------
+        UserError
+            For the first mistake, with its place.
+        """
+        return validated_part(model, value, self._yaml or LocatedYaml(NOWHERE, {}), (*self._path, *path))
+
+    def replaced(self, changes: Mapping[str, object], named: Path = NOWHERE) -> Self:
+        """Return the same section with some keys replaced; these have no place in the file.
+
+        Parameters
+        ----------
+        changes
+            The keys and their new values.
+        named
+            What stands in place of the file in messages about the new values.
+
+        Raises
+        ------
+        UserError
+            If a value is not one that a file could have.
+        """
+        content = {**self.model_dump(exclude_unset=True), **changes}
+        section = validated(type(self), LocatedYaml(named, content), "a section")
+        for private in type(self).__private_attributes__:
+            setattr(section, private, getattr(self, private))
+        _mark(
+            section,
+            (self._yaml or LocatedYaml(NOWHERE, {})).without((*self._path, key) for key in changes),
+            self._path,
+        )
+        return section
+
+
+class Document(Section):
+    """A whole file, or what a file would hold. Relative paths in it start at :attr:`folder`."""
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, _: object, /) -> None:
+        """Set the places of sections that are made in Python: keys alone."""
+        _mark(self, LocatedYaml(NOWHERE, {}), ())
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths start from."""
+        if self._folder is not None:
+            return self._folder
+        return Path() if self._yaml is None else self._yaml.file.parent
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the document was read from; None for one made in Python."""
+        return None if self._yaml is None or self._yaml.file == NOWHERE else self._yaml.file
+
+    @property
+    def replaced_keys(self) -> frozenset[str]:
+        """The keys that were replaced after the file was read."""
+        return frozenset() if self._yaml is None else frozenset(str(path[0]) for path in self._yaml.replaced)
+
+
+def _mark(value: object, yaml: LocatedYaml, path: Path_) -> None:
+    """Set the places of a section and of all sections below it, but for replaced ones."""
+    if path in yaml.replaced or not yaml.has_places:
+        return
+    if isinstance(value, Section):
+        value._yaml, value._path = yaml, path  # noqa: SLF001  One mechanism.
+        for name, field in type(value).model_fields.items():
+            _mark(getattr(value, name), yaml, (*path, field.alias or name))
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            _mark(below, yaml, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for place, below in enumerate(value):
+            _mark(below, yaml, (*path, place))
 
 
 def not_a_boolean(value: object) -> object:
@@ -25,7 +120,7 @@ def not_a_boolean(value: object) -> object:
 
 
 def validated(model: type[M], located: LocatedYaml, what: str) -> M:
-    """Validate a whole file.
+    """Validate a whole file and set the places of its sections.
 
     Parameters
     ----------
@@ -43,10 +138,7 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
     """
     if not isinstance(located.content, dict):
         raise located.error(f"{what} is a mapping of keys to values", ())
-    try:
-        return model.model_validate(located.content)
-    except ValidationError as error:
-        raise _as_user_error(model, located, error) from None
+    return validated_part(model, located.content, located, ())
 
 
 def validated_part(model: type[M], value: object, located: LocatedYaml, at: Path_) -> M:
@@ -58,9 +150,11 @@ def validated_part(model: type[M], value: object, located: LocatedYaml, at: Path
         As :func:`validated` does.
     """
     try:
-        return model.model_validate(value)
+        result = model.model_validate(value)
     except ValidationError as error:
         raise _as_user_error(model, located, error, at) from None
+    _mark(result, located, at)
+    return result
 
 
 _EXPECTED: Mapping[str, str] = {

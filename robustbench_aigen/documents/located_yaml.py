@@ -1,12 +1,13 @@
 """YAML that remembers where each value stood, so that an error can name the line."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import Source, UserError
 
 Path_ = tuple[str | int, ...]
 
@@ -27,11 +28,14 @@ class LocatedYaml:
         Plain Python values.
     lines
         The 1-based line of every value, by its path of keys and indices.
+    replaced
+        Paths of values that were replaced after the file was read: they have no place in it.
     """
 
     file: Path
     content: Any
     lines: dict[Path_, int] = field(default_factory=dict)
+    replaced: frozenset[Path_] = frozenset()
 
     def line(self, path: Path_) -> int | None:
         """Return the line of ``path``, or of its nearest enclosing value."""
@@ -40,10 +44,24 @@ class LocatedYaml:
                 return self.lines[path[:length]]
         return None
 
+    @property
+    def has_places(self) -> bool:
+        """Whether values have places: not where ``file`` is the name of an option."""
+        return bool(self.lines) or self.file == NOWHERE
+
+    def source(self, path: Path_) -> Source | None:
+        """Return the place of ``path``; None where the value was replaced after the file was read."""
+        if any(path[:length] in self.replaced for length in range(1, len(path) + 1)):
+            return None
+        return Source(None if self.file == NOWHERE else self.file, self.line(path), dotted(path) or None)
+
     def error(self, message: str, path: Path_, hint: str | None = None) -> UserError:
         """Return a UserError that names file, line and key of ``path``."""
-        file = None if self.file == NOWHERE else self.file
-        return UserError(message, file=file, line=self.line(path), key=dotted(path) or None, hint=hint)
+        return UserError(message, source=self.source(path), hint=hint)
+
+    def without(self, paths: Iterable[Path_]) -> "LocatedYaml":
+        """Return the same file with values that were replaced after it was read."""
+        return replace(self, replaced=self.replaced | frozenset(paths))
 
 
 def dotted(path: Path_) -> str:

@@ -104,10 +104,10 @@ class Execution:
         self.steps.add("decoding", max(0.0, time.perf_counter() - began - inside))
         if not any(len(frame) for frame in frames[0]):
             first = self.problems[0]
-            error = UserError(
-                f"no image can be read ({len(self.problems)} tried); the first is {first.sample}: {first.reason}"
+            raise UserError(
+                f"no image can be read ({len(self.problems)} tried); the first is {first.sample}: {first.reason}",
+                source=self.experiment.scenario.where("data", "source"),
             )
-            raise self.experiment.scenario.located(error, ("data", "source"))
         for notice in unreadable_by_class(shards, self._problems):
             self.progress.notice(notice)
         return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]

@@ -142,12 +142,11 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     pipelines = bound_pipelines(loaded)
     target = resolve_device(device)
     detectors: list[Detector] = []
-    for position, spec in enumerate(scenario.detectors):
-        place = ("detectors", position)
+    for spec in scenario.detectors:
         try:
             detector = load_detector(spec, folder=loaded.folder, device=target, trust_code=trust_code)
         except UserError as error:
-            raise loaded.located(error, place) from error
+            raise error.at(spec.where()) from error
         detectors.append(detector)
     name_apart(scenario.detectors, detectors)
     check_names(loaded, detectors)
@@ -158,7 +157,7 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     threshold = HALF if isinstance(scenario.threshold, str) else Threshold.at(scenario.threshold)
     thresholds = {detector.name: threshold for detector in detectors}
     surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
-    check_detectors(loaded, pipelines, detectors, surrogates)
+    check_detectors(pipelines, detectors, surrogates)
     check_gate(loaded, pipelines, detectors, selection)
     return Experiment(
         loaded,
@@ -179,13 +178,13 @@ def _load_surrogates(
 ) -> dict[object, Detector]:
     """Load the detectors that attacks are crafted on."""
     surrogates: dict[object, Detector] = {}
-    for spec, place in surrogate_specs(pipelines):
+    for spec in surrogate_specs(pipelines):
         if spec in surrogates:
             continue
         try:
             surrogates[spec] = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
         except UserError as error:
-            raise loaded.located(error, place) from error
+            raise error.at(spec.where()) from error
     return surrogates
 
 
@@ -241,7 +240,7 @@ def experiment_in_memory(
         settings, (Pipeline(CLEAN), *pipelines), tuple(loaded), selection, target, computing, thresholds, surrogates,
         tuple(specs), trust_code,
     )  # fmt: skip
-    check_detectors(settings, list(experiment.pipelines), loaded, surrogates)
+    check_detectors(list(experiment.pipelines), loaded, surrogates)
     return experiment
 
 

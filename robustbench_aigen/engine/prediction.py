@@ -15,7 +15,7 @@ from robustbench_aigen.detectors.contract import Detector, probabilities, verdic
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.documents.document import validated_part
-from robustbench_aigen.documents.located_yaml import LocatedYaml
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.examination import examine
 from robustbench_aigen.engine.identity import Settings
@@ -114,10 +114,9 @@ def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Stage
     UserError
         For an unknown attack or parameter, or a value that it does not take.
     """
-    located = LocatedYaml(folder / "predict", dict(given))
 
     def surrogate(value: object) -> DetectorSpec:
-        return validated_part(DetectorSpec, value, located, ("surrogate",))
+        return validated_part(DetectorSpec, value, LocatedYaml(NOWHERE, {}), ("surrogate",))
 
     try:
         stage = stage_from_dict({**given, "attack": attack}, folder, surrogate)

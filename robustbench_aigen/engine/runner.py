@@ -221,7 +221,7 @@ def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) ->
     try:
         validation = list(make_shards(select(experiment.selection.source, "val", None)))
     except UserError as error:
-        raise experiment.scenario.located(error, ("threshold",)) from error
+        raise error.at(experiment.scenario.where("threshold")) from error
     cells = [experiment.cell(detector, Pipeline(CLEAN, ())) for detector in experiment.detectors]
     frames = execution.cell_records(cells, validation)
     for timing in execution.timings:
@@ -229,8 +229,10 @@ def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) ->
     thresholds = {}
     for detector, frame in zip(experiment.detectors, frames, strict=True):
         if frame["label"].nunique() < 2:
-            one_class = UserError(f"'{rule}' needs both classes in the validation split")
-            raise experiment.scenario.located(one_class, ("threshold",))
+            raise UserError(
+                f"'{rule}' needs both classes in the validation split",
+                source=experiment.scenario.where("threshold"),
+            )
         thresholds[detector.name] = fit_threshold(
             rule, frame["log_odds"].to_numpy(), frame["label"].to_numpy()
         )

@@ -15,13 +15,12 @@ from robustbench_aigen.data.opening import not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.detectors.naming import Named, name_apart
-from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.registry import load_plugin
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
-from robustbench_aigen.scenario.scenario import RunSettings, Scenario
+from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
 from robustbench_aigen.stages.stage import Stage
@@ -41,8 +40,7 @@ def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
     load_scenario_plugins(loaded)
     check_gate_metrics(loaded)
     pipelines = expand_pipelines(loaded)
-    for pipeline in pipelines:
-        _check_stages(loaded, pipeline)
+    check_stages(pipelines)
     return pipelines
 
 
@@ -58,7 +56,7 @@ def load_scenario_plugins(loaded: Scenario) -> None:
         try:
             load_plugin(loaded.folder / Path(name).expanduser())
         except UserError as error:
-            raise loaded.located(error, ("plugins", position)) from error
+            raise error.at(loaded.where("plugins", position)) from error
 
 
 def check_gate_metrics(loaded: Scenario) -> None:
@@ -69,7 +67,7 @@ def check_gate_metrics(loaded: Scenario) -> None:
         check_metrics,  # With pandas; few scenarios have such a block.
     )
 
-    check_metrics(loaded.gate, lambda error, place: loaded.located(error, ("gate", *place)))
+    check_metrics(loaded.gate)
 
 
 def check_names(loaded: Scenario, detectors: Sequence[Named | None]) -> None:
@@ -79,7 +77,7 @@ def check_names(loaded: Scenario, detectors: Sequence[Named | None]) -> None:
         if detector is not None and detector.name in names:
             text = f"two detectors are called '{detector.name}'"
             hint = "give one a name: {path: FILE, name: other}"
-            raise loaded.located(UserError(text, hint=hint), ("detectors", position))
+            raise UserError(text, source=loaded.where("detectors", position), hint=hint)
         names |= set() if detector is None else {detector.name}
 
 
@@ -91,31 +89,28 @@ def selected_images(loaded: Scenario) -> Selection:
     UserError
         If there is no such data or split, or the split is what the threshold is fitted on.
     """
-    source = open_data(
-        loaded.data, loaded.folder, lambda error, place: loaded.located(error, ("data", *place))
-    )
+    source = open_data(loaded.data, loaded.folder)
     rule, split = loaded.threshold, loaded.data.split
     if isinstance(rule, str) and split in ("val", ALL):
-        fault = UserError(
-            f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates"
+        raise UserError(
+            f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates",
+            source=loaded.where("threshold"),
         )
-        raise loaded.located(fault, ("threshold",))
     try:
         return select(source, split, loaded.data.limit)
     except UserError as error:
-        raise loaded.located(error, ("data", "split")) from error
+        raise error.at(loaded.data.where("split")) from error
 
 
-def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[tuple[DetectorSpec, Path_]]:
-    """Yield the detectors that attacks are crafted on, and where a scenario names them."""
+def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[DetectorSpec]:
+    """Yield the detectors that attacks are crafted on."""
     for pipeline in pipelines:
-        for position, stage in enumerate(pipeline.stages):
+        for stage in pipeline.stages:
             if isinstance(stage.surrogate, DetectorSpec):
-                yield stage.surrogate, ("pipelines", pipeline.family, position, "surrogate")
+                yield stage.surrogate
 
 
 def check_detectors(
-    loaded: RunSettings,
     pipelines: list[Pipeline],
     detectors: Sequence[AttackedDetector],
     surrogates: Mapping[object, AttackedDetector],
@@ -134,8 +129,7 @@ def check_detectors(
                     for judged in detectors:
                         check_unchanging(judged)
                 except UserError as error:
-                    place = ("pipelines", pipeline.family, position)
-                    raise loaded.located(error, place) from error
+                    raise error.at(stage.source) from error
 
 
 def check_gate(
@@ -158,7 +152,7 @@ def check_gate(
     try:
         check_block(loaded.gate, info)
     except UserError as error:
-        raise loaded.located(error, ("gate",)) from error
+        raise error.at(loaded.gate.where()) from error
 
 
 class Checked(NamedTuple):
@@ -184,21 +178,20 @@ def check_scenario(loaded: Scenario) -> Checked:
     pipelines = bound_pipelines(loaded)
     notes: list[str] = []
 
-    def checked(spec: DetectorSpec, place: Path_) -> "Detector | KnownDetector | None":
+    def checked(spec: DetectorSpec) -> "Detector | KnownDetector | None":
         try:
             result = check_detector(spec, folder=loaded.folder)
         except UserError as error:
-            raise loaded.located(error, place) from error
+            raise error.at(spec.where()) from error
         if isinstance(result, str):
             notes.append(result)
             return None
         return result
 
     scenario = loaded
-    found = [checked(spec, ("detectors", position)) for position, spec in enumerate(scenario.detectors)]
-    surrogates = {spec: checked(spec, place) for spec, place in surrogate_specs(pipelines)}
+    found = [checked(spec) for spec in scenario.detectors]
+    surrogates = {spec: checked(spec) for spec in surrogate_specs(pipelines)}
     check_detectors(
-        loaded,
         pipelines,
         [detector for detector in found if detector is not None],
         {spec: detector for spec, detector in surrogates.items() if detector is not None},
@@ -217,19 +210,13 @@ def check_scenario(loaded: Scenario) -> Checked:
 
 
 def check_stages(pipelines: Sequence[Pipeline]) -> None:
-    """Find out whether the code that the recipes of pipelines name is there."""
+    """Refuse pipelines whose recipes name code that is not there."""
     for pipeline in pipelines:
         for stage in pipeline.stages:
-            _check_code(stage)
-
-
-def _check_stages(loaded: Scenario, pipeline: Pipeline) -> None:
-    """Find out now whether the code that a pipeline's recipes name is there."""
-    for stage in pipeline.stages:
-        try:
-            _check_code(stage)
-        except UserError as error:
-            raise loaded.located(error, ("pipelines", pipeline.family)) from error
+            try:
+                _check_code(stage)
+            except UserError as error:
+                raise error.at(stage.source) from error
 
 
 def _check_code(stage: Stage) -> None:

@@ -1,7 +1,7 @@
 """Which numbers a gate looks at: names and patterns of a ``gate:`` block against what two runs hold."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from robustbench_aigen.documents.located_yaml import Path_
@@ -60,22 +60,13 @@ def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], 
     return [name for name in families if name in found]
 
 
-def check_metrics(
-    spec: GateSpec, located: Callable[[UserError, Path_], UserError] = lambda error, _: error
-) -> None:
+def check_metrics(spec: GateSpec) -> None:
     """Refuse metrics that no gate takes.
-
-    Parameters
-    ----------
-    spec
-        The gate's settings.
-    located
-        Returns an error with the place of a key of the settings.
 
     Raises
     ------
     UserError
-        For the first of them.
+        For the first of them, with its place in the file.
     """
     named: list[tuple[str, Path_]] = [(name, ("metrics", place)) for place, name in enumerate(spec.metrics)]
     named += [(read_floor(text).metric, ("floors", place)) for place, text in enumerate(spec.floors)]
@@ -83,7 +74,7 @@ def check_metrics(
         try:
             gated_metric(name)
         except UserError as error:
-            raise located(error, place) from error
+            raise error.at(spec.where(*place)) from error
 
 
 def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:

@@ -7,8 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator
 
 from robustbench_aigen.documents.document import Section, show, validated, validated_part
-from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_, read_yaml
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.documents.located_yaml import read_yaml
 from robustbench_aigen.stages.parameters import read_fraction
 
 _FLOOR = re.compile(
@@ -119,13 +118,6 @@ def load_gate_spec(file: str | Path) -> GateSpec:
     return validated(GateSpec, located, "a gate's settings")
 
 
-def located_in(file: str | Path, error: UserError, place: Path_) -> UserError:
-    """Return an error with the file, line and key of a setting, such as ``metrics``, that the file holds."""
-    located = read_yaml(Path(file))
-    inside = isinstance(located.content, dict) and "gate" in located.content
-    return located.error(error.message, ("gate", *place) if inside else place, error.hint)
-
-
 def spec_from_options(spec: GateSpec, **changes: object) -> GateSpec:
     """Return settings with some replaced; those that are None stay.
 
@@ -135,5 +127,4 @@ def spec_from_options(spec: GateSpec, **changes: object) -> GateSpec:
         If a value is not one that a file could have.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    content = {**spec.model_dump(exclude_unset=True), **given}
-    return validated(GateSpec, LocatedYaml(Path("options"), content), "a gate's settings")
+    return spec.replaced(given, Path("options"))

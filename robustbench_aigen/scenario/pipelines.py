@@ -1,6 +1,7 @@
 """The pipelines of a scenario file, and where a mistake in them stands."""
 
-from robustbench_aigen.documents.document import validated_part
+from dataclasses import replace
+
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -25,15 +26,15 @@ def expand_pipelines(loaded: Scenario) -> list[Pipeline]:
         try:
             pipelines += expand(name, read, share=share)
         except UserError as error:
-            raise loaded.located(error, path) from None
+            raise error.at(loaded.where(*path)) from None
     return pipelines
 
 
 def _stage(loaded: Scenario, stage: dict[str, object], path: Path_) -> Stage:
     def surrogate(value: object) -> DetectorSpec:
-        return validated_part(DetectorSpec, value, loaded.document, (*path, "surrogate"))
+        return loaded.part(DetectorSpec, value, *path, "surrogate")
 
     try:
-        return stage_from_dict(stage, loaded.folder, surrogate)
+        return replace(stage_from_dict(stage, loaded.folder, surrogate), source=loaded.where(*path))
     except StageError as error:
-        raise loaded.located(error, (*path, *error.path)) from None
+        raise error.at(loaded.where(*path, *error.path)) from None

@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PositiveInt,
-    PrivateAttr,
-)
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.documents.document import Section, not_a_boolean, show, validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, Path_, read_yaml
+from robustbench_aigen.documents.document import Document, not_a_boolean, show, validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -85,7 +80,7 @@ def _stages(value: object) -> object:
     return value
 
 
-class RunSettings(Section):
+class RunSettings(Document):
     """How a run is done, whatever its detectors, images and pipelines are.
 
     Parameters
@@ -127,17 +122,12 @@ class RunSettings(Section):
     trust: Annotated[Trust, BeforeValidator(_bare_off)] = "quick"
     gate: GateSpec | None = None
 
-    def located(self, error: UserError, path: Path_) -> UserError:
-        """Return an error with the place of what is wrong, where there is a file with one."""
-        del path
-        return error
-
 
 class Scenario(RunSettings):
     """An experiment written down as plain values: data, detectors, pipelines, settings.
 
     ``Scenario.from_yaml("pgd_eps4")`` reads a file or a shipped scenario, ``Scenario(name=…, data=…, detectors=[…],
-    pipelines={…})`` makes one in Python. Relative paths start at :attr:`folder`: that of the file, or the current one.
+    pipelines={…})`` makes one in Python. Relative paths start at the folder of the file, or at the current one.
     """
 
     version: Literal[1] = 1
@@ -146,11 +136,6 @@ class Scenario(RunSettings):
     pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     """Python files that register own metrics; paths start at :attr:`folder`."""
-
-    _document: LocatedYaml | None = PrivateAttr(default=None)
-    _folder: Path = PrivateAttr(default_factory=Path)
-    # Keys that were replaced after the file was read: a mistake in them is not the file's.
-    _replaced: frozenset[str] = PrivateAttr(default=frozenset())
 
     @classmethod
     def from_yaml(cls, file: str | Path) -> "Scenario":
@@ -179,7 +164,6 @@ class Scenario(RunSettings):
         scenario = validated(cls, document, "a scenario")
         if "version" not in document.content:
             raise document.error("the key 'version' is missing", ("version",))
-        scenario._document, scenario._folder = document, document.file.parent
         return scenario
 
     @classmethod
@@ -202,31 +186,8 @@ class Scenario(RunSettings):
         scenario._folder = Path(folder)
         return scenario
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
-
     def __hash__(self) -> int:
         return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
-
-    @property
-    def folder(self) -> Path:
-        """The folder that relative paths start from."""
-        return self._folder
-
-    @property
-    def document(self) -> LocatedYaml:
-        """What was read from the file, with its lines."""
-        return self._document or LocatedYaml(NOWHERE, {})
-
-    @property
-    def file(self) -> Path | None:
-        """The file that the scenario was read from; None for one made in Python."""
-        return None if self._document is None else self._document.file
-
-    @property
-    def replaced_keys(self) -> frozenset[str]:
-        """The keys that were replaced after the file was read."""
-        return self._replaced
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a file would hold: the keys that were given, as plain values."""
@@ -267,24 +228,10 @@ class Scenario(RunSettings):
         UserError
             If a value is not one that a file could have.
         """
-        content = {**self.model_dump(exclude_unset=True), **changes}
-        scenario = validated(Scenario, LocatedYaml(NOWHERE, content), "a scenario")
+        scenario = self.replaced(changes)
         if isinstance(changes.get("data"), str | Mapping):
             scenario = scenario.model_copy(update={"data": scenario.data.starting_here()})
-        scenario._document, scenario._folder = self._document, self._folder
-        scenario._replaced = self._replaced | changes.keys()
         return scenario
-
-    def located(self, error: UserError, path: Path_) -> UserError:
-        """Return an error with the place of what is wrong: file, line and key, or the key where there is no file."""
-        if path and path[0] in self._replaced:
-            return error
-        message = error.message
-        if error.file is not None:
-            message = f"{error.file}:{error.line}: {message}" if error.line else f"{error.file}: {message}"
-        located = self.document.error(message, path, error.hint)
-        located.lines = error.lines
-        return located
 
     def check(self) -> list[str]:
         """Check data, detectors and pipelines without running code of detectors; return what was not looked at.

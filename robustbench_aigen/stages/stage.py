@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.errors import Source, UserError, did_you_mean
 from robustbench_aigen.stages.parameters import Parameter, Value
 from robustbench_aigen.stages.recipe import Kind, Norm, ParameterError, Recipe
 from robustbench_aigen.stages.recipe_files import find_recipe
@@ -62,6 +62,8 @@ class Stage:
         Of an attack: random draws of ``through`` that a gradient is averaged over (Athalye et al. 2018).
     surrogate
         Of an attack: the detector that it is crafted on, where that is not the scored one.
+    source
+        The place in the scenario, for messages.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Stage:
     through: "tuple[Stage, ...]" = ()
     eot: int = 1
     surrogate: object = None
+    source: Source | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", dict(self.given))

@@ -9,15 +9,15 @@ from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.training.jobs import Job, Trained, train_job
 from robustbench_aigen.training.planning import Variants, plan_jobs
-from robustbench_aigen.training.recipe import LoadedRecipe
+from robustbench_aigen.training.recipe import TrainingRecipe
 from robustbench_aigen.training.splits import Splits, split_source
 
 
-def open_splits(loaded: LoadedRecipe, source: ImageSource, limit: int | None, progress: Progress) -> Splits:
+def open_splits(loaded: TrainingRecipe, source: ImageSource, limit: int | None, progress: Progress) -> Splits:
     """Tell of a data source and choose what is trained on, what decides, and what neither has seen."""
     for notice in (*describe_briefly(source), *source.notices):
         progress.notice(notice)
-    return split_source(source, loaded.recipe.validation, limit)
+    return split_source(source, loaded.validation, limit)
 
 
 def train_all(
@@ -30,7 +30,7 @@ def train_all(
 
 
 def plan(
-    loaded: LoadedRecipe, source: ImageSource, limit: int | None, variants: Variants, progress: Progress
+    loaded: TrainingRecipe, source: ImageSource, limit: int | None, variants: Variants, progress: Progress
 ) -> list[Job]:
     """Return the trainings of a recipe on a data source."""
     return plan_jobs(loaded, open_splits(loaded, source, limit, progress), variants)

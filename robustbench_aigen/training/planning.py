@@ -10,7 +10,7 @@ from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
 from robustbench_aigen.training.jobs import Job
-from robustbench_aigen.training.recipe import LoadedRecipe, Settings
+from robustbench_aigen.training.recipe import Settings, TrainingRecipe
 from robustbench_aigen.training.splits import Splits, check_generators
 
 
@@ -93,7 +93,7 @@ def _yaml(key: str, text: str, option: str) -> object:
         raise UserError(f"the value of {key} is not YAML", file=option) from error
 
 
-def plan_jobs(loaded: LoadedRecipe, splits: Splits, variants: Variants) -> list[Job]:
+def plan_jobs(loaded: TrainingRecipe, splits: Splits, variants: Variants) -> list[Job]:
     """Return the trainings, in the order in which they are done.
 
     Raises
@@ -106,13 +106,13 @@ def plan_jobs(loaded: LoadedRecipe, splits: Splits, variants: Variants) -> list[
     jobs = []
     for values in product(*variants.sweep.values()):
         changes = dict(zip(variants.sweep, values, strict=True))
-        swept = loaded.replaced(changes, "--sweep")
+        swept = loaded.overridden(changes, "--sweep")
         variant = {key: _written(value) for key, value in changes.items()}
         for suffix, own in _by_generator(splits, variants):
             job = Job(
-                _name(loaded.recipe.name + suffix, variant),
-                loaded.recipe.name,
-                swept.recipe.settings,
+                _name(loaded.name + suffix, variant),
+                loaded.name,
+                swept.settings,
                 own,
                 variant,
             )

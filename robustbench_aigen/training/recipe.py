@@ -1,7 +1,6 @@
 """Training recipes: what may stand in one, and where the shipped ones are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from robustbench_aigen.detectors.zoo import architecture_names, architecture_options, default_input_size
 from robustbench_aigen.documents.document import Section, show, validated
-from robustbench_aigen.documents.located_yaml import LocatedYaml, read_yaml
+from robustbench_aigen.documents.located_yaml import read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.detector_spec import Sides, read_positive_triple, read_triple
 from robustbench_aigen.scenario.scenario import Count, Name, ThresholdRule, Whole
@@ -189,35 +188,23 @@ class TrainingRecipe(Settings):
         """What decides the weights."""
         return Settings.model_validate(self.model_dump(include=set(Settings.model_fields)))
 
-
-@dataclass(frozen=True)
-class LoadedRecipe:
-    """A recipe with the file it came from."""
-
-    recipe: TrainingRecipe
-    yaml: LocatedYaml
-
-    def replaced(self, changes: Mapping[str, object], source: str = "--set") -> "LoadedRecipe":
-        """Return the same with some keys replaced.
+    def overridden(self, changes: Mapping[str, object], option: str = "--set") -> "TrainingRecipe":
+        """Return the same with keys that an option of the command line replaces.
 
         Raises
         ------
         UserError
-            If a key is unknown or a value is not one that the file could have; ``source`` stands before it.
+            If a key is unknown or a value is not one that the file could have.
         """
-        if not changes:
-            return self
         for key in changes:
             if key not in TrainingRecipe.model_fields or key in {"version", "published", "reason"}:
                 hint = did_you_mean(key, Settings.model_fields)
-                raise UserError(f"a recipe has no key '{key}'", file=source, hint=hint)
-        content = {**self.recipe.model_dump(exclude_unset=True), **changes}
-        recipe = validated(TrainingRecipe, LocatedYaml(Path(source), content), "a recipe")
-        return LoadedRecipe(recipe, self.yaml)
+                raise UserError(f"a recipe has no key '{key}'", file=option, hint=hint)
+        return self.replaced(changes, Path(option))
 
-    def published(self) -> "LoadedRecipe":
+    def as_published(self) -> "TrainingRecipe":
         """Return the same with the study's own values."""
-        return self.replaced(self.recipe.published, "published")
+        return self.replaced(self.published, Path("published"))
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -225,7 +212,7 @@ def shipped_recipes() -> dict[str, Path]:
     return {file.stem: file for file in sorted(_RECIPES.glob("*.yaml"))}
 
 
-def load_recipe(name: str | Path) -> LoadedRecipe:
+def load_recipe(name: str | Path) -> TrainingRecipe:
     """Read and validate a training recipe.
 
     Parameters
@@ -249,8 +236,8 @@ def load_recipe(name: str | Path) -> LoadedRecipe:
             raise UserError(f"no training recipe '{shortened(str(name))}'", hint=hint)
         path = shipped[str(name)]
     located = read_yaml(path)
-    loaded = LoadedRecipe(validated(TrainingRecipe, located, "a training recipe"), located)
-    for key in loaded.recipe.published:
+    loaded = validated(TrainingRecipe, located, "a training recipe")
+    for key in loaded.published:
         if key not in Settings.model_fields:
             raise located.error(
                 f"a recipe has no key '{key}'", ("published", key), did_you_mean(key, Settings.model_fields)

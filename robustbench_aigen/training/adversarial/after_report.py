@@ -54,7 +54,7 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
     UserError
         If the scenario of one's own that the file names is at fault, or nothing can be written.
     """
-    file, name = tuned.folder / REPORT, tuned.loaded.tuning.name
+    file, name = tuned.folder / REPORT, tuned.loaded.name
     kept = read_json(tuned.folder / SIZE, progress, "the report is made again")
     identity = _identity(tuned)
     if kept is None or kept.get("identity") != identity:
@@ -66,7 +66,7 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
         progress.notice(f"{name}: reported already, {file}")
         return file
     size = ReportSize.from_dict(kept["size"])
-    progress.notice(f"{name}: {size.sentence(tuned.loaded.tuning.report.queries)}")
+    progress.notice(f"{name}: {size.sentence(tuned.loaded.report.queries)}")
     result = run(
         write_scenario(tuned.loaded, tuned.folder, size.extent),
         output=tuned.folder / "runs",
@@ -126,8 +126,8 @@ def _identity(tuned: Tuned) -> str:
     said = {
         "training": tuned.metrics["identity"],
         "weights": sha256_of_file(tuned.weights),
-        "name": tuned.loaded.tuning.name,
-        "report": tuned.loaded.tuning.report.model_dump(mode="json"),
+        "name": tuned.loaded.name,
+        "report": tuned.loaded.report.model_dump(mode="json"),
         "scenario": None if own is None else own.model_dump(mode="json"),
         "version": version("robustbench-aigen"),
     }
@@ -140,7 +140,7 @@ def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
     data, has_transfer = result.info["data"], "transfer" in compared["pipeline"].to_numpy()
     parts = [
         f"# {escaped(after)}",
-        escaped(tuned.loaded.tuning.summary),
+        escaped(tuned.loaded.summary),
         _setting(tuned, before),
         UNCHANGED if tuned.metrics["epoch_kept"] == 0 else "",
         "## Before and after",
@@ -162,7 +162,7 @@ def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
 
 
 def _setting(tuned: Tuned, before: str) -> str:
-    tuning, metrics = tuned.loaded.tuning, tuned.metrics
+    tuning, metrics = tuned.loaded, tuned.metrics
     method, threat = tuning.method.model_dump(exclude_unset=True), tuning.threat
     options = ", ".join(f"{name} {value}" for name, value in method.items() if name != "name")
     augmented = f", augmentation {', '.join(map(str, tuning.augmentation))}" if tuning.augmentation else ""
@@ -184,7 +184,7 @@ def _setting(tuned: Tuned, before: str) -> str:
 
 def _sample(tuned: Tuned, size: ReportSize, images: int) -> str:
     """Say how many images are behind the table, why no more, and what that does to the intervals."""
-    sentence = size.sentence(tuned.loaded.tuning.report.queries)
+    sentence = size.sentence(tuned.loaded.report.queries)
     low, high = wilson_interval(images // 2, images)
     return f"{sentence[0].upper()}{sentence[1:]}. On {counted(images, 'image')}, the 95 % interval of an accuracy is up to ±{50 * (high - low):.0f} points wide."
 

@@ -7,16 +7,16 @@ from robustbench_aigen.detectors.card import DetectorCard, read_card
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
-from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.adversarial.file import FineTuning
 
 
-def card_of(loaded: LoadedFineTuning, detector: Detector, metrics: dict[str, Any]) -> dict[str, Any]:
+def card_of(loaded: FineTuning, detector: Detector, metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the card of the weights that a fine-tuning leaves.
 
     Weights of a named architecture stand on their own. Those of anything else are filled into the detector that
     they were made from, which the card names as ``base``.
     """
-    tuning, original = loaded.tuning, _card_before(loaded)
+    tuning, original = loaded, _card_before(loaded)
     arch = tuning.detector.arch or original.arch
     if arch is None:
         how: dict[str, Any] = {"base": placed(loaded).model_dump(mode="json", exclude_unset=True)}
@@ -36,16 +36,16 @@ def card_of(loaded: LoadedFineTuning, detector: Detector, metrics: dict[str, Any
     }
 
 
-def placed(loaded: LoadedFineTuning) -> DetectorSpec:
+def placed(loaded: FineTuning) -> DetectorSpec:
     """Return what the file says of the detector, relative paths made absolute."""
-    spec = loaded.tuning.detector
+    spec = loaded.detector
     if spec.path is not None:
         return spec.model_copy(update={"path": str((loaded.folder / spec.path).expanduser().resolve())})
     return spec.model_copy(update={"id": DetectorSpec.from_text(str(spec.id), None, loaded.folder).id})
 
 
-def _card_before(loaded: LoadedFineTuning) -> DetectorCard:
-    spec = loaded.tuning.detector
+def _card_before(loaded: FineTuning) -> DetectorCard:
+    spec = loaded.detector
     file = shipped_detectors().get(spec.id or "")
     if file is None and spec.path is not None:
         file = (loaded.folder / spec.path).expanduser()

@@ -7,7 +7,7 @@ from robustbench_aigen.data.samples import ImageSource
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
-from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.splits import split_source
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trainable_detector(
-    loaded: LoadedFineTuning, device: "torch.device | str", *, trust_code: bool = False
+    loaded: FineTuning, device: "torch.device | str", *, trust_code: bool = False
 ) -> "Detector":
     """Load the detector, in evaluation mode, its weights free.
 
@@ -29,23 +29,23 @@ def trainable_detector(
     from robustbench_aigen.detectors.loading import load_detector
 
     _require_single(loaded)
-    spec = loaded.tuning.detector
+    spec = loaded.detector
     try:
         detector = load_detector(spec, folder=loaded.folder, device=device, trust_code=trust_code)
         _require_training(detector)
     except UserError as error:
-        raise loaded.located(error, ("detector",)) from error
+        raise error.at(loaded.where("detector")) from error
     for parameter in detector.network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return detector
 
 
-def _require_single(loaded: LoadedFineTuning) -> None:
-    spec = loaded.tuning.detector
+def _require_single(loaded: FineTuning) -> None:
+    spec = loaded.detector
     if spec.wrap is not None or spec.ensemble is not None:
         text = "one detector is fine-tuned at a time, without a defence around it"
         hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
-        raise loaded.located(UserError(text, hint=hint), ("detector",))
+        raise UserError(text, source=loaded.where("detector"), hint=hint)
 
 
 def _require_training(detector: "Detector") -> None:
@@ -73,25 +73,23 @@ def input_size_of(detector: "Detector") -> tuple[int, int]:
     return size
 
 
-def opened_source(loaded: LoadedFineTuning) -> ImageSource:
+def opened_source(loaded: FineTuning) -> ImageSource:
     """Open the data of a fine-tuning, one source or several."""
-    return open_data(
-        loaded.tuning.data, loaded.folder, lambda error, path: loaded.located(error, ("data", *path))
-    )
+    return open_data(loaded.data, loaded.folder)
 
 
-def own_scenario(loaded: LoadedFineTuning) -> Scenario | None:
+def own_scenario(loaded: FineTuning) -> Scenario | None:
     """Read the scenario that is to be run before and after, where the file names one."""
-    name = loaded.tuning.report.scenario
+    name = loaded.report.scenario
     if name is None:
         return None
     try:
         return load_scenario(loaded.folder / name if (loaded.folder / name).is_file() else name)
     except UserError as error:
-        raise loaded.located(error, ("report", "scenario")) from error
+        raise error.at(loaded.where("report", "scenario")) from error
 
 
-def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
+def check_finetuning(loaded: FineTuning) -> tuple[int | None, str]:
     """Check all that can be checked without training or downloading.
 
     Returns
@@ -105,20 +103,20 @@ def check_finetuning(loaded: LoadedFineTuning) -> tuple[int | None, str]:
         For whatever is wrong with the file, its detector, its data or its scenario.
     """
     try:
-        checked = check_detector(loaded.tuning.detector, folder=loaded.folder)
+        checked = check_detector(loaded.detector, folder=loaded.folder)
     except UserError as error:
-        raise loaded.located(error, ("detector",)) from error
+        raise error.at(loaded.where("detector")) from error
     if isinstance(checked, KnownDetector):
         _require_single(loaded)
     elif not isinstance(checked, str):
         trainable_detector(loaded, "cpu")
     own_scenario(loaded)
-    missing = not_looked_at(loaded.tuning.data)
+    missing = not_looked_at(loaded.data)
     if missing:
         return None, missing
     source = opened_source(loaded)
     try:
-        splits = split_source(source, loaded.tuning.data.validation, loaded.tuning.data.limit)
+        splits = split_source(source, loaded.data.validation, loaded.data.limit)
     except UserError as error:
-        raise loaded.located(error, ("data",)) from error
+        raise error.at(loaded.where("data")) from error
     return len(splits.train) + len(splits.val), ""

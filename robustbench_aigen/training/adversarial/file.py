@@ -1,15 +1,14 @@
 """The fine-tuning file: what may stand in it, and how a mistake is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.documents.document import Section, show, validated
-from robustbench_aigen.documents.located_yaml import LocatedYaml, Path_, read_yaml
+from robustbench_aigen.documents.document import Document, Section, show, validated
+from robustbench_aigen.documents.located_yaml import read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
@@ -194,7 +193,7 @@ class AfterReport(Section):
         return self
 
 
-class FineTuning(Section):
+class FineTuning(Document):
     """A whole fine-tuning file, version 1."""
 
     version: Literal[1]
@@ -216,41 +215,7 @@ class FineTuning(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
-@dataclass(frozen=True)
-class LoadedFineTuning:
-    """A fine-tuning file with where it came from, for relative paths and for errors."""
-
-    tuning: FineTuning
-    yaml: LocatedYaml
-    overridden: frozenset[str] = frozenset()
-
-    @property
-    def folder(self) -> Path:
-        """The folder that relative paths in the file start from."""
-        return self.yaml.file.parent
-
-    def replaced(self, changes: Mapping[str, Any]) -> "LoadedFineTuning":
-        """Return the same with some top-level keys replaced (the command line's overrides).
-
-        Raises
-        ------
-        UserError
-            If a value is not one that the file could have.
-        """
-        if not changes:
-            return self
-        content = {**self.tuning.model_dump(exclude_unset=True), **changes}
-        tuning = validated(FineTuning, LocatedYaml(Path("overrides"), content), "a fine-tuning file")
-        return LoadedFineTuning(tuning, self.yaml, self.overridden | changes.keys())
-
-    def located(self, error: UserError, path: Path_) -> UserError:
-        """Say where in the file the thing stands that turned out to be wrong, unless it is not from there."""
-        if path[0] in self.overridden or error.file is not None:
-            return error
-        return self.yaml.error(error.message, path, error.hint)
-
-
-def load_finetuning(file: str | Path) -> LoadedFineTuning:
+def load_finetuning(file: str | Path) -> FineTuning:
     """Read and validate a fine-tuning file.
 
     Parameters
@@ -283,7 +248,7 @@ def load_finetuning(file: str | Path) -> LoadedFineTuning:
         raise located.error(
             "is a scenario, not a fine-tuning file", ("pipelines",), f"robust-aigen run {file}"
         )
-    return LoadedFineTuning(validated(FineTuning, located, "a fine-tuning file"), located)
+    return validated(FineTuning, located, "a fine-tuning file")
 
 
 def names_fine_tuning(file: str | Path) -> bool:

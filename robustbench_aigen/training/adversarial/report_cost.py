@@ -23,7 +23,7 @@ from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import Scenario, Trust
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Stage
-from robustbench_aigen.training.adversarial.file import LoadedFineTuning
+from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
 from robustbench_aigen.trust.judgement import FIRST_PROBED, PROBED
@@ -60,7 +60,7 @@ class ReportCost:
         Seconds that loading the detector took, and opening and dividing the images.
     """
 
-    loaded: LoadedFineTuning
+    loaded: FineTuning
     detector: Detector
     source: ImageSource
     validation: Sequence[int]
@@ -82,7 +82,7 @@ class ReportCost:
         UserError
             If there are none.
         """
-        data, is_own = self.scenario.data, self.loaded.tuning.report.scenario is not None
+        data, is_own = self.scenario.data, self.loaded.report.scenario is not None
         source = open_data(data, self.scenario.folder) if is_own else self.source
         try:
             return select(source, data.split, None)
@@ -97,7 +97,7 @@ class ReportCost:
     @property
     def most(self) -> int:
         """Images of the report where time does not matter."""
-        report, available = self.loaded.tuning.report, len(self.selection.indices)
+        report, available = self.loaded.report, len(self.selection.indices)
         if report.images is not None:
             return available if report.images == "all" else min(available, report.images)
         limits = [available]
@@ -113,7 +113,7 @@ class ReportCost:
         chosen = [*self.validation]
         if len(chosen) > _MOST_TIMED:
             chosen = stratified(samples, chosen, _MOST_TIMED)
-        tuning = self.loaded.tuning
+        tuning = self.loaded
         settings = Settings(
             tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
             default_batch_size(self.detector, self.device), HALF,
@@ -145,7 +145,7 @@ class ReportCost:
             before = after = Standing()
         return {
             (detector, pipeline.name): cell_seconds(pipeline, self.pace, surrogates, standing)
-            for detector, standing in ((name, before), (self.loaded.tuning.name, after))
+            for detector, standing in ((name, before), (self.loaded.name, after))
             for pipeline in pipelines
         }
 
@@ -154,7 +154,7 @@ class ReportCost:
         return sum(self.cells(depth, before, after).values())
 
     def _trust(self, depth: Depth) -> Trust:
-        has_own = self.loaded.tuning.report.scenario is not None
+        has_own = self.loaded.report.scenario is not None
         return self.scenario.trust if has_own else depth.trust
 
     def beside(self, depth: Depth) -> float:
@@ -193,7 +193,7 @@ class ReportCost:
         UserError
             If there are no images for it.
         """
-        report = self.loaded.tuning.report
+        report = self.loaded.report
         depths = DEPTHS if report.scenario is None else (Depth(),)
         if report.images is not None:
             seconds = self.beside(Depth()) + self.most * self.per_image(Depth(), before, after)

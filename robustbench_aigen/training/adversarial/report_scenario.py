@@ -14,7 +14,7 @@ from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.training.adversarial.card import placed
 from robustbench_aigen.training.adversarial.checking import own_scenario
-from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.file import FineTuning
 
 SCENARIO = "before_after.yaml"
 _SQUARE = 1000
@@ -97,12 +97,12 @@ class Extent:
     depth: Depth = field(default_factory=Depth)
 
 
-def write_scenario(loaded: LoadedFineTuning, folder: Path, extent: Extent) -> Scenario:
+def write_scenario(loaded: FineTuning, folder: Path, extent: Extent) -> Scenario:
     """Return the scenario on both detectors; the built-in one is written beside the weights, so that ``run`` takes it.
 
     Of a scenario of one's own, the detectors and the number of images are replaced.
     """
-    tuning = loaded.tuning
+    tuning = loaded
     weights = folder / f"{tuning.name}.safetensors"
     detectors = [_before(loaded), {"path": str(weights.resolve()), "name": tuning.name}]
     own = own_scenario(loaded)
@@ -114,7 +114,7 @@ def write_scenario(loaded: LoadedFineTuning, folder: Path, extent: Extent) -> Sc
     return load_scenario(file)
 
 
-def scenario_before(loaded: LoadedFineTuning, depth: Depth) -> Scenario:
+def scenario_before(loaded: FineTuning, depth: Depth) -> Scenario:
     """Return the scenario on the detector before alone, on all images: what there is to do, before the training."""
     detectors = [_before(loaded)]
     own = own_scenario(loaded)
@@ -131,8 +131,8 @@ def _limited(own: Scenario, images: int | None) -> Scenario:
     return own.replace(data=own.data.model_copy(update={"limit": images}))
 
 
-def _built_in(loaded: LoadedFineTuning, extent: Extent, detectors: list[dict[str, Any]]) -> dict[str, Any]:
-    tuning, before = loaded.tuning, detectors[0]
+def _built_in(loaded: FineTuning, extent: Extent, detectors: list[dict[str, Any]]) -> dict[str, Any]:
+    tuning, before = loaded, detectors[0]
     limit = {} if extent.images is None else {"limit": extent.images}
     surrogate = {key: value for key, value in before.items() if key != "name"}
     return {
@@ -170,16 +170,16 @@ def _pipelines(tuning: FineTuning, before: dict[str, Any], depth: Depth) -> dict
     return pipelines | {name: [{"perturb": name, "severity": severities}] for name in _DEGRADATIONS}
 
 
-def _before(loaded: LoadedFineTuning) -> dict[str, Any]:
+def _before(loaded: FineTuning) -> dict[str, Any]:
     spec = placed(loaded)
     name = spec.name or (Path(str(spec.path)).stem if spec.path is not None else str(spec.id))
     said = spec.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-    return {**said, "name": f"{name} (before)" if name == loaded.tuning.name else name}
+    return {**said, "name": f"{name} (before)" if name == loaded.name else name}
 
 
-def _data(loaded: LoadedFineTuning) -> dict[str, Any]:
+def _data(loaded: FineTuning) -> dict[str, Any]:
     """Return what the file says of the images, relative paths made absolute."""
-    data = loaded.tuning.data
+    data = loaded.data
     said = data.model_dump(
         mode="json", exclude_none=True, exclude_unset=True, exclude={"validation", "limit"}
     )

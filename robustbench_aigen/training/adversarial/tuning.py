@@ -29,7 +29,7 @@ from robustbench_aigen.training.adversarial.checking import (
     own_scenario,
     trainable_detector,
 )
-from robustbench_aigen.training.adversarial.file import FineTuning, LoadedFineTuning
+from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.forecast import forecast
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork, Watching
 from robustbench_aigen.training.adversarial.rates import ValidationImages
@@ -60,7 +60,7 @@ _BATCH_OF_CHECKS = 128
 class Tuned:
     """A finished fine-tuning: its file, its folder, the content of its ``metrics.json``, and what a report costs."""
 
-    loaded: LoadedFineTuning
+    loaded: FineTuning
     folder: Path
     metrics: dict[str, Any]
     cost: ReportCost
@@ -68,11 +68,11 @@ class Tuned:
     @property
     def weights(self) -> Path:
         """The weights file."""
-        return self.folder / f"{self.loaded.tuning.name}.safetensors"
+        return self.folder / f"{self.loaded.name}.safetensors"
 
 
 def finetune(
-    loaded: LoadedFineTuning,
+    loaded: FineTuning,
     output: Path,
     *,
     device: str,
@@ -113,7 +113,7 @@ def finetune(
     """
     clock = time.perf_counter()
     began = clock if began is None else began
-    tuning, place, folder = loaded.tuning, resolve_device(device), output / loaded.tuning.name
+    tuning, place, folder = loaded, resolve_device(device), output / loaded.name
     detector = trainable_detector(loaded, place, trust_code=trust_code)
     loading, clock = time.perf_counter() - clock, time.perf_counter()
     source = opened_source(loaded)
@@ -122,7 +122,7 @@ def finetune(
         splits = split_source(source, tuning.data.validation, tuning.data.limit)
         require_both_classes(splits)
     except UserError as error:
-        raise loaded.located(error, ("data",)) from error
+        raise error.at(loaded.where("data")) from error
     opening = time.perf_counter() - clock
     for notice in (*describe_briefly(source), *describe_detector(detector), *source.notices):
         progress.notice(notice)

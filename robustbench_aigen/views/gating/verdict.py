@@ -22,7 +22,7 @@ from robustbench_aigen.runs.selection import (
     select_checks,
     select_floors,
 )
-from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, located_in, spec_from_options
+from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, spec_from_options
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
     Findings,
@@ -117,7 +117,7 @@ def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
         return config
     if isinstance(config, str | Path):
         spec = load_gate_spec(config)
-        check_metrics(spec, lambda error, place: located_in(config, error, place))
+        check_metrics(spec)
         return spec
     return spec_from_options(GateSpec(), **dict(config or info["scenario"].get("gate") or {}))
 
