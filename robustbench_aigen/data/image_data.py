@@ -520,8 +520,8 @@ def _as_text(source: object) -> object:
 
 
 def _at(error: UserError, located: LocatedYaml, place: tuple[str | int, ...]) -> UserError:
-    """Say which of several sources an error is about."""
-    if "sources" not in located.content or error.file is not None:
+    """Say which of several sources, or which key, an error is about."""
+    if place == ("source",) or error.file is not None:
         return error
     found = located.error(error.message, place, error.hint)
     found.lines = error.lines
