@@ -5,6 +5,8 @@ from typing import Any
 
 _HOMES = {
     "Registry": "robustbench_aigen.registry",
+    "Sample": "robustbench_aigen.data.samples",
+    "layout": "robustbench_aigen.data.layout",
     "metric": "robustbench_aigen.metrics.metric",
     "load_plugin": "robustbench_aigen.registry",
 }

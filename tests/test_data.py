@@ -12,10 +12,10 @@ import pytest
 from conftest import write_image
 from PIL import Image
 
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.layouts.folder import FolderSource
+from robustbench_aigen.data.layouts.tables import TableSource
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.data.tables import TableSource
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode

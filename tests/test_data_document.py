@@ -6,7 +6,8 @@ import shlex
 import yaml
 from conftest import REPOSITORY, write_image
 
-from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, ROLES, SourceSpec
+from robustbench_aigen.data.layout import LAYOUTS
+from robustbench_aigen.scenario.data_spec import NAMED_LAYOUTS, ROLES, SourceSpec
 
 DOCUMENT = (REPOSITORY / "docs" / "DATA.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -36,5 +37,5 @@ def test_every_example_runs(tmp_path, image_folder, monkeypatch, cli):
 
 
 def test_every_key_and_layout_of_a_source_is_in_the_document():
-    for name in [*SourceSpec.model_fields, *FILE_LAYOUTS, *NAMED_LAYOUTS, *ROLES]:
+    for name in [*SourceSpec.model_fields, *LAYOUTS.names(), *NAMED_LAYOUTS, *ROLES]:
         assert f"`{name}`" in DOCUMENT or name == "source", name

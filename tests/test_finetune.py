@@ -24,7 +24,7 @@ from sklearn.metrics import balanced_accuracy_score
 from robustbench_aigen import load_detector
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.stopping import StoppedError
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.digests import read_sealed

@@ -15,8 +15,8 @@ from PIL import Image
 
 from robustbench_aigen.cli.pictures import choose_targets
 from robustbench_aigen.data.file_search import files_below
-from robustbench_aigen.data.folder import FolderSource
 from robustbench_aigen.data.image_files import find_images
+from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.opening import open_data, open_source
 from robustbench_aigen.data.placing import Placing
 from robustbench_aigen.data.samples import Sample

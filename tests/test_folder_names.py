@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from robustbench_aigen.data.class_folders import FolderReader
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.errors import UserError

@@ -9,7 +9,7 @@ from test_attack_contract import bound_stage, stage, untrained
 
 from robustbench_aigen.attacks.execution import AttackOutcome, run_attack
 from robustbench_aigen.data import splitting
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import nested_limit, select, stratified
 from robustbench_aigen.detectors.thresholds import HALF

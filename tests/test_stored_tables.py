@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from test_layouts import facts, opened
 
+from robustbench_aigen.data.layouts.tables import _ParquetRows
 from robustbench_aigen.data.parquet_pages import page_sizes
 from robustbench_aigen.data.samples import read_encoded
-from robustbench_aigen.data.tables import _ParquetRows
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import decode
 
@@ -272,8 +272,8 @@ def test_columns_inside_a_struct(tmp_path):
 
 
 def test_rows_of_large_groups_are_read_in_any_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 0)
-    monkeypatch.setattr("robustbench_aigen.data.tables._ROWS", 1)
+    monkeypatch.setattr("robustbench_aigen.data.layouts.tables._HELD", 0)
+    monkeypatch.setattr("robustbench_aigen.data.layouts.tables._ROWS", 1)
     source = opened(write(tmp_path / "a.parquet", {"image": PNGS, "label": ["real", "fake"] * 2}))
     for index in (3, 0, 1, 1, 0, 2, 3):
         assert source.encoded(index) == PNGS[index]
@@ -303,7 +303,7 @@ def test_headers_of_pages_say_what_a_column_unpacks_to(tmp_path, stored):
 
 
 def test_a_cell_that_unpacks_to_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    monkeypatch.setattr("robustbench_aigen.data.layouts.tables._HELD", 2**20)
     images = [*PNGS, *PNGS, bytes(2**21), PNGS[0]]
     labels = ["real", "fake"] * 5
     source = opened(
@@ -341,7 +341,7 @@ class CountedCalls:
 
 
 def test_an_image_of_a_dictionary_is_not_written_out_for_every_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    monkeypatch.setattr("robustbench_aigen.data.layouts.tables._HELD", 2**20)
     image = os.urandom(2**18)
     file = stored_as(tmp_path / "a.parquet", {"image": [image] * 64, "label": ["real", "fake"] * 32})
     sizes = [values.nbytes for _, values in _ParquetRows(file)._parts(0, "image")]
@@ -351,7 +351,7 @@ def test_an_image_of_a_dictionary_is_not_written_out_for_every_row(tmp_path, mon
 
 
 def test_a_label_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("robustbench_aigen.data.tables._HELD", 2**20)
+    monkeypatch.setattr("robustbench_aigen.data.layouts.tables._HELD", 2**20)
     file = stored_as(tmp_path / "a.parquet", {"image": PNGS, "label": ["real", "fake", "real", "x" * 2**21]})
     with pytest.raises(UserError, match="column 'label' has a page of 2 MiB: above the limit of 1 MiB"):
         opened(file)

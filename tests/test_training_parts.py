@@ -20,7 +20,7 @@ from torchvision.transforms.v2.functional import rotate
 from training_data import RECIPE, write_recipe, write_splits
 
 from robustbench_aigen.data.file_search import files_below
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.near_duplicates import fingerprint
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.detectors.thresholds import HALF

@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, plain_text, read_labels
-from robustbench_aigen.data.samples import Sample
+from robustbench_aigen.data.samples import CLASS_NAMES, Sample
 from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of, split_in, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.data_spec import NAMED_LAYOUTS, SourceSpec, is_roles
 
 PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "img_path")
 """What columns of file names are called."""
@@ -36,6 +37,15 @@ class TableMeaning(NamedTuple):
     columns: Mapping[str, str] = {}
     class_names: Mapping[str, Sequence[str]] = {}
     roles: tuple[str, ...] | None = None
+
+
+def meaning_of(spec: SourceSpec) -> TableMeaning:
+    """Return what a scenario says of a source."""
+    labels = {name: CLASS_NAMES.index(meaning) for name, meaning in (spec.labels or {}).items()}
+    label = None if spec.label is None else CLASS_NAMES.index(spec.label)
+    columns = {str(role): name for role, name in (spec.columns or {}).items()}
+    roles = NAMED_LAYOUTS.get(spec.layout or "", spec.layout or "")
+    return TableMeaning(labels, label, columns, roles=tuple(roles.split("/")) if is_roles(roles) else None)
 
 
 class Columns(NamedTuple):

@@ -3,7 +3,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,8 +133,26 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
         If a folder cannot be looked into.
     """
     wanted = tuple(suffixes)
-    files = Walk(folder, once=True).files
+    walked = _WALKED.get()
+    files = walked.get(folder) if walked is not None else None
+    if files is None:
+        files = Walk(folder, once=True).files
+    if walked is not None:
+        walked[folder] = files
     return in_order(file.path for file in files if os.path.splitext(file.name)[1].lower() in wanted)
+
+
+_WALKED: ContextVar[dict[Path, list[Found]] | None] = ContextVar("_WALKED", default=None)
+
+
+@contextmanager
+def walked_once() -> Iterator[None]:
+    """Let :func:`files_below` look at a folder once meanwhile, however often it is called."""
+    before = _WALKED.set({})
+    try:
+        yield
+    finally:
+        _WALKED.reset(before)
 
 
 def in_order(paths: Iterable[str]) -> list[Path]:

@@ -30,7 +30,7 @@ class JoinedSource:
     """
 
     def __init__(self, sources: Sequence[ImageSource], places: Sequence[str]) -> None:
-        self._sources = list(sources)
+        self.sources = list(sources)
         self._names = _told_apart([source.name for source in sources], places)
         self.name = " + ".join(self._names)
         counts = [len(source.samples) for source in sources]
@@ -51,7 +51,7 @@ class JoinedSource:
     def encoded(self, index: int) -> bytes:
         """Return a sample's encoded image from its source."""
         place = bisect_right(self._firsts, index) - 1
-        return self._sources[place].encoded(index - self._firsts[place])
+        return self.sources[place].encoded(index - self._firsts[place])
 
 
 def _told_apart(names: list[str], places: Sequence[str]) -> list[str]:

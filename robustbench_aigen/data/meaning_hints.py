@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_aigen.data.class_folders import Roles
 from robustbench_aigen.data.file_search import files_below
-from robustbench_aigen.data.manifest import MANIFESTS
+from robustbench_aigen.data.layouts.manifest import MANIFESTS
 from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.data.vocabulary import Labels, is_truth, label_of, says_nothing, split_of
 from robustbench_aigen.errors import UserError

@@ -5,26 +5,20 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from robustbench_aigen.data.columns import TableMeaning
-from robustbench_aigen.data.file_search import files_below
-from robustbench_aigen.data.folder import FolderSource
+from robustbench_aigen.data.columns import TableMeaning, meaning_of
 from robustbench_aigen.data.hub import PREFIX, fetch, is_here
-from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.inventory import of_their_own
 from robustbench_aigen.data.joined import JoinedSource
-from robustbench_aigen.data.manifest import MANIFESTS, ManifestSource, is_manifest
+from robustbench_aigen.data.layout import LAYOUTS, check_layout, recognised
+from robustbench_aigen.data.layouts.tables import TableSource
+from robustbench_aigen.data.layouts.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
 from robustbench_aigen.data.shard_names import expanded, names_several
-from robustbench_aigen.data.tables import TableSource, may_be_data
-from robustbench_aigen.data.vocabulary import label_of
-from robustbench_aigen.data.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
-from robustbench_aigen.scenario.data_spec import FILE_LAYOUTS, NAMED_LAYOUTS, DataSpec, SourceSpec
-from robustbench_aigen.scenario.words import folded, printable
-from robustbench_aigen.text import counted
+from robustbench_aigen.scenario.data_spec import DataSpec, SourceSpec
+from robustbench_aigen.scenario.words import printable
 
 BUILT_IN = {"minigen": "CIFAR-10 photographs against images of five generators, 32×32, in the package"}
-_KINDS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"} | dict.fromkeys(MANIFESTS, "csv")
 _PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")
 
 
@@ -43,6 +37,7 @@ def open_data(spec: DataSpec, folder: Path) -> ImageSource:
     UserError
         As :func:`open_source` does, or if one source is there twice.
     """
+    check_layouts(spec)
     sources, places = [], []
     for place, part in spec.parts.items():
         try:
@@ -58,6 +53,15 @@ def open_data(spec: DataSpec, folder: Path) -> ImageSource:
         raise error.at(spec.where("sources")) from error
     opened.notices += of_their_own(opened.samples)
     return opened
+
+
+def check_layouts(spec: DataSpec) -> None:
+    """Raise UserError for the first unknown layout of a data section."""
+    for place, part in spec.parts.items():
+        try:
+            check_layout(part.layout)
+        except UserError as error:
+            raise error.at(spec.where(*place[:-1], "layout")) from error
 
 
 def not_looked_at(spec: DataSpec) -> str:
@@ -84,6 +88,7 @@ def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
         If there is nothing of that name, or nothing in it that can be used, or its layout is ambiguous.
     """
     spec = SourceSpec(source=source) if isinstance(source, str) else source
+    check_layout(spec.layout)
     opened = _opened(spec, folder)
     if spec.generator is not None:
         opened.samples = [sample._replace(generator=spec.generator) for sample in opened.samples]
@@ -107,14 +112,14 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         if not there and names_several(spec.source):
             return _several(spec, expanded(path))
         if not there:
-            near = _near(spec.source, path)
+            near = _near(spec, path)
             known = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
             hint = known if near is None else f"did you mean '{printable(near)}'?"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
     if there and not (path.is_file() or path.is_dir()):
         raise UserError(f"'{shortened(spec.source)}' is neither a file nor a folder")
     try:
-        opened = _by_layout(spec, path)
+        opened = _open_path(spec, path)
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise UserError(f"'{shortened(spec.source)}' cannot be opened: {reason}") from error
@@ -124,10 +129,10 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
     return opened
 
 
-def _near(source: str, path: Path) -> str | None:
+def _near(spec: SourceSpec, path: Path) -> str | None:
     """Return a path that exists, written as the source, whose first wrong folder or file has nearly the same name."""
     depth = next((depth for depth, above in enumerate(path.parents) if above.is_dir()), None)
-    parts = Path(source).parts
+    parts = Path(spec.source).parts
     if depth is None or depth >= len(parts):
         return None
     above, missing = path.parents[depth], parts[-1 - depth]
@@ -135,7 +140,7 @@ def _near(source: str, path: Path) -> str | None:
         beside = {
             other.name.casefold(): other.name
             for other in above.iterdir()
-            if not other.name.startswith(".") and (other.is_dir() or other.suffix.lower() in _KINDS)
+            if not other.name.startswith(".") and (other.is_dir() or recognised(other, spec))
         }
     except OSError:
         return None
@@ -148,47 +153,23 @@ def _near(source: str, path: Path) -> str | None:
 
 def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
     """Open files that one name with braces or wildcards stands for, as if they were alone in their folder."""
-    kinds = {_KINDS.get(file.suffix.lower()) for file in files}
-    kind = kinds.pop() if len(kinds) == 1 else None
+    suffixes = {file.suffix.lower() for file in files}
     root = Path(os.path.commonpath([file.parent for file in files]))
-    if kind == "webdataset":
-        return WebDatasetSource(root, _meaning(spec), files)
-    if kind in ("parquet", "arrow"):
-        return TableSource(root, f".{kind}", _meaning(spec), files)
+    if suffixes == {".tar"}:
+        return WebDatasetSource(root, meaning_of(spec), files)
+    if suffixes in ({".parquet"}, {".arrow"}):
+        return TableSource(root, suffixes.pop(), meaning_of(spec), files)
     raise UserError(
         f"'{shortened(spec.source)}' names several files that are not all tar, Parquet or Arrow files",
         hint="list them under 'sources'",
     )
 
 
-def _meaning(spec: SourceSpec) -> TableMeaning:
-    labels = {name: 1 if meaning == "fake" else 0 for name, meaning in (spec.labels or {}).items()}
-    label = None if spec.label is None else label_of(spec.label)
-    columns = {str(role): name for role, name in (spec.columns or {}).items()}
-    return TableMeaning(labels, label, columns, roles=_roles(spec))
-
-
-def _roles(spec: SourceSpec) -> tuple[str, ...] | None:
-    """Return what each level of folders is, where the user says it."""
-    if spec.layout is None or spec.layout in FILE_LAYOUTS:
-        return None
-    return tuple(NAMED_LAYOUTS.get(spec.layout, spec.layout).split("/"))
-
-
-def _by_layout(spec: SourceSpec, path: Path) -> ImageSource:
-    meaning = _meaning(spec)
-    roles = meaning.roles
-    # Of one file they are those of the paths in it.
-    layout = _detected(path, spec) if spec.layout is None or (roles and path.is_file()) else spec.layout
-    if layout == "csv":
-        return ManifestSource(_manifest(path), meaning)
-    if layout == "webdataset":
-        return WebDatasetSource(_having(path, ".tar"), meaning)
-    if layout in ("parquet", "arrow"):
-        return TableSource(_having(path, f".{layout}"), f".{layout}", meaning)
-    if not path.is_dir():
-        raise UserError(f"'{spec.source}' is not a folder, as layout: {layout} says")
-    return FolderSource(path, meaning.labels, meaning.label, roles)
+def _open_path(spec: SourceSpec, path: Path) -> ImageSource:
+    name = spec.layout if spec.layout in LAYOUTS else None
+    if name is None and spec.layout is not None and path.is_dir():
+        name = "folder"  # Of one file, the roles of levels are those of the paths in it.
+    return LAYOUTS[name or _detected(path, spec)].open(path, spec)
 
 
 def _detected(path: Path, spec: SourceSpec) -> str:
@@ -199,9 +180,14 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     UserError
         If it could be several, or none.
     """
-    if path.is_file():
-        if path.suffix.lower() in _KINDS:
-            return _KINDS[path.suffix.lower()]
+    reasons = recognised(path, spec)
+    if not reasons.keys() - {"folder"} and path.is_dir():
+        if tars := compressed_below(path):
+            raise UserError(
+                f"'{spec.source}' has compressed tar files: {tars[0].name}", hint="unpack them to .tar"
+            )
+        return "folder"
+    if not reasons:
         packed = path.name.lower().endswith(_PACKED)
         hint = (
             "unpack it: to a folder of images, or to a plain .tar"
@@ -209,67 +195,12 @@ def _detected(path: Path, spec: SourceSpec) -> str:
             else "give a folder of images, or Parquet, Arrow, CSV or tar files"
         )
         raise UserError(f"'{spec.source}' is not a data source", hint=hint)
-    files: dict[str, list[Path]] = {suffix: [] for suffix in _KINDS}
-    images: list[Path] = []
-    for file in files_below(path, {*_KINDS, *SUFFIXES}):
-        files.get(file.suffix.lower(), images).append(file)
-    files |= {suffix: [file for file in files[suffix] if is_manifest(file)] for suffix in MANIFESTS}
-    counts = dict.fromkeys(_KINDS.values(), 0)
-    for suffix, found in files.items():
-        counts[_KINDS[suffix]] += len(found)
-    present = [kind for kind, count in counts.items() if count]
-    if not present and (tars := compressed_below(path)):
+    if len(reasons) > 1:
         raise UserError(
-            f"'{spec.source}' has compressed tar files: {tars[0].name}", hint="unpack them to .tar"
+            f"'{spec.source}' can be read in more than one way: {' or '.join(reasons.values())}",
+            hint=f"say which: {' or '.join(f'layout: {name}' for name in reasons)}",
         )
-    if not present:
-        return "folder"
-    # Pictures beside a table are often those of its description: only class folders make them a data set.
-    in_classes = sum(
-        any(_names_class(part, spec) for part in file.relative_to(path).parts[:-1]) for file in images
-    )
-    if in_classes:
-        # Beside images, tables of something else are notes on them.
-        meaning = _meaning(spec)
-        for suffix, kind in ((".parquet", "parquet"), (".arrow", "arrow")):
-            counts[kind] = sum(may_be_data(file, meaning) for file in files[suffix])
-        present = [kind for kind in present if counts[kind]] + ["folder"]
-    if len(present) == 1:
-        return present[0]
-    found_as = [
-        f"{counted(in_classes, 'image')} in class folders"
-        if kind == "folder"
-        else f"{counted(counts[kind], f'{kind} file')}"
-        for kind in present
-    ]
-    raise UserError(
-        f"'{spec.source}' can be read in more than one way: {' or '.join(found_as)}",
-        hint=f"say which: {' or '.join(f'layout: {kind}' for kind in present)}",
-    )
-
-
-def _names_class(part: str, spec: SourceSpec) -> bool:
-    return label_of(part) is not None or folded(part) in (spec.labels or {})
-
-
-def _manifest(path: Path) -> Path:
-    if path.is_file():
-        return path
-    found = [file for file in files_below(path, MANIFESTS) if is_manifest(file)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UserError(f"no CSV or JSON Lines file in {path} has the columns path and label")
-    listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
-    raise UserError(
-        f"{path} has {len(found)} manifests: {listed}", hint="name one of them, or several under 'sources'"
-    )
-
-
-def _having(path: Path, suffix: str) -> Path:
-    if path.is_dir() and not files_below(path, {suffix}):
-        raise UserError(f"no {suffix} files in {path}")
-    return path
+    return next(iter(reasons))
 
 
 def _is_reference(source: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from robustbench_aigen.data.layout import plugin_files
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.identity import PYTHON, answers_of, identity_of, network_hash
@@ -85,6 +86,9 @@ def shard_key(
         ],
         "settings": kept,
     }
+    plugins = plugin_files(shard.selection.source)
+    if plugins:
+        identity["layout"] = _hash_files(plugins)
     if pipeline.attack_positions and shard.kept:
         # The images that are kept for the gallery stand among the records.
         identity["kept"] = sorted(shard.kept)

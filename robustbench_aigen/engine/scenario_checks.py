@@ -11,7 +11,7 @@ from robustbench_aigen.attacks.requirements import (
     check_unchanging,
 )
 from robustbench_aigen.data.inventory import describe
-from robustbench_aigen.data.opening import not_looked_at, open_data
+from robustbench_aigen.data.opening import check_layouts, not_looked_at, open_data
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.detectors.naming import Named, name_apart
@@ -39,6 +39,7 @@ def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
     """
     load_scenario_plugins(loaded)
     check_gate_metrics(loaded)
+    check_layouts(loaded.data)
     pipelines = expand_pipelines(loaded)
     check_stages(pipelines)
     return pipelines

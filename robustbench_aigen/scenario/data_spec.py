@@ -8,11 +8,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from robustbench_aigen.documents.document import Section, not_a_boolean, show
 from robustbench_aigen.documents.located_yaml import Path_
-from robustbench_aigen.errors import did_you_mean
 from robustbench_aigen.scenario.words import folded, printable
 
-FILE_LAYOUTS = ("folder", "parquet", "arrow", "csv", "webdataset")
-"""How images may lie: in folders whose names say what they are, or in files of these kinds."""
 ROLES = ("class", "split", "generator", "category")
 """What a level of folders may tell; nothing is taken from a category."""
 NAMED_LAYOUTS = {
@@ -21,23 +18,21 @@ NAMED_LAYOUTS = {
     "cifake": "split/class",
     "forensynths": "generator/category/class",
 }
+"""What each level of folders is in known data sets."""
 Column = Literal["image", "label", "generator", "split", "sample"]
 ClassName = Literal["real", "fake"]
 
 
+def is_roles(layout: str) -> bool:
+    """Whether a layout says what each level of folders is: ``generator/split/class``."""
+    return set(layout.split("/")) <= set(ROLES)
+
+
 def _layout(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    roles = value.split("/")
-    if set(roles) <= set(ROLES):
-        if roles.count("class") > 1 or roles.count("split") > 1 or roles.count("generator") > 1:
+    if isinstance(value, str) and is_roles(value):
+        roles = value.split("/")
+        if any(roles.count(role) > 1 for role in ROLES if role != "category"):
             raise ValueError(f"'{value}' names a level twice: only category may be repeated")
-        return value
-    if value not in (*FILE_LAYOUTS, *NAMED_LAYOUTS):
-        known = did_you_mean(value, [*FILE_LAYOUTS, *NAMED_LAYOUTS])
-        raise ValueError(
-            f"'{value}' is no layout: {known}; or the meaning of each level of folders, such as generator/split/class"
-        )
     return value
 
 
@@ -64,8 +59,8 @@ class SourceSpec(_SourceKeys):
     """One source of images, or a bare string.
 
     ``source`` is ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file.
-    ``layout`` says how the images lie where that is ambiguous: one of :data:`FILE_LAYOUTS`, the name of a known
-    data set, or the role of each level of folders. ``labels`` says which of the source's own labels or class
+    ``layout`` says how the images lie where that is ambiguous: a registered layout, the name of a known data set, or
+    the role of each level of folders. ``labels`` says which of the source's own labels or class
     folders are real and which fake, ``label`` that all of it is one class; ``generator`` replaces the source's own;
     ``columns`` names the columns of a table that are not called what they hold.
     """

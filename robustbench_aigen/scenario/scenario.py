@@ -135,7 +135,7 @@ class Scenario(RunSettings):
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
     pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    """Python files that register own metrics; paths start at :attr:`folder`."""
+    """Python files that register own metrics, layouts or formats; paths start at :attr:`folder`."""
 
     @classmethod
     def from_yaml(cls, file: str | Path) -> "Scenario":

@@ -19,12 +19,15 @@ from robustbench_aigen.data.columns import (
     TableMeaning,
     find_columns,
     may_hold_samples,
+    meaning_of,
     qualified,
     read_samples,
 )
 from robustbench_aigen.data.dataset_card import class_names_in_readme, class_names_in_schema
 from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.label_values import left_out, plain_text
+from robustbench_aigen.data.layout import layout
+from robustbench_aigen.data.layouts.folder import in_class_folders
 from robustbench_aigen.data.listed_paths import (
     below_what_all_share,
     folder_of,
@@ -38,6 +41,7 @@ from robustbench_aigen.data.stored_values import encoded_image, is_image, path_i
 from robustbench_aigen.data.vocabulary import split_in, split_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
 
 NO_MEANING = TableMeaning()
@@ -293,6 +297,43 @@ class TableSource:
                 return encoded_image(value, file.folders)
         except pa.ArrowException as error:
             raise RefusedFileError(first_line(error)) from error
+
+
+def _why(kind: str, path: Path, spec: SourceSpec) -> str | None:
+    """Say how many files of a kind there are; beside images in class folders, tables of something else are notes."""
+    if path.is_file():
+        return f"1 {kind} file" if path.suffix.lower() == f".{kind}" else None
+    files = files_below(path, {f".{kind}"})
+    if files and in_class_folders(path, spec):
+        meaning = meaning_of(spec)
+        files = [file for file in files if may_be_data(file, meaning)]
+    return counted(len(files), f"{kind} file") if files else None
+
+
+def _why_parquet(path: Path, spec: SourceSpec) -> str | None:
+    return _why("parquet", path, spec)
+
+
+def _why_arrow(path: Path, spec: SourceSpec) -> str | None:
+    return _why("arrow", path, spec)
+
+
+@layout("parquet", recognise=_why_parquet, order=1)
+def open_parquet(path: Path, spec: SourceSpec) -> TableSource:
+    """Open a Parquet file, or all of a folder."""
+    return _opened(path, ".parquet", spec)
+
+
+@layout("arrow", recognise=_why_arrow, order=2)
+def open_arrow(path: Path, spec: SourceSpec) -> TableSource:
+    """Open an Arrow file, or all of a folder."""
+    return _opened(path, ".arrow", spec)
+
+
+def _opened(path: Path, suffix: str, spec: SourceSpec) -> TableSource:
+    if path.is_dir() and not files_below(path, {suffix}):
+        raise UserError(f"no {suffix} files in {path}")
+    return TableSource(path, suffix, meaning_of(spec))
 
 
 def may_be_data(file: Path, meaning: TableMeaning) -> bool:

@@ -5,13 +5,17 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from robustbench_aigen.data.class_folders import FolderReader, Roles, Told
-from robustbench_aigen.data.image_files import find_images
+from robustbench_aigen.data.columns import meaning_of
+from robustbench_aigen.data.file_search import files_below
+from robustbench_aigen.data.image_files import SUFFIXES, find_images
+from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.meaning_hints import joined_names, labels_for, no_class
 from robustbench_aigen.data.samples import REAL_POOL, Sample
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, split_in, split_of
+from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, label_of, split_in, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.notices import warning
+from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.scenario.words import folded, printable
 from robustbench_aigen.text import counted
 
@@ -185,6 +189,37 @@ class FolderSource:
                     "images linked twice into one place count once",
                 )
             )
+
+
+def in_class_folders(folder: Path, spec: SourceSpec) -> int:
+    """Return how many images of a folder are in class folders: pictures of a description are in none."""
+    labels = meaning_of(spec).labels
+    counts = Counter(file.parent for file in files_below(folder, SUFFIXES))
+    return sum(
+        count
+        for parent, count in counts.items()
+        if any(label_of(part, labels) is not None for part in parent.relative_to(folder).parts)
+    )
+
+
+def _why(path: Path, spec: SourceSpec) -> str | None:
+    count = in_class_folders(path, spec) if path.is_dir() else 0
+    return f"{counted(count, 'image')} in class folders" if count else None
+
+
+@layout("folder", recognise=_why, order=5)
+def open_folder(path: Path, spec: SourceSpec) -> FolderSource:
+    """Open a folder of images.
+
+    Raises
+    ------
+    UserError
+        If it is no folder, or as :class:`FolderSource` does.
+    """
+    if not path.is_dir():
+        raise UserError(f"'{spec.source}' is not a folder, as layout: {spec.layout} says")
+    meaning = meaning_of(spec)
+    return FolderSource(path, meaning.labels, meaning.label, meaning.roles)
 
 
 def _sample(file: Path, told: Told) -> Sample:

@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from robustbench_aigen.data.arranging import PREPARED
-from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, read_splits
+from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, meaning_of, read_splits
+from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, left_out, plain_text, read_labels
+from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.listed_paths import (
     below_what_all_share,
     folder_of,
@@ -26,6 +28,8 @@ from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.vocabulary import split_in
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.file_reading import located_file, opened_file, read_file
+from robustbench_aigen.scenario.data_spec import SourceSpec
+from robustbench_aigen.text import counted
 
 JSON_LINES = (".jsonl", ".ndjson")
 MANIFESTS = (".csv", ".tsv", *JSON_LINES)
@@ -102,6 +106,39 @@ class ManifestSource:
     def encoded(self, index: int) -> bytes:
         """Return the listed file's bytes."""
         return read_file(located_file(self._paths[index], (self._folder,)))
+
+
+def _why(path: Path) -> str | None:
+    if path.is_file():
+        return "1 csv file" if path.suffix.lower() in MANIFESTS else None
+    found = manifests_below(path)
+    return counted(len(found), "csv file") if found else None
+
+
+@layout("csv", recognise=_why, order=4)
+def open_manifest(path: Path, spec: SourceSpec) -> ManifestSource:
+    """Open a CSV or JSON Lines file, or the one of a folder.
+
+    Raises
+    ------
+    UserError
+        If the folder has none or several, or as :class:`ManifestSource` does.
+    """
+    found = [path] if path.is_file() else manifests_below(path)
+    if not found:
+        raise UserError(f"no CSV or JSON Lines file in {path} has the columns path and label")
+    if len(found) > 1:
+        listed = ", ".join(str(file.relative_to(path)) for file in found[:3])
+        raise UserError(
+            f"{path} has {len(found)} manifests: {listed}",
+            hint="name one of them, or several under 'sources'",
+        )
+    return ManifestSource(found[0], meaning_of(spec))
+
+
+def manifests_below(folder: Path) -> list[Path]:
+    """Return the CSV and JSON Lines files of a folder that list images."""
+    return [file for file in files_below(folder, MANIFESTS) if is_manifest(file)]
 
 
 def is_manifest(file: Path) -> bool:

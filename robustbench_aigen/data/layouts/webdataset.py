@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robustbench_aigen.data.class_folders import FolderReader, Told
-from robustbench_aigen.data.columns import USUAL, TableMeaning, read_splits
+from robustbench_aigen.data.columns import USUAL, TableMeaning, meaning_of, read_splits
 from robustbench_aigen.data.dataset_card import class_names_in_readme
 from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.image_files import SUFFIXES
 from robustbench_aigen.data.label_values import LabelMeaning, label_value, plain_text, read_labels
+from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.listed_paths import generator_of_file, split_of_folders, told_by_paths
 from robustbench_aigen.data.meaning_hints import joined_names
 from robustbench_aigen.data.samples import Sample
@@ -21,6 +22,7 @@ from robustbench_aigen.data.vocabulary import label_of, split_in
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.file_reading import refuse_size
 from robustbench_aigen.notices import warning
+from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
 
 _LABELS = ("cls", "label", "class", "target")
@@ -112,6 +114,25 @@ class WebDatasetSource:
         """Return the member's bytes."""
         refuse_size(self._stored[index].size)
         return self._stored[index].read()
+
+
+def _why(path: Path) -> str | None:
+    found = [path] * (path.suffix.lower() == ".tar") if path.is_file() else files_below(path, {".tar"})
+    return counted(len(found), "webdataset file") if found else None
+
+
+@layout("webdataset", recognise=_why, order=3)
+def open_webdataset(path: Path, spec: SourceSpec) -> WebDatasetSource:
+    """Open a tar file, or all of a folder.
+
+    Raises
+    ------
+    UserError
+        If there is none, or as :class:`WebDatasetSource` does.
+    """
+    if path.is_dir() and not files_below(path, {".tar"}):
+        raise UserError(f"no .tar files in {path}")
+    return WebDatasetSource(path, meaning_of(spec))
 
 
 def compressed_below(folder: Path) -> list[Path]:
