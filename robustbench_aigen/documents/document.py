@@ -24,7 +24,33 @@ def not_a_boolean(value: object) -> object:
     return value
 
 
-def validated(model: type[M], located: LocatedYaml, what: str) -> M:
+class PartError(UserError, ValueError):
+    """A part of a document is wrong. A ``ValueError`` too, so that pydantic collects it.
+
+    Attributes
+    ----------
+    path
+        Where, below the part that was read.
+    """
+
+    def __init__(self, message: str, path: Path_ = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+    def below(self, *prefix: str | int) -> "PartError":
+        """Return the same error of what stands below a longer path."""
+        return PartError(self.message, (*prefix, *self.path), self.hint)
+
+    @classmethod
+    def of(cls, error: UserError, *path: str | int) -> "PartError":
+        """Return an error of another file as one of the part that names this file."""
+        where = (
+            "" if error.file is None else f"{error.file}:{error.line}: " if error.line else f"{error.file}: "
+        )
+        return cls(f"{where}{error.message}", path, error.hint)
+
+
+def validated(model: type[M], located: LocatedYaml, what: str, context: object = None) -> M:
     """Validate a whole file.
 
     Parameters
@@ -35,6 +61,8 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
         The parsed file.
     what
         What such a file is, for the error when it is not even a mapping.
+    context
+        What the validators of the schema are told.
 
     Raises
     ------
@@ -44,7 +72,7 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
     if not isinstance(located.content, dict):
         raise located.error(f"{what} is a mapping of keys to values", ())
     try:
-        return model.model_validate(located.content)
+        return model.model_validate(located.content, context=context)
     except ValidationError as error:
         raise _as_user_error(model, located, error) from None
 
@@ -105,7 +133,10 @@ def _as_user_error(
     if kind == "literal_error":
         message = f"must be {problem['ctx']['expected']}"
     elif kind == "value_error":
-        return located.error(str(problem["ctx"]["error"]), path)
+        fault = problem["ctx"]["error"]
+        if isinstance(fault, PartError):
+            return located.error(fault.message, (*path, *fault.path), fault.hint)
+        return located.error(str(fault), path)
     elif kind == "too_short" and problem["ctx"]["min_length"] > 1:
         return located.error(f"needs at least {problem['ctx']['min_length']} values", path)
     else:

@@ -21,7 +21,7 @@ from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.scenario import Mode, Objective
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
@@ -70,7 +70,7 @@ def shard_key(
     kept = asdict(settings)
     if not pipeline.attack_positions:
         del kept["objective"], kept["mode"], kept["precision"]
-        if not any(stage.recipe.random for stage in pipeline.stages):
+        if not any(stage.recipe.random for stage in pipeline.stages if isinstance(stage, Perturbation)):
             del kept["seed"]
     identity = {
         "format": _FORMAT,
@@ -160,7 +160,7 @@ def _answers_on(detector: Detector, shard: Shard) -> str:
 def probe_key(
     detector: Detector,
     question: str,
-    attacks: tuple[Stage, ...],
+    attacks: tuple[Attack, ...],
     images: Shard,
     settings: Settings,
     shown_on: Shard,
@@ -179,9 +179,9 @@ def examination_key(detector: Detector, images: Shard, settings: Settings) -> st
 
 
 def _stage_identity(stage: Stage) -> dict[str, Any]:
-    if stage.kind == "perturb":
-        operations = stage.recipe.operations(stage.params)
-        code = [_implementation_code(str(operation.recipe.implementation)) for operation in operations]
+    if isinstance(stage, Perturbation):
+        operations = stage.operations
+        code = [_implementation_code(operation.recipe.implementation) for operation in operations]
         # A stand-in decides what an adaptive attack finds.
         code += [
             _implementation_code(recipe.differentiable)
@@ -197,6 +197,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             "operations": called,
             "code": [_source_hash("perturbations"), *code],
         }
+    assert isinstance(stage, Attack)
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     through = [_stage_identity(inner) for inner in stage.through]

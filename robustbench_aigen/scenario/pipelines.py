@@ -1,12 +1,12 @@
 """The pipelines of a scenario file, and where a mistake in them stands."""
 
-from robustbench_aigen.documents.document import validated_part
+from robustbench_aigen.documents.document import PartError, validated_part
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline, expand
-from robustbench_aigen.stages.stage import Stage, StageError, stage_from_dict
+from robustbench_aigen.stages.stage import Stage, stage_from_dict
 
 
 def expand_pipelines(loaded: Scenario) -> list[Pipeline]:
@@ -35,5 +35,5 @@ def _stage(loaded: Scenario, stage: dict[str, object], path: Path_) -> Stage:
 
     try:
         return stage_from_dict(stage, loaded.folder, surrogate)
-    except StageError as error:
+    except PartError as error:
         raise loaded.located(error, (*path, *error.path)) from None
