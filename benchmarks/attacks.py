@@ -37,8 +37,8 @@ from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
-from robustbench_aigen.stages.recipe_files import shipped_recipes
-from robustbench_aigen.stages.stage import Stage, make_stage
+from robustbench_aigen.stages.recipe_files import shipped_attack
+from robustbench_aigen.stages.stage import Attack, make_stage
 
 
 @dataclass
@@ -118,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _task(arguments: argparse.Namespace) -> tuple[Stage, AttackTask, int]:
+def _task(arguments: argparse.Namespace) -> tuple[Attack, AttackTask, int]:
     """Return the images that the detector gets right, as a task, and how many there were before."""
     device = resolve_device(arguments.device)
     detector = load_detector(arguments.detector, arch=arguments.arch, device=device)
@@ -131,7 +131,7 @@ def _task(arguments: argparse.Namespace) -> tuple[Stage, AttackTask, int]:
     labels = torch.tensor([sample.label for sample in selection.samples])
     right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
     rows = right.nonzero().flatten().tolist()
-    recipe = shipped_recipes()["pgd"]
+    recipe = shipped_attack("pgd")
     given = {"eps": arguments.eps, "steps": arguments.steps, "lookahead": arguments.lookahead}
     stage = make_stage(recipe, given)
     task = make_task(

@@ -34,7 +34,7 @@ from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
-from robustbench_aigen.stages.recipe import Recipe
+from robustbench_aigen.stages.recipe import AttackRecipe
 from robustbench_aigen.stages.recipe_files import read_recipe
 from robustbench_aigen.stages.stage import make_stage
 
@@ -87,7 +87,7 @@ class LibraryAttack:
         """Whether what the class needs is there."""
         return not self.needs or find_spec(self.needs) is not None
 
-    def recipe(self, norm: str) -> Recipe:
+    def recipe(self, norm: str) -> AttackRecipe:
         """Return a recipe of the class, read from YAML as a user's own would be, for the survey's quick run."""
         content = {
             "kind": "attack",
@@ -108,7 +108,9 @@ class LibraryAttack:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "recipe.yaml"
             file.write_text(yaml.safe_dump(content), encoding="utf-8")
-            return read_recipe(file)
+            recipe = read_recipe(file)
+        assert isinstance(recipe, AttackRecipe)
+        return recipe
 
 
 @cache
@@ -159,7 +161,7 @@ def _pictures() -> tuple[Detector, Tensor, Tensor]:
     return detector, levels[rows], labels[rows]
 
 
-def task(attack: LibraryAttack, norm: str, recipe: Recipe, *, batch_size: int = 4) -> AttackTask:
+def task(attack: LibraryAttack, norm: str, recipe: AttackRecipe, *, batch_size: int = 4) -> AttackTask:
     """Return the survey's images as a task."""
     detector, levels, labels = _pictures()
     return make_task(

@@ -37,9 +37,9 @@ from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.stages.parameters import read_fraction
-from robustbench_aigen.stages.recipe import Recipe
-from robustbench_aigen.stages.recipe_files import shipped_recipes
-from robustbench_aigen.stages.stage import Stage, make_stage
+from robustbench_aigen.stages.recipe import AttackRecipe
+from robustbench_aigen.stages.recipe_files import shipped_attack, shipped_recipes
+from robustbench_aigen.stages.stage import Attack, make_stage
 
 BUDGETS = ("linf 1/255", "linf 2/255", "l2 0.25")
 
@@ -82,14 +82,14 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     batch_size = default_batch_size(detector, device)
     right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
 
-    def attacked(stage: Stage, rows: Tensor) -> tuple[Tensor, Tensor, float]:
+    def attacked(stage: Attack, rows: Tensor) -> tuple[Tensor, Tensor, float]:
         task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
         clock = time.perf_counter()
         outcome = run_attack(stage, task, _silent)
         fooled = task.is_fooled(torch.arange(len(rows)), outcome.log_odds)
         return fooled, outcome.log_odds, time.perf_counter() - clock
 
-    auto = shipped_recipes()["auto"]
+    auto = shipped_attack("auto")
     stage = make_stage(auto, {"norm": norm, "eps": eps})
     rows = right.nonzero().flatten()
     fooled, log_odds, seconds = attacked(stage, rows)
@@ -124,7 +124,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
             yield row(f"{' + '.join(attacks)} (pyautoattack)", int(fooled.sum()), some, seconds)
 
 
-def _task(stage: Stage, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]) -> AttackTask:
+def _task(stage: Attack, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]) -> AttackTask:
     device = next(detector.parameters()).device
     return make_task(
         stage,
@@ -140,9 +140,9 @@ def _task(stage: Stage, detector: Detector, levels: Tensor, labels: Tensor, name
     )
 
 
-def _rivals(norm: str, without: set[str]) -> Iterator[tuple[Recipe, str]]:
+def _rivals(norm: str, without: set[str]) -> Iterator[tuple[AttackRecipe, str]]:
     for recipe in shipped_recipes().values():
-        if recipe.kind == "attack" and norm in recipe.norms and recipe.name not in without:
+        if isinstance(recipe, AttackRecipe) and norm in recipe.norms and recipe.name not in without:
             for backend in ("torchattacks", "art"):
                 if recipe.backends.has(backend, norm):
                     yield recipe, backend

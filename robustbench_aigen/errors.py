@@ -56,8 +56,14 @@ class UserError(Exception):
         """Return the error at a place, or the error itself for None. A file that it names goes into the message."""
         if source is None:
             return self
-        file = "" if self.file is None else f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
-        return UserError(file + self.message, source=source, hint=self.hint, lines=self.lines)
+        return UserError(self.sentence, source=source, hint=self.hint, lines=self.lines)
+
+    @property
+    def sentence(self) -> str:
+        """The message, after the file and the line that the error names."""
+        if self.file is None:
+            return self.message
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
 
     def __str__(self) -> str:
         where = "" if self.file is None else str(self.file)

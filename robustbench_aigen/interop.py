@@ -8,8 +8,8 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_library
-from robustbench_aigen.stages.parameters import Parameter, read_fraction
-from robustbench_aigen.stages.recipe import Backends, LibraryCall, Norm, Recipe
+from robustbench_aigen.stages.parameters import Norm, Parameter, read_fraction
+from robustbench_aigen.stages.recipe import AttackRecipe, Backends, LibraryCall
 from robustbench_aigen.stages.stage import Attack
 
 
@@ -108,13 +108,8 @@ def _from_library(
     given = {**({"eps": "$eps"} if "eps" in taken else {}), **arguments}
     call = LibraryCall.model_validate({"class": name, "args": given})
     backends = Backends.model_validate({library: {norm: call}})
-    parameters = {
-        "backend": Parameter("choice", library, choices=(library,)),
-        "norm": Parameter("choice", norm, choices=(norm,)),
-        "eps": Parameter("pixels", budget),
-    }
-    recipe = Recipe(
-        kind="attack", name=name.lower(), summary=f"{name} of {library}", source="", norms=(norm,),
-        parameters=parameters, backends=backends, implementation=None, random=False, severities={},
+    recipe = AttackRecipe(
+        kind="attack", name=name.lower(), summary=f"{name} of {library}", norms=(norm,),
+        params={"eps": Parameter(kind="pixels", default=budget)}, backends=backends,
     )  # fmt: skip
     return Attack(recipe, {"eps": budget})

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.shipped import shipped_detectors
-from robustbench_aigen.stages.recipe import Access, Norm
+from robustbench_aigen.stages.parameters import Norm
+from robustbench_aigen.stages.recipe import Access, AttackRecipe
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 
 
@@ -19,7 +20,7 @@ def list_attacks(norm: Norm | None = None, access: Access | None = None) -> list
     return sorted(
         recipe.name
         for recipe in shipped_recipes().values()
-        if recipe.kind == "attack"
+        if isinstance(recipe, AttackRecipe)
         and (norm is None or norm in recipe.norms)
         and (access is None or recipe.access == access)
     )

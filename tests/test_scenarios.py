@@ -315,7 +315,7 @@ def test_fractions_are_read(text, value):
 )
 def test_distances_are_written_as_people_write_them(value, text):
     assert write_pixels(value) == text
-    assert Parameter("pixels").read(text) == pytest.approx(value)
+    assert Parameter(kind="pixels").read(text) == pytest.approx(value)
 
 
 def test_a_parameter_without_a_default_must_be_given(tmp_path):

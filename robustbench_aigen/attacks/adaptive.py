@@ -14,7 +14,7 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.perturbations.differentiable.rounding import straight_through
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Perturbation
 
 
 def stage_streams(streams: SampleStreams, position: int, draws: Sequence[int] | None) -> SampleStreams:
@@ -36,7 +36,7 @@ def stage_streams(streams: SampleStreams, position: int, draws: Sequence[int] | 
     return SampleStreams(streams.seed, samples, 1000 * (streams.stage + 1) + position)
 
 
-def through_stage(stage: Stage, pixels: Tensor, streams: SampleStreams) -> Tensor:
+def through_stage(stage: Perturbation, pixels: Tensor, streams: SampleStreams) -> Tensor:
     """Apply a perturbation with the values of the real operation and the gradient of its stand-in.
 
     Parameters
@@ -64,7 +64,7 @@ def through_stage(stage: Stage, pixels: Tensor, streams: SampleStreams) -> Tenso
     return straight_through(smooth, real)
 
 
-def deliver(through: Sequence[Stage], levels: Tensor, streams: SampleStreams) -> Tensor:
+def deliver(through: Sequence[Perturbation], levels: Tensor, streams: SampleStreams) -> Tensor:
     """Return what the detector gets of N×3×H×W uint8 images on the CPU: after the real operations, judged draws.
 
     ``streams`` are those of the attack.

@@ -23,7 +23,7 @@ from robustbench_aigen.attacks.libraries import (
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.stages.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.recipe import AttackRecipe, LibraryCall
 
 _ONE_IMAGE = {
     "AdversarialPatch",
@@ -53,7 +53,7 @@ _STARTED = {"BoundaryAttack", "BrendelBethgeAttack", "GeoDA", "HopSkipJump"}
 """Classes that start from an image with the wrong verdict."""
 
 
-def run_art(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:
+def run_art(task: AttackTask, call: LibraryCall, *, recipe: AttackRecipe) -> Iterator[AttackChunk]:
     """Run an ART evasion class.
 
     True labels are always given (without them ART attacks its own predictions), or where the class is ``targeted``

@@ -22,7 +22,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack
 
 
 class AttackOutcome(NamedTuple):
@@ -42,13 +42,13 @@ class AttackOutcome(NamedTuple):
     queries: Tensor
 
 
-def threat_of(stage: Stage) -> ThreatModel:
+def threat_of(stage: Attack) -> ThreatModel:
     """Return the threat model of an attack stage."""
     return ThreatModel(stage.norm, stage.eps or 0)
 
 
 def make_task(
-    stage: Stage,
+    stage: Attack,
     detector: nn.Module,
     levels: Tensor,
     labels: Tensor,
@@ -84,7 +84,7 @@ def make_task(
     )  # fmt: skip
 
 
-def run_attack(stage: Stage, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
+def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:
     """Run an attack stage on images of one size, telling ``advance`` how many more are done.
 
     Raises
@@ -123,7 +123,7 @@ def run_attack(stage: Stage, task: AttackTask, advance: Callable[[int], None]) -
     return outcome
 
 
-def _check_library(name: str, stage: Stage, task: AttackTask, chunk: AttackChunk) -> None:
+def _check_library(name: str, stage: Attack, task: AttackTask, chunk: AttackChunk) -> None:
     """Raise UserError where another library followed a gradient that is not finite."""
     if stage.backend != "native" and not chunk.pixels.isfinite().all():
         detector = getattr(task.crafted_on.detector, "name", "it")
@@ -149,7 +149,7 @@ def _gathered(
     yield from (AttackChunk.joined(alike) for alike in waiting.values() if alike)
 
 
-def _chunks(stage: Stage, task: AttackTask) -> Iterator[AttackChunk]:
+def _chunks(stage: Attack, task: AttackTask) -> Iterator[AttackChunk]:
     backends, backend = stage.recipe.backends, stage.backend
     if backend == "native":
         assert backends.native is not None

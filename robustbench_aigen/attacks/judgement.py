@@ -9,7 +9,7 @@ from robustbench_aigen.attacks.grid_search import GridSearch
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.verification import verify_pixels
 from robustbench_aigen.detectors.contract import DeployedDetector
-from robustbench_aigen.stages.recipe import Recipe
+from robustbench_aigen.stages.recipe import AttackRecipe
 
 
 class Judged(NamedTuple):
@@ -27,7 +27,7 @@ class Judged(NamedTuple):
     queries: Tensor
 
 
-def judge(name: str, recipe: Recipe, task: AttackTask, chunk: AttackChunk) -> Judged:
+def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk) -> Judged:
     """Verify a chunk, round it and judge it; what rounding would lose is looked for on the grid.
 
     Raises

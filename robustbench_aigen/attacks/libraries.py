@@ -21,7 +21,7 @@ from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness, preserved_global_rng
 from robustbench_aigen.stages.parameters import Value
-from robustbench_aigen.stages.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.recipe import AttackRecipe, LibraryCall
 
 Craft = Callable[[Tensor, Tensor], Tensor]
 """(pixels M×3×H×W, labels M) → adversarial pixels, all on the device."""
@@ -167,7 +167,7 @@ def run_library(
     task: AttackTask,
     model: CountingDetector,
     craft: Craft,
-    recipe: Recipe,
+    recipe: AttackRecipe,
     *,
     name: str,
     single: bool = False,

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.stages.recipe import AttackRecipe
 from robustbench_aigen.stages.recipe_files import is_shipped, shipped_recipes
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack
 
 
 class AttackedDetector(Protocol):
@@ -32,7 +33,7 @@ class AttackedDetector(Protocol):
         ...
 
 
-def check_attack(stage: Stage) -> None:
+def check_attack(stage: Attack) -> None:
     """Raise UserError if what computes an attack stage is not there: before the first image, not after."""
     backends, backend = stage.recipe.backends, stage.backend
     if backends.native is not None and backend == "native":
@@ -45,7 +46,7 @@ def check_attack(stage: Stage) -> None:
     library_class(library_module(str(backend)), calls[stage.norm])
 
 
-def _check_signature(stage: Stage, implementation: str) -> None:
+def _check_signature(stage: Attack, implementation: str) -> None:
     """Raise UserError unless a function takes a task and the parameters of its recipe by keyword."""
     function = import_function(implementation)
     try:
@@ -60,7 +61,7 @@ def _check_signature(stage: Stage, implementation: str) -> None:
         ) from None
 
 
-def check_gradients(stage: Stage, crafted_on: AttackedDetector) -> None:
+def check_gradients(stage: Attack, crafted_on: AttackedDetector) -> None:
     """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
 
     Parameters
@@ -93,4 +94,6 @@ def check_unchanging(detector: AttackedDetector) -> None:
 def _without_gradients() -> list[str]:
     """Return the names of the shipped attacks that need no gradients."""
     recipes = shipped_recipes().values()
-    return sorted(each.name for each in recipes if each.kind == "attack" and each.access != "gradients")
+    return sorted(
+        each.name for each in recipes if isinstance(each, AttackRecipe) and each.access != "gradients"
+    )

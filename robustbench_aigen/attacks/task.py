@@ -19,7 +19,7 @@ from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.margins import margin_of
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded
 from robustbench_aigen.stages.parameters import Value
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Perturbation
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class AttackTask:
     batch_size: int
     device: torch.device
     sizes: Tensor | None = None
-    through: tuple[Stage, ...] = ()
+    through: tuple[Perturbation, ...] = ()
     eot: int = 1
     first_try: int = 0
 

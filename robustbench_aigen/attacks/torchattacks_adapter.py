@@ -15,10 +15,10 @@ from robustbench_aigen.attacks.libraries import (
     run_library,
 )
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
-from robustbench_aigen.stages.recipe import LibraryCall, Recipe
+from robustbench_aigen.stages.recipe import AttackRecipe, LibraryCall
 
 
-def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: Recipe) -> Iterator[AttackChunk]:
+def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: AttackRecipe) -> Iterator[AttackChunk]:
     """Run a torchattacks class.
 
     The argument ``targeted: true``, which is none of the constructors', aims at the wrong class by label.

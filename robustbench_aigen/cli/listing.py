@@ -112,6 +112,7 @@ def _published_detectors() -> "pd.DataFrame":
 def _recipes(kind: str) -> "pd.DataFrame":
     import pandas as pd
 
+    from robustbench_aigen.stages.recipe import AttackRecipe
     from robustbench_aigen.stages.recipe_files import shipped_recipes
 
     rows = []
@@ -123,7 +124,7 @@ def _recipes(kind: str) -> "pd.DataFrame":
                 f"{name} {p.minimum:g} to {p.maximum:g}" if p.default is None else f"{name}={_default(p)}"
                 for name, p in own
             )
-            if kind == "attack":
+            if isinstance(recipe, AttackRecipe):
                 row |= {
                     "norms": ", ".join(recipe.norms),
                     "access": recipe.access,

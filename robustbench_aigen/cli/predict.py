@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.detectors.thresholds import Threshold
     from robustbench_aigen.engine.prediction import Attacked, NoVerdict, Prediction, Predictor, Unreadable
     from robustbench_aigen.notices import Notice
-    from robustbench_aigen.stages.stage import Stage
+    from robustbench_aigen.stages.stage import Attack
 
 
 class Class(StrEnum):
@@ -165,7 +165,7 @@ def _assumed(detector: "Detector") -> str:
 
 def _attack(
     attack: str | None, eps: str | None, norm: str | None, settings: list[str], others: "Mapping[str, object]"
-) -> "Stage | None":
+) -> "Attack | None":
     import yaml
 
     from robustbench_aigen.engine.prediction import bind_attack
@@ -266,14 +266,14 @@ def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None
     print_table([{name: row.get(name, "–") for name in columns} for row in rows], title)
 
 
-def _distance(stage: "Stage | None", after: "Attacked") -> dict[str, str]:
+def _distance(stage: "Attack | None", after: "Attacked") -> dict[str, str]:
     """Return how far an attacked picture is from the original, in the norm of its budget."""
     if stage is not None and stage.params["norm"] == "l2":
         return {"L2": f"{after.l2:.3f}"}
     return {"L∞": f"{255 * after.linf:.0f}/255"}
 
 
-def _description(stage: "Stage") -> str:
+def _description(stage: "Attack") -> str:
     own = stage.recipe.parameters
     shown = [
         f"{name}={own[name].write(value)}"

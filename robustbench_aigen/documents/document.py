@@ -119,7 +119,30 @@ def not_a_boolean(value: object) -> object:
     return value
 
 
-def validated(model: type[M], located: LocatedYaml, what: str) -> M:
+class PartError(UserError, ValueError):
+    """A part of a document is wrong. A ``ValueError`` too, so that pydantic collects it.
+
+    Attributes
+    ----------
+    path
+        Where, below the part that was read.
+    """
+
+    def __init__(self, message: str, path: Path_ = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+    def below(self, *prefix: str | int) -> "PartError":
+        """Return the same error of what stands below a longer path."""
+        return PartError(self.message, (*prefix, *self.path), self.hint)
+
+    @classmethod
+    def of(cls, error: UserError, *path: str | int) -> "PartError":
+        """Return an error of another file as one of the part that names this file."""
+        return cls(error.sentence, path, error.hint)
+
+
+def validated(model: type[M], located: LocatedYaml, what: str, context: object = None) -> M:
     """Validate a whole file and set the places of its sections.
 
     Parameters
@@ -130,6 +153,8 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
         The parsed file.
     what
         What such a file is, for the error when it is not even a mapping.
+    context
+        What the validators of the schema are told.
 
     Raises
     ------
@@ -138,10 +163,12 @@ def validated(model: type[M], located: LocatedYaml, what: str) -> M:
     """
     if not isinstance(located.content, dict):
         raise located.error(f"{what} is a mapping of keys to values", ())
-    return validated_part(model, located.content, located, ())
+    return validated_part(model, located.content, located, (), context)
 
 
-def validated_part(model: type[M], value: object, located: LocatedYaml, at: Path_) -> M:
+def validated_part(
+    model: type[M], value: object, located: LocatedYaml, at: Path_, context: object = None
+) -> M:
     """Validate one value of a file, which stands at the path ``at``.
 
     Raises
@@ -150,7 +177,7 @@ def validated_part(model: type[M], value: object, located: LocatedYaml, at: Path
         As :func:`validated` does.
     """
     try:
-        result = model.model_validate(value)
+        result = model.model_validate(value, context=context)
     except ValidationError as error:
         raise _as_user_error(model, located, error, at) from None
     _mark(result, located, at)
@@ -199,7 +226,10 @@ def _as_user_error(
     if kind == "literal_error":
         message = f"must be {problem['ctx']['expected']}"
     elif kind == "value_error":
-        return located.error(str(problem["ctx"]["error"]), path)
+        fault = problem["ctx"]["error"]
+        if isinstance(fault, PartError):
+            return located.error(fault.message, (*path, *fault.path), fault.hint)
+        return located.error(str(fault), path)
     elif kind == "too_short" and problem["ctx"]["min_length"] > 1:
         return located.error(f"needs at least {problem['ctx']['min_length']} values", path)
     else:

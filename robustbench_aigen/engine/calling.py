@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack, threat_of
@@ -29,7 +30,7 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import Precision
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 _BATCH = 64
 """Images that a perturbation takes together."""
@@ -67,7 +68,7 @@ class AttackResult(NamedTuple):
 
 
 def call_attack(
-    attack: Stage,
+    attack: Attack,
     detector: Detector | nn.Module,
     images: ImagesLike,
     labels: LabelsLike,
@@ -165,8 +166,8 @@ class _Found:
 
 
 def call_perturbation(
-    perturbation: Stage, images: ImagesLike, *, seed: int, ids: Sequence[str] | None
-) -> object:
+    perturbation: Perturbation, images: ImagesLike, *, seed: int, ids: Sequence[str] | None
+) -> Tensor | Image | list[Tensor | Image]:
     """Perturb images; out comes what went in: a tensor, a PIL image, a list."""
     _one_of_each(perturbation)
     levels = to_levels_list(images)
@@ -182,7 +183,7 @@ def call_perturbation(
 
 
 def call_differentiable(
-    perturbation: Stage, pixels: Tensor, *, seed: int, ids: Sequence[str] | None
+    perturbation: Perturbation, pixels: Tensor, *, seed: int, ids: Sequence[str] | None
 ) -> Tensor:
     """Return the differentiable stand-in of a perturbation on N×3×H×W float pixels in [0, 1]."""
     _one_of_each(perturbation)

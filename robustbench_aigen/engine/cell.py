@@ -24,7 +24,7 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.runs.records import RECORD_DTYPES
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Perturbation
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
 SHARD_DTYPES = {**RECORD_DTYPES, "image": "object"}
@@ -162,7 +162,7 @@ class Cell:
 
     def _correct_float(self, state: PipelineState, correct: Tensor) -> Any:
         """The verdict before rounding, where the pipeline ends in an attack that searched; empty elsewhere."""
-        if not self.pipeline.stages or self.pipeline.stages[-1].kind != "attack":
+        if not self.pipeline.ends_in_attack:
             return pd.array([pd.NA] * len(correct), dtype="boolean")
         held = pd.array(torch.where(state.attacked, state.correct_float, correct).numpy(), dtype="boolean")
         held[(state.search_eps == 0).numpy()] = pd.NA  # Nothing was tried.
@@ -176,14 +176,15 @@ class Cell:
         def make() -> PipelineState:
             before = self._after(source, length - 1, context)
             stage = self.pipeline.stages[length - 1]
-            if stage.kind == "perturb":
-                return self._perturb(stage, length - 1, before, context)
-            return self._attack(stage, length - 1, before, context)
+            if isinstance(stage, Attack):
+                return self._attack(stage, length - 1, before, context)
+            assert isinstance(stage, Perturbation)
+            return self._perturb(stage, length - 1, before, context)
 
         return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
 
     def _perturb(
-        self, stage: Stage, position: int, state: PipelineState, context: "_Context"
+        self, stage: Perturbation, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
         levels = list(state.levels)
         for rows in same_size(levels, range(len(levels))):
@@ -197,7 +198,7 @@ class Cell:
         return replace(state, levels=levels, log_odds=None)
 
     def _attack(
-        self, stage: Stage, position: int, state: PipelineState, context: "_Context"
+        self, stage: Attack, position: int, state: PipelineState, context: "_Context"
     ) -> PipelineState:
         labels = context.labels
         is_last = position == len(self.pipeline.stages) - 1
@@ -265,13 +266,13 @@ class Cell:
         """
         smaller = self.pipeline.smaller
         assert smaller is not None
-        reach = threat_of(self.pipeline.stages[-1]).reach
-        if reach is not None and reach == threat_of(smaller.stages[-1]).reach:
+        reach = threat_of(self.pipeline.attacks[-1]).reach
+        if reach is not None and reach == threat_of(smaller.attacks[-1]).reach:
             return torch.from_numpy(handed_on["attacked"].to_numpy(bool).copy())
         return fallen(handed_on)
 
     def _delivered(
-        self, stage: Stage, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
+        self, stage: Attack, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
     ) -> tuple[list[Tensor], Tensor]:
         """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its log-odds."""
         images = [levels[row] for row in rows]
@@ -285,7 +286,7 @@ class Cell:
 
     def _attack_group(
         self,
-        stage: Stage,
+        stage: Attack,
         rows: list[int],
         streams: SampleStreams,
         early: bool,

@@ -13,7 +13,7 @@ from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.pace import Pace, network_pace
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Stage
 
 _A_STEP = {
     "restarts": 1,
@@ -85,13 +85,13 @@ def _pace(experiment: Experiment, detector: Detector) -> Pace:
     return network_pace(detector, batch_size, experiment.device, experiment.settings.precision)
 
 
-def work_of(stage: Stage) -> Work:
+def work_of(stage: Attack) -> Work:
     """Return what an attack stage asks for an image, as far as its parameters tell."""
     each = [_own_work(part) for part in parts_of(stage)]
     return Work(sum(work.gradients for work in each), sum(work.queries for work in each))
 
 
-def _own_work(stage: Stage) -> Work:
+def _own_work(stage: Attack) -> Work:
     params = stage.params
     count = int(params.get("steps") or 1)
     if params["backend"] == "native":  # The libraries draw once a query.
@@ -108,7 +108,7 @@ def _own_work(stage: Stage) -> Work:
 def stages_of(pipelines: Iterable[Pipeline]) -> list[Stage]:
     """Return every stage of some pipelines, attacks that are made of others in their parts."""
     stages = [stage for pipeline in pipelines for stage in pipeline.stages]
-    return [part for stage in stages for part in (parts_of(stage) if stage.kind == "attack" else [stage])]
+    return [part for stage in stages for part in (parts_of(stage) if isinstance(stage, Attack) else [stage])]
 
 
 def cell_seconds(
@@ -131,7 +131,7 @@ def cell_seconds(
     """
     seconds = pace.verdict
     for position, stage in enumerate(pipeline.stages):
-        if stage.kind == "perturb":
+        if not isinstance(stage, Attack):
             seconds += pace.perturbed.get(stage.recipe.name, 0.0)
         elif threat_of(stage).reach != 0:
             is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
@@ -145,7 +145,7 @@ def cell_seconds(
     return seconds
 
 
-def _attack_seconds(stage: Stage, pace: Pace, held: float) -> float:
+def _attack_seconds(stage: Attack, pace: Pace, held: float) -> float:
     seconds = 0.0
     for number, part in enumerate(parts_of(stage)):
         work = _own_work(part)

@@ -22,7 +22,7 @@ from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.scenario import Mode, Objective
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
@@ -71,7 +71,7 @@ def shard_key(
     kept = asdict(settings)
     if not pipeline.attack_positions:
         del kept["objective"], kept["mode"], kept["precision"]
-        if not any(stage.recipe.random for stage in pipeline.stages):
+        if not any(stage.recipe.random for stage in pipeline.stages if isinstance(stage, Perturbation)):
             del kept["seed"]
     identity = {
         "format": _FORMAT,
@@ -164,7 +164,7 @@ def _answers_on(detector: Detector, shard: Shard) -> str:
 def probe_key(
     detector: Detector,
     question: str,
-    attacks: tuple[Stage, ...],
+    attacks: tuple[Attack, ...],
     images: Shard,
     settings: Settings,
     shown_on: Shard,
@@ -183,9 +183,9 @@ def examination_key(detector: Detector, images: Shard, settings: Settings) -> st
 
 
 def _stage_identity(stage: Stage) -> dict[str, Any]:
-    if stage.kind == "perturb":
-        operations = stage.recipe.operations(stage.params)
-        code = [_implementation_code(str(operation.recipe.implementation)) for operation in operations]
+    if isinstance(stage, Perturbation):
+        operations = stage.operations
+        code = [_implementation_code(operation.recipe.implementation) for operation in operations]
         # A stand-in decides what an adaptive attack finds.
         code += [
             _implementation_code(recipe.differentiable)
@@ -201,6 +201,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             "operations": called,
             "code": [_source_hash("perturbations"), *code],
         }
+    assert isinstance(stage, Attack)
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
     through = [_stage_identity(inner) for inner in stage.through]

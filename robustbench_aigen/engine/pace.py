@@ -21,8 +21,8 @@ from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
 from robustbench_aigen.stages.parameters import Value
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.recipe_files import shipped_recipes
-from robustbench_aigen.stages.stage import Stage, make_stage
+from robustbench_aigen.stages.recipe_files import shipped_attack
+from robustbench_aigen.stages.stage import Attack, Perturbation, Stage, make_stage
 
 _FEW = 4
 """Images on which the work beside the network is timed: codecs, rounding, image quality."""
@@ -109,7 +109,7 @@ def measured_pace(
     """
     images = _chosen(images, range(min(settings.batch_size, len(images.levels))))
     few = _chosen(images, range(min(_FEW, len(images.levels))))
-    attacks = [stage for stage in stages if stage.kind == "attack"]
+    attacks = [stage for stage in stages if isinstance(stage, Attack)]
     with preserved_global_rng():
         network = network_pace(detector, len(images.levels), device, settings.precision)
         gradient, query, beside = network.gradient, network.query, 0.0
@@ -122,14 +122,14 @@ def measured_pace(
             beside = max(0.0, _cell_seconds(one, detector, few, settings, device) - gradient)
         perturbed: dict[str, float] = {}
         for stage in stages:
-            if stage.kind == "perturb" and stage.recipe.name not in perturbed:
+            if isinstance(stage, Perturbation) and stage.recipe.name not in perturbed:
                 seconds = _cell_seconds(stage, detector, few, settings, device)
                 perturbed[stage.recipe.name] = max(0.0, seconds - network.verdict)
     return network._replace(gradient=gradient, query=query, beside=beside, perturbed=perturbed)
 
 
-def _bound(name: str, **params: Value) -> Stage:
-    recipe = shipped_recipes()[name]
+def _bound(name: str, **params: Value) -> Attack:
+    recipe = shipped_attack(name)
     # The smallest change of a level: nothing of the time depends on it.
     return make_stage(recipe, {"norm": "linf", "eps": 1 / LEVELS, **params})
 
@@ -144,7 +144,7 @@ def _chosen(images: ShardImages, rows: Sequence[int]) -> ShardImages:
 
 
 def _slope(
-    stage: Stage,
+    stage: Attack,
     scale: int,
     detector: Detector,
     images: ShardImages,

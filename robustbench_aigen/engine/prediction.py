@@ -29,7 +29,7 @@ from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
-from robustbench_aigen.stages.stage import Stage, stage_from_dict
+from robustbench_aigen.stages.stage import Attack, stage_from_dict
 from robustbench_aigen.trust.judgement import Measurement
 
 _SEED = 42
@@ -97,7 +97,7 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Stage:
+def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Attack:
     """Bind a recipe to parameters, as a stage of a scenario would be.
 
     Parameters
@@ -120,6 +120,7 @@ def bind_attack(attack: str, given: Mapping[str, object], folder: Path) -> Stage
 
     try:
         stage = stage_from_dict({**given, "attack": attack}, folder, surrogate)
+        assert isinstance(stage, Attack)
         if not stage.is_swept:
             check_attack(stage)
     except UserError as error:
@@ -153,7 +154,7 @@ class Predictor:
     detector: Detector
     threshold: Threshold
     device: torch.device
-    stage: Stage | None = None
+    stage: Attack | None = None
     label: int | None = None
     surrogate: Detector | None = None
 
@@ -240,7 +241,7 @@ class Predictor:
 
     def _attack(
         self,
-        stage: Stage,
+        stage: Attack,
         pictures: list["_Picture"],
         labels: Tensor,
         batch_size: int,

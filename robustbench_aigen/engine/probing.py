@@ -25,7 +25,7 @@ from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.runs.timings import PROBES_STEP
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack
 from robustbench_aigen.trust import probes
 from robustbench_aigen.trust.flags import (
     BLACK_BOX,
@@ -112,9 +112,9 @@ class _Rung(NamedTuple):
     survivors: tuple[str, ...]
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> Attack:
         """The attack."""
-        return self.pipeline.stages[0]
+        return self.pipeline.attacks[0]
 
     @property
     def held(self) -> float:
@@ -258,7 +258,7 @@ class Probing:
         detector: Detector,
         finding: Finding,
         what: str,
-        attack: Stage,
+        attack: Attack,
         rung: _Rung,
         is_quick: bool,
     ) -> Measurement:
@@ -286,14 +286,14 @@ class Probing:
             cell = cell[cell["search_eps"] >= float(rung.stage.params["eps"] or 0) * (1 - 1e-6)]
         return int(_PASSES * cell["steps"].sum() + cell["queries"].sum())
 
-    def _has(self, black_box: Stage) -> bool:
+    def _has(self, black_box: Attack) -> bool:
         """Whether the run itself tries a black box, and compares all images with it."""
         return any(
-            len(pipeline.stages) == 1 and probes.includes(pipeline.stages[0], black_box)
+            len(pipeline.stages) == 1 and any(probes.includes(each, black_box) for each in pipeline.attacks)
             for pipeline in self.experiment.pipelines
         )
 
-    def _held(self, detector: Detector, attack: Stage, samples: Sequence[str]) -> "pd.Series[bool]":
+    def _held(self, detector: Detector, attack: Attack, samples: Sequence[str]) -> "pd.Series[bool]":
         """Return which images withstand an attack."""
         if not samples:
             return pd.Series([], dtype=bool)
@@ -314,7 +314,7 @@ class Probing:
         self,
         detector: Detector,
         question: str,
-        attacks: tuple[Stage, ...],
+        attacks: tuple[Attack, ...],
         samples: Sequence[str],
         probe: Callable[[ProbeImages], dict[str, Tensor]],
     ) -> pd.DataFrame:
@@ -350,7 +350,7 @@ class Probing:
         )
 
     def _batches(
-        self, detector: Detector, attacks: tuple[Stage, ...], shard: Shard, settings: Settings
+        self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: Settings
     ) -> Iterator[ProbeImages]:
         """Decode the images and yield those that the attacks take together."""
         samples, levels = self._decoded(shard)
@@ -385,7 +385,7 @@ _PASSES = 3
 """Forward passes that cost as much as one gradient."""
 
 
-def _queries(stage: Stage) -> int:
+def _queries(stage: Attack) -> int:
     """Return what an attack asks a detector of an image, in forward passes."""
     work = work_of(stage)
     return max(1, _PASSES * work.gradients + work.queries)
@@ -436,8 +436,7 @@ def _rung(records: pd.DataFrame, pipeline: Pipeline) -> _Rung:
 
 def _follows_gradients(pipeline: Pipeline) -> bool:
     """Whether an attack of a pipeline follows the detector's own gradients."""
-    attacks = [stage for stage in pipeline.stages if stage.kind == "attack"]
-    return any(stage.recipe.access == "gradients" and stage.surrogate is None for stage in attacks)
+    return any(stage.recipe.access == "gradients" and stage.surrogate is None for stage in pipeline.attacks)
 
 
 def _sweeps(pipelines: list[Pipeline]) -> tuple[list[list[Pipeline]], tuple[str, ...]]:

@@ -23,7 +23,7 @@ from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 if TYPE_CHECKING:
     from robustbench_aigen.detectors.contract import Detector
@@ -118,8 +118,7 @@ def check_detectors(
 ) -> None:
     """Refuse attacks that follow gradients on detectors that have none, and attacks on detectors that change."""
     for pipeline in pipelines:
-        for position in pipeline.attack_positions:
-            stage = pipeline.stages[position]
+        for stage in pipeline.attacks:
             if stage.surrogate is None:
                 crafted_on = detectors
             else:
@@ -221,12 +220,12 @@ def check_stages(pipelines: Sequence[Pipeline]) -> None:
 
 
 def _check_code(stage: Stage) -> None:
-    if stage.kind == "attack":
+    if isinstance(stage, Attack):
         check_attack(stage)
-    for inner in stage.through if stage.kind == "attack" else (stage,):
-        for operation in inner.recipe.operations(inner.params):
+    for inner in (stage,) if isinstance(stage, Perturbation) else stage.through:
+        for operation in inner.operations:
             if is_shipped(operation.recipe):
                 continue
-            import_function(str(operation.recipe.implementation))
+            import_function(operation.recipe.implementation)
             if operation.recipe.differentiable is not None:
                 import_function(operation.recipe.differentiable)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack
 
 _WASTE = 1.5
 """How many times an image's own area its place in a batch may be."""
@@ -45,7 +45,7 @@ def nearby_sizes(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
 
 
 def attack_groups(
-    stages: Iterable[Stage],
+    stages: Iterable[Attack],
     detector: Detector,
     surrogate: Detector | None,
     levels: list[Tensor],

@@ -12,10 +12,10 @@ from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
 from robustbench_aigen.stages.recipe import Operation
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Perturbation
 
 
-def perturb(stage: Stage, levels: Tensor, streams: SampleStreams) -> Tensor:
+def perturb(stage: Perturbation, levels: Tensor, streams: SampleStreams) -> Tensor:
     """Apply the real operation of a perturbation stage, or those of a chain one after another.
 
     Parameters
@@ -37,14 +37,14 @@ def perturb(stage: Stage, levels: Tensor, streams: SampleStreams) -> Tensor:
     UserError
         If the perturbation returns something else.
     """
-    for step, operation in enumerate(stage.recipe.operations(stage.params)):
+    for step, operation in enumerate(stage.operations):
         levels = _applied(operation, levels, streams.for_step(step))
     return levels
 
 
 def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Tensor:
     recipe = operation.recipe
-    function = import_function(str(recipe.implementation))
+    function = import_function(recipe.implementation)
     given: list[Any] = [levels, streams] if recipe.random else [levels]
     try:
         done = function(*given, **recipe.arguments(operation.params))
@@ -64,7 +64,7 @@ def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Te
     return done
 
 
-def perturb_differentiably(stage: Stage, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
+def perturb_differentiably(stage: Perturbation, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
     """Apply the differentiable stand-in of a perturbation stage, for gradients alone.
 
     A chain rounds to 8 bits between its operations, with a gradient of 1, and one of its operations that has no
@@ -84,7 +84,7 @@ def perturb_differentiably(stage: Stage, pixels: Tensor, streams: SampleStreams)
     Tensor or None
         N×3×H'×W' float32 pixels of the shape that :func:`perturb` gives; None where the recipe has no stand-in.
     """
-    operations = stage.recipe.operations(stage.params)
+    operations = stage.operations
     if all(operation.recipe.differentiable is None for operation in operations):
         return None
     for step, operation in enumerate(operations):

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from robustbench_aigen.documents.document import PartError
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline, expand
-from robustbench_aigen.stages.stage import Stage, StageError, stage_from_dict
+from robustbench_aigen.stages.stage import Stage, stage_from_dict
 
 
 def expand_pipelines(loaded: Scenario) -> list[Pipeline]:
@@ -36,5 +37,5 @@ def _stage(loaded: Scenario, stage: dict[str, object], path: Path_) -> Stage:
 
     try:
         return replace(stage_from_dict(stage, loaded.folder, surrogate), source=loaded.where(*path))
-    except StageError as error:
+    except PartError as error:
         raise error.at(loaded.where(*path, *error.path)) from None

@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self
 
+from pydantic import Field, model_validator
+
+from robustbench_aigen.documents.document import Section
+
+Norm = Literal["linf", "l2", "l0", "spatial"]
 Kind = Literal["pixels", "number", "count", "switch", "choice", "text"]
 Value = float | int | bool | str | None
 
@@ -55,8 +60,7 @@ def write_pixels(value: float) -> str:
     return f"{value:.6g}"
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(Section):
     """One declared parameter of a recipe.
 
     Parameters
@@ -66,21 +70,39 @@ class Parameter:
         ``text``.
     default
         Its value where the scenario gives none; None where the scenario must give one; ``auto`` where the attack
-        works it out.
-    minimum, maximum
+        works it out. A mapping gives the defaults of an attack by norm: a length in one norm says nothing in another.
+    min, max
         Bounds, both included. ``pixels`` are positive.
     choices
         The values of a ``choice``.
-    by_norm
-        Of an attack's: the defaults in its norms, where they differ. A length in one norm says nothing in another.
     """
 
     kind: Kind
-    default: Value = None
-    minimum: float | None = None
-    maximum: float | None = None
+    written: Value | dict[Norm, float | int | bool | str] = Field(default=None, alias="default")
+    minimum: float | None = Field(default=None, alias="min")
+    maximum: float | None = Field(default=None, alias="max")
     choices: tuple[str, ...] = ()
-    by_norm: Mapping[str, Value] = field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_default(self) -> Self:
+        try:
+            _ = self.by_norm, self.default
+        except ValueError as error:
+            raise ValueError(f"default {error}") from None
+        return self
+
+    @cached_property
+    def by_norm(self) -> Mapping[str, Value]:
+        """The defaults in the norms of an attack, where they differ; empty elsewhere."""
+        written = self.written if isinstance(self.written, dict) else {}
+        return {str(norm): self.read(value) for norm, value in written.items()}
+
+    @cached_property
+    def default(self) -> Value:
+        """The default, in the first norm where norms differ."""
+        if isinstance(self.written, dict):
+            return next(iter(self.by_norm.values()), None)
+        return None if self.written is None else self.read(self.written)
 
     def default_in(self, norm: object) -> Value:
         """Return the default in a norm."""
@@ -94,7 +116,7 @@ class Parameter:
         ValueError
             With a message that says what is wanted.
         """
-        if value == "auto" and self.default == "auto":
+        if value == "auto" and self.written == "auto":
             return "auto"
         if self.kind == "choice":
             if value not in self.choices:

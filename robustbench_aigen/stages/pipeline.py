@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.stages.parameters import Value
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack, Stage
 
+S = TypeVar("S", bound=Stage)
 CLEAN = "clean"
 """The pipeline without stages, which is always run."""
 
@@ -50,11 +51,21 @@ class Pipeline:
             object.__setattr__(self, "family", self.name)
 
     @property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The attacks, in their order."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Attack))
+
+    @property
+    def ends_in_attack(self) -> bool:
+        """Whether the last stage is an attack."""
+        return bool(self.stages) and isinstance(self.stages[-1], Attack)
+
+    @property
     def attack_positions(self) -> list[int]:
         """Where the attacks stand."""
-        return [position for position, stage in enumerate(self.stages) if stage.kind == "attack"]
+        return [position for position, stage in enumerate(self.stages) if isinstance(stage, Attack)]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the pipeline as it stands in ``run.json``."""
         return {
             "name": self.name,
@@ -95,7 +106,9 @@ def expand(name: str, stages: Sequence[Stage], *, share: bool = False) -> list[P
         raise UserError("a pipeline needs at least one stage", hint="- {attack: pgd, eps: 4/255}")
     paths = [path for position, stage in enumerate(stages) for path in _swept_paths(position, stage)]
     pipelines: dict[tuple[int, ...], Pipeline] = {}
-    for chosen in product(*(range(len(_at(stages, path))) for path in paths)):
+    for chosen in product(
+        *(range(len(_parameters(stages, path).values_of(str(path[-1])))) for path in paths)
+    ):
         indices = dict(zip(paths, chosen, strict=True))
         members = tuple(_chosen(stage, (position,), indices) for position, stage in enumerate(stages))
         swept = tuple(Swept(path, _parameters(members, path).params[str(path[-1])]) for path in paths)
@@ -121,19 +134,11 @@ def _parameters(stages: Sequence[Stage], path: tuple[str | int, ...]) -> Stage:
     return stage.through[int(path[2])] if len(path) > 2 else stage
 
 
-def _at(stages: Sequence[Stage], path: tuple[str | int, ...]) -> list[Any]:
-    values: list[Any] = _parameters(stages, path).given[str(path[-1])]
-    return values
-
-
-def _chosen(stage: Stage, address: tuple[str | int, ...], indices: dict[tuple[str | int, ...], int]) -> Stage:
+def _chosen(stage: S, address: tuple[str | int, ...], indices: dict[tuple[str | int, ...], int]) -> S:
     """Return a stage at one combination of swept values."""
     if not stage.is_swept:
         return stage
-    given = {
-        name: value[indices[*address, name]] if (*address, name) in indices else value
-        for name, value in stage.given.items()
-    }
+    given = {name: stage.values_of(name)[indices.get((*address, name), 0)] for name in stage.given}
     through = tuple(
         _chosen(inner, (*address, "through", place), indices) for place, inner in enumerate(stage.through)
     )
@@ -162,7 +167,7 @@ def _linked(
     """
     first = next(iter(pipelines.values()))
     last = (len(first.stages) - 1, "eps")
-    if last not in paths or not first.stages[-1].is_judged_as_crafted or first.stages[-1].recipe.joint:
+    if last not in paths or not first.stages[-1].is_judged_as_crafted or first.attacks[-1].recipe.joint:
         return pipelines
     place = list(paths).index(last)
     linked: dict[tuple[int, ...], Pipeline] = {}

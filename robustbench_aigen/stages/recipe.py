@@ -1,192 +1,24 @@
-"""A recipe: a named attack or perturbation, its parameters, and who computes it."""
+"""Recipes: named attacks, perturbations and chains of perturbations, their parameters, and who computes them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from robustbench_aigen.documents.document import Section
-from robustbench_aigen.stages.parameters import Parameter, Value
+from robustbench_aigen.documents.document import PartError, Section, show
+from robustbench_aigen.documents.located_yaml import Path_
+from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 
 Kind = Literal["attack", "perturb"]
-Norm = Literal["linf", "l2", "l0", "spatial"]
 Access = Literal["gradients", "scores", "decisions"]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A named attack or perturbation.
-
-    Parameters
-    ----------
-    kind, name, summary, source
-        What it is, a line about it, and the paper it comes from.
-    norms
-        Norms of the budget that an attack keeps; empty for a perturbation.
-    parameters
-        Everything a scenario may set, ``backend`` and ``norm`` included.
-    backends
-        Per backend of an attack, what its adapter needs (class and arguments, or an implementation).
-    implementation
-        ``package.module:name`` of a perturbation's function; None for a chain.
-    random
-        Whether the perturbation draws random numbers; a chain does if one of its stages does.
-    severities
-        Of a perturbation: the values of some parameters at severities 1 to 5.
-    access
-        What an attack asks of the detector: gradients, scores, or verdicts alone.
-    minimum_norm
-        Whether an attack looks for the smallest perturbation instead of filling the budget. What it finds is then
-        moved past the boundary, on the 8-bit grid inside eps.
-    differentiable
-        ``package.module:name`` of a differentiable stand-in of the perturbation, for the gradients of adaptive
-        attacks: (pixels[, streams], **parameters) → pixels, float32.
-    needs_surrogate
-        Whether an attack is crafted on another detector, which the scenario names.
-    same_size
-        Whether a native attack takes images of one size only.
-    joint
-        Whether an attack finds one thing for many images: what it does to one then depends on the others.
-    chain
-        The perturbations that this one is made of, in their order; empty for one with a function of its own.
-    """
-
-    kind: Kind
-    name: str
-    summary: str
-    source: str
-    norms: tuple[Norm, ...]
-    parameters: Mapping[str, Parameter]
-    backends: "Backends"
-    implementation: str | None
-    random: bool
-    severities: Mapping[str, tuple[Value, ...]]
-    access: Access = "gradients"
-    minimum_norm: bool = False
-    differentiable: str | None = None
-    needs_surrogate: bool = False
-    same_size: bool = False
-    joint: bool = False
-    chain: tuple["ChainStage", ...] = ()
-
-    def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Fill in defaults and read the given values, none of which is a list.
-
-        Raises
-        ------
-        KeyError
-            If a parameter is unknown; its first argument is the name.
-        ParameterError
-            If a value is not what the parameter takes.
-        """
-        for name in given:
-            if name not in self.parameters:
-                raise KeyError(name)
-        bound: dict[str, Value] = {}
-        for name, parameter in self.parameters.items():
-            try:
-                bound[name] = (
-                    parameter.read(given[name]) if name in given else parameter.default_in(bound.get("norm"))
-                )
-            except ValueError as error:
-                raise ParameterError(name, f"{name} {error}") from None
-        for name, value in bound.items():
-            if value is None and name != "severity" and not ("severity" in given and name in self.severities):
-                raise ParameterError(name, f"{name} has no default and must be given")
-        if "severity" in given:
-            self._apply_severity(bound, given)
-        else:
-            bound.pop("severity", None)
-        if self.kind == "attack":
-            self._check_attack(bound, given)
-        for stage in self.chain:
-            stage.bind(bound)
-        return bound
-
-    def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
-        """Return what a perturbation's function is called with: bound parameters less the severity that set them."""
-        return {name: value for name, value in bound.items() if name != "severity"}
-
-    def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
-        """Return what a perturbation does to an image, step by step: itself, or the stages of a chain."""
-        if not self.chain:
-            return (Operation(self, bound),)
-        return tuple(
-            operation for stage in self.chain for operation in stage.recipe.operations(stage.bind(bound))
-        )
-
-    def _apply_severity(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        for name, values in self.severities.items():
-            if name in given:
-                raise ParameterError(name, f"{name} is what severity sets; give one of the two")
-            bound[name] = values[int(bound["severity"] or 1) - 1]
-
-    def _check_attack(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        able = [name for name in self.backends.names() if self.backends.has(name, bound["norm"])]
-        if "backend" not in given and able:
-            bound["backend"] = able[0]
-        eps, norm = bound.get("eps"), bound["norm"]
-        for name in ("eps", "step_size"):
-            value = bound.get(name)
-            if isinstance(value, float) and norm == "linf" and value >= 1:
-                message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
-                raise ParameterError(name, message, f"write {name}: {value:g}/255")
-        if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
-            # The budget is checked, and tries are repeated, whatever the class takes.
-            read = {"backend", "norm", "eps", "restarts"} | call.parameters
-            for name in sorted(given.keys() - read):
-                if bound[name] != self.parameters[name].default_in(norm):
-                    raise ParameterError(name, f"{self.name} through {bound['backend']} does not read {name}")
-        if bound.get("step_size") == "auto" and isinstance(eps, float):
-            # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
-            bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
-        if bound["backend"] not in able:
-            raise ParameterError("norm", f"{self.name} through {bound['backend']} has no {norm} version")
-
-
-class Operation(NamedTuple):
-    """A perturbation with a function of its own, and its parameters."""
-
-    recipe: Recipe
-    params: Mapping[str, Value]
-
-
-@dataclass(frozen=True)
-class ChainStage:
-    """One perturbation of a chain.
-
-    Parameters
-    ----------
-    recipe
-        The perturbation; it may be a chain itself.
-    given
-        Values of its parameters as the chain's file gives them; ``$name`` stands for a parameter of the chain.
-    """
-
-    recipe: Recipe
-    given: Mapping[str, object]
-
-    def bind(self, outer: Mapping[str, Value]) -> dict[str, Value]:
-        """Bind the stage's parameters to what the chain's own are bound to.
-
-        Raises
-        ------
-        ParameterError
-            If a value of the chain is not what the stage takes; it names the chain's parameter.
-        """
-        try:
-            return self.recipe.bind(
-                {
-                    name: outer[own] if (own := reference(value)) is not None else value
-                    for name, value in self.given.items()
-                }
-            )
-        except ParameterError as error:
-            own = reference(self.given.get(error.name))
-            if own is None:
-                raise
-            raise ParameterError(own, f"{own}: {self.recipe.name}'s {error.message}", error.hint) from None
+def _kind(value: object) -> object:
+    if value not in ("attack", "perturb"):
+        raise ValueError(f"must be 'attack' or 'perturb', not {show(value)}")
+    return value
 
 
 def reference(value: object) -> str | None:
@@ -213,7 +45,7 @@ class LibraryCall(Section):
     """A class of an attack library and its arguments; ``$name`` stands for a parameter."""
 
     class_name: Annotated[str, Field(alias="class")]
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: dict[str, object] = Field(default_factory=dict)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -245,8 +77,410 @@ class Backends(Section):
         """Return how a library is called for a norm; None of the native backend."""
         return None if backend == "native" else (getattr(self, backend) or {}).get(norm)
 
+    def references(self) -> Iterator[tuple[Path_, str]]:
+        """Yield where the arguments of libraries stand for parameters, and the names of these."""
+        for library in ("torchattacks", "art"):
+            for norm, call in (getattr(self, library) or {}).items():
+                for argument, value in call.args.items():
+                    for name in references(value):
+                        yield (library, norm, "args", argument), name
+
     def has(self, backend: str, norm: object) -> bool:
         """Whether a backend of the recipe keeps budgets in a norm."""
         if backend == "native":
             return self.native is not None and (self.native.norms is None or norm in self.native.norms)
         return norm in (getattr(self, backend) or {})
+
+
+class _BaseRecipe(Section):
+    """What all recipes have.
+
+    Parameters
+    ----------
+    kind, name, summary, source
+        What it is, a line about it, and the paper it comes from.
+    params
+        The parameters that its file declares.
+    """
+
+    kind: Annotated[Kind, BeforeValidator(_kind)]
+    name: str
+    summary: str
+    source: str = ""
+    params: dict[str, Parameter] = Field(default_factory=dict)
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Keys of other recipes, and why this one has none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_keys_of_others(cls, content: object) -> object:
+        for key, reason in cls.refused.items():
+            if isinstance(content, Mapping) and content.get(key):
+                raise PartError(reason, (key,))
+        return content
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Everything a scenario may set."""
+        return self.params
+
+    def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
+        """Fill in defaults and read the given values, none of which is a list.
+
+        Raises
+        ------
+        KeyError
+            If a parameter is unknown; its first argument is the name.
+        ParameterError
+            If a value is not what the parameter takes.
+        """
+        for name in given:
+            if name not in self.parameters:
+                raise KeyError(name)
+        bound: dict[str, Value] = {}
+        for name, parameter in self.parameters.items():
+            try:
+                bound[name] = (
+                    parameter.read(given[name]) if name in given else parameter.default_in(bound.get("norm"))
+                )
+            except ValueError as error:
+                raise ParameterError(name, f"{name} {error}") from None
+        self._complete(bound, given)
+        for name, value in bound.items():
+            if value is None:
+                raise ParameterError(name, f"{name} has no default and must be given")
+        self._check(bound, given)
+        return bound
+
+    def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        """Set the parameters that others decide."""
+
+    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        """Check the parameters together."""
+
+
+class AttackRecipe(_BaseRecipe):
+    """A named attack.
+
+    Parameters
+    ----------
+    norms
+        Norms of the budget that it keeps.
+    backends
+        Per backend what its adapter needs: class and arguments, or an implementation.
+    access
+        What it asks of the detector: gradients, scores, or verdicts alone.
+    minimum_norm
+        Whether it looks for the smallest perturbation instead of filling the budget. What it finds is then moved past
+        the boundary, on the 8-bit grid inside eps.
+    needs_surrogate
+        Whether it is crafted on another detector, which the scenario names.
+    same_size
+        Whether the native version takes images of one size only.
+    joint
+        Whether it finds one thing for many images: what it does to one then depends on the others.
+    """
+
+    norms: tuple[Norm, ...] = ()
+    backends: Backends = Field(default_factory=Backends)
+    access: Access = "gradients"
+    minimum_norm: bool = False
+    needs_surrogate: bool = False
+    same_size: bool = False
+    joint: bool = False
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "chain": "an attack has no chain: a pipeline puts perturbations after it"
+    }
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Everything a scenario may set, ``backend`` and ``norm`` included."""
+        backends, norms = self.backends.names(), self.norms
+        return {
+            "backend": Parameter(kind="choice", default=backends[0], choices=backends),
+            "norm": Parameter(kind="choice", default=norms[0], choices=norms),
+            **self.params,
+        }
+
+    @model_validator(mode="after")
+    def _check_declarations(self) -> Self:
+        if not self.backends.names() or not self.norms:
+            raise PartError("an attack needs 'norms' and at least one of its 'backends'")
+        if "eps" not in self.params and set(self.norms) != {"spatial"}:
+            raise PartError("an attack needs the parameter 'eps': its budget is checked", ("params",))
+        for path, name in self.backends.references():
+            if name not in {*self.params, "norm"}:
+                hint = did_you_mean(name, {*self.params, "norm"})
+                raise PartError(f"no parameter '{name}'", ("backends", *path), hint)
+        for name, parameter in self.params.items():
+            by_norm, path = parameter.by_norm, ("params", name)
+            if name == "eps" and len(self.norms) > 1 and parameter.default is not None and not by_norm:
+                message = "default is one length for several norms"
+                raise PartError(message, path, "write {linf: 4/255, l2: 0.5}")
+            if by_norm and set(by_norm) != set(self.norms):
+                norms = ", ".join(self.norms)
+                raise PartError(f"default must name every norm of the recipe: {norms}", path)
+        return self
+
+    def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        able = self._able(bound["norm"])
+        if "backend" not in given and able:
+            bound["backend"] = able[0]
+
+    def _able(self, norm: Value) -> list[str]:
+        """Return the backends that keep budgets in a norm."""
+        return [name for name in self.backends.names() if self.backends.has(name, norm)]
+
+    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        eps, norm = bound.get("eps"), bound["norm"]
+        for name in ("eps", "step_size"):
+            value = bound.get(name)
+            if isinstance(value, float) and norm == "linf" and value >= 1:
+                message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
+                raise ParameterError(name, message, f"write {name}: {value:g}/255")
+        if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
+            # The budget is checked, and tries are repeated, whatever the class takes.
+            read = {"backend", "norm", "eps", "restarts"} | call.parameters
+            for name in sorted(given.keys() - read):
+                if bound[name] != self.parameters[name].default_in(norm):
+                    raise ParameterError(name, f"{self.name} through {bound['backend']} does not read {name}")
+        if bound.get("step_size") == "auto" and isinstance(eps, float):
+            # Madry et al. 2018, appendix: 2.5 · eps / steps reaches the boundary from any start inside.
+            bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
+        if bound["backend"] not in self._able(norm):
+            raise ParameterError("norm", f"{self.name} through {bound['backend']} has no {norm} version")
+
+
+class _SevereRecipe(_BaseRecipe):
+    """What perturbations and chains have: severities 1 to 5, which set some of the parameters.
+
+    Parameters
+    ----------
+    severities
+        The values of some parameters at severities 1 to 5.
+    """
+
+    severities: dict[str, tuple[object, object, object, object, object]] = Field(default_factory=dict)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Everything a scenario may set, ``severity`` included where there are severities."""
+        severity = {"severity": Parameter(kind="count", min=1, max=5)} if self.severities else {}
+        return {**self.params, **severity}
+
+    @cached_property
+    def at_severities(self) -> Mapping[str, tuple[Value, ...]]:
+        """The values of the parameters that severity sets, at severities 1 to 5."""
+        return {
+            name: tuple(self.params[name].read(value) for value in values)
+            for name, values in self.severities.items()
+        }
+
+    @model_validator(mode="after")
+    def _check_severities(self) -> Self:
+        for name, parameter in self.params.items():
+            if parameter.by_norm:
+                raise PartError("default must be one value: a perturbation has no norms", ("params", name))
+        for name, values in self.severities.items():
+            path = ("severities", name)
+            if name not in self.params:
+                hint = did_you_mean(name, self.params)
+                raise PartError("is no parameter of this recipe", path, hint)
+            for value in values:
+                try:
+                    self.params[name].read(value)
+                except ValueError as error:
+                    raise PartError(str(error), path) from None
+        return self
+
+    def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        if "severity" not in given:
+            bound.pop("severity", None)
+            return
+        for name, values in self.at_severities.items():
+            if name in given:
+                raise ParameterError(name, f"{name} is what severity sets; give one of the two")
+            bound[name] = values[int(bound["severity"] or 1) - 1]
+
+    def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
+        """Return what a function is called with: bound parameters less the severity that set them."""
+        return {name: value for name, value in bound.items() if name != "severity"}
+
+
+class PerturbationRecipe(_SevereRecipe):
+    """A named perturbation.
+
+    Parameters
+    ----------
+    implementation
+        ``package.module:name`` of its function, ``(levels[, streams], **parameters) → levels``.
+    random
+        Whether it draws random numbers.
+    differentiable
+        ``package.module:name`` of a differentiable stand-in, for the gradients of adaptive attacks:
+        ``(pixels[, streams], **parameters) → pixels``, float32.
+    """
+
+    implementation: str = ""
+    random: bool = False
+    differentiable: str | None = None
+
+    @model_validator(mode="after")
+    def _check_implementation(self) -> Self:
+        if not self.implementation:
+            raise PartError(
+                "a perturbation needs 'implementation: package.module:name', or a 'chain' of others"
+            )
+        return self
+
+    def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
+        """Return what the perturbation does to an image, step by step: itself alone."""
+        return (Operation(self, bound),)
+
+
+class ChainRecipe(_SevereRecipe):
+    """A named chain of perturbations.
+
+    Parameters
+    ----------
+    chain
+        The perturbations, in their order.
+    """
+
+    chain: "list[ChainStage]"
+
+    refused: ClassVar[Mapping[str, str]] = {
+        key: f"'{key}' does not go with 'chain': the stages have their own"
+        for key in ("implementation", "random", "differentiable")
+    }
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether a stage draws random numbers."""
+        return any(stage.recipe.random for stage in self.chain)
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        if not self.chain:
+            hint = "- {perturb: jpeg, quality: 75}"
+            raise PartError("a chain needs at least one stage", ("chain",), hint)
+        used = {reference(value) for stage in self.chain for value in stage.given.values()}
+        for name in self.params:
+            if name not in used:
+                raise PartError(f"no stage of the chain uses '${name}'", ("params", name))
+        for position, stage in enumerate(self.chain):
+            try:
+                stage.check(self.params)
+            except PartError as error:
+                raise error.below("chain", position) from None
+        return self
+
+    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        del given
+        for stage in self.chain:
+            stage.bind(bound)
+
+    def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
+        """Return what the chain does to an image, step by step: the operations of its stages."""
+        return tuple(
+            operation for stage in self.chain for operation in stage.recipe.operations(stage.bind(bound))
+        )
+
+
+Recipe = AttackRecipe | PerturbationRecipe | ChainRecipe
+"""Told apart by ``kind`` and ``chain``."""
+
+
+def recipe_class(content: object) -> type[Recipe]:
+    """Return the class of the recipe that the content of a file is."""
+    keys: Mapping[object, object] = content if isinstance(content, Mapping) else {}
+    kind = keys.get("kind")
+    if kind == "attack" or (kind is None and ("norms" in keys or "backends" in keys)):
+        return AttackRecipe
+    return ChainRecipe if keys.get("chain") is not None else PerturbationRecipe
+
+
+class Operation(NamedTuple):
+    """A perturbation with a function of its own, and its parameters."""
+
+    recipe: PerturbationRecipe
+    params: Mapping[str, Value]
+
+
+class ChainStage(Section):
+    """One perturbation of a chain: in a file ``{perturb: jpeg, quality: $level}``.
+
+    Parameters
+    ----------
+    recipe
+        The perturbation; it may be a chain itself.
+    given
+        Values of its parameters as the chain's file gives them; ``$name`` stands for a parameter of the chain.
+    """
+
+    recipe: PerturbationRecipe | ChainRecipe
+    given: dict[str, object]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_recipe(cls, content: object, info: ValidationInfo) -> object:
+        if not isinstance(content, Mapping) or "recipe" in content:
+            return content
+        name = content.get("perturb")
+        if not isinstance(name, str):
+            raise PartError("a stage of a chain is '{perturb: NAME, …}'")
+        given = {key: value for key, value in content.items() if key != "perturb"}
+        find = cast(Callable[[str], Recipe], info.context)
+        return {"recipe": find(name), "given": given}
+
+    def check(self, outer: Mapping[str, Parameter]) -> None:
+        """Check the values as far as the parameters of the chain have defaults.
+
+        Raises
+        ------
+        PartError
+            If a parameter is unknown, or a value is not what the perturbation takes.
+        """
+        owns = {key: own for key, value in self.given.items() if (own := reference(value)) is not None}
+        for key, own in owns.items():
+            if own not in outer:
+                raise PartError(f"no parameter '{own}'", (key,), did_you_mean(own, outer))
+        # What has no default is checked when the chain is bound.
+        later = {key for key, own in owns.items() if outer[own].default is None}
+        known = {
+            key: outer[owns[key]].default if key in owns else value
+            for key, value in self.given.items()
+            if key not in later
+        }
+        try:
+            self.recipe.bind(known)
+        except KeyError as error:
+            key = str(error.args[0])
+            hint = did_you_mean(key, self.recipe.parameters)
+            raise PartError(f"{self.recipe.name} has no parameter '{key}'", (key,), hint) from None
+        except ParameterError as error:
+            if error.name not in later:
+                raise PartError(error.message, (error.name,), error.hint) from None
+
+    def bind(self, outer: Mapping[str, Value]) -> dict[str, Value]:
+        """Bind the stage's parameters to what the chain's own are bound to.
+
+        Raises
+        ------
+        ParameterError
+            If a value of the chain is not what the stage takes; it names the chain's parameter.
+        """
+        try:
+            return self.recipe.bind(
+                {
+                    name: outer[own] if (own := reference(value)) is not None else value
+                    for name, value in self.given.items()
+                }
+            )
+        except ParameterError as error:
+            own = reference(self.given.get(error.name))
+            if own is None:
+                raise
+            raise ParameterError(own, f"{own}: {self.recipe.name}'s {error.message}", error.hint) from None

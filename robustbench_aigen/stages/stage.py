@@ -6,44 +6,39 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast, overload
 
+from pydantic import BaseModel
+
+from robustbench_aigen.documents.document import PartError
+from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import Source, UserError, did_you_mean
-from robustbench_aigen.stages.parameters import Parameter, Value
-from robustbench_aigen.stages.recipe import Kind, Norm, ParameterError, Recipe
+from robustbench_aigen.stages.parameters import Norm, Parameter, Value
+from robustbench_aigen.stages.recipe import (
+    AttackRecipe,
+    ChainRecipe,
+    Kind,
+    Operation,
+    ParameterError,
+    PerturbationRecipe,
+    Recipe,
+)
 from robustbench_aigen.stages.recipe_files import find_recipe
 
-StagePath = tuple[str | int, ...]
-"""Where a value stands in a stage as it is written: ``("eps", 1)``, ``("through", 0, "quality")``."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+    from robustbench_aigen.detectors.contract import Detector
+    from robustbench_aigen.detectors.thresholds import Threshold
+    from robustbench_aigen.engine.calling import AttackResult
+    from robustbench_aigen.numerics.images_like import ImagesLike, LabelsLike
+
 ATTACK_KEYS = ("through", "eot", "surrogate")
 """What may be said of any attack, whatever its recipe."""
-_EOT = Parameter("count", 1, 1)
-
-
-class StageError(UserError, ValueError):
-    """A stage is wrong. A ``ValueError`` too, so that pydantic collects it.
-
-    Attributes
-    ----------
-    path
-        Where in the stage as it is written.
-    """
-
-    def __init__(self, message: str, path: StagePath = (), hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.path = path
-
-    def below(self, *prefix: str | int) -> "StageError":
-        """Return the same error of what stands below a longer path."""
-        return StageError(self.message, (*prefix, *self.path), self.hint)
-
-    @classmethod
-    def of(cls, error: UserError, *path: str | int) -> "StageError":
-        """Return an error of a recipe file as one of the stage that names it."""
-        where = (
-            "" if error.file is None else f"{error.file}:{error.line}: " if error.line else f"{error.file}: "
-        )
-        return cls(f"{where}{error.message}", path, error.hint)
+Given = Mapping[str, object]
+"""Values of parameters as written; a list of values is a sweep."""
+_EOT = Parameter(kind="count", default=1, min=1)
 
 
 @dataclass(frozen=True)
@@ -67,13 +62,13 @@ class Stage:
 
     Raises
     ------
-    StageError
+    PartError
         For an unknown parameter, or a value that the recipe does not take.
     """
 
     recipe: Recipe
-    given: Mapping[str, Any] = field(default_factory=dict)
-    through: "tuple[Stage, ...]" = ()
+    given: Given = field(default_factory=dict)
+    through: "tuple[Perturbation, ...]" = ()
     eot: int = 1
     surrogate: object = None
     source: Source | None = field(default=None, compare=False, repr=False)
@@ -86,7 +81,7 @@ class Stage:
             if isinstance(value, list | tuple):
                 object.__setattr__(self, "given", {**self.given, name: list(value)})
                 if not value:
-                    raise StageError("the list of values is empty", (name,))
+                    raise PartError("the list of values is empty", (name,))
         for values, indices in self._combinations():
             self._bound(values, indices)
 
@@ -151,7 +146,7 @@ class Stage:
     @property
     def arguments(self) -> dict[str, Value]:
         """What the function that computes the stage is called with, beside images and threat model."""
-        without = {"backend", "norm", "eps"} if self.kind == "attack" else {"severity"}
+        without = {"backend", "norm", "eps"} if isinstance(self, Attack) else {"severity"}
         return {name: value for name, value in self.params.items() if name not in without}
 
     @property
@@ -159,7 +154,7 @@ class Stage:
         """Whether success against the attacked function is success: no surrogate, nothing random in between."""
         return self.surrogate is None and not any(stage.recipe.random for stage in self.through)
 
-    def expand(self) -> list["Stage"]:
+    def expand(self) -> list[Self]:
         """Return a stage for every combination of swept values; the stage itself where nothing is swept."""
         inner = [stage.expand() for stage in self.through]
         return [
@@ -170,7 +165,7 @@ class Stage:
 
     def with_values(self, **values: Value) -> Self:
         """Return the stage with other values of some parameters; those that it worked out itself stay as they are."""
-        call = None if self.kind == "perturb" else self.recipe.backends.call(self.backend, self.norm)
+        call = self.recipe.backends.call(self.backend, self.norm) if isinstance(self, Attack) else None
         worked_out = {
             name: self.params[name]
             for name, parameter in self.recipe.parameters.items()
@@ -188,13 +183,13 @@ class Stage:
         return stage
 
     @staticmethod
-    def from_dict(stage: Mapping[str, Any], folder: str | Path = ".") -> "Stage":
+    def from_dict(stage: Given, folder: str | Path = ".") -> "Stage":
         """Read a stage as it is written in a scenario; paths of recipe files start at ``folder``."""
         return stage_from_dict(stage, folder)
 
-    def written(self) -> dict[str, Any]:
+    def written(self) -> dict[str, object]:
         """Return the stage as a scenario would have it: what was given, sweeps included."""
-        stage: dict[str, Any] = {self.kind: self.recipe.name, **self.given}
+        stage: dict[str, object] = {self.kind: self.recipe.name, **self.given}
         if self.through:
             stage["through"] = [inner.written() for inner in self.through]
         if self.eot != 1:
@@ -203,36 +198,46 @@ class Stage:
             stage["surrogate"] = described(self.surrogate)
         return stage
 
-    def _combinations(self) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
+    def values_of(self, name: str) -> list[object]:
+        """Return the values of a parameter that is given: all of a sweep, or the only one."""
+        value = self.given[name]
+        return value if isinstance(value, list) else [value]
+
+    def _combinations(self) -> Iterator[tuple[dict[str, object], dict[str, int]]]:
         """Yield one value for each parameter, and of swept ones its place in their list."""
         swept = self.own_sweeps
-        for chosen in product(*(range(len(self.given[name])) for name in swept)):
+        for chosen in product(*(range(len(self.values_of(name))) for name in swept)):
             indices = dict(zip(swept, chosen, strict=True))
-            yield (
-                {
-                    name: value[indices[name]] if name in indices else value
-                    for name, value in self.given.items()
-                },
-                indices,
-            )
+            yield {name: self.values_of(name)[indices.get(name, 0)] for name in self.given}, indices
 
-    def _bound(self, values: Mapping[str, Any], indices: Mapping[str, int]) -> dict[str, Value]:
+    def _bound(self, values: Given, indices: Mapping[str, int]) -> dict[str, Value]:
         try:
             return self.recipe.bind(values)
         except ParameterError as error:
             name = error.name
-            path: StagePath = (name, indices[name]) if name in indices else (name,)
-            raise StageError(error.message, path, error.hint) from None
+            path: Path_ = (name, indices[name]) if name in indices else (name,)
+            raise PartError(error.message, path, error.hint) from None
 
-    def _unknown(self, name: str) -> StageError:
+    def _unknown(self, name: str) -> PartError:
         known = [*self.recipe.parameters, *(ATTACK_KEYS if self.kind == "attack" else ())]
-        return StageError(f"{self.recipe.name} has no parameter '{name}'", (name,), did_you_mean(name, known))
+        return PartError(f"{self.recipe.name} has no parameter '{name}'", (name,), did_you_mean(name, known))
 
 
-def described(surrogate: Any) -> object:
+class SurrogateInMemory(Protocol):
+    """A detector in memory that attacks are crafted on."""
+
+    name: str
+
+    def identity(self) -> str:
+        """Return what tells it from every other detector."""
+        ...
+
+
+def described(surrogate: object) -> object:
     """Return a surrogate as plain values: its id, what a scenario says of it, or the name of one in memory."""
-    if not hasattr(surrogate, "model_dump"):
-        return {"memory": surrogate.name, "identity": surrogate.identity()}
+    if not isinstance(surrogate, BaseModel):
+        held = cast(SurrogateInMemory, surrogate)
+        return {"memory": held.name, "identity": held.identity()}
     said = surrogate.model_dump(exclude_none=True, mode="json")
     return said["id"] if said.keys() == {"id"} else said
 
@@ -240,7 +245,24 @@ def described(surrogate: Any) -> object:
 class Perturbation(Stage):
     """A perturbation: what anybody may do to an image, compression or resizing for example."""
 
-    def __call__(self, images: Any, *, seed: int = 42, ids: Sequence[str] | None = None) -> Any:
+    recipe: PerturbationRecipe | ChainRecipe
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What it does to an image, step by step: itself, or the stages of a chain."""
+        return self.recipe.operations(self.params)
+
+    @overload
+    def __call__(self, images: "Tensor", *, seed: int = 42, ids: Sequence[str] | None = None) -> "Tensor": ...
+    @overload
+    def __call__(self, images: "Image", *, seed: int = 42, ids: Sequence[str] | None = None) -> "Image": ...
+    @overload
+    def __call__(
+        self, images: "ImagesLike", *, seed: int = 42, ids: Sequence[str] | None = None
+    ) -> "Tensor | Image | list[Tensor | Image]": ...
+    def __call__(
+        self, images: "ImagesLike", *, seed: int = 42, ids: Sequence[str] | None = None
+    ) -> "Tensor | Image | list[Tensor | Image]":
         """Perturb images. Out comes what went in: a tensor, a PIL image, a list.
 
         Parameters
@@ -261,7 +283,9 @@ class Perturbation(Stage):
 
         return call_perturbation(self, images, seed=seed, ids=ids)
 
-    def differentiable(self, pixels: Any, *, seed: int = 42, ids: Sequence[str] | None = None) -> Any:
+    def differentiable(
+        self, pixels: "Tensor", *, seed: int = 42, ids: Sequence[str] | None = None
+    ) -> "Tensor":
         """Return the differentiable stand-in of the perturbation on N×3×H×W float pixels in [0, 1].
 
         Raises
@@ -277,36 +301,38 @@ class Perturbation(Stage):
 class Attack(Stage):
     """An attack: a search for a small change that turns the verdict of a detector."""
 
+    recipe: AttackRecipe
+
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
             eot = int(_EOT.read(self.eot) or 1)
         except ValueError as error:
-            raise StageError(f"eot {error}", ("eot",)) from None
+            raise PartError(f"eot {error}", ("eot",)) from None
         object.__setattr__(self, "eot", eot)
         if eot > 1 and not any(inner.recipe.random for inner in self.through):
-            raise StageError("eot averages over random perturbations, and 'through' has none", ("eot",))
+            raise PartError("eot averages over random perturbations, and 'through' has none", ("eot",))
         backends = self.given.get("backend") or self.recipe.parameters["backend"].default
         if eot > 1 and set(backends if isinstance(backends, list) else [backends]) != {"native"}:
-            raise StageError("eot averages the gradients of the native backend alone", ("eot",))
+            raise PartError("eot averages the gradients of the native backend alone", ("eot",))
         if self.surrogate is None and self.recipe.needs_surrogate:
-            raise StageError(
+            raise PartError(
                 f"{self.recipe.name} needs the detector it is crafted on", (), "surrogate: minigen/lenet5"
             )
 
     def __call__(
         self,
-        detector: Any,
-        images: Any,
-        labels: Any,
+        detector: "Detector | nn.Module",
+        images: "ImagesLike",
+        labels: "LabelsLike",
         *,
-        threshold: Any = None,
+        threshold: "float | Threshold | None" = None,
         early_stop: bool = False,
         seed: int = 42,
         ids: Sequence[str] | None = None,
         batch_size: int | None = None,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
-    ) -> Any:
+    ) -> "AttackResult":
         """Attack images and return an :class:`robustbench_aigen.AttackResult`.
 
         Parameters
@@ -347,9 +373,35 @@ class Attack(Stage):
         )  # fmt: skip
 
 
-def make_stage(recipe: Recipe, given: Mapping[str, Any], **attack: Any) -> Stage:
-    """Return the attack or the perturbation of a recipe; ``attack`` are the other parameters of :class:`Attack`."""
-    return Attack(recipe, given, **attack) if recipe.kind == "attack" else Perturbation(recipe, given)
+@overload
+def make_stage(
+    recipe: AttackRecipe,
+    given: Given,
+    through: Sequence[Perturbation] = ...,
+    eot: int = ...,
+    surrogate: object = ...,
+) -> Attack: ...
+@overload
+def make_stage(recipe: PerturbationRecipe | ChainRecipe, given: Given) -> Perturbation: ...
+@overload
+def make_stage(
+    recipe: Recipe,
+    given: Given,
+    through: Sequence[Perturbation] = ...,
+    eot: int = ...,
+    surrogate: object = ...,
+) -> Stage: ...
+def make_stage(
+    recipe: Recipe,
+    given: Given,
+    through: Sequence[Perturbation] = (),
+    eot: int = 1,
+    surrogate: object = None,
+) -> Stage:
+    """Return the attack or the perturbation of a recipe; the last three parameters are those of an attack."""
+    if isinstance(recipe, AttackRecipe):
+        return Attack(recipe, given, tuple(through), eot, surrogate)
+    return Perturbation(recipe, given)
 
 
 def _as_read(surrogate: object) -> object:
@@ -357,7 +409,7 @@ def _as_read(surrogate: object) -> object:
 
 
 def stage_from_dict(
-    stage: Mapping[str, Any],
+    stage: Given,
     folder: str | Path = ".",
     read_surrogate: Callable[[object], object] = _as_read,
     only: Kind | None = None,
@@ -377,48 +429,54 @@ def stage_from_dict(
 
     Raises
     ------
-    StageError
+    PartError
         For anything that is wrong, with its path in the stage.
     """
     recipe = _recipe_of(stage, Path(folder), only)
-    if recipe.kind == "perturb":
+    given = {name: value for name, value in stage.items() if name not in {recipe.kind, *ATTACK_KEYS}}
+    if not isinstance(recipe, AttackRecipe):
         for name in ATTACK_KEYS:
             if name in stage:
-                raise StageError(f"only an attack has '{name}'", (name,))
-    given = {name: value for name, value in stage.items() if name not in {recipe.kind, *ATTACK_KEYS}}
-    if recipe.kind == "perturb":
+                raise PartError(f"only an attack has '{name}'", (name,))
         return Perturbation(recipe, given)
     through = []
     for position, inner in enumerate(_inside(stage)):
         try:
-            through.append(stage_from_dict(inner, folder, only="perturb"))
-        except StageError as error:
+            through.append(perturbation_from_dict(inner, folder))
+        except PartError as error:
             raise error.below("through", position) from None
     surrogate = read_surrogate(stage["surrogate"]) if "surrogate" in stage else None
-    return Attack(recipe, given, tuple(through), stage.get("eot", 1), surrogate)
+    return Attack(recipe, given, tuple(through), cast(int, stage.get("eot", 1)), surrogate)
 
 
-def _inside(stage: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def perturbation_from_dict(stage: Given, folder: str | Path = ".") -> Perturbation:
+    """Read a perturbation inside the attacked function; see :func:`stage_from_dict`."""
+    made = stage_from_dict(stage, folder, only="perturb")
+    assert isinstance(made, Perturbation)
+    return made
+
+
+def _inside(stage: Given) -> Sequence[Given]:
     """Return what stands inside the attacked function."""
     inner = stage.get("through", [])
     is_list = isinstance(inner, list | tuple) and all(isinstance(each, Mapping) for each in inner)
     if "through" in stage and not (inner and is_list):
-        raise StageError("must be a list of perturbations, - {perturb: jpeg, quality: 75}", ("through",))
-    return inner
+        raise PartError("must be a list of perturbations, - {perturb: jpeg, quality: 75}", ("through",))
+    return cast(Sequence[Given], inner)
 
 
-def _recipe_of(stage: Mapping[str, Any], folder: Path, only: Kind | None) -> Recipe:
+def _recipe_of(stage: Given, folder: Path, only: Kind | None) -> Recipe:
     kinds: list[Kind] = [kind for kind in ("attack", "perturb") if kind in stage]
     if len(kinds) != 1:
         near = [] if kinds else [did_you_mean(str(key), ("attack", "perturb")) for key in stage]
         hint = next((said for said in near if said.startswith("did you mean")), None)
-        raise StageError("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", (), hint)
-    kind = kinds[0]
+        raise PartError("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", (), hint)
+    kind, name = kinds[0], stage[kinds[0]]
     if only not in {None, kind}:
-        raise StageError("only perturbations stand inside the attacked function", (kind,))
-    if not isinstance(stage[kind], str):
-        raise StageError("must be the name of one recipe", (kind,), "use a pipeline for each attack")
+        raise PartError("only perturbations stand inside the attacked function", (kind,))
+    if not isinstance(name, str):
+        raise PartError("must be the name of one recipe", (kind,), "use a pipeline for each attack")
     try:
-        return find_recipe(kind, stage[kind], folder)
+        return find_recipe(kind, name, folder)
     except UserError as error:
-        raise StageError.of(error, kind) from None
+        raise PartError.of(error, kind) from None

@@ -72,14 +72,14 @@ def attack_cells(
     records: pd.DataFrame, pipelines: Sequence[Pipeline]
 ) -> Iterator[tuple[str, list[AttackCell]]]:
     """Yield every detector with its cells that end in an attack."""
-    ending = {p.name: p for p in pipelines if p.stages and p.stages[-1].kind == "attack"}
+    ending = {p.name: p for p in pipelines if p.ends_in_attack}
     for detector, rows in records.groupby("detector", sort=False, observed=True):
         cells = []
         for name, cell in rows.groupby("pipeline", sort=False, observed=True):
             if (pipeline := ending.get(str(name))) is not None:
                 stages = tuple(stage.to_dict() for stage in pipeline.stages)
                 correct = cell.set_index("sample")["correct"].astype(bool)
-                cells.append(AttackCell(str(name), stages, pipeline.stages[-1].recipe.access, correct))
+                cells.append(AttackCell(str(name), stages, pipeline.attacks[-1].recipe.access, correct))
         yield str(detector), cells
 
 

@@ -18,8 +18,8 @@ from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import DeployedDetector, verdicts
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded, preserved_global_rng
-from robustbench_aigen.stages.recipe_files import shipped_recipe
-from robustbench_aigen.stages.stage import Stage, make_stage
+from robustbench_aigen.stages.recipe_files import shipped_attack
+from robustbench_aigen.stages.stage import Attack, make_stage
 
 _STEPS_IN_LEVELS = (1, 2, 4)
 _MORE_STEPS = 5
@@ -77,7 +77,7 @@ class ProbeImages:
         """Return by how many nats the right class leads, N float32."""
         return _margin(self.logits(levels), self.labels)
 
-    def held(self, stage: Stage) -> Tensor:
+    def held(self, stage: Attack) -> Tensor:
         """Attack the images and return which of them still get the right verdict, N booleans."""
         task = make_task(
             stage,
@@ -163,18 +163,18 @@ def gradient_informs(images: ProbeImages, gradients: Tensor) -> Tensor:
     return 2 * won > len(_STEPS_IN_LEVELS)
 
 
-def unbounded_attack() -> Stage:
+def unbounded_attack() -> Attack:
     """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
 
     From the image itself, without looking ahead: noise of that size is far from anything that the detector has seen,
     and may fool it whatever the gradient is worth.
     """
-    pgd = shipped_recipe("pgd")
+    pgd = shipped_attack("pgd")
     given = {"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False, "lookahead": False}
     return make_stage(pgd, given)
 
 
-def more_steps(stage: Stage, *, quick: bool) -> Stage | None:
+def more_steps(stage: Attack, *, quick: bool) -> Attack | None:
     """Return the attack with five times its steps; None without steps.
 
     The step size and the random start stay, so that this is the same search going on (Pintor et al. 2022 on attacks
@@ -187,15 +187,15 @@ def more_steps(stage: Stage, *, quick: bool) -> Stage | None:
     return stage.with_values(steps=_MORE_STEPS * int(stage.params["steps"] or 1))
 
 
-def black_box(stage: Stage, *, quick: bool) -> Stage | None:
+def black_box(stage: Attack, *, quick: bool) -> Attack | None:
     """Return Square with the norm and eps of an attack; None where the attack tries as many queries itself."""
-    square = shipped_recipe("square")
+    square = shipped_attack("square")
     threat = {name: stage.params[name] for name in ("norm", "eps")}
     found = make_stage(square, {**threat, "steps": _FEW_QUERIES if quick else _QUERIES})
     return None if any(includes(part, found) for part in parts_of(stage)) else found
 
 
-def includes(stage: Stage, black_box: Stage) -> bool:
+def includes(stage: Attack, black_box: Attack) -> bool:
     """Whether an attack is the black box itself, with at least its queries."""
     alike = stage.recipe.name == black_box.recipe.name and not (stage.through or stage.surrogate)
     return (
@@ -221,7 +221,7 @@ def probe_steps(images: ProbeImages) -> dict[str, Tensor]:
         return {"informed": gradient_informs(images, input_gradients(images)[0])}
 
 
-def probe_attack(images: ProbeImages, stage: Stage) -> dict[str, Tensor]:
+def probe_attack(images: ProbeImages, stage: Attack) -> dict[str, Tensor]:
     """Return which images withstand an attack: ``held``, N booleans."""
     with preserved_global_rng():
         return {"held": images.held(stage)}

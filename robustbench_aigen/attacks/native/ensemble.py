@@ -16,8 +16,8 @@ from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.stages.parameters import Value
-from robustbench_aigen.stages.recipe_files import shipped_recipe
-from robustbench_aigen.stages.stage import Stage, make_stage
+from robustbench_aigen.stages.recipe_files import shipped_attack
+from robustbench_aigen.stages.stage import Attack, Perturbation
 
 _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""
@@ -86,7 +86,7 @@ def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
     return -closest <= _CLOSE * (closest - clean)
 
 
-def parts_of(stage: Stage) -> list[Stage]:
+def parts_of(stage: Attack) -> list[Attack]:
     """Return the attacks that an attack is made of: for most, itself."""
     native = stage.recipe.backends.native
     if native is not None and native.implementation == _IMPLEMENTATION:
@@ -100,16 +100,16 @@ class _Common(NamedTuple):
     """What all parts of an attack share."""
 
     threat: ThreatModel
-    through: tuple[Stage, ...]
+    through: tuple[Perturbation, ...]
     eot: int
 
-    def stage(self, name: str, **given: Value) -> Stage:
+    def stage(self, name: str, **given: Value) -> Attack:
         """Return a part."""
         given |= {"norm": self.threat.norm, "eps": self.threat.eps}
-        return make_stage(shipped_recipe(name), given, through=self.through, eot=self.eot)
+        return Attack(shipped_attack(name), given, self.through, self.eot)
 
 
-def parts(common: _Common, *, steps: int, queries: int) -> list[Stage]:
+def parts(common: _Common, *, steps: int, queries: int) -> list[Attack]:
     """Return the four attacks with what they are given, in their order."""
     return [
         common.stage("apgd", steps=steps, loss="ce"),
@@ -119,7 +119,7 @@ def parts(common: _Common, *, steps: int, queries: int) -> list[Stage]:
     ]
 
 
-def close_calls(common: _Common, *, steps: int, restarts: int) -> list[Stage]:
+def close_calls(common: _Common, *, steps: int, restarts: int) -> list[Attack]:
     """Return the attacks that close calls are tried with again."""
     more = {"steps": 2 * steps, "restarts": restarts}
     return [

@@ -16,7 +16,7 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing
 from robustbench_aigen.numerics.seeding import SampleStreams
-from robustbench_aigen.stages.recipe_files import shipped_recipe
+from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import make_stage
 
 
@@ -123,7 +123,7 @@ class Judge:
         # Not a Detector: those are taken to be frozen, and are cached.
         self._judged = DeployedDetector(_Live(detector))
         self._following, self._seed = following, seed
-        recipe = shipped_recipe("pgd")
+        recipe = shipped_attack("pgd")
         self._stage = make_stage(recipe, {"norm": norm, "eps": eps, "steps": steps})
 
     def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:

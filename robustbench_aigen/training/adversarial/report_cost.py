@@ -22,7 +22,7 @@ from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import Scenario, Trust
 from robustbench_aigen.stages.pipeline import Pipeline
-from robustbench_aigen.stages.stage import Stage
+from robustbench_aigen.stages.stage import Attack
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
@@ -169,10 +169,10 @@ class ReportCost:
         if trust == "off":
             return 0.0
         is_quick = trust == "quick"
-        sweeps: dict[str, Stage] = {}
+        sweeps: dict[str, Attack] = {}
         for pipeline in pipelines:
             stage = pipeline.stages[0] if pipeline.stages else None
-            if stage is not None and stage.kind == "attack" and stage.surrogate is None:
+            if isinstance(stage, Attack) and stage.surrogate is None:
                 sweeps[pipeline.family] = stage
         gradients = queries = 0
         for stage in sweeps.values():
