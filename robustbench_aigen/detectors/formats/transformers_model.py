@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.image_processor import differentiable_preprocessing
 from robustbench_aigen.detectors.formats.request import Loaded, Request
@@ -19,6 +20,13 @@ from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted
 
 
+@detector_format(
+    prefix="hf",
+    trust="for models with code of their own",
+    written="hf:FOLDER, hf:ORG/NAME",
+    what="image classifier of transformers, with its image processor",
+    order=2,
+)
 def load_transformers(request: Request) -> Loaded:
     """Load an image classifier with the preprocessing of its own image processor.
 
