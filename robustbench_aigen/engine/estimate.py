@@ -1,7 +1,6 @@
 """How long an experiment will take, from a timed batch per detector."""
 
 from collections.abc import Iterable, Mapping
-from math import prod, sqrt
 from typing import NamedTuple
 
 import pandas as pd
@@ -12,23 +11,9 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.pace import Pace, network_pace
+from robustbench_aigen.stages.cost import Work
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Attack, Stage
-
-_A_STEP = {
-    "restarts": 1,
-    "starts": 1,
-    "searches": 1,
-    "passes": 1,
-    "scales": 1,
-    "neighbours": 1,
-    "tries": 1,
-    "samples": 2,
-    "coordinates": 2,
-    "population": 5,
-}
-"""Parameters of the catalogue that multiply the work of a step, and by how much each of their units does."""
-
 
 FALLEN = 0.25
 """The share of an attack's steps that an image takes that it fools, roughly."""
@@ -44,13 +29,6 @@ class Standing(NamedTuple):
     def of(cls, balanced: float, robust: float) -> "Standing":
         """Return that of a detector with these balanced accuracies, clean and attacked."""
         return cls(balanced, robust / balanced if balanced > 0 else 0.0)
-
-
-class Work(NamedTuple):
-    """What an attack asks for an image at most: forward and backward passes, and forward passes alone."""
-
-    gradients: int
-    queries: int
 
 
 def estimate_cells(experiment: Experiment) -> pd.DataFrame:
@@ -86,23 +64,9 @@ def _pace(experiment: Experiment, detector: Detector) -> Pace:
 
 
 def work_of(stage: Attack) -> Work:
-    """Return what an attack stage asks for an image, as far as its parameters tell."""
-    each = [_own_work(part) for part in parts_of(stage)]
-    return Work(sum(work.gradients for work in each), sum(work.queries for work in each))
-
-
-def _own_work(stage: Attack) -> Work:
-    params = stage.params
-    count = int(params.get("steps") or 1)
-    if params["backend"] == "native":  # The libraries draw once a query.
-        count *= stage.eot
-    count *= prod(factor * int(params.get(name) or 1) for name, factor in _A_STEP.items() if name in params)
-    if float(params.get("widened") or 1) > 1:
-        count += -(-count // 2)
-    if "evaluations" in params:  # HopSkipJump's estimates grow as √step.
-        first = int(params["evaluations"] or 1)
-        count = round(sum(first * sqrt(step) for step in range(1, count + 1)))
-    return Work(count, 0) if stage.recipe.access == "gradients" else Work(0, count)
+    """Return what an attack stage asks for an image at most."""
+    # The libraries draw once a query.
+    return stage.recipe.work(stage.params, stage.eot if stage.backend == "native" else 1)
 
 
 def stages_of(pipelines: Iterable[Pipeline]) -> list[Stage]:
@@ -148,7 +112,7 @@ def cell_seconds(
 def _attack_seconds(stage: Attack, pace: Pace, held: float) -> float:
     seconds = 0.0
     for number, part in enumerate(parts_of(stage)):
-        work = _own_work(part)
+        work = work_of(part)
         # The libraries' black-box attacks go through the detector one image at a time.
         query = pace.query if part.params["backend"] == "native" else pace.single
         own = work.gradients * pace.gradient if work.gradients else 0.0

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from robustbench_aigen.documents.document import PartError, Section, show
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.stages.cost import Cost, Work
 from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 
 Kind = Literal["attack", "perturb"]
@@ -180,6 +181,8 @@ class AttackRecipe(_BaseRecipe):
         Whether the native version takes images of one size only.
     joint
         Whether it finds one thing for many images: what it does to one then depends on the others.
+    cost
+        What it asks for an image; by default ``steps * restarts`` gradients, or queries where it has no gradients.
     """
 
     norms: tuple[Norm, ...] = ()
@@ -189,6 +192,7 @@ class AttackRecipe(_BaseRecipe):
     needs_surrogate: bool = False
     same_size: bool = False
     joint: bool = False
+    cost: Cost = Field(default_factory=Cost)
 
     refused: ClassVar[Mapping[str, str]] = {
         "chain": "an attack has no chain: a pipeline puts perturbations after it"
@@ -204,6 +208,14 @@ class AttackRecipe(_BaseRecipe):
             **self.params,
         }
 
+    def work(self, params: Mapping[str, Value], draws: int = 1) -> Work:
+        """Return what the attack asks for an image; see :meth:`Cost.work`."""
+        if self.cost.model_fields_set:
+            return self.cost.work(params, draws)
+        formula = " * ".join(name for name in ("steps", "restarts") if name in self.params) or "1"
+        default = Cost(gradients=formula) if self.access == "gradients" else Cost(queries=formula)
+        return default.work(params, draws)
+
     @model_validator(mode="after")
     def _check_declarations(self) -> Self:
         if not self.backends.names() or not self.norms:
@@ -214,6 +226,14 @@ class AttackRecipe(_BaseRecipe):
             if name not in {*self.params, "norm"}:
                 hint = did_you_mean(name, {*self.params, "norm"})
                 raise PartError(f"no parameter '{name}'", ("backends", *path), hint)
+        try:
+            self.cost.check(
+                name
+                for name, parameter in self.params.items()
+                if parameter.kind in ("count", "number", "pixels")
+            )
+        except PartError as error:
+            raise error.below("cost") from None
         for name, parameter in self.params.items():
             by_norm, path = parameter.by_norm, ("params", name)
             if name == "eps" and len(self.norms) > 1 and parameter.default is not None and not by_norm:
