@@ -6,6 +6,11 @@ from typing import Any
 _HOMES = {
     "Registry": "robustbench_aigen.registry",
     "metric": "robustbench_aigen.metrics.metric",
+    "check": "robustbench_aigen.trust.check",
+    "DetectorCheck": "robustbench_aigen.trust.check",
+    "Measurement": "robustbench_aigen.trust.flags",
+    "NextAttack": "robustbench_aigen.trust.sequential",
+    "ProbeImages": "robustbench_aigen.trust.probe_images",
     "load_plugin": "robustbench_aigen.registry",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""
