@@ -10,6 +10,11 @@ _HOMES = {
     "detector_format": "robustbench_aigen.detectors.format",
     "layout": "robustbench_aigen.data.layout",
     "metric": "robustbench_aigen.metrics.metric",
+    "check": "robustbench_aigen.trust.check",
+    "DetectorCheck": "robustbench_aigen.trust.check",
+    "Measurement": "robustbench_aigen.trust.flags",
+    "NextAttack": "robustbench_aigen.trust.sequential",
+    "ProbeImages": "robustbench_aigen.trust.probe_images",
     "load_plugin": "robustbench_aigen.registry",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""

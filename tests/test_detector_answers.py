@@ -13,8 +13,10 @@ from torch import nn
 from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.contract import log_odds
 from robustbench_aigen.detectors.shipped import shipped_detectors
+from robustbench_aigen.engine.examination import judge_repeats
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.repeatability import repeat
 
 NETWORKS = """
@@ -404,7 +406,7 @@ LEVELS = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torc
 
 def flags(detector, count: int = 6) -> set[str]:
     repeated = repeat(detector, LEVELS[:count], torch.device("cpu"))
-    return {measured.flag for measured in repeated.measurements() if measured.raised}
+    return {flag for flag, measured in judge_repeats(repeated, Checks()).items() if measured.raised}
 
 
 @pytest.mark.parametrize("count", [1, 6])

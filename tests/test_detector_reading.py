@@ -37,24 +37,22 @@ def trained() -> Detector:
     return load_detector("minigen/lenet5")
 
 
-def findings(detector: Detector, images) -> list[dict]:
+def issues(detector: Detector, images) -> list[dict]:
     levels, labels = images
 
     def ask(other: Detector, count: int) -> torch.Tensor:
         with torch.no_grad():
             return log_odds(other(to_pixels(levels[:count])))
 
-    return [
-        (finding.settings, finding.sentence) for finding in read(detector, ask, labels, (32, 32)).findings
-    ]
+    return [(issue.settings, issue.sentence) for issue in read(detector, ask, labels, (32, 32)).issues]
 
 
 def test_nothing_is_said_of_a_detector_that_is_read_as_it_was_meant(trained, images):
-    assert findings(trained, images) == []
+    assert issues(trained, images) == []
 
 
 def test_outputs_the_wrong_way_round_are_told(trained, images):
-    ((settings, sentence),) = findings(trained.read_as(fake_index=0), images)
+    ((settings, sentence),) = issues(trained.read_as(fake_index=0), images)
     assert settings == {"fake_index": 1}
     levels, labels = images
     with torch.no_grad():
@@ -65,22 +63,20 @@ def test_outputs_the_wrong_way_round_are_told(trained, images):
 
 def test_the_wrong_normalisation_is_told(trained, images):
     for wrong in ({"mean": (0.0,) * 3, "std": (1.0,) * 3}, {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}):
-        ((settings, sentence),) = findings(trained.read_as(**wrong), images)
+        ((settings, sentence),) = issues(trained.read_as(**wrong), images)
         assert settings == {"mean": HALF, "std": HALF}
         assert "normalisation looks wrong" in sentence
         assert sentence.endswith("set mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]")
 
 
 def test_the_wrong_order_of_channels_is_told(trained, images):
-    (found,) = findings(trained.read_as(channels="bgr"), images)
+    (found,) = issues(trained.read_as(channels="bgr"), images)
     assert found[0] == {"channels": "rgb"}
     assert found[1].endswith("set channels: rgb")
 
 
 def test_several_faults_at_once_are_told(trained, images):
-    found = findings(
-        trained.read_as(channels="bgr", fake_index=0, mean=(0.0,) * 3, std=(1 / 255,) * 3), images
-    )
+    found = issues(trained.read_as(channels="bgr", fake_index=0, mean=(0.0,) * 3, std=(1 / 255,) * 3), images)
     merged = {name: value for settings, _ in found for name, value in settings.items()}
     assert merged == {"mean": HALF, "std": HALF, "channels": "rgb", "fake_index": 1}
 
@@ -95,7 +91,7 @@ def test_a_detector_that_calls_everything_real_is_told_by_its_ranking(trained, i
             return network(x) / 10 + torch.tensor([-50.0, 50.0])
 
     timid.network = Timid()
-    (found,) = findings(timid, images)
+    (found,) = issues(timid, images)
     assert found[0] == {"fake_index": 1}
     assert "AUROC 0.0" in found[1]
 
@@ -103,9 +99,9 @@ def test_a_detector_that_calls_everything_real_is_told_by_its_ranking(trained, i
 def test_chance_says_nothing(trained, images):
     levels, labels = images
     shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
-    assert findings(trained, (levels, shuffled)) == []
+    assert issues(trained, (levels, shuffled)) == []
     few = range(4)
-    assert findings(trained.read_as(fake_index=0), (levels[few], labels[few])) == []
+    assert issues(trained.read_as(fake_index=0), (levels[few], labels[few])) == []
 
 
 SCENARIO = """version: 1

@@ -11,7 +11,7 @@ from chromium import Chromium
 from hostile_report import DETECTOR, FILE, GENERATOR, SUMMARY
 from PIL import Image
 
-from robustbench_aigen.trust.flags import FLOORED
+from robustbench_aigen.trust.check import CHECKS
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_page_says_everything_that_the_report_is_for(hostile, browser):
     )
     for said in (*(" ".join(name.split()) for name in (DETECTOR, GENERATOR, SUMMARY)), FILE):
         assert said in text, said
-    assert FLOORED.meaning in text
+    assert CHECKS["eps_floored"].meaning in text
     assert "not shared: every eps was attacked on its own" in text
     for part in ("robust-aigen run", "fingerprint", "Seed", "torch", "weights", '"share_sweeps": true'):
         assert part in text, part

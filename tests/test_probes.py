@@ -1,10 +1,8 @@
 """Detectors that hide their gradients are caught, each by the probe that is there for it; ordinary ones pass."""
 
 import json
-from functools import partial
 from math import comb
 
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -25,20 +23,16 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.codecs import jpeg
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import Stage, make_stage
-from robustbench_aigen.trust import probes
-from robustbench_aigen.trust.flags import BLACK_BOX, STILL_RISING
-from robustbench_aigen.trust.judgement import (
-    judge_gradients,
-    judge_second,
-    judge_steps,
-    judge_unbounded,
-    survivors_to_probe,
-)
-from robustbench_aigen.trust.probes import ProbeImages
+from robustbench_aigen.trust.check import CHECKS, Checks
+from robustbench_aigen.trust.checks.gradients import ZeroGradients, unbounded_attack, zero_gradients
+from robustbench_aigen.trust.checks.second_attacks import black_box, more_steps
+from robustbench_aigen.trust.probe_images import ProbeImages
 from robustbench_aigen.trust.sequential import (
     SecondAttack,
     fewest_survivors,
+    judge_second,
     sequential,
+    survivors_to_probe,
     takes_off_clearly,
 )
 
@@ -132,13 +126,8 @@ def right(detector: nn.Module, pictures, count: int = 32, threshold: float = 0.5
 
 def flags(detector: nn.Module, pictures) -> set[str]:
     images = right(detector, pictures)
-    held = probes.probe_attack(images, probes.unbounded_attack())["held"]
-    measured = [
-        *judge_gradients(pd.DataFrame(probes.probe_gradients(images))),
-        judge_steps(pd.Series(probes.probe_steps(images)["informed"])),
-        judge_unbounded(pd.Series(held), 0),
-    ]
-    return {each.flag for each in measured if each.raised}
+    parts = {each.name: each.detector for each in Checks().on("detector")}
+    return {name for name, part in parts.items() if part.judge(part.probe(images)).raised}
 
 
 @pytest.mark.parametrize("name", shipped_detectors())
@@ -158,7 +147,7 @@ def test_a_front_end_that_cannot_be_differentiated_has_no_gradients(lenet5, pict
 
 def test_a_detector_that_is_cut_off_from_autograd_has_no_gradients(lenet5, pictures):
     images = right(Detached(lenet5), pictures)
-    assert probes.zero_gradients(probes.input_gradients(images)[0]).all()
+    assert zero_gradients(images.input_gradients.gradients).all()
 
 
 def test_loud_logits_are_saturated_and_that_is_all(lenet5, pictures):
@@ -186,7 +175,7 @@ def test_a_gradient_that_is_there_and_says_nothing_is_not_taken_for_one(lenet5, 
 )  # fmt: skip
 def test_zero_is_no_gradient_or_none_to_speak_of(make, expected):
     gradients = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert int(probes.zero_gradients(make(gradients)).sum()) == expected
+    assert int(zero_gradients(make(gradients)).sum()) == expected
 
 
 def stage(name: str, **given) -> Stage:
@@ -203,9 +192,9 @@ def cell_flags(detector: nn.Module, pictures, bound: Stage, *, quick: bool) -> s
         return set()
     test = sequential(held, 0, most) if quick else SecondAttack(held, (most,))
     found = set()
-    for finding, attack in (
-        (STILL_RISING, probes.more_steps(bound, quick=quick)),
-        (BLACK_BOX, probes.black_box(bound, quick=quick)),
+    for flag, attack in (
+        ("loss_still_rising", more_steps(bound, quick=quick)),
+        ("black_box_beats_white_box", black_box(bound, quick=quick)),
     ):
         withstood: list[bool] = []
         for look in test.looks:
@@ -219,11 +208,11 @@ def cell_flags(detector: nn.Module, pictures, bound: Stage, *, quick: bool) -> s
                 images.device,
                 "fp32",
             )
-            withstood += probes.probe_attack(survivors, attack)["held"].tolist()
+            withstood += survivors.held(attack).tolist()
             if test.is_clear(withstood.count(False), len(withstood)):
                 break
-        measured = judge_second(finding, "", withstood.count(False), len(withstood), test)
-        found |= {measured.flag} if measured.raised else set()
+        measured = judge_second("", withstood.count(False), len(withstood), test)
+        found |= {flag} if measured.raised else set()
     return found
 
 
@@ -257,24 +246,24 @@ def test_an_attack_that_was_stopped_too_soon_is_not_converged(lenet5, pictures, 
 
 
 def test_without_steps_there_are_no_more_of_them():
-    assert probes.more_steps(stage("fgsm"), quick=False) is None
+    assert more_steps(stage("fgsm"), quick=False) is None
 
 
 def test_more_steps_of_several_attacks_are_those_of_the_first_where_quick():
     auto = stage("auto", eps=1 / 255, steps=20)
-    quick, full = (probes.more_steps(auto, quick=quick) for quick in (True, False))
+    quick, full = (more_steps(auto, quick=quick) for quick in (True, False))
     assert (quick.recipe.name, quick.params["loss"], quick.params["steps"]) == ("apgd", "ce", 100)
     assert (full.recipe.name, full.params["steps"]) == ("auto", 100)
 
 
 def test_probes_of_an_l2_attack_keep_its_norm():
-    bound = probes.black_box(stage("pgd", norm="l2", eps=0.25), quick=True)
+    bound = black_box(stage("pgd", norm="l2", eps=0.25), quick=True)
     assert (bound.params["norm"], bound.params["eps"]) == ("l2", 0.25)
 
 
 def test_an_attack_with_a_black_box_of_its_own_needs_no_other():
-    assert probes.black_box(stage("auto", eps=1 / 255), quick=False) is None
-    assert probes.black_box(stage("auto", eps=1 / 255, queries=100), quick=False) is not None
+    assert black_box(stage("auto", eps=1 / 255), quick=False) is None
+    assert black_box(stage("auto", eps=1 / 255, queries=100), quick=False) is not None
 
 
 def chance_of_a_flag(test: SecondAttack, share: float) -> float:
@@ -420,13 +409,10 @@ def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):
 
 
 def test_a_single_gradient_that_is_not_finite_is_a_flag():
-    answers = pd.DataFrame({"zero_gradient": [True] + [False] * 31, "not_finite": False, "margin": 1.0})
-
-    def raised(frame: pd.DataFrame) -> set[str]:
-        return {measured.flag for measured in judge_gradients(frame) if measured.raised}
-
-    assert raised(answers) == set()  # A dead unit.
-    assert raised(answers.assign(not_finite=[True] + [False] * 31)) == {"zero_gradients"}
+    part = CHECKS["zero_gradients"].detector
+    assert not part.judge(torch.tensor([1] + [0] * 31)).raised  # A dead unit.
+    assert part.judge(torch.tensor([2] + [0] * 31)).raised
+    assert part.judge(torch.tensor([1] * 4 + [0] * 28)).raised
 
 
 @pytest.mark.parametrize("network", [lambda n: n, lambda n: FrontEnd(n, behind_4_bits)])
@@ -453,19 +439,15 @@ def test_images_of_several_sizes_are_probed_together_as_they_are_one_by_one(lene
 
     together = among(list(range(24)))
     assert together.sizes is not None
-    attacks = (probes.unbounded_attack(), stage("pgd", eps=2 / 255), stage("square", eps=2 / 255, steps=50))
-    for probe in (
-        probes.probe_gradients,
-        probes.probe_steps,
-        *(partial(probes.probe_attack, stage=attack) for attack in attacks),
-    ):
-        one_by_one = [probe(among([row])) for row in range(24)]
-        for name, answers in probe(together).items():
-            alone = torch.cat([each[name] for each in one_by_one])
-            if answers.is_floating_point():
-                torch.testing.assert_close(answers, alone, rtol=1e-4, atol=1e-4)
-            else:
-                assert torch.equal(answers, alone), name
+    attacks = (unbounded_attack(), stage("pgd", eps=2 / 255), stage("square", eps=2 / 255, steps=50))
+    probes = {each.name: each.detector.probe for each in Checks().on("detector")}
+    probes |= {str(attack.to_dict()): lambda images, own=attack: images.held(own) for attack in attacks}
+    for name, probe in probes.items():
+        answers, alone = probe(together), torch.cat([probe(among([row])) for row in range(24)])
+        if answers.is_floating_point():
+            torch.testing.assert_close(answers, alone, rtol=1e-4, atol=1e-4)
+        else:
+            assert torch.equal(answers, alone), name
 
 
 def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
@@ -477,8 +459,10 @@ def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
         image = decode(chosen.source.encoded(index))[:, : 28 + row % 5, : 28 + row // 5 % 5]
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{row}.png")
     probed = []
-    whole = probes.probe_gradients
-    monkeypatch.setattr(probes, "probe_gradients", lambda images: probed.append(images) or whole(images))
+    whole = ZeroGradients.probe
+    monkeypatch.setattr(
+        ZeroGradients, "probe", lambda check, images: probed.append(images) or whole(check, images)
+    )
     file = scenario(tmp_path, "{pgd: [{attack: pgd}]}", data=f"{{source: {tmp_path / 'mixed'}, split: all}}")
     result = run(file, output=tmp_path / "out")
     assert result.info["trust"]["probes"]

@@ -11,13 +11,13 @@ from rich.cells import cell_len
 from robustbench_aigen.cli.console import print_table
 from robustbench_aigen.cli.markdown_text import print_markdown
 from robustbench_aigen.cli.table_layout import lay_out, wrap
-from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.trust.check import flags
 from robustbench_aigen.views.formats.markdown import markdown_frame
 
 WIDTHS = (20, 40, 50, 60, 80, 100, 120, 200)
 LONG = "/mnt/data/models/2024/an_ensemble_of_three/" + "very_long_name_" * 4 + "v2.safetensors"
 SWEPT = "pgd[eps=1/255,steps=10,quality=75]"
-FLAGS = " ".join(finding.flag for finding in FINDINGS[:4])
+FLAGS = " ".join(flag.name for flag in flags()[:4])
 
 
 def results(detectors: list[str], pipeline: str = SWEPT, trust: str = FLAGS) -> pd.DataFrame:
@@ -37,7 +37,7 @@ TABLES = {
     "long detector": results([LONG]),
     "wide characters": results(["検出器モデル・画像生成判定", "детектор"], pipeline="画像処理" * 12),
     "markup": results(["[red]mine[/red] :smile:", "[/]"], pipeline="[bold]x"),
-    "all flags": results(["a"], trust=" ".join(finding.flag for finding in FINDINGS)),
+    "all flags": results(["a"], trust=" ".join(flag.name for flag in flags())),
     "numbers": pd.DataFrame({f"number {n}": [str(n * 1000.5)] for n in range(20)}),
     "prose": pd.DataFrame({"name": ["a_b_c"], "summary": ["words " * 60], "parameters": ["eps=4/255, steps=10"]}),
     "one row without text": pd.DataFrame({"detector": [""], "images": [""]}),

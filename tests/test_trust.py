@@ -13,17 +13,16 @@ from robustbench_aigen.metrics.paired import mcnemar_p_value
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import make_stage, stage_from_dict
-from robustbench_aigen.trust.comparisons import AttackCell, clearly_lower, compare_cells
-from robustbench_aigen.trust.evidence import (
-    _ranked_below_chance,
-    add_trust,
-    answers_one_class,
+from robustbench_aigen.trust.attack_cells import AttackCell, clearly_lower, compare_cells
+from robustbench_aigen.trust.check import Checks, flags
+from robustbench_aigen.trust.checks.records import (
     below_chance,
     has_floored_eps,
-    loses_to_rounding,
-    raised_by_records,
+    lost_to_rounding,
+    nearly_one_class,
 )
-from robustbench_aigen.trust.flags import FINDINGS, Raised
+from robustbench_aigen.trust.flags import RaisedFlag
+from robustbench_aigen.trust.records import CellRecords, add_trust, raised_by_records
 from robustbench_aigen.trust.stored_quality import stored_quality
 
 
@@ -33,13 +32,12 @@ from robustbench_aigen.trust.stored_quality import stored_quality
 def test_one_class_is_nearly_every_verdict(share, flagged):
     labels = np.array([0, 1] * 100)
     called_fake = np.arange(200) < round(200 * share)
-    assert (
-        answers_one_class(pd.DataFrame({"label": labels, "correct": called_fake == (labels == 1)})) == flagged
-    )
+    found = nearly_one_class(pd.DataFrame({"label": labels, "correct": called_fake == (labels == 1)}))
+    assert (found is not None) == flagged
 
 
 def test_one_class_needs_both_classes_to_be_there():
-    assert not answers_one_class(pd.DataFrame({"label": [1] * 10, "correct": [True] * 10}))
+    assert nearly_one_class(pd.DataFrame({"label": [1] * 10, "correct": [True] * 10})) is None
 
 
 @pytest.mark.parametrize(("lost", "flagged"), [(0, False), (1, False), (2, True), (50, True)])
@@ -49,7 +47,8 @@ def test_rounding_is_flagged_from_two_in_a_hundred_attacked_images(lost, flagged
     )
     spared = pd.DataFrame({"attacked": False, "correct": [True] * 900, "correct_float": True})
     cell = pd.concat([attacked, spared]).astype({"correct_float": "boolean"})
-    assert loses_to_rounding(cell) == flagged
+    found = lost_to_rounding(CellRecords(cell, spared, Pipeline("pgd", ())))
+    assert (found is not None) == flagged
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def cell(
 
 
 def raised(*cells: AttackCell) -> set[tuple[str, str]]:
-    return {(flag.flag, flag.pipeline) for flag in compare_cells("d", cells)}
+    return {(flag.flag, flag.pipeline) for flag in compare_cells("d", cells, Checks())}
 
 
 @pytest.mark.parametrize(("right", "other"), [(100, 100), (100, 95), (100, 92), (100, 90), (90, 100), (3, 0)])
@@ -135,7 +134,7 @@ def test_a_larger_eps_may_not_leave_more():
 
 def test_each_flag_names_the_strongest_rival_once():
     cells = [cell("pgd", 150), cell("weak", 100, "square", "scores"), cell("strong", 20, "square", "scores")]
-    (flag,) = compare_cells("d", cells)
+    (flag,) = compare_cells("d", cells, Checks())
     assert flag.evidence == "75.0 % of 200 images are left, 10.0 % by strong"
 
 
@@ -214,18 +213,18 @@ def test_every_row_of_a_cell_carries_its_flags_once_and_in_one_order():
         {"detector": "d", "pipeline": ["clean", "pgd", "pgd"], "generator": ["all", "all", "gan"]}
     )
     given = [
-        Raised("loss_still_rising", "d", "pgd", ""),
-        Raised("black_box_beats_white_box", "d", "pgd", "seen in the records"),
-        Raised("black_box_beats_white_box", "d", "pgd", "seen by the probe"),
-        Raised("one_class", "other", "pgd", ""),
+        RaisedFlag("loss_still_rising", "d", "pgd", ""),
+        RaisedFlag("black_box_beats_white_box", "d", "pgd", "seen in the records"),
+        RaisedFlag("black_box_beats_white_box", "d", "pgd", "seen by the probe"),
+        RaisedFlag("one_class", "other", "pgd", ""),
     ]
     both = "loss_still_rising black_box_beats_white_box"
     assert add_trust(summary, given)["trust"].tolist() == ["ok", both, both]
 
 
 def test_no_two_findings_share_a_name_and_each_has_a_meaning():
-    assert len({finding.flag for finding in FINDINGS}) == len(FINDINGS)
-    assert all(finding.meaning and not finding.meaning.endswith(".") for finding in FINDINGS)
+    assert len({flag.name for flag in flags()}) == len(flags())
+    assert all(flag.meaning and not flag.meaning.endswith(".") for flag in flags())
 
 
 def clean_records(log_odds: np.ndarray, labels: np.ndarray, detector: str = "d") -> pd.DataFrame:
@@ -285,6 +284,7 @@ def test_a_mirrored_detector_is_flagged_however_many_stand_beside_it():
     scores[5], scores[6:9] = -0.5, -0.25
     others = [clean_records(np.arange(12.0), labels, detector=f"right {number}") for number in range(20)]
     records = pd.concat([clean_records(scores, labels), *others], ignore_index=True)
-    told = _ranked_below_chance(records)
-    assert list(told) == ["d"]
-    assert "AUROC 0.083 on 12 clean images" in told["d"]
+    records = records.assign(attacked=False, correct=True, correct_float=pd.NA)
+    (flag,) = raised_by_records(records, [Pipeline("clean", ())])
+    assert (flag.flag, flag.detector) == ("worse_than_chance", "d")
+    assert "AUROC 0.083 on 12 clean images" in flag.evidence

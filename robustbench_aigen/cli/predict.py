@@ -131,8 +131,11 @@ def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
     """Say where the answers depend on the batch or on the call."""
     from robustbench_aigen.notices import warning
 
-    raised = [each for each in predictor.repeatability(files) if each.raised]
-    flags = [warning(f"{each.flag}: {each.evidence}", predictor.detector.name) for each in raised]
+    flags = [
+        warning(f"{flag}: {measured.evidence}", predictor.detector.name)
+        for flag, measured in predictor.repeatability(files).items()
+        if measured.raised
+    ]
     for flag in flags:
         say_notice(flag, err=True)
     return flags

@@ -19,7 +19,8 @@ from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, mak
 from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.engine.store import Cache
 from robustbench_aigen.numerics.memory import is_out_of_memory
-from robustbench_aigen.trust.judgement import Measurement
+from robustbench_aigen.trust.check import Checks
+from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
 _PIXELS = 2**16
@@ -54,8 +55,13 @@ def _decoded(shard: Shard) -> FewImages:
     return FewImages(images.samples, images.levels)
 
 
-def examine_detectors(experiment: Experiment, cache: Cache) -> list[Probed]:
+def examine_detectors(experiment: Experiment, cache: Cache, checks: Checks) -> list[Probed]:
     """Ask every detector of an experiment for a few images, alone and together; what is in the cache is not asked again.
+
+    Returns
+    -------
+    list
+        What the checks on such answers measured.
 
     Raises
     ------
@@ -72,16 +78,28 @@ def examine_detectors(experiment: Experiment, cache: Cache) -> list[Probed]:
         key = examination_key(detector, shard, experiment.cell(detector, experiment.pipelines[0]).settings)
         held = cache.load(key)
         if held is not None:
-            measurements = [Measurement(*row) for row in held[0].itertuples(index=False, name=None)]
+            columns = [torch.from_numpy(held[0][name].to_numpy(copy=True)) for name in Repeated._fields]
+            repeated = Repeated(*columns) if len(held[0]) else None
         else:
             images = images or _decoded(shard)
             repeated = examine(
                 detector, images.levels, [sample.id for sample in images.samples], experiment.device
             )
-            measurements = [] if repeated is None else list(repeated.measurements())
-            cache.save(key, pd.DataFrame(measurements, columns=list(Measurement._fields)), [])
-        found += [Probed(detector.name, names, measured) for measured in measurements]
+            answers = {name: [] for name in Repeated._fields} if repeated is None else repeated._asdict()
+            cache.save(key, pd.DataFrame(answers), [])
+        if repeated is not None:
+            measured = judge_repeats(repeated, checks)
+            found += [Probed(detector.name, names, flag, each) for flag, each in measured.items()]
     return found
+
+
+def judge_repeats(repeated: Repeated, checks: Checks) -> dict[str, Measurement]:
+    """Return what the checks on repeated answers say, by their flags."""
+    found = {
+        each.name: checks.ask(each, lambda: each.parts["repeats"](repeated), Measurement)  # noqa: B023
+        for each in checks.on("repeats")
+    }
+    return {name: measured for name, measured in found.items() if measured is not None}
 
 
 def examine(

@@ -164,14 +164,18 @@ def _answers_on(detector: Detector, shard: Shard) -> str:
 def probe_key(
     detector: Detector,
     question: str,
+    code: str,
     attacks: tuple[Attack, ...],
     images: Shard,
     settings: Settings,
     shown_on: Shard,
 ) -> str:
-    """Return the content address of what a probe with some attacks answers on a few images of a shard."""
-    code = [_source_hash("trust/probes.py"), question, str(settings.seed)]
-    identity = [shard_key(detector, Pipeline("", attacks), images, settings, {}, shown_on), *code]
+    """Return the content address of what a probe with some attacks answers on a few images of a shard.
+
+    ``code`` is the hash of the code of a plugin's probe.
+    """
+    asked = [_source_hash("trust"), code, question, str(settings.seed)]
+    identity = [shard_key(detector, Pipeline("", attacks), images, settings, {}, shown_on), *asked]
     return sha256(" ".join(identity).encode()).hexdigest()
 
 
@@ -236,6 +240,11 @@ def _source_hash(path: str) -> str:
     """Hash one module, or every module of a folder, of this package."""
     target = _PACKAGE / path
     return _hash_files([target] if target.is_file() else sorted(target.rglob("*.py")))
+
+
+def plugin_code(made: type) -> str:
+    """Return the hash of the files that decide what a plugin's class computes."""
+    return _hash_files(source_files(made))
 
 
 @cache

@@ -49,7 +49,7 @@ def read_detectors(experiment: Experiment) -> tuple[Experiment, list[Notice]]:
     Returns
     -------
     tuple
-        The experiment with its detectors as they are read, and lines for the user, one for each finding.
+        The experiment with its detectors as they are read, and lines for the user, one for each issue.
     """
     notices: list[Notice] = []
     detectors = tuple(
@@ -94,11 +94,11 @@ def _as_meant(
         None if sides is None else (sides[0], sides[1]),
     )
     may_set = not is_declared and not images.are_tested
-    for finding in result.findings:
-        sentence = finding.sentence
-        if "fake_index" in finding.settings and may_set:
-            detector = detector.read_as(fake_index=finding.settings["fake_index"])
-            done = "done here" if len(finding.settings) == 1 else "fake_index is set here"
+    for issue in result.issues:
+        sentence = issue.sentence
+        if "fake_index" in issue.settings and may_set:
+            detector = detector.read_as(fake_index=issue.settings["fake_index"])
+            done = "done here" if len(issue.settings) == 1 else "fake_index is set here"
             sentence += f" ({done}, as nothing was declared)"
         elif images.are_tested:
             sentence += " (nothing is set: these images are tested)"
@@ -110,7 +110,7 @@ def _as_meant(
 
 def _with_reason(detector: Detector, images: _Labelled, result: Reading, notices: list[Notice]) -> Detector:
     """Return the detector with the images that show which output means *fake*; a notice where none show it."""
-    is_shown = result.says_fake or any("fake_index" in finding.settings for finding in result.findings)
+    is_shown = result.says_fake or any("fake_index" in issue.settings for issue in result.issues)
     if not is_shown:
         notices.append(_undecided(detector, f"{len(images.labels)} {images.what} do not show which"))
     elif not images.are_tested:

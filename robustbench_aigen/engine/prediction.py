@@ -17,7 +17,7 @@ from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.documents.document import validated_part
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine.cell import Cell
-from robustbench_aigen.engine.examination import examine
+from robustbench_aigen.engine.examination import examine, judge_repeats
 from robustbench_aigen.engine.identity import Settings
 from robustbench_aigen.engine.shards import SHARD_SIZE
 from robustbench_aigen.engine.sizes import attack_groups, padded
@@ -30,7 +30,8 @@ from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.stages.stage import Attack, stage_from_dict
-from robustbench_aigen.trust.judgement import Measurement
+from robustbench_aigen.trust.check import Checks
+from robustbench_aigen.trust.flags import Measurement
 
 _SEED = 42
 _REPEATED = 16
@@ -185,13 +186,12 @@ class Predictor:
             for item in found:
                 yield item if isinstance(item, Unreadable) else of_file[item.file]
 
-    def repeatability(self, files: Sequence[Path]) -> Iterator[Measurement]:
-        """Yield whether the detector's answers to the first pictures depend on the call or on the pictures beside them."""
+    def repeatability(self, files: Sequence[Path]) -> dict[str, Measurement]:
+        """Return by flags whether the detector's answers to the first pictures depend on the call or on the pictures beside them."""
         pictures = [item for item in map(_read, files[:_REPEATED]) if isinstance(item, _Picture)]
         levels, names = [each.levels for each in pictures], [str(each.file) for each in pictures]
         repeated = examine(self.detector, levels, names, self.device, needs_finite=False)
-        if repeated is not None:
-            yield from repeated.measurements()
+        return {} if repeated is None else judge_repeats(repeated, Checks())
 
     def _within_memory(
         self, pictures: list["_Picture"], size: int, advance: Callable[[int], None]

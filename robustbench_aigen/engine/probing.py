@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,7 +17,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.identity import Settings, probe_key
+from robustbench_aigen.engine.identity import Settings, plugin_code, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
@@ -26,28 +25,20 @@ from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.runs.timings import PROBES_STEP
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Attack
-from robustbench_aigen.trust import probes
-from robustbench_aigen.trust.flags import (
-    BLACK_BOX,
-    PROBES_OF_ATTACKS,
-    PROBES_OF_DETECTORS,
-    STILL_RISING,
-    UNCHECKED,
-    Finding,
-    Raised,
-)
-from robustbench_aigen.trust.judgement import (
+from robustbench_aigen.trust.check import Check, Checks, flag_names
+from robustbench_aigen.trust.flags import UNCHECKED, Measurement, RaisedFlag
+from robustbench_aigen.trust.probe_images import ProbeImages
+from robustbench_aigen.trust.sequential import (
     FIRST_PROBED,
+    POINTS,
     PROBED,
-    Measurement,
-    judge_gradients,
+    NextAttack,
+    SecondAttack,
+    Withstood,
     judge_second,
-    judge_steps,
-    judge_unbounded,
+    sequential,
     survivors_to_probe,
 )
-from robustbench_aigen.trust.probes import ProbeImages
-from robustbench_aigen.trust.sequential import POINTS, SecondAttack, sequential
 from robustbench_aigen.trust.stored_quality import StoredQuality, stored_quality
 
 _SHARE = 0.03
@@ -57,21 +48,25 @@ _MEMORY = 256 * 1024**2
 
 
 class Probed(NamedTuple):
-    """What was measured on a detector or on one of its cells, and the pipelines that it speaks of."""
+    """What a check measured on a detector or on one of its cells, and the pipelines that it speaks of."""
 
     detector: str
     pipelines: tuple[str, ...]
+    flag: str
     measurement: Measurement
 
-    def raised(self) -> Iterator[Raised]:
+    def raised(self) -> Iterator[RaisedFlag]:
         """Yield the flag for every pipeline that it is raised on."""
         if self.measurement.raised:
             for pipeline in self.pipelines:
-                yield Raised(self.measurement.flag, self.detector, pipeline, self.measurement.evidence)
+                yield RaisedFlag(self.flag, self.detector, pipeline, self.measurement.evidence)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what stands in ``run.json``."""
-        return {"detector": self.detector, "pipelines": list(self.pipelines), **self.measurement._asdict()}
+        return {
+            "detector": self.detector, "pipelines": list(self.pipelines), "flag": self.flag,
+            **self.measurement._asdict(),
+        }  # fmt: skip
 
 
 class Unchecked(NamedTuple):
@@ -139,13 +134,17 @@ class Probing:
         Its images and records: they say what the detectors get right, and what withstood an attack.
     began
         When the run began, in seconds of ``time.perf_counter``: the progress line has the share of its time.
+    checks
+        The checks of the run.
     """
 
     execution: Execution
     shards: list[Shard]
     records: pd.DataFrame
     began: float
+    checks: Checks
     _images: dict[int, tuple[Sample, Tensor]] = field(default_factory=dict)
+    _batches: dict[object, list[ProbeImages]] = field(default_factory=dict)
 
     @property
     def experiment(self) -> Experiment:
@@ -179,40 +178,51 @@ class Probing:
         samples = _right_images(mine[mine["pipeline"] == names[0]])
         if not samples:
             reason = "the detector gets none of the attacked images right"
-            flags = (*PROBES_OF_DETECTORS, *PROBES_OF_ATTACKS)
+            flags = flag_names("detector", "survivors")
             done.unchecked.append(Unchecked(detector.name, names, flags, reason))
             return
-        measured = list(self._of_detector(detector, samples, _fooled_nearby(mine)))
-        done.measured.extend(Probed(detector.name, names, each) for each in measured)
+        measured = list(self._of_detector(detector, samples, mine))
+        done.measured.extend(Probed(detector.name, names, *each) for each in measured)
         # What already speaks against a detector is worth a closer look.
-        is_quick = self._is_quick and not any(each.raised for each in measured)
+        is_quick = self._is_quick and not any(each.raised for _, each in measured)
         sweeps, others = _sweeps(following)
         if others:
             reason = "the pipeline is more than one attack on the detector itself, L∞ or L2"
-            done.unchecked.append(Unchecked(detector.name, others, PROBES_OF_ATTACKS, reason))
+            done.unchecked.append(Unchecked(detector.name, others, flag_names("survivors"), reason))
         for sweep in sweeps:
             self._probe_sweep(detector, [_rung(mine, pipeline) for pipeline in sweep], is_quick, done)
 
-    def _of_detector(self, detector: Detector, samples: list[str], fooled: set[str]) -> Iterator[Measurement]:
-        """Yield what the probe images show of a detector; quick, on the first of them where these are clear."""
-        self._tell(detector, "gradients")
-        yield from judge_gradients(self._answers(detector, "gradients", (), samples, probes.probe_gradients))
-        looks = [samples[:FIRST_PROBED], samples] if self._is_quick else [samples]
-        unbounded = probes.unbounded_attack()
+    def _of_detector(
+        self, detector: Detector, samples: list[str], records: pd.DataFrame
+    ) -> Iterator[tuple[str, Measurement]]:
+        """Yield what the probe images show of a detector, by the flags."""
+        for each in self.checks.on("detector"):
+            self._tell(detector, each.name)
+            found = self.checks.ask(
+                each,
+                lambda: self._measured(detector, each, samples, records),  # noqa: B023
+                Measurement,
+            )
+            if found is not None:
+                yield each.name, found
+        self._batches.clear()
+
+    def _measured(
+        self, detector: Detector, each: Check, samples: list[str], records: pd.DataFrame
+    ) -> Measurement:
+        """Ask a check on probe images; quick, on the first of them where these are clear."""
+        part = each.detector
+        code = "" if each.built_in else plugin_code(type(part))
+        known = part.known(records)
+        looks = [samples[:FIRST_PROBED], samples] if self._is_quick and part.stepwise else [samples]
         for look in looks:
-            informed = self._answers(detector, "steps", (unbounded,), look, probes.probe_steps)["informed"]
-            if informed.all():
+            asked = [name for name in look if name not in known]
+            answers = self._answers(detector, each.name, code, part.attacks, asked, part.probe)
+            given = torch.tensor([known[name] for name in look if name in known])
+            answers = torch.cat([answers, given.to(answers.dtype)]) if len(given) else answers
+            if part.is_clear(answers):
                 break
-        yield judge_steps(informed)
-        self._tell(detector, "unbounded attack")
-        for look in looks:
-            # What an attack of the run has fooled with less falls with more, too.
-            left = [name for name in look if name not in fooled]
-            held = self._held(detector, unbounded, left)
-            if not held.any():
-                break
-        known = len(look) - len(left)
-        yield judge_unbounded(pd.Series([*held, *[False] * known], dtype=bool), known)
+        return part.judge(answers)
 
     def _probe_sweep(self, detector: Detector, sweep: list[_Rung], is_quick: bool, done: Probes) -> None:
         """Attack again what withstood an attack: at both ends of a sweep; quick, at the largest eps that can tell.
@@ -231,38 +241,37 @@ class Probing:
             name = rung.pipeline.name
             if name in tried or not rung.enough:
                 continue
-            # Gradients that lead to nearly every image at a larger eps are not masked.
-            needs_black_box = not is_quick or sweep[-1].held > POINTS
-            measured = list(self._second_attacks(detector, rung, is_quick, needs_black_box))
-            done.measured.extend(Probed(detector.name, (name,), each) for each in measured)
+            measured = list(self._second_attacks(detector, rung, sweep[-1].held, is_quick))
+            done.measured.extend(Probed(detector.name, (name,), *each) for each in measured)
             tried.append(name)
-            if is_quick and not any(each.raised for each in measured):
+            if is_quick and not any(each.raised for _, each in measured):
                 break
         left = [rung for rung in sweep if rung.held > POINTS and rung.pipeline.name not in tried]
         done.unchecked.extend(_unchecked(detector.name, left, tried))
 
     def _second_attacks(
-        self, detector: Detector, rung: _Rung, is_quick: bool, needs_black_box: bool
-    ) -> Iterator[Measurement]:
-        """Yield what more steps and a black box do to what withstood an attack, where these are not in the run."""
-        more = probes.more_steps(rung.stage, quick=is_quick)
-        if more is not None:
-            yield self._second(detector, STILL_RISING, "five times the steps", more, rung, is_quick)
-        box = probes.black_box(rung.stage, quick=is_quick)
-        if box is not None and needs_black_box and not self._has(box):
-            what = f"{box.params['steps']} queries of Square, without gradients,"
-            yield self._second(detector, BLACK_BOX, what, box, rung, is_quick)
+        self, detector: Detector, rung: _Rung, held_at_largest: float, is_quick: bool
+    ) -> Iterator[tuple[str, Measurement]]:
+        """Yield what other attacks do to what withstood an attack, by the flags."""
+        withstood = Withstood(
+            rung.stage, is_quick, rung.held, held_at_largest, tuple(self.experiment.pipelines)
+        )
+        for each in self.checks.on("survivors"):
+            found = self.checks.ask(
+                each,
+                lambda: self._second(detector, each.parts["survivors"](withstood), rung, is_quick),  # noqa: B023
+                (Measurement, type(None)),
+            )
+            if found is not None:
+                yield each.name, found
 
     def _second(
-        self,
-        detector: Detector,
-        finding: Finding,
-        what: str,
-        attack: Attack,
-        rung: _Rung,
-        is_quick: bool,
-    ) -> Measurement:
-        """Attack survivors again, in looks, until the answer is clear."""
+        self, detector: Detector, following: NextAttack | None, rung: _Rung, is_quick: bool
+    ) -> Measurement | None:
+        """Attack survivors again, in looks, until the answer is clear; None where there is no attack for it."""
+        if following is None:
+            return None
+        what, attack = following
         self._tell(detector, f"{attack.recipe.name} on what withstood {rung.pipeline.name}")
         test = SecondAttack(rung.held, (rung.enough,))
         if is_quick:
@@ -270,10 +279,13 @@ class Probing:
             test = sequential(rung.held, first, rung.enough)
         held: list[bool] = []
         for look in test.looks:
-            held += self._held(detector, attack, rung.survivors[len(held) : look]).tolist()
+            asked = rung.survivors[len(held) : look]
+            held += self._answers(
+                detector, "attack", "", (attack,), asked, lambda images: images.held(attack)
+            ).tolist()
             if test.is_clear(held.count(False), len(held)):
                 break
-        return judge_second(finding, what, held.count(False), len(held), test)
+        return judge_second(what, held.count(False), len(held), test)
 
     def _work(self, detector: Detector, rung: _Rung) -> int:
         """Return what the attack of a cell asked the detector, in forward passes."""
@@ -285,20 +297,6 @@ class Probing:
             # What fell at a smaller eps has the steps that it took there.
             cell = cell[cell["search_eps"] >= float(rung.stage.params["eps"] or 0) * (1 - 1e-6)]
         return int(_PASSES * cell["steps"].sum() + cell["queries"].sum())
-
-    def _has(self, black_box: Attack) -> bool:
-        """Whether the run itself tries a black box, and compares all images with it."""
-        return any(
-            len(pipeline.stages) == 1 and any(probes.includes(each, black_box) for each in pipeline.attacks)
-            for pipeline in self.experiment.pipelines
-        )
-
-    def _held(self, detector: Detector, attack: Attack, samples: Sequence[str]) -> "pd.Series[bool]":
-        """Return which images withstand an attack."""
-        if not samples:
-            return pd.Series([], dtype=bool)
-        probe = partial(probes.probe_attack, stage=attack)
-        return self._answers(detector, "attack", (attack,), samples, probe)["held"]
 
     def _tell(self, detector: Detector, what: str) -> None:
         """Name what is probed, and the share of the time so far that trust checks have taken."""
@@ -314,29 +312,32 @@ class Probing:
         self,
         detector: Detector,
         question: str,
+        code: str,
         attacks: tuple[Attack, ...],
         samples: Sequence[str],
-        probe: Callable[[ProbeImages], dict[str, Tensor]],
-    ) -> pd.DataFrame:
-        """Return a row per image of a probe's answers, from the cache where they are."""
+        probe: Callable[[ProbeImages], Tensor],
+    ) -> Tensor:
+        """Return a probe's answer to each image, from the cache where they are."""
+        if not samples:
+            return torch.empty(0, dtype=torch.bool)
         images, cache = self._shard(set(samples)), self.execution.cache
         while True:
             cell = self.execution.limited(self.experiment.cell(detector, self.experiment.pipelines[0]))
-            key = probe_key(detector, question, attacks, images, cell.settings, self.shards[0])
+            key = probe_key(detector, question, code, attacks, images, cell.settings, self.shards[0])
             held = cache.load(key)
             if held is not None:
-                return held[0]
-            batches = self._batches(detector, attacks, images, cell.settings)
+                return torch.from_numpy(held[0]["answer"].to_numpy(copy=True))
+            batches = self._probe_images(detector, attacks, images, cell.settings)
             try:
                 with users_faults(f"a trust probe of detector '{detector.name}'"), seeded_global_rng(key):
-                    frame = pd.concat([pd.DataFrame(probe(batch)) for batch in batches])
+                    answers = torch.cat([_answer_of(probe, batch) for batch in batches])
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 self.execution.halve_batch(cell)
                 continue
-            cache.save(key, frame, [])
-            return frame
+            cache.save(key, pd.DataFrame({"answer": answers.numpy()}), [])
+            return answers
 
     def _shard(self, wanted: set[str]) -> Shard:
         rows = [
@@ -349,23 +350,35 @@ class Probing:
             self.experiment.selection, tuple(i for i, _ in rows), tuple(digest for _, digest in rows)
         )
 
-    def _batches(
+    def _probe_images(
         self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: Settings
-    ) -> Iterator[ProbeImages]:
-        """Decode the images and yield those that the attacks take together."""
-        samples, levels = self._decoded(shard)
-        for rows in attack_groups(attacks, detector, None, levels, range(len(levels))):
-            stack, sizes = padded([levels[row] for row in rows])
-            yield ProbeImages(
-                DeployedDetector(detector, settings.threshold),
-                stack,
-                torch.tensor([samples[row].label for row in rows]),
-                SampleStreams(settings.seed, tuple(samples[row].id for row in rows), 0),
-                settings.batch_size,
-                self.experiment.device,
-                settings.precision,
-                sizes,
-            )
+    ) -> list[ProbeImages]:
+        """Decode the images and return those that the attacks take together; checks that ask for the same share them."""
+        asked = detector.name, attacks, shard.indices, settings
+        if asked not in self._batches:
+            self._batches.clear()
+            samples, levels = self._decoded(shard)
+            groups = attack_groups(attacks, detector, None, levels, range(len(levels)))
+            self._batches[asked] = [
+                self._batch(detector, [samples[row] for row in rows], [levels[row] for row in rows], settings)
+                for rows in groups
+            ]
+        return self._batches[asked]
+
+    def _batch(
+        self, detector: Detector, samples: list[Sample], levels: list[Tensor], settings: Settings
+    ) -> ProbeImages:
+        stack, sizes = padded(levels)
+        return ProbeImages(
+            DeployedDetector(detector, settings.threshold),
+            stack,
+            torch.tensor([sample.label for sample in samples]),
+            SampleStreams(settings.seed, tuple(sample.id for sample in samples), 0),
+            settings.batch_size,
+            self.experiment.device,
+            settings.precision,
+            sizes,
+        )
 
     def _decoded(self, shard: Shard) -> tuple[list[Sample], list[Tensor]]:
         """Return the samples of a shard and their images: one probe after the other asks for the same."""
@@ -379,6 +392,16 @@ class Probing:
                 self._images.update(found)
         samples, levels = zip(*(found[index] for index in shard.indices), strict=True)
         return list(samples), list(levels)
+
+
+def _answer_of(probe: Callable[[ProbeImages], Tensor], images: ProbeImages) -> Tensor:
+    answers = probe(images)
+    if not isinstance(answers, Tensor) or answers.shape != (len(images),):
+        shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+        raise TypeError(
+            f"probe returned {shape} for {len(images)} images, expected a tensor of [{len(images)}]"
+        )
+    return answers.detach().cpu()
 
 
 _PASSES = 3
@@ -401,14 +424,14 @@ def _unchecked(detector: str, rungs: Sequence[_Rung], tried: Sequence[str]) -> I
             else "too little accuracy is left for a second attack to change it clearly"
         )
         if names:
-            yield Unchecked(detector, names, PROBES_OF_ATTACKS, reason)
+            yield Unchecked(detector, names, flag_names("survivors"), reason)
 
 
 def _switch_off(detector: str, pipelines: tuple[str, ...], done: Probes) -> None:
     """Note that nothing is probed, and flag it: without the probes `ok` would say too much."""
     evidence = "the scenario or the command line says trust: off"
-    done.measured.append(Probed(detector, pipelines, Measurement(UNCHECKED.flag, True, evidence)))
-    flags = (*PROBES_OF_DETECTORS, *PROBES_OF_ATTACKS)
+    done.measured.append(Probed(detector, pipelines, UNCHECKED.name, Measurement(True, evidence)))
+    flags = flag_names("detector", "survivors")
     done.unchecked.append(Unchecked(detector, pipelines, flags, "trust: off"))
 
 
@@ -419,13 +442,6 @@ def _right_images(cell: pd.DataFrame) -> list[str]:
     # The next of each class in turn.
     turns = sorted((turn, order_key(name), name) for names in by_class for turn, name in enumerate(names))
     return [name for _, _, name in turns[:PROBED]]
-
-
-def _fooled_nearby(records: pd.DataFrame) -> set[str]:
-    """Return the images that some attack has fooled a detector on, no further away than the unbounded one goes."""
-    budget = float(probes.unbounded_attack().params["eps"] or 0)
-    plain = records["attacked"] & records["correct_clean"] & (records["linf"] <= budget)
-    return set(records.loc[plain & ~records["correct"], "sample"])
 
 
 def _rung(records: pd.DataFrame, pipeline: Pipeline) -> _Rung:

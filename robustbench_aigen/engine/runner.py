@@ -19,7 +19,7 @@ from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment, make_experiment
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.output_check import read_detectors
-from robustbench_aigen.engine.probing import Probing, quality_of
+from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
@@ -38,7 +38,8 @@ from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
-from robustbench_aigen.trust.evidence import add_trust, raised_by_records
+from robustbench_aigen.trust.check import Checks
+from robustbench_aigen.trust.records import add_trust, raised_by_records
 
 
 class Computed(NamedTuple):
@@ -140,7 +141,8 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         progress.work_on("", "output check on labelled images")
         experiment, checked = read_detectors(experiment)
         execution.experiment = experiment
-        examined = examine_detectors(experiment, execution.cache)
+        checks = Checks()
+        examined = examine_detectors(experiment, execution.cache, checks)
     progress.notice_all([*experiment.described_data(), *experiment.notices(), *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")
@@ -158,14 +160,16 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         shards = _shards(experiment)
     progress.notice_all(repeated(shards))
     records = execution.records(shards)
-    probes = Probing(execution, shards, records, clock).run()
+    probes = Probing(execution, shards, records, clock, checks).run()
     probed = [*examined, *probes.measured]
     with steps.timed("summary"):
-        raised = raised_by_records(records, experiment.pipelines, quality_of(shards))
+        raised = raised_by_records(records, experiment.pipelines, quality_of(shards), checks)
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(summarise(records, experiment.pipelines, experiment.settings.mode), raised)
     measured = ssim_counts(records)
-    progress.notice_all([*execution.cache.notices(), *measured.notices(experiment.scenario.ssim)])
+    progress.notice_all(
+        [*execution.cache.notices(), *measured.notices(experiment.scenario.ssim), *checks.notices()]
+    )
     info = {
         **_run_info(experiment, execution, shards, started),
         **_added_columns(summary),
@@ -176,11 +180,22 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             "flags": [flag._asdict() for flag in raised],
             "mode": experiment.scenario.trust,
             "probes": [found.as_dict() for found in probed],
-            "unchecked": [left.as_dict() for left in probes.unchecked],
+            "unchecked": [left.as_dict() for left in (*probes.unchecked, *_failed(checks, experiment))],
+            **({"checks": checks.added()} if checks.added() else {}),
         },
     }
     gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
     return Computed(info, records, summary, gallery, execution)
+
+
+def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:
+    """Return the flags of the checks that failed, which are looked for nowhere."""
+    names = tuple(pipeline.name for pipeline in experiment.pipelines)
+    return [
+        Unchecked(detector.name, names, (flag,), f"the check fails: {said}")
+        for flag, said in checks.failed.items()
+        for detector in experiment.detectors
+    ]
 
 
 def _added_columns(summary: pd.DataFrame) -> dict[str, Any]:

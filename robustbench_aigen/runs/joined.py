@@ -97,7 +97,7 @@ class JoinedRuns:
     def one_class_detectors(self) -> list[str]:
         """Return the labels of the detectors that answer one class on clean images."""
         rows = self.overall()
-        flagged = rows["trust"].str.split().map(lambda flags: ONE_CLASS.flag in flags)
+        flagged = rows["trust"].str.split().map(lambda flags: ONE_CLASS in flags)
         return list(rows.loc[flagged & (rows["pipeline"] == CLEAN), "detector"])
 
     def flags(self) -> list[dict[str, str]]:

@@ -14,9 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, scores
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.text import counted
-from robustbench_aigen.trust.flags import DEPENDS_ON_BATCH, STOCHASTIC
-from robustbench_aigen.trust.judgement import Measurement
 
 _FLOAT32 = 1e-3
 """How far a margin may move, in logits: sums in another order move that of a deep network by up to 1e-4."""
@@ -52,18 +49,6 @@ class Repeated(NamedTuple):
     def joined(cls, parts: "list[Repeated]") -> "Repeated":
         """Put the answers to images of several sizes into one."""
         return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-    def measurements(self) -> Iterator[Measurement]:
-        """Yield what was found, and whether it is a flag."""
-        of = f"of {counted(len(self.margin), 'image')}"
-        told = f"{counted(int(self.moved_by_call.sum()), f'{of} gets', f'{of} get')} another answer at a second call"
-        if self.moved_by_call.any():
-            told += f": the margin moves by up to {float(self.by_call.nan_to_num(torch.inf).max()):.2g} nats"
-        yield Measurement(STOCHASTIC.flag, bool(self.moved_by_call.any()), told)
-        told = f"{counted(int(self.moved_by_batch.sum()), f'{of} gets', f'{of} get')} another answer in a batch than alone"
-        if self.moved_by_batch.any():
-            told += f": the margin moves by up to {float(self.by_batch.nan_to_num(torch.inf).max()):.2g} nats"
-        yield Measurement(DEPENDS_ON_BATCH.flag, bool(self.moved_by_batch.any()), told)
 
 
 @torch.no_grad()

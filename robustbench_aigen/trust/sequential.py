@@ -10,6 +10,10 @@ from math import ceil, log
 from typing import NamedTuple
 
 from robustbench_aigen.metrics.tail_tests import binomial_tail
+from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.stage import Attack
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.flags import Measurement
 
 POINTS = 0.05
 """What a second attack may take off the accuracy."""
@@ -18,6 +22,40 @@ SIGNIFICANCE = 0.01
 MISSED = 0.05
 """The share of attacks of whose survivors half fall to the second attack and that are not flagged."""
 _FOUND = 0.5
+_FEWEST = 8
+PROBED = 32
+"""Probe images of a detector, and the most survivors of a cell that are attacked again."""
+FIRST_PROBED = 8
+"""Probe images on which a detector is tried first: where nothing speaks against it there, it is not tried on more."""
+
+
+class Withstood(NamedTuple):
+    """A cell whose attack some images withstood, as a check on survivors sees it.
+
+    Parameters
+    ----------
+    stage
+        The attack, L∞ or L2, on the detector itself.
+    quick
+        Whether the run asks for quick checks.
+    held, held_at_largest
+        The share of the attacked images that withstood it, and the same at the largest eps of its sweep.
+    pipelines
+        All pipelines of the run.
+    """
+
+    stage: Attack
+    quick: bool
+    held: float
+    held_at_largest: float
+    pipelines: tuple[Pipeline, ...]
+
+
+class NextAttack(NamedTuple):
+    """The attack that images are tried with that withstood another one, and what to call it in a sentence."""
+
+    what: str
+    attack: Attack
 
 
 class SecondAttack(NamedTuple):
@@ -94,3 +132,40 @@ def takes_off_clearly(fallen: int, count: int, held: float) -> bool:
     (False, True)
     """
     return held > POINTS and bool(binomial_tail(fallen, count, POINTS / held) < SIGNIFICANCE)
+
+
+def judge_second(what: str, fallen: int, asked: int, test: SecondAttack) -> Measurement:
+    """Judge what a second attack did to images that withstood the attack of a cell.
+
+    Flagged where it takes clearly more than five points off the accuracy. PGD-10 is never quite converged: on the
+    shipped detectors five times its steps take off up to 4.4 points, and Square none.
+
+    Parameters
+    ----------
+    what
+        The second attack in words.
+    fallen, asked
+        How many of how many survivors fell to it.
+    test
+        The looks that were taken.
+    """
+    return Measurement(
+        test.is_flagged(fallen, asked),
+        f"{what} turn {fallen} of {counted(asked, 'image')} that withstood the attack, "
+        f"about {100 * test.held * fallen / asked:.0f} points of the {100 * test.held:.0f} left",
+    )
+
+
+def survivors_to_probe(survivors: int, attacked: int) -> int:
+    """Return how many of the images that withstood an attack to attack again: none where no outcome could be a flag.
+
+    As many as 32 attacked images have on average, and at least 8.
+
+    >>> survivors_to_probe(900, 1000), survivors_to_probe(200, 1000), survivors_to_probe(80, 1000)
+    (29, 8, 0)
+    """
+    if survivors == 0:
+        return 0
+    held = survivors / attacked
+    count = min(survivors, max(_FEWEST, ceil(PROBED * held)))
+    return count if takes_off_clearly(count, count, held) else 0

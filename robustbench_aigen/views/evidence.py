@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.text import counted
-from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.trust.check import flags as known_flags
 
 
 class Evidence(NamedTuple):
@@ -23,7 +23,12 @@ NOTHING_FOUND = (
 
 def evidence(joined: JoinedRuns) -> list[Evidence]:
     """Return every flag that was raised, in the order of the checks; then what speaks against the data."""
-    known = {finding.flag: finding.meaning for finding in FINDINGS}
+    known = dict(known_flags())
+    for run in joined.runs:
+        # The checks of plugins that are not loaded here.
+        known |= {
+            name: said for name, said in run.info["trust"].get("checks", {}).items() if name not in known
+        }
     flags = joined.flags()
     order = [*known, *dict.fromkeys(flag["flag"] for flag in flags if flag["flag"] not in known)]
     found = [

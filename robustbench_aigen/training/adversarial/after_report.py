@@ -24,7 +24,7 @@ from robustbench_aigen.training.adversarial.report_scenario import write_scenari
 from robustbench_aigen.training.adversarial.report_size import SIZE, ReportSize
 from robustbench_aigen.training.adversarial.tuning import Tuned
 from robustbench_aigen.training.saving import read_json, write_json
-from robustbench_aigen.trust.flags import FINDINGS
+from robustbench_aigen.trust.check import flags
 from robustbench_aigen.views.formats.markdown import escaped, markdown_frame
 from robustbench_aigen.views.significance import write_p
 from robustbench_aigen.views.table import percent
@@ -227,7 +227,7 @@ def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
     """Say what the trust checks, the black box and the transfer speak of the gain."""
     raised = [flag for flag in result.info["trust"]["flags"] if flag["detector"] == after]
     masking = [flag for flag in raised if flag["flag"] in _MASKING]
-    meanings = {finding.flag: finding.meaning for finding in FINDINGS}
+    meanings = dict(flags())
     left = compared.set_index("pipeline")["other_accuracy"]
     lines = [
         f"- `{flag['flag']}` on {escaped(flag['pipeline'])}: {meanings[flag['flag']]}; {escaped(flag['evidence'])}."

@@ -26,8 +26,9 @@ from robustbench_aigen.stages.stage import Attack
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.report_scenario import DEPTHS, Depth, scenario_before
 from robustbench_aigen.training.adversarial.report_size import ReportSize, fitted
-from robustbench_aigen.trust.judgement import FIRST_PROBED, PROBED
-from robustbench_aigen.trust.probes import black_box, includes, more_steps, unbounded_attack
+from robustbench_aigen.trust.checks.gradients import unbounded_attack
+from robustbench_aigen.trust.checks.second_attacks import black_box, includes, more_steps
+from robustbench_aigen.trust.sequential import FIRST_PROBED, PROBED
 
 _MOST_TIMED = 64
 """Validation images that paces are measured on at most."""

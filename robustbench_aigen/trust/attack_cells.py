@@ -1,8 +1,4 @@
-"""Flags that two pipelines of one run raise against each other: a stronger attack may not leave more standing.
-
-The signs are those of Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and of
-Carlini et al. 2019, On Evaluating Adversarial Robustness.
-"""
+"""Cells that end in an attack, compared with each other: a stronger attack may not leave more standing."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +9,8 @@ from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.stages.parameters import Value
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.text import counted
-from robustbench_aigen.trust.flags import BLACK_BOX, LARGER_EPS, TRANSFER, Finding, Raised
+from robustbench_aigen.trust.check import Check, Checks
+from robustbench_aigen.trust.flags import RaisedFlag
 
 _SIGNIFICANCE = 0.01
 _POINTS = 0.01
@@ -101,30 +98,26 @@ def clearly_lower(correct: "pd.Series[bool]", other: "pd.Series[bool]") -> bool:
     return bool(binomial_tail(lost, lost + won) < _SIGNIFICANCE)
 
 
-def compare_cells(detector: str, cells: Sequence[AttackCell]) -> Iterator[Raised]:
+def compare_cells(detector: str, cells: Sequence[AttackCell], checks: Checks) -> Iterator[RaisedFlag]:
     """Yield the flags that the attack cells of one detector raise against each other, each against its worst rival."""
     for cell in cells:
-        worst: dict[Finding, AttackCell] = {}
+        worst: dict[str, AttackCell] = {}
         for other in cells:
-            finding = _rivalry(cell, other)
-            if finding is not None and clearly_lower(cell.correct, other.correct):
-                before = worst.setdefault(finding, other)
-                worst[finding] = min(before, other, key=lambda rival: rival.correct.mean())
-        for finding, other in worst.items():
+            if other is cell:
+                continue
+            for each in checks.on("pair"):
+                if _is_rival(each, checks, cell, other) and clearly_lower(cell.correct, other.correct):
+                    before = worst.setdefault(each.name, other)
+                    worst[each.name] = min(before, other, key=lambda rival: rival.correct.mean())
+        for name, other in worst.items():
             common = cell.correct.index.intersection(other.correct.index)
             kept, left = (100 * c.correct[common].mean() for c in (cell, other))
             evidence = (
                 f"{kept:.1f} % of {counted(len(common), 'image')} are left, {left:.1f} % by {other.pipeline}"
             )
-            yield Raised(finding.flag, detector, cell.pipeline, evidence)
+            yield RaisedFlag(name, detector, cell.pipeline, evidence)
 
 
-def _rivalry(cell: AttackCell, other: AttackCell) -> Finding | None:
-    """Return what it means if ``other`` leaves less than ``cell``; None where it may."""
-    if cell.sweeps_with(other):
-        return LARGER_EPS if float(other.attack["eps"] or 0) < float(cell.attack["eps"] or 0) else None
-    if not (cell.is_direct and cell.faces(other)):
-        return None
-    if other.is_transfer:
-        return TRANSFER
-    return BLACK_BOX if other.access != "gradients" else None
+def _is_rival(each: Check, checks: Checks, cell: AttackCell, other: AttackCell) -> bool:
+    """Whether a check says that ``other`` may not leave clearly less than ``cell``."""
+    return bool(checks.ask(each, lambda: each.parts["pair"](cell, other), bool))

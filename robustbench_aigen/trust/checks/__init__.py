@@ -1,0 +1,1 @@
+"""The built-in trust checks, one family a file."""

@@ -1,0 +1,196 @@
+"""Checks on a detector's input gradients: whether an attack that follows them can find anything.
+
+After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
+Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
+al. 2022, Indicators of Attack Failure, for two classes. The thresholds keep ordinary detectors free of flags.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from robustbench_aigen.stages.recipe_files import shipped_attack
+from robustbench_aigen.stages.stage import Attack, make_stage
+from robustbench_aigen.trust.check import DetectorCheck, check
+from robustbench_aigen.trust.flags import Measurement
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustbench_aigen.trust.probe_images import ProbeImages
+
+_STEPS_IN_LEVELS = (1, 2, 4)
+_SATURATED = 40.0
+"""Nats beyond which the squares of the gradient of the cross-entropy (e⁻⁴⁰) leave float32, and with them its norm."""
+_UNBOUNDED_SHARE = 0.05
+_USABLE, _NOT_FINITE = 0, 2
+_HELD, _FELL_IN_RUN = 1, 2
+
+
+def unbounded_attack() -> Attack:
+    """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
+
+    From the image itself, without looking ahead: noise of that size is far from anything that the detector has seen,
+    and may fool it whatever the gradient is worth.
+    """
+    pgd = shipped_attack("pgd")
+    given = {"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False, "lookahead": False}
+    return make_stage(pgd, given)
+
+
+@check(
+    "zero_gradients",
+    meaning="the detector has input gradients that are zero or not finite: an attack stands still there",
+    on="detector",
+    order=8,
+)
+class ZeroGradients(DetectorCheck):
+    """Which images have a gradient that is zero or not finite."""
+
+    def probe(self, images: "ProbeImages") -> "Tensor":
+        """Return 0, 1 where the gradient is zero and 2 where it is not finite, N."""
+        gradients = images.input_gradients.gradients
+        not_finite = ~gradients.isfinite().flatten(1).all(dim=1)
+        answers = zero_gradients(gradients, images.is_inside).long()
+        return answers.masked_fill(not_finite, _NOT_FINITE)
+
+    def judge(self, answers: "Tensor") -> Measurement:
+        """Judge the share that has none, and whether any is not finite."""
+        zero = float((answers != _USABLE).double().mean())
+        not_finite = int((answers == _NOT_FINITE).sum())
+        # Dead units leave single images without a gradient; none of the shipped detectors has one, and none a NaN.
+        told = f"{100 * zero:.0f} % of {len(answers)} probe images have a gradient of zero or not finite"
+        told += f" ({not_finite} NaN or infinite)" if not_finite else ""
+        return Measurement(zero >= 0.1 or not_finite > 0, told)
+
+
+@check(
+    "saturated_logits",
+    meaning=(
+        "margins are so large that the cross-entropy has no gradient in float32: attacks of other libraries fail; "
+        "the native ones do not depend on it"
+    ),
+    on="detector",
+    order=10,
+)
+class SaturatedLogits(DetectorCheck):
+    """By how many nats the right class leads."""
+
+    def probe(self, images: "ProbeImages") -> "Tensor":
+        """Return the margins in nats, N."""
+        return images.input_gradients.margins
+
+    def judge(self, answers: "Tensor") -> Measurement:
+        """Judge the median margin."""
+        margin = pd.Series(answers.numpy()).median()
+        told = f"the median margin of {len(answers)} probe images is {margin:.3g} nats"
+        return Measurement(bool(margin > _SATURATED), f"{told} (more than {_SATURATED:.0f} is saturated)")
+
+
+@check(
+    "uninformative_gradients",
+    meaning="a step along the gradient does hardly more to the verdict than a random one: attacks with gradients are blind",
+    on="detector",
+    order=9,
+)
+class UninformativeGradients(DetectorCheck):
+    """Whether a step along the gradient beats a random one, which half of the images do by chance."""
+
+    attacks = (unbounded_attack(),)
+    stepwise = True
+
+    def probe(self, images: "ProbeImages") -> "Tensor":
+        """Return whether the step does, N booleans."""
+        return gradient_informs(images)
+
+    def is_clear(self, answers: "Tensor") -> bool:
+        """Whether the step beats a random one for all of the first images."""
+        return bool(answers.all())
+
+    def judge(self, answers: "Tensor") -> Measurement:
+        """Judge the share, which is 50 % by chance and 100 % for an ordinary detector."""
+        share = float(answers.double().mean())
+        # 24 of 32 come up by chance in 0.4 % of cases, 8 of 8 too.
+        return Measurement(
+            share < 0.75,
+            f"a step along the gradient beats a random one for {100 * share:.0f} % of {len(answers)} probe images "
+            "(50 % by chance)",
+        )
+
+
+@check(
+    "unbounded_attack_fails",
+    meaning=(
+        "an attack that may change everything does not fool every image: the attack is at fault, not the detector good"
+    ),
+    on="detector",
+    order=11,
+)
+class UnboundedAttackFails(DetectorCheck):
+    """Which images withstand an attack that may change everything."""
+
+    attacks = (unbounded_attack(),)
+    stepwise = True
+
+    def known(self, records: pd.DataFrame) -> Mapping[str, float]:
+        """Return the images that an attack of the run fooled with a smaller budget, which falls with more, too."""
+        budget = float(self.attacks[0].params["eps"] or 0)
+        plain = records["attacked"] & records["correct_clean"] & (records["linf"] <= budget)
+        return dict.fromkeys(records.loc[plain & ~records["correct"], "sample"], _FELL_IN_RUN)
+
+    def probe(self, images: "ProbeImages") -> "Tensor":
+        """Return 1 where an image withstands the attack and 0 where it falls, N."""
+        return images.held(self.attacks[0]).long()
+
+    def is_clear(self, answers: "Tensor") -> bool:
+        """Whether none of the first images withstands the attack."""
+        return not bool((answers == _HELD).any())
+
+    def judge(self, answers: "Tensor") -> Measurement:
+        """Judge the share of images that withstand the attack."""
+        held, known = answers == _HELD, int((answers == _FELL_IN_RUN).sum())
+        share = float(held.double().mean())
+        of_run = f" ({known} of them fell to an attack of the run)" if known else ""
+        return Measurement(
+            int(held.sum()) >= 2 and share >= _UNBOUNDED_SHARE,
+            f"50 steps of PGD with an L∞ budget of 0.5 leave {100 * share:.0f} % of {len(answers)} probe images{of_run}",
+        )
+
+
+def zero_gradients(gradients: "Tensor", is_inside: "Tensor | None" = None) -> "Tensor":
+    """Whether a gradient is zero or not finite, N booleans for N×3×H×W.
+
+    Zero also where it is so in 99 % of an image's values that have a gradient in any of the images. What a crop
+    leaves out has none in any, and is not counted, and neither is what is not inside the images, N×H×W booleans.
+    """
+    nonzero = gradients != 0
+    reached = nonzero.any(dim=0).expand_as(nonzero)
+    if is_inside is not None:
+        reached = reached & is_inside[:, None]
+    vanishes = nonzero.sum(dim=(1, 2, 3)) <= 0.01 * reached.sum(dim=(1, 2, 3))
+    return vanishes | ~gradients.isfinite().flatten(1).all(dim=1)
+
+
+def gradient_informs(images: "ProbeImages") -> "Tensor":
+    """Whether a step against the gradient of the margin lowers it more than a random step does, N booleans.
+
+    Both steps are of 1, 2 and 4 levels in every value, in the sign of the gradient or in random signs, on the 8-bit
+    grid; the greater part of the three decides. Half of the images pass by chance where the gradient says
+    nothing; a step that changes nothing does not pass. That catches what :func:`zero_gradients` does not: gradients
+    of a branch or an approximation that the verdict does not depend on.
+    """
+    from robustbench_aigen.numerics.eight_bit import LEVELS
+    from robustbench_aigen.numerics.seeding import draw_padded
+
+    streams, shape = images.streams.for_restart(0), images.levels.shape[1:]
+    random = draw_padded(streams, shape, images.sizes, lambda own, size: own.uniform(-1, 1, size))
+    gradients = images.input_gradients.gradients
+    won = 0 * images.labels
+    for size in _STEPS_IN_LEVELS:
+        followed, drawn = (
+            images.margins((images.levels - size * direction.sign().nan_to_num()).clamp(0, LEVELS).byte())
+            for direction in (gradients, random)
+        )
+        won += followed < drawn
+    return 2 * won > len(_STEPS_IN_LEVELS)

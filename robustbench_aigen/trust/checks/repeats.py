@@ -1,0 +1,47 @@
+"""Checks on the answers to the same images, asked several times."""
+
+from typing import TYPE_CHECKING
+
+from robustbench_aigen.text import counted
+from robustbench_aigen.trust.check import check
+from robustbench_aigen.trust.flags import Measurement
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustbench_aigen.trust.repeatability import Repeated
+
+
+@check(
+    "stochastic_output",
+    meaning=(
+        "the detector answers the same image differently from call to call; gradients have to be averaged (eotpgd)"
+    ),
+    on="repeats",
+    order=4,
+)
+def stochastic_output(answers: "Repeated") -> Measurement:
+    """Judge whether an answer moves from call to call."""
+    return _judged(answers.moved_by_call, answers.by_call, "at a second call")
+
+
+@check(
+    "depends_on_batch",
+    meaning=(
+        "the answer for an image depends on the other images of its batch (training mode, statistics over the "
+        "batch): the numbers are those of these batches"
+    ),
+    on="repeats",
+    order=3,
+)
+def depends_on_batch(answers: "Repeated") -> Measurement:
+    """Judge whether an answer depends on the images beside it."""
+    return _judged(answers.moved_by_batch, answers.by_batch, "in a batch than alone")
+
+
+def _judged(moved: "Tensor", nats: "Tensor", when: str) -> Measurement:
+    of = f"of {counted(len(moved), 'image')}"
+    told = f"{counted(int(moved.sum()), f'{of} gets', f'{of} get')} another answer {when}"
+    if moved.any():
+        told += f": the margin moves by up to {float(nats.nan_to_num(float('inf')).max()):.2g} nats"
+    return Measurement(bool(moved.any()), told)
