@@ -68,7 +68,7 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
             content.append(
                 (
                     Cell(str(detector)),
-                    Cell(str(joined.info_of(str(detector))["architecture"])),
+                    Cell(str(joined.info_of(str(detector)).architecture)),
                     Cell(model),
                     Cell(100 * float(clean["accuracy"].iloc[0])),
                     Cell(robust.accuracy),
