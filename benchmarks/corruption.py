@@ -27,8 +27,7 @@ from robustbench_aigen import gate, load_detector, run
 from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.runs.baseline import write_baseline
-from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.jobs import Job, train_job
@@ -212,7 +211,7 @@ def make_stored(work: Path) -> list[Stored]:
     recipe.write_text(_RECIPE, encoding="utf-8")
     output, images = work / "output", work / "images"
     result = run(scenario, output=output)
-    baseline = write_baseline(read_run(result.path), work / "baseline")
+    baseline = result.save_baseline(work / "baseline")
     _write_images(images)
     job = _job(recipe, images)
     finished, stopped = work / "finished", work / "stopped"
@@ -231,7 +230,7 @@ def make_stored(work: Path) -> list[Stored]:
         return verdict.passed, verdict.checks.to_csv()
 
     def run_again(folder: Path, _: Heard) -> object:
-        stored = read_run(folder)
+        stored = Run.load(folder)
         return _frames(stored.records, stored.summary, stored.gallery), repr(stored.info)
 
     def trained(folder: Path, heard: Heard) -> object:
@@ -291,7 +290,7 @@ def _loaded(folder: Path, heard: Heard) -> object:
 
 
 def _gallery(folder: Path) -> pd.DataFrame:
-    return read_run(folder).gallery
+    return Run.load(folder).gallery
 
 
 def _frames(*frames: pd.DataFrame) -> list[str]:

@@ -74,10 +74,11 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> list[dic
             loaded = with_detectors(load_scenario(file), [arguments.detector], None, Path.cwd())
             with timed_ssim() as seconds:
                 result = run(loaded, output=folder / f"{rule}{number}", trust_code=True)
-            (cell,) = (row for row in result.info["timings"] if row["pipeline"] == "jpeg")
-            cells[rule].append(cell["seconds"])
-            shares[rule].append(sum(seconds) / cell["seconds"])
-            images[rule] = result.info["ssim"]["measured"]
+            (cell,) = (row for row in result.info.timings if row.pipeline == "jpeg")
+            cells[rule].append(cell.seconds)
+            shares[rule].append(sum(seconds) / cell.seconds)
+            assert result.info.ssim is not None
+            images[rule] = result.info.ssim.measured
     return [
         {
             "side": side, "images": count, "detector": arguments.detector, "ssim": rule, "measured": images[rule],

@@ -10,7 +10,7 @@ from pathlib import Path
 from robustbench_aigen import load_scenario, run
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress import shown_progress
-from robustbench_aigen.views.report import build_report
+from robustbench_aigen.views.report import report
 
 _KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")
 """What is committed of a run; records and gallery stay out, they are large and quickly made again."""
@@ -31,9 +31,9 @@ def main() -> None:
     for name in names:
         with shown_progress() as progress:
             result = run(name, output=arguments.runs, progress=progress)
-        build_report([result.path])
+        report([result.path])
         _publish(result.path, arguments.target / name)
-        print(f"{name}: {result.info['seconds']:.1f} s")
+        print(f"{name}: {result.info.seconds:.1f} s")
     _write_index(arguments.target)
 
 

@@ -57,7 +57,7 @@ def main() -> None:
             "eps": " ".join(arguments.eps),
             "lookahead": arguments.lookahead,
             "images": arguments.limit,
-            "precision": results[True].info["precision"],
+            "precision": results[True].info.precision,
             "threads": torch.get_num_threads(),
             "rounds": arguments.rounds,
             "shared, seconds (median)": f"{statistics.median(shared):.1f}",
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace, *, share_sweeps: bool) -> Run:
 
 
 def _seconds(result: Run) -> float:
-    return sum(timing["seconds"] for timing in result.info["timings"] if timing["pipeline"] != "clean")
+    return sum(timing.seconds for timing in result.info.timings if timing.pipeline != "clean")
 
 
 def _accuracy(result: Run) -> "pd.Series[float]":

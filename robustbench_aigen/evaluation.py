@@ -16,7 +16,7 @@ from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import writing
-from robustbench_aigen.runs.folder import read_run, write_info
+from robustbench_aigen.runs.folder import write_info
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import TABLES_STEP, with_report_times
 from robustbench_aigen.scenario.scenario import (
@@ -81,12 +81,11 @@ def run(
 
 def _with_texts(result: Run) -> Run:
     """Write the tables and the texts of a run's report into its folder."""
-    assert result.folder is not None
     clock = time.perf_counter()
-    with writing(f"the report of '{result.folder}'"):
-        write_run_texts(result.folder)
+    with writing(f"the report of '{result.path}'"):
+        write_run_texts(result.path)
         info = with_report_times(result.info, {TABLES_STEP: time.perf_counter() - clock})
-        write_info(result.folder, info, read_run(result.folder).digests)
+        write_info(result.path, info, result.digests)
     return replace(result, info=info)
 
 

@@ -1,7 +1,6 @@
 """Runs made up for the tests of the gate: records and a ``run.json`` that fit each other."""
 
 import json
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,14 @@ from scipy.special import logit
 
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.runs.folder import no_gallery
+from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES
+from robustbench_aigen.runs.run import Run
 
 PGD = {"attack": "pgd", "backend": "native", "norm": "linf", "eps": 4 / 255, "steps": 10}
 JPEG = {"perturb": "jpeg", "quality": 75}
-
-
-@dataclass(frozen=True)
-class MadeUp:
-    folder: Path
-    info: dict[str, Any]
-    records: pd.DataFrame
 
 
 def made_up(
@@ -36,7 +31,7 @@ def made_up(
     threshold: float = 0.5,
     one_label: bool = False,
     **scenario: Any,
-) -> MadeUp:
+) -> Run:
     """A run with given verdicts by detector and pipeline; every second image is a fake, of the generators in turn."""
     count = len(next(iter(correct.values())))
     number = np.arange(count)
@@ -90,18 +85,34 @@ def made_up(
         "hardware": {"device": "cpu"},
         "trust": {"flags": []},
     }  # fmt: skip
-    return MadeUp(Path("made_up"), info, records)
+    return Run.computed(RunInfo.of(info), records, pd.DataFrame(), no_gallery(), folder=Path("made_up"))
 
 
-def write(run: MadeUp, folder: Path) -> Path:
+def with_records(run: Run, records: pd.DataFrame, **info: Any) -> Run:
+    """The same run with other records, and with other values in its ``run.json``."""
+    return Run.computed(run.info.replace(**info), records, run.summary, run.gallery, folder=run.folder)
+
+
+def with_scenario(run: Run, **changes: Any) -> Run:
+    """The same run of a scenario with other values."""
+    return with_records(run, run.records, scenario=run.info.scenario.model_copy(update=changes))
+
+
+def with_flag(run: Run, flag: str, detector: str, pipeline: str) -> Run:
+    """The same run with a trust flag in one cell."""
+    raised = {"flag": flag, "detector": detector, "pipeline": pipeline, "evidence": ""}
+    return with_records(run, run.records, trust={"flags": [raised]})
+
+
+def write(run: Run, folder: Path) -> Path:
     """Write a made-up run as a run folder."""
     folder.mkdir(parents=True)
     run.records.to_parquet(folder / "records.parquet", index=False)
-    (folder / "run.json").write_text(json.dumps(run.info))
+    (folder / "run.json").write_text(json.dumps(run.info.to_dict()))
     cells = run.records[["detector", "pipeline"]].drop_duplicates()
     summary = pd.DataFrame(columns=COLUMNS, dtype=float)
     rows = cells.assign(
-        generator="all", family=cells["pipeline"], n=run.info["data"]["images"], accuracy=0.5, trust="ok"
+        generator="all", family=cells["pipeline"], n=run.info.data.images, accuracy=0.5, trust="ok"
     )
     pd.concat([summary, rows])[COLUMNS].to_csv(folder / "summary.csv", index=False)
     return folder

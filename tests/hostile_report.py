@@ -6,7 +6,7 @@ from pathlib import Path
 from conftest import write_image
 
 from robustbench_aigen import run
-from robustbench_aigen.views.report import build_report
+from robustbench_aigen.views.report import report
 
 DETECTOR = r"""<script>alert(1)</script>\input{/etc/passwd}_$x^2$ & 100% #1 ~ "q" 'a' | **b** [l](http://x) 探测 é 😀"""
 GENERATOR = r"<img src=x onerror=alert(2)> \end{tabular} $y_1$ & %{"
@@ -41,4 +41,4 @@ def hostile_report(folder: Path) -> Path:
         ),
         encoding="utf-8",
     )
-    return build_report([run(folder / "scenario.yaml", output=folder / "out").folder])
+    return report([run(folder / "scenario.yaml", output=folder / "out").folder])

@@ -310,4 +310,4 @@ def test_a_run_says_in_one_line_that_the_facts_tell_the_classes_apart(tree, cli,
 def test_a_run_on_minigen_records_that_nothing_was_found(tmp_path):
     loaded = load_scenario("jpeg_sweep")
     data = loaded.data.model_copy(update={"limit": 60})
-    assert run(loaded.replace(data=data), output=tmp_path).info["audit"]["call"] == "chance"
+    assert run(loaded.replace(data=data), output=tmp_path).info.audit.call == "chance"

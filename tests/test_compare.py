@@ -1,18 +1,16 @@
 """Runs side by side, in lists, and in notebooks."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from gated_runs import made_up, write
+from gated_runs import made_up, with_flag, with_records, with_scenario, write
 from scipy.stats import binomtest
 from test_engine import scenario
 
 from robustbench_aigen import compare, compare_detectors, run
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.runs.baseline import write_baseline
 
 N = 500
 
@@ -51,8 +49,7 @@ def test_detectors_are_compared_by_mcnemar_and_flagged():
     right = {
         (name, p): rng.random(N) < rate for name, rate in (("a", 0.9), ("b", 0.85), ("c", 0.5)) for p in CELLS
     }
-    side = made_up(right)
-    side.info["trust"]["flags"] = [{"flag": "one_class", "detector": "c", "pipeline": "pgd", "evidence": ""}]
+    side = with_flag(made_up(right), "one_class", "c", "pgd")
     table = compare_detectors(side)
     assert len(table) == 2 * 3
     for row in table.to_dict(orient="records"):
@@ -96,7 +93,7 @@ def test_folders_baselines_and_runs_in_memory_compare_alike(pair, tmp_path):
     a, b = pair
     expected = compare(a, b).cells
     pd.testing.assert_frame_equal(compare(write(a, tmp_path / "a"), b).cells, expected)
-    pd.testing.assert_frame_equal(compare(write_baseline(a, tmp_path / "kept"), b).cells, expected)
+    pd.testing.assert_frame_equal(compare(a.save_baseline(tmp_path / "kept"), b).cells, expected)
 
 
 def test_notebooks_show_tables_and_no_markup_from_names(tmp_path, pair):
@@ -107,7 +104,7 @@ def test_notebooks_show_tables_and_no_markup_from_names(tmp_path, pair):
     html = result._repr_html_()
     assert "<table" in html
     assert "minigen/lenet5" in html
-    named = replace(result, info={**result.info, "scenario": {**result.info["scenario"], "name": "<script>"}})
+    named = with_scenario(result, name="<script>")
     assert "<script>" not in named._repr_html_()
     assert "<table" in compare(*pair)._repr_html_()
 
@@ -116,7 +113,7 @@ def test_runs_are_listed_with_headlines_and_broken_ones_by_name(tmp_path, pair, 
     a, b = pair
     output = tmp_path / "results"
     older = write(a, output / "one" / "older")
-    b.info["started"] = "2025-06-01T00:00:00+00:00"
+    b = with_records(b, b.records, started="2025-06-01T00:00:00+00:00")
     write(b, output / "two" / "newer")
     (output / "two" / "latest").symlink_to("newer")
     write(a, output / "two" / "cut")

@@ -10,7 +10,7 @@ from conftest import write_image
 
 from robustbench_aigen.csv_text import csv_of, guarded, unguarded, unguarded_frame
 from robustbench_aigen.evaluation import run
-from robustbench_aigen.runs.folder import read_run
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import load_scenario
 
 NAMES = [
@@ -66,4 +66,4 @@ def test_the_tables_of_a_run_and_of_a_prepared_folder_hold_no_formula(tmp_path, 
     for file in files:
         cells = [cell for row in csv.reader(file.open(newline="")) for cell in row]
         assert not [cell for cell in cells if re.match(r"[=+@\t\r]|-[^\d.]", cell)], file
-    assert "=cmd()" in set(read_run(folder).summary["generator"])
+    assert "=cmd()" in set(Run.load(folder).summary["generator"])

@@ -127,10 +127,10 @@ def test_the_same_scenario_twice_gives_the_same_records_and_computes_nothing(tmp
     first, second = run(file, output=tmp_path / "out"), run(file, output=tmp_path / "out")
     pd.testing.assert_frame_equal(first.records, second.records)
     assert first.folder != second.folder
-    assert all(cell["shards_computed"] == 0 for cell in second.info["timings"])
+    assert all(cell.shards_computed == 0 for cell in second.info.timings)
     fresh = run(file, output=tmp_path / "out", fresh=True)
     pd.testing.assert_frame_equal(first.records, fresh.records)
-    assert all(cell["shards_cached"] == 0 for cell in fresh.info["timings"])
+    assert all(cell.shards_cached == 0 for cell in fresh.info.timings)
     elsewhere = run(file, output=tmp_path / "elsewhere")
     pd.testing.assert_frame_equal(first.records, elsewhere.records)
 
@@ -141,7 +141,7 @@ def test_a_cell_is_found_again_under_another_name_and_missed_when_anything_chang
 
     def computed(pipelines: str, **keys) -> int:
         result = run(scenario(tmp_path, pipelines, **few, **keys), output=tmp_path / "out")
-        return sum(cell["shards_computed"] for cell in result.info["timings"] if cell["pipeline"] != "clean")
+        return sum(cell.shards_computed for cell in result.info.timings if cell.pipeline != "clean")
 
     assert computed("{b: [{attack: fgsm, eps: 1/255}]}") == 0
     assert computed("{a: [{attack: fgsm, eps: 2/255}]}") == 1
@@ -189,8 +189,8 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_pa
     assert not list(out.glob("example/*/summary.csv"))
     resumed = run(file, output=out)
     pd.testing.assert_frame_equal(undisturbed.records, resumed.records)
-    assert sum(cell["shards_cached"] for cell in resumed.info["timings"]) == 5
-    assert sum(cell["shards_computed"] for cell in resumed.info["timings"]) == 3
+    assert sum(cell.shards_cached for cell in resumed.info.timings) == 5
+    assert sum(cell.shards_computed for cell in resumed.info.timings) == 3
 
 
 def test_replaced_data_start_at_the_current_folder(tmp_path, image_folder, monkeypatch):
@@ -296,14 +296,14 @@ def test_a_threshold_decides_ties_alike_in_the_run_and_in_the_records(tmp_path, 
 def test_a_fitted_threshold_comes_from_validation_and_stays(tmp_path, rule):
     file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}", threshold=rule)
     result = run(file, output=tmp_path / "out")
-    threshold = result.info["detectors"][0]["threshold"]
+    threshold = result.info.detectors[0].threshold
     assert result.records["threshold"].unique().tolist() == [threshold]
     validation = run(
         scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}", data="{source: minigen, split: val}"),
         output=tmp_path / "out",
     ).records.query("pipeline == 'clean'")
     fpr, tpr, _ = sk.roc_curve(validation["label"], validation["log_odds"], drop_intermediate=False)
-    ours = validation["log_odds"] >= result.info["detectors"][0]["threshold_log_odds"]
+    ours = validation["log_odds"] >= result.info.detectors[0].threshold_log_odds
     our_fpr, our_tpr = ours[validation["label"] == 0].mean(), ours[validation["label"] == 1].mean()
     if rule == "youden":
         assert our_tpr - our_fpr == pytest.approx((tpr - fpr).max())
@@ -511,7 +511,7 @@ def test_a_detector_in_python_that_changes_is_not_found_in_the_cache(tmp_path, m
         sys.modules.pop("helper_of_mine", None)  # As in another process.
         result = run(file, output=tmp_path / "out")
         scores.append(result.records["score"].to_numpy())
-        computed.append(result.info["timings"][0]["shards_computed"])
+        computed.append(result.info.timings[0].shards_computed)
     assert not np.allclose(scores[0], scores[1])
     assert np.array_equal(scores[1], scores[2])
     assert computed == [1, 1, 0]
@@ -573,4 +573,4 @@ def test_two_detectors_of_one_name_are_refused(tmp_path):
 
 def test_load_scenario_is_what_run_takes(tmp_path):
     loaded = load_scenario(scenario(tmp_path, "{noise: [{perturb: gaussian_noise}]}"))
-    assert run(loaded, output=tmp_path / "out").info["scenario"]["name"] == "example"
+    assert run(loaded, output=tmp_path / "out").info.scenario.name == "example"

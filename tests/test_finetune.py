@@ -33,7 +33,7 @@ from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels
-from robustbench_aigen.runs.info import pipelines_of
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import Scenario
 from robustbench_aigen.training.adversarial import after_report, budget, report_cost, report_size, tuning
 from robustbench_aigen.training.adversarial import module as tuning_module
@@ -255,9 +255,9 @@ def test_a_scenario_of_ones_own_gets_fewer_images_and_no_fewer_steps(trained, cl
     outcome = cli("finetune", trained.file, "--output", trained.output)
     assert outcome.code == 0, outcome.err
     assert "report on 8 of 12 test images, about 2.2 h longer than the training's 1.7 min" in outcome.err
-    run = json.loads((trained.folder / "runs" / "tuned_before_after" / "latest" / "run.json").read_text())
-    assert run["data"]["images"] == 8  # Four of each class.
-    assert pipelines_of(run)["pgd"].stages[0]["steps"] == 2
+    tuned = Run.load(trained.folder / "runs" / "tuned_before_after").info
+    assert tuned.data.images == 8  # Four of each class.
+    assert tuned.by_pipeline["pgd"].stages[0]["steps"] == 2
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_what_is_kept_has_the_score_of_its_record(attacked):
 def test_the_cache_gives_the_same_images_back(attacked):
     file, output, first = attacked
     again = run(file, output=output)
-    assert all(cell["shards_computed"] == 0 for cell in again.info["timings"])
+    assert all(cell.shards_computed == 0 for cell in again.info.timings)
     pd.testing.assert_frame_equal(gallery_of(first), gallery_of(again))
     assert list(again.records.columns) == list(first.records.columns)
     assert "image" not in first.records

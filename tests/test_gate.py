@@ -1,14 +1,13 @@
 """The regression gate: when it fails, when it does not, what it refuses, and what it writes."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
-from gated_runs import JPEG, PGD, made_up, write
+from gated_runs import JPEG, PGD, made_up, with_flag, with_records, with_scenario, write
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, fisher_exact
 from test_engine import scenario
@@ -18,7 +17,7 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import summarise
-from robustbench_aigen.runs.baseline import open_recorded, write_baseline
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.gate_spec import load_gate_spec, read_floor
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 
@@ -185,7 +184,7 @@ def test_an_image_twice_in_a_cell_is_not_twice_the_evidence():
     def one_hash(side):
         digest = side.records["sha256"].to_numpy().reshape(2, 2, count)
         digest[:, 1] = digest[:, 0]
-        return replace(side, records=side.records.assign(sha256=digest.ravel()))
+        return with_records(side, side.records.assign(sha256=digest.ravel()))
 
     plain = gate(twice(8), twice(0), config={"pipelines": "pgd"}).checks.iloc[0]
     clustered = gate(one_hash(twice(8)), one_hash(twice(0)), config={"pipelines": "pgd"}).checks.iloc[0]
@@ -234,12 +233,10 @@ def test_a_missing_pipeline_or_detector_is_no_pass(rng):
 
 def test_a_threshold_that_a_rule_fitted_may_move(rng):
     chance = chances(rng)
-    then = rerun(rng, chance)
-    then.info["scenario"]["threshold"] = "youden"
-    now = rerun(rng, chance, threshold=0.41)
-    now.info["scenario"]["threshold"] = "youden"
+    then = with_scenario(rerun(rng, chance), threshold="youden")
+    now = with_scenario(rerun(rng, chance, threshold=0.41), threshold="youden")
     assert any("both fitted by youden" in notice for notice in gate(now, then).notices)
-    now.info["scenario"]["threshold"] = "fpr@0.01"
+    now = with_scenario(now, threshold="fpr@0.01")
     with pytest.raises(UserError, match="threshold of d"):
         gate(now, then)
 
@@ -280,8 +277,12 @@ def test_images_that_one_run_could_not_read_are_left_out(rng):
     chance = chances(rng)
     now, then = rerun(rng, chance), rerun(rng, chance)
     gone = now.records["sample"].isin(["test/00000", "test/00001"])
-    data = {**now.info["data"], "images": N - 2, "unreadable": [{"sample": "test/00000", "reason": ""}]}
-    shorter = replace(now, records=now.records[~gone], info={**now.info, "data": data})
+    data = {
+        **now.info.data.to_dict(),
+        "images": N - 2,
+        "unreadable": [{"sample": "test/00000", "reason": ""}],
+    }
+    shorter = with_records(now, now.records[~gone], data=data)
     result = gate(shorter, then)
     assert result.checks["n"].tolist() == [N - 2] * 2
     assert f"{N - 2} images are common" in result.notices[0]
@@ -301,7 +302,7 @@ def test_one_class_has_no_tnr_and_says_so():
 
 def test_a_flag_stands_beside_its_numbers(pair):
     now, then = pair
-    now.info["trust"]["flags"] = [{"flag": "one_class", "detector": "d", "pipeline": "pgd", "evidence": ""}]
+    now = with_flag(now, "one_class", "d", "pgd")
     table = gate(now, then).table().set_index("pipeline")
     assert table["trust"].to_dict() == {"clean": "ok", "pgd": "one_class"}
 
@@ -332,7 +333,7 @@ def test_update_writes_a_small_baseline_that_gates_alike(rng, tmp_path, cli):
     assert not list(tmp_path.glob(".kept*"))
     refused = cli("gate", current, "--baseline", folder, "--update")
     assert refused.code == 2
-    assert "is no baseline" in refused.err
+    assert "is not a baseline" in refused.err
 
 
 def spoilt(name):
@@ -404,8 +405,8 @@ def test_a_missing_truncated_or_foreign_folder_is_said_in_a_line(tmp_path, rng, 
 )
 def test_a_damaged_baseline_is_said_in_a_line(tmp_path, rng, cli, spoil, said):
     run_ = rerun(rng, chances(rng))
-    folder = write_baseline(run_, tmp_path / "kept")
-    assert open_recorded(folder).info["data"] == run_.info["data"]
+    folder = run_.save_baseline(tmp_path / "kept")
+    assert Run.load(folder).info.data == run_.info.data
     spoil(folder)
     outcome = cli("gate", write(run_, tmp_path / "run"), "--baseline", folder)
     assert outcome.code == 2

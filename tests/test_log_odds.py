@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.special import logit
 
 from robustbench_aigen import load_detector, run
-from robustbench_aigen.runs.baseline import open_recorded, write_baseline
-from robustbench_aigen.runs.records import with_log_odds
+from robustbench_aigen.runs.records import with_later_columns
+from robustbench_aigen.runs.run import Run
 
 DETECTORS = """
 import torch
@@ -81,7 +81,7 @@ def odds_of(folder, name, split):
 @pytest.mark.parametrize("rule", ["youden", "fpr@0.05"])
 def test_scikit_learn_on_the_log_odds_gives_the_same_ranking_and_threshold(folder, rule):
     result = result_of(folder, rule)
-    for name, info in zip(NAMES, result.info["detectors"], strict=True):
+    for name, info in zip(NAMES, result.info.detectors, strict=True):
         labels, odds = odds_of(folder, name, "test")
         row = result.summary.query(
             f"detector == '{name}' and pipeline == 'clean' and generator == 'all'"
@@ -93,7 +93,7 @@ def test_scikit_learn_on_the_log_odds_gives_the_same_ranking_and_threshold(folde
         validation, their = odds_of(folder, name, "val")
         fpr, tpr, candidates = sk.roc_curve(validation, their, drop_intermediate=False)
         chosen = candidates[np.argmax(tpr - fpr) if rule == "youden" else np.flatnonzero(fpr <= 0.05)[-1]]
-        assert info["threshold_log_odds"] == pytest.approx(chosen, rel=2e-5, abs=2e-5)
+        assert info.threshold_log_odds == pytest.approx(chosen, rel=2e-5, abs=2e-5)
         assert row["accuracy"] == pytest.approx(((odds >= chosen) == labels).mean())
         records = result.records.query(f"detector == '{name}'")
         verdict = records["log_odds"] >= records["threshold_log_odds"]
@@ -113,18 +113,18 @@ def test_records_without_log_odds_are_ranked_by_their_scores(folder):
     old = result.records.query("detector == 'plain'").drop(
         columns=["log_odds", "clean_log_odds", "threshold_log_odds"]
     )
-    records = with_log_odds(old)
+    records = with_later_columns(old)
     assert np.allclose(records["log_odds"], logit(old["score"].astype(float)))
     cell = records.query("pipeline == 'clean'")
     assert sk.roc_auc_score(cell["label"], cell["log_odds"]) == sk.roc_auc_score(cell["label"], cell["score"])
-    assert np.isfinite(with_log_odds(pd.DataFrame({"score": np.float32([0, 1])}))["log_odds"]).all()
+    assert np.isfinite(with_later_columns(pd.DataFrame({"score": np.float32([0, 1])}))["log_odds"]).all()
 
 
 def test_run_folders_and_baselines_keep_the_log_odds(folder, tmp_path):
     result = result_of(folder, "youden")
-    stored = open_recorded(result.folder).records
+    stored = Run.load(result.folder).records
     assert np.array_equal(stored["log_odds"], result.records["log_odds"])
-    kept = open_recorded(write_baseline(result, tmp_path / "baseline")).records
+    kept = Run.load(result.save_baseline(tmp_path / "baseline")).records
     clean = kept["pipeline"] == "clean"
     assert np.array_equal(kept.loc[clean, "log_odds"], result.records.loc[clean, "log_odds"])
     assert (

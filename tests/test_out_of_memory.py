@@ -26,7 +26,7 @@ class Listening(Silent):
 
 
 def cells_of(result):
-    return [timing for timing in result.info["timings"] if timing["step"] == "cell"]
+    return [timing for timing in result.info.timings if timing.step == "cell"]
 
 
 def out_of_memory(kind: str) -> Exception:
@@ -62,7 +62,7 @@ def test_half_the_batch_until_it_fits_and_the_records_of_that_batch_size(
         "minigen/lenet5: out of memory with batches of 100; going on with 50",
         "minigen/lenet5: out of memory with batches of 50; going on with 25",
     ]
-    assert {timing["batch_size"] for timing in cells_of(result)} == {25}
+    assert {timing.batch_size for timing in cells_of(result)} == {25}
 
 
 def test_gradients_that_do_not_fit_leave_finished_cells_as_they_are(tmp_path, monkeypatch):
@@ -70,9 +70,9 @@ def test_gradients_that_do_not_fit_leave_finished_cells_as_they_are(tmp_path, mo
     with_memory_for(monkeypatch, 40, "cuda", gradients=True)
     result = run(scenario(tmp_path, PIPELINES, batch_size=64, **KEYS), output=tmp_path / "out")
     pd.testing.assert_frame_equal(result.records, expected, rtol=1e-5)
-    sizes = {timing["pipeline"]: timing["batch_size"] for timing in cells_of(result)}
+    sizes = {timing.pipeline: timing.batch_size for timing in cells_of(result)}
     assert sizes == {"clean": 64, "pgd[eps=1/255]": 32, "pgd[eps=2/255]": 32, "noise": 32}
-    assert all(timing["shards_computed"] == 1 for timing in cells_of(result))
+    assert all(timing.shards_computed == 1 for timing in cells_of(result))
 
 
 @pytest.mark.parametrize("kind", ["cuda", "cpu"])
@@ -93,7 +93,7 @@ def test_a_smaller_batch_is_found_again_in_the_cache(tmp_path, monkeypatch):
     first = run(file, output=tmp_path / "out")
     monkeypatch.undo()
     same = run(scenario(tmp_path, PIPELINES, batch_size=25, **KEYS), output=tmp_path / "out")
-    assert all(timing["shards_computed"] == 0 for timing in same.info["timings"])
+    assert all(timing.shards_computed == 0 for timing in same.info.timings)
     pd.testing.assert_frame_equal(first.records, same.records)
 
 
@@ -167,6 +167,4 @@ def test_memory_that_a_perturbation_lacks_halves_the_batch_too(tmp_path, monkeyp
     file = scenario(tmp_path, "{blurred: [{perturb: gaussian_blur}]}", batch_size=60, **KEYS)
     result = run(file, output=tmp_path / "out")
     assert sizes[:3] == [60, 30, 30]
-    assert {timing["batch_size"] for timing in result.info["timings"] if timing["pipeline"] == "blurred"} == {
-        30
-    }
+    assert {timing.batch_size for timing in result.info.timings if timing.pipeline == "blurred"} == {30}

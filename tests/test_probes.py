@@ -359,7 +359,7 @@ def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, mon
     for name in ("logits", "held", "answer"):
         monkeypatch.setattr(ProbeImages, name, None)
     second = run(file, output=tmp_path / "out")
-    assert second.info["trust"] == first.info["trust"]
+    assert second.info.trust == first.info.trust
 
 
 def test_without_trust_checks_the_cells_say_so(tmp_path, cli):
@@ -392,20 +392,20 @@ def test_quick_checks_try_one_eps_and_name_the_others(tmp_path, weights):
         ("full", {"pgd[eps=1/255]", "pgd[eps=3/255]"}, {"pgd[eps=2/255]"}),
     ):
         result = run(scenario(tmp_path, pipelines, **keys, trust=mode), output=tmp_path / "out")
-        of_cells = [each for each in result.info["trust"]["probes"] if each["flag"] == "loss_still_rising"]
+        of_cells = [each for each in result.info.trust.probes if each["flag"] == "loss_still_rising"]
         assert {name for each in of_cells for name in each["pipelines"]} == checked
-        (unchecked,) = result.info["trust"]["unchecked"]
-        assert set(unchecked["pipelines"]) == left
-        assert "checked at " in unchecked["reason"]
+        (unchecked,) = result.info.trust.unchecked
+        assert set(unchecked.pipelines) == left
+        assert "checked at " in unchecked.reason
 
 
 def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):
     pipelines = "{jpeg: [{perturb: jpeg}], square: [{attack: square, steps: 3}]}"
     file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}")
-    trust = run(file, output=tmp_path / "out").info["trust"]
-    assert trust["flags"] == []
-    assert {probe["flag"] for probe in trust["probes"]} == {"stochastic_output", "depends_on_batch"}
-    assert all(probe["pipelines"] == ["clean", "jpeg", "square"] for probe in trust["probes"])
+    trust = run(file, output=tmp_path / "out").info.trust
+    assert trust.flags == ()
+    assert {probe["flag"] for probe in trust.probes} == {"stochastic_output", "depends_on_batch"}
+    assert all(probe["pipelines"] == ["clean", "jpeg", "square"] for probe in trust.probes)
 
 
 def test_a_single_gradient_that_is_not_finite_is_a_flag():
@@ -465,7 +465,7 @@ def test_a_folder_of_many_sizes_is_probed_in_few_batches(tmp_path, monkeypatch):
     )
     file = scenario(tmp_path, "{pgd: [{attack: pgd}]}", data=f"{{source: {tmp_path / 'mixed'}, split: all}}")
     result = run(file, output=tmp_path / "out")
-    assert result.info["trust"]["probes"]
+    assert result.info.trust.probes
     assert sum(len(images) for images in probed) > 10 * len(probed)
 
 

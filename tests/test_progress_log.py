@@ -145,7 +145,7 @@ def test_a_signal_ends_every_command_with_one_line_and_its_own_code(
 
     for place in (
         "scenario.scenario.load_scenario", "training.recipe.load_recipe", "training.adversarial.file.load_finetuning",
-        "data.opening.open_data", "runs.baseline.open_recorded", "views.report.build_report",
+        "data.opening.open_data", "runs.run.Run.load", "views.report.report",
     ):  # fmt: skip
         monkeypatch.setattr(f"robustbench_aigen.{place}", kill)
     # Under nohup the tests themselves ignore SIGHUP.

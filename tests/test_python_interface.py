@@ -156,7 +156,7 @@ def test_evaluate_in_memory_is_a_run_on_disk(tmp_path, module, images):
         np.testing.assert_array_equal(one["score"].to_numpy(), other["score"].to_numpy())
     assert (Run.load(filed.folder).summary["accuracy"] == filed.summary["accuracy"]).all()
     again = evaluate(module, tmp_path / "images", pipelines, split="all", output=tmp_path / "out")
-    assert all(row["shards_computed"] == 0 for row in again.info["timings"] if row["step"] == "cell")
+    assert all(row.shards_computed == 0 for row in again.info.timings if row.step == "cell")
 
 
 @pytest.mark.parametrize("attack", robustbench_aigen.list_attacks())

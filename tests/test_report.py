@@ -1,6 +1,5 @@
 """Reports: the numbers, the curves, runs side by side, and folders that are no runs."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -15,16 +14,15 @@ from test_engine import scenario
 
 from robustbench_aigen import run
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.runs.folder import find_runs, read_run
-from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import join_runs
+from robustbench_aigen.runs.run import Run, find_runs
 from robustbench_aigen.views.figures import listing
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
 from robustbench_aigen.views.figures.scores import draw_confusion
 from robustbench_aigen.views.figures.sweeps import draw_curves
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.formats.markdown import markdown_table
-from robustbench_aigen.views.report import build_report
+from robustbench_aigen.views.report import report
 from robustbench_aigen.views.sweeps import find_curves, representatives
 from robustbench_aigen.views.table import Column, Table, TableCell, with_best, with_one_class_marks
 from robustbench_aigen.views.tables.accuracy import accuracy_table, pipeline_table
@@ -64,7 +62,7 @@ def degraded(tmp_path_factory) -> Path:
 
 
 def test_curves_are_the_pipelines_that_differ_in_one_number(swept):
-    summary = join_runs([read_run(swept)]).summary
+    summary = join_runs([Run.load(swept)]).summary
     curves = find_curves(summary)
     assert [(c.pipeline, c.variant, c.parameter) for c in curves] == [
         ("fgsm", "linf", "eps (8-bit levels)"),
@@ -85,7 +83,7 @@ def test_curves_are_the_pipelines_that_differ_in_one_number(swept):
 
 
 def test_one_pipeline_of_each_sweep_stands_for_it(swept):
-    summary = join_runs([read_run(swept)]).summary
+    summary = join_runs([Run.load(swept)]).summary
     rows = summary[summary["generator"] == "all"]
     means = rows.groupby("pipeline")["accuracy"].mean()
     chosen = representatives(summary, 10)
@@ -118,7 +116,7 @@ def test_the_report_command_writes_all_of_it(swept, cli, monkeypatch, tmp_path):
 
 
 def test_the_same_run_gives_the_same_files(swept, tmp_path):
-    curves = find_curves(join_runs([read_run(swept)]).summary)
+    curves = find_curves(join_runs([Run.load(swept)]).summary)
     saved = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -129,7 +127,7 @@ def test_the_same_run_gives_the_same_files(swept, tmp_path):
 
 
 def test_tables_say_what_the_summary_says(swept):
-    summary = join_runs([read_run(swept)]).summary
+    summary = join_runs([Run.load(swept)]).summary
     overall = summary[summary["generator"] == "all"].reset_index(drop=True)
     table = accuracy_table(summary).frame()
     for shown, source in zip(table.to_dict("records"), overall.itertuples(), strict=True):
@@ -146,7 +144,7 @@ def test_tables_say_what_the_summary_says(swept):
 
 def test_stars_are_exact_mcnemar_tests_with_holms_correction(swept):
     """Computed anew from the records."""
-    stored = read_run(swept)
+    stored = Run.load(swept)
     records = stored.records
     names = [(r.detector, r.pipeline) for r in stored.overall().itertuples() if r.pipeline != "clean"]
     p_values = []
@@ -169,7 +167,7 @@ def test_stars_are_exact_mcnemar_tests_with_holms_correction(swept):
 
 
 def test_the_summary_counts_images_that_are_right_in_all(swept):
-    joined = join_runs([read_run(swept)])
+    joined = join_runs([Run.load(swept)])
     table = leaderboard(joined).frame()
     records, overall = joined.records, joined.overall()
     assert list(dict.fromkeys(table["threat model"])) == [
@@ -202,20 +200,20 @@ def test_the_summary_counts_images_that_are_right_in_all(swept):
 
 def test_the_summary_leaves_out_what_no_row_has(degraded):
     """A run without an attack has no strongest one, and its caption does not explain it."""
-    table = leaderboard(join_runs([read_run(degraded)]))
+    table = leaderboard(join_runs([Run.load(degraded)]))
     titles = [column.title for column in table.columns]
     assert titles == ["detector", "architecture", "threat model", "clean", "degraded", "strongest processing", "in all",
                       "trust"]  # fmt: skip
     assert {len(row) for row in table.rows} == {len(titles)}
     assert "of all images. Degraded: under" in table.caption
     assert "obust: under" not in table.caption
-    accuracy = accuracy_table(read_run(degraded).summary)
+    accuracy = accuracy_table(Run.load(degraded).summary)
     assert [column.title for column in accuracy.columns][-3:] == ["TNR", "AUROC", "trust"]
     assert "fooled" not in accuracy.caption
 
 
 def test_runs_on_the_same_images_become_one_report(swept, degraded):
-    joined = join_runs([read_run(swept), read_run(degraded)])
+    joined = join_runs([Run.load(swept), Run.load(degraded)])
     overall = joined.overall()
     assert list(overall["detector"].unique()) == [
         "minigen/lenet5",
@@ -251,13 +249,13 @@ def test_runs_on_the_same_images_become_one_report(swept, degraded):
     ]
     page = html_report(joined, report_tables(joined), [])
     assert page.count("<pre>robust-aigen run") == 2
-    assert all(read_run(folder).info["run_id"] in page for folder in (swept, degraded))
+    assert all(Run.load(folder).info.run_id in page for folder in (swept, degraded))
 
 
 def test_runs_on_other_images_stand_beside_each_other_and_none_is_best(swept, tmp_path):
     file = scenario(tmp_path, "{one: [{perturb: jpeg, quality: 30}]}", data=DATA.replace("60", "40"))
     other = run(file, output=tmp_path / "out").folder
-    joined = join_runs([read_run(swept), read_run(other)])
+    joined = join_runs([Run.load(swept), Run.load(other)])
     labels = [name for name in joined.overall()["detector"].unique() if name.startswith("minigen/lenet5 (")]
     assert len(labels) == 2
     assert [name.partition(" (")[2] for name in labels] == [
@@ -266,7 +264,7 @@ def test_runs_on_other_images_stand_beside_each_other_and_none_is_best(swept, tm
     tables = report_tables(joined)
     assert not any(cell.best for table in tables for row in table.rows for cell in row)
     assert any("different images" in note for note in tables[0].notes)
-    alone = report_tables(join_runs([read_run(swept)]))
+    alone = report_tables(join_runs([Run.load(swept)]))
     assert any(cell.best for cell in alone[0].rows[0])
 
 
@@ -288,7 +286,7 @@ def test_the_largest_number_of_a_group_is_best_and_equals_are_equally_good():
 
 
 def test_a_generator_average_is_the_mean_of_its_columns(swept):
-    summary = join_runs([read_run(swept)]).summary
+    summary = join_runs([Run.load(swept)]).summary
     table = cross_generator_table(summary).frame()
     for row in table.to_dict("records"):
         cells = summary[(summary["detector"] == row["detector"]) & (summary["pipeline"] == row["pipeline"])]
@@ -304,32 +302,32 @@ def test_a_detector_that_answers_one_class_is_marked_in_every_table(swept, tmp_p
     summary.loc[summary["detector"] == "minigen/lenet5@flow", "trust"] = "one_class eps_floored"
     summary.to_csv(folder / "summary.csv", index=False)
     without_digests(folder / "run.json")
-    tables = report_tables(join_runs([read_run(folder)]))
+    tables = report_tables(join_runs([Run.load(folder)]))
     assert len(tables) == 6
     for table in tables:
         assert "minigen/lenet5@flow‡" in markdown_table(table).replace("\\", ""), table.name
         assert "minigen/lenet5@dcgan‡" not in markdown_table(table)
         assert any("‡" in note for note in table.notes)
-    assert pipeline_table(read_run(folder).summary) == with_one_class_marks(
-        pipeline_table(read_run(folder).summary), []
+    assert pipeline_table(Run.load(folder).summary) == with_one_class_marks(
+        pipeline_table(Run.load(folder).summary), []
     )
 
 
 def test_committed_results_without_records_still_make_a_report(swept, tmp_path):
     for name in ("run.json", "summary.csv"):
         shutil.copy(swept / name, tmp_path)
-    assert build_report([tmp_path]) == tmp_path
+    assert report([tmp_path]) == tmp_path
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Without records" in page
     figures = {file.stem for file in (tmp_path / "figures").glob("*.png")}
     assert figures == {"curves", "accuracy", "generators", "confusion"}
-    table = leaderboard(join_runs([read_run(tmp_path)]))
+    table = leaderboard(join_runs([Run.load(tmp_path)]))
     assert "in all" not in table.frame()
     assert "in all" not in table.caption
 
 
 def test_in_grey_detectors_are_told_apart_by_marker_and_variants_by_line(swept):
-    figure = draw_curves(find_curves(join_runs([read_run(swept)]).summary))
+    figure = draw_curves(find_curves(join_runs([Run.load(swept)]).summary))
     for axis in figure.axes:
         drawn = [line for line in axis.get_lines() if line.get_marker() not in ("None", None)]
         looks = {(line.get_marker(), str(line.get_linestyle())) for line in drawn}
@@ -354,7 +352,7 @@ def test_numbers_in_heat_maps_are_readable():
 
 def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
     file = scenario(tmp_path, "{fgsm: [{attack: fgsm, eps: 1/255}], jpeg: [{perturb: jpeg}]}", data=DATA)
-    joined = join_runs([read_run(run(file, output=tmp_path / "out").folder)])
+    joined = join_runs([Run.load(run(file, output=tmp_path / "out").folder)])
     captions = {}
     listing._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
     assert "left out" in captions["roc"]
@@ -413,7 +411,7 @@ def test_what_cannot_be_reported_is_said_in_a_line(swept, degraded, tmp_path, cl
         assert outcome.code == 2, arguments
         assert message in outcome.err
     with pytest.raises(UserError):
-        join_runs([read_run(swept), read_run(swept)])
+        join_runs([Run.load(swept), Run.load(swept)])
 
 
 def test_whether_a_sweep_was_shared_is_said(tmp_path):
@@ -428,8 +426,7 @@ def test_whether_a_sweep_was_shared_is_said(tmp_path):
         )
         folder = run(file, output=tmp_path / share).folder
         texts[share] = (folder / "report.md").read_text(encoding="utf-8")
-        pipelines = pipelines_of(json.loads((folder / "run.json").read_text()))
-        smaller = {name: pipeline.smaller for name, pipeline in pipelines.items() if pipeline.smaller}
+        smaller = {each.name: each.smaller for each in Run.load(folder).info.pipelines if each.smaller}
         assert smaller == ({"fgsm[eps=2/255]": "fgsm[eps=1/255]"} if share == "true" else {})
     assert "Sweeps over eps: shared (fgsm" in texts["true"]
     assert "Sweeps over eps: not shared" in texts["false"]

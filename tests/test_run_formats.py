@@ -11,11 +11,10 @@ from conftest import REPOSITORY
 from robustbench_aigen import gate
 from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.runs.baseline import open_recorded
-from robustbench_aigen.runs.folder import read_run
-from robustbench_aigen.runs.info import parse_info, pipelines_of
+from robustbench_aigen.runs.info import PipelineInfo, parse_info
 from robustbench_aigen.runs.migrations import upgrade
-from robustbench_aigen.views.report import build_report
+from robustbench_aigen.runs.run import Run
+from robustbench_aigen.views.report import report
 
 RUNS = REPOSITORY / "tests" / "data" / "runs"
 FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
@@ -24,27 +23,24 @@ FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_a_folder_of_an_earlier_format_gives_its_tables(folder: Path, tmp_path: Path):
     copied = shutil.copytree(folder, tmp_path / "run")
-    build_report([copied])
+    report([copied])
     tables = sorted((folder / "tables").glob("*.csv"))
     assert len(tables) >= 4
     for table in tables:
         assert (copied / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
-    run = read_run(copied)
-    assert (
-        len(run.records)
-        == len(run.info["pipelines"]) * len(run.info["detectors"]) * run.info["data"]["images"]
-    )
+    run = Run.load(copied)
+    assert len(run.records) == len(run.info.pipelines) * len(run.info.detectors) * run.info.data.images
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_a_baseline_of_an_earlier_format_gates_its_run(folder: Path):
-    assert len(open_recorded(folder / "baseline").records) > 0
+    assert len(Run.load(folder / "baseline").records) > 0
     assert gate(folder, folder / "baseline").passed
 
 
 def test_format_0_becomes_what_format_1_writes_of_the_same_pipelines():
     old, new = (
-        {pipeline["name"]: pipeline for pipeline in read_run(RUNS / name / "swept").info["pipelines"]}
+        {pipeline.name: pipeline for pipeline in Run.load(RUNS / name / "swept").info.pipelines}
         for name in ("format_0", "format_1")
     )
     assert len(new) > 10
@@ -54,9 +50,9 @@ def test_format_0_becomes_what_format_1_writes_of_the_same_pipelines():
 def test_a_folder_of_format_0_gains_families_and_keeps_its_run_json(tmp_path: Path):
     copied = shutil.copytree(RUNS / "format_0" / "swept", tmp_path / "run")
     before = (copied / "run.json").read_bytes()
-    build_report([copied])
+    report([copied])
     assert (copied / "run.json").read_bytes() == before
-    summary = read_run(copied).summary
+    summary = Run.load(copied).summary
     assert "stage_params" not in summary
     assert list(summary["family"].unique()) == ["clean", "pgd", "pgd_then_jpeg", "through_jpeg", "twice"]
 
@@ -76,10 +72,10 @@ def test_what_follows_from_a_swept_value_was_not_swept():
         "one[eps=1]": [stage],
     }
     upgraded = upgrade({"pipelines": stages, "shared_sweeps": {"p[eps=2,0.size=2]": "p[eps=1,0.size=2]"}})
-    first, second, one = pipelines_of(upgraded).values()
-    assert second.swept == {(0, "eps"): 2.0, (1, "size"): 2}
+    first, second, one = (PipelineInfo.of(each) for each in upgraded["pipelines"])
+    assert [(each.path, each.value) for each in second.swept] == [((0, "eps"), 2.0), ((1, "size"), 2)]
     assert (first.smaller, second.smaller) == (None, "p[eps=1,0.size=2]")
-    assert (one.family, one.swept) == ("one", {(0, "eps"): 1.0})
+    assert (one.family, one.swept[0].path, one.swept[0].value) == ("one", (0, "eps"), 1.0)
 
 
 @pytest.mark.parametrize("number", [2, 7, 10**20])
@@ -89,7 +85,7 @@ def test_a_newer_format_is_refused_with_the_command_that_helps(name: str, number
     file = copied / name
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
     with pytest.raises(UserError, match=f"has format {number}; this version reads") as raised:
-        open_recorded(file.parent)
+        Run.load(file.parent)
     assert raised.value.hint == "pip install -U robustbench-aigen"
 
 
@@ -99,17 +95,17 @@ def test_a_format_that_is_no_whole_number_is_refused(number: object, tmp_path: P
     file = copied / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": number}))
     with pytest.raises(UserError, match="format is"):
-        read_run(copied)
+        Run.load(copied)
 
 
 def test_columns_of_later_versions_are_ignored(tmp_path: Path):
-    before = read_run(FOLDERS[0])
+    before = Run.load(FOLDERS[0])
     copied = shutil.copytree(FOLDERS[0], tmp_path / "run")
-    (copied / "run.json").write_text(json.dumps(sealed({**before.info, "later": {"key": [1]}}, {})))
+    (copied / "run.json").write_text(json.dumps(sealed({**before.info.to_dict(), "later": {"key": [1]}}, {})))
     pd.read_csv(copied / "summary.csv", dtype=str, keep_default_na=False).assign(later="x").to_csv(
         copied / "summary.csv", index=False
     )
     pd.read_parquet(copied / "records.parquet").assign(later="x").to_parquet(copied / "records.parquet")
-    after = read_run(copied)
+    after = Run.load(copied)
     pd.testing.assert_frame_equal(after.summary, before.summary)
     pd.testing.assert_frame_equal(after.records, before.records)

@@ -8,8 +8,8 @@ from test_engine import scenario
 from robustbench_aigen import run
 from robustbench_aigen.engine.progress import Recording, Silent
 from robustbench_aigen.notices import Notice, warning
-from robustbench_aigen.runs.folder import read_run
-from robustbench_aigen.views.report import build_report
+from robustbench_aigen.runs.run import Run
+from robustbench_aigen.views.report import report
 
 PGD = "{pgd: [{attack: pgd, eps: 1/255, steps: 2}]}"
 KEYS = {"data": "{source: minigen, split: test, limit: 20}"}
@@ -26,29 +26,29 @@ def folder(tmp_path_factory):
 
 
 def seconds(info, *steps: str) -> float:
-    return sum(row["seconds"] for row in info["timings"] if row["step"] in steps)
+    return sum(row.seconds for row in info.timings if row.step in steps)
 
 
 def test_the_timings_of_cells_and_steps_add_up(folder):
-    info = read_run(folder).info
+    info = Run.load(folder).info
     assert {"cell", "setup", "audit", "trust probes", "summary", "tables"} <= {
-        row["step"] for row in info["timings"]
+        row.step for row in info.timings
     }
-    assert info["seconds"] == pytest.approx(sum(row["seconds"] for row in info["timings"]), abs=2e-3)
-    assert len({tuple(row) for row in info["timings"]}) == 1
-    probed = {row["detector"] for row in info["timings"] if row["step"] == "trust probes"}
-    assert probed == {detector["name"] for detector in info["detectors"]}
+    assert info.seconds == pytest.approx(sum(row.seconds for row in info.timings), abs=2e-3)
+    assert len({tuple(row.to_dict()) for row in info.timings}) == 1
+    probed = {row.detector for row in info.timings if row.step == "trust probes"}
+    assert probed == {detector.name for detector in info.detectors}
 
 
 def test_a_report_adds_its_figures_once_however_often_it_is_made(folder):
-    before = read_run(folder).info
+    before = Run.load(folder).info
     for _ in range(2):
-        build_report([folder])
-        info = read_run(folder).info
+        report([folder])
+        info = Run.load(folder).info
         assert seconds(info, "figures") > 0
-        assert info["seconds"] == pytest.approx(sum(row["seconds"] for row in info["timings"]), abs=2e-3)
-        of_run = before["seconds"] - seconds(before, "tables")
-        assert info["seconds"] - seconds(info, "tables", "figures") == pytest.approx(of_run, abs=2e-3)
+        assert info.seconds == pytest.approx(sum(row.seconds for row in info.timings), abs=2e-3)
+        of_run = before.seconds - seconds(before, "tables")
+        assert info.seconds - seconds(info, "tables", "figures") == pytest.approx(of_run, abs=2e-3)
 
 
 def test_notices_stay_with_the_run_and_warnings_stand_in_its_report(folder):
@@ -69,10 +69,10 @@ def test_a_run_folder_without_timings_and_notices_still_opens_and_reports(folder
     old.mkdir()
     (old / "run.json").write_text(json.dumps(info), encoding="utf-8")
     (old / "summary.csv").write_bytes((folder / "summary.csv").read_bytes())
-    assert read_run(old).info["seconds"] == info["seconds"]
-    assert build_report([old]).samefile(old)
-    made = read_run(old).info
-    assert made["seconds"] == pytest.approx(info["seconds"] + seconds(made, "tables", "figures"), abs=2e-3)
+    assert Run.load(old).info.seconds == info["seconds"]
+    assert report([old]).samefile(old)
+    made = Run.load(old).info
+    assert made.seconds == pytest.approx(info["seconds"] + seconds(made, "tables", "figures"), abs=2e-3)
 
 
 def test_every_notice_is_kept_once_and_passed_on():
@@ -97,12 +97,12 @@ def test_warnings_are_shown_again_below_the_result(tmp_path, monkeypatch, cli):
     assert (above, told) == ("", "warning: look here")
     assert " s, written to " in written
     assert outcome.err.count("warning: look here") == 1
-    info = read_run(next((tmp_path / "out").glob("*/latest"))).info
-    names = [detector["name"] for detector in info["detectors"]]
+    info = Run.load(next((tmp_path / "out").glob("*/latest"))).info
+    names = info.detector_names
     # Shipped detectors are read alike: one line names all of them, and the record has a line for each.
     (line,) = [line for line in outcome.err.splitlines() if "output 1 means fake" in line]
     assert line.startswith(f"{', '.join(names)}: ")
-    recorded = [each["subject"] for each in info["notices"] if "output 1 means fake" in each["text"]]
+    recorded = [each.subject for each in info.notices if "output 1 means fake" in each.text]
     assert recorded == names
 
 

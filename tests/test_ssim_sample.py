@@ -124,7 +124,7 @@ def test_the_gate_and_compare_read_runs_with_and_without_ssim(runs):
 def test_the_cache_keeps_the_rules_apart(runs, images, tmp_path):
     output = runs["off"].folder.parents[1]
     again = run_with(tmp_path, images, output, ssim="off")
-    cells = [cell for cell in again.info["timings"] if cell["step"] == "cell"]
+    cells = [cell for cell in again.info.timings if cell.step == "cell"]
     assert sum(cell["shards_computed"] for cell in cells) == 0
     pd.testing.assert_frame_equal(again.records, runs["off"].records)
     every = run_with(tmp_path, images, output, ssim="all")
@@ -135,8 +135,8 @@ def test_where_all_images_are_small_nothing_is_left_out(tmp_path):
     data = "{source: minigen, split: test, limit: 40}"
     result = run(scenario(tmp_path, "{jpeg: [{perturb: jpeg}]}", data=data), output=tmp_path / "out")
     assert result.records.query("pipeline == 'jpeg'")["ssim"].notna().all()
-    assert result.info["ssim"] == {"measured": 40, "images": 40}
-    assert not any("SSIM" in notice["text"] for notice in result.info["notices"])
+    assert result.info.ssim.to_dict() == {"measured": 40, "images": 40}
+    assert not any("SSIM" in notice for notice in result.notices)
 
 
 def samples_of(count: int) -> list[Sample]:

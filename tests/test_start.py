@@ -192,7 +192,7 @@ def test_what_a_detector_answers_comes_from_the_cache_unless_the_run_is_fresh(tm
     monkeypatch.setattr(examination, "examine", lambda *given, **_: asked.append(given[0].name))
     second = run(scenario, output=tmp_path)
     assert asked == []
-    assert first.info["trust"] == second.info["trust"]
-    assert any(probe["flag"] == "stochastic_output" for probe in second.info["trust"]["probes"])
+    assert first.info.trust == second.info.trust
+    assert any(probe["flag"] == "stochastic_output" for probe in second.info.trust.probes)
     run(scenario, output=tmp_path, fresh=True)
     assert asked == ["minigen/lenet5"]

@@ -40,8 +40,8 @@ from robustbench_aigen.files import (
     sha256_of_file,
     write_atomically,
 )
-from robustbench_aigen.runs.baseline import open_recorded, write_baseline
-from robustbench_aigen.runs.folder import find_runs, read_run, write_run
+from robustbench_aigen.runs.folder import no_gallery, write_run
+from robustbench_aigen.runs.run import Run, find_runs
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.splits import split_source
@@ -189,18 +189,18 @@ def test_a_run_on_a_damaged_cache_has_the_same_numbers_and_says_so(tmp_path, cli
     file.write_text(SCENARIO)
     first = cli("run", file, "--output", tmp_path / "out")
     assert first.code == 0, first.err
-    whole = read_run(tmp_path / "out" / "small")
+    whole = Run.load(tmp_path / "out" / "small")
     shards = list((tmp_path / "out" / ".cache").glob("*/*.parquet"))
     for number, shard in enumerate(sorted(shards)):
         SPOILS[number % len(SPOILS)](shard)
     second = cli("run", file, "--output", tmp_path / "out")
     assert second.code == 0, second.err
     assert second.err.count("of the cache were computed again") == 1
-    again = read_run(tmp_path / "out" / "small")
+    again = Run.load(tmp_path / "out" / "small")
     assert again.folder != whole.folder
     pd.testing.assert_frame_equal(again.records, whole.records)
     pd.testing.assert_frame_equal(again.summary, whole.summary)
-    assert again.info["trust"] == whole.info["trust"]
+    assert again.info.trust == whole.info.trust
     third = cli("run", file, "--output", tmp_path / "out")
     assert "of the cache" not in third.err
 
@@ -328,10 +328,10 @@ def small_run(folder: Path) -> Path:
     """A run folder as the engine writes it, of made-up records."""
     right = np.tile([True, True, False, True], 10)
     run = made_up({("d", "clean"): right, ("d", "pgd"): ~right})
-    old = read_run(write(run, folder / "old"))
+    old = Run.load(write(run, folder / "old"))
     new = folder / "made_up" / "run"
     new.mkdir(parents=True)
-    write_run(new, run.info, run.records, old.summary, None)
+    write_run(new, run.info, run.records, old.summary, no_gallery())
     return new
 
 
@@ -340,7 +340,7 @@ def test_the_digests_of_a_run_are_those_of_its_files(tmp_path):
     digests = json.loads((folder / "run.json").read_text())["digests"]
     for name in ("summary.csv", "records.parquet"):
         assert digests[name] == sha256((folder / name).read_bytes()).hexdigest()
-    assert "digests" not in read_run(folder).info
+    assert "digests" not in Run.load(folder).info.to_dict()
     assert not [name for name in entries(folder) if "partial" in name]
 
 
@@ -378,23 +378,23 @@ def test_an_edited_run_is_refused_with_the_name_of_the_file(tmp_path, cli, name,
 
 def test_line_endings_and_layout_of_a_committed_run_may_change(tmp_path):
     folder = small_run(tmp_path)
-    whole = read_run(folder)
+    whole = Run.load(folder)
     for name in ("summary.csv", "run.json"):
         (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
     (folder / "run.json").write_text(
         json.dumps(json.loads((folder / "run.json").read_text()), sort_keys=True)
     )
-    pd.testing.assert_frame_equal(read_run(folder).summary, whole.summary)
-    assert read_run(folder).info == whole.info
+    pd.testing.assert_frame_equal(Run.load(folder).summary, whole.summary)
+    assert Run.load(folder).info == whole.info
     (folder / "records.parquet").unlink()
-    assert read_run(folder).overall()["n"].tolist() == whole.overall()["n"].tolist()
+    assert Run.load(folder).overall()["n"].tolist() == whole.overall()["n"].tolist()
 
 
 def test_runs_and_trainings_of_earlier_versions_open_without_complaint(tmp_path, trained, cli):
     folder = small_run(tmp_path)
-    whole = read_run(folder)
+    whole = Run.load(folder)
     without_digests(folder / "run.json")
-    pd.testing.assert_frame_equal(read_run(folder).records, whole.records)
+    pd.testing.assert_frame_equal(Run.load(folder).records, whole.records)
     for name in ("metrics.json", "tiny.json"):
         without_digests(trained / name)
     outcome = train(cli, tmp_path, "--epochs", 1)
@@ -403,8 +403,8 @@ def test_runs_and_trainings_of_earlier_versions_open_without_complaint(tmp_path,
 
 
 def test_a_baseline_is_refused_when_a_number_changes_and_not_when_the_gate_does(tmp_path, cli):
-    run = read_run(small_run(tmp_path))
-    folder = write_baseline(run, tmp_path / "kept")
+    run = Run.load(small_run(tmp_path))
+    folder = run.save_baseline(tmp_path / "kept")
     file = folder / "baseline.json"
     whole = json.loads(file.read_text())
     gate = {"metrics": ["accuracy"], "tolerance": 0.5}
@@ -413,7 +413,7 @@ def test_a_baseline_is_refused_when_a_number_changes_and_not_when_the_gate_does(
         .replace("\n", "\r\n")
         .encode()
     )
-    assert open_recorded(folder).info["scenario"]["gate"] == gate
+    assert Run.load(folder).info.scenario.gate == gate
     for changed in (
         {**whole, "seed": 7},
         {**whole, "detectors": [{**whole["detectors"][0], "threshold": 0.1}]},
@@ -425,7 +425,7 @@ def test_a_baseline_is_refused_when_a_number_changes_and_not_when_the_gate_does(
         assert "baseline.json was changed after" in outcome.err
         assert "--update" in outcome.err
     without_digests(file, whole)
-    assert open_recorded(folder).info["seed"] == whole["seed"]
+    assert Run.load(folder).info.seed == whole["seed"]
 
 
 def test_digests_are_those_of_hashlib(tmp_path):

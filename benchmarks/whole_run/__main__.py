@@ -8,7 +8,6 @@ their order, and a ratio is taken round by round. The table holds the share of t
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -24,6 +22,8 @@ from PIL import Image
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen.engine.provenance import processor
+from robustbench_aigen.runs.info import RunInfo
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import trust_share
 
 HERE = Path(__file__).resolve().parent
@@ -111,11 +111,10 @@ def measured(arguments: argparse.Namespace, side: int, folder: Path) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _of_run(folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    summary = pd.read_csv(folder / "summary.csv").query("generator == 'all'")
-    return json.loads((folder / "run.json").read_text()), dict(
-        zip(summary["pipeline"], summary["accuracy"], strict=True)
-    )
+def _of_run(folder: Path) -> tuple[RunInfo, dict[str, float]]:
+    run = Run.load(folder)
+    overall = run.overall()
+    return run.info, dict(zip(overall["pipeline"], overall["accuracy"], strict=True))
 
 
 def written(faces: Path, folder: Path, side: int, count: int) -> int:

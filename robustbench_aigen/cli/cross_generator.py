@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
-from robustbench_aigen.notices import Notice
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
@@ -126,11 +125,11 @@ def _compare(loaded: "Scenario", device: str, output: "Path") -> None:
     table = matrix(result.summary, seen)
     found = write_tables(result.path / "tables", table)
     draw_matrix(result.path / "figures", table)
-    data = result.info["data"]
+    data = result.info.data
     print_table(
         in_per_cent(found.drop(columns="trained_on")),
-        f"{loaded.name}: {counted(data['images'], 'image')} of {data['source']}, balanced accuracy in per cent",
+        f"{loaded.name}: {counted(data.images, 'image')} of {data.source}, balanced accuracy in per cent",
         group="detector",
     )
     say(f"written to {result.folder}, the matrix in tables/protocol.md")
-    say_warnings(map(Notice.stored, result.info["notices"]))
+    say_warnings(result.notices)

@@ -62,7 +62,7 @@ def gate(
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.registry import load_plugins
-    from robustbench_aigen.runs.baseline import open_recorded, write_baseline
+    from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.gate_spec import spec_from_options
     from robustbench_aigen.views.gating.verdict import gate as hold_against
     from robustbench_aigen.views.gating.verdict import read_spec
@@ -71,14 +71,14 @@ def gate(
         "metrics": metric, "pipelines": pipeline, "generators": generator, "tolerance": tolerance, "floors": floor,
     }  # fmt: skip
     load_plugins(plugin or ())
-    run = open_recorded(current)
+    run = Run.load(current)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:
         if unpaired or junit:
             raise UserError(
                 "--update writes a baseline and compares nothing: leave out --unpaired and --junit"
             )
-        _update(write_baseline(run, baseline), json_output)
+        _update(run.save_baseline(baseline), json_output)
         return
     if not Path(baseline).exists():
         raise UserError(

@@ -11,7 +11,7 @@ from robustbench_aigen.text import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustbench_aigen.runs.folder import StoredRun
+    from robustbench_aigen.runs.run import Run
     from robustbench_aigen.stages.parameters import Parameter
 
 
@@ -213,36 +213,34 @@ def _show_runs(output: str, json_output: bool) -> None:
     """Print the runs below a results folder, newest first, and name what cannot be read."""
     import pandas as pd
 
-    from robustbench_aigen.runs.folder import find_runs
+    from robustbench_aigen.runs.run import find_runs
 
-    found = find_runs(output)
-    rows = [_run_row(run) for run in found.runs]
+    runs, broken = find_runs(output)
+    rows = [_run_row(run) for run in runs]
     if json_output:
-        broken = [
-            {"folder": str(folder), "error": " ".join(str(error).split())} for folder, error in found.broken
-        ]
-        print_json([*rows, *broken])
+        refused = [{"folder": str(folder), "error": " ".join(str(error).split())} for folder, error in broken]
+        print_json([*rows, *refused])
         return
     if rows:
         print_table(pd.DataFrame(rows).drop(columns="folder"), f"runs in {output}, newest first; per cent")
-    elif not found.broken:
+    elif not broken:
         say(f"no runs in {output}")
-    for _, error in found.broken:
+    for _, error in broken:
         say(f"not listed: {error.message}")
 
 
-def _run_row(run: "StoredRun") -> dict[str, object]:
+def _run_row(run: "Run") -> dict[str, object]:
     from robustbench_aigen.views.table import percent
 
-    overall, data = run.overall(), run.info["data"]
+    overall, info = run.overall(), run.info
     worst = overall.sort_values("accuracy", kind="stable").iloc[0]
     flags = sorted({flag for text in overall["trust"].dropna() for flag in text.split()} - {"ok"})
     return {
-        "scenario": run.info["scenario"]["name"],
-        "run": run.folder.name,
-        "started": str(run.info["started"])[:16].replace("T", " "),
-        "source": f"{data['source']} ({data['split']})",
-        "images": data["images"],
+        "scenario": info.scenario.name,
+        "run": run.path.name,
+        "started": info.started[:16].replace("T", " "),
+        "source": f"{info.data.source} ({info.data.split})",
+        "images": info.data.images,
         "cells": len(overall),
         "clean": percent(worst["clean_accuracy"]),
         "lowest": percent(worst["accuracy"]),

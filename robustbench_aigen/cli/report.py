@@ -24,12 +24,13 @@ def report(
     """
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.registry import load_plugins
-    from robustbench_aigen.views.report import HTML, build_report
+    from robustbench_aigen.views.report import HTML
+    from robustbench_aigen.views.report import report as build
 
     load_plugins(plugin or ())
     clock = time.perf_counter()
     with shown_progress() as progress:
         progress.start(0)
         progress.work_on("", "tables and figures")
-        folder = build_report(run, output)
+        folder = build(run, output)
     say(f"{time.perf_counter() - clock:.1f} s, written to {folder}; open {folder / HTML}")

@@ -7,7 +7,6 @@ import typer
 from robustbench_aigen.cli.collector import resume_collector
 from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
-from robustbench_aigen.notices import Notice
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
@@ -160,19 +159,17 @@ def _show_result(result: "Run", json_output: bool) -> None:
             {
                 "run_folder": str(result.folder),
                 "summary": rows,
-                "unreadable": result.info["data"]["unreadable"],
-                "notices": result.info["notices"],
+                "unreadable": [each.to_dict() for each in result.info.data.unreadable],
+                "notices": [notice.as_dict() for notice in result.notices],
             }
         )
         return
-    data = result.info["data"]
-    title = f"{result.info['scenario']['name']}: {counted(data['images'], 'image')} of {data['source']} ({data['split']}), per cent"
+    title = f"{result.info.scenario.name}: {result.info.data.title}, per cent"
     print_table(accuracy_frame(result.summary), title, group="detector")
     if result.problems:
         say(
             f"{counted(len(result.problems), 'image could not be read and was', 'images could not be read and were')} skipped (run.json names them)"
         )
-    say_warnings(map(Notice.stored, result.info["notices"]))
-    mode, share = result.info["trust"]["mode"], trust_share(result.info)
-    checks = f"trust checks: {mode}, {100 * share:.0f} % of the time"
-    say(f"{result.info['seconds']:.1f} s, written to {result.folder} ({checks})")
+    say_warnings(result.notices)
+    checks = f"trust checks: {result.info.trust.mode}, {100 * trust_share(result.info):.0f} % of the time"
+    say(f"{result.info.seconds:.1f} s, written to {result.folder} ({checks})")

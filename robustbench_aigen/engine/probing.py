@@ -301,7 +301,7 @@ class Probing:
     def _tell(self, detector: Detector, what: str) -> None:
         """Name what is probed, and the share of the time so far that trust checks have taken."""
         rows = self.execution.steps.rows
-        probing = sum(row["seconds"] for row in rows if row["step"] == PROBES_STEP)
+        probing = sum(row.seconds for row in rows if row.step == PROBES_STEP)
         share = 100 * probing / max(time.perf_counter() - self.began, 1e-9)
         mode = self.experiment.scenario.trust
         self.execution.progress.work_on(

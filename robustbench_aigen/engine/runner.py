@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -30,7 +32,8 @@ from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
-from robustbench_aigen.runs.folder import write_run
+from robustbench_aigen.runs.folder import no_gallery, write_run
+from robustbench_aigen.runs.info import RunInfo, TimingInfo
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
@@ -45,10 +48,10 @@ from robustbench_aigen.trust.records import add_trust, raised_by_records
 class Computed(NamedTuple):
     """What came of an experiment: the content of ``run.json`` but for its times, records, summary, gallery."""
 
-    info: dict[str, Any]
+    info: Mapping[str, object]
     records: pd.DataFrame
     summary: pd.DataFrame
-    gallery: pd.DataFrame | None
+    gallery: pd.DataFrame
     execution: Execution
 
 
@@ -113,22 +116,19 @@ def run_experiment(
     else:
         store = MemoryCache() if output is None else ShardCache(_writable(output) / ".cache", fresh=fresh)
     done = _computed(experiment, store, recording, clock)
+
+    def info(run_id: str) -> RunInfo:
+        times = _times(done.execution, time.perf_counter() - clock)
+        return RunInfo.of({"run_id": run_id, **done.info, **times})
+
+    computed = partial(Run.computed, records=done.records, summary=done.summary, gallery=done.gallery)
     if output is None:
-        run_id = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        info = {"run_id": run_id, **done.info, **_times(done.execution, time.perf_counter() - clock)}
-        return Run.computed(info, done.records, done.summary, done.gallery, problems=done.execution.problems)
+        return computed(info(datetime.now(UTC).strftime("%Y%m%d-%H%M%S")))
     parent = _writable(output) / experiment.scenario.name
     with run_folder(parent) as (run_id, folder):
-        info = {"run_id": run_id, **done.info, **_times(done.execution, time.perf_counter() - clock)}
-        write_run(folder, info, done.records, done.summary, done.gallery)
-    return Run.computed(
-        info,
-        done.records,
-        done.summary,
-        done.gallery,
-        folder=parent / run_id,
-        problems=done.execution.problems,
-    )
+        written = info(run_id)
+        digests = write_run(folder, written, done.records, done.summary, done.gallery)
+    return computed(written, folder=parent / run_id, digests=digests)
 
 
 @seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
@@ -184,7 +184,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             **({"checks": checks.added()} if checks.added() else {}),
         },
     }
-    gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else None
+    gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else no_gallery()
     return Computed(info, records, summary, gallery, execution)
 
 
@@ -198,7 +198,7 @@ def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:
     ]
 
 
-def _added_columns(summary: pd.DataFrame) -> dict[str, Any]:
+def _added_columns(summary: pd.DataFrame) -> dict[str, object]:
     """Return which columns of a summary are added metrics, those of plugins for instance, where there are some."""
     added = [name for name in summary if name not in COLUMNS]
     return {"metrics": added} if added else {}
@@ -222,13 +222,16 @@ def _writable(output: str | Path) -> Path:
     return Path(output)
 
 
-def _times(execution: Execution, seconds: float) -> dict[str, Any]:
+def _times(execution: Execution, seconds: float) -> dict[str, object]:
     """Return the timings of a run so far, which add up to its seconds."""
-    rows = [*execution.timings, *execution.steps.rows]
+    rows = [*map(TimingInfo.of, execution.timings), *execution.steps.rows]
     rest = Steps()
-    rest.add("other", max(0.0, seconds - sum(row["seconds"] for row in rows)))
+    rest.add("other", max(0.0, seconds - sum(row.seconds for row in rows)))
     timings = [*rows, *rest.rows]
-    return {"seconds": round(sum(row["seconds"] for row in timings), 3), "timings": timings}
+    return {
+        "seconds": round(sum(row.seconds for row in timings), 3),
+        "timings": [row.to_dict() for row in timings],
+    }
 
 
 def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) -> Experiment:
@@ -256,7 +259,7 @@ def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) ->
 
 def _run_info(
     experiment: Experiment, execution: Execution, shards: list[Shard], started: datetime
-) -> dict[str, Any]:
+) -> dict[str, object]:
     chosen = [sample for shard in shards for sample in shard.samples]
     # Unreadable images of the validation split, where a threshold was fitted, are none of these.
     ids = {sample.id for sample in chosen}
@@ -268,8 +271,7 @@ def _run_info(
         "format": FORMAT,
         "scenario": storable(_described(experiment)),
         "command": _command(experiment),
-        # As the file gives it back, lists for tuples: a run in memory compares with one that was read.
-        "pipelines": json.loads(json.dumps([pipeline.to_dict() for pipeline in experiment.pipelines])),
+        "pipelines": [pipeline.to_dict() for pipeline in experiment.pipelines],
         "seed": scenario.seed,
         "started": started.isoformat(timespec="seconds"),
         "data": {
@@ -303,7 +305,7 @@ def _run_info(
     }
 
 
-def _described(experiment: Experiment) -> dict[str, Any]:
+def _described(experiment: Experiment) -> dict[str, object]:
     """Return the scenario as plain values; detectors and images in memory by their names and identities."""
     settings = experiment.scenario.model_dump(mode="json")
     if isinstance(experiment.scenario, Scenario):

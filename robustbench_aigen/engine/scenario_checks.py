@@ -138,19 +138,15 @@ def check_gate(
     """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
     if loaded.gate is None:
         return
-    from robustbench_aigen.runs.selection import (
-        check_block,  # With pandas; few scenarios have such a block.
-    )
+    # With pandas; few scenarios have such a block.
+    from robustbench_aigen.runs.info import PipelineInfo, RunOutline
+    from robustbench_aigen.runs.selection import check_block
 
     generators = sorted({sample.generator for sample in selection.samples if sample.label == 1})
-    info = {
-        "scenario": {"mode": loaded.mode},
-        "pipelines": [pipeline.to_dict() for pipeline in pipelines],
-        "detectors": [{"name": detector.name} for detector in detectors],
-        "data": {"generators": generators},
-    }
+    described = {each.name: PipelineInfo.of(each.to_dict()) for each in pipelines}
+    names = [detector.name for detector in detectors]
     try:
-        check_block(loaded.gate, info)
+        check_block(loaded.gate, RunOutline(loaded.mode, described, names, generators))
     except UserError as error:
         raise error.at(loaded.gate.where()) from error
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from robustbench_aigen.runs.info import TimingInfo
 from robustbench_aigen.runs.timings import step_row
 
 
@@ -14,11 +14,11 @@ class Steps:
     Attributes
     ----------
     rows
-        ``step``, ``detector``, ``seconds`` and the other keys of a cell's timing, which are empty.
+        Of ``timings``; what belongs to cells alone is empty.
     """
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[TimingInfo] = []
 
     @contextmanager
     def timed(self, step: str, detector: str = "") -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The summary table: one row per detector, pipeline and generator, all of it computed from the records."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
 from robustbench_aigen.metrics.metric import METRICS, Metric
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
-from robustbench_aigen.scenario.scenario import Mode
-from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+from robustbench_aigen.stages.pipeline import CLEAN
 
 ALL_GENERATORS = "all"
 COLUMNS = [
@@ -25,7 +24,26 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) -> pd.DataFrame:
+class Summarised(Protocol):
+    """A pipeline before or after its run: what a summary needs of it."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the run."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """The name that the pipelines of one sweep share."""
+        ...
+
+    @property
+    def kinds(self) -> list[str]:
+        """``attack`` or ``perturb`` of each stage."""
+        ...
+
+
+def summarise(records: pd.DataFrame, pipelines: Sequence[Summarised], mode: str) -> pd.DataFrame:
     """Compute the summary of a run.
 
     Parameters
@@ -33,7 +51,7 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     records
         All records of the run, ``clean`` included.
     pipelines
-        Its pipelines, for their parameters.
+        Its pipelines.
     mode
         In accuracy mode a score after a final attack is where the search happened to stop: the metrics of scores of
         such pipelines are empty.
@@ -50,7 +68,7 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Pipeline], mode: Mode) 
     rows = []
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         pipeline = by_name[str(name)]
-        with_scores = scores_compare([stage.kind for stage in pipeline.stages], mode)
+        with_scores = scores_compare(pipeline.kinds, mode)
         for generator, part in by_generator(cell):
             head = {"detector": detector, "pipeline": name, "family": pipeline.family}
             row = _row(part, pipeline, with_scores=with_scores)
@@ -144,7 +162,7 @@ def _labels(part: pd.DataFrame) -> NDArray[np.int64]:
     return part["label"].to_numpy(np.int64)
 
 
-def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[str, Any]:
+def _row(part: pd.DataFrame, pipeline: Summarised, *, with_scores: bool) -> dict[str, Any]:
     before, after = part["correct_clean"].to_numpy(bool), part["correct"].to_numpy(bool)
     accuracy = wilson_interval(int(after.sum()), len(after))
     row: dict[str, Any] = {
@@ -162,12 +180,12 @@ def _row(part: pd.DataFrame, pipeline: Pipeline, *, with_scores: bool) -> dict[s
             "drop_ci_low": drop.low,
             "drop_ci_high": drop.high,
             "p_value": mcnemar_p_value(before, after, clusters=clusters),
-            **_size_of_change(part, attacked=bool(pipeline.attack_positions)),
+            **_size_of_change(part, attacked="attack" in pipeline.kinds),
         }
     if with_scores:
         row |= ranking(_log_odds(part), _labels(part))
     tried = part["attacked"].to_numpy(bool) & before
-    if pipeline.attack_positions and tried.any():
+    if "attack" in pipeline.kinds and tried.any():
         row["attack_success"] = 1 - after[tried].mean()
     return row
 

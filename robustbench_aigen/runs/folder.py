@@ -1,16 +1,13 @@
-"""Writes the files of a run folder that are read back, and says what is wrong with a folder that cannot be read.
+"""The files of a run folder: written, found, read back, and what is wrong with a folder that cannot be read.
 
 ``run.json`` holds the digests of its own values and of the other files. They are not in a file of their own: whoever
 copies ``run.json`` and ``summary.csv``, as committed results do, has them, and what is not copied is not asked for.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -21,10 +18,14 @@ from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import require_regular, sha256_of_file, write_atomically
-from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
-from robustbench_aigen.runs.info import ReadInfo, cells_of, parse_info, pipelines_of
-from robustbench_aigen.runs.migrations import FORMAT
-from robustbench_aigen.runs.records import LATER_COLUMNS, RUN_RECORD_DTYPES, check_cells, with_log_odds
+from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS, summarise
+from robustbench_aigen.runs.info import ReadInfo, RunInfo, parse_info
+from robustbench_aigen.runs.records import (
+    LATER_COLUMNS,
+    RUN_RECORD_DTYPES,
+    check_cells,
+    with_later_columns,
+)
 from robustbench_aigen.text import counted
 
 RECORDS, SUMMARY, RUN, GALLERY = "records.parquet", "summary.csv", "run.json", "gallery.parquet"
@@ -32,70 +33,21 @@ _GALLERY_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "attacked", "correct", "original",
     "image",
 ]  # fmt: skip
-_TEXT = {"family": str, "generator": str, "detector": str, "pipeline": str}
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run folder: its summary and the content of its ``run.json``, which agree; its records when asked for."""
-
-    folder: Path
-    info: dict[str, Any]
-    summary: pd.DataFrame
-    digests: Mapping[str, str] = field(default_factory=dict)
-    """Of the other files, by their names; a run of an earlier version has none."""
-    written: int = FORMAT
-    """The format of the files; ``info`` and ``summary`` are in the present one."""
-
-    def overall(self) -> pd.DataFrame:
-        """Return the summary rows on all images."""
-        return self.summary[self.summary["generator"] == ALL_GENERATORS]
-
-    @property
-    def has_records(self) -> bool:
-        """Whether the records are there: committed results have none."""
-        return (self.folder / RECORDS).is_file()
-
-    @cached_property
-    def records(self) -> pd.DataFrame:
-        """A row per detector × pipeline × image, checked against ``run.json``.
-
-        Raises
-        ------
-        UserError
-            If they are missing, damaged, or not those of the run.
-        """
-        _check_digest(self.folder, RECORDS, self.digests)
-        return _read_records(self.folder, self.info)
-
-    def _repr_html_(self) -> str:
-        from robustbench_aigen.views.notebook import run_html
-
-        return run_html(self.folder, self.info, self.summary)
-
-    @cached_property
-    def gallery(self) -> pd.DataFrame:
-        """Records of the few attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
-
-        Raises
-        ------
-        UserError
-            If the file is damaged or not of this run.
-        """
-        _check_digest(self.folder, GALLERY, self.digests)
-        return _read_gallery(self.folder, self.info)
+_TEXT = {"family": str, "generator": str, "detector": str, "pipeline": str, "trust": str}
+_ROW = ["detector", "pipeline", "generator"]
+"""What a row of a summary is of: the columns that nothing can stand in for."""
 
 
 def write_run(
     folder: Path,
-    info: Mapping[str, Any],
+    info: RunInfo,
     records: pd.DataFrame,
     summary: pd.DataFrame,
-    gallery: pd.DataFrame | None = None,
+    gallery: pd.DataFrame,
 ) -> dict[str, str]:
     """Write records, gallery, summary and ``run.json``, with the digests of all of them, into a folder.
 
-    The digests of records, gallery and summary are returned.
+    An empty gallery has no file. The digests of records, gallery and summary are returned.
 
     Raises
     ------
@@ -103,7 +55,7 @@ def write_run(
         If they cannot be written.
     """
     contents = {RECORDS: records.to_parquet(index=False), SUMMARY: csv_of(summary).encode()}
-    if gallery is not None:
+    if len(gallery):
         contents[GALLERY] = gallery.to_parquet(index=False)
     digests = {}
     for name, content in contents.items():
@@ -113,7 +65,7 @@ def write_run(
     return digests
 
 
-def write_info(folder: Path, info: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+def write_info(folder: Path, info: RunInfo, digests: Mapping[str, str]) -> None:
     """Write ``run.json`` with its own digest and those of the files that belong to it.
 
     Raises
@@ -121,20 +73,22 @@ def write_info(folder: Path, info: Mapping[str, Any], digests: Mapping[str, str]
     UserError
         If it cannot be written.
     """
-    text = json.dumps(sealed(info, digests), indent=2) + "\n"
+    text = json.dumps(sealed(info.to_dict(), digests), indent=2) + "\n"
     write_atomically(folder / RUN, text.encode())
 
 
-def read_run(folder: str | Path) -> StoredRun:
-    """Open a run folder, or the newest run of a scenario's folder.
+def no_gallery() -> pd.DataFrame:
+    """Return a gallery without images."""
+    return pd.DataFrame(columns=_GALLERY_COLUMNS)
 
-    ``run.json`` and ``summary.csv`` are read and checked; of ``records.parquet``, where it is there, that it is whole.
-    Digests are checked of what is read: those of records and gallery when they are asked for.
+
+def find_folder(folder: str | Path) -> Path:
+    """Return the run folder that a path means: the folder itself, or the newest run of a scenario's folder.
 
     Raises
     ------
     UserError
-        If it is not a whole run folder: missing, truncated, foreign, or at odds with itself.
+        If there is none.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -145,40 +99,18 @@ def read_run(folder: str | Path) -> StoredRun:
     for name in (RUN, SUMMARY):
         if not (path / name).is_file():
             raise UserError(f"'{folder}' is not a run folder: {name} is missing")
-    info, digests, written = _read_info(path)
-    _check_digest(path, SUMMARY, digests)
-    summary = _read_summary(path, info)
-    if (path / RECORDS).exists():
-        _check_footer(path, info)
-    return StoredRun(path, info, summary, digests, written)
+    return path
 
 
-class FoundRuns(NamedTuple):
-    """What is below a results folder: its runs, newest first, and what is wrong with which other folders."""
-
-    runs: list[StoredRun]
-    broken: list[tuple[Path, UserError]]
-
-
-def find_runs(output: str | Path) -> FoundRuns:
-    """Open every run below a results folder.
-
-    Whatever holds a file of a run is taken for one; what cannot be opened is told of and does not stop the others.
-    """
-    found = FoundRuns([], [])
+def folders_below(output: str | Path) -> Iterator[Path]:
+    """Yield the folders below a results folder that hold a file of a run, each once."""
     folders = {
         file.parent.resolve(): file.parent
         for name in (RUN, SUMMARY, RECORDS)
         for file in Path(output).glob(f"*/*/{name}")
         if file.parent.name[0] != "." and file.parent.name != "latest"
     }
-    for folder in sorted(folders.values()):
-        try:
-            found.runs.append(read_run(folder))
-        except UserError as error:
-            found.broken.append((folder, error))
-    found.runs.sort(key=lambda run: (str(run.info["started"]), run.folder.name), reverse=True)
-    return found
+    yield from sorted(folders.values())
 
 
 def _damaged(folder: Path, reason: object) -> UserError:
@@ -189,7 +121,10 @@ def _damaged(folder: Path, reason: object) -> UserError:
 
 
 def _foreign(folder: Path, reason: object) -> UserError:
-    return UserError(f"'{folder}' was not written by this version of robust-aigen: {reason}")
+    return UserError(
+        f"'{folder}' was not written by this version of robust-aigen: {reason}",
+        hint="restore the file, or run the scenario again",
+    )
 
 
 def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
@@ -205,7 +140,14 @@ def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
         raise _damaged(folder, f"{name} was changed after the run wrote it")
 
 
-def _read_info(folder: Path) -> ReadInfo:
+def read_info(folder: Path) -> ReadInfo:
+    """Read the ``run.json`` of a run folder.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or of a newer format.
+    """
     try:
         return parse_info((folder / RUN).read_text(encoding="utf-8"), folder)
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
@@ -216,33 +158,60 @@ def _read_info(folder: Path) -> ReadInfo:
         raise _foreign(folder, error) from error
 
 
-def _read_summary(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
+def read_summary(folder: Path, read: ReadInfo) -> pd.DataFrame:
+    """Read the ``summary.csv`` of a run folder, checked against its ``run.json``.
+
+    Columns that an earlier version did not write are computed from the records, and empty where there are none. Of
+    ``records.parquet`` it is checked that it is whole.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or not of this run.
+    """
+    info = read.info
+    _check_digest(folder, SUMMARY, read.digests)
     try:
         summary = pd.read_csv(folder / SUMMARY, dtype=_TEXT, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:
         raise _damaged(folder, f"{SUMMARY}: {first_line(error)}") from error
     summary = unguarded_frame(summary)
-    if "family" not in summary and "pipeline" in summary:  # Format 0 has none.
-        families = {name: pipeline.family for name, pipeline in pipelines_of(info).items()}
-        summary["family"] = summary["pipeline"].map(families)
-    missing = [name for name in COLUMNS if name not in summary]
-    if missing:
-        raise _foreign(folder, f"{SUMMARY} has no column {missing[0]}")
-    added = [name for name in info.get("metrics", ()) if name in summary and name not in COLUMNS]
-    summary = summary[[*COLUMNS, *added]]  # Later versions may add columns.
-    text = summary.columns.isin([*_TEXT, "trust"])
-    for name in summary.columns[~text]:
-        if not pd.api.types.is_numeric_dtype(summary[name]):
+    for name in _ROW:
+        if name not in summary:
+            raise _foreign(folder, f"{SUMMARY} has no column {name}")
+    added = [name for name in info.metrics if name in summary and name not in COLUMNS]
+    known = [name for name in (*COLUMNS, *added) if name in summary]
+    for name in known:
+        if name not in _TEXT and not pd.api.types.is_numeric_dtype(summary[name]):
             raise _damaged(folder, f"{SUMMARY}: {name} holds something else than numbers")
     overall = summary[summary["generator"] == ALL_GENERATORS]
-    if list(zip(overall["detector"], overall["pipeline"], strict=True)) != cells_of(info):
+    if list(zip(overall["detector"], overall["pipeline"], strict=True)) != info.cells:
         raise _damaged(folder, f"{SUMMARY} has other detectors and pipelines than {RUN}")
-    if not (overall["n"] == info["data"]["images"]).all():
+    if "n" in summary and not (overall["n"] == info.data.images).all():
         raise _damaged(folder, f"{SUMMARY} counts other images than {RUN}")
-    return summary
+    if (folder / RECORDS).exists():
+        _check_footer(folder, info)
+    return _completed(summary[known], folder, read)[[*COLUMNS, *added]]  # Later versions may add columns.
 
 
-def _check_footer(folder: Path, info: dict[str, Any]) -> None:
+def _completed(summary: pd.DataFrame, folder: Path, read: ReadInfo) -> pd.DataFrame:
+    """Return a summary with all of :data:`COLUMNS`."""
+    info = read.info
+    if "family" not in summary:  # Format 0 has none.
+        summary = summary.assign(family=summary["pipeline"].map(info.outline.families))
+    if "trust" not in summary:
+        flags = [info.flags_of(str(row.detector), str(row.pipeline)) for row in summary.itertuples()]
+        summary = summary.assign(trust=flags)
+    missing = [name for name in COLUMNS if name not in summary]
+    if not missing:
+        return summary
+    if not (folder / RECORDS).is_file():
+        return summary.assign(**dict.fromkeys(missing, float("nan")))
+    computed = summarise(read_records(folder, read), info.pipelines, info.scenario.mode)
+    return summary.merge(computed[[*_ROW, *missing]], on=_ROW, how="left", validate="one_to_one")
+
+
+def _check_footer(folder: Path, info: RunInfo) -> None:
     """Check what the end of the records' file says, which is where a file that was cut off has lost it."""
     try:
         require_regular(folder / RECORDS)
@@ -252,41 +221,58 @@ def _check_footer(folder: Path, info: dict[str, Any]) -> None:
     missing = [name for name in RUN_RECORD_DTYPES if name not in {*footer.schema.names, *LATER_COLUMNS}]
     if missing:
         raise _foreign(folder, f"{RECORDS} has no column {missing[0]}")
-    cells = len(cells_of(info))
-    if footer.num_rows != cells * info["data"]["images"]:
+    cells, images = len(info.cells), info.data.images
+    if footer.num_rows != cells * images:
         raise _damaged(
             folder,
-            f"{RECORDS} has {counted(footer.num_rows, 'row')}, and {RUN} speaks of {cells * info['data']['images']} "
-            f"({counted(cells, 'cell')} on {counted(info['data']['images'], 'image')})",
+            f"{RECORDS} has {counted(footer.num_rows, 'row')}, and {RUN} speaks of {cells * images} "
+            f"({counted(cells, 'cell')} on {counted(images, 'image')})",
         )
 
 
-def _read_records(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
+def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
+    """Read the ``records.parquet`` of a run folder: a row per detector × pipeline × image.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or not of this run.
+    """
+    info = read.info
+    _check_digest(folder, RECORDS, read.digests)
     if not (folder / RECORDS).is_file():
         raise UserError(
             f"'{folder}' has no {RECORDS}", hint="run the scenario again: records are not committed"
         )
     try:
-        records = with_log_odds(pd.read_parquet(folder / RECORDS)).astype(RUN_RECORD_DTYPES)
+        records = with_later_columns(pd.read_parquet(folder / RECORDS)).astype(RUN_RECORD_DTYPES)
         records = records[list(RUN_RECORD_DTYPES)]  # Later versions may add columns.
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
     try:
-        check_cells(records, cells_of(info), info["data"]["images"])
+        check_cells(records, info.cells, info.data.images)
     except ValueError as error:
         raise _damaged(folder, f"{RECORDS} does not fit {RUN}: {error}") from error
-    if not info["data"]["unreadable"]:
+    if info.data.fingerprint and not info.data.unreadable:
         # The fingerprint is over unreadable images too, of which there are no records.
-        first = records.head(info["data"]["images"])
+        first = records.head(info.data.images)
         images = zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
-        if fingerprint(images) != info["data"]["fingerprint"]:
+        if fingerprint(images) != info.data.fingerprint:
             raise _damaged(folder, f"{RECORDS} is of other images than {RUN} says")
     return records
 
 
-def _read_gallery(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
+def read_gallery(folder: Path, read: ReadInfo) -> pd.DataFrame:
+    """Read the records of the few attacked images that a run kept, with ``original`` and ``image`` as PNGs.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or not of this run.
+    """
+    _check_digest(folder, GALLERY, read.digests)
     if not (folder / GALLERY).is_file():
-        return pd.DataFrame(columns=_GALLERY_COLUMNS)
+        return no_gallery()
     try:
         gallery = pd.read_parquet(folder / GALLERY)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -294,6 +280,6 @@ def _read_gallery(folder: Path, info: dict[str, Any]) -> pd.DataFrame:
     missing = [name for name in _GALLERY_COLUMNS if name not in gallery]
     if missing:
         raise _foreign(folder, f"{GALLERY} has no column {missing[0]}")
-    if not set(zip(gallery["detector"], gallery["pipeline"], strict=True)) <= set(cells_of(info)):
+    if not set(zip(gallery["detector"], gallery["pipeline"], strict=True)) <= set(read.info.cells):
         raise _damaged(folder, f"{GALLERY} has other detectors and pipelines than {RUN}")
     return gallery

@@ -1,104 +1,316 @@
-"""What a ``run.json`` must hold to be one: checked when a run folder is opened, so that readers need not."""
+"""The content of a ``run.json``: checked and completed when a run folder is opened, so that readers need not."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from robustbench_aigen.digests import unsealed
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.runs.migrations import FORMAT, upgrade
+from robustbench_aigen.text import counted
 
 
-class _ScenarioInfo(BaseModel):
-    name: str
-    summary: str
-    objective: str
-    mode: str
-    seed: int
+class _Part(BaseModel):
+    """Values that do not change; keys of later versions are kept for whoever writes the file again."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @classmethod
+    def of(cls, content: Mapping[str, object]) -> Self:
+        """Return the part that some plain values are of; for the whole of ``run.json``, in the present format.
+
+        Raises
+        ------
+        ValueError
+            If what no reader can do without is missing or of another kind: with the key.
+        """
+        try:
+            # As a file gives it back: tuples become lists, keys become text.
+            return cls.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise ValueError(f"{key}: {problem['msg'].lower()}") from None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what the file holds of this part, keys that the file lacks left out."""
+        return self.model_dump(exclude_unset=True)
 
 
-class _UnreadableInfo(BaseModel):
+class ScenarioInfo(_Part):
+    """The settings of a run, as its scenario has them."""
+
+    version: JsonValue = None
+    name: str = ""
+    summary: str = ""
+    data: JsonValue = None
+    detectors: JsonValue = None
+    threshold: float | str | None = None
+    objective: str = "both"
+    mode: str = "accuracy"
+    pipelines: JsonValue = None
+    share_sweeps: bool | None = None
+    ssim: str | None = None
+    seed: int = 0
+    gate: dict[str, JsonValue] | None = None
+
+
+class UnreadableInfo(_Part):
+    """An image that could not be read, and why."""
+
     sample: str
-    reason: str
+    reason: str = ""
 
 
-class _DataInfo(BaseModel):
-    source: str
-    split: str
+class DataInfo(_Part):
+    """The images of a run."""
+
+    source: str = ""
+    layout: str | None = None
+    split: str = ""
     images: PositiveInt
     real: NonNegativeInt
     fake: NonNegativeInt
-    generators: list[str]
-    fingerprint: str
-    unreadable: list[_UnreadableInfo]
+    generators: tuple[str, ...] = ()
+    fingerprint: str = ""
+    unreadable: tuple[UnreadableInfo, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """``96 images of minigen (test)``, for headings."""
+        return f"{counted(self.images, 'image')} of {self.source} ({self.split})"
 
 
-class _DetectorInfo(BaseModel):
+class DetectorInfo(_Part):
+    """A detector of a run."""
+
     name: str
-    architecture: str
-    weights_sha256: str
+    architecture: str = ""
+    weights_sha256: str = ""
     threshold: float
+    threshold_log_odds: float | None = None
+    input_size: JsonValue = None
+    preprocessing: dict[str, JsonValue] | None = None
+    differentiable: bool | None = None
 
 
-class _FlagInfo(BaseModel):
+class FlagInfo(_Part):
+    """A trust flag that was raised in a cell."""
+
     flag: str
     detector: str
     pipeline: str
-    evidence: str
+    evidence: str = ""
 
 
-class _UncheckedInfo(BaseModel):
+class UncheckedInfo(_Part):
+    """What the trust checks did not look at, and why."""
+
     detector: str
-    pipelines: list[str]
-    flags: list[str]
-    reason: str
+    pipelines: tuple[str, ...]
+    flags: tuple[str, ...]
+    reason: str = ""
 
 
-class _TrustInfo(BaseModel):
-    flags: list[_FlagInfo]
-    unchecked: list[_UncheckedInfo] = []
+class TrustInfo(_Part):
+    """What the trust checks of a run raised, measured, and left out; ``checks`` are the meanings of plugins' flags."""
+
+    flags: tuple[FlagInfo, ...] = ()
+    mode: str = ""
+    probes: tuple[dict[str, JsonValue], ...] = ()
+    unchecked: tuple[UncheckedInfo, ...] = ()
+    checks: dict[str, str] = {}
 
 
-class _HardwareInfo(BaseModel):
-    device: str
+class HardwareInfo(_Part):
+    """The machine of a run."""
+
+    platform: str = ""
+    processors: int | None = None
+    threads: int | None = None
+    device: str = ""
+    device_name: str = ""
 
 
-class _SweptInfo(BaseModel):
-    path: list[int | str]
-    value: Any
+class SsimInfo(_Part):
+    """On how many of the changed images SSIM was measured."""
+
+    measured: int
+    images: int
 
 
-class _PipelineInfo(BaseModel):
+class NoticeInfo(_Part):
+    """A line that the run had for its user."""
+
+    level: str = "information"
+    subject: str = ""
+    text: str
+
+
+class AuditInfo(_Part):
+    """Whether the way in which images are stored tells real from fake."""
+
+    call: str = ""
+    images: int = 0
+    sentence: str = ""
+
+
+class TimingInfo(_Part):
+    """How long a cell took, or a step beside the cells; ``detector`` and ``pipeline`` are empty for the whole run."""
+
+    step: str = "cell"
+    detector: str = ""
+    pipeline: str = ""
+    seconds: float = 0.0
+    shards_computed: int = 0
+    shards_cached: int = 0
+    batch_size: int | None = None
+
+
+class SweptInfo(_Part):
+    """One value of a sweep: where it stands in the stages, ``(0, "eps")``."""
+
+    path: tuple[int | str, ...]
+    value: JsonValue
+
+
+class PipelineInfo(_Part):
+    """A pipeline of a run.
+
+    Parameters
+    ----------
+    name
+        Unique in the run.
+    family
+        The name that the pipelines of one sweep share.
+    swept
+        The values of this member of a sweep.
+    smaller
+        The name of the pipeline at the next smaller eps whose work this pipeline shared, None where there is none.
+    stages
+        What was done to an image: name and parameters of each stage.
+    """
+
     name: str
     family: str
-    swept: list[_SweptInfo]
-    smaller: str | None
-    stages: list[dict[str, Any]]
+    swept: tuple[SweptInfo, ...] = ()
+    smaller: str | None = None
+    stages: tuple[dict[str, JsonValue], ...]
+
+    @property
+    def kinds(self) -> list[str]:
+        """``attack`` or ``perturb`` of each stage."""
+        return ["attack" if "attack" in stage else "perturb" for stage in self.stages]
 
 
-class _RunInfo(BaseModel):
-    """What readers of a run rely on; more may stand in the file."""
+class RunOutline(NamedTuple):
+    """What a gate block is checked against, before and after a run: mode, pipelines by name, names of the others."""
 
-    run_id: str
-    scenario: _ScenarioInfo
-    command: str | None
-    pipelines: list[_PipelineInfo]
-    seed: int
-    started: datetime
-    seconds: float
-    data: _DataInfo
-    detectors: list[_DetectorInfo]
-    precision: str
-    packages: dict[str, str | None]
-    git_revision: str | None
-    hardware: _HardwareInfo
-    trust: _TrustInfo
+    mode: str
+    pipelines: Mapping[str, PipelineInfo]
+    detectors: Sequence[str]
+    generators: Sequence[str]
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The family of each pipeline by its name."""
+        return {name: pipeline.family for name, pipeline in self.pipelines.items()}
 
 
-def check_format(content: Mapping[str, Any], place: object, newest: int = FORMAT) -> None:
+def _instant(text: str) -> str:
+    if text:
+        datetime.fromisoformat(text)
+    return text
+
+
+class RunInfo(_Part):
+    """What is known of a run beside its numbers: the content of ``run.json``, in the present format."""
+
+    run_id: str = ""
+    format: int = FORMAT
+    scenario: ScenarioInfo = ScenarioInfo()
+    command: str | None = None
+    pipelines: tuple[PipelineInfo, ...] = Field(min_length=1)
+    seed: int = 0
+    started: Annotated[str, AfterValidator(_instant)] = ""
+    data: DataInfo
+    detectors: tuple[DetectorInfo, ...] = Field(min_length=1)
+    precision: str = ""
+    packages: dict[str, str | None] = {}
+    git_revision: str | None = None
+    hardware: HardwareInfo = HardwareInfo()
+    metrics: tuple[str, ...] = ()
+    ssim: SsimInfo | None = None
+    notices: tuple[NoticeInfo, ...] = ()
+    audit: AuditInfo = AuditInfo()
+    trust: TrustInfo = TrustInfo()
+    seconds: float = 0.0
+    timings: tuple[TimingInfo, ...] = ()
+
+    def replace(self, **changes: object) -> "RunInfo":
+        """Return the info with some values replaced: plain values, or parts."""
+        plain = {key: _plain(value) for key, value in changes.items()}
+        return RunInfo.of({**self.to_dict(), **plain})
+
+    @property
+    def by_pipeline(self) -> dict[str, PipelineInfo]:
+        """The pipelines by their names, in the order of the records."""
+        return {pipeline.name: pipeline for pipeline in self.pipelines}
+
+    @property
+    def detector_names(self) -> list[str]:
+        """The names of the detectors, in the order of the records."""
+        return [detector.name for detector in self.detectors]
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Detector and pipeline of each cell, in the order of the records."""
+        return [(detector, pipeline) for detector in self.detector_names for pipeline in self.by_pipeline]
+
+    @property
+    def outline(self) -> RunOutline:
+        """What a gate block is checked against."""
+        return RunOutline(
+            self.scenario.mode, self.by_pipeline, self.detector_names, list(self.data.generators)
+        )
+
+    @property
+    def told(self) -> tuple[Notice, ...]:
+        """The notices of the run, warnings among them."""
+        return tuple(
+            Notice.stored({"level": each.level, "subject": each.subject, "text": each.text})
+            for each in self.notices
+        )
+
+    def flags_of(self, detector: str, pipeline: str) -> str:
+        """Return a cell's trust flags separated by spaces, ``ok`` where it has none."""
+        raised = {
+            each.flag for each in self.trust.flags if (each.detector, each.pipeline) == (detector, pipeline)
+        }
+        return " ".join(sorted(raised)) or "ok"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, _Part):
+        return value.to_dict()
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def check_format(content: Mapping[str, object], place: object, newest: int = FORMAT) -> None:
     """Refuse a run or baseline of a format that only a later version reads.
 
     Raises
@@ -108,12 +320,12 @@ def check_format(content: Mapping[str, Any], place: object, newest: int = FORMAT
     ValueError
         If ``format`` is not a whole number of at least 0.
     """
-    found = content.get("format", 0)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise ValueError(f"format is {found!r}, not a whole number of at least 0")
-    if found > newest:
+    number = content.get("format", 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError(f"format is {number!r}, not a whole number of at least 0")
+    if number > newest:
         raise UserError(
-            f"'{place}' has format {found}; this version reads formats up to {newest}",
+            f"'{place}' has format {number}; this version reads formats up to {newest}",
             hint="pip install -U robustbench-aigen",
         )
 
@@ -131,22 +343,25 @@ class ReadInfo(NamedTuple):
         The format that the file is written in.
     """
 
-    info: dict[str, Any]
-    digests: dict[str, str]
+    info: RunInfo
+    digests: Mapping[str, str]
     written: int
 
 
 def parse_info(
-    text: str, place: object, name: str = "run.json", free: Sequence[tuple[str, ...]] = ()
+    text: str, folder: str | Path, name: str = "run.json", free: Sequence[tuple[str, ...]] = ()
 ) -> ReadInfo:
     """Read the text of a ``run.json`` or ``baseline.json`` of any format up to :data:`FORMAT`.
+
+    Unknown keys are kept and read by nobody. Missing keys are computed from others, or empty; without pipelines,
+    detectors with their thresholds, and the number of images there is no run.
 
     Parameters
     ----------
     text
         Of the file.
-    place
-        The folder, for messages.
+    folder
+        Where it is, for messages and for the run's name.
     name
         Of the file, for messages.
     free
@@ -155,7 +370,7 @@ def parse_info(
     Raises
     ------
     ValueError
-        If it is not JSON, or what a reader relies on is missing or of another kind: with the key.
+        If it is not JSON, or what no reader can do without is missing or of another kind: with the key.
     DamagedFileError
         If its content is not as it was written.
     UserError
@@ -163,63 +378,30 @@ def parse_info(
     """
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("run.json is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
-    check_format(content, place)
+        raise ValueError(f"{name} is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
+    check_format(content, folder)
     try:
-        info = _RunInfo.model_validate(upgrade(content), strict=False)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ValueError(f"run.json: {key}: {problem['msg'].lower()}") from None
-    if not info.pipelines or not info.detectors:
-        raise ValueError("run.json names no pipeline or no detector")
-    if len({pipeline.name for pipeline in info.pipelines}) < len(info.pipelines):
-        raise ValueError("run.json names a pipeline twice")
-    if info.data.real + info.data.fake != info.data.images:
-        raise ValueError("run.json: data.images is not the sum of real and fake ones")
+        RunInfo.of(_completed(upgrade(content), Path(folder)))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     plain, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
-    return ReadInfo(upgrade(plain), digests, content.get("format", 0))
+    info = RunInfo.of(_completed(upgrade(plain), Path(folder)))
+    if len(info.by_pipeline) < len(info.pipelines):
+        raise ValueError(f"{name} names a pipeline twice")
+    if info.data.real + info.data.fake != info.data.images:
+        raise ValueError(f"{name}: data.images is not the sum of real and fake ones")
+    return ReadInfo(info, digests, content.get("format", 0))
 
 
-class PipelineInfo(NamedTuple):
-    """A pipeline of a run, as ``run.json`` has it.
-
-    Parameters
-    ----------
-    stages
-        What was done to an image: name and parameters of each stage.
-    family
-        The name that the pipelines of one sweep share.
-    swept
-        The values of this member of a sweep, by where they stand in the stages: ``(0, "eps")``.
-    smaller
-        The name of the pipeline at the next smaller eps whose work this one shared, None where there is none.
-    """
-
-    stages: list[dict[str, Any]]
-    family: str
-    swept: dict[tuple[int | str, ...], Any]
-    smaller: str | None
-
-    @property
-    def kinds(self) -> list[str]:
-        """``attack`` or ``perturb`` of each stage."""
-        return ["attack" if "attack" in stage else "perturb" for stage in self.stages]
-
-
-def pipelines_of(info: Mapping[str, Any]) -> dict[str, PipelineInfo]:
-    """Return the pipelines of a run by their names, in the order of its records."""
-    return {
-        pipeline["name"]: PipelineInfo(
-            pipeline["stages"],
-            pipeline["family"],
-            {tuple(value["path"]): value["value"] for value in pipeline["swept"]},
-            pipeline["smaller"],
-        )
-        for pipeline in info["pipelines"]
-    }
-
-
-def cells_of(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the detectors and pipelines of a run's cells, in the order of its records."""
-    return [(detector["name"], pipeline) for detector in info["detectors"] for pipeline in pipelines_of(info)]
+def _completed(content: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a content with those of its missing values that follow from others."""
+    scenario, data = content.get("scenario", {}), content.get("data")
+    completed = {"run_id": folder.name, **content}
+    if isinstance(scenario, Mapping):
+        completed["scenario"] = {"name": folder.parent.name, **scenario}
+        completed.setdefault("seed", scenario.get("seed", 0))
+    if isinstance(data, Mapping) and {"real", "fake"} <= data.keys():
+        real, fake = data["real"], data["fake"]
+        if isinstance(real, int) and isinstance(fake, int):
+            completed["data"] = {"images": real + fake, **data}
+    return completed

@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.runs.folder import StoredRun
-from robustbench_aigen.runs.info import pipelines_of
+from robustbench_aigen.runs.info import DetectorInfo, FlagInfo
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.trust.flags import ONE_CLASS
 
@@ -21,7 +20,7 @@ class _Shown:
     """A detector of a report: where it comes from, and how it is called."""
 
     name: str
-    identity: tuple[Any, ...]
+    identity: tuple[object, ...]
     pipelines: set[str]
     runs: list[int]
     label: str = ""
@@ -44,7 +43,7 @@ class JoinedRuns:
         By run: detectors whose clean rows an earlier run has brought already.
     """
 
-    runs: tuple[StoredRun, ...]
+    runs: tuple[Run, ...]
     labels: tuple[str, ...]
     detectors: tuple[Mapping[str, str], ...]
     repeated: tuple[frozenset[str], ...] = field(default=())
@@ -86,11 +85,11 @@ class JoinedRuns:
         """Return the summary rows on all images."""
         return self.summary[self.summary["generator"] == ALL_GENERATORS]
 
-    def info_of(self, label: str) -> Mapping[str, Any]:
+    def info_of(self, label: str) -> DetectorInfo:
         """Return what ``run.json`` says of a detector."""
         for run, names in zip(self.runs, self.detectors, strict=True):
-            for detector in run.info["detectors"]:
-                if names[detector["name"]] == label:
+            for detector in run.info.detectors:
+                if names[detector.name] == label:
                     return detector
         raise KeyError(label)
 
@@ -100,12 +99,12 @@ class JoinedRuns:
         flagged = rows["trust"].str.split().map(lambda flags: ONE_CLASS in flags)
         return list(rows.loc[flagged & (rows["pipeline"] == CLEAN), "detector"])
 
-    def flags(self) -> list[dict[str, str]]:
+    def flags(self) -> list[FlagInfo]:
         """Return what the trust checks of all runs raised."""
         return [
-            {**flag, "detector": names[flag["detector"]]}
+            flag.model_copy(update={"detector": names[flag.detector]})
             for run, names in zip(self.runs, self.detectors, strict=True)
-            for flag in run.info["trust"]["flags"]
+            for flag in run.info.trust.flags
         ]
 
     def _joined(self, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -125,13 +124,13 @@ class JoinedRuns:
         )
 
 
-def with_stages(run: StoredRun) -> pd.DataFrame:
+def with_stages(run: Run) -> pd.DataFrame:
     """Return the summary of a run with a column ``stages``: name and parameters of each stage of the pipeline."""
-    stages = {name: pipeline.stages for name, pipeline in pipelines_of(run.info).items()}
+    stages = {pipeline.name: pipeline.stages for pipeline in run.info.pipelines}
     return run.summary.assign(stages=run.summary["pipeline"].map(stages))
 
 
-def join_runs(runs: Sequence[StoredRun]) -> JoinedRuns:
+def join_runs(runs: Sequence[Run]) -> JoinedRuns:
     """Put runs side by side.
 
     Raises
@@ -143,47 +142,51 @@ def join_runs(runs: Sequence[StoredRun]) -> JoinedRuns:
     shown: list[_Shown] = []
     of_run: list[dict[str, _Shown]] = []
     for number, run in enumerate(runs):
-        pipelines = set(pipelines_of(run.info)) - {CLEAN}
-        mine: dict[str, _Shown] = {}
-        for detector in run.info["detectors"]:
+        pipelines = set(run.pipelines) - {CLEAN}
+        by_name: dict[str, _Shown] = {}
+        for detector in run.info.detectors:
             identity = _identity(run, detector)
             match = next(
-                (one for one in shown if one.identity == identity and not one.pipelines & pipelines), None
+                (each for each in shown if each.identity == identity and not each.pipelines & pipelines), None
             )
             if match is None:
-                match = _Shown(detector["name"], identity, set(), [])
+                match = _Shown(detector.name, identity, set(), [])
                 shown.append(match)
             match.pipelines |= pipelines
             match.runs.append(number)
-            mine[detector["name"]] = match
-        of_run.append(mine)
-    counts = Counter(one.name for one in shown)
-    for one in shown:
-        where = " + ".join(labels[number] for number in one.runs)
-        one.label = one.name if counts[one.name] == 1 else f"{one.name} ({where})"
+            by_name[detector.name] = match
+        of_run.append(by_name)
+    counts = Counter(each.name for each in shown)
+    for each in shown:
+        where = " + ".join(labels[number] for number in each.runs)
+        each.label = each.name if counts[each.name] == 1 else f"{each.name} ({where})"
     return JoinedRuns(
         tuple(runs),
         tuple(labels),
-        tuple({name: one.label for name, one in mine.items()} for mine in of_run),
+        tuple({name: each.label for name, each in by_name.items()} for by_name in of_run),
         tuple(
-            frozenset(name for name, one in mine.items() if one.runs[0] != number)
-            for number, mine in enumerate(of_run)
+            frozenset(name for name, each in by_name.items() if each.runs[0] != number)
+            for number, by_name in enumerate(of_run)
         ),
     )
 
 
-def _identity(run: StoredRun, detector: Mapping[str, Any]) -> tuple[Any, ...]:
-    data = run.info["data"]["fingerprint"]
-    return detector["name"], detector["weights_sha256"], detector["threshold"], data
+def _identity(run: Run, detector: DetectorInfo) -> tuple[object, ...]:
+    return detector.name, detector.weights_sha256, detector.threshold, run.info.data.fingerprint
 
 
-def _run_labels(runs: Sequence[StoredRun]) -> list[str]:
+def _run_labels(runs: Sequence[Run]) -> list[str]:
     for number, run in enumerate(runs):
-        if run.folder in [other.folder for other in runs[:number]]:
-            raise UserError(f"'{run.folder}' is given twice")
+        if any(run is other or (run.folder and run.folder == other.folder) for other in runs[:number]):
+            raise UserError(f"'{run.folder or run.info.scenario.name}' is given twice")
+        if not len(run.summary):
+            raise UserError(
+                f"'{run.folder}' is a baseline, which has no summary",
+                hint="give the run folder it was made of",
+            )
     choices = (
-        [run.info["scenario"]["name"] for run in runs],
-        [f"{run.info['scenario']['name']}/{run.info['run_id']}" for run in runs],
-        [str(run.folder) for run in runs],
+        [run.info.scenario.name for run in runs],
+        [f"{run.info.scenario.name}/{run.info.run_id}" for run in runs],
+        [str(run.folder or f"run {number}") for number, run in enumerate(runs, start=1)],
     )
     return next(labels for labels in choices if len(set(labels)) == len(labels))

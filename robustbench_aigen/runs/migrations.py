@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 FORMAT = 1
 """The newest format of run folders and baselines, which this version writes; without ``format`` a file has format 0."""
@@ -10,17 +10,19 @@ FORMAT = 1
 _Path = tuple[str | int, ...]
 
 
-def upgrade(content: dict[str, Any]) -> dict[str, Any]:
+def upgrade(content: Mapping[str, object]) -> dict[str, object]:
     """Return the content of a ``run.json`` or ``baseline.json`` in the present format.
 
     What is not as its format says stays as it is, for the checks of the present format to refuse.
     """
-    for number in range(content.get("format", 0), FORMAT):
-        content = {**_STEPS[number](content), "format": number + 1}
-    return content
+    number = content.get("format", 0)
+    upgraded = dict(content)
+    for step in range(number if isinstance(number, int) else 0, FORMAT):
+        upgraded = {**_STEPS[step](upgraded), "format": step + 1}
+    return upgraded
 
 
-def from_0(content: dict[str, Any]) -> dict[str, Any]:
+def from_0(content: dict[str, object]) -> dict[str, object]:
     """Return format 1 of a format 0: pipelines as a list, with what was swept.
 
     Format 0 has stages by the names of pipelines, and the links of shared sweeps in ``shared_sweeps``. What was swept
@@ -31,7 +33,7 @@ def from_0(content: dict[str, Any]) -> dict[str, Any]:
         return content
     shared = content.get("shared_sweeps")
     smaller = shared if isinstance(shared, dict) else {}
-    families: dict[str, dict[str, dict[_Path, Any]]] = {}
+    families: dict[str, dict[str, dict[_Path, object]]] = {}
     for name, stages in pipelines.items():
         families.setdefault(_family(name), {})[name] = dict(_flat(stages))
     listed = [
@@ -49,11 +51,11 @@ def from_0(content: dict[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
-_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: from_0}
+_STEPS: Mapping[int, Callable[[dict[str, object]], dict[str, object]]] = {0: from_0}
 """How the content of each earlier format becomes that of the next."""
 
 
-def _are_stages(stages: object) -> bool:
+def _are_stages(stages: object) -> TypeGuard[list[dict[str, object]]]:
     return isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages)
 
 
@@ -61,7 +63,7 @@ def _family(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _flat(stages: Sequence[Mapping[str, Any]], above: _Path = ()) -> Iterator[tuple[_Path, Any]]:
+def _flat(stages: Sequence[Mapping[str, object]], above: _Path = ()) -> Iterator[tuple[_Path, object]]:
     """Yield the parameters of stages by where they stand, those of a stage before those of its ``through``."""
     for number, stage in enumerate(stages):
         place = (*above, number)
@@ -71,7 +73,7 @@ def _flat(stages: Sequence[Mapping[str, Any]], above: _Path = ()) -> Iterator[tu
             yield from _flat(inner, (*place, "through"))
 
 
-def _swept(name: str, family: Mapping[str, Mapping[_Path, Any]]) -> list[dict[str, Any]]:
+def _swept(name: str, family: Mapping[str, Mapping[_Path, object]]) -> list[dict[str, object]]:
     """Return the swept values of one pipeline of a family.
 
     A parameter that follows from a swept one, such as a step size, differs too: those of the name alone were given.
@@ -80,17 +82,17 @@ def _swept(name: str, family: Mapping[str, Mapping[_Path, Any]]) -> list[dict[st
     own = family[name]
     written = name.partition("[")[2]
     named = {path: place for path in own if (place := _place(str(path[-1]), written)) is not None}
-    found = [
+    swept = [
         path
         for path in named
         if any(member.get(path) != own[path] for member in family.values())
         or sum(other[-1] == path[-1] for other in named) == 1
     ]
-    found.sort(key=lambda path: (path[0], path[1:-1], named[path]))
-    return [{"path": list(path), "value": own[path]} for path in found]
+    swept.sort(key=lambda path: (path[0], path[1:-1], named[path]))
+    return [{"path": list(path), "value": own[path]} for path in swept]
 
 
 def _place(parameter: str, written: str) -> int | None:
     """Return where a parameter stands in the brackets of a name, None where it does not."""
-    found = re.search(rf"(?:^|[,.]){re.escape(parameter)}=", written)
-    return None if found is None else found.start()
+    match = re.search(rf"(?:^|[,.]){re.escape(parameter)}=", written)
+    return None if match is None else match.start()

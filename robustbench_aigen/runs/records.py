@@ -24,15 +24,25 @@ def _log_odds_of(score: str) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]
     return computed
 
 
+def _empty(records: pd.DataFrame) -> npt.NDArray[np.float64]:
+    return np.full(len(records), np.nan)
+
+
 class Missing(NamedTuple):
-    """How a column that older folders lack is computed: from which column, and by which function of the records."""
+    """How a column that older folders lack is computed: from which other column, and by which function of the records.
 
-    source: str
-    compute: Callable[[pd.DataFrame], npt.NDArray[np.float64]]
+    Where nothing else tells the values, the column is empty, and ``source`` is None.
+    """
+
+    source: str | None = None
+    compute: Callable[[pd.DataFrame], npt.NDArray[np.float64]] = _empty
 
 
-class Column(NamedTuple):
-    """A column of records: its dtype, the format that it came with, and how to compute it where it is missing."""
+class RecordColumn(NamedTuple):
+    """A column of records: its dtype, the format that it came with, and how to compute it where it is missing.
+
+    Without a column that has no ``missing``, records cannot be read.
+    """
 
     name: str
     dtype: str
@@ -40,29 +50,29 @@ class Column(NamedTuple):
     missing: Missing | None = None
 
 
-def _later(name: str, dtype: str, source: str) -> Column:
-    return Column(name, dtype, 0, Missing(source, _log_odds_of(source)))
+def _later(name: str, dtype: str, source: str) -> RecordColumn:
+    return RecordColumn(name, dtype, 0, Missing(source, _log_odds_of(source)))
 
 
-RECORDS: tuple[Column, ...] = (
-    Column("sample", "str"),
-    Column("generator", "str"),
-    Column("label", "int8"),
-    Column("clean_score", "float32"),
-    Column("score", "float32"),
-    Column("threshold", "float64"),
-    Column("attacked", "bool"),
-    Column("correct_clean", "bool"),
-    Column("correct", "bool"),
-    Column("correct_float", "boolean"),
-    Column("linf", "float32"),
-    Column("l2", "float32"),
-    Column("steps", "int32"),
-    Column("queries", "int32"),
-    Column("sha256", "str"),
-    Column("search_eps", "float32"),
-    Column("psnr", "float32"),
-    Column("ssim", "float32"),
+RECORDS: tuple[RecordColumn, ...] = (
+    RecordColumn("sample", "str"),
+    RecordColumn("generator", "str"),
+    RecordColumn("label", "int8"),
+    RecordColumn("clean_score", "float32"),
+    RecordColumn("score", "float32"),
+    RecordColumn("threshold", "float64"),
+    RecordColumn("attacked", "bool"),
+    RecordColumn("correct_clean", "bool"),
+    RecordColumn("correct", "bool"),
+    RecordColumn("correct_float", "boolean", missing=Missing()),
+    RecordColumn("linf", "float32"),
+    RecordColumn("l2", "float32"),
+    RecordColumn("steps", "int32"),
+    RecordColumn("queries", "int32"),
+    RecordColumn("sha256", "str"),
+    RecordColumn("search_eps", "float32", missing=Missing()),
+    RecordColumn("psnr", "float32", missing=Missing()),
+    RecordColumn("ssim", "float32", missing=Missing()),
     _later("clean_log_odds", "float32", "clean_score"),
     _later("log_odds", "float32", "score"),
     _later("threshold_log_odds", "float64", "threshold"),
@@ -81,21 +91,21 @@ RECORD_DTYPES = {column.name: column.dtype for column in RECORDS}
 RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
 """Columns of the records of a run."""
 LATER_COLUMNS = tuple(column.name for column in RECORDS if column.missing)
-"""Columns that records of older versions may lack; :func:`with_log_odds` adds them."""
+"""Columns that records of older versions may lack; :func:`with_later_columns` adds them."""
 _IMAGE = ["sample", "generator", "label", "sha256"]
 
 
-def with_log_odds(records: pd.DataFrame) -> pd.DataFrame:
-    """Return records with log-odds; in those of older versions they come from the float32 scores, ties and all."""
-    if "log_odds" in records:
-        return records
-    return records.assign(
-        **{
-            column.name: column.missing.compute(records)
-            for column in RECORDS
-            if column.missing and column.missing.source in records
-        }
-    )
+def with_later_columns(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records with the columns that older versions did not write.
+
+    Log-odds are computed from the float32 scores, ties and all; what nothing tells is empty.
+    """
+    computed = {
+        column.name: column.missing.compute(records)
+        for column in RECORDS
+        if column.missing and column.name not in records and column.missing.source in (None, *records)
+    }
+    return records.assign(**computed)
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:
@@ -118,13 +128,13 @@ def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images:
     expected = list(cells)
     if len(records) != images * len(expected):
         raise ValueError(
-            f"{counted(len(records), 'row')}, and not {images * len(expected)} ({counted(len(expected), 'cell')} on {counted(images, 'image')})"
+            f"expected {counted(images * len(expected), 'row')} ({counted(len(expected), 'cell')} on {counted(images, 'image')}), found {len(records)}"
         )
     parts = dict(iter(records.groupby(["detector", "pipeline"], sort=False, observed=True)))
     for cell in expected:
         if len(parts.get(cell, ())) != images:
             raise ValueError(
-                f"{counted(len(parts.get(cell, ())), 'row')}, and not {images}, of {' · '.join(cell)}"
+                f"expected {counted(images, 'row')} of {' · '.join(cell)}, found {len(parts.get(cell, ()))}"
             )
     first = parts[expected[0]][_IMAGE].reset_index(drop=True)
     if first["sample"].duplicated().any():

@@ -1,11 +1,11 @@
 """A finished run: what was computed, wherever it is."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -13,20 +13,34 @@ from PIL import Image
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import atomic_folder, writing
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.runs.baseline import Baseline, open_recorded, write_baseline
-from robustbench_aigen.runs.folder import StoredRun, find_runs, write_run
-from robustbench_aigen.runs.selection import families_of, matching
+from robustbench_aigen.notices import Notice
+from robustbench_aigen.runs.baseline import is_baseline, read_baseline, write_baseline
+from robustbench_aigen.runs.folder import (
+    RECORDS,
+    find_folder,
+    folders_below,
+    no_gallery,
+    read_gallery,
+    read_info,
+    read_records,
+    read_summary,
+    write_run,
+)
+from robustbench_aigen.runs.info import RunInfo
+from robustbench_aigen.runs.migrations import FORMAT
+from robustbench_aigen.runs.selection import matching
 from robustbench_aigen.stages.pipeline import CLEAN
 
 if TYPE_CHECKING:
     from robustbench_aigen.views.compare import Comparison
     from robustbench_aigen.views.gating.result import GateResult
+    from robustbench_aigen.views.gating.verdict import Config
 
 
 class AdversarialExample(NamedTuple):
     """An attacked image of a run's gallery: its record, the original and what the detector was shown."""
 
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
     original: Image.Image
     image: Image.Image
 
@@ -71,54 +85,72 @@ def _opened(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
 
 
-def _same(frame: pd.DataFrame) -> pd.DataFrame:
+def _given(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
-
-
-def _no_gallery() -> pd.DataFrame:
-    return pd.DataFrame(columns=["original", "image"])
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run: computed just now, or read from a run folder or a baseline.
 
     Parameters
     ----------
     info
         The content of ``run.json``: scenario, pipelines, data, detectors, packages, hardware, trust, timings.
     summary
-        A row per detector × pipeline × generator.
+        A row per detector × pipeline × generator; a baseline has none.
     folder
-        The run folder; None for a run in memory.
-    problems
-        Images that could not be read, and why.
+        The folder of the run or baseline; None for a run in memory.
+    digests
+        Of the other files of the folder, by their names; a run of an earlier version has none.
+    written
+        The format of the files; ``info`` and ``summary`` are in the present one.
     """
 
-    info: dict[str, Any]
+    info: RunInfo
     summary: pd.DataFrame
     folder: Path | None = None
-    problems: Sequence[tuple[str, str]] = ()
     _records: Callable[[], pd.DataFrame] = field(default=pd.DataFrame, repr=False)
-    _gallery: Callable[[], pd.DataFrame] = field(default=_no_gallery, repr=False)
+    _gallery: Callable[[], pd.DataFrame] = field(default=no_gallery, repr=False)
+    digests: Mapping[str, str] = field(default_factory=dict, repr=False)
+    written: int = FORMAT
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
-        """Open a run folder, the newest run of a scenario's folder, or a baseline. Records are read when asked for.
+        """Open a run folder, the newest run of a scenario's folder, or a baseline.
+
+        ``run.json`` and ``summary.csv`` are read and checked. Records and gallery are read when asked for.
 
         Raises
         ------
         UserError
-            If it is none, or damaged.
+            If it is none, or damaged: missing, truncated, foreign, or at odds with itself.
         """
-        stored = open_recorded(folder)
-        if isinstance(stored, StoredRun):
-            return cls(
-                stored.info, stored.summary, stored.folder, _unreadable(stored.info),
-                partial(getattr, stored, "records"), partial(getattr, stored, "gallery"),
-            )  # fmt: skip
-        assert isinstance(stored, Baseline)
-        return cls(stored.info, pd.DataFrame(), stored.folder, (), partial(getattr, stored, "records"))
+        if is_baseline(folder):
+            read, records = read_baseline(Path(folder))
+            return cls(read.info, pd.DataFrame(), Path(folder), partial(_given, records))
+        path = find_folder(folder)
+        read = read_info(path)
+        return cls(
+            read.info, read_summary(path, read), path, partial(read_records, path, read),
+            partial(read_gallery, path, read), read.digests, read.written,
+        )  # fmt: skip
+
+    @classmethod
+    def computed(
+        cls,
+        info: RunInfo,
+        records: pd.DataFrame,
+        summary: pd.DataFrame,
+        gallery: pd.DataFrame,
+        *,
+        folder: Path | None = None,
+        digests: Mapping[str, str] | None = None,
+    ) -> "Run":
+        """Return a run that was just computed."""
+        return cls(
+            info, summary, folder, partial(_given, records), partial(_given, gallery), dict(digests or {})
+        )
 
     @property
     def path(self) -> Path:
@@ -133,20 +165,15 @@ class Run:
             raise UserError("the run is in memory and has no folder", hint="run.save(folder) writes it")
         return self.folder
 
-    @classmethod
-    def computed(
-        cls,
-        info: dict[str, Any],
-        records: pd.DataFrame,
-        summary: pd.DataFrame,
-        gallery: pd.DataFrame | None,
-        *,
-        folder: Path | None = None,
-        problems: Sequence[tuple[str, str]] = (),
-    ) -> "Run":
-        """Return a run that was just computed."""
-        kept = _no_gallery() if gallery is None else gallery
-        return cls(info, summary, folder, tuple(problems), partial(_same, records), partial(_same, kept))
+    @property
+    def place(self) -> str:
+        """The folder, or that the run is in memory, for messages."""
+        return f"{self.info.scenario.name}, in memory" if self.folder is None else str(self.folder)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether the records are there: committed results have none."""
+        return self.folder is None or (self.folder / RECORDS).is_file()
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -159,28 +186,41 @@ class Run:
         """
         return self._records()
 
+    @cached_property
+    def gallery(self) -> pd.DataFrame:
+        """Records of the few attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged or not of the run.
+        """
+        return self._gallery()
+
     @property
     def detectors(self) -> list[str]:
         """Names of the detectors."""
-        return [detector["name"] for detector in self.info["detectors"]]
+        return self.info.detector_names
 
     @property
     def pipelines(self) -> list[str]:
         """Names of the pipelines, ``clean`` first."""
-        return list(families_of(self.info))
+        return list(self.info.by_pipeline)
 
     @property
-    def notices(self) -> tuple[str, ...]:
+    def notices(self) -> tuple[Notice, ...]:
         """What the run told its user beside results."""
-        told = self.info.get("notices", [])
-        return tuple(
-            f"{each['subject']}: {each['text']}" if each["subject"] else each["text"] for each in told
-        )
+        return self.info.told
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Images that could not be read, and why."""
+        return [(each.sample, each.reason) for each in self.info.data.unreadable]
 
     @property
     def adversarial_examples(self) -> AdversarialExamples:
         """The attacked images that the run kept."""
-        return AdversarialExamples(self._gallery())
+        return AdversarialExamples(self.gallery)
 
     def accuracy(self, pipeline: str = CLEAN, detector: str | None = None) -> float:
         """Return the share of right verdicts on all images.
@@ -214,10 +254,10 @@ class Run:
         UserError
             If no pipeline or no detector has such a name.
         """
-        records = self.records
-        chosen = matching([pattern], families_of(self.info), "pipeline")
-        mine = records[(records["detector"] == self._detector(detector)) & records["pipeline"].isin(chosen)]
-        return float(mine.groupby("sample", observed=True)["correct"].all().mean())
+        records, name = self.records, self._detector(detector)
+        chosen = matching([pattern], self.info.outline.families, "pipeline")
+        cells = records[(records["detector"] == name) & records["pipeline"].isin(chosen)]
+        return float(cells.groupby("sample", observed=True)["correct"].all().mean())
 
     def _detector(self, name: str | None) -> str:
         names = self.detectors
@@ -246,15 +286,16 @@ class Run:
         target = Path(folder)
         if target.exists():
             raise UserError(f"'{folder}' exists", hint="name a new folder")
-        gallery = self._gallery()
         with writing(f"the run into '{folder}'"), atomic_folder(target, replace=False) as partial:
-            write_run(partial, self.info, self.records, self.summary, gallery if len(gallery) else None)
+            write_run(partial, self.info, self.records, self.summary, self.gallery)
             write_run_texts(partial)
         return target
 
     def save_baseline(self, folder: str | Path) -> Path:
         """Write the run as a baseline for a gate, in place of a baseline that is there, and return its folder."""
-        return write_baseline(self, folder)
+        named = self.info if self.folder is None else self.info.replace(run_id=self.folder.name)
+        write_baseline(Path(folder), named, self.records)
+        return Path(folder)
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Build the whole report, tables and figures, and return its folder: the run's own by default.
@@ -264,15 +305,9 @@ class Run:
         UserError
             If a run in memory is given no folder.
         """
-        from robustbench_aigen.views.report import build_report
+        from robustbench_aigen.views.report import report
 
-        if self.folder is not None:
-            return build_report([self.folder], folder)
-        if folder is None:
-            raise UserError(
-                "the run is in memory, and its report needs a folder", hint='run.report("report/")'
-            )
-        return build_report([self.save(folder)])
+        return report([self], folder)
 
     def compare(self, other: "Run | str | Path") -> "Comparison":
         """Compare with another run, image by image where both have them."""
@@ -286,9 +321,7 @@ class Run:
 
         return compare_detectors(self)
 
-    def gate(
-        self, baseline: "Run | str | Path", config: str | Path | Mapping[str, Any] | None = None
-    ) -> "GateResult":
+    def gate(self, baseline: "Run | str | Path", config: "Config | None" = None) -> "GateResult":
         """Hold the run against a baseline; ``result.passed`` says whether nothing got worse."""
         from robustbench_aigen.views.gating.verdict import gate
 
@@ -297,13 +330,42 @@ class Run:
     def _repr_html_(self) -> str:
         from robustbench_aigen.views.notebook import run_html
 
-        return run_html(self.folder, self.info, self.summary)
+        return run_html(self)
 
 
-def _unreadable(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(each["sample"], each["reason"]) for each in info["data"]["unreadable"]]
+def as_run(run: str | Path | Run) -> Run:
+    """Open a run folder or a baseline; a run stays as it is.
+
+    Raises
+    ------
+    UserError
+        If it is neither, or damaged.
+    """
+    return run if isinstance(run, Run) else Run.load(run)
+
+
+class FoundRuns(NamedTuple):
+    """What is below a results folder: its runs, newest first, and what is wrong with which other folders."""
+
+    runs: list[Run]
+    broken: list[tuple[Path, UserError]]
+
+
+def find_runs(output: str | Path) -> FoundRuns:
+    """Open every run below a results folder.
+
+    Whatever holds a file of a run is taken for one; what cannot be opened is told of and does not stop the others.
+    """
+    below = FoundRuns([], [])
+    for folder in folders_below(output):
+        try:
+            below.runs.append(Run.load(folder))
+        except UserError as error:
+            below.broken.append((folder, error))
+    below.runs.sort(key=lambda run: (run.info.started, run.path.name), reverse=True)
+    return below
 
 
 def list_runs(output: str | Path = "results") -> list[Run]:
     """Return the runs below a results folder, newest first; what is damaged is left out."""
-    return [Run.load(run.folder) for run in find_runs(output).runs]
+    return find_runs(output).runs

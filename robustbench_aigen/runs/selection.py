@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.metrics.metric import METRICS, gated_metric
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, scores_compare
-from robustbench_aigen.runs.info import PipelineInfo, pipelines_of
+from robustbench_aigen.runs.info import PipelineInfo, RunOutline
 from robustbench_aigen.scenario.gate_spec import Floor, GateSpec, read_floor
 
 
@@ -45,7 +45,7 @@ def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], 
         If one of them means none.
     """
     families = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
-    found: set[str] = set()
+    chosen: set[str] = set()
     for pattern in patterns:
         form = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
         hits = {
@@ -56,8 +56,8 @@ def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], 
         if not hits:
             known = {*families, *families.values()}
             raise UserError(f"no {what} '{pattern}'", hint=did_you_mean(pattern, known))
-        found |= hits
-    return [name for name in families if name in found]
+        chosen |= hits
+    return [name for name in families if name in chosen]
 
 
 def check_metrics(spec: GateSpec) -> None:
@@ -82,19 +82,14 @@ def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:
     return METRICS[metric].of_verdicts or scores_compare(pipeline.kinds, mode)
 
 
-def families_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """Return the family of each pipeline of a run, by its name."""
-    return {name: pipeline.family for name, pipeline in pipelines_of(info).items()}
-
-
-def select_checks(spec: GateSpec, info: Mapping[str, Any], families: Mapping[str, str]) -> list[Check]:
+def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, str]) -> list[Check]:
     """Return what is held against the baseline: every detector, gated pipeline, generator and metric.
 
     Parameters
     ----------
     spec
         The gate's settings.
-    info
+    outline
         Of the current run.
     families
         The pipelines to choose from, the family of each by its name.
@@ -104,12 +99,12 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], families: Mapping[str
     UserError
         If a name is of nothing, or no number that is asked for has a meaning.
     """
-    mode, pipelines = info["scenario"]["mode"], pipelines_of(info)
+    pipelines = outline.pipelines
     chosen = matching(spec.pipelines, families, "pipeline")
-    generators = matching(spec.generators, [ALL_GENERATORS, *info["data"]["generators"]], "generator")
+    generators = matching(spec.generators, [ALL_GENERATORS, *outline.generators], "generator")
 
     def is_meant(metric: str, name: str) -> bool:
-        return name not in pipelines or has_meaning(metric, pipelines[name], mode)
+        return name not in pipelines or has_meaning(metric, pipelines[name], outline.mode)
 
     for metric in spec.metrics:
         if not any(is_meant(metric, name) for name in chosen):
@@ -118,8 +113,8 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], families: Mapping[str
                 hint="run the scenario with 'mode: score', or gate accuracy, tpr and tnr",
             )
     return [
-        Check(detector["name"], pipeline, generator, metric)
-        for detector in info["detectors"]
+        Check(detector, pipeline, generator, metric)
+        for detector in outline.detectors
         for pipeline in chosen
         for generator in generators
         for metric in dict.fromkeys(spec.metrics)
@@ -127,7 +122,7 @@ def select_checks(spec: GateSpec, info: Mapping[str, Any], families: Mapping[str
     ]
 
 
-def select_floors(spec: GateSpec, info: Mapping[str, Any]) -> list[Check]:
+def select_floors(spec: GateSpec, outline: RunOutline) -> list[Check]:
     """Return what may not fall below a floor, in the current run.
 
     Raises
@@ -135,18 +130,18 @@ def select_floors(spec: GateSpec, info: Mapping[str, Any]) -> list[Check]:
     UserError
         If a name is of nothing, or the number has no meaning.
     """
-    return [check for text in spec.floors for check in _floor_checks(text, read_floor(text), info)]
+    return [check for text in spec.floors for check in _floor_checks(text, read_floor(text), outline)]
 
 
-def _floor_checks(text: str, floor: Floor, info: Mapping[str, Any]) -> list[Check]:
-    pipelines = matching([floor.pipeline], families_of(info), "pipeline")
-    everywhere = [ALL_GENERATORS, *info["data"]["generators"]]
+def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[Check]:
+    pipelines = matching([floor.pipeline], outline.families, "pipeline")
+    everywhere = [ALL_GENERATORS, *outline.generators]
     generators = matching([floor.generator or ALL_GENERATORS], everywhere, "generator")
-    names = [detector["name"] for detector in info["detectors"]]
-    detectors = names if floor.detector is None else matching([floor.detector], names, "detector")
-    held = pipelines_of(info)
+    detectors = outline.detectors
+    if floor.detector is not None:
+        detectors = matching([floor.detector], outline.detectors, "detector")
     for pipeline in pipelines:
-        if not has_meaning(floor.metric, held[pipeline], info["scenario"]["mode"]):
+        if not has_meaning(floor.metric, outline.pipelines[pipeline], outline.mode):
             raise UserError(f"'{text}' has no meaning after a final attack in accuracy mode")
     return [
         Check(detector, pipeline, generator, floor.metric, floor.value)
@@ -156,20 +151,20 @@ def _floor_checks(text: str, floor: Floor, info: Mapping[str, Any]) -> list[Chec
     ]
 
 
-def check_block(spec: GateSpec, info: Mapping[str, Any]) -> None:
+def check_block(spec: GateSpec, outline: RunOutline) -> None:
     """Find out whether a scenario's ``gate:`` block speaks of what its runs will hold.
 
     Parameters
     ----------
     spec
         The block.
-    info
-        As a ``run.json``: ``scenario`` (``mode``), ``pipelines``, ``detectors`` and ``data`` (``generators``).
+    outline
+        Of the runs to come.
 
     Raises
     ------
     UserError
         If a name is of nothing, or a number that is asked for has no meaning.
     """
-    select_checks(spec, info, families_of(info))
-    select_floors(spec, info)
+    select_checks(spec, outline, outline.families)
+    select_floors(spec, outline)

@@ -65,6 +65,11 @@ class Pipeline:
         """Where the attacks stand."""
         return [position for position, stage in enumerate(self.stages) if isinstance(stage, Attack)]
 
+    @property
+    def kinds(self) -> list[str]:
+        """``attack`` or ``perturb`` of each stage."""
+        return [stage.kind for stage in self.stages]
+
     def to_dict(self) -> dict[str, object]:
         """Return the pipeline as it stands in ``run.json``."""
         return {

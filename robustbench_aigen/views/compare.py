@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,17 +12,16 @@ from robustbench_aigen.metrics.bootstrap import SCORE_DRAWS
 from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, added_metrics, generator_part
-from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
-from robustbench_aigen.runs.info import PipelineInfo, pipelines_of
+from robustbench_aigen.runs.info import PipelineInfo
+from robustbench_aigen.runs.run import Run, as_run
 from robustbench_aigen.runs.selection import has_meaning
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
-    Findings,
+    ComparisonIssues,
     common_images,
     compare_attacks,
     compare_data,
     compare_thresholds,
-    flags_of,
     pair_detectors,
 )
 from robustbench_aigen.views.gating.losses import paired_loss
@@ -75,7 +73,7 @@ class Comparison:
         )
 
 
-def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) -> Comparison:
+def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
     """Compare two runs on the images, detectors and pipelines that both have.
 
     Parameters
@@ -90,19 +88,19 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
     UserError
         If one cannot be read, or the two have no image, detector or pipeline in common.
     """
-    a, b = open_recorded(run_a), open_recorded(run_b)
-    findings = Findings()
-    pairs = pair_detectors(b.info, a.info, findings)
-    in_common = pipelines_of(b.info)
-    pipelines = [name for name in pipelines_of(a.info) if name in in_common]
-    compare_attacks(b.info, a.info, pipelines, findings)
-    compare_thresholds(b.info, a.info, pairs, findings)
-    compare_data(b, a, findings)
+    a, b = as_run(run_a), as_run(run_b)
+    issues = ComparisonIssues()
+    pairs = pair_detectors(b.info, a.info, issues)
+    in_common = b.info.by_pipeline
+    pipelines = [name for name in a.pipelines if name in in_common]
+    compare_attacks(b.info, a.info, pipelines, issues)
+    compare_thresholds(b.info, a.info, pairs, issues)
+    compare_data(b, a, issues)
     in_b, in_a = common_images(b, a)
     for what, there in (("image", len(in_a)), ("detector", len(pairs)), ("pipeline", len(pipelines))):
         if not there:
-            raise UserError(f"'{a.folder}' and '{b.folder}' have no {what} in common")
-    rows: list[dict[str, Any]] = []
+            raise UserError(f"'{a.place}' and '{b.place}' have no {what} in common")
+    rows: list[dict[str, object]] = []
     changed = []
     by_cell = [dict(iter(run.records.groupby(["detector", "pipeline"], observed=True))) for run in (a, b)]
     for name, other in pairs.items():
@@ -110,12 +108,12 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
             before, after = by_cell[0][other, pipeline].iloc[in_a], by_cell[1][name, pipeline].iloc[in_b]
             head = {"detector": name, "pipeline": pipeline}
             trust = {
-                "trust_a": flags_of(a.info, other, pipeline),
-                "trust_b": flags_of(b.info, name, pipeline),
+                "trust_a": a.info.flags_of(other, pipeline),
+                "trust_b": b.info.flags_of(name, pipeline),
             }
             rows += [
                 {**head, **row, **trust}
-                for row in _cell_rows(before, after, in_common[pipeline], b.info["scenario"]["mode"])
+                for row in _cell_rows(before, after, in_common[pipeline], b.info.scenario.mode)
             ]
             changed.append(_changed_images(before, after).assign(**head))
     cells = pd.DataFrame(rows, columns=_COLUMNS)
@@ -123,11 +121,11 @@ def compare(run_a: str | Path | RecordedRun, run_b: str | Path | RecordedRun) ->
         cells.loc[part.index, "p_holm"] = holm(part["p_value"])
     images = pd.concat(changed, ignore_index=True)
     images = images[["detector", "pipeline", *(name for name in images if name not in head)]]
-    differences = [*findings.differences, *findings.notices]
-    return Comparison(cells, images, differences, str(a.folder), str(b.folder))
+    differences = [*issues.differences, *issues.notices]
+    return Comparison(cells, images, differences, a.place, b.place)
 
 
-def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
+def compare_detectors(run: str | Path | Run) -> pd.DataFrame:
     """Compare the detectors of one run with each other, under every pipeline.
 
     Parameters
@@ -147,11 +145,11 @@ def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
     UserError
         If it cannot be read.
     """
-    opened = open_recorded(run)
+    opened = as_run(run)
     table = between_detectors(opened.records)
     for column, names in (("trust", table["detector"]), ("other_trust", table["other"])):
         table[column] = [
-            flags_of(opened.info, str(detector), str(pipeline))
+            opened.info.flags_of(str(detector), str(pipeline))
             for detector, pipeline in zip(names, table["pipeline"], strict=True)
         ]
     return table
@@ -159,7 +157,7 @@ def compare_detectors(run: str | Path | RecordedRun) -> pd.DataFrame:
 
 def _cell_rows(
     before: pd.DataFrame, after: pd.DataFrame, pipeline: PipelineInfo, mode: str
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     rows = []
     on_all = (*_ON_ALL, *(each.name for each in added_metrics()))
     generators = sorted(before.loc[before["label"] == 1, "generator"].unique())

@@ -5,10 +5,9 @@ from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
 from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings, describe_preprocessing
-from robustbench_aigen.notices import Notice
-from robustbench_aigen.runs.folder import StoredRun
-from robustbench_aigen.runs.info import pipelines_of
+from robustbench_aigen.runs.info import DetectorInfo, RunInfo
 from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import seconds_without_report
 from robustbench_aigen.scenario.detector_spec import Rule
 from robustbench_aigen.stages.parameters import write_pixels
@@ -24,7 +23,7 @@ class Line(NamedTuple):
     text: str
 
 
-def threat_models(pipelines: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
+def threat_models(pipelines: Iterable[Sequence[Mapping[str, object]]]) -> dict[str, list[float]]:
     """Return the eps of the attacks among the stages of some pipelines by their norms, ascending."""
     found: dict[str, set[float]] = {}
     for stages in pipelines:
@@ -42,11 +41,9 @@ def write_threat_model(norm: str, eps: float) -> str:
 
 def conditions(joined: JoinedRuns) -> str:
     """Return what a caption says of the numbers: images, eps, seed, intervals."""
-    counts = list(dict.fromkeys(run.info["data"]["images"] for run in joined.runs))
-    sources = list(
-        dict.fromkeys(f"{run.info['data']['source']} ({run.info['data']['split']})" for run in joined.runs)
-    )
-    seeds = list(dict.fromkeys(run.info["seed"] for run in joined.runs))
+    counts = list(dict.fromkeys(run.info.data.images for run in joined.runs))
+    sources = list(dict.fromkeys(f"{run.info.data.source} ({run.info.data.split})" for run in joined.runs))
+    seeds = list(dict.fromkeys(run.info.seed for run in joined.runs))
     parts = [f"n = {_listed(counts)} {'image' if counts == [1] else 'images'} of {_listed(sources)}"]
     for norm, values in threat_models(joined.summary["stages"]).items():
         texts = [write_threat_model(norm, value).split(" ", 1)[1] for value in values]
@@ -60,22 +57,22 @@ def _listed(values: Iterable[object]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def describe(run: StoredRun) -> list[Line]:
+def describe(run: Run) -> list[Line]:
     """Return the setting of a run: data, search, thresholds, sweeps, what it was made with."""
     info = run.info
-    scenario, data, packages = info["scenario"], info["data"], info["packages"]
-    counts = f"{counted(data['images'], 'image')} ({data['real']} real, {data['fake']} AI-generated)"
-    thresholds = ", ".join(f"{d['name']} {d['threshold']:.4g}" for d in info["detectors"])
-    revision = f", revision {info['git_revision'][:12]}" if info["git_revision"] else ""
+    scenario, data, packages = info.scenario, info.data, info.packages
+    counts = f"{counted(data.images, 'image')} ({data.real} real, {data.fake} AI-generated)"
+    thresholds = ", ".join(f"{each.name} {each.threshold:.4g}" for each in info.detectors)
+    revision = f", revision {info.git_revision[:12]}" if info.git_revision else ""
     lines = [
         Line(
             "Data",
-            f"{data['source']}, split {data['split']}, {counts}, fingerprint {data['fingerprint'][:12]}",
+            f"{data.source}, split {data.split}, {counts}, fingerprint {data.fingerprint[:12]}",
         ),
         Line(
             "Search",
-            f"objective {scenario['objective']}, {scenario['mode']} mode, seed {info['seed']}, "
-            f"gradients in {info['precision']}, verdicts in float32 on 8-bit images",
+            f"objective {scenario.objective}, {scenario.mode} mode, seed {info.seed}, "
+            f"gradients in {info.precision}, verdicts in float32 on 8-bit images",
         ),
     ]
     sweeps = _sweeps(info)
@@ -83,51 +80,50 @@ def describe(run: StoredRun) -> list[Line]:
     lines += _image_quality(info)
     lines += [
         Line("Thresholds", thresholds),
-        *_preprocessing(info["detectors"]),
+        *_preprocessing(info.detectors),
         Line(
             "Made with",
-            f"robustbench-aigen {packages['robustbench-aigen']}{revision}, torch {packages['torch']}, "
-            f"python {packages.get('python', '')}, {info['hardware']['device']}, {seconds_without_report(info):.1f} s, {info['started']}",
+            f"robustbench-aigen {packages.get('robustbench-aigen', '')}{revision}, torch {packages.get('torch', '')}, "
+            f"python {packages.get('python', '')}, {info.hardware.device}, {seconds_without_report(info):.1f} s, {info.started}",
         ),
     ]
-    notices = map(Notice.stored, info.get("notices", []))
-    lines += [Line("Warning", notice) for notice in notices if notice.is_warning]
+    lines += [Line("Warning", notice) for notice in run.notices if notice.is_warning]
     return lines
 
 
-def _image_quality(info: Mapping[str, Any]) -> list[Line]:
+def _image_quality(info: RunInfo) -> list[Line]:
     """Say on how many images SSIM was measured, where it was not on all that were attacked or perturbed."""
-    counts = info.get("ssim")  # Runs of an earlier version measured all.
-    if counts is None or counts["measured"] == counts["images"]:
+    counts = info.ssim  # Runs of an earlier version measured all.
+    if counts is None or counts.measured == counts.images:
         return []
-    if info["scenario"].get("ssim") == "off":
+    if info.scenario.ssim == "off":
         return [Line("Image quality", "PSNR alone (ssim: off)")]
     return [
         Line(
             "Image quality",
-            f"PSNR on {counts['images']} images, SSIM on {counts['measured']} of them: small ones and a sample, the "
+            f"PSNR on {counts.images} images, SSIM on {counts.measured} of them: small ones and a sample, the "
             "same for every detector and pipeline (ssim: all measures every image of at least 11×11 pixels)",
         )
     ]
 
 
-def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
+def _preprocessing(detectors: Iterable[DetectorInfo]) -> list[Line]:
     """Say what detectors do to an image before their network sees it, those that do the same together."""
     by_text: dict[str, list[str]] = {}
     for detector in detectors:
-        said = detector.get("preprocessing")
-        if said is None:
+        declared = detector.preprocessing
+        if declared is None:
             continue  # A run of an earlier version.
         known = {field.name for field in fields(PreprocessingSettings)}
         settings: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in said.items()
+            for key, value in declared.items()
             if key in known
         }
         own = PreprocessingSettings(**settings)
-        is_ensemble = detector["architecture"].startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
+        is_ensemble = detector.architecture.startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
         text = "as its members do" if is_ensemble else describe_preprocessing(own)
-        by_text.setdefault(text, []).append(detector["name"])
+        by_text.setdefault(text, []).append(detector.name)
     if not by_text:
         return []
     return [
@@ -138,18 +134,18 @@ def _preprocessing(detectors: Iterable[Mapping[str, Any]]) -> list[Line]:
     ]
 
 
-def _sweeps(info: Mapping[str, Any]) -> str:
+def _sweeps(info: RunInfo) -> str:
     """Say whether pipelines that differ in the eps of their last attack shared work; empty where none do."""
-    pipelines = pipelines_of(info)
-    shared = [name for name, pipeline in pipelines.items() if pipeline.smaller is not None]
+    shared = [pipeline.name for pipeline in info.pipelines if pipeline.smaller is not None]
     if shared:
         return (
             f"shared ({', '.join(shared)}): at a larger eps only those images were attacked that withstood the smaller "
             "one, which is right for accuracy (share_sweeps: false attacks all of them at every eps)"
         )
     swept: dict[str, set[float]] = {}
-    for pipeline in pipelines.values():
+    for pipeline in info.pipelines:
         for stage in pipeline.stages:
-            if "attack" in stage and stage.get("eps") is not None:
-                swept.setdefault(pipeline.family, set()).add(stage["eps"])
+            eps = stage.get("eps")
+            if "attack" in stage and isinstance(eps, int | float):
+                swept.setdefault(pipeline.family, set()).add(eps)
     return "not shared: every eps was attacked on its own" if any(len(v) > 1 for v in swept.values()) else ""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from robustbench_aigen.runs.info import FlagInfo
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.text import counted
 from robustbench_aigen.trust.check import flags as known_flags
@@ -26,29 +27,27 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
     known = dict(known_flags())
     for run in joined.runs:
         # The checks of plugins that are not loaded here.
-        known |= {
-            name: said for name, said in run.info["trust"].get("checks", {}).items() if name not in known
-        }
+        known |= {name: meaning for name, meaning in run.info.trust.checks.items() if name not in known}
     flags = joined.flags()
-    order = [*known, *dict.fromkeys(flag["flag"] for flag in flags if flag["flag"] not in known)]
+    order = [*known, *dict.fromkeys(flag.flag for flag in flags if flag.flag not in known)]
     found = [
-        Evidence(name, known.get(name, ""), _places([flag for flag in flags if flag["flag"] == name]))
+        Evidence(name, known.get(name, ""), _places([flag for flag in flags if flag.flag == name]))
         for name in order
-        if any(flag["flag"] == name for flag in flags)
+        if any(flag.flag == name for flag in flags)
     ]
     stored = tuple(
-        f"{label}: {audit['sentence']} (seen on {counted(audit['images'], 'image')})"
+        f"{label}: {run.info.audit.sentence} (seen on {counted(run.info.audit.images, 'image')})"
         for label, run in zip(joined.labels, joined.runs, strict=True)
-        if (audit := run.info.get("audit", {})).get("call") == "confound"
+        if run.info.audit.call == "confound"
     )
     if stored:
         meaning = "how images are stored tells real from fake; a detector may have learned that instead"
         found.append(Evidence("confounded_data", meaning, stored))
     unreadable = []
     for label, run in zip(joined.labels, joined.runs, strict=True):
-        problems = run.info["data"]["unreadable"]
+        problems = run.problems
         if problems:
-            names = ", ".join(problem["sample"] for problem in problems[:5])
+            names = ", ".join(sample for sample, _ in problems[:5])
             unreadable.append(
                 f"{label}: {counted(len(problems), 'image was', 'images were')} skipped: {names}"
             )
@@ -61,17 +60,17 @@ def not_checked(joined: JoinedRuns) -> list[str]:
     """Return what the trust checks did not look at, a line for each set of flags and reason."""
     cells: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for run, names in zip(joined.runs, joined.detectors, strict=True):
-        for left in run.info["trust"].get("unchecked", []):
-            where = f"{names[left['detector']]}, {', '.join(left['pipelines'])}"
-            cells.setdefault((tuple(left["flags"]), left["reason"]), []).append(where)
+        for left in run.info.trust.unchecked:
+            where = f"{names[left.detector]}, {', '.join(left.pipelines)}"
+            cells.setdefault((left.flags, left.reason), []).append(where)
     return [
         f"{', '.join(flags)} ({reason}): {'; '.join(places)}" for (flags, reason), places in cells.items()
     ]
 
 
-def _places(flags: Sequence[dict[str, str]]) -> tuple[str, ...]:
+def _places(flags: Sequence[FlagInfo]) -> tuple[str, ...]:
     # What speaks against several pipelines of a detector in the same words is one line.
     pipelines: dict[tuple[str, str], list[str]] = {}
     for flag in flags:
-        pipelines.setdefault((flag["detector"], flag["evidence"]), []).append(flag["pipeline"])
+        pipelines.setdefault((flag.detector, flag.evidence), []).append(flag.pipeline)
     return tuple(f"{detector}, {', '.join(names)}: {text}" for (detector, text), names in pipelines.items())

@@ -9,11 +9,10 @@ from pathlib import Path
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
 from robustbench_aigen.metrics.summary import scores_compare, with_added_metrics
-from robustbench_aigen.runs.folder import StoredRun, read_run, write_info
-from robustbench_aigen.runs.info import pipelines_of
+from robustbench_aigen.runs.folder import write_info
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.migrations import FORMAT
-from robustbench_aigen.runs.run import Run
+from robustbench_aigen.runs.run import Run, as_run
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.tables.listing import report_tables
@@ -22,7 +21,7 @@ from robustbench_aigen.views.texts import TABLES, write_texts
 HTML, FIGURES = "report.html", "figures"
 
 
-def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
+def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -> Path:
     """Build the whole report of some runs and return the folder that it is in.
 
     ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
@@ -32,7 +31,7 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     Parameters
     ----------
     runs
-        Run folders, or a scenario's results folder for its newest run.
+        Run folders, a scenario's results folder for its newest run, or runs.
     output
         Where; a single run's own folder by default.
 
@@ -41,10 +40,13 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     UserError
         If one is not a whole run folder, or there is no folder for several runs.
     """
-    joined = join_runs([_with_added_metrics(read_run(run)) for run in runs])
+    joined = join_runs([_with_added_metrics(as_run(run)) for run in runs])
     if output is None and len(joined.runs) > 1:
         raise UserError("a report of several runs needs a folder", hint="--output FOLDER")
-    target = joined.runs[0].folder if output is None else Path(output)
+    own = joined.runs[0].folder
+    if output is None and own is None:
+        raise UserError("the run is in memory, and its report needs a folder", hint='run.report("report/")')
+    target = Path(output or own or "")
     joined.check()
     tables = report_tables(joined)
     from robustbench_aigen.views.figures.listing import (
@@ -60,35 +62,18 @@ def build_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
         _replace(made, target)
         seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
-    if [run.folder for run in joined.runs] == [target.resolve()]:
+    if len(joined.runs) == 1 and own is not None and own.resolve() == target.resolve():
         (run,) = joined.runs
         if run.written == FORMAT:
             write_info(target, with_report_times(run.info, seconds), run.digests)
     return target
 
 
-def report(runs: "Sequence[str | Path | Run]", output: str | Path | None = None) -> Path:
-    """Build the report of several runs side by side, and return its folder; the parameters are those of :func:`build_report`.
-
-    Raises
-    ------
-    UserError
-        If a run is in memory alone: ``run.save(folder)`` writes it.
-    """
-    folders: list[str | Path] = []
-    for run in runs:
-        folder = run.folder if isinstance(run, Run) else run
-        if folder is None:
-            raise UserError("a run is in memory alone", hint="run.save(folder) writes it")
-        folders.append(folder)
-    return build_report(folders, output)
-
-
-def _with_added_metrics(run: StoredRun) -> StoredRun:
+def _with_added_metrics(run: Run) -> Run:
     """Return a run with the metrics of plugins that were loaded after it was computed, where it has records."""
     if not run.has_records:
         return run
-    mode, pipelines = run.info["scenario"]["mode"], pipelines_of(run.info)
+    mode, pipelines = run.info.scenario.mode, run.info.by_pipeline
 
     def compares(pipeline: str) -> bool:
         return scores_compare(pipelines[pipeline].kinds, mode)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_aigen.runs.folder import read_run
 from robustbench_aigen.runs.joined import JoinedRuns, join_runs
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.views.figure import Drawn
 from robustbench_aigen.views.formats.latex import latex_document, latex_table
 from robustbench_aigen.views.formats.markdown import markdown_report
@@ -16,7 +16,7 @@ MARKDOWN, LATEX, TABLES = "report.md", "report.tex", "tables"
 
 def write_run_texts(folder: Path) -> None:
     """Write the texts of a run's report, without figures, into its folder."""
-    joined = join_runs([read_run(folder)])
+    joined = join_runs([Run.load(folder)])
     write_texts(joined, report_tables(joined), [], folder)
 
 

@@ -135,9 +135,9 @@ def _identity(tuned: Tuned) -> str:
 
 
 def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
-    before, after = (detector["name"] for detector in result.info["detectors"])
+    before, after = result.detectors
     compared = between_detectors(result.records)
-    data, has_transfer = result.info["data"], "transfer" in compared["pipeline"].to_numpy()
+    data, has_transfer = result.info.data, "transfer" in compared["pipeline"].to_numpy()
     parts = [
         f"# {escaped(after)}",
         escaped(tuned.loaded.summary),
@@ -145,18 +145,18 @@ def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
         UNCHANGED if tuned.metrics["epoch_kept"] == 0 else "",
         "## Before and after",
         (
-            f"{counted(data['images'], 'image')} of {escaped(data['source'])} ({escaped(data['split'])}), the same for both "
+            f"{counted(data.images, 'image')} of {escaped(data.source)} ({escaped(data.split)}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
             "test, Holm-corrected for the table. Attacks search each detector anew"
             + ("; *transfer* is crafted on the detector before." if has_transfer else ".")
         ),
-        _sample(tuned, size, data["images"]),
+        _sample(tuned, size, data.images),
         markdown_frame(_shown(compared, result.summary, before, after)),
         _across_generators(result.summary, before, after),
         "## Is the gain gradient masking?",
         _masking(compared, result, after),
         "## Run it again",
-        f"    {' '.join(result.info['command'].split())}",
+        f"    {' '.join((result.info.command or '').split())}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -225,12 +225,12 @@ def _across_generators(summary: pd.DataFrame, before: str, after: str) -> str:
 
 def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
     """Say what the trust checks, the black box and the transfer speak of the gain."""
-    raised = [flag for flag in result.info["trust"]["flags"] if flag["detector"] == after]
-    masking = [flag for flag in raised if flag["flag"] in _MASKING]
+    raised = [flag for flag in result.info.trust.flags if flag.detector == after]
+    masking = [flag for flag in raised if flag.flag in _MASKING]
     meanings = dict(flags())
     left = compared.set_index("pipeline")["other_accuracy"]
     lines = [
-        f"- `{flag['flag']}` on {escaped(flag['pipeline'])}: {meanings[flag['flag']]}; {escaped(flag['evidence'])}."
+        f"- `{flag.flag}` on {escaped(flag.pipeline)}: {meanings[flag.flag]}; {escaped(flag.evidence)}."
         for flag in raised
     ]
     known = [
@@ -241,7 +241,7 @@ def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
             f"- Left under {', '.join(known)}: a black box or a transfer that left less than the white box would be a sign of it."
         )
     verdict = "No check says so."
-    if result.info["trust"]["mode"] == "off":
+    if result.info.trust.mode == "off":
         verdict = "No check says so; the trust probes, which look for it, were left out."
     if masking:
         verdict = "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."

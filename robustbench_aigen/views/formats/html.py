@@ -31,11 +31,12 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
     runs = [
         {
             "label": label,
-            "summary": run.info["scenario"]["summary"],
+            "summary": run.info.scenario.summary,
             "lines": describe(run),
             "info": run.info,
-            "packages": {name: version for name, version in run.info["packages"].items() if version},
-            "scenario": printable(json.dumps(run.info["scenario"], indent=2, ensure_ascii=False)),
+            "hardware": [value for value in run.info.hardware.to_dict().values() if value is not None],
+            "packages": {name: version for name, version in run.info.packages.items() if version},
+            "scenario": printable(json.dumps(run.info.scenario.to_dict(), indent=2, ensure_ascii=False)),
         }
         for label, run in zip(joined.labels, joined.runs, strict=True)
     ]

@@ -176,7 +176,7 @@ def latex_document(joined: JoinedRuns, tables: Sequence[Table], figures: Sequenc
         r"\extrafloats{100}",
         r"\begin{document}",
         rf"\section*{{{escaped(', '.join(joined.labels))}}}",
-        *(rf"{escaped(run.info['scenario']['summary'])}\par" for run in joined.runs),
+        *(rf"{escaped(run.info.scenario.summary)}\par" for run in joined.runs),
         *(rf"\input{{tables/{table.name}.tex}}" for table in tables),
     ]
     for figure in figures:

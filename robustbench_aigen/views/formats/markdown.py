@@ -18,9 +18,8 @@ def markdown_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequen
     """Return the Markdown report of runs, with links to their figures and tables in the same folder."""
     parts = [f"# {escaped(', '.join(joined.labels))}"]
     for label, run in zip(joined.labels, joined.runs, strict=True):
-        scenario = run.info["scenario"]
         parts += [f"## {escaped(label)}"] if len(joined.runs) > 1 else []
-        parts += [escaped(scenario["summary"])]
+        parts += [escaped(run.info.scenario.summary)]
         parts.append("\n".join(f"- {line.about}: {escaped(line.text)}" for line in describe(run)))
     for table in tables:
         parts += [f"## {escaped(table.title)}", escaped(table.caption)]
@@ -32,7 +31,8 @@ def markdown_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequen
     for figure in figures:
         parts += [f"![{escaped(figure.caption)}](figures/{figure.name}.png)", escaped(figure.caption)]
     parts += ["## What speaks against these numbers", _evidence(joined)]
-    parts += ["## Run it again", "\n".join(f"    {_one_line(run.info['command'])}" for run in joined.runs)]
+    commands = [run.info.command or "from Python, with objects in memory" for run in joined.runs]
+    parts += ["## Run it again", "\n".join(f"    {_one_line(command)}" for command in commands)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

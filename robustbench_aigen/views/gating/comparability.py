@@ -3,104 +3,96 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_aigen.runs.baseline import RecordedRun
-from robustbench_aigen.runs.info import pipelines_of
-from robustbench_aigen.text import counted
+from robustbench_aigen.runs.info import RunInfo
+from robustbench_aigen.runs.run import Run
 
 _DIGITS = 16
 """Of an image's hash, as many as a baseline keeps."""
 
 
 @dataclass
-class Findings:
+class ComparisonIssues:
     """What differs so that the numbers do not compare, and what is worth saying."""
 
     differences: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
 
-def pair_detectors(
-    current: Mapping[str, Any], baseline: Mapping[str, Any], findings: Findings
-) -> dict[str, str]:
+def pair_detectors(current: RunInfo, baseline: RunInfo, issues: ComparisonIssues) -> dict[str, str]:
     """Return the baseline's detector for each of the current run's: the one of its name, or the only one.
 
     Parameters
     ----------
     current, baseline
         The ``run.json`` of each.
-    findings
-        What is found is added here.
+    issues
+        Differences and notices are added here.
     """
-    now, then = ([detector["name"] for detector in info["detectors"]] for info in (current, baseline))
+    now, then = (info.detector_names for info in (current, baseline))
     if len(now) == len(then) == 1:
         if now != then:
-            findings.notices.append(f"the detector is called {now[0]} now, {then[0]} in the baseline")
+            issues.notices.append(f"the detector is called {now[0]} now, {then[0]} in the baseline")
         return {now[0]: then[0]}
     missing = [name for name in then if name not in now]
     if missing:
-        findings.differences.append(f"detectors: {_few(missing)} of the baseline not in this run")
+        issues.differences.append(f"detectors: {_few(missing)} of the baseline not in this run")
     added = [name for name in now if name not in then]
     if added:
-        findings.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
+        issues.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
     return {name: name for name in now if name in then}
 
 
 def compare_thresholds(
-    current: Mapping[str, Any], baseline: Mapping[str, Any], pairs: Mapping[str, str], findings: Findings
+    current: RunInfo, baseline: RunInfo, pairs: Mapping[str, str], issues: ComparisonIssues
 ) -> None:
     """Compare the detectors' thresholds: the numbers, or the rule by which each was fitted to its detector."""
     now, then = (
-        {detector["name"]: detector["threshold"] for detector in info["detectors"]}
-        for info in (current, baseline)
+        {detector.name: detector.threshold for detector in info.detectors} for info in (current, baseline)
     )
-    rules = [info["scenario"].get("threshold") for info in (current, baseline)]
+    rules = [info.scenario.threshold for info in (current, baseline)]
     fitted = isinstance(rules[0], str) and rules[0] == rules[1]
     for name, other in pairs.items():
         if abs(now[name] - then[other]) > 1e-9:
             text = f"threshold of {name}: {now[name]:.4g} now, {then[other]:.4g} in the baseline"
             if fitted:
-                findings.notices.append(f"{text}, both fitted by {rules[0]}")
+                issues.notices.append(f"{text}, both fitted by {rules[0]}")
             else:
-                findings.differences.append(text)
+                issues.differences.append(text)
 
 
 def compare_attacks(
-    current: Mapping[str, Any], baseline: Mapping[str, Any], pipelines: Sequence[str], findings: Findings
+    current: RunInfo, baseline: RunInfo, pipelines: Sequence[str], issues: ComparisonIssues
 ) -> None:
     """Compare what was done to the images in some pipelines of the baseline."""
-    now, then = ({name: p.stages for name, p in pipelines_of(info).items()} for info in (current, baseline))
+    now, then = ({each.name: each.stages for each in info.pipelines} for info in (current, baseline))
     for name in pipelines:
         if name not in now:
-            findings.differences.append(f"pipelines: {name} of the baseline is not in this run")
+            issues.differences.append(f"pipelines: {name} of the baseline is not in this run")
         elif now[name] != then[name]:
-            findings.differences += _stage_differences(name, now[name], then[name])
+            issues.differences += _stage_differences(name, now[name], then[name])
     added = [name for name in now if name not in then]
     if added:
-        findings.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
+        issues.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
     if any("attack" in stage for name in pipelines for stage in then[name]):
         for key in ("objective", "mode", "share_sweeps"):
-            one, other = (info["scenario"].get(key) for info in (current, baseline))
+            one, other = (getattr(info.scenario, key) for info in (current, baseline))
             if one != other:
-                findings.differences.append(f"attacks: {key} is {one} now, {other} in the baseline")
+                issues.differences.append(f"attacks: {key} is {one} now, {other} in the baseline")
 
 
-def compare_data(current: RecordedRun, baseline: RecordedRun, findings: Findings) -> bool:
+def compare_data(current: Run, baseline: Run, issues: ComparisonIssues) -> bool:
     """Compare the images of two runs, and return whether they are the same ones."""
-    one, other = current.info["data"], baseline.info["data"]
-    if one["fingerprint"] == other["fingerprint"]:
+    one, other = current.info.data, baseline.info.data
+    if one.fingerprint == other.fingerprint:
         return True
     now, then = images_of(current), images_of(baseline)
     both = now.index.intersection(then.index)
     changed = int((now.loc[both] != then.loc[both]).any(axis=1).sum())
-    texts = [
-        f"{counted(info['images'], 'image')} of {info['source']} ({info['split']})" for info in (one, other)
-    ]
     counts = [
         f"{count} {what}"
         for count, what in (
@@ -110,15 +102,15 @@ def compare_data(current: RecordedRun, baseline: RecordedRun, findings: Findings
         )
         if count
     ]
-    findings.differences.append(
-        f"data: {texts[0]} now, {texts[1]} in the baseline; {', '.join(counts) or 'in another order'}"
+    issues.differences.append(
+        f"data: {one.title} now, {other.title} in the baseline; {', '.join(counts) or 'in another order'}"
     )
     return False
 
 
-def images_of(run: RecordedRun) -> pd.DataFrame:
+def images_of(run: Run) -> pd.DataFrame:
     """Return label, generator and hash of a run's images, by sample id, in the order of its records."""
-    first = run.records.head(run.info["data"]["images"])
+    first = run.records.head(run.info.data.images)
     frame = first.set_index("sample")[["label", "generator", "sha256"]]
     return frame.assign(
         label=frame["label"].astype(int),
@@ -127,11 +119,11 @@ def images_of(run: RecordedRun) -> pd.DataFrame:
     )
 
 
-def common_images(current: RecordedRun, baseline: RecordedRun) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def common_images(current: Run, baseline: Run) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the places of the images that two runs have in common, in each run's cells."""
-    data = [run.info["data"] for run in (current, baseline)]
-    if data[0]["fingerprint"] == data[1]["fingerprint"] and not data[0]["unreadable"] + data[1]["unreadable"]:
-        everywhere = np.arange(data[0]["images"])
+    one, other = current.info.data, baseline.info.data
+    if one.fingerprint == other.fingerprint and not one.unreadable + other.unreadable:
+        everywhere = np.arange(one.images)
         return everywhere, everywhere
     now, then = images_of(current), images_of(baseline)
     both = now.index.intersection(then.index, sort=False)
@@ -139,18 +131,10 @@ def common_images(current: RecordedRun, baseline: RecordedRun) -> tuple[NDArray[
     return now.index.get_indexer(both), then.index.get_indexer(both)
 
 
-def flags_of(info: Mapping[str, Any], detector: str, pipeline: str) -> str:
-    """Return a cell's trust flags separated by spaces, ``ok`` where it has none."""
-    raised = {
-        flag["flag"]
-        for flag in info["trust"]["flags"]
-        if (flag["detector"], flag["pipeline"]) == (detector, pipeline)
-    }
-    return " ".join(sorted(raised)) or "ok"
-
-
-def _stage_differences(name: str, now: list[dict[str, Any]], then: list[dict[str, Any]]) -> list[str]:
-    nothing: dict[str, Any] = {}
+def _stage_differences(
+    name: str, now: Sequence[Mapping[str, object]], then: Sequence[Mapping[str, object]]
+) -> list[str]:
+    nothing: Mapping[str, object] = {}
     return [
         f"attacks: {key} of {name} is {_show(one.get(key))} now, {_show(other.get(key))} in the baseline"
         for one, other in zip_longest(now, then, fillvalue=nothing)

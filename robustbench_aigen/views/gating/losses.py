@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Loss:
+class MetricLoss:
     """Metric in the baseline and now, the loss with its 95 % interval, and the p-value of the test of no loss."""
 
     baseline: float
@@ -42,7 +42,7 @@ def paired_loss(
     current: pd.DataFrame,
     draws: int,
     alternative: Alternative = "greater",
-) -> Loss:
+) -> MetricLoss:
     """Return what a metric has lost on the same images.
 
     Shares of images judged right are tested with McNemar's exact test by source image, all others with the bootstrap
@@ -82,7 +82,7 @@ def paired_loss(
     return _loss(metric, baseline, current, losses, p_value)
 
 
-def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> Loss:
+def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> MetricLoss:
     """Return what a metric has lost between different images.
 
     Shares of images judged right are tested with Fisher's exact test where no image stands twice, all others with two
@@ -105,9 +105,9 @@ def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame,
 
 def _loss(
     metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, losses: Floats, p_value: float
-) -> Loss:
+) -> MetricLoss:
     low, high = percentile_interval(losses, 0.95)
-    return Loss(metric_value(metric, baseline), metric_value(metric, current), low, high, p_value)
+    return MetricLoss(metric_value(metric, baseline), metric_value(metric, current), low, high, p_value)
 
 
 def _counts(part: pd.DataFrame) -> Floats:

@@ -13,11 +13,11 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import generator_part, metric_value
-from robustbench_aigen.runs.baseline import RecordedRun, open_recorded
+from robustbench_aigen.runs.info import RunInfo
+from robustbench_aigen.runs.run import Run, as_run
 from robustbench_aigen.runs.selection import (
     Check,
     check_metrics,
-    families_of,
     matching,
     select_checks,
     select_floors,
@@ -25,12 +25,11 @@ from robustbench_aigen.runs.selection import (
 from robustbench_aigen.scenario.gate_spec import GateSpec, load_gate_spec, spec_from_options
 from robustbench_aigen.text import counted
 from robustbench_aigen.views.gating.comparability import (
-    Findings,
+    ComparisonIssues,
     common_images,
     compare_attacks,
     compare_data,
     compare_thresholds,
-    flags_of,
     pair_detectors,
 )
 from robustbench_aigen.views.gating.losses import paired_loss, unpaired_loss
@@ -38,12 +37,12 @@ from robustbench_aigen.views.gating.result import COLUMNS, GateResult
 
 _ROUND_OFF = 1e-9
 _FEWEST_DRAWS = 2_000
-Config = str | Path | Mapping[str, Any] | GateSpec
+Config = str | Path | Mapping[str, object] | GateSpec
 
 
 def gate(
-    current: str | Path | RecordedRun,
-    baseline: str | Path | RecordedRun,
+    current: str | Path | Run,
+    baseline: str | Path | Run,
     *,
     config: Config | None = None,
     unpaired: bool = False,
@@ -59,7 +58,7 @@ def gate(
     current
         A run folder, a scenario's results folder for its newest run, or what :func:`robustbench_aigen.run` returned.
     baseline
-        The same, or a baseline written by :func:`robustbench_aigen.runs.baseline.write_baseline`.
+        The same, or a baseline written by :meth:`robustbench_aigen.Run.save_baseline`.
     config
         A YAML file or mapping of a ``gate:`` block; by default the block of the current run's scenario, or the
         defaults: accuracy in every pipeline on all images, a point of tolerance, level 0.05.
@@ -71,41 +70,39 @@ def gate(
     UserError
         If a run cannot be read, or the two do not compare: other data, attacks or thresholds.
     """
-    now, then = open_recorded(current), open_recorded(baseline)
+    now, then = as_run(current), as_run(baseline)
     spec = read_spec(config, now.info)
     check_metrics(spec)
-    findings = Findings()
-    pairs = pair_detectors(now.info, then.info, findings)
-    recorded = families_of(then.info)
-    known = {**recorded, **families_of(now.info)}
+    issues = ComparisonIssues()
+    pairs = pair_detectors(now.info, then.info, issues)
+    recorded = then.info.outline.families
+    known = {**recorded, **now.info.outline.families}
     gated = [name for name in matching(spec.pipelines, known, "pipeline") if name in recorded]
-    compare_attacks(now.info, then.info, gated, findings)
-    compare_thresholds(now.info, then.info, pairs, findings)
-    images = Findings()
+    compare_attacks(now.info, then.info, gated, issues)
+    compare_thresholds(now.info, then.info, pairs, issues)
+    images = ComparisonIssues()
     same = compare_data(now, then, images)
     if unpaired:
-        findings.notices += ["unpaired: tests for independent samples", *images.differences]
+        issues.notices += ["unpaired: tests for independent samples", *images.differences]
         if same:
-            findings.notices.append("the images are the same ones: without --unpaired the tests are sharper")
+            issues.notices.append("the images are the same ones: without --unpaired the tests are sharper")
     else:
-        findings.differences += images.differences
-    if findings.differences:
+        issues.differences += images.differences
+    if issues.differences:
         hint = "run both on the same, or write a new baseline with --update"
-        if findings.differences == images.differences:
+        if issues.differences == images.differences:
             hint += "; --unpaired compares different images"
-        raise UserError(f"the runs do not compare. {'; '.join(findings.differences)}", hint=hint)
-    checks = [check for check in select_checks(spec, now.info, known) if check.pipeline in gated]
+        raise UserError(f"the runs do not compare. {'; '.join(issues.differences)}", hint=hint)
+    checks = [check for check in select_checks(spec, now.info.outline, known) if check.pipeline in gated]
     if not checks and not spec.floors:
         raise UserError("there is nothing to gate: none of the pipelines is in the baseline")
     comparison = _Comparison(now, then, pairs, unpaired=unpaired, draws=_draws(len(checks), spec.alpha))
-    rows = [*comparison.losses(checks, spec), *comparison.floors(select_floors(spec, now.info))]
-    findings.notices += comparison.notices()
-    return GateResult(
-        pd.DataFrame(rows, columns=COLUMNS), spec, findings.notices, str(now.folder), str(then.folder)
-    )
+    rows = [*comparison.losses(checks, spec), *comparison.floors(select_floors(spec, now.info.outline))]
+    issues.notices += comparison.notices()
+    return GateResult(pd.DataFrame(rows, columns=COLUMNS), spec, issues.notices, now.place, then.place)
 
 
-def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
+def read_spec(config: Config | None, info: RunInfo) -> GateSpec:
     """Return a gate's settings: those given, or those of the run's scenario, or the defaults.
 
     Raises
@@ -119,7 +116,7 @@ def read_spec(config: Config | None, info: Mapping[str, Any]) -> GateSpec:
         spec = load_gate_spec(config)
         check_metrics(spec)
         return spec
-    return spec_from_options(GateSpec(), **dict(config or info["scenario"].get("gate") or {}))
+    return spec_from_options(GateSpec(), **dict(config or info.scenario.gate or {}))
 
 
 def _draws(checks: int, alpha: float) -> int:
@@ -130,9 +127,7 @@ def _draws(checks: int, alpha: float) -> int:
 class _Comparison:
     """The records of two runs, cell by cell."""
 
-    def __init__(
-        self, now: RecordedRun, then: RecordedRun, pairs: Mapping[str, str], *, unpaired: bool, draws: int
-    ) -> None:
+    def __init__(self, now: Run, then: Run, pairs: Mapping[str, str], *, unpaired: bool, draws: int) -> None:
         self._now, self._then, self._pairs = now, then, pairs
         self._unpaired, self._draws = unpaired, draws
         self._empty: list[str] = []
@@ -143,7 +138,7 @@ class _Comparison:
 
     def notices(self) -> list[str]:
         """Say where images are left out, and after :meth:`losses` which numbers were."""
-        counts = [run.info["data"]["images"] for run in (self._now, self._then)]
+        counts = [run.info.data.images for run in (self._now, self._then)]
         if self._common is None or len(self._common[0]) == max(counts):
             return self._empty
         common = f"{counted(len(self._common[0]), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
@@ -197,7 +192,7 @@ class _Comparison:
 
     def _head(self, check: Check) -> dict[str, Any]:
         head = {key: value for key, value in check._asdict().items() if key != "floor"}
-        return {**head, "trust": flags_of(self._now.info, check.detector, check.pipeline)}
+        return {**head, "trust": self._now.info.flags_of(check.detector, check.pipeline)}
 
 
 def _cells(records: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

@@ -68,7 +68,7 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
             content.append(
                 (
                     TableCell(str(detector)),
-                    TableCell(str(joined.info_of(str(detector))["architecture"])),
+                    TableCell(str(joined.info_of(str(detector)).architecture)),
                     TableCell(model),
                     TableCell(100 * float(clean["accuracy"].iloc[0])),
                     TableCell(robust.accuracy),

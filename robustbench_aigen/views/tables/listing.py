@@ -24,7 +24,7 @@ def report_tables(joined: JoinedRuns) -> list[Table]:
     tables += [degraded] if degraded is not None else []
     if (summary["generator"] != ALL_GENERATORS).any():
         tables += [cross_generator_table(summary, measured), generator_table(summary, measured)]
-    if len({run.info["data"]["fingerprint"] for run in joined.runs}) > 1:
+    if len({run.info.data.fingerprint for run in joined.runs}) > 1:
         tables = [without_best(table) for table in tables]
     flagged = joined.one_class_detectors()
     return [with_one_class_marks(table, flagged) for table in tables]
