@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Loaded": "robustbench_aigen.detectors.formats.request",
     "Registry": "robustbench_aigen.registry",
     "Sample": "robustbench_aigen.data.samples",
+    "detector_format": "robustbench_aigen.detectors.format",
     "layout": "robustbench_aigen.data.layout",
     "metric": "robustbench_aigen.metrics.metric",
     "load_plugin": "robustbench_aigen.registry",

@@ -12,7 +12,7 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
-from robustbench_aigen.detectors.formats import FORMATS
+from robustbench_aigen.detectors.format import DETECTOR_FORMATS
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
@@ -147,7 +147,7 @@ def test_the_formats_of_the_detectors_document_are_those_there_are():
     text = (REPOSITORY / "docs" / "DETECTORS.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*) \| .+ \| .+ \| (.*)\|$", text.split("## Settings")[0], re.MULTILINE)
     said = [(written.replace("`", ""), trust.strip().replace("`", "")) for written, trust in rows]
-    assert said[2:] == [(each.written, each.trust.partition(":")[0]) for each in FORMATS]
+    assert said[2:] == [(each.written, each.trust.partition(":")[0]) for each in DETECTOR_FORMATS]
 
 
 def test_no_other_document_has_untested_examples():

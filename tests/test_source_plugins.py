@@ -1,4 +1,4 @@
-"""One plugin file with a data layout: recognised, named, run, and part of the key of its records."""
+"""One plugin file with a data layout or a detector format: recognised, run, and part of the key of its records."""
 
 import json
 import pickle
@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from robustbench_aigen import ImageData, registry
+from robustbench_aigen import ImageData, load_detector, registry
 from robustbench_aigen.data.layout import LAYOUTS
+from robustbench_aigen.detectors.format import DETECTOR_FORMATS
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.registry import load_plugin
 
@@ -41,6 +42,27 @@ def pile(path, spec):
 @layout("quiet")
 def quiet(path, spec):
     return Pile(path, spec)
+"""
+FORMAT = """
+import json
+
+import torch
+from torch import nn
+from robustbench_aigen.plugins import Loaded, detector_format
+
+class Brightness(nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images):
+        return (self.weight * (images.mean(dim=(1, 2, 3)) - 0.5))[:, None]
+
+@detector_format(suffixes=[".brightness"], prefix="bright")
+def brightness(request):
+    \"\"\"A weight of the mean of all pixels.\"\"\"
+    weight = float(request.place) if request.spec.id else json.loads(request.path.read_text())["weight"]
+    return Loaded(Brightness(weight), "brightness")
 """
 SCENARIO = """
 version: 1
@@ -166,3 +188,100 @@ def test_names_that_mean_something_already_are_refused(tmp_path, name):
     )
     with pytest.raises(UserError, match="give it another name|rename one of the two"):
         load_plugin(tmp_path / "bad.py")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "formats.py").write_text(FORMAT)
+    (tmp_path / "mine.brightness").write_text('{"weight": 30.0}')
+    (tmp_path / "own.yaml").write_text(
+        SCENARIO.replace("piles.py", "formats.py")
+        .replace("{source: images, layout: LAYOUT}", "{source: minigen, limit: 12}")
+        .replace("[minigen/lenet5]", "[mine.brightness, {id: 'bright:4', input_size: 16}]")
+    )
+    return tmp_path
+
+
+def test_a_format_of_a_file_is_listed_validated_and_run(mine, cli):
+    file = mine / "own.yaml"
+    assert "no file of a detector" in cli("validate", refused(file)).err
+    assert cli("validate", file).code == 0
+    assert "FILE.brightness, bright:…" in cli("list", "detectors").out
+    outcome = cli("run", file, "--output", mine / "out")
+    assert outcome.code == 0, outcome.err
+    records = pd.read_parquet(mine / "out" / "own" / "latest" / "records.parquet")
+    assert set(records["detector"]) == {"mine", "bright:4"}
+    clean = records[records["pipeline"] == "clean"].pivot_table("score", "sample", "detector")
+    odds = np.log(clean / (1 - clean))
+    assert np.allclose(
+        odds["mine"], odds["bright:4"] * 7.5, atol=0.1
+    )  # 16 pixels a side are a little brighter.
+    worse = records[(records["pipeline"] == "fgsm") & (records["detector"] == "mine")]
+    assert worse["correct"].mean() < records[records["pipeline"] == "clean"]["correct"].mean()
+
+
+def refused(file: Path) -> Path:
+    """Write the scenario beside, without its plugin."""
+    bare = file.with_name("bare.yaml")
+    bare.write_text(file.read_text().replace("plugins: [formats.py]\n", ""))
+    return bare
+
+
+def test_the_code_of_a_format_is_part_of_the_identity(mine):
+    def identity() -> str:
+        load_plugin(mine / "formats.py")
+        return load_detector(mine / "mine.brightness").identity()
+
+    before = identity()
+    module = registry._PLUGINS.pop((mine / "formats.py").resolve())
+    sys.modules.pop(module.__name__)
+    registry._restore({DETECTOR_FORMATS: frozenset()})
+    (mine / "formats.py").write_text(FORMAT + "\n# Another version.\n")
+    assert identity() != before
+
+
+def test_wrong_suffixes_and_prefixes_of_detectors_are_named(mine):
+    (mine / "other.brightnes").write_text("{}")
+    load_plugin(mine / "formats.py")
+    with pytest.raises(UserError, match="is no file of a detector") as caught:
+        load_detector(mine / "other.brightnes")
+    assert ".brightness" in str(caught.value.hint)
+    with pytest.raises(UserError, match="unknown detector 'brihgt:4'") as caught:
+        load_detector("brihgt:4")
+    assert caught.value.hint == "did you mean 'bright:'?"
+
+
+@pytest.mark.parametrize(
+    ("decorator", "message"),
+    [
+        ("suffixes=['.pt']", "'.pt' belongs to the detector format 'weights' already"),
+        ("prefix='timm'", "'timm:' belongs to the detector format 'timm' already"),
+        ("suffixes=['PT']", "the suffix 'PT' is not a dot"),
+        ("prefix='a b'", "the prefix 'a b' is not a word"),
+        ("", "has neither suffixes nor a prefix"),
+    ],
+)
+def test_formats_that_make_no_sense_are_refused(tmp_path, decorator, message):
+    (tmp_path / "bad.py").write_text(
+        f"from robustbench_aigen.plugins import detector_format\n"
+        f"@detector_format({decorator})\ndef bad(request): ...\n"
+    )
+    with pytest.raises(UserError) as caught:
+        load_plugin(tmp_path / "bad.py")
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("return 3", "the detector format 'bad' returns 3"), ("raise OSError('no disk')", "OSError: no disk")],
+)
+def test_mistakes_of_a_format_are_named(tmp_path, body, message):
+    (tmp_path / "bad.py").write_text(
+        "from robustbench_aigen.plugins import detector_format\n"
+        f"@detector_format(suffixes=['.bad'])\ndef bad(request):\n    {body}\n"
+    )
+    (tmp_path / "x.bad").write_text("x")
+    load_plugin(tmp_path / "bad.py")
+    with pytest.raises(UserError) as caught:
+        load_detector(tmp_path / "x.bad")
+    assert message in caught.value.message

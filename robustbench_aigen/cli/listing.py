@@ -77,7 +77,7 @@ def list_things(
 def _detector_kinds() -> "pd.DataFrame":
     import pandas as pd
 
-    from robustbench_aigen.detectors.formats import FORMATS
+    from robustbench_aigen.detectors.format import DETECTOR_FORMATS
 
     return pd.DataFrame(
         [
@@ -87,7 +87,7 @@ def _detector_kinds() -> "pd.DataFrame":
                 "gradients": kind.gradients,
                 "--trust-code": kind.trust,
             }
-            for kind in FORMATS
+            for kind in DETECTOR_FORMATS
         ]
     )
 

@@ -64,7 +64,6 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> "Detector | KnownDete
     # From here on a detector is loaded, which needs torch.
     import torch
 
-    from robustbench_aigen.detectors.formats import PYTHON
     from robustbench_aigen.detectors.formats.python_factory import check_python
     from robustbench_aigen.detectors.formats.request import NeedsTrustError
     from robustbench_aigen.detectors.loading import load_detector, requested
@@ -74,7 +73,7 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> "Detector | KnownDete
         notes = [member for member in members if isinstance(member, str)]
         return "; ".join(notes) if notes else load_detector(spec, folder=folder)
     kind, request = requested(spec, folder, torch.device("cpu"), trust_code=False)
-    if kind is PYTHON:
+    if kind.name == "python":
         check_python(request.place, folder)
         return f"'{spec.text}' is not imported here"
     try:

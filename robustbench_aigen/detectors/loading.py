@@ -13,7 +13,8 @@ from robustbench_aigen.detectors.card import Beside, DetectorCard, card_edits, l
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import UNDECLARED_NORMALISATION
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.formats import PYTHON, WEIGHTS, Format, format_of_id, format_of_path
+from robustbench_aigen.detectors.format import DETECTOR_FORMATS, Format
+from robustbench_aigen.detectors.format_detection import format_of_id, format_of_path
 from robustbench_aigen.detectors.formats.infer_io import (
     find_out_input,
     find_out_outputs,
@@ -26,7 +27,7 @@ from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.weights import fill_network, made_of_choices
 from robustbench_aigen.detectors.guests import in_the_same_folder
 from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
-from robustbench_aigen.detectors.identity import file_hash
+from robustbench_aigen.detectors.identity import file_hash, files_hash, network_hash
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.published_weights import load_published
@@ -37,9 +38,10 @@ from robustbench_aigen.detectors.trim import trimmed
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
+from robustbench_aigen.imports import source_files
 from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec, library_prefix
 from robustbench_aigen.text import counted
 
 
@@ -99,9 +101,9 @@ def _loaded(spec: DetectorSpec, folder: Path, device: torch.device, *, trust_cod
         return _published(spec, device)
     kind, request = requested(spec, folder, device, trust_code=trust_code)
     _check_choices(kind, request)
-    if kind is WEIGHTS and request.card.base is not None and spec.arch is None:
+    if kind.name == "weights" and request.card.base is not None and spec.arch is None:
         return _on_base(request.card.base, request)
-    if kind is not PYTHON:
+    if kind.name != "python":
         return _ready(kind, request)
     # The first answers are part of what is recorded: some code opens its files then.
     with recorded() as opened, in_the_same_folder():
@@ -147,6 +149,8 @@ def _ready(kind: Format, request: Request) -> Detector:
     with preserved_global_rng():
         loaded = kind.load(request)
     detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
+    if not kind.built_in:
+        detector.made_of = (*detector.made_of, f"format={files_hash(source_files(kind.function))}")
     if request.spec.id in shipped_detectors():
         # Its card and the tests say all of it.
         detector.assumptions = ()
@@ -190,8 +194,9 @@ def _in_float32(detector: Detector) -> None:
 
 def _check_choices(kind: Format, request: Request) -> None:
     """Refuse a choice that a kind of file does not have."""
-    if request.weights_key is not None and kind is not WEIGHTS:
-        raise UserError(f"'weights_key' needs {WEIGHTS.what}; '{request.place}' is a file of another kind")
+    if request.weights_key is not None and kind.name != "weights":
+        needed = DETECTOR_FORMATS["weights"].what
+        raise UserError(f"'weights_key' needs {needed}; '{request.place}' is a file of another kind")
 
 
 def _on_base(base: DetectorSpec, request: Request) -> Detector:
@@ -243,12 +248,18 @@ def requested(
         if spec.id not in shipped and (folder / spec.id).expanduser().is_file():
             hint = f"is it a detector? write {{path: {spec.id}}} or ./{spec.id}"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
+        prefix = library_prefix(spec.id)
+        if spec.id not in shipped and prefix:
+            known = [f"{each.prefix}:" for each in DETECTOR_FORMATS if each.prefix is not None]
+            raise UserError(f"unknown detector '{spec.id}'", hint=did_you_mean(prefix, known))
         if spec.id not in shipped:
             hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own is {{path: FILE, arch: NAME}})"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         file = shipped[spec.id]
         card = look_beside(file).card
-        return WEIGHTS, Request(spec, str(file), folder, card, trust_code=False, device=device)
+        return DETECTOR_FORMATS["weights"], Request(
+            spec, str(file), folder, card, trust_code=False, device=device
+        )
     path = (folder / str(spec.path)).expanduser()
     try:
         is_there = path.exists()
@@ -278,7 +289,7 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
         replace(Preprocessing(**settings), output=output),
         name=spec.name or called(spec, request.place),
         architecture=loaded.architecture,
-        weights_sha256=loaded.sha256,
+        weights_sha256=loaded.sha256 or network_hash(loaded.network),
         libraries=loaded.libraries,
     )
     detector.declared = frozenset({*(loaded.metadata.keys() - loaded.assumed), *said})

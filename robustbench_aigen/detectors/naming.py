@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from robustbench_aigen.errors import printable
-from robustbench_aigen.scenario.detector_spec import LIBRARY_PREFIXES, DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, library_prefix
 
 
 class Named(Protocol):
@@ -33,15 +33,11 @@ def name_apart(specs: Sequence[DetectorSpec], detectors: Sequence[Named | None])
             unnamed, _told_apart([_parts(spec) for spec, _ in unnamed]), strict=True
         ):
             if text is not None:
-                detector.name = f"{_prefix(detector.name)}{printable(text)}"
+                detector.name = f"{library_prefix(detector.name)}{printable(text)}"
 
 
 def _is_of_a_file(spec: DetectorSpec) -> bool:
-    return spec.path is not None or (spec.id or "").startswith(LIBRARY_PREFIXES)
-
-
-def _prefix(name: str) -> str:
-    return next((prefix for prefix in LIBRARY_PREFIXES if name.startswith(prefix)), "")
+    return spec.path is not None or bool(library_prefix(spec.id or ""))
 
 
 def _parts(spec: DetectorSpec) -> tuple[str, ...]:

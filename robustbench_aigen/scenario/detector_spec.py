@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -100,13 +101,14 @@ class FileSpec(PreprocessingSpec):
     output: Annotated[str | None, BeforeValidator(_place)] = None
 
 
-LIBRARY_PREFIXES = ("timm:", "hf:", "python:")
-"""What an id begins with that names a model of a library or a function of one's own."""
-DETECTOR_SUFFIXES = (
-    ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".onnx", ".skops", ".keras", ".h5", ".hdf5", ".pkl", ".pickle",
-    ".joblib", ".tar", ".npz", ".safetensors.index.json", ".bin.index.json",
-)  # fmt: skip
-"""What the names of detectors' files end in."""
+_PREFIX = re.compile(r"[A-Za-z]\w+:")
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*")
+
+
+def library_prefix(text: str) -> str:
+    """Return what an id begins with that names a model of a library or a function: ``timm:``; empty for none."""
+    found = _PREFIX.match(text)
+    return found[0] if found else ""
 
 
 class DetectorSpec(FileSpec):
@@ -129,7 +131,7 @@ class DetectorSpec(FileSpec):
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:
         given = self.model_fields_set - {"name", "wrap"}
-        if self.id is not None and not self.id.startswith(LIBRARY_PREFIXES) and given - {"id"}:
+        if self.id is not None and not library_prefix(self.id) and given - {"id"}:
             raise ValueError(
                 "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
             )
@@ -168,7 +170,7 @@ class DetectorSpec(FileSpec):
         """
         if text.lstrip().startswith("{"):
             return cls._from_braces(text, arch, folder)
-        if text.startswith(LIBRARY_PREFIXES):
+        if library_prefix(text):
             if arch is not None:
                 raise UserError(f"'{text}' brings its own architecture: leave '{arch}' out")
             prefix, _, place = text.partition(":")
@@ -199,7 +201,7 @@ class DetectorSpec(FileSpec):
         changes: dict[str, object] = {}
         if self.path is not None:
             changes["path"] = _beside(folder, self.path)
-        if self.id is not None and self.id.startswith(LIBRARY_PREFIXES):
+        if self.id is not None and library_prefix(self.id):
             changes["id"] = self.from_text(self.id, None, folder).id
         if self.ensemble is not None:
             changes["ensemble"] = tuple(member.starting_at(folder) for member in self.ensemble)
@@ -227,9 +229,9 @@ class DetectorSpec(FileSpec):
 
 
 def _is_file(text: str) -> bool:
-    if text.startswith(LIBRARY_PREFIXES):
+    if library_prefix(text):
         return False
-    return text.lower().endswith(DETECTOR_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+    return bool(_SUFFIX.fullmatch(Path(text).suffix)) or text.startswith(("./", "../", "/", "~"))
 
 
 def _beside(folder: Path, text: str) -> str:

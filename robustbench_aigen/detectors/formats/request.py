@@ -100,7 +100,7 @@ class Loaded:
     architecture
         Its name, for records.
     sha256
-        Hash of everything that it was loaded from.
+        Hash of everything that it was loaded from; empty for that of the network's weights.
     metadata
         Settings of :class:`~robustbench_aigen.detectors.preprocessing.Preprocessing` that its own files say.
     assumptions
@@ -115,7 +115,7 @@ class Loaded:
 
     network: nn.Module
     architecture: str
-    sha256: str
+    sha256: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
