@@ -3,10 +3,12 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_aigen.csv_text import guarded_row
+from robustbench_aigen.data.groups import linked_groups
 from robustbench_aigen.data.near_duplicates import Fingerprint, duplicate_groups
 from robustbench_aigen.data.placing import Placing
 from robustbench_aigen.data.samples import CLASS_NAMES, Sample
@@ -69,22 +71,8 @@ def arrange(
 
 def _groups(pieces: list[Piece]) -> list[list[int]]:
     """Join pieces of one image, and pieces that look alike, directly or through others."""
-    parents = list(range(len(pieces)))
-
-    def root(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
     by_source: dict[str, list[int]] = defaultdict(list)
     for index, piece in enumerate(pieces):
         by_source[piece.source].append(index)
-    for group in (*by_source.values(), *duplicate_groups([piece.look for piece in pieces])):
-        for index in group[1:]:
-            one, other = sorted((root(group[0]), root(index)))
-            parents[other] = one
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(pieces)):
-        groups[root(index)].append(index)
-    return list(groups.values())
+    alike = [*by_source.values(), *duplicate_groups([piece.look for piece in pieces])]
+    return linked_groups(len(pieces), (link for group in alike for link in pairwise(group)))

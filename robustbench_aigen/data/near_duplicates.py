@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustbench_aigen.data.groups import linked_groups
 from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _MOST_BITS = 4
@@ -74,21 +75,8 @@ def duplicate_groups(fingerprints: Sequence[Fingerprint]) -> list[list[int]]:
     list
         Groups of two or more positions in ``fingerprints``, each ascending, ordered by their first.
     """
-    parents = list(range(len(fingerprints)))
-
-    def root(position: int) -> int:
-        while parents[position] != position:
-            parents[position] = parents[parents[position]]
-            position = parents[position]
-        return position
-
-    for one, other in _copies(fingerprints):
-        first, second = sorted((root(one), root(other)))
-        parents[second] = first
-    groups: dict[int, list[int]] = {}
-    for position in range(len(fingerprints)):
-        groups.setdefault(root(position), []).append(position)
-    return [group for group in groups.values() if len(group) > 1]
+    groups = linked_groups(len(fingerprints), _copies(fingerprints))
+    return [group for group in groups if len(group) > 1]
 
 
 def _copies(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:

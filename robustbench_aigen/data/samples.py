@@ -1,8 +1,11 @@
 """Samples and the sources they come from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robustbench_aigen.errors import first_line
 from robustbench_aigen.file_reading import RefusedFileError
@@ -76,6 +79,28 @@ def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> se
     fakes, reals = ({name for name, label in pairs if label == wanted} for wanted in (1, 0))
     names = {*generators, REAL_POOL}
     return names if reals.issuperset(generators) else names | (reals - fakes)
+
+
+def belongs_to(
+    labels: Iterable[int], generators: Iterable[str], wanted: Collection[str]
+) -> NDArray[np.bool_]:
+    """Return which images are fakes of some generators, or reals that those are compared with.
+
+    Parameters
+    ----------
+    labels, generators
+        Of N images: 0 (real) or 1 (fake), and generator name.
+    wanted
+        Names of generators.
+
+    Returns
+    -------
+    numpy.ndarray
+        N booleans; :func:`reals_of` says which reals are meant.
+    """
+    images = list(zip(generators, labels, strict=True))
+    names = {1: {*wanted}, 0: reals_of(wanted, images)}
+    return np.array([name in names[label] for name, label in images], dtype=bool)
 
 
 def fingerprint(images: Iterable[Sequence[object]]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_aigen.data.samples import reals_of
+from robustbench_aigen.data.samples import belongs_to
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
@@ -122,10 +122,7 @@ def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
     """Return all records of a cell for ``all``, or a generator's fakes with the reals they belong to."""
     if generator == ALL_GENERATORS:
         return cell
-    is_fake = cell["label"] == 1
-    images = cell[["generator", "label"]].drop_duplicates().itertuples(index=False, name=None)
-    reals = ~is_fake & cell["generator"].isin(reals_of([generator], images))
-    return cell[(is_fake & (cell["generator"] == generator)) | reals]
+    return cell[belongs_to(cell["label"], cell["generator"], [generator])]
 
 
 def metric_value(metric: Metric, part: pd.DataFrame) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from robustbench_aigen.data.samples import ImageSource, Sample, reals_of
+from robustbench_aigen.data.samples import ImageSource, Sample, belongs_to
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import Threshold
@@ -106,13 +106,9 @@ def tpr_by_generator(scored: Scored, threshold: Threshold) -> dict[str, float]:
 
 def of_generators(scored: Scored, names: Sequence[str]) -> Scored:
     """Return the fakes of some generators and the reals they belong to."""
-    kept = {*names}
-    reals = reals_of(kept, ((sample.generator, sample.label) for sample in scored.samples))
-    rows = [
-        row
-        for row, sample in enumerate(scored.samples)
-        if sample.generator in (kept if sample.label else reals)
-    ]
+    samples = scored.samples
+    kept = belongs_to([s.label for s in samples], [s.generator for s in samples], names)
+    rows = np.flatnonzero(kept)
     return Scored([scored.samples[row] for row in rows], scored.log_odds[rows])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustbench_aigen.data.samples import ImageSource, reals_of
+from robustbench_aigen.data.samples import ImageSource, belongs_to
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.errors import UserError, did_you_mean
@@ -27,18 +27,10 @@ class Splits:
         """
         if generators is None:
             return self
-        kept = {*generators}
         samples = self.source.samples
-        reals = reals_of(kept, ((sample.generator, sample.label) for sample in samples))
-
-        def own(indices: list[int]) -> list[int]:
-            return [
-                index
-                for index in indices
-                if samples[index].generator in (kept if samples[index].label else reals)
-            ]
-
-        return Splits(self.source, own(self.train), own(self.val), self.test)
+        kept = belongs_to([s.label for s in samples], [s.generator for s in samples], generators)
+        train, val = ([index for index in own if kept[index]] for own in (self.train, self.val))
+        return Splits(self.source, train, val, self.test)
 
     @property
     def generators(self) -> list[str]:

@@ -8,7 +8,7 @@ from robustbench_aigen.data.audit.composition import Part, balance, parts
 from robustbench_aigen.data.audit.duplicates import Copies, find_copies
 from robustbench_aigen.data.audit.survey import Surveyed, Unreadable, survey, survey_headers
 from robustbench_aigen.data.audit.verdict import LEVEL, MARGIN, Verdict, judge_facts
-from robustbench_aigen.data.samples import ImageSource, reals_of
+from robustbench_aigen.data.samples import ImageSource, belongs_to
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.errors import UserError
@@ -106,7 +106,6 @@ def glance(source: ImageSource, indices: Sequence[int]) -> Verdict:
 
 def _counterparts(images: Sequence[Surveyed], generator: str) -> list[Surveyed]:
     """Return a generator's fakes with the reals they belong to."""
-    reals = reals_of([generator], ((image.sample.generator, image.sample.label) for image in images))
-    return [
-        image for image in images if image.sample.generator in ({generator} if image.sample.label else reals)
-    ]
+    samples = [image.sample for image in images]
+    kept = belongs_to([s.label for s in samples], [s.generator for s in samples], [generator])
+    return [image for image, is_kept in zip(images, kept, strict=True) if is_kept]
