@@ -1,5 +1,6 @@
 """Log-odds of images: what every verdict rests on."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,6 +13,7 @@ from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.images_like import ImagesLike, names_of, to_levels_list
 from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory
@@ -85,7 +87,11 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
     for row, image in enumerate(levels):
         groups[image.shape].append(row)
     if levels:
+        known = detector.assumptions
         detector.see(levels[0].shape[1], levels[0].shape[2])
+        for told in detector.assumptions:
+            if told not in known and Notice(told).is_warning:
+                warnings.warn(f"{detector.name}: {Notice(told).text}", stacklevel=_CALLER)
     with borrowed(detector), preserved_global_rng():
         for (_, height, width), rows in groups.items():
             try:
@@ -135,6 +141,8 @@ def default_batch_size(detector: Detector, device: torch.device) -> int:
     return size * 8 if device.type == "cuda" else size
 
 
+_CALLER = 4
+"""Levels of calls up to the line of the user's that calls :meth:`Detector.scores`."""
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
 
