@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from threading import Thread
 
@@ -12,9 +13,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from robustbench_aigen import load_detector, load_scenario
+from robustbench_aigen import evaluate, load_detector, load_scenario
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.verification import AttackContractError
+from robustbench_aigen.detectors import remembering
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
@@ -208,6 +210,31 @@ def test_more_training_gives_new_numbers(module, levels):
     outcome = attacked(detector, levels, steps=3)
     assert not torch.allclose(outcome.log_odds, old_attack, atol=1e-3)
     assert torch.allclose(outcome.log_odds.sigmoid(), plain(module, outcome.levels), atol=1e-5)
+
+
+def test_probabilities_that_are_read_as_logits_are_warned_of(levels):
+    network = nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Sigmoid())
+    detector = Detector(network)
+    with pytest.warns(UserWarning, match="look like probabilities .* read as logits") as caught:
+        detector.scores(levels)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.scores(levels)  # Told once.
+        Detector(network, outputs="probabilities").scores(levels)
+        Detector(network[:-1]).scores(levels)
+    run = evaluate(Detector(network), (levels / 255, [0, 1] * 3))
+    assert any("look like probabilities" in notice for notice in run.notices)
+
+
+def test_a_search_looks_at_the_weights_once(module, levels, monkeypatch):
+    """Whether they have changed: for the judge, for gradients and for queries, whatever the number of its steps."""
+    detector, walks = Detector(module), []
+    looked_at = remembering._tensors
+    attacked(detector, levels, name="cw", steps=1)  # Makes the copies.
+    monkeypatch.setattr(remembering, "_tensors", lambda networks: walks.append(1) or looked_at(networks))
+    attacked(detector, levels, name="cw", steps=12)
+    assert 1 <= len(walks) <= 3
 
 
 @pytest.mark.parametrize(

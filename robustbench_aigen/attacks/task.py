@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
-from robustbench_aigen.detectors.scoring import predict
+from robustbench_aigen.detectors.scoring import laid_out, predict_as_laid_out
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.margins import margin_of
 from robustbench_aigen.numerics.seeding import SampleStreams, draw_padded
@@ -141,6 +141,11 @@ class AttackTask:
         fast = prepare(module, "fp32") if isinstance(module, Detector) else module
         return DeployedDetector(fast, self.crafted_on.threshold)
 
+    @cached_property
+    def _judging(self) -> nn.Module:
+        """The detector that judges, in its fastest form; no attack may change the weights that this is made of."""
+        return laid_out(self.detector.detector)
+
     @property
     def is_random(self) -> bool:
         """Whether something random stands between the attack and the detector."""
@@ -197,7 +202,7 @@ class AttackTask:
         if self.through:
             levels = self.deliver(rows, levels.cpu())
         sizes = None if self.sizes is None else self.sizes[rows]
-        return predict(self.detector.detector, levels, self.batch_size, self.device, sizes)
+        return predict_as_laid_out(self._judging, levels, self.batch_size, self.device, sizes)
 
     def log_odds(self, rows: Tensor, adversarial: Tensor) -> Tensor:
         """Return the log-odds of *fake* of the 8-bit versions of float pixels.

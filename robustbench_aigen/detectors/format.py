@@ -78,7 +78,9 @@ class Format:
         return made
 
 
-DETECTOR_FORMATS: Registry[Format] = Registry("detector format", "robustbench_aigen.detectors.formats")
+DETECTOR_FORMATS: Registry[Format] = Registry(
+    "detector format", "robustbench_aigen.detectors.formats.builtin"
+)
 
 
 def detector_format(

@@ -1,5 +1,6 @@
 """Log-odds of images: what every verdict rests on."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,6 +13,7 @@ from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.images_like import ImagesLike, names_of, to_levels_list
 from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory
@@ -46,7 +48,18 @@ def predict(
     Tensor
         N float32 log-odds on the CPU, in nats.
     """
-    module = _laid_out(detector) if isinstance(detector, Detector) else detector
+    return predict_as_laid_out(laid_out(detector), levels, batch_size, device, sizes)
+
+
+@torch.no_grad()
+def predict_as_laid_out(
+    module: nn.Module,
+    levels: Tensor | Sequence[Tensor],
+    batch_size: int,
+    device: torch.device,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """Return what :func:`predict` does, of what :func:`laid_out` has returned: a search asks at every step."""
     size = batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size
     if device.type == "cpu" and len(levels):
         # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
@@ -74,7 +87,11 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
     for row, image in enumerate(levels):
         groups[image.shape].append(row)
     if levels:
+        known = detector.assumptions
         detector.see(levels[0].shape[1], levels[0].shape[2])
+        for told in detector.assumptions:
+            if told not in known and Notice(told).is_warning:
+                warnings.warn(f"{detector.name}: {Notice(told).text}", stacklevel=_CALLER)
     with borrowed(detector), preserved_global_rng():
         for (_, height, width), rows in groups.items():
             try:
@@ -124,16 +141,19 @@ def default_batch_size(detector: Detector, device: torch.device) -> int:
     return size * 8 if device.type == "cuda" else size
 
 
+_CALLER = 4
+"""Levels of calls up to the line of the user's that calls :meth:`Detector.scores`."""
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
 
 
-def _laid_out(detector: Detector) -> Detector:
+def laid_out(detector: nn.Module) -> nn.Module:
     """Return a copy whose convolutions run on channels-last tensors: the same sums, up to 1.5 times as fast.
 
-    A network from elsewhere that fixes its strides, or cannot be copied, is returned as it is.
+    Every call looks at all weights, and makes the copy again where they have changed. A network from elsewhere that
+    fixes its strides, or cannot be copied, is returned as it is; so is a module that is no :class:`Detector`.
     """
-    if not detector.differentiable:
+    if not isinstance(detector, Detector) or not detector.differentiable:
         return detector
     return remembered(detector, "laid out", lambda: _copied_laid_out(detector))
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.hidden_networks import hidden_networks, settle
-from robustbench_aigen.detectors.outputs import Answer, find_answer
+from robustbench_aigen.detectors.outputs import Answer, find_answer, look_like_probabilities
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.notices import warning
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import changed_generators, global_states, preserved_global_rng
 from robustbench_aigen.text import counted
@@ -225,6 +226,16 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
             )
     for sentence in _what_it_answers(found):
         _tell(detector, sentence)
+    # A file says what it answers, or is read as what its answers look like.
+    is_bounded = (
+        detector.borrows and own.outputs == "logits" and look_like_probabilities(found.columns.float())
+    )
+    if is_bounded and detector.answers_probabilities():
+        text = (
+            "its outputs look like probabilities (in [0, 1] whatever it is shown) and are read as logits; "
+            'Detector(module, outputs="probabilities") reads them as they are'
+        )
+        _tell(detector, warning(text))
     if not detector.differentiable and not any("no gradients" in said for said in detector.assumptions):
         _tell(
             detector,

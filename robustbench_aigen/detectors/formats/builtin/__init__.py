@@ -1,0 +1,1 @@
+"""The formats of detectors that the package loads."""
