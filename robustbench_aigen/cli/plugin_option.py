@@ -8,6 +8,6 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
-        help="Load a Python file that registers own metrics. It runs with your rights. Repeatable.",
+        help="Load a Python file that registers own attacks, perturbations or metrics. It runs with your rights. Repeatable.",
     ),
 ]

@@ -189,7 +189,12 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             if recipe.differentiable is not None
         ]
         called = [
-            [recipe.implementation, recipe.random, recipe.differentiable, recipe.arguments(params)]
+            [
+                _function_name(recipe.implementation),
+                recipe.random,
+                _function_name(recipe.differentiable or ""),
+                recipe.arguments(params),
+            ]
             for recipe, params in operations
         ]
         return {
@@ -209,6 +214,8 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
         )
     recipe = backends.model_dump(include={backend}, mode="json")
+    if backends.native is not None and backend == "native":
+        recipe["native"]["implementation"] = _function_name(backends.native.implementation)
     return {
         "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
     }  # fmt: skip
@@ -232,6 +239,11 @@ def _source_hash(path: str) -> str:
     """Hash one module, or every module of a folder, of this package."""
     target = _PACKAGE / path
     return _hash_files([target] if target.is_file() else sorted(target.rglob("*.py")))
+
+
+def _function_name(reference: str) -> str:
+    """Return a function's name without its module: the code is hashed, wherever its file lies."""
+    return reference.rpartition(":")[2]
 
 
 @cache
