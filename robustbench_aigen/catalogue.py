@@ -1,6 +1,6 @@
-"""Finds the data that ships with the package: recipes (``attacks/``) and scenarios (``scenarios/``).
+"""Finds the data that ships with the package: recipes (``attacks/``, ``perturbations/``) and scenarios (``scenarios/``).
 
-Both stand at the top level of a checkout and are copied into the wheel under ``_catalogue``.
+They stand at the top level of a checkout and are copied into the wheel under ``_catalogue``.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def catalogue_folder(kind: str) -> Path:
-    """Return the folder of shipped ``attacks`` or ``scenarios``."""
+    """Return the folder of shipped ``attacks``, ``perturbations`` or ``scenarios``."""
     shipped = _PACKAGE / "_catalogue" / kind
     return shipped if shipped.is_dir() else _PACKAGE.parent / kind
 
@@ -21,10 +21,11 @@ _FINE_TUNING = "finetune_"
 def shipped_files(kind: str) -> dict[str, Path]:
     """Map the name of every shipped file of a kind to its file, sorted by name.
 
-    ``attacks`` are recipes; ``scenarios`` are what is run, and ``finetunings`` what is trained, both from
-    ``scenarios/``.
+    ``attacks`` and ``perturbations`` are recipes; ``scenarios`` are what is run, and ``finetunings`` what is trained,
+    both from ``scenarios/``.
     """
-    files = sorted(catalogue_folder("attacks" if kind == "attacks" else "scenarios").glob("*.yaml"))
-    if kind != "attacks":
+    is_recipe = kind in ("attacks", "perturbations")
+    files = sorted(catalogue_folder(kind if is_recipe else "scenarios").glob("*.yaml"))
+    if not is_recipe:
         files = [file for file in files if file.stem.startswith(_FINE_TUNING) == (kind == "finetunings")]
     return {file.stem: file for file in files}

@@ -7,7 +7,7 @@ from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.stages.parameters import Norm
 from robustbench_aigen.stages.recipe import Access, AttackRecipe
-from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.stages.recipe_files import known_recipes, recipe_names
 
 
 def list_detectors(pattern: str = "*") -> list[str]:
@@ -19,7 +19,7 @@ def list_attacks(norm: Norm | None = None, access: Access | None = None) -> list
     """Return the names of the attacks, of one norm or with one access (gradients, scores, decisions) if so asked."""
     return sorted(
         recipe.name
-        for recipe in shipped_recipes().values()
+        for recipe in known_recipes("attack")
         if isinstance(recipe, AttackRecipe)
         and (norm is None or norm in recipe.norms)
         and (access is None or recipe.access == access)
@@ -28,7 +28,7 @@ def list_attacks(norm: Norm | None = None, access: Access | None = None) -> list
 
 def list_perturbations() -> list[str]:
     """Return the names of the perturbations."""
-    return sorted(recipe.name for recipe in shipped_recipes().values() if recipe.kind == "perturb")
+    return recipe_names("perturb")
 
 
 def list_scenarios() -> list[str]:

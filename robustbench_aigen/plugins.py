@@ -4,17 +4,21 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "attack": "robustbench_aigen.stages.own_functions",
+    "AttackChunk": "robustbench_aigen.attacks.task",
+    "AttackTask": "robustbench_aigen.attacks.task",
+    "check": "robustbench_aigen.trust.check",
+    "detector_format": "robustbench_aigen.detectors.format",
+    "DetectorCheck": "robustbench_aigen.trust.check",
+    "layout": "robustbench_aigen.data.layout",
     "Loaded": "robustbench_aigen.detectors.formats.request",
+    "Measurement": "robustbench_aigen.trust.flags",
+    "metric": "robustbench_aigen.metrics.metric",
+    "NextAttack": "robustbench_aigen.trust.sequential",
+    "perturbation": "robustbench_aigen.stages.own_functions",
+    "ProbeImages": "robustbench_aigen.trust.probe_images",
     "Registry": "robustbench_aigen.registry",
     "Sample": "robustbench_aigen.data.samples",
-    "detector_format": "robustbench_aigen.detectors.format",
-    "layout": "robustbench_aigen.data.layout",
-    "metric": "robustbench_aigen.metrics.metric",
-    "check": "robustbench_aigen.trust.check",
-    "DetectorCheck": "robustbench_aigen.trust.check",
-    "Measurement": "robustbench_aigen.trust.flags",
-    "NextAttack": "robustbench_aigen.trust.sequential",
-    "ProbeImages": "robustbench_aigen.trust.probe_images",
     "load_plugin": "robustbench_aigen.registry",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""

@@ -48,10 +48,11 @@ class Registry(Generic[T]):
     kind
         The noun of messages, such as ``metric``.
     folder
-        The package whose modules register the built-in objects, such as ``robustbench_aigen.metrics``.
+        The package whose modules register the built-in objects, such as ``robustbench_aigen.metrics``; None where
+        plugins alone register objects.
     """
 
-    def __init__(self, kind: str, folder: str) -> None:
+    def __init__(self, kind: str, folder: str | None) -> None:
         self.kind, self.folder = kind, folder
         self._entries: dict[str, _Entry[T]] = {}
         self._count = 0
@@ -131,7 +132,7 @@ class Registry(Generic[T]):
 
     def _load_built_in(self) -> None:
         with _LOADING:
-            if self._built_in_loaded:
+            if self._built_in_loaded or self.folder is None:
                 return
             self._built_in_loaded = True  # Set first: the modules may read the registry.
             try:

@@ -6,14 +6,15 @@ passes.
 """
 
 from pathlib import Path
-from typing import Any
 
 from robustbench_aigen.stages import catalogue
+from robustbench_aigen.stages.recipe_files import recipe_names
+from robustbench_aigen.stages.stage import Stage
 
 
-def create(recipe: str | Path, **given: Any) -> Any:
+def create(recipe: str | Path, **given: object) -> Stage:
     """Return the attack of a recipe by its name, or of a recipe file of your own."""
-    return catalogue.create("attack", recipe, **given)
+    return catalogue.create("attack", recipe, given)
 
 
 def __getattr__(name: str) -> catalogue.Factory:
@@ -23,4 +24,4 @@ def __getattr__(name: str) -> catalogue.Factory:
 
 
 def __dir__() -> list[str]:
-    return [*catalogue.names("attack"), "create"]
+    return [*recipe_names("attack"), "create"]

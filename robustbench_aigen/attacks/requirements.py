@@ -4,13 +4,13 @@ Nothing here imports torch, unless a scenario names a class of another library o
 """
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Protocol
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.stages.own_functions import check_signature
 from robustbench_aigen.stages.recipe import AttackRecipe
-from robustbench_aigen.stages.recipe_files import is_shipped, shipped_recipes
+from robustbench_aigen.stages.recipe_files import is_shipped, known_recipes
 from robustbench_aigen.stages.stage import Attack
 
 
@@ -38,27 +38,12 @@ def check_attack(stage: Attack) -> None:
     backends, backend = stage.recipe.backends, stage.backend
     if backends.native is not None and backend == "native":
         if not is_shipped(stage.recipe):
-            _check_signature(stage, backends.native.implementation)
+            check_signature(import_function(backends.native.implementation), ["task"], stage.arguments)
         return
     from robustbench_aigen.attacks.libraries import library_class, library_module
 
     calls = getattr(backends, str(backend))
     library_class(library_module(str(backend)), calls[stage.norm])
-
-
-def _check_signature(stage: Attack, implementation: str) -> None:
-    """Raise UserError unless a function takes a task and the parameters of its recipe by keyword."""
-    function = import_function(implementation)
-    try:
-        signature(function).bind(None, **stage.arguments)
-    except TypeError as error:
-        parameters = "".join(f", {name}" for name in stage.arguments)
-        raise UserError(
-            f"'{implementation}' does not take the parameters of recipe '{stage.recipe.name}': {error}",
-            hint=f"write def {function.__name__}(task, *{parameters})"
-            if parameters
-            else f"write def {function.__name__}(task)",
-        ) from None
 
 
 def check_gradients(stage: Attack, crafted_on: AttackedDetector) -> None:
@@ -92,8 +77,6 @@ def check_unchanging(detector: AttackedDetector) -> None:
 
 
 def _without_gradients() -> list[str]:
-    """Return the names of the shipped attacks that need no gradients."""
-    recipes = shipped_recipes().values()
-    return sorted(
-        each.name for each in recipes if isinstance(each, AttackRecipe) and each.access != "gradients"
-    )
+    """Return the names of the attacks that need no gradients."""
+    recipes = known_recipes("attack")
+    return [each.name for each in recipes if isinstance(each, AttackRecipe) and each.access != "gradients"]

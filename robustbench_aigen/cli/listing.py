@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.stages.parameters import Parameter
+    from robustbench_aigen.stages.recipe import Kind as RecipeKind
 
 
 _ABOUT = "summary and parameters"
@@ -38,10 +40,13 @@ def list_things(
     ] = None,
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """List attacks, detectors, scenarios, data and runs."""
     from robustbench_aigen.errors import UserError
+    from robustbench_aigen.registry import load_plugins
 
+    load_plugins(plugin or ())
     if source is not None:
         if kind is not Kind.data:
             raise UserError(f"list {kind.value} takes no source", hint="list data SOURCE describes a source")
@@ -109,29 +114,33 @@ def _published_detectors() -> "pd.DataFrame":
     )
 
 
-def _recipes(kind: str) -> "pd.DataFrame":
+def _recipes(kind: "RecipeKind") -> "pd.DataFrame":
     import pandas as pd
 
     from robustbench_aigen.stages.recipe import AttackRecipe
-    from robustbench_aigen.stages.recipe_files import shipped_recipes
+    from robustbench_aigen.stages.recipe_files import known_recipes
 
     rows = []
-    for recipe in shipped_recipes().values():
-        if recipe.kind == kind:
-            own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
-            row = {"name": recipe.name, "summary": recipe.summary}
-            row["parameters"] = ", ".join(
-                f"{name} {p.minimum:g} to {p.maximum:g}" if p.default is None else f"{name}={_default(p)}"
-                for name, p in own
-            )
-            if isinstance(recipe, AttackRecipe):
-                row |= {
-                    "norms": ", ".join(recipe.norms),
-                    "access": recipe.access,
-                    "backends": ", ".join(recipe.backends.names()),
-                }
-            rows.append(row)
+    for recipe in known_recipes(kind):
+        own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
+        row = {"name": recipe.name, "summary": recipe.summary}
+        row["parameters"] = ", ".join(_parameter(name, p) for name, p in own)
+        if isinstance(recipe, AttackRecipe):
+            row |= {
+                "norms": ", ".join(recipe.norms),
+                "access": recipe.access,
+                "backends": ", ".join(recipe.backends.names()),
+            }
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _parameter(name: str, parameter: "Parameter") -> str:
+    if parameter.default is not None:
+        return f"{name}={_default(parameter)}"
+    if parameter.minimum is None or parameter.maximum is None:
+        return name
+    return f"{name} {parameter.minimum:g} to {parameter.maximum:g}"
 
 
 def _default(parameter: "Parameter") -> str:

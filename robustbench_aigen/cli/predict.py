@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice, say_warnings
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.scenario.words import printable
 from robustbench_aigen.text import counted
 
@@ -64,6 +65,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Score single images, before and after an attack.
 
@@ -76,8 +78,10 @@ def predict(
     from robustbench_aigen.engine.prediction import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
+    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
+    load_plugins(plugin or ())
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
     files, passed_over = find_pictures(image)
     targets = {} if save is None else choose_targets(files, Path(save))

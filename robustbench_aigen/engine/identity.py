@@ -197,7 +197,12 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             if recipe.differentiable is not None
         ]
         called = [
-            [recipe.implementation, recipe.random, recipe.differentiable, recipe.arguments(params)]
+            [
+                _function_name(recipe.implementation),
+                recipe.random,
+                _function_name(recipe.differentiable or ""),
+                recipe.arguments(params),
+            ]
             for recipe, params in operations
         ]
         return {
@@ -217,6 +222,8 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
         )
     recipe = backends.model_dump(include={backend}, mode="json")
+    if backends.native is not None and backend == "native":
+        recipe["native"]["implementation"] = _function_name(backends.native.implementation)
     return {
         "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
     }  # fmt: skip
@@ -245,6 +252,11 @@ def _source_hash(path: str) -> str:
 def plugin_code(made: type) -> str:
     """Return the hash of the files that decide what a plugin's class computes."""
     return _hash_files(source_files(made))
+
+
+def _function_name(reference: str) -> str:
+    """Return a function's name without its module: the code is hashed, wherever its file lies."""
+    return reference.rpartition(":")[2]
 
 
 @cache

@@ -7,14 +7,15 @@ N×3×H'×W' uint8 images out.
 """
 
 from pathlib import Path
-from typing import Any
 
 from robustbench_aigen.stages import catalogue
+from robustbench_aigen.stages.recipe_files import recipe_names
+from robustbench_aigen.stages.stage import Stage
 
 
-def create(recipe: str | Path, **given: Any) -> Any:
+def create(recipe: str | Path, **given: object) -> Stage:
     """Return the perturbation of a recipe by its name, or of a recipe file of your own."""
-    return catalogue.create("perturb", recipe, **given)
+    return catalogue.create("perturb", recipe, given)
 
 
 def __getattr__(name: str) -> catalogue.Factory:
@@ -24,4 +25,4 @@ def __getattr__(name: str) -> catalogue.Factory:
 
 
 def __dir__() -> list[str]:
-    return [*catalogue.names("perturb"), "create"]
+    return [*recipe_names("perturb"), "create"]

@@ -1,5 +1,6 @@
 """Reads recipe files and finds a recipe by its name."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from robustbench_aigen.documents.document import PartError, validated
 from robustbench_aigen.documents.located_yaml import read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.imports import import_callable, importable
+from robustbench_aigen.registry import Registry
 from robustbench_aigen.stages.recipe import AttackRecipe, Kind, PerturbationRecipe, Recipe, recipe_class
 
 
@@ -38,15 +40,18 @@ def _read(file: Path, within: tuple[Path, ...]) -> Recipe:
 
 def _in_chain(name: str, folder: Path, within: tuple[Path, ...]) -> Recipe:
     """Return the perturbation that a stage of a chain names; paths start at ``folder``."""
-    is_own = name.endswith((".yaml", ".yml"))
-    file = folder / name if is_own else shipped_files("attacks").get(name)
-    if file is None:
-        hint = did_you_mean(name, shipped_files("attacks"))
-        raise PartError(f"unknown perturbation '{name}'", ("perturb",), hint)
-    if file.resolve() in within:
-        names = " → ".join([*(other.stem for other in within), file.stem])
-        raise PartError(f"the chain contains itself: {names}", ("perturb",))
-    recipe = _read(file, within)
+    if name.endswith((".yaml", ".yml")):
+        file = (folder / name).resolve()
+        if file in within:
+            names = " → ".join([*(other.stem for other in within), file.stem])
+            raise PartError(f"the chain contains itself: {names}", ("perturb",))
+        recipe = _read(folder / name, within)
+    else:
+        known = known_recipe(name)
+        if known is None:
+            hint = did_you_mean(name, recipe_names("perturb"))
+            raise PartError(f"unknown perturbation '{name}'", ("perturb",), hint)
+        recipe = known
     if isinstance(recipe, AttackRecipe):
         raise PartError(f"'{name}' is an attack; a chain has perturbations alone", ("perturb",))
     return recipe
@@ -66,10 +71,15 @@ def _import_beside(file: Path, recipe: Recipe) -> None:
                 import_callable(str(function))
 
 
+_FOLDERS: Mapping[Kind, str] = {"attack": "attacks", "perturb": "perturbations"}
+RECIPES: Registry[Recipe] = Registry("attack or perturbation", None)
+"""The recipes of plugins; those of the catalogue are files."""
+
+
 @cache
 def shipped_recipe(name: str) -> Recipe:
     """Return a recipe of the catalogue; the others are not read."""
-    return read_recipe(shipped_files("attacks")[name])
+    return read_recipe(recipe_files()[name])
 
 
 def shipped_attack(name: str) -> AttackRecipe:
@@ -80,25 +90,48 @@ def shipped_attack(name: str) -> AttackRecipe:
 
 
 @cache
+def recipe_files() -> Mapping[str, Path]:
+    """Return the files of the catalogue by the names of their recipes, attacks first."""
+    return {name: file for folder in _FOLDERS.values() for name, file in shipped_files(folder).items()}
+
+
+@cache
 def shipped_recipes() -> dict[str, Recipe]:
     """Return every recipe of the catalogue by name."""
-    return {name: shipped_recipe(name) for name in shipped_files("attacks")}
+    return {name: shipped_recipe(name) for name in recipe_files()}
 
 
 def is_shipped(recipe: Recipe) -> bool:
     """Whether a recipe is one of the catalogue, all of it: what it names is there."""
-    return recipe.name in shipped_files("attacks") and recipe == shipped_recipe(recipe.name)
+    return recipe.name in recipe_files() and recipe == shipped_recipe(recipe.name)
+
+
+def known_recipe(name: str) -> Recipe | None:
+    """Return a recipe of the catalogue or of a plugin; None where there is none of that name."""
+    if name in recipe_files():
+        return shipped_recipe(name)
+    return RECIPES[name] if name in RECIPES else None  # noqa: SIM401  A registry is no dict.
+
+
+def recipe_names(kind: Kind) -> list[str]:
+    """Return the names of the recipes of a kind, those of the catalogue and of plugins, sorted."""
+    return sorted([*shipped_files(_FOLDERS[kind]), *(each.name for each in RECIPES if each.kind == kind)])
+
+
+def known_recipes(kind: Kind) -> list[Recipe]:
+    """Return the recipes of a kind, those of the catalogue and of plugins, sorted by name."""
+    return [recipe for name in recipe_names(kind) if (recipe := known_recipe(name)) is not None]
 
 
 def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
-    """Find a shipped recipe by name, or the user's own by the path of its YAML file.
+    """Find a recipe by name, or the user's own by the path of its YAML file.
 
     Parameters
     ----------
     kind
         ``attack`` or ``perturb``, as the scenario calls it.
     name
-        A name of the catalogue, or a path ending in ``.yaml``, relative to ``folder``.
+        A name of the catalogue or of a plugin, or a path ending in ``.yaml``, relative to ``folder``.
     folder
         Where the scenario file is.
 
@@ -112,14 +145,13 @@ def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
         if recipe.kind != kind:
             raise UserError(f"'{name}' is a recipe of kind {recipe.kind}, not {kind}")
         return recipe
-    if name in shipped_files("attacks"):
-        recipe = shipped_recipe(name)
-        if recipe.kind == kind:
-            return recipe
+    known = known_recipe(name)
+    if known is None:
+        word = "attack" if kind == "attack" else "perturbation"
+        raise UserError(f"unknown {word} '{name}'", hint=did_you_mean(name, recipe_names(kind)))
+    if known.kind != kind:
         raise UserError(
             f"'{name}' is not an {kind}" if kind == "attack" else f"'{name}' is not a perturbation",
-            hint=f"write {recipe.kind}: {name}",
+            hint=f"write {known.kind}: {name}",
         )
-    word = "attack" if kind == "attack" else "perturbation"
-    known = [recipe.name for recipe in shipped_recipes().values() if recipe.kind == kind]
-    raise UserError(f"unknown {word} '{name}'", hint=did_you_mean(name, known))
+    return known

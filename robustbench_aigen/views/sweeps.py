@@ -5,10 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.stages.pipeline import CLEAN
-from robustbench_aigen.stages.recipe_files import shipped_recipe
+from robustbench_aigen.stages.recipe_files import known_recipe
 
 _CLEAN_AT_ZERO = {"eps", "sigma"}
 """Parameters whose value 0 is the clean image."""
@@ -119,7 +118,7 @@ def _kind(members: pd.DataFrame, column: str) -> tuple[bool, bool]:
     position, *_, name = column.split(".")
     stage = members["stages"].iloc[0][int(position)]
     named = str(stage.get("attack") or stage.get("perturb"))
-    recipe = shipped_recipe(named) if named in shipped_files("attacks") else None
+    recipe = known_recipe(named)
     # A user's own attack has an eps in pixel units as all have; of other parameters of his nothing is known here.
     kind = recipe.parameters[name].kind if recipe is not None and name in recipe.parameters else None
     is_l0 = stage.get("norm") == "l0"

@@ -1,0 +1,163 @@
+"""Functions of plugins as attacks and perturbations: a decorator makes the recipe that others write as a file."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from inspect import getdoc, signature
+from typing import Any, TypeVar
+
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.stages.parameters import Norm
+from robustbench_aigen.stages.recipe import Access, AttackRecipe, PerturbationRecipe, Recipe
+from robustbench_aigen.stages.recipe_files import RECIPES, recipe_files
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Declared = Mapping[str, object]
+"""Parameters as a recipe file declares them: ``{"steps": {"kind": "count", "default": 10, "min": 1}}``."""
+
+
+def attack(
+    *,
+    norms: Sequence[Norm],
+    params: Declared,
+    access: Access = "gradients",
+    cost: Mapping[str, str] | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function ``(task, *, steps: int, ...) -> Iterator[AttackChunk]`` as an attack of its name.
+
+    Parameters
+    ----------
+    norms
+        Norms of the budget that the attack keeps.
+    params
+        Its parameters, ``eps`` included, as a recipe file declares them. The function is called with all but ``eps``.
+    access
+        What it asks of the detector: ``gradients``, ``scores``, or ``decisions``.
+    cost
+        Gradients and queries of an image: ``{"gradients": "steps * restarts"}``.
+
+    Raises
+    ------
+    UserError
+        If the name is taken, or the function does not take the parameters.
+    """
+
+    def decorator(function: Function) -> Function:
+        content = {
+            "kind": "attack",
+            "norms": list(norms),
+            "params": dict(params),
+            "access": access,
+            "backends": {"native": {"implementation": _reference(function)}},
+            **({} if cost is None else {"cost": dict(cost)}),
+        }
+        _register(function, AttackRecipe, content, ["task"], [name for name in params if name != "eps"])
+        return function
+
+    return decorator
+
+
+def perturbation(
+    *,
+    params: Declared,
+    severities: Mapping[str, Sequence[object]] | None = None,
+    random: bool = False,
+    differentiable: Callable[..., Any] | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function ``(levels[, streams], *, quality: int) -> levels`` as a perturbation of its name.
+
+    ``levels`` are N×3×H×W uint8; N×3×H'×W' uint8 come back.
+
+    Parameters
+    ----------
+    params
+        The parameters as a recipe file declares them.
+    severities
+        The values of some parameters at severities 1 to 5.
+    random
+        Whether it draws random numbers: it then takes the random streams of the images as second argument.
+    differentiable
+        A stand-in for the gradients of adaptive attacks: the same function of N×3×H×W float32 pixels.
+
+    Raises
+    ------
+    UserError
+        If the name is taken, or one of the functions does not take the parameters.
+    """
+
+    def decorator(function: Function) -> Function:
+        content = {
+            "kind": "perturb",
+            "params": dict(params),
+            "severities": {name: list(values) for name, values in (severities or {}).items()},
+            "random": random,
+            "implementation": _reference(function),
+            "differentiable": None if differentiable is None else _reference(differentiable),
+        }
+        streams = ["streams"] if random else []
+        if differentiable is not None:
+            check_signature(differentiable, ["pixels", *streams], params)
+        _register(function, PerturbationRecipe, content, ["levels", *streams], params)
+        return function
+
+    return decorator
+
+
+def check_signature(function: Callable[..., Any], leading: Sequence[str], names: Iterable[str]) -> None:
+    """Raise UserError unless a function takes some leading arguments, and parameters by keyword."""
+    listed = [*names]
+    try:
+        signature(function).bind(*leading, **dict.fromkeys(listed))
+    except TypeError as error:
+        arguments = ", ".join([*leading, *(["*", *listed] if listed else [])])
+        raise UserError(
+            f"'{function.__name__}' does not take the declared parameters: {error}",
+            hint=f"write def {function.__name__}({arguments})",
+        ) from None
+
+
+def _reference(function: Callable[..., Any]) -> str:
+    """Return ``module:name`` of a function.
+
+    Raises
+    ------
+    UserError
+        If it cannot be found again by its name.
+    """
+    if not hasattr(function, "__code__"):
+        raise UserError(f"{function!r} is not a function", hint="write it with def")
+    if function.__qualname__ != function.__name__ or not function.__name__.isidentifier():
+        raise UserError(
+            f"'{function.__name__}' stands inside another function or class",
+            hint="define it at the top level of its file",
+        )
+    return f"{function.__module__}:{function.__name__}"
+
+
+def _register(
+    function: Callable[..., Any],
+    model: type[Recipe],
+    content: Mapping[str, object],
+    leading: Sequence[str],
+    names: Iterable[str],
+) -> None:
+    name = function.__name__
+    word, package = ("attack", "attacks") if model is AttackRecipe else ("perturbation", "perturbations")
+    if name in recipe_files():
+        file = recipe_files()[name]
+        raise UserError(
+            f"the {word} '{name}' is registered twice: {file.parent.name}/{file.name} has the name",
+            hint="rename the function",
+        )
+    if name == "create" or name.startswith("_") or find_spec(f"robustbench_aigen.{package}.{name}"):
+        raise UserError(f"no {word} can have the name '{name}'", hint="rename the function")
+    summary = (getdoc(function) or name).splitlines()[0]
+    whole = {"name": name, "summary": summary, **content}
+    try:
+        recipe = validated(model, LocatedYaml(NOWHERE, whole), "a declaration")
+    except UserError as error:
+        place = "" if error.key is None else f"{error.key}: "
+        raise UserError(f"the {word} '{name}': {place}{error.message}", hint=error.hint) from None
+    check_signature(function, leading, names)
+    RECIPES.add(name, recipe, defined=function)
