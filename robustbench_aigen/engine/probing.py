@@ -18,7 +18,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.identity import Settings, probe_key
+from robustbench_aigen.engine.identity import ComputeSettings, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
@@ -350,7 +350,7 @@ class Probing:
         )
 
     def _batches(
-        self, detector: Detector, attacks: tuple[Stage, ...], shard: Shard, settings: Settings
+        self, detector: Detector, attacks: tuple[Stage, ...], shard: Shard, settings: ComputeSettings
     ) -> Iterator[ProbeImages]:
         """Decode the images and yield those that the attacks take together."""
         samples, levels = self._decoded(shard)

@@ -125,10 +125,10 @@ def check_detectors(
         for position in pipeline.attack_positions:
             stage = pipeline.stages[position]
             if stage.surrogate is None:
-                crafted_on = detectors
+                source_model = detectors
             else:
-                crafted_on = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
-            for detector in crafted_on:
+                source_model = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
+            for detector in source_model:
                 try:
                     check_gradients(stage, detector)
                     for judged in detectors:
