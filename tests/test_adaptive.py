@@ -302,7 +302,7 @@ def test_a_threshold_is_the_scored_detectors_own(tmp_path):
     labels, threshold = poised(detector)
     made = task(detector, bound, labels=labels, threshold=threshold, surrogate=surrogate)
     pixels = to_pixels(pictures())
-    assert torch.equal(made.crafted_on(pixels), surrogate(pixels))
+    assert torch.equal(made.source_model(pixels), surrogate(pixels))
     outcome = run_attack(bound, made, silent)
     assert torch.equal(
         (outcome.log_odds.sigmoid() >= threshold).long(), held_by(detector, outcome.levels, threshold)

@@ -42,8 +42,10 @@ def test_what_is_kept_has_the_score_of_its_record(attacked):
     _, _, result = attacked
     gallery = gallery_of(result)
     assert set(gallery["pipeline"]) == {"pgd[eps=1/255]", "pgd[eps=4/255]", "then", "through", "universal"}
-    handed_on = gallery[(gallery["pipeline"] == "pgd[eps=4/255]") & (gallery["search_eps"] < 2 / 255)]
-    assert len(handed_on)
+    smaller_eps_records = gallery[
+        (gallery["pipeline"] == "pgd[eps=4/255]") & (gallery["search_eps"] < 2 / 255)
+    ]
+    assert len(smaller_eps_records)
     detector = load_detector("minigen/lenet5")
     records = result.records.set_index(["pipeline", "sample"])
     for row in gallery.itertuples():

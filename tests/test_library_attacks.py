@@ -121,7 +121,7 @@ def test_queries_of_a_black_box_attack_are_each_images_own(attack):
     # A wrapper, so that the detector that all tests share keeps no hook.
     counted = nn.Sequential(made.detector.detector)
     seen = images_seen_by(counted)
-    for chunk in run(replace(made, crafted_on=DeployedDetector(counted))):
+    for chunk in run(replace(made, source_model=DeployedDetector(counted))):
         assert len(chunk.rows) == 1
         assert chunk.queries.tolist() == [sum(seen)]
         assert sum(seen) > 0
@@ -179,7 +179,9 @@ class Failing(nn.Module):
 def failing_run(attack, error, *, backward):
     made, run = black_box_task(attack)
     return run(
-        replace(made, crafted_on=DeployedDetector(Failing(made.detector.detector, error, backward=backward)))
+        replace(
+            made, source_model=DeployedDetector(Failing(made.detector.detector, error, backward=backward))
+        )
     )
 
 

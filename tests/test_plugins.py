@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gated_runs import made_up
 from sklearn.metrics import brier_score_loss, matthews_corrcoef
 from test_documents import blocks_of
 
 from robustbench_aigen import compare, registry
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.metric import METRICS, Metric
-from robustbench_aigen.metrics.summary import COLUMNS
+from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.registry import load_plugin
 
 MCC = """
@@ -191,3 +192,40 @@ def test_the_metric_of_the_document_is_scikit_learns(tmp_path):
     assert METRICS["mcc"](verdict, labels) == pytest.approx(matthews_corrcoef(labels, verdict))
     assert np.isnan(METRICS["mcc"](verdict, np.ones(40, int)))
     assert METRICS["mcc"].gated
+
+
+FRAGILE = """
+from robustbench_aigen.plugins import metric
+
+@metric("fragile", title="Fragile", needs="verdicts")
+def fragile(verdict, labels):
+    if len(set(labels.tolist())) < 2:
+        raise ValueError("both classes, please")
+    return 0.25
+"""
+
+
+def test_a_metric_that_fails_on_one_class_is_empty_there_and_said_once(tmp_path):
+    (tmp_path / "own.py").write_text(FRAGILE)
+    load_plugin(tmp_path / "own.py")
+    right = np.tile([True, False], 20)
+    cells = {("d", "clean"): right, ("d", "pgd"): right}
+    both, one = made_up(cells), made_up(cells, one_label=True)
+    notices: list[str] = []
+    summary = summarise(both.records, both.info.pipelines, "score", notices.append)
+    assert summary["fragile"].tolist() == [0.25] * len(summary)
+    assert notices == []
+    summary = summarise(one.records, one.info.pipelines, "score", notices.append)
+    assert summary["fragile"].isna().all()
+    (notice,) = notices
+    assert notice.is_warning
+    assert "fragile" in notice
+    assert "d, clean, all: ValueError: both classes, please, and in 1 more group" in notice
+
+
+def test_a_metric_that_fails_on_both_classes_ends_the_run_in_a_line(tmp_path):
+    (tmp_path / "own.py").write_text(FRAGILE.replace("< 2", "< 3"))
+    load_plugin(tmp_path / "own.py")
+    run = made_up({("d", "clean"): np.tile([True, False], 20)})
+    with pytest.raises(UserError, match="the metric 'fragile' fails: ValueError: both classes, please"):
+        summarise(run.records, run.info.pipelines, "score")

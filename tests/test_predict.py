@@ -263,9 +263,9 @@ def test_a_file_that_can_run_code_needs_trust(pictures, tmp_path, cli):
 
 
 def test_a_lack_of_memory_halves_the_batch(pictures, cli, monkeypatch):
-    from robustbench_aigen.engine import prediction
+    from robustbench_aigen.engine import batch
 
-    sizes, make_task = [], prediction.make_task
+    sizes, make_task = [], batch.make_task
 
     def short_of_memory(*arguments, **options):
         sizes.append(options["batch_size"])
@@ -273,6 +273,6 @@ def test_a_lack_of_memory_halves_the_batch(pictures, cli, monkeypatch):
             raise MemoryError
         return make_task(*arguments, **options)
 
-    monkeypatch.setattr(prediction, "make_task", short_of_memory)
+    monkeypatch.setattr(batch, "make_task", short_of_memory)
     assert len(predicted(cli, pictures, "--attack", "fgsm")["predictions"]) == 4
     assert sizes[:3] == [128, 64, 32]

@@ -159,28 +159,6 @@ def test_evaluate_in_memory_is_a_run_on_disk(tmp_path, module, images):
     assert all(row.shards_computed == 0 for row in again.info.timings if row.step == "cell")
 
 
-@pytest.mark.parametrize("attack", robustbench_aigen.list_attacks())
-def test_a_direct_call_gives_the_verdicts_of_a_run(attack):
-    recipe = getattr(attacks, attack).recipe
-    if recipe.backends.native is None:
-        pytest.skip("not a native attack")
-    given = {name: 3 for name in ("steps", "queries") if name in recipe.parameters}
-    if recipe.needs_surrogate:
-        given["surrogate"] = load_detector("minigen/cifake_cnn")
-    made = getattr(attacks, attack)(**given)
-    detector, data = load_detector("minigen/lenet5"), ImageData.open("minigen", limit=12)
-    run = evaluate(detector, data, {"p": made}, trust="off")
-    records = run.records[run.records["pipeline"] == "p"]
-    paths = [data.source.encoded(index) for index in data.selection.indices]
-    import io
-
-    pictures = [Image.open(io.BytesIO(each)).convert("RGB") for each in paths]
-    result = made(
-        detector, pictures, records["label"].tolist(), early_stop=True, ids=records["sample"].tolist()
-    )
-    assert (~result.success).tolist() == records["correct"].tolist()
-
-
 def test_an_attack_on_a_batch_keeps_its_budget_and_the_module(module, images):
     module.train()
     before = state_of(module)

@@ -15,7 +15,7 @@ from robustbench_aigen.data.selection import nested_limit, select, stratified
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine import pace as pace_module
 from robustbench_aigen.engine.estimate import FALLEN, Standing, cell_seconds, stages_of, write_duration
-from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.stages.pipeline import Pipeline
@@ -186,7 +186,7 @@ def test_a_pace_is_that_of_one_more_step_on_the_images_themselves(monkeypatch):
     levels = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
     samples = samples_of(("real", 0, 4), ("fake", 1, 4))
     images = ShardImages(samples, levels, [""] * 8, [])
-    settings = Settings(1, "both", "score", "fp32", "cpu", 6, HALF)
+    settings = ComputeSettings(1, "both", "score", "fp32", "cpu", 6, HALF)
     stages = [bound_stage(name, "linf", "native", 0.01) for name in ("pgd", "square")]
     found = measured_pace(detector, stages, images, settings, torch.device("cpu"))
     assert found.verdict == pytest.approx(0.5 / 6)

@@ -2,19 +2,25 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
 from robustbench_aigen import gate
+from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.info import PipelineInfo, parse_info
+from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.views.report import report
+from robustbench_aigen.views.tables.listing import report_tables
 
 RUNS = REPOSITORY / "tests" / "data" / "runs"
 FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
@@ -109,3 +115,83 @@ def test_columns_of_later_versions_are_ignored(tmp_path: Path):
     after = Run.load(copied)
     pd.testing.assert_frame_equal(after.summary, before.summary)
     pd.testing.assert_frame_equal(after.records, before.records)
+
+
+RESULTS = sorted(path.parent for path in (REPOSITORY / "results").rglob("run.json"))
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
+def test_the_committed_results_open_and_give_their_tables(folder: Path):
+    tables = {
+        f"{table.name}.csv": csv_of(table.frame()) for table in report_tables(join_runs([Run.load(folder)]))
+    }
+    written = {file.name: file.read_text(encoding="utf-8") for file in (folder / "tables").glob("*.csv")}
+    # A column of the leaderboard needs records, which are not committed.
+    del tables["summary.csv"], written["summary.csv"]
+    assert len(written) >= 4
+    assert tables == written
+
+
+def without(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a run.json, and leave out the digests as an earlier version does."""
+    content = json.loads((folder / "run.json").read_text())
+    content.pop("digests", None)
+    change(content)
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+LATER_KEYS = (
+    "run_id", "command", "seed", "started", "seconds", "precision", "packages", "git_revision", "hardware", "trust",
+    "ssim", "notices", "audit", "timings",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", LATER_KEYS)
+def test_a_key_that_is_missing_is_computed_or_empty(key: str, tmp_path: Path):
+    copied = shutil.copytree(FOLDERS[0], tmp_path / "plain" / "some_run")
+    without(copied, lambda content: content.pop(key))
+    run = Run.load(copied)
+    assert report([run]) == run.folder
+    if key in ("run_id", "seed"):
+        assert getattr(run.info, key) == {"run_id": "some_run", "seed": 42}[key]
+
+
+@pytest.mark.parametrize("key", ["pipelines", "detectors", "data"])
+def test_without_a_key_that_nothing_can_stand_in_for_the_file_and_the_way_out_are_named(
+    key: str, tmp_path: Path
+):
+    copied = shutil.copytree(FOLDERS[0], tmp_path / "run")
+    without(copied, lambda content: content.pop(key))
+    with pytest.raises(UserError, match=f"run.json: {key}") as raised:
+        Run.load(copied)
+    assert "run the scenario again" in str(raised.value.hint)
+
+
+def test_columns_of_the_summary_that_are_missing_are_computed_from_the_records(tmp_path: Path):
+    whole = Run.load(RUNS / "format_1" / "swept")
+    copied = shutil.copytree(whole.folder, tmp_path / "run")
+    without(copied, lambda _: None)
+    kept = ["detector", "pipeline", "generator", "n", "accuracy"]
+    whole.summary[kept].to_csv(copied / "summary.csv", index=False)
+    read = Run.load(copied).summary
+    assert list(read.columns) == list(whole.summary.columns)
+    pd.testing.assert_frame_equal(read, whole.summary, check_dtype=False, rtol=1e-12)
+    (copied / "records.parquet").unlink()
+    read = Run.load(copied).summary
+    assert read["auroc"].isna().all()
+    assert read["family"].tolist() == whole.summary["family"].tolist()
+    assert read["trust"].tolist() == whole.summary["trust"].tolist()
+
+
+def test_columns_of_the_records_that_are_missing_are_computed_or_empty(tmp_path: Path):
+    whole = Run.load(RUNS / "format_1" / "swept")
+    copied = shutil.copytree(whole.folder, tmp_path / "run")
+    without(copied, lambda _: None)
+    old = whole.records.drop(columns=["psnr", "ssim", "search_eps", "correct_float", "threshold_log_odds"])
+    old.to_parquet(copied / "records.parquet", index=False)
+    records = Run.load(copied).records
+    assert records["psnr"].isna().all()
+    assert np.allclose(records["threshold_log_odds"], whole.records["threshold_log_odds"], atol=1e-6)
+    old.drop(columns="correct").to_parquet(copied / "records.parquet", index=False)
+    with pytest.raises(UserError, match="records.parquet has no column correct"):
+        Run.load(copied)

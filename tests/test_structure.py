@@ -32,7 +32,6 @@ LAYERS = [
 ]
 REACH_UP = {
     "engine/experiment.py": {"run"},
-    "runs/folder.py": {"_repr_html_"},
     "runs/run.py": {"save", "report", "compare", "compare_detectors", "gate", "_repr_html_"},
     "scenario/scenario.py": {"check", "experiment", "run"},
     "stages/stage.py": {"__call__", "differentiable"},
@@ -71,3 +70,12 @@ def test_imports_point_one_way():
 def test_no_module_is_called_after_nothing():
     vague = {"utils", "util", "helpers", "helper", "common", "misc", "stuff"}
     assert not [file for file in REPOSITORY.rglob("*.py") if file.stem in vague and ".venv" not in file.parts]
+
+
+def test_no_two_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -67,18 +67,18 @@ def make_task(
     The detector maps pixels to logits. ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
     """
     deployed = DeployedDetector(detector, threshold)
-    crafted_on = deployed if surrogate is None else DeployedDetector(surrogate)
-    module = crafted_on.detector
-    for borrower in borrowers(deployed, crafted_on):
+    source_model = deployed if surrogate is None else DeployedDetector(surrogate)
+    module = source_model.detector
+    for borrower in borrowers(deployed, source_model):
         borrower.see(levels.shape[2], levels.shape[3])
     if isinstance(module, Detector):
         check_gradients(stage, module)
     # What is wrapped around a detector is differentiated as it is; a prepared one may share a module that no copy can be made of.
-    with borrowed(deployed, crafted_on):
+    with borrowed(deployed, source_model):
         fast = prepare(module, precision) if isinstance(module, Detector) else module
-        prepared = DeployedDetector(fast, crafted_on.threshold)
+        prepared = DeployedDetector(fast, source_model.threshold)
     return AttackTask(
-        deployed, crafted_on, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
+        deployed, source_model, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
         batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,
         device, sizes, stage.through, stage.eot,
     )  # fmt: skip
@@ -105,9 +105,9 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
         torch.zeros(count, dtype=torch.long),
     )
     seen = torch.zeros(count, dtype=torch.long)
-    what = f"{name} on detector '{getattr(task.crafted_on.detector, 'name', 'it')}'"
-    lent = borrowed(task.crafted_on, task.detector)
-    with lent, users_faults(what), surroundings_kept(name, task.crafted_on, task.detector):
+    what = f"{name} on detector '{getattr(task.source_model.detector, 'name', 'it')}'"
+    lent = borrowed(task.source_model, task.detector)
+    with lent, users_faults(what), surroundings_kept(name, task.source_model, task.detector):
         for chunk in _gathered(_chunks(stage, task), task.batch_size, advance):
             _check_library(name, stage, task, chunk)
             judged = judge(name, stage.recipe, task, chunk)
@@ -126,7 +126,7 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
 def _check_library(name: str, stage: Attack, task: AttackTask, chunk: AttackChunk) -> None:
     """Raise UserError where another library followed a gradient that is not finite."""
     if stage.backend != "native" and not chunk.pixels.isfinite().all():
-        detector = getattr(task.crafted_on.detector, "name", "it")
+        detector = getattr(task.source_model.detector, "name", "it")
         raise UserError(
             f"{name} returned NaN or infinite pixels: detector '{detector}' has gradients that are not finite",
             hint="set backend: native, which steps over them",

@@ -69,7 +69,7 @@ def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:
     detector's gradients everything is.
     """
     correct = torch.zeros(len(rows), dtype=torch.bool)
-    if task.crafted_on is task.detector:
+    if task.source_model is task.detector:
         correct = _correct(task, rows, pixels, task.prepared)
     unsure = (~correct).nonzero().flatten()
     if len(unsure):

@@ -46,7 +46,7 @@ class CountingDetector(nn.Module):
 
     def __init__(self, task: AttackTask) -> None:
         super().__init__()
-        self.detector = task.crafted_on
+        self.detector = task.source_model
         self.queries = self._calls = 0
         self._names: tuple[str, ...] = ()
         self._through, self._stage, self._seed = task.through, task.streams.stage, task.streams.seed

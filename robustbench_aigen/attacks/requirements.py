@@ -46,20 +46,20 @@ def check_attack(stage: Attack) -> None:
     library_class(library_module(str(backend)), calls[stage.norm])
 
 
-def check_gradients(stage: Attack, crafted_on: AttackedDetector) -> None:
+def check_gradients(stage: Attack, source_model: AttackedDetector) -> None:
     """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
 
     Parameters
     ----------
     stage
         An attack.
-    crafted_on
+    source_model
         The detector that it queries: the attacked one, or its surrogate.
     """
-    check_unchanging(crafted_on)
-    if stage.recipe.access == "gradients" and not crafted_on.differentiable:
+    check_unchanging(source_model)
+    if stage.recipe.access == "gradients" and not source_model.differentiable:
         raise UserError(
-            f"{stage.recipe.name} follows gradients, and detector '{crafted_on.name}' has none",
+            f"{stage.recipe.name} follows gradients, and detector '{source_model.name}' has none",
             hint=f"take one that needs scores or verdicts alone ({', '.join(_without_gradients())}), or craft it on "
             "another detector with 'surrogate: NAME'",
         )

@@ -30,10 +30,10 @@ class AttackTask:
     ----------
     detector
         Pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode: what is judged.
-    crafted_on
+    source_model
         What the search is after: the same, or a surrogate.
     prepared
-        What the search differentiates: ``crafted_on`` made ready for gradients.
+        What the search differentiates: ``source_model`` made ready for gradients.
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
@@ -61,7 +61,7 @@ class AttackTask:
     """
 
     detector: DeployedDetector
-    crafted_on: DeployedDetector
+    source_model: DeployedDetector
     prepared: DeployedDetector
     levels: Tensor
     labels: Tensor
@@ -133,13 +133,13 @@ class AttackTask:
 
     @cached_property
     def queried(self) -> DeployedDetector:
-        """What the search asks for scores: ``crafted_on`` in its fastest float32 form, made when it is first asked.
+        """What the search asks for scores: ``source_model`` in its fastest float32 form, made when it is first asked.
 
         What is wrapped around a detector is asked as it is. A success is judged on ``detector`` itself.
         """
-        module = self.crafted_on.detector
+        module = self.source_model.detector
         fast = prepare(module, "fp32") if isinstance(module, Detector) else module
-        return DeployedDetector(fast, self.crafted_on.threshold)
+        return DeployedDetector(fast, self.source_model.threshold)
 
     @cached_property
     def _judging(self) -> nn.Module:
@@ -154,7 +154,7 @@ class AttackTask:
     @property
     def knows_the_verdict(self) -> bool:
         """Whether an attacker could ask: not of another's detector, nor of a random draw that is yet to come."""
-        return self.crafted_on is self.detector and not self.is_random
+        return self.source_model is self.detector and not self.is_random
 
     def seen_margin(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """Return M margins of the attacked function on the CPU, by which a search ranks what it has found.

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,7 +45,7 @@ class _InterruptedError(Exception):
 
 def _guarded(command: Callable[..., None], *, resumes: bool = False) -> Callable[..., None]:
     @wraps(command)
-    def guarded(*arguments: Any, **options: Any) -> None:
+    def guarded(*arguments: object, **options: object) -> None:
         _resumes.set(resumes)
         try:
             command(*arguments, **options)

@@ -1,7 +1,7 @@
 """``robust-aigen audit``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -97,7 +97,7 @@ def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy,
     return copy, _audited(select(open_source(str(folder), Path()), "all", None))
 
 
-def _copy_as_dict(copy: "Copy", after: "Audit") -> "Mapping[str, Any]":
+def _copy_as_dict(copy: "Copy", after: "Audit") -> "Mapping[str, object]":
     return {
         "folder": str(copy.folder),
         **copy.recipe._asdict(),

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from robustbench_aigen.cli.streams import written
 from robustbench_aigen.notices import Notice
@@ -84,7 +84,7 @@ def print_table(
     say()
 
 
-def print_json(content: Any) -> None:
+def print_json(content: object) -> None:
     """Print JSON to standard output, in ASCII; numbers that JSON has not are null."""
     print(json.dumps(_plain(content), indent=2, allow_nan=False, default=str))
 
@@ -127,7 +127,7 @@ def _has_colours(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
-def _plain(content: Any) -> Any:
+def _plain(content: object) -> object:
     """Return content as JSON has it: keys are strings, and numbers are finite and Python's own."""
     if isinstance(content, dict):
         return {str(key): _plain(value) for key, value in content.items()}

@@ -1,7 +1,10 @@
 """The pictures that are given on the command line, and where attacked ones are written."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
@@ -51,7 +54,7 @@ def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return targets
 
 
-def write_png(file: Path, levels: Any) -> None:
+def write_png(file: Path, levels: "Tensor") -> None:
     """Write a uint8 3×H×W picture; the file is whole or not there."""
     import io
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from robustbench_aigen.detectors.contract import Detector
     from robustbench_aigen.detectors.thresholds import Threshold
-    from robustbench_aigen.engine.prediction import Attacked, NoVerdict, Prediction, Predictor, Unreadable
+    from robustbench_aigen.engine.calling import Attacked, NoVerdict, Prediction, Predictor, UnreadablePicture
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.stages.stage import Attack
+
+_REPEATED = 16
+"""Pictures that are asked for several times."""
 
 
 class Class(StrEnum):
@@ -75,7 +78,7 @@ def predict(
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
-    from robustbench_aigen.engine.prediction import NoVerdict, Predictor
+    from robustbench_aigen.engine.calling import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
     from robustbench_aigen.registry import load_plugins
@@ -100,7 +103,7 @@ def predict(
     if stage is not None and label is None:
         say("no --label: the attack tries to reverse the detector's own verdict on each image", err=True)
     meant = None if label is None else int(label is Class.fake)
-    predictor = Predictor(loaded, _threshold(threshold), target, stage, meant, surrogate)
+    predictor = Predictor(loaded, _threshold(threshold), stage, meant, surrogate)
     notices += _flags(predictor, list(files))
     done, unreadable = _predictions(predictor, list(files), targets)
     silent = [each for each in done if isinstance(each, NoVerdict)]
@@ -133,12 +136,18 @@ def predict(
 
 def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
     """Say where the answers depend on the batch or on the call."""
+    from robustbench_aigen.engine.calling import Picture, read_picture
+    from robustbench_aigen.engine.examination import examine, judge_repeats
     from robustbench_aigen.notices import warning
+    from robustbench_aigen.trust.check import Checks
 
+    detector = predictor.detector
+    pictures = [each for each in map(read_picture, files[:_REPEATED]) if isinstance(each, Picture)]
+    levels, names = [each.levels for each in pictures], [str(each.file) for each in pictures]
+    repeated = examine(detector, levels, names, detector.device, needs_finite=False)
+    measured = {} if repeated is None else judge_repeats(repeated, Checks())
     flags = [
-        warning(f"{flag}: {measured.evidence}", predictor.detector.name)
-        for flag, measured in predictor.repeatability(files).items()
-        if measured.raised
+        warning(f"{flag}: {each.evidence}", detector.name) for flag, each in measured.items() if each.raised
     ]
     for flag in flags:
         say_notice(flag, err=True)
@@ -175,10 +184,9 @@ def _attack(
 ) -> "Attack | None":
     import yaml
 
-    from robustbench_aigen.engine.prediction import bind_attack
     from robustbench_aigen.errors import UserError
 
-    given: dict[str, Any] = {
+    given: dict[str, object] = {
         name: value for name, value in (("eps", eps), ("norm", norm)) if value is not None
     }
     if attack is None:
@@ -199,7 +207,32 @@ def _attack(
             raise UserError(
                 f"--set {name}: '{value}' is not a value", hint="write it as in a scenario"
             ) from None
-    return bind_attack(attack, given, Path())
+    return _bound(attack, given)
+
+
+def _bound(attack: str, given: "Mapping[str, object]") -> "Attack":
+    """Bind a recipe to parameters, as a stage of a scenario would be."""
+    from robustbench_aigen.attacks.requirements import check_attack
+    from robustbench_aigen.documents.document import validated_part
+    from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.detector_spec import DetectorSpec
+    from robustbench_aigen.stages.stage import Attack, stage_from_dict
+
+    def surrogate(value: object) -> DetectorSpec:
+        return validated_part(DetectorSpec, value, LocatedYaml(NOWHERE, {}), ("surrogate",))
+
+    try:
+        stage = stage_from_dict({**given, "attack": attack}, Path(), surrogate)
+        assert isinstance(stage, Attack)
+        if not stage.is_swept:
+            check_attack(stage)
+    except UserError as error:
+        # There is no file and no line to it.
+        raise UserError(error.message, hint=error.hint) from None
+    if stage.is_swept:
+        raise UserError("one value for each parameter: nothing is swept here")
+    return stage
 
 
 def _threshold(text: str) -> "Threshold":
@@ -215,26 +248,26 @@ def _threshold(text: str) -> "Threshold":
 
 def _predictions(
     predictor: "Predictor", files: list[Path], targets: dict[Path, Path]
-) -> "tuple[list[Prediction | NoVerdict], list[Unreadable]]":
+) -> "tuple[list[Prediction | NoVerdict], list[UnreadablePicture]]":
     """Predict and save as it goes, so that no more than some hundred pictures are held."""
     from robustbench_aigen.cli.pictures import write_png
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.engine.prediction import NoVerdict, Unreadable
+    from robustbench_aigen.engine.calling import NoVerdict, UnreadablePicture
     from robustbench_aigen.errors import UserError
 
     done: list[Prediction | NoVerdict] = []
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadablePicture] = []
     with shown_progress() as progress:
         progress.start(len(files))
-        progress.work_on(predictor.detector.name, "predict" if predictor.stage is None else "attack")
+        progress.work_on(predictor.detector.name, "predict" if predictor.attack is None else "attack")
         for each in predictor.predict(files, progress.advance):
-            if isinstance(each, Unreadable):
+            if isinstance(each, UnreadablePicture):
                 unreadable.append(each)
                 progress.notice(f"skipped {printable(each.image)}: {each.reason}")
             elif isinstance(each, NoVerdict):
                 done.append(each)
             elif each.attacked is not None:
-                if targets:
+                if targets and each.attacked.levels is not None:
                     write_png(targets[each.image], each.attacked.levels)
                 done.append(each._replace(attacked=each.attacked._replace(levels=None)))
             else:
@@ -245,7 +278,7 @@ def _predictions(
 
 
 def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None:
-    from robustbench_aigen.engine.prediction import NoVerdict
+    from robustbench_aigen.engine.calling import NoVerdict
 
     rows = []
     for prediction in done:
@@ -262,13 +295,13 @@ def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None
             row |= {
                 "then": f"{after.score:.4f}",
                 "verdict then": _name(after.verdict),
-                **_distance(predictor.stage, after),
+                **_distance(predictor.attack, after),
                 "fooled": "yes" if after.fooled else "no",
             }
         rows.append(row)
     title = f"{predictor.detector.name}: probability of fake, threshold {predictor.threshold.score:.4g}"
-    if predictor.stage is not None:
-        title += f"; {_description(predictor.stage)}"
+    if predictor.attack is not None:
+        title += f"; {_description(predictor.attack)}"
     columns = list(dict.fromkeys(name for row in rows for name in row))
     print_table([{name: row.get(name, "–") for name in columns} for row in rows], title)
 
@@ -290,8 +323,8 @@ def _description(stage: "Attack") -> str:
     return f"{stage.recipe.name} {' '.join(shown)}"
 
 
-def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) -> dict[str, Any]:
-    from robustbench_aigen.engine.prediction import NoVerdict
+def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) -> dict[str, object]:
+    from robustbench_aigen.engine.calling import NoVerdict
 
     if isinstance(prediction, NoVerdict):
         return {
@@ -300,7 +333,7 @@ def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) ->
             "verdict": None,
             "reason": prediction.reason,
         }
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "image": printable(prediction.image),
         "score": prediction.score,
         "log_odds": prediction.log_odds,
@@ -308,7 +341,7 @@ def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) ->
     }
     after = prediction.attacked
     if after is not None:
-        row["attacked"] = {
+        attacked: dict[str, object] = {
             "label": _name(after.label),
             "score": after.score,
             "log_odds": after.log_odds,
@@ -320,7 +353,8 @@ def _as_dict(prediction: "Prediction | NoVerdict", targets: dict[Path, Path]) ->
             "queries": after.queries,
         }
         if prediction.image in targets:
-            row["attacked"]["saved"] = printable(targets[prediction.image])
+            attacked["saved"] = printable(targets[prediction.image])
+        row["attacked"] = attacked
     return row
 
 

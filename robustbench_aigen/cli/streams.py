@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 ERRORS = "robust-aigen"
 """Name of the error handler that writes other characters in place of those that an encoding has not."""
@@ -103,7 +103,7 @@ class _Tolerant:
         """Let the system drop whatever follows, what the interpreter itself flushes at its end included."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def __iter__(self) -> Iterator[str]:

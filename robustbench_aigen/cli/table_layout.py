@@ -22,7 +22,7 @@ _BREAKS = ",/[=_-+·:;\\"
 """Characters after which a word that has to be broken is broken, where there is one."""
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """One printed line."""
 
     text: str
@@ -49,7 +49,7 @@ def lay_out(
     rows: Sequence[Sequence[str]],
     width: int | None,
     groups: Sequence[str] | None = None,
-) -> list[Line]:
+) -> list[TextLine]:
     """Return the lines of a table.
 
     Parameters
@@ -151,7 +151,7 @@ def _table(
     below: Sequence[int],
     width: int | None,
     groups: Grouped | None,
-) -> list[Line]:
+) -> list[TextLine]:
     # The first column is what a row is about: where it has no room beside the others it stands above them.
     is_above, indent = 0 in below, groups.indent if groups is not None else _MARGIN
     own = indent + (_INDENT if is_above else 0)
@@ -162,11 +162,11 @@ def _table(
     margin = _MARGIN if groups is not None and not is_above else own
     lines = _folded(columns[0].title, width, _MARGIN, is_bold=True) if is_above else []
     lines += [
-        Line(text, is_bold=True)
+        TextLine(text, is_bold=True)
         for text in _side_by_side(columns, inside, widths, bottom, margin, own - margin)
     ]
     lines.append(
-        Line(" " * _MARGIN + "─" * (own - _MARGIN + sum(widths.values()) + _GAP * (len(inside) - 1)))
+        TextLine(" " * _MARGIN + "─" * (own - _MARGIN + sum(widths.values()) + _GAP * (len(inside) - 1)))
     )
     last: object = None
     for row in range(count):
@@ -177,7 +177,7 @@ def _table(
             lines += _folded(columns[0].cells[row], width, indent)
         cells = {place: wrap(columns[place].cells[row], widths[place]) for place in inside}
         if any(part for parts in cells.values() for part in parts):
-            lines += [Line(text) for text in _side_by_side(columns, inside, widths, cells, own, 0)]
+            lines += [TextLine(text) for text in _side_by_side(columns, inside, widths, cells, own, 0)]
         for place in below:
             if place and columns[place].cells[row]:
                 lines += _folded(f"{columns[place].title}: {columns[place].cells[row]}", width, own + _INDENT)
@@ -205,10 +205,12 @@ def _side_by_side(
     return lines
 
 
-def _stacked(columns: Sequence[_Column], count: int, width: int, groups: Sequence[str] | None) -> list[Line]:
+def _stacked(
+    columns: Sequence[_Column], count: int, width: int, groups: Sequence[str] | None
+) -> list[TextLine]:
     """A block for each row: its first cell, and the others below with their titles."""
     labels = max((cell_len(column.title) for column in columns[1:]), default=0)
-    lines, last = list[Line](), ""
+    lines, last = list[TextLine](), ""
     for row in range(count):
         if groups is not None and groups[row] != last:
             last = groups[row]
@@ -225,15 +227,15 @@ def _stacked(columns: Sequence[_Column], count: int, width: int, groups: Sequenc
             if max((cell_len(word) for word in text.split()), default=0) <= room:
                 title = column.title + " " * (labels - cell_len(column.title) + _GAP)
                 start, *others = wrap(text, room)
-                lines.append(Line(" " * indent + title + start))
-                lines += [Line(" " * (width - room) + part) for part in others]
+                lines.append(TextLine(" " * indent + title + start))
+                lines += [TextLine(" " * (width - room) + part) for part in others]
             else:
                 lines += _folded(f"{column.title}:", width, indent)
                 lines += _folded(text, width, indent + _INDENT)
     return lines
 
 
-def _folded(text: str, width: int | None, indent: int, *, is_bold: bool = False) -> list[Line]:
+def _folded(text: str, width: int | None, indent: int, *, is_bold: bool = False) -> list[TextLine]:
     if width is None:
-        return [Line(" " * indent + text, is_bold)]
-    return [Line(" " * indent + part, is_bold) for part in wrap(text, max(width - indent, 2))]
+        return [TextLine(" " * indent + text, is_bold)]
+    return [TextLine(" " * indent + part, is_bold) for part in wrap(text, max(width - indent, 2))]

@@ -18,7 +18,7 @@ _SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "l
 """Folders that systems and archivers make: hidden ones under another name."""
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A file below a folder, and whether a link leads to it or to a folder above it."""
 
     path: str
@@ -56,7 +56,7 @@ class Walk:
     def __init__(self, folder: Path, *, once: bool = False) -> None:
         self._root, self._once = str(folder), once
         self._visits: Counter[str] = Counter()
-        self.files: list[Found] = []
+        self.files: list[FoundFile] = []
         self.hidden: dict[str, Counter[str]] = {}
         self.loops: list[str] = []
         self.dangling: list[str] = []
@@ -89,7 +89,7 @@ class Walk:
             elif entry.is_dir():
                 self._descend(entry, real, above, is_linked=is_linked)
             elif entry.is_file():
-                self.files.append(Found(entry.path, entry.name, is_linked or entry.is_symlink()))
+                self.files.append(FoundFile(entry.path, entry.name, is_linked or entry.is_symlink()))
 
     def _descend(
         self, entry: os.DirEntry[str], real: str, above: tuple[str, ...], *, is_linked: bool

@@ -4,6 +4,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.images_like import ImagesLike, names_of, to_levels_list
-from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory
+from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory, within_memory
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
@@ -95,7 +96,9 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
     with borrowed(detector), preserved_global_rng():
         for (_, height, width), rows in groups.items():
             try:
-                result[rows] = _within_memory(detector, [levels[row] for row in rows])
+                score = partial(predict, detector, [levels[row] for row in rows], device=detector.device)
+                size = default_batch_size(detector, detector.device)
+                result[rows], _ = within_memory(score, size, detector.name)
             except UserError:
                 raise
             except Exception as error:
@@ -111,22 +114,6 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
                 ) from error
     check_finite(detector, result, names)
     return result
-
-
-def _within_memory(detector: Detector, levels: Sequence[Tensor]) -> Tensor:
-    """Return the log-odds of images of one size, in batches that fit into memory."""
-    size = default_batch_size(detector, detector.device)
-    while True:
-        try:
-            return predict(detector, levels, size, detector.device)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if size == 1:
-                raise UserError(
-                    f"not enough memory for one image through {detector.name} at a time"
-                ) from error
-            size //= 2
 
 
 def default_batch_size(detector: Detector, device: torch.device) -> int:

@@ -134,7 +134,7 @@ def checked(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64]
     return x, y
 
 
-class GridSearch(NamedTuple):
+class SvmSearch(NamedTuple):
     """What a grid search found.
 
     ``best`` are the hyper-parameters with the highest mean accuracy, ``table`` has a row for every combination:
@@ -154,7 +154,7 @@ def grid_search(
     folds: int = 5,
     groups: ArrayLike | None = None,
     seed: int = 42,
-) -> GridSearch:
+) -> SvmSearch:
     """Compare hyper-parameters by stratified k-fold cross-validation.
 
     Parameters
@@ -191,4 +191,4 @@ def grid_search(
         accuracy = cross_val_score(estimator, x, y, groups=grouped, cv=splitter)
         table.append({**combination, "accuracy": float(accuracy.mean()), "spread": float(accuracy.std())})
     winner = max(table, key=lambda row: row["accuracy"])
-    return GridSearch({name: cast(float, winner[name]) for name in grid}, table)
+    return SvmSearch({name: cast(float, winner[name]) for name in grid}, table)

@@ -1,22 +1,30 @@
-"""One batch of images through one attack or perturbation: what happens when a stage is called."""
+"""One batch of images through one attack or perturbation: what happens when a stage is called, and predictions for files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack, threat_of
+from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.requirements import check_attack, check_gradients, check_unchanging
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.loading import load_detector
-from robustbench_aigen.detectors.scoring import default_batch_size, predict
+from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import Threshold
-from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
+from robustbench_aigen.detectors.trial import check_finite
+from robustbench_aigen.engine.batch import AttackedBatch, attack_batch, delivered, log_odds_of
+from robustbench_aigen.engine.shards import SHARD_SIZE
+from robustbench_aigen.engine.sizes import attack_groups, same_size
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.file_reading import read_file
+from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.images_like import (
     ImagesLike,
@@ -25,13 +33,14 @@ from robustbench_aigen.numerics.images_like import (
     like_given,
     to_levels_list,
 )
-from robustbench_aigen.numerics.precision import resolve_precision
+from robustbench_aigen.numerics.memory import within_memory
+from robustbench_aigen.numerics.precision import Precision
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.scenario import Precision
 from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
+_SEED = 42
 _BATCH = 64
 """Images that a perturbation takes together."""
 
@@ -92,42 +101,22 @@ def call_attack(
     at = judged.threshold if threshold is None else threshold
     limit = at if isinstance(at, Threshold) else Threshold.at(at)
     names = _names(levels, ids)
-    streams = SampleStreams(seed, tuple(names), 0)
-    size = batch_size or default_batch_size(judged, judged.device)
     surrogate = _surrogate(attack.surrogate, judged.device)
     check_attack(attack)
     if levels:
         judged.see(*levels[0].shape[1:])
-    check_gradients(attack, surrogate or judged)
-    check_unchanging(judged)
+    check_call(attack, judged, surrogate)
+
+    def push(size: int) -> Answers:
+        return answers(
+            judged, levels, names, threshold=limit, attack=attack, surrogate=surrogate, labels=wanted,
+            early_stop=early_stop, seed=seed, batch_size=size, precision=precision,
+        )  # fmt: skip
+
     with borrowed(judged, *([surrogate] if surrogate is not None else [])):
-        clean = _log_odds(judged, levels, size)
-        done = _Found(levels, clean)
-        # Accuracy is decided once the verdict is wrong; what is wrong already is not searched, as in a run.
-        rows = [
-            row
-            for row in range(len(levels))
-            if not early_stop or bool(verdicts(clean[row : row + 1], limit) == wanted[row])
-        ]
-        if threat_of(attack).reach == 0:
-            rows = []
-        for group in attack_groups((attack,), judged, surrogate, levels, rows):
-            stack, sizes = padded([levels[row] for row in group])
-            task = make_task(
-                attack,
-                judged,
-                stack,
-                wanted[group],
-                streams.select(group),
-                threshold=limit,
-                early_stop=early_stop and attack.is_judged_as_crafted,
-                batch_size=size,
-                device=judged.device,
-                precision=resolve_precision(precision, judged.device),
-                sizes=sizes,
-                surrogate=surrogate,
-            )
-            done.put(group, run_attack(attack, task, _silent))
+        done, _ = within_memory(push, batch_size or default_batch_size(judged, judged.device), judged.name)
+    check_finite(judged, done.clean, names)
+    check_finite(judged, done.log_odds, names, attack.recipe.name)
     verdict = verdicts(done.log_odds, limit)
     pixels = [to_pixels(image) for image in done.levels]
     alike = len({image.shape for image in pixels}) == 1
@@ -135,7 +124,7 @@ def call_attack(
         torch.stack(pixels) if alike else pixels,
         verdict != wanted,
         probabilities(done.log_odds),
-        probabilities(clean),
+        probabilities(done.clean),
         torch.where(done.searched, done.correct_float, verdict == wanted),
         done.linf,
         done.l2,
@@ -144,25 +133,123 @@ def call_attack(
     )
 
 
-class _Found:
-    """What came of some images, filled group by group."""
+def check_call(attack: Attack, detector: Detector, surrogate: Detector | None) -> None:
+    """Refuse an attack that follows gradients which are not there, and detectors that change.
 
-    def __init__(self, levels: list[Tensor], clean: Tensor) -> None:
+    Raises
+    ------
+    UserError
+        With what stands in the way.
+    """
+    check_gradients(attack, surrogate or detector)
+    check_unchanging(detector)
+
+
+class Answers:
+    """What a detector answers to N images, before and after an attack; without an attack both are the same.
+
+    Attributes
+    ----------
+    clean, log_odds
+        Log-odds of *fake* before and after the attack.
+    labels
+        What the attack argues against, 0 or 1.
+    levels
+        The images after the attack, 3×H×W uint8.
+    searched
+        Which images the attack searched; of the others the following are zero.
+    correct_float, linf, l2, steps, queries
+        As of :class:`AttackResult`.
+    """
+
+    def __init__(self, levels: Sequence[Tensor], clean: Tensor, labels: Tensor) -> None:
         count = len(levels)
-        self.levels, self.log_odds = list(levels), clean.clone()
+        self.levels, self.clean, self.log_odds, self.labels = list(levels), clean, clean.clone(), labels
         self.searched = torch.zeros(count, dtype=torch.bool)
         self.correct_float = torch.zeros(count, dtype=torch.bool)
         self.linf, self.l2 = torch.zeros(count), torch.zeros(count)
         self.steps = torch.zeros(count, dtype=torch.long)
         self.queries = torch.zeros(count, dtype=torch.long)
 
-    def put(self, rows: list[int], outcome: AttackOutcome) -> None:
-        for place, row in enumerate(rows):
-            height, width = self.levels[row].shape[1:]
-            self.levels[row] = outcome.levels[place, :, :height, :width]
+    def put(self, rows: list[int], batch: AttackedBatch) -> None:
+        """Fill in what an attack made of some of the images."""
+        for row, image in zip(rows, batch.images, strict=True):
+            self.levels[row] = image
         self.searched[rows] = True
         for name in ("log_odds", "correct_float", "linf", "l2", "steps", "queries"):
-            getattr(self, name)[rows] = getattr(outcome, name)
+            getattr(self, name)[rows] = getattr(batch.outcome, name)
+
+
+def _silent(images: int) -> None:
+    """Report no progress."""
+    del images
+
+
+def answers(
+    detector: Detector,
+    levels: Sequence[Tensor],
+    names: Sequence[str],
+    *,
+    threshold: Threshold,
+    attack: Attack | None = None,
+    surrogate: Detector | None = None,
+    labels: Tensor | None = None,
+    early_stop: bool = False,
+    seed: int,
+    batch_size: int,
+    precision: Precision = "auto",
+    advance: Callable[[int], None] = _silent,
+) -> Answers:
+    """Return what a detector answers to images, and what one attack makes of them.
+
+    Parameters
+    ----------
+    detector, threshold
+        Who is asked, and from which score on an image is called fake.
+    levels, names
+        N images 3×H×W uint8 of any sizes, and what their random streams are keyed by.
+    attack, surrogate
+        The attack, and what it is crafted on where that is another detector; None for no attack.
+    labels
+        What the attack argues against, N times 0 or 1; by default the detector's own verdicts.
+    early_stop
+        Whether an image is finished once its verdict is wrong. What is wrong already is then not searched, as in a run.
+    seed, batch_size, precision
+        As of a run.
+    advance
+        Told how many more images the attack has finished.
+    """
+    clean = log_odds_of(detector, levels, names, batch_size, detector.device)
+    done = Answers(levels, clean, verdicts(clean, threshold) if labels is None else labels)
+    if attack is None:
+        return done
+    streams, has_budget = SampleStreams(seed, tuple(names), 0), threat_of(attack).reach != 0
+    if attack.through and (early_stop or not has_budget):
+        # Whom to attack, the verdict says that the detector gives behind what stands in between.
+        shown = delivered(attack, levels, streams, batch_size)
+        done.log_odds = log_odds_of(detector, shown, names, batch_size, detector.device)
+    rows = done.clean.isfinite() & done.log_odds.isfinite() & has_budget
+    if early_stop:
+        rows &= verdicts(done.log_odds, threshold) == done.labels
+    for group in attack_groups(
+        (attack,), detector, surrogate, list(levels), rows.nonzero().flatten().tolist()
+    ):
+        batch = attack_batch(
+            attack,
+            detector,
+            [levels[row] for row in group],
+            done.labels[group],
+            streams.select(group),
+            threshold=threshold,
+            early_stop=early_stop and attack.is_judged_as_crafted,
+            batch_size=batch_size,
+            device=detector.device,
+            precision=precision,
+            surrogate=surrogate,
+            advance=advance,
+        )
+        done.put(group, batch)
+    return done
 
 
 def call_perturbation(
@@ -226,13 +313,170 @@ def _surrogate(given: object, device: torch.device) -> Detector | None:
     raise UserError(f"the surrogate is a {type(given).__name__}", hint="give a detector, its id, or its file")
 
 
-def _log_odds(detector: Detector, levels: list[Tensor], batch_size: int) -> Tensor:
-    found = torch.empty(len(levels))
-    for rows in same_size(levels, range(len(levels))):
-        found[rows] = predict(detector, [levels[row] for row in rows], batch_size, detector.device)
-    return found
+def _score(log_odds: float) -> float:
+    return float(probabilities(torch.tensor(log_odds)))
 
 
-def _silent(images: int) -> None:
-    """Report no progress."""
-    del images
+class Attacked(NamedTuple):
+    """A picture after an attack.
+
+    ``label`` is what the attack argued against; ``levels`` the 8-bit picture, 3×H×W uint8, None once the picture is
+    not needed; ``linf`` and ``l2`` are its distance to the original in pixel units.
+    """
+
+    label: int
+    log_odds: float
+    verdict: int
+    linf: float
+    l2: float
+    steps: int
+    queries: int
+    levels: Tensor | None
+
+    @property
+    def score(self) -> float:
+        """The probability of *fake*."""
+        return _score(self.log_odds)
+
+    @property
+    def fooled(self) -> bool:
+        """Whether the verdict is not the label."""
+        return self.verdict != self.label
+
+
+class Prediction(NamedTuple):
+    """What a detector says of a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack."""
+
+    image: Path
+    log_odds: float
+    verdict: int
+    attacked: Attacked | None
+
+    @property
+    def score(self) -> float:
+        """The probability of *fake*."""
+        return _score(self.log_odds)
+
+
+class NoVerdict(NamedTuple):
+    """A picture for which the detector answers NaN or infinity, with or without the attack, and when."""
+
+    image: Path
+    reason: str
+
+
+class UnreadablePicture(NamedTuple):
+    """A picture that cannot be read, and why."""
+
+    image: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A detector with a threshold, and an attack on it if there is one.
+
+    Parameters
+    ----------
+    detector, threshold
+        Who is asked, and from which score on a picture is called fake.
+    attack
+        The attack; None for none.
+    label
+        What the attack argues against, 0 or 1; None for the detector's own verdict on each picture.
+    surrogate
+        What the attack is crafted on, where its stage names another detector.
+    """
+
+    detector: Detector
+    threshold: Threshold
+    attack: Attack | None = None
+    label: int | None = None
+    surrogate: Detector | None = None
+
+    def predict(
+        self, files: Sequence[Path], advance: Callable[[int], None] = _silent
+    ) -> Iterator[Prediction | NoVerdict | UnreadablePicture]:
+        """Yield the prediction for every picture, in order, holding some hundred at a time.
+
+        With an attack every picture gets every step: what is shown is a score, not only whether it crossed the
+        threshold. ``advance`` is told how many more pictures are done, which with an attack is before they are yielded.
+
+        Raises
+        ------
+        UserError
+            If there is not enough memory for a single picture, or the attack follows gradients that are not there.
+        """
+        if self.attack is not None:
+            check_call(self.attack, self.detector, self.surrogate)
+        size = default_batch_size(self.detector, self.detector.device)
+        for first in range(0, len(files), SHARD_SIZE):
+            chunk = [read_picture(file) for file in files[first : first + SHARD_SIZE]]
+            pictures = {each.file: each.levels for each in chunk if isinstance(each, Picture)}
+            counted = _Counted(len(chunk), advance)
+            predictions, size = within_memory(
+                partial(self._predicted, pictures, counted), size, self.detector.name
+            )
+            counted(len(chunk))
+            for each in chunk:
+                yield predictions[each.file] if isinstance(each, Picture) else each
+
+    def _predicted(
+        self, pictures: Mapping[Path, Tensor], advance: Callable[[int], None], batch_size: int
+    ) -> dict[Path, Prediction | NoVerdict]:
+        labels = None if self.label is None else torch.full((len(pictures),), self.label)
+        done = answers(
+            self.detector, list(pictures.values()), [str(file) for file in pictures], threshold=self.threshold,
+            attack=self.attack, surrogate=self.surrogate, labels=labels, seed=_SEED, batch_size=batch_size,
+            advance=advance,
+        )  # fmt: skip
+        return {file: self._prediction(file, done, row) for row, file in enumerate(pictures)}
+
+    def _prediction(self, file: Path, done: Answers, row: int) -> Prediction | NoVerdict:
+        clean, after = done.clean[row], done.log_odds[row]
+        if not clean.isfinite():
+            return NoVerdict(file, "the detector answers NaN or infinity")
+        if not after.isfinite():
+            return NoVerdict(file, "the detector answers NaN or infinity after the attack")
+        verdict, attacked = int(verdicts(clean, self.threshold)), None
+        if self.attack is not None:
+            attacked = Attacked(
+                int(done.labels[row]),
+                float(after),
+                int(verdicts(after, self.threshold)),
+                float(done.linf[row]),
+                float(done.l2[row]),
+                int(done.steps[row]),
+                int(done.queries[row]),
+                done.levels[row],
+            )
+        return Prediction(file, float(clean), verdict, attacked)
+
+
+class _Counted:
+    """Passes progress on, up to the number of pictures: a second try with smaller batches counts none twice."""
+
+    def __init__(self, pictures: int, advance: Callable[[int], None]) -> None:
+        self._left, self._advance = pictures, advance
+
+    def __call__(self, pictures: int) -> None:
+        more = min(pictures, self._left)
+        self._left -= more
+        self._advance(more)
+
+
+class Picture(NamedTuple):
+    """A picture that was read: 3×H×W uint8."""
+
+    file: Path
+    levels: Tensor
+
+
+def read_picture(file: Path) -> Picture | UnreadablePicture:
+    """Read an image file as the engine reads it."""
+    try:
+        return Picture(file, decode(read_file(file)))
+    except UnreadableImageError as error:
+        return UnreadablePicture(file, str(error))
+    except OSError as error:
+        return UnreadablePicture(file, error.strerror or str(error))

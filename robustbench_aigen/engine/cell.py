@@ -9,17 +9,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigen.attacks.adaptive import deliver
-from robustbench_aigen.attacks.execution import make_task, run_attack, threat_of
+from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, probabilities, verdicts
-from robustbench_aigen.detectors.scoring import predict
-from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
+from robustbench_aigen.detectors.trial import check_finite
+from robustbench_aigen.engine.batch import attack_batch, delivered, log_odds_of
 from robustbench_aigen.engine.gallery import encode_png
-from robustbench_aigen.engine.identity import Settings
-from robustbench_aigen.engine.pipeline_state import PipelineState, difference, fallen, note_quality, take_over
+from robustbench_aigen.engine.identity import ComputeSettings
+from robustbench_aigen.engine.pipeline_state import PipelineState, copy_from, difference, fallen, note_quality
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.engine.sizes import attack_groups, padded, same_size
-from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.engine.sizes import attack_groups, same_size
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
 from robustbench_aigen.runs.records import RECORD_DTYPES
@@ -46,7 +44,7 @@ class Cell:
 
     detector: Detector
     pipeline: Pipeline
-    settings: Settings
+    settings: ComputeSettings
     device: torch.device
     surrogates: Mapping[object, Detector] = field(default_factory=dict)
 
@@ -56,7 +54,7 @@ class Cell:
         clean_log_odds: Tensor | None,
         prefix: Callable[[int, Callable[[], PipelineState]], PipelineState],
         advance: Callable[[int], None],
-        handed_on: pd.DataFrame | None = None,
+        smaller_eps_records: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
         """Compute the records of one shard.
 
@@ -71,7 +69,7 @@ class Cell:
             stage share the attack before it.
         advance
             Told how many more images an attack has finished.
-        handed_on
+        smaller_eps_records
             The records of the same shard at the next smaller eps of the final attack, where a sweep shares work:
             what fell there is not attacked again.
         """
@@ -83,7 +81,7 @@ class Cell:
                 for sample, level in zip(images.samples, images.levels, strict=True)
             ]
         )
-        context = _Context(images, labels, measured, prefix, advance, handed_on)
+        context = _Context(images, labels, measured, prefix, advance, smaller_eps_records)
         state = self._after(source, len(self.pipeline.stages), context)
         names = [sample.id for sample in images.samples]
         log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
@@ -117,7 +115,7 @@ class Cell:
             "clean_log_odds": clean.numpy(),
             "log_odds": log_odds.numpy(),
             "threshold_log_odds": self.settings.threshold.log_odds,
-            "image": self._kept_images(images, state, handed_on),
+            "image": self._kept_images(images, state, smaller_eps_records),
         }
         return pd.DataFrame(columns).astype(SHARD_DTYPES)
 
@@ -129,25 +127,14 @@ class Cell:
         UserError
             If the detector fails on images, of which ``names`` has the first.
         """
-        result = torch.empty(len(levels))
-        for rows in same_size(levels, range(len(levels))):
-            images = [levels[row] for row in rows]
-            try:
-                result[rows] = predict(self.detector, images, self.settings.batch_size, self.device)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                sides = (images[0].shape[1], images[0].shape[2])
-                hint = size_hint(self.detector, *sides)
-                raise failure(self.detector, error, *sides, hint=hint, image=names[rows[0]]) from error
-        return result
+        return log_odds_of(self.detector, levels, names, self.settings.batch_size, self.device)
 
     def _told(self, length: int) -> str:
         """Return what was done to images after the first ``length`` stages, for a message."""
         return ", ".join(stage.recipe.name for stage in self.pipeline.stages[:length])
 
     def _kept_images(
-        self, images: ShardImages, state: PipelineState, handed_on: pd.DataFrame | None
+        self, images: ShardImages, state: PipelineState, smaller_eps_records: pd.DataFrame | None
     ) -> list[bytes | None]:
         """Return the PNGs for the gallery; what fell at a smaller eps is the image that fell there."""
         kept: list[bytes | None] = [None] * len(images.samples)
@@ -155,9 +142,9 @@ class Cell:
             for row, sample in enumerate(images.samples):
                 if sample.id in images.kept:
                     kept[row] = encode_png(state.levels[row])
-            if handed_on is not None:
-                for row in self._decided(handed_on).nonzero().flatten().tolist():
-                    kept[row] = handed_on["image"].iloc[row]
+            if smaller_eps_records is not None:
+                for row in self._decided(smaller_eps_records).nonzero().flatten().tolist():
+                    kept[row] = smaller_eps_records["image"].iloc[row]
         return kept
 
     def _correct_float(self, state: PipelineState, correct: Tensor) -> Any:
@@ -242,9 +229,9 @@ class Cell:
             after.linf[wanted] = after.l2[wanted] = 0.0
             after.psnr[wanted], after.ssim[wanted & context.measured] = torch.inf, 1.0
             plain, wanted = torch.ones_like(wanted), torch.zeros_like(wanted)
-        elif context.handed_on is not None and is_last:
-            decided = self._decided(context.handed_on)
-            take_over(after, context.handed_on, decided)
+        elif context.smaller_eps_records is not None and is_last:
+            decided = self._decided(context.smaller_eps_records)
+            copy_from(after, context.smaller_eps_records, decided)
             wanted = wanted & ~decided
         surrogate = None if stage.surrogate is None else self.surrogates[stage.surrogate]
         chosen = wanted.nonzero().flatten().tolist()
@@ -259,7 +246,7 @@ class Cell:
                 after.levels[row] = image
         return after
 
-    def _decided(self, handed_on: pd.DataFrame) -> Tensor:
+    def _decided(self, smaller_eps_records: pd.DataFrame) -> Tensor:
         """Return which images need no search at this eps, given the records at the next smaller one.
 
         What fell has fallen. Where both budgets hold the same 8-bit images (1/255 and 1.5/255), what withstood has too.
@@ -268,21 +255,16 @@ class Cell:
         assert smaller is not None
         reach = threat_of(self.pipeline.attacks[-1]).reach
         if reach is not None and reach == threat_of(smaller.attacks[-1]).reach:
-            return torch.from_numpy(handed_on["attacked"].to_numpy(bool).copy())
-        return fallen(handed_on)
+            return torch.from_numpy(smaller_eps_records["attacked"].to_numpy(bool).copy())
+        return fallen(smaller_eps_records)
 
     def _delivered(
         self, stage: Attack, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
     ) -> tuple[list[Tensor], Tensor]:
         """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its log-odds."""
-        images = [levels[row] for row in rows]
-        for group in same_size(images, range(len(images))):
-            for batch in torch.tensor(group).split(self.settings.batch_size):
-                stack = torch.stack([images[number] for number in batch])
-                own = streams.select([rows[number] for number in batch])
-                for number, image in zip(batch.tolist(), deliver(stage.through, stack, own), strict=True):
-                    images[number] = image
-        return images, self.log_odds(images, [streams.samples[row] for row in rows])
+        own = streams.select(rows)
+        images = delivered(stage, [levels[row] for row in rows], own, self.settings.batch_size)
+        return images, self.log_odds(images, own.samples)
 
     def _attack_group(
         self,
@@ -294,11 +276,10 @@ class Cell:
         context: "_Context",
     ) -> None:
         """Attack some images and put what comes of them into the state."""
-        stack, sizes = padded([after.levels[row] for row in rows])
-        task = make_task(
+        batch = attack_batch(
             stage,
             self.detector,
-            stack,
+            [after.levels[row] for row in rows],
             context.labels[rows],
             streams.select(rows),
             threshold=self.settings.threshold,
@@ -306,21 +287,15 @@ class Cell:
             batch_size=self.settings.batch_size,
             device=self.device,
             precision=self.settings.precision,
-            sizes=sizes,
             surrogate=None if stage.surrogate is None else self.surrogates[stage.surrogate],
+            advance=context.advance,
         )
-        outcome = run_attack(stage, task, context.advance)
-        check_finite(self.detector, outcome.log_odds, task.streams.samples, stage.recipe.name)
+        outcome = batch.outcome
+        check_finite(self.detector, outcome.log_odds, batch.task.streams.samples, stage.recipe.name)
         assert after.log_odds is not None
-        images = [
-            image[:, :height, :width]
-            for image, (height, width) in zip(outcome.levels, task.image_sizes(), strict=True)
-        ]
         after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
-        note_quality(after, rows, [after.levels[row] for row in rows], images, context.measured)
-        for row, image in zip(
-            rows, task.deliver_all(outcome.levels) if stage.through else images, strict=True
-        ):
+        note_quality(after, rows, [after.levels[row] for row in rows], batch.images, context.measured)
+        for row, image in zip(rows, batch.delivered(), strict=True):
             after.levels[row] = image
         after.log_odds[rows], after.correct_float[rows] = outcome.log_odds, outcome.correct_float
         after.steps[rows] += outcome.steps
@@ -339,4 +314,4 @@ class _Context:
     measured: Tensor
     prefix: Callable[[int, Callable[[], PipelineState]], PipelineState]
     advance: Callable[[int], None]
-    handed_on: pd.DataFrame | None
+    smaller_eps_records: pd.DataFrame | None

@@ -99,13 +99,13 @@ def cell_seconds(
             seconds += pace.perturbed.get(stage.recipe.name, 0.0)
         elif threat_of(stage).reach != 0:
             is_early = position == len(pipeline.stages) - 1 and stage.is_judged_as_crafted
-            crafted_on = pace if stage.surrogate is None else surrogates[stage.surrogate]
+            source_model = pace if stage.surrogate is None else surrogates[stage.surrogate]
             held = standing.held
             if stage.recipe.access != "gradients":
                 # What gradients find at once, a black box finds late or never: about half of it.
                 held = (1 + held) / 2
             held = held if is_early else 1.0
-            seconds += standing.right * (pace.beside + _attack_seconds(stage, crafted_on, held))
+            seconds += standing.right * (pace.beside + _attack_seconds(stage, source_model, held))
     return seconds
 
 

@@ -268,7 +268,9 @@ class _ShardWork:
             clean = self._one_try(replace(cell, pipeline=Pipeline(CLEAN, ())), _ignore)
             clean_log_odds = torch.from_numpy(clean["clean_log_odds"].to_numpy().copy())
         smaller = cell.pipeline.smaller
-        handed_on = None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)
+        smaller_eps_records = (
+            None if smaller is None else self._one_try(replace(cell, pipeline=smaller), _ignore)
+        )
 
         def prefix(length: int, make: Callable[[], PipelineState]) -> PipelineState:
             key = self._key(cell, length)
@@ -281,7 +283,7 @@ class _ShardWork:
 
         # A detector that draws from global generators answers the same whatever ran before.
         with seeded_global_rng(self._seed(cell)):
-            return cell.run(images, clean_log_odds, prefix, advance, handed_on)
+            return cell.run(images, clean_log_odds, prefix, advance, smaller_eps_records)
 
 
 def _ignore(images: int) -> None:

@@ -23,7 +23,7 @@ from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine.cell import Cell
-from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.scenario_checks import (
     bound_pipelines,
     check_detectors,
@@ -40,6 +40,7 @@ from robustbench_aigen.numerics.precision import resolve_device, resolve_precisi
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import RunSettings, Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+from robustbench_aigen.stages.stage import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ class Experiment:
     detectors: tuple[Detector, ...]
     selection: Selection
     device: torch.device
-    settings: Settings
+    settings: ComputeSettings
     thresholds: Mapping[str, Threshold]
     surrogates: Mapping[object, Detector]
     specs: tuple[DetectorSpec | None, ...]
@@ -152,7 +153,9 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     check_names(loaded, detectors)
     selection = selected_images(loaded)
     precision = resolve_precision(scenario.precision, target)
-    settings = Settings(scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, HALF)
+    settings = ComputeSettings(
+        scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, HALF
+    )
     # A rule is fitted when the run starts, on clean log-odds, which do not depend on the threshold.
     threshold = HALF if isinstance(scenario.threshold, str) else Threshold.at(scenario.threshold)
     thresholds = {detector.name: threshold for detector in detectors}
@@ -220,21 +223,25 @@ def experiment_in_memory(
         loaded.append(one)
         specs.append(spec)
     _name_apart(loaded)
+    modules: dict[nn.Module, Detector] = {}
+    pipelines = [_with_read_surrogates(pipeline, modules) for pipeline in pipelines]
     check_stages(pipelines)
     selection = data.selection
     first = _first_sides(selection)
     for one in loaded:
         one.see(*first)
     precision = resolve_precision(settings.precision, target)
-    computing = Settings(settings.seed, settings.objective, settings.mode, precision, target.type, 1, HALF)
+    computing = ComputeSettings(
+        settings.seed, settings.objective, settings.mode, precision, target.type, 1, HALF
+    )
     thresholds = {one.name: _threshold_of(one, threshold) for one in loaded}
     surrogates: dict[object, Detector] = {}
     for pipeline in pipelines:
         for stage in pipeline.stages:
             if stage.surrogate is not None and stage.surrogate not in surrogates:
                 surrogate = stage.surrogate
-                known = surrogate if isinstance(surrogate, nn.Module | DetectorSpec) else _spec_of(surrogate)
-                surrogates[surrogate] = load_detector(known, device=target, trust_code=trust_code)
+                assert isinstance(surrogate, Detector | DetectorSpec)
+                surrogates[surrogate] = load_detector(surrogate, device=target, trust_code=trust_code)
                 surrogates[surrogate].see(*first)
     experiment = Experiment(
         settings, (Pipeline(CLEAN), *pipelines), tuple(loaded), selection, target, computing, thresholds, surrogates,
@@ -242,6 +249,21 @@ def experiment_in_memory(
     )  # fmt: skip
     check_detectors(list(experiment.pipelines), loaded, surrogates)
     return experiment
+
+
+def _with_read_surrogates(pipeline: Pipeline, modules: dict[nn.Module, Detector]) -> Pipeline:
+    """Return a pipeline whose surrogates are detectors, or what a scenario says of a detector; modules get one each."""
+
+    def read(stage: Stage) -> Stage:
+        given = stage.surrogate
+        if given is None or isinstance(given, Detector):
+            return stage
+        if isinstance(given, nn.Module):
+            return replace(stage, surrogate=modules.setdefault(given, Detector(given)))
+        return replace(stage, surrogate=_spec_of(given))
+
+    smaller = None if pipeline.smaller is None else _with_read_surrogates(pipeline.smaller, modules)
+    return replace(pipeline, stages=tuple(map(read, pipeline.stages)), smaller=smaller)
 
 
 def _spec_of(given: object) -> DetectorSpec:

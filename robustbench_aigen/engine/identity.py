@@ -33,6 +33,7 @@ _BASE = (
     "numerics/decoding.py",
     "metrics/image_quality.py",
     "runs/records.py",
+    "engine/batch.py",
     "engine/cell.py",
     "engine/pipeline_state.py",
     "engine/gallery.py",
@@ -42,7 +43,7 @@ _BASE = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class ComputeSettings:
     """How a run computes, as far as its records depend on it."""
 
     seed: int
@@ -58,13 +59,13 @@ def shard_key(
     detector: Detector,
     pipeline: Pipeline,
     shard: Shard,
-    settings: Settings,
+    settings: ComputeSettings,
     surrogates: Mapping[object, Detector],
     shown_on: Shard | None = None,
 ) -> str:
     """Return the content address of a shard's records in a cell.
 
-    Names of detectors and pipelines are not in it: records are found again under another name. Settings that a
+    Names of detectors and pipelines are not in it: records are found again under another name. ComputeSettings that a
     pipeline does not read are not either. ``shown_on`` is a shard on which a user's code shows itself, by default
     ``shard``.
     """
@@ -104,16 +105,16 @@ def seed_key(
     detector: Detector,
     pipeline: Pipeline,
     shard: Shard,
-    settings: Settings,
+    settings: ComputeSettings,
     surrogates: Mapping[object, Detector],
 ) -> str:
     """Return what seeds the draws of detectors on a shard in a cell: as :func:`shard_key`, without any code.
 
     An edit of the package's code, or of the user's, moves no draw.
     """
-    crafted_on = [surrogates[stage.surrogate] for stage in pipeline.stages if stage.surrogate is not None]
+    source_model = [surrogates[stage.surrogate] for stage in pipeline.stages if stage.surrogate is not None]
     identity = [
-        [_seed_identity(each) for each in (detector, *crafted_on)],
+        [_seed_identity(each) for each in (detector, *source_model)],
         shard.identity(),
         [{**stage.to_dict(), "surrogate": None} for stage in pipeline.stages],
         asdict(settings),
@@ -167,7 +168,7 @@ def probe_key(
     code: str,
     attacks: tuple[Attack, ...],
     images: Shard,
-    settings: Settings,
+    settings: ComputeSettings,
     shown_on: Shard,
 ) -> str:
     """Return the content address of what a probe with some attacks answers on a few images of a shard.
@@ -179,7 +180,7 @@ def probe_key(
     return sha256(" ".join(identity).encode()).hexdigest()
 
 
-def examination_key(detector: Detector, images: Shard, settings: Settings) -> str:
+def examination_key(detector: Detector, images: Shard, settings: ComputeSettings) -> str:
     """Return the content address of what a detector answers to a few images alone and together."""
     code = [_source_hash("trust"), _source_hash("engine/examination.py")]
     identity = ["examination", shard_key(detector, Pipeline("", ()), images, settings, {}), *code]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine.cell import Cell
-from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import attack_groups, padded
@@ -89,7 +89,7 @@ def measured_pace(
     detector: Detector,
     stages: Sequence[Stage],
     images: ShardImages,
-    settings: Settings,
+    settings: ComputeSettings,
     device: torch.device,
 ) -> Pace:
     """Return the pace on real images, timed with the attacks and perturbations themselves.
@@ -148,7 +148,7 @@ def _slope(
     scale: int,
     detector: Detector,
     images: ShardImages,
-    settings: Settings,
+    settings: ComputeSettings,
     device: torch.device,
 ) -> float:
     """Return the seconds that one step more of an attack takes for an image, where every image takes every step."""
@@ -174,7 +174,7 @@ def _slope(
 
 
 def _cell_seconds(
-    stage: Stage, detector: Detector, images: ShardImages, settings: Settings, device: torch.device
+    stage: Stage, detector: Detector, images: ShardImages, settings: ComputeSettings, device: torch.device
 ) -> float:
     """Return the seconds of a whole cell for an image."""
     cell = Cell(detector, Pipeline("", (stage,)), settings, device)

@@ -64,16 +64,16 @@ def fallen(records: pd.DataFrame) -> Tensor:
     return torch.from_numpy((records["attacked"] & ~records["correct"]).to_numpy(bool).copy())
 
 
-def take_over(after: PipelineState, handed_on: pd.DataFrame, rows: Tensor) -> None:
+def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Tensor) -> None:
     """Copy what was found for some images at a smaller eps."""
     assert after.log_odds is not None
     for name in ("log_odds", "linf", "l2", "search_eps", "psnr", "ssim"):
-        values = torch.from_numpy(handed_on[name].to_numpy(np.float32).copy())
+        values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.float32).copy())
         getattr(after, name)[rows] = values[rows]
     for name in ("steps", "queries"):
-        values = torch.from_numpy(handed_on[name].to_numpy(np.int64).copy())
+        values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.int64).copy())
         getattr(after, name)[rows] = values[rows]
-    held = torch.from_numpy(handed_on["correct_float"].to_numpy(bool, na_value=True).copy())
+    held = torch.from_numpy(smaller_eps_records["correct_float"].to_numpy(bool, na_value=True).copy())
     after.correct_float[rows] = held[rows]
 
 

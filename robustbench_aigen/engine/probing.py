@@ -17,7 +17,7 @@ from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.identity import Settings, plugin_code, probe_key
+from robustbench_aigen.engine.identity import ComputeSettings, plugin_code, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
 from robustbench_aigen.numerics.memory import is_out_of_memory
@@ -351,7 +351,7 @@ class Probing:
         )
 
     def _probe_images(
-        self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: Settings
+        self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: ComputeSettings
     ) -> list[ProbeImages]:
         """Decode the images and return those that the attacks take together; checks that ask for the same share them."""
         asked = detector.name, attacks, shard.indices, settings
@@ -366,7 +366,7 @@ class Probing:
         return self._batches[asked]
 
     def _batch(
-        self, detector: Detector, samples: list[Sample], levels: list[Tensor], settings: Settings
+        self, detector: Detector, samples: list[Sample], levels: list[Tensor], settings: ComputeSettings
     ) -> ProbeImages:
         stack, sizes = padded(levels)
         return ProbeImages(

@@ -165,7 +165,9 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
     with steps.timed("summary"):
         raised = raised_by_records(records, experiment.pipelines, quality_of(shards), checks)
         raised += [flag for found in probed for flag in found.raised()]
-        summary = add_trust(summarise(records, experiment.pipelines, experiment.settings.mode), raised)
+        summary = add_trust(
+            summarise(records, experiment.pipelines, experiment.settings.mode, progress.notice), raised
+        )
     measured = ssim_counts(records)
     progress.notice_all(
         [*execution.cache.notices(), *measured.notices(experiment.scenario.ssim), *checks.notices()]

@@ -120,10 +120,10 @@ def check_detectors(
     for pipeline in pipelines:
         for stage in pipeline.attacks:
             if stage.surrogate is None:
-                crafted_on = detectors
+                source_model = detectors
             else:
-                crafted_on = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
-            for detector in crafted_on:
+                source_model = [surrogates[stage.surrogate]] if stage.surrogate in surrogates else []
+            for detector in source_model:
                 try:
                     check_gradients(stage, detector)
                     for judged in detectors:

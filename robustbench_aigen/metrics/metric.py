@@ -23,6 +23,10 @@ _NEEDS = ("verdicts", "scores", "log_odds")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
+class OneClassError(UserError):
+    """The function of a plugin's metric fails on images of one class: its text is the error of the function."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number of a sample of images; *fake* is the positive class.
@@ -69,8 +73,10 @@ class Metric:
 
         Raises
         ------
+        OneClassError
+            If the function of a plugin fails on images of one class.
         UserError
-            If the function of a plugin fails on images of both classes, or returns something else than a number.
+            If it fails on images of both classes, or returns something else than a number.
         """
         if self.needs == "scores":
             given = expit(given.astype(np.float64))
@@ -79,11 +85,18 @@ class Metric:
         try:
             return float(self.function(given, labels))
         except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
             if len(np.unique(labels)) < 2:
-                return float("nan")
-            said = f"{type(error).__name__}: {first_line(error)}"
+                raise OneClassError(reason) from error
             hint = f"correct the function in {METRICS.place(self.name)}"
-            raise UserError(f"the metric '{self.name}' fails: {said}", hint=hint) from error
+            raise UserError(f"the metric '{self.name}' fails: {reason}", hint=hint) from error
+
+    def or_empty(self, given: NDArray[Any], labels: NDArray[np.int64]) -> float:
+        """Return the value as a call does, NaN where the function of a plugin fails on images of one class."""
+        try:
+            return self(given, labels)
+        except OneClassError:
+            return float("nan")
 
     def of_counts(self, counts: Floats) -> Floats:
         """Return the values of B resamples of verdicts.
@@ -98,7 +111,7 @@ class Metric:
         # Resamples with equal counts have the same verdicts and labels.
         kinds, place = np.unique(counts.astype(np.int64), axis=0, return_inverse=True)
         values = [
-            self(
+            self.or_empty(
                 np.repeat(np.array([1, 0, 0, 1]), times),
                 np.repeat(np.array([1, 1, 0, 0]), times),
             )
@@ -115,7 +128,7 @@ class Metric:
             given = expit(log_odds.astype(np.float64)) if self.needs == "scores" else log_odds
             return self.resampled(given, labels, weights)
         drawn = (np.repeat(np.arange(len(labels)), row) for row in weights.astype(np.int64))
-        return np.array([self(log_odds[rows], labels[rows]) for rows in drawn], dtype=np.float64)
+        return np.array([self.or_empty(log_odds[rows], labels[rows]) for rows in drawn], dtype=np.float64)
 
 
 METRICS: Registry[Metric] = Registry("metric", "robustbench_aigen.metrics.builtin")

@@ -11,9 +11,11 @@ from robustbench_aigen.data.samples import belongs_to
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
-from robustbench_aigen.metrics.metric import METRICS, Metric
+from robustbench_aigen.metrics.metric import METRICS, Metric, OneClassError
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
+from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.stages.pipeline import CLEAN
+from robustbench_aigen.text import counted
 
 ALL_GENERATORS = "all"
 COLUMNS = [
@@ -43,7 +45,12 @@ class Summarised(Protocol):
         ...
 
 
-def summarise(records: pd.DataFrame, pipelines: Sequence[Summarised], mode: str) -> pd.DataFrame:
+def summarise(
+    records: pd.DataFrame,
+    pipelines: Sequence[Summarised],
+    mode: str,
+    tell: Callable[[Notice], None] = lambda _: None,
+) -> pd.DataFrame:
     """Compute the summary of a run.
 
     Parameters
@@ -55,6 +62,8 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Summarised], mode: str)
     mode
         In accuracy mode a score after a final attack is where the search happened to stop: the metrics of scores of
         such pipelines are empty.
+    tell
+        Told, once for each metric, where the function of a plugin fails on images of one class: these values are empty.
 
     Returns
     -------
@@ -65,6 +74,7 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Summarised], mode: str)
     """
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
     added = added_metrics()
+    failures: dict[str, list[str]] = {}
     rows = []
     for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
         pipeline = by_name[str(name)]
@@ -72,10 +82,18 @@ def summarise(records: pd.DataFrame, pipelines: Sequence[Summarised], mode: str)
         for generator, part in by_generator(cell):
             head = {"detector": detector, "pipeline": name, "family": pipeline.family}
             row = _row(part, pipeline, with_scores=with_scores)
-            row |= {each.name: metric_value(each, part) for each in added if with_scores or each.of_verdicts}
+            for each in added:
+                if with_scores or each.of_verdicts:
+                    try:
+                        row[each.name] = each(*_answers(each, part))
+                    except OneClassError as error:
+                        failures.setdefault(each.name, []).append(f"{detector}, {name}, {generator}: {error}")
             if with_scores and generator == ALL_GENERATORS:
                 row |= _auroc_interval(part)
             rows.append({**head, "generator": generator, **row})
+    for metric, groups in failures.items():
+        more = f", and in {counted(len(groups) - 1, 'more group')}" if len(groups) > 1 else ""
+        tell(warning(f"the metric {metric} is empty where it fails: {groups[0]}{more}"))
     summary = pd.DataFrame(rows, columns=[*COLUMNS, *(each.name for each in added)])
     overall = summary["generator"] == ALL_GENERATORS
     for table in (overall, ~overall):
@@ -145,7 +163,12 @@ def generator_part(cell: pd.DataFrame, generator: str) -> pd.DataFrame:
 
 def metric_value(metric: Metric, part: pd.DataFrame) -> float:
     """Return a metric of records; NaN where a class that it needs is missing."""
-    return metric(_verdicts(part) if metric.of_verdicts else _log_odds(part), _labels(part))
+    return metric.or_empty(*_answers(metric, part))
+
+
+def _answers(metric: Metric, part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return what a metric is computed from: verdicts or log-odds, and labels."""
+    return (_verdicts(part) if metric.of_verdicts else _log_odds(part)), _labels(part)
 
 
 def _verdicts(part: pd.DataFrame) -> NDArray[np.int64]:

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from robustbench_aigen.errors import UserError
+
 T = TypeVar("T")
 
 _REUSED = 2**23 - 2**16
@@ -73,3 +75,31 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in told or "out of memory" in told.lower()
     )
+
+
+def within_memory(call: Callable[[int], T], batch_size: int, what: str) -> tuple[T, int]:
+    """Return what a call gives with batches that fit into memory, and their size: half as large after each failure.
+
+    Parameters
+    ----------
+    call
+        Takes the size of batches.
+    batch_size
+        To begin with.
+    what
+        Whose memory it is, for the message: a detector.
+
+    Raises
+    ------
+    UserError
+        If there is not enough memory for a single image.
+    """
+    while True:
+        try:
+            return call(batch_size), batch_size
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise UserError(f"not enough memory for one image through {what} at a time") from error
+            batch_size //= 2

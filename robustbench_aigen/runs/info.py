@@ -24,7 +24,7 @@ from robustbench_aigen.runs.migrations import FORMAT, upgrade
 from robustbench_aigen.text import counted
 
 
-class _Part(BaseModel):
+class _InfoPart(BaseModel):
     """Values that do not change; keys of later versions are kept for whoever writes the file again."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -51,7 +51,7 @@ class _Part(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class ScenarioInfo(_Part):
+class ScenarioInfo(_InfoPart):
     """The settings of a run, as its scenario has them."""
 
     version: JsonValue = None
@@ -69,14 +69,14 @@ class ScenarioInfo(_Part):
     gate: dict[str, JsonValue] | None = None
 
 
-class UnreadableInfo(_Part):
+class UnreadableInfo(_InfoPart):
     """An image that could not be read, and why."""
 
     sample: str
     reason: str = ""
 
 
-class DataInfo(_Part):
+class DataInfo(_InfoPart):
     """The images of a run."""
 
     source: str = ""
@@ -95,7 +95,7 @@ class DataInfo(_Part):
         return f"{counted(self.images, 'image')} of {self.source} ({self.split})"
 
 
-class DetectorInfo(_Part):
+class DetectorInfo(_InfoPart):
     """A detector of a run."""
 
     name: str
@@ -108,7 +108,7 @@ class DetectorInfo(_Part):
     differentiable: bool | None = None
 
 
-class FlagInfo(_Part):
+class FlagInfo(_InfoPart):
     """A trust flag that was raised in a cell."""
 
     flag: str
@@ -117,7 +117,7 @@ class FlagInfo(_Part):
     evidence: str = ""
 
 
-class UncheckedInfo(_Part):
+class UncheckedInfo(_InfoPart):
     """What the trust checks did not look at, and why."""
 
     detector: str
@@ -126,7 +126,7 @@ class UncheckedInfo(_Part):
     reason: str = ""
 
 
-class TrustInfo(_Part):
+class TrustInfo(_InfoPart):
     """What the trust checks of a run raised, measured, and left out; ``checks`` are the meanings of plugins' flags."""
 
     flags: tuple[FlagInfo, ...] = ()
@@ -136,7 +136,7 @@ class TrustInfo(_Part):
     checks: dict[str, str] = {}
 
 
-class HardwareInfo(_Part):
+class HardwareInfo(_InfoPart):
     """The machine of a run."""
 
     platform: str = ""
@@ -146,14 +146,14 @@ class HardwareInfo(_Part):
     device_name: str = ""
 
 
-class SsimInfo(_Part):
+class SsimInfo(_InfoPart):
     """On how many of the changed images SSIM was measured."""
 
     measured: int
     images: int
 
 
-class NoticeInfo(_Part):
+class NoticeInfo(_InfoPart):
     """A line that the run had for its user."""
 
     level: str = "information"
@@ -161,7 +161,7 @@ class NoticeInfo(_Part):
     text: str
 
 
-class AuditInfo(_Part):
+class AuditInfo(_InfoPart):
     """Whether the way in which images are stored tells real from fake."""
 
     call: str = ""
@@ -169,7 +169,7 @@ class AuditInfo(_Part):
     sentence: str = ""
 
 
-class TimingInfo(_Part):
+class TimingInfo(_InfoPart):
     """How long a cell took, or a step beside the cells; ``detector`` and ``pipeline`` are empty for the whole run."""
 
     step: str = "cell"
@@ -181,14 +181,14 @@ class TimingInfo(_Part):
     batch_size: int | None = None
 
 
-class SweptInfo(_Part):
+class SweptInfo(_InfoPart):
     """One value of a sweep: where it stands in the stages, ``(0, "eps")``."""
 
     path: tuple[int | str, ...]
     value: JsonValue
 
 
-class PipelineInfo(_Part):
+class PipelineInfo(_InfoPart):
     """A pipeline of a run.
 
     Parameters
@@ -237,7 +237,7 @@ def _instant(text: str) -> str:
     return text
 
 
-class RunInfo(_Part):
+class RunInfo(_InfoPart):
     """What is known of a run beside its numbers: the content of ``run.json``, in the present format."""
 
     run_id: str = ""
@@ -305,7 +305,7 @@ class RunInfo(_Part):
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, _Part):
+    if isinstance(value, _InfoPart):
         return value.to_dict()
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 

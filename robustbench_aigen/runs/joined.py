@@ -16,7 +16,7 @@ from robustbench_aigen.trust.flags import ONE_CLASS
 
 
 @dataclass
-class _Shown:
+class _JoinedDetector:
     """A detector of a report: where it comes from, and how it is called."""
 
     name: str
@@ -139,18 +139,18 @@ def join_runs(runs: Sequence[Run]) -> JoinedRuns:
         If one of them is given twice.
     """
     labels = _run_labels(runs)
-    shown: list[_Shown] = []
-    of_run: list[dict[str, _Shown]] = []
+    shown: list[_JoinedDetector] = []
+    of_run: list[dict[str, _JoinedDetector]] = []
     for number, run in enumerate(runs):
         pipelines = set(run.pipelines) - {CLEAN}
-        by_name: dict[str, _Shown] = {}
+        by_name: dict[str, _JoinedDetector] = {}
         for detector in run.info.detectors:
             identity = _identity(run, detector)
             match = next(
                 (each for each in shown if each.identity == identity and not each.pipelines & pipelines), None
             )
             if match is None:
-                match = _Shown(detector.name, identity, set(), [])
+                match = _JoinedDetector(detector.name, identity, set(), [])
                 shown.append(match)
             match.pipelines |= pipelines
             match.runs.append(number)

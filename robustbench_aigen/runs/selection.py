@@ -12,7 +12,7 @@ from robustbench_aigen.runs.info import PipelineInfo, RunOutline
 from robustbench_aigen.scenario.gate_spec import Floor, GateSpec, read_floor
 
 
-class Check(NamedTuple):
+class GatedNumber(NamedTuple):
     """One number: a metric of a detector (by its name in the current run) in a cell on some generator's images.
 
     ``floor`` is what it may not fall below, None where it is held against the baseline.
@@ -82,7 +82,7 @@ def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:
     return METRICS[metric].of_verdicts or scores_compare(pipeline.kinds, mode)
 
 
-def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, str]) -> list[Check]:
+def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, str]) -> list[GatedNumber]:
     """Return what is held against the baseline: every detector, gated pipeline, generator and metric.
 
     Parameters
@@ -113,7 +113,7 @@ def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, st
                 hint="run the scenario with 'mode: score', or gate accuracy, tpr and tnr",
             )
     return [
-        Check(detector, pipeline, generator, metric)
+        GatedNumber(detector, pipeline, generator, metric)
         for detector in outline.detectors
         for pipeline in chosen
         for generator in generators
@@ -122,7 +122,7 @@ def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, st
     ]
 
 
-def select_floors(spec: GateSpec, outline: RunOutline) -> list[Check]:
+def select_floors(spec: GateSpec, outline: RunOutline) -> list[GatedNumber]:
     """Return what may not fall below a floor, in the current run.
 
     Raises
@@ -133,7 +133,7 @@ def select_floors(spec: GateSpec, outline: RunOutline) -> list[Check]:
     return [check for text in spec.floors for check in _floor_checks(text, read_floor(text), outline)]
 
 
-def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[Check]:
+def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[GatedNumber]:
     pipelines = matching([floor.pipeline], outline.families, "pipeline")
     everywhere = [ALL_GENERATORS, *outline.generators]
     generators = matching([floor.generator or ALL_GENERATORS], everywhere, "generator")
@@ -144,7 +144,7 @@ def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[Check]:
         if not has_meaning(floor.metric, outline.pipelines[pipeline], outline.mode):
             raise UserError(f"'{text}' has no meaning after a final attack in accuracy mode")
     return [
-        Check(detector, pipeline, generator, floor.metric, floor.value)
+        GatedNumber(detector, pipeline, generator, floor.metric, floor.value)
         for detector in detectors
         for pipeline in pipelines
         for generator in generators

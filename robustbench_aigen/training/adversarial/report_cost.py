@@ -13,7 +13,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.engine.estimate import Standing, cell_seconds, stages_of, work_of
-from robustbench_aigen.engine.identity import Settings
+from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
@@ -115,7 +115,7 @@ class ReportCost:
         if len(chosen) > _MOST_TIMED:
             chosen = stratified(samples, chosen, _MOST_TIMED)
         tuning = self.loaded
-        settings = Settings(
+        settings = ComputeSettings(
             tuning.seed, "both", "score", resolve_precision(tuning.precision, self.device), self.device.type,
             default_batch_size(self.detector, self.device), HALF,
         )  # fmt: skip

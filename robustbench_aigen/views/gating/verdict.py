@@ -16,7 +16,7 @@ from robustbench_aigen.metrics.summary import generator_part, metric_value
 from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.run import Run, as_run
 from robustbench_aigen.runs.selection import (
-    Check,
+    GatedNumber,
     check_metrics,
     matching,
     select_checks,
@@ -144,7 +144,7 @@ class _Comparison:
         common = f"{counted(len(self._common[0]), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
         return [*self._empty, common]
 
-    def losses(self, checks: Sequence[Check], spec: GateSpec) -> list[dict[str, Any]]:
+    def losses(self, checks: Sequence[GatedNumber], spec: GateSpec) -> list[dict[str, Any]]:
         """Return a row for every number that is held against the baseline."""
         test = unpaired_loss if self._unpaired else paired_loss
         rows = []
@@ -168,7 +168,7 @@ class _Comparison:
             row["failed"] = bool(row["loss"] > row["allowed"] + _ROUND_OFF and p_holm < spec.alpha)
         return rows
 
-    def floors(self, checks: Sequence[Check]) -> list[dict[str, Any]]:
+    def floors(self, checks: Sequence[GatedNumber]) -> list[dict[str, Any]]:
         """Return a row for every number that has a floor."""
         rows = []
         for check in checks:
@@ -183,14 +183,14 @@ class _Comparison:
             rows.append({**row, "allowed": check.floor, "failed": value < check.floor - _ROUND_OFF})
         return rows
 
-    def _parts(self, check: Check) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _parts(self, check: GatedNumber) -> tuple[pd.DataFrame, pd.DataFrame]:
         now = self._cells[0][check.detector, check.pipeline]
         then = self._cells[1][self._pairs[check.detector], check.pipeline]
         if self._common is not None:
             now, then = now.iloc[self._common[0]], then.iloc[self._common[1]]
         return generator_part(now, check.generator), generator_part(then, check.generator)
 
-    def _head(self, check: Check) -> dict[str, Any]:
+    def _head(self, check: GatedNumber) -> dict[str, Any]:
         head = {key: value for key, value in check._asdict().items() if key != "floor"}
         return {**head, "trust": self._now.info.flags_of(check.detector, check.pipeline)}
 
