@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, run_in_memory
 from robustbench_aigen.attacks.judgement import judge
 from robustbench_aigen.attacks.requirements import check_gradients
 from robustbench_aigen.attacks.task import AttackChunk, AttackFunction, AttackTask
@@ -151,6 +152,9 @@ def _gathered(
 
 def _chunks(stage: Stage, task: AttackTask) -> Iterator[AttackChunk]:
     backends, backend = stage.recipe.backends, stage.backend
+    made_from = stage.recipe.in_memory
+    if isinstance(made_from, FunctionAttack | FoolboxAttack):
+        return run_in_memory(task, made_from, recipe=stage.recipe)
     if backend == "native":
         assert backends.native is not None
         attack: AttackFunction = import_function(backends.native.implementation)

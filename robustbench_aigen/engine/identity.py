@@ -25,6 +25,10 @@ from robustbench_aigen.stages.stage import Stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
+_DISTRIBUTIONS = {
+    "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox", "foolbox": "foolbox",
+}  # fmt: skip
+"""The distributions of the libraries that compute attacks."""
 _BASE = (
     "numerics",
     "stages",
@@ -199,15 +203,15 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
         }
     backend, backends = str(stage.params["backend"]), stage.recipe.backends
     code = [_source_hash("attacks")]
+    made_from = stage.recipe.in_memory
     through = [_stage_identity(inner) for inner in stage.through]
     flags = [stage.recipe.access, stage.recipe.minimum_norm, stage.recipe.same_size]
     if backends.native is not None and backend == "native":
         code.append(_implementation_code(backends.native.implementation))
-    else:
-        code.append(
-            version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
-        )
-    recipe = backends.model_dump(include={backend}, mode="json")
+    elif backend in _DISTRIBUTIONS:
+        code.append(version(_DISTRIBUTIONS[backend]))
+    # Arguments of an attack in memory may be objects, and are in its identity.
+    recipe = None if made_from is not None else backends.model_dump(include={backend}, mode="json")
     return {
         "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
     }  # fmt: skip

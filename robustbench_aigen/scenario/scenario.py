@@ -246,7 +246,12 @@ class Scenario(RunSettings):
         content = self.to_dict()
         for name, stages in self.pipelines.items():
             for stage in stages:
-                surrogate = stage.get("surrogate")
+                attack, surrogate = stage.get("attack"), stage.get("surrogate")
+                if isinstance(attack, Mapping):
+                    raise UserError(
+                        f"pipeline '{name}': the attack '{attack.get('memory')}' was made from an object, which no file can name",
+                        hint="evaluate(detector, data, pipelines) takes it",
+                    )
                 if isinstance(surrogate, Mapping) and "memory" in surrogate:
                     raise UserError(
                         f"pipeline '{name}': the surrogate '{surrogate['memory']}' is a detector in memory, which no file can name",

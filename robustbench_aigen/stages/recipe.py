@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -12,6 +12,19 @@ from robustbench_aigen.stages.parameters import Parameter, Value
 Kind = Literal["attack", "perturb"]
 Norm = Literal["linf", "l2", "l0", "spatial"]
 Access = Literal["gradients", "scores", "decisions"]
+
+
+class InMemory(Protocol):
+    """What computes an attack that was made from an object, and that no file can name."""
+
+    @property
+    def name(self) -> str:
+        """What tables call the attack."""
+        ...
+
+    def identity(self) -> str:
+        """Return the sha256 of what decides the results."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Recipe:
         Whether an attack finds one thing for many images: what it does to one then depends on the others.
     chain
         The perturbations that this one is made of, in their order; empty for one with a function of its own.
+    in_memory
+        The object that an attack was made from; None for what a name or a file stands for.
     """
 
     kind: Kind
@@ -69,6 +84,14 @@ class Recipe:
     same_size: bool = False
     joint: bool = False
     chain: tuple["ChainStage", ...] = ()
+    in_memory: InMemory | None = None
+
+    @property
+    def recorded(self) -> str | dict[str, str]:
+        """What stands for the recipe in a record: its name, or name and identity of an object."""
+        if self.in_memory is None:
+            return self.name
+        return {"memory": self.in_memory.name, "identity": self.in_memory.identity()}
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -123,15 +146,17 @@ class Recipe:
             bound[name] = values[int(bound["severity"] or 1) - 1]
 
     def _check_attack(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        able = [name for name in self.backends.names() if self.backends.has(name, bound["norm"])]
-        if "backend" not in given and able:
-            bound["backend"] = able[0]
         eps, norm = bound.get("eps"), bound["norm"]
         for name in ("eps", "step_size"):
             value = bound.get(name)
             if isinstance(value, float) and norm == "linf" and value >= 1:
                 message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
                 raise ParameterError(name, message, f"write {name}: {value:g}/255")
+        if self.in_memory is not None:
+            return
+        able = [name for name in self.backends.names() if self.backends.has(name, norm)]
+        if "backend" not in given and able:
+            bound["backend"] = able[0]
         if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
             # The budget is checked, and tries are repeated, whatever the class takes.
             read = {"backend", "norm", "eps", "restarts"} | call.parameters
@@ -243,7 +268,7 @@ class Backends(Section):
 
     def call(self, backend: str, norm: object) -> LibraryCall | None:
         """Return how a library is called for a norm; None of the native backend."""
-        return None if backend == "native" else (getattr(self, backend) or {}).get(norm)
+        return None if backend == "native" else (getattr(self, backend, None) or {}).get(norm)
 
     def has(self, backend: str, norm: object) -> bool:
         """Whether a backend of the recipe keeps budgets in a norm."""

@@ -177,7 +177,7 @@ class Stage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage with all its values, as it stands in ``run.json`` and in the identity of a shard."""
-        stage: dict[str, Any] = {self.kind: self.recipe.name, **self.params}
+        stage: dict[str, Any] = {self.kind: self.recipe.recorded, **self.params}
         if self.through:
             stage |= {"through": [inner.to_dict() for inner in self.through], "eot": self.eot}
         if self.surrogate is not None:
@@ -191,7 +191,7 @@ class Stage:
 
     def written(self) -> dict[str, Any]:
         """Return the stage as a scenario would have it: what was given, sweeps included."""
-        stage: dict[str, Any] = {self.kind: self.recipe.name, **self.given}
+        stage: dict[str, Any] = {self.kind: self.recipe.recorded, **self.given}
         if self.through:
             stage["through"] = [inner.written() for inner in self.through]
         if self.eot != 1:
@@ -413,6 +413,9 @@ def _recipe_of(stage: Mapping[str, Any], folder: Path, only: Kind | None) -> Rec
     kind = kinds[0]
     if only not in {None, kind}:
         raise StageError("only perturbations stand inside the attacked function", (kind,))
+    if isinstance(stage[kind], Mapping) and "memory" in stage[kind]:
+        message = f"the attack '{stage[kind]['memory']}' was made from an object, which no scenario can name"
+        raise StageError(message, (kind,), "evaluate(detector, data, pipelines) takes it")
     if not isinstance(stage[kind], str):
         raise StageError("must be the name of one recipe", (kind,), "use a pipeline for each attack")
     try:
