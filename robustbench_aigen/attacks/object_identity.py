@@ -117,7 +117,7 @@ class _Walk:
 
     def _note(self, kind: Any) -> None:
         # The versions of these are part of every key.
-        if kind.__module__.partition(".")[0] not in ("builtins", "torch", "numpy"):
+        if (kind.__module__ or "").partition(".")[0] not in ("builtins", "torch", "numpy"):
             self.code.append(kind)
 
     def _object(self, thing: Any) -> Any:

@@ -154,7 +154,7 @@ class Cell:
         if self.pipeline.attack_positions:
             for row, sample in enumerate(images.samples):
                 if sample.id in images.kept:
-                    kept[row] = encode_png(state.levels[row])
+                    kept[row] = encode_png(state.levels[row], whole=images.whole)
             if handed_on is not None:
                 for row in self._decided(handed_on).nonzero().flatten().tolist():
                     kept[row] = handed_on["image"].iloc[row]

@@ -91,7 +91,7 @@ def shard_key(
     }
     if pipeline.attack_positions and shard.kept:
         # The images that are kept for the gallery stand among the records.
-        identity["kept"] = sorted(shard.kept)
+        identity["kept"] = [sorted(shard.kept), "whole"] if shard.whole else sorted(shard.kept)
     if pipeline.stages:
         identity["ssim"] = shard.ssim.identity()
     if pipeline.smaller is not None:

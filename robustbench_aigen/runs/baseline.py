@@ -74,6 +74,10 @@ def open_recorded(run: str | Path | RecordedRun) -> RecordedRun:
         If it is neither, or damaged.
     """
     if not isinstance(run, str | Path):
+        if not hasattr(run, "info"):
+            raise UserError(
+                f"a run is a {type(run).__name__}", hint="give a Run, or the path of a run folder"
+            )
         return run
     if (Path(run) / BASELINE).exists():
         return _read_baseline(Path(run))

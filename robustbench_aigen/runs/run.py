@@ -112,6 +112,8 @@ class Run:
             If it is none, or damaged.
         """
         stored = open_recorded(folder)
+        if isinstance(stored, Run):
+            return stored
         if isinstance(stored, StoredRun):
             return cls(
                 stored.info, stored.summary, stored.folder, _unreadable(stored.info),
@@ -214,6 +216,10 @@ class Run:
         UserError
             If no pipeline or no detector has such a name.
         """
+        if not isinstance(pattern, str):
+            raise UserError(
+                f"a pipeline is a {type(pattern).__name__}", hint="give its name, such as 'clean'"
+            )
         records = self.records
         chosen = matching([pattern], families_of(self.info), "pipeline")
         mine = records[(records["detector"] == self._detector(detector)) & records["pipeline"].isin(chosen)]

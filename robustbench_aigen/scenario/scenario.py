@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     PositiveInt,
     PrivateAttr,
+    ValidationError,
 )
 
 from robustbench_aigen.catalogue import shipped_files
@@ -32,6 +33,8 @@ Trust = Literal["quick", "full", "off"]
 """How much the trust checks look at."""
 SsimRule = Literal["sample", "all", "off"]
 """On which images SSIM is measured."""
+KeepImages = Literal["some", "all"]
+"""Which attacked images a run keeps."""
 
 
 def _bare_off(value: object) -> object:
@@ -102,6 +105,8 @@ class RunSettings(Section):
         Whether what fell at a smaller eps counts as fallen at a larger one.
     ssim
         On which images SSIM is measured.
+    keep_images
+        ``some``: a few attacked images for the report, large ones cut to their middle. ``all``: every one, whole.
     seed
         Of everything that is random.
     batch_size
@@ -121,6 +126,7 @@ class RunSettings(Section):
     mode: Mode = "accuracy"
     share_sweeps: bool = True
     ssim: Annotated[SsimRule, BeforeValidator(_bare_off)] = "sample"
+    keep_images: KeepImages = "some"
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Precision = "auto"
@@ -146,6 +152,16 @@ class Scenario(RunSettings):
     pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     """Python files that register own metrics; paths start at :attr:`folder`."""
+
+    def __init__(self, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError:
+            validated(Scenario, LocatedYaml(NOWHERE, content), "a scenario")
+            raise
+
+    # Validation of a whole file makes the object itself, and collects what is wrong.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     _document: LocatedYaml | None = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default_factory=Path)
@@ -198,7 +214,8 @@ class Scenario(RunSettings):
         UserError
             With key and what to do.
         """
-        scenario = validated(cls, LocatedYaml(NOWHERE, dict(content)), "a scenario")
+        given = dict(content) if isinstance(content, Mapping) else content
+        scenario = validated(cls, LocatedYaml(NOWHERE, given), "a scenario")
         scenario._folder = Path(folder)
         return scenario
 
@@ -241,7 +258,7 @@ class Scenario(RunSettings):
         Raises
         ------
         UserError
-            If an attack is crafted on a detector in memory, which no file can name.
+            If an attack was made from an object, or is crafted on a detector in memory: no file can name these.
         """
         content = self.to_dict()
         for name, stages in self.pipelines.items():
@@ -349,6 +366,10 @@ def load_scenario(file: str | Path) -> Scenario:
 
 def _file_of(file: str | Path) -> Path:
     """Return the path of a scenario file, or of the shipped scenario of a name."""
+    if not isinstance(file, str | Path):
+        raise UserError(
+            f"a scenario is a {type(file).__name__}", hint="give a YAML file or the name of a shipped one"
+        )
     path = Path(file)
     shipped = {**shipped_files("scenarios"), **shipped_files("finetunings")}
     try:

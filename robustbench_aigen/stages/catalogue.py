@@ -1,16 +1,24 @@
 """Recipes as functions: ``attacks.pgd(eps=4/255)`` is the attack, ``perturbations.jpeg(quality=75)`` the perturbation."""
 
+from collections.abc import Mapping
 from functools import cache
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.stages.parameters import Value, write_pixels
 from robustbench_aigen.stages.recipe import Kind, Recipe
 from robustbench_aigen.stages.recipe_files import find_recipe, shipped_recipe, shipped_recipes
-from robustbench_aigen.stages.stage import ATTACK_KEYS, Stage, make_stage, stage_from_dict
+from robustbench_aigen.stages.stage import (
+    ATTACK_KEYS,
+    Perturbation,
+    Stage,
+    StageError,
+    make_stage,
+    stage_from_dict,
+)
 
 
 class Factory:
@@ -28,13 +36,26 @@ class Factory:
         self.__doc__ = _documentation(recipe)
         self.__signature__ = _signature(recipe)
 
-    def __call__(self, **given: Any) -> Any:
+    def __call__(self, *unnamed: object, **given: Any) -> Any:
         """Return the stage; a list of values for a parameter is a sweep."""
+        if unnamed:
+            first = next((name for name in self.recipe.parameters if name not in ("backend", "norm")), "norm")
+            raise UserError(
+                f"{self.recipe.name} takes its parameters by name",
+                hint=f"{self.recipe.name}({first}={unnamed[0]!r})",
+            )
+        # Numbers and arrays of NumPy and torch.
+        given = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in given.items()}
         attack = {
             name: given.pop(name) for name in ATTACK_KEYS if name in given and self.recipe.kind == "attack"
         }
         if "through" in attack:
-            attack["through"] = tuple(_inside(each) for each in attack["through"])
+            inside = attack["through"]
+            if not isinstance(inside, list | tuple):
+                raise StageError(
+                    "must be a list of perturbations", ("through",), "through=[perturbations.jpeg()]"
+                )
+            attack["through"] = tuple(_inside(each) for each in inside)
         return make_stage(self.recipe, given, **attack)
 
     def __repr__(self) -> str:
@@ -42,7 +63,13 @@ class Factory:
 
 
 def _inside(stage: Any) -> Stage:
-    return stage if isinstance(stage, Stage) else stage_from_dict(stage, only="perturb")
+    if isinstance(stage, Mapping):
+        return stage_from_dict(stage, only="perturb")
+    if not isinstance(stage, Perturbation):
+        raise StageError(
+            "only perturbations stand inside the attacked function", ("through",), "perturbations.jpeg()"
+        )
+    return stage
 
 
 @cache

@@ -228,6 +228,8 @@ class Stage:
 
 def described(surrogate: Any) -> object:
     """Return a surrogate as plain values: its id, what a scenario says of it, or the name of one in memory."""
+    if isinstance(surrogate, str | Mapping):
+        return surrogate
     if not hasattr(surrogate, "model_dump"):
         return {"memory": surrogate.name, "identity": surrogate.identity()}
     said = surrogate.model_dump(exclude_none=True, mode="json")
@@ -286,7 +288,15 @@ class Attack(Stage):
         backends = self.given.get("backend") or self.recipe.parameters["backend"].default
         if eot > 1 and set(backends if isinstance(backends, list) else [backends]) != {"native"}:
             raise StageError("eot averages the gradients of the native backend alone", ("eot",))
-        if self.surrogate is None and self.recipe.needs_surrogate:
+        surrogate = self.surrogate
+        is_named = isinstance(surrogate, str | Mapping) or hasattr(surrogate, "model_dump")
+        if surrogate is not None and not is_named and not hasattr(surrogate, "identity"):
+            raise StageError(
+                f"the surrogate is a {type(surrogate).__name__}",
+                ("surrogate",),
+                "surrogate=Detector(module), or an id",
+            )
+        if surrogate is None and self.recipe.needs_surrogate:
             raise StageError(
                 f"{self.recipe.name} needs the detector it is crafted on", (), "surrogate: minigen/lenet5"
             )

@@ -75,6 +75,10 @@ def report(runs: "Sequence[str | Path | Run]", output: str | Path | None = None)
     UserError
         If a run is in memory alone: ``run.save(folder)`` writes it.
     """
+    if not isinstance(runs, list | tuple) or not runs:
+        raise UserError(
+            "a report is of a list of runs", hint="report([run_a, run_b], 'paper/'); run.report() of one"
+        )
     folders: list[str | Path] = []
     for run in runs:
         folder = run.folder if isinstance(run, Run) else run
