@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.committed_page import write_readme
-from robustbench_aigen.training.cross_generator import MATRIX
+from robustbench_aigen.training.generator_matrix import MATRIX
 
 WORDS = (
     "cross-generator", "lenet5", "--data", "minigen", "--all-but-one", "--epochs", "60",

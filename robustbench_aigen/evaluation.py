@@ -2,35 +2,46 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustbench_aigen.data.image_data import as_image_data
+import torch
+from torch import nn
+
+from robustbench_aigen.data.image_data import DataLike, as_image_data
+from robustbench_aigen.data.selection import ALL
+from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
 from robustbench_aigen.engine import runner
 from robustbench_aigen.engine.experiment import Experiment, experiment_in_memory
 from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.progress import Progress, Silent
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import writing
 from robustbench_aigen.runs.folder import write_info
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import TABLES_STEP, with_report_times
 from robustbench_aigen.scenario.scenario import (
+    KeepImages,
     Mode,
     Objective,
     Precision,
     RunSettings,
     Scenario,
-    SsimRule,
-    Trust,
 )
+from robustbench_aigen.stages.catalogue import Factory
 from robustbench_aigen.stages.pipeline import expand
 from robustbench_aigen.stages.stage import Stage, stage_from_dict
 from robustbench_aigen.views.texts import write_run_texts
+
+DetectorLike = Detector | nn.Module | str | Path | Mapping[str, Any]
+"""A detector, any module with one or two outputs, an id, a file, or what a scenario may say of a detector."""
+Stages = Stage | Mapping[str, Any] | Sequence[Stage | Mapping[str, Any]]
+PipelinesLike = Mapping[str, Stages] | Sequence[Stages] | Stage
+"""Names to a stage or a list of stages, or stages alone, each a pipeline named after its recipe."""
 
 
 def run(
@@ -90,9 +101,9 @@ def _with_texts(result: Run) -> Run:
 
 
 def evaluate(
-    detector: Any,
-    data: Any = "minigen",
-    pipelines: Any = (),
+    detector: DetectorLike | Sequence[DetectorLike],
+    data: DataLike = "minigen",
+    pipelines: PipelinesLike = (),
     *,
     split: str | None = None,
     limit: int | None = None,
@@ -103,11 +114,10 @@ def evaluate(
     seed: int = 42,
     batch_size: int | None = None,
     precision: Precision = "auto",
-    trust: Trust = "quick",
-    ssim: SsimRule = "sample",
-    device: Any = "auto",
+    device: str | torch.device = "auto",
     name: str = "evaluation",
     output: str | Path | None = None,
+    keep_images: KeepImages = "some",
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | bool = False,
@@ -131,7 +141,7 @@ def evaluate(
         At most so many images, stratified by class and generator.
     threshold
         From which score on an image is called fake: a number, ``youden``, ``fpr@0.01``, or None for the detector's own.
-    objective, mode, share_sweeps, seed, batch_size, precision, trust, ssim
+    objective, mode, share_sweeps, seed, batch_size, precision
         As in a scenario.
     device
         ``auto``: a module in memory stays where it is; what is loaded goes to the best device.
@@ -139,6 +149,8 @@ def evaluate(
         Of the run.
     output
         Results folder; a run that was stopped continues when called again. None keeps everything in memory.
+    keep_images
+        ``some``: a few attacked images for the report. ``all``: every attacked image, whole.
     fresh
         Compute everything again, also what is in the cache.
     trust_code
@@ -153,27 +165,94 @@ def evaluate(
     """
     settings = {
         "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
-        "batch_size": batch_size, "precision": precision, "trust": trust, "ssim": ssim,
+        "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
         "threshold": 0.5 if threshold is None else threshold,
     }  # fmt: skip
     checked = validated(RunSettings, LocatedYaml(NOWHERE, settings), "an evaluation")
+    told = as_progress(progress)
+    if not isinstance(output, str | Path | None):
+        raise UserError(f"output is a {type(output).__name__}", hint="output='results', or None for memory")
     share = checked.mode == "accuracy" and checked.share_sweeps
     expanded = [
         pipeline for called, stages in _named(pipelines) for pipeline in expand(called, stages, share=share)
     ]
     detectors = detector if isinstance(detector, list | tuple) else [detector]
     clock = time.perf_counter()
+    images = as_image_data(data, split, limit)
+    if isinstance(checked.threshold, str) and images.split in ("val", ALL):
+        raise UserError(
+            f"'{threshold}' is fitted on the validation split, which is what split={images.split!r} evaluates",
+            hint=f"fit it on other images: detector.with_threshold({threshold!r}, images, labels)",
+        )
     experiment = experiment_in_memory(
         detectors,
-        as_image_data(data, split, limit),
+        images,
         expanded,
         checked,
         threshold=None if threshold is None else checked.threshold,
         device=device,
         trust_code=trust_code,
     )
-    shown = Printed() if progress is True else progress or None
-    return run_experiment(experiment, output=output, fresh=fresh, progress=shown, clock=clock)
+    return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
+
+
+def benchmark(
+    detector: DetectorLike,
+    suite: str = "standard",
+    *,
+    limit: int | None = None,
+    device: str | torch.device = "auto",
+    output: str | Path | None = None,
+    progress: Progress | bool = False,
+) -> Run:
+    """Evaluate a detector on a fixed suite, so that numbers of several detectors compare.
+
+    A suite names its images, attacks, budgets and degradations, and never changes: a new version gets a new name. The
+    name of the run is that of the suite with its version.
+
+    Parameters
+    ----------
+    detector
+        As of :func:`evaluate`.
+    suite
+        ``standard``; ``quick`` for a first look at a tenth of the images; or one with its version, ``standard_v1``.
+    limit
+        At most so many images, stratified by class and generator. The name of the run then says so.
+    device, output, progress
+        As of :func:`evaluate`.
+
+    Raises
+    ------
+    UserError
+        If there is no such suite, or the detector is at fault.
+    """
+    scenario = Scenario.from_yaml(_suite_file(suite))
+    data, most = scenario.data, scenario.data.limit
+    is_part = limit is not None and (most is None or limit < most)
+    return evaluate(
+        detector,
+        data.model_dump(exclude={"split", "limit"}, exclude_unset=True),
+        scenario.pipelines,
+        split=data.split,
+        limit=limit if is_part else most,
+        seed=scenario.seed,
+        device=device,
+        name=f"{scenario.name}-limit{limit}" if is_part else scenario.name,
+        output=output,
+        progress=progress,
+    )
+
+
+def _suite_file(suite: str) -> Path:
+    """Return the file of a suite, of the newest version where none is named."""
+    files = {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
+    newest: dict[str, Path] = {}
+    for name in sorted(files, key=lambda name: int(name.rpartition("_v")[2])):
+        newest[name.rpartition("_v")[0]] = files[name]
+    found = {**files, **newest}.get(suite) if isinstance(suite, str) else None
+    if found is None:
+        raise UserError(f"no suite {suite!r}", hint=did_you_mean(str(suite), newest))
+    return found
 
 
 def run_experiment(
@@ -192,12 +271,10 @@ def run_experiment(
 
 def _named(pipelines: Any) -> list[tuple[str, list[Stage]]]:
     """Return pipelines with their names; stages without are named after their recipes."""
-    if isinstance(pipelines, Stage):
-        pipelines = [pipelines]
-    if isinstance(pipelines, Mapping):
+    if isinstance(pipelines, Mapping) and not {"attack", "perturb"} & pipelines.keys():
         return [(str(name), _stages(name, stages)) for name, stages in pipelines.items()]
     named: list[tuple[str, list[Stage]]] = []
-    for place, stages in enumerate(pipelines):
+    for place, stages in enumerate(pipelines if isinstance(pipelines, list | tuple) else [pipelines]):
         listed = _stages(place, stages)
         called = " + ".join(stage.recipe.name for stage in listed)
         taken = sum(name.partition(" #")[0] == called for name, _ in named)
@@ -206,16 +283,43 @@ def _named(pipelines: Any) -> list[tuple[str, list[Stage]]]:
 
 
 def _stages(name: object, stages: Any) -> list[Stage]:
-    listed = [stages] if isinstance(stages, Stage | Mapping) else list(stages)
     made = []
-    for stage in listed:
+    for stage in stages if isinstance(stages, list | tuple) else [stages]:
         if not isinstance(stage, Stage | Mapping):
-            raise UserError(
-                f"pipeline '{name}' holds a {type(stage).__name__}",
-                hint="give attacks.pgd(eps=4/255) or perturbations.jpeg()",
-            )
+            raise UserError(f"pipeline '{name}' holds {_shown(stage)}", hint=_what_to_give(stage))
         made.append(stage if isinstance(stage, Stage) else stage_from_dict(stage))
     return made
+
+
+def _shown(stage: Any) -> str:
+    return (
+        f"the recipe '{stage.recipe.name}' without ()"
+        if isinstance(stage, Factory)
+        else f"a {type(stage).__name__}"
+    )
+
+
+def _what_to_give(stage: Any) -> str:
+    """Return what to write instead of something that is no stage."""
+    library = type(stage).__module__.partition(".")[0]
+    if isinstance(stage, Factory):
+        return f"{'attacks' if stage.recipe.kind == 'attack' else 'perturbations'}.{stage.recipe.name}()"
+    if library == "foolbox":
+        return "interop.from_foolbox(attack, eps=4/255)"
+    if library in ("torchattacks", "art"):
+        return f"interop.from_{library}({type(stage).__name__!r}, eps=4/255)"
+    if callable(stage) and not isinstance(stage, type):
+        return "interop.from_function(f, eps=4/255)"
+    return "give attacks.pgd(eps=4/255) or perturbations.jpeg()"
+
+
+def as_progress(progress: Progress | bool) -> Progress | None:
+    """Return who is told how work goes: True is lines on standard error."""
+    if not isinstance(progress, bool) and not hasattr(progress, "work_on"):
+        raise UserError(
+            f"progress is a {type(progress).__name__}", hint="progress=True for lines on standard error"
+        )
+    return Printed() if progress is True else progress or None
 
 
 class Printed(Silent):

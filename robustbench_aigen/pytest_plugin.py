@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def robust_gate() -> "Callable[..., GateResult]":
     """Hold a run against a baseline and fail the test where it got less robust, with a sentence per number.
 
-    Takes what :func:`robustbench_aigen.gate` takes and returns its result.
+    Takes the run, the baseline and the options of the gate, and returns its result.
     """
 
     def hold(current: Any, baseline: Any, **options: Any) -> "GateResult":
-        from robustbench_aigen import gate
         from robustbench_aigen.errors import UserError
         from robustbench_aigen.views.gating.result import sentence
+        from robustbench_aigen.views.gating.verdict import gate
 
         try:
             result = gate(current, baseline, **options)

@@ -115,6 +115,7 @@ TESTED_ELSEWHERE = {
     "docs/DETECTORS.md": "test_documents.py",
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
+    "docs/PYTHON.md": "test_python_document.py",
     "docs/STATISTICS.md": "test_plugins.py",
     "docs/TRAINING.md": "test_training_parts.py",
 }

@@ -1,16 +1,13 @@
 """The Python interface: detectors, images and attacks in memory, and what a caller's objects look like afterwards."""
 
 import pickle
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
 from PIL import Image
 from torch import nn
 
@@ -251,9 +248,3 @@ def test_an_art_user_attacks_a_detector(images):
     theirs = FastGradientMethod(classifier, eps=4 / 255).generate((images.float() / 255).numpy(), y=labels)
     ours = interop.from_art("FastGradientMethod", eps=4 / 255)(detector, images, labels.tolist())
     assert np.abs(theirs - ours.images.numpy()).max() < 1e-3
-
-
-@pytest.mark.parametrize("script", sorted((REPOSITORY / "examples").glob("*.py")), ids=lambda path: path.stem)
-def test_every_example_runs(script: Path, capsys):
-    runpy.run_path(str(script), run_name="__main__")
-    assert capsys.readouterr().out

@@ -27,13 +27,13 @@ from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.training.assignments import read_sweep
 from robustbench_aigen.training.augmentation import KINDS, read_augmentation
 from robustbench_aigen.training.augmenting import augment
 from robustbench_aigen.training.batches import LabelledRows, Shuffled
-from robustbench_aigen.training.cross_generator import gaps, genimage_table, matrix
 from robustbench_aigen.training.evaluation import Scored, figures, roc_points
+from robustbench_aigen.training.generator_matrix import gaps, genimage_table, matrix
 from robustbench_aigen.training.images import LevelStore
-from robustbench_aigen.training.planning import read_sweep
 from robustbench_aigen.training.recipe import Settings, load_recipe, shipped_recipes
 from robustbench_aigen.training.splits import split_source
 

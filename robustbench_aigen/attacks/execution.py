@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, run_in_memory
 from robustbench_aigen.attacks.judgement import judge
 from robustbench_aigen.attacks.requirements import check_gradients
 from robustbench_aigen.attacks.task import AttackChunk, AttackFunction, AttackTask
@@ -22,6 +23,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.stages.recipe import ObjectRecipe
 from robustbench_aigen.stages.stage import Attack
 
 
@@ -151,6 +153,10 @@ def _gathered(
 
 def _chunks(stage: Attack, task: AttackTask) -> Iterator[AttackChunk]:
     backends, backend = stage.recipe.backends, stage.backend
+    if isinstance(stage.recipe, ObjectRecipe) and isinstance(
+        stage.recipe.made_from, FunctionAttack | FoolboxAttack
+    ):
+        return run_in_memory(task, stage.recipe.made_from, recipe=stage.recipe)
     if backend == "native":
         assert backends.native is not None
         attack: AttackFunction = import_function(backends.native.implementation)

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.seeding import changed_generators, global_states
 
 
-class AttackContractError(Exception):
+class AttackContractError(UserError):
     """An attack broke its contract; its numbers would be wrong, so the run stops."""
 
 
@@ -33,11 +34,15 @@ def verify_pixels(name: str, threat: ThreatModel, clean: Tensor, adversarial: Te
         raise AttackContractError(f"{name} returned NaN or infinite pixels")
     low, high = float(adversarial.min()), float(adversarial.max())
     if low < -1e-6 or high > 1 + 1e-6:
-        raise AttackContractError(f"{name} returned pixels outside [0, 1]: {low:.6g} to {high:.6g}")
+        raise AttackContractError(
+            f"{name} returned pixels outside [0, 1]: {low:.6g} to {high:.6g}",
+            hint="clamp the pixels to [0, 1]",
+        )
     if not threat.holds(clean, adversarial).all():
         worst = float(threat.distance(clean, adversarial).max())
         raise AttackContractError(
-            f"{name} broke its budget: {threat.norm} {worst:.6g} where eps is {threat.eps:.6g}"
+            f"{name} broke its budget: {threat.norm} {worst:.6g} where eps is {threat.eps:.6g}",
+            hint="give the attack this eps, or evaluate with a larger one",
         )
 
 

@@ -8,7 +8,7 @@ from robustbench_aigen.cli.console import say, say_warnings
 from robustbench_aigen.cli.markdown_text import print_markdown
 
 if TYPE_CHECKING:
-    from robustbench_aigen.training.adversarial.file import FineTuning
+    from robustbench_aigen.training.adversarial.tuning import Tuned
 
 
 def finetune(
@@ -69,111 +69,36 @@ def finetune(
     import time
 
     began = time.perf_counter()
-    from pathlib import Path
-
+    from robustbench_aigen import training
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.cli.stopping import StoppedError
     from robustbench_aigen.engine.progress import Recording
-    from robustbench_aigen.errors import UserError
-    from robustbench_aigen.imports import import_library
-    from robustbench_aigen.training.adversarial.file import load_finetuning
+    from robustbench_aigen.scenario.data_argument import read_data
 
-    if report_images is not None and not report:
-        raise UserError("--report-images and --no-report exclude each other")
-    loaded = _overridden(load_finetuning(file), detector, arch, data, limit, epochs, minutes, name)
-    if report_images is not None:
-        loaded = _reporting_on(loaded, report_images)
-    import_library("lightning", extra="train", what="fine-tuning")
-    from robustbench_aigen.training.adversarial.after_report import report_on
-    from robustbench_aigen.training.adversarial.tuning import finetune as tune
+    finished: list[Tuned] = []
+
+    def show(tuned: "Tuned") -> None:
+        finished.append(tuned)
+        say(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
 
     with shown_progress() as shown:
         progress = Recording(shown)
-        progress.work_on("", "loading the detector and the data")
-        tuned = tune(
-            loaded,
-            Path(output),
-            device=device,
-            half=half,
-            fresh=fresh,
-            progress=progress,
-            trust_code=trust_code,
-            report=report,
-            began=began,
-        )
-        say(f"weights of epoch {tuned.metrics['epoch_kept']}: {tuned.weights}")
-        collapse = tuned.metrics["collapse"]
-        if collapse is not None:
-            raise UserError(
-                f"the training collapsed ({collapse['kind']}) at step {collapse['step']}: {collapse['evidence']}; "
-                f"the weights of epoch {tuned.metrics['epoch_kept']} are kept",
-                file=loaded.file,
-                hint=collapse["advice"],
-            )
-        if report:
-            try:
-                written = report_on(tuned, device=device, progress=progress, trust_code=trust_code)
-            except (KeyboardInterrupt, StoppedError):
-                say(f"the weights are finished: {tuned.weights}; the same command makes the report", err=True)
-                raise
-    if report:
-        print_markdown(written.read_text(encoding="utf-8"))
-        say(f"written to {written}")
+        try:
+            tuned = training.finetune(
+                file, detector=detector, arch=arch,
+                data=None if data is None else read_data(data).model_dump(exclude_unset=True), limit=limit,
+                epochs=epochs, minutes=minutes, name=name, report=report, report_images=report_images,
+                device=device, output=output, half=half, fresh=fresh, trust_code=trust_code, progress=progress,
+                finished=show, began=began,
+            )  # fmt: skip
+        except (KeyboardInterrupt, StoppedError):
+            if finished:
+                say(
+                    f"the weights are finished: {finished[0].weights}; the same command makes the report",
+                    err=True,
+                )
+            raise
+    if tuned.report is not None:
+        print_markdown(tuned.report.read_text(encoding="utf-8"))
+        say(f"written to {tuned.report}")
     say_warnings(progress.notices)
-
-
-def _overridden(
-    loaded: "FineTuning",
-    detector: str | None,
-    arch: str | None,
-    data: str | None,
-    limit: int | None,
-    epochs: int | None,
-    minutes: float | None,
-    name: str | None,
-) -> "FineTuning":
-    from pathlib import Path
-
-    from robustbench_aigen.errors import UserError
-    from robustbench_aigen.scenario.data_argument import read_data
-    from robustbench_aigen.scenario.detector_spec import DetectorSpec
-
-    if arch is not None and detector is None:
-        raise UserError("--arch needs --detector FILE")
-    if epochs is not None and minutes is not None:
-        raise UserError("--epochs and --minutes exclude each other")
-    changes: dict[str, object] = {}
-    if detector is not None:
-        # Paths on the command line start at the current folder, those in the file at the file's.
-        changes["detector"] = DetectorSpec.from_text(detector, arch, Path.cwd()).model_dump(
-            exclude_unset=True
-        )
-    spec = loaded.data
-    content = spec.model_dump(exclude_unset=True)
-    if data is not None:
-        content = read_data(data).model_dump(exclude_unset=True)
-        content |= spec.model_dump(include={"validation", "limit"}, exclude_unset=True)
-    if limit is not None:
-        content["limit"] = limit
-    if content != spec.model_dump(exclude_unset=True):
-        changes["data"] = content
-    if epochs is not None:
-        changes["budget"] = {"epochs": epochs}
-    if minutes is not None:
-        changes["budget"] = {"minutes": minutes}
-    if name is not None:
-        changes["name"] = name
-    return loaded.replaced(changes, Path("overrides"))
-
-
-def _reporting_on(loaded: "FineTuning", images: str) -> "FineTuning":
-    """Return the file with a report on so many images, or on all."""
-    from robustbench_aigen.errors import UserError
-
-    wanted: int | str = images.strip().lower()
-    if wanted != "all":
-        if not images.isdecimal() or not int(images):
-            raise UserError(f"--report-images takes a number of images or all, not '{images}'")
-        wanted = int(images)
-    said = loaded.report.model_dump(exclude_unset=True, exclude={"limit"})
-    return loaded.replaced({"report": {**said, "images": wanted}})

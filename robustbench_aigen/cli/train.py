@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from robustbench_aigen.training.jobs import Trained
-    from robustbench_aigen.training.recipe import TrainingRecipe
 
 
 def train(
@@ -73,64 +72,24 @@ def train(
     """
     from pathlib import Path
 
+    from robustbench_aigen import training
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.progress import Recording
-    from robustbench_aigen.imports import import_library
-
-    import_library("lightning", extra="train", what="training")
-    loaded = read_recipe(recipe, published, set_, weights, epochs=epochs, seed=seed, name=name)
-    from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.scenario.data_argument import read_data
-    from robustbench_aigen.training.command import plan, train_all
-    from robustbench_aigen.training.planning import Variants, read_names, read_sweep, seeds_of
+    from robustbench_aigen.training.assignments import read_assignments, read_names, read_sweep
 
-    swept = read_sweep(sweep or [])
-    if seeds > 1:
-        swept["seed"] = seeds_of(loaded.settings, seeds)
-    variants = Variants(
-        swept,
-        folds or 0,
-        read_names(generators),
-        each=each,
-        all_but_one=all_but_one,
-        together=not (each or all_but_one),
-    )
     with shown_progress() as shown:
         progress = Recording(shown)
-        progress.work_on("", "opening the data")
-        jobs = plan(loaded, open_data(read_data(data), Path()), limit, variants, progress)
-        trained = []
-        for finished in train_all(
-            jobs, Path(output), device=device, half=half, fresh=fresh, progress=progress
-        ):
-            trained.append(finished)
-            _show(finished)
+        trained = training.train(
+            recipe, read_data(data).model_dump(exclude_unset=True), output=output, name=name,
+            settings=read_assignments(set_ or []), published=published, weights=weights, epochs=epochs, seed=seed,
+            seeds=seeds, sweep=read_sweep(sweep or []), folds=folds, generators=read_names(generators), each=each,
+            all_but_one=all_but_one, limit=limit, device=device, half=half, fresh=fresh, progress=progress,
+            finished=_show,
+        )  # fmt: skip
     if len(trained) > 1:
-        _show_comparison(Path(output), loaded.name, trained)
+        _show_comparison(Path(output), trained[0].job.recipe, trained)
     say_warnings(progress.notices)
-
-
-def read_recipe(
-    recipe: str,
-    published: bool,
-    assignments: list[str] | None,
-    weights: str | None,
-    **changes: object,
-) -> "TrainingRecipe":
-    """Read a recipe with what the command line replaces in it."""
-    from robustbench_aigen.training.planning import read_assignments
-    from robustbench_aigen.training.recipe import load_recipe
-
-    loaded = load_recipe(recipe)
-    if published:
-        loaded = loaded.as_published()
-    replaced = read_assignments(assignments or [])
-    replaced |= {key: value for key, value in changes.items() if value is not None}
-    loaded = loaded.overridden(replaced)
-    if weights is not None:
-        options = {**loaded.arch_options, "weights": weights}
-        loaded = loaded.overridden({"arch_options": options}, "--weights")
-    return loaded
 
 
 def _show(trained: "Trained") -> None:

@@ -142,7 +142,7 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return in_order(file.path for file in files if os.path.splitext(file.name)[1].lower() in wanted)
 
 
-_WALKED: ContextVar[dict[Path, list[Found]] | None] = ContextVar("_WALKED", default=None)
+_WALKED: ContextVar[dict[Path, list[FoundFile]] | None] = ContextVar("_WALKED", default=None)
 
 
 @contextmanager

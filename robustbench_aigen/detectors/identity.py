@@ -109,7 +109,7 @@ def identity_of(detector: "Detector") -> list[Any]:
     identity += [detector.architecture, list(detector.made_of)]
     identity += [f"{name}={version(name)}" for name in detector.libraries]
     if detector.borrows:
-        identity += [_code(detector), _answers_somewhere(detector)]
+        identity += [code_of(_kinds(detector), detector.version), _answers_somewhere(detector)]
     return identity
 
 
@@ -146,10 +146,18 @@ def _answers_somewhere(detector: "Detector") -> str:
     return ""
 
 
-def _code(detector: "Detector") -> list[str]:
-    """Return what stands for the code of a user's module: hashes of files, versions of packages, tokens."""
+def code_of(kinds: Iterable[Any], own_word: str = "") -> list[str]:
+    """Return what stands for the code of some classes and functions: hashes of files, versions of packages, tokens.
+
+    Parameters
+    ----------
+    kinds
+        Classes and functions.
+    own_word
+        The user's own word for code without a source file, in the place of tokens of this process.
+    """
     files, packages, tokens = set[Path](), set[str](), set[str]()
-    for kind in _kinds(detector):
+    for kind in kinds:
         root = (getattr(kind, "__module__", None) or "").partition(".")[0]
         place = _source_of(kind)
         if place is None:
@@ -160,7 +168,7 @@ def _code(detector: "Detector") -> list[str]:
             packages.add(root)
     known = _distributions()
     versions = {f"{name}={version(name)}" for root in packages for name in known.get(root, ())}
-    said = [f"version={detector.version}"] if detector.version else sorted(tokens)
+    said = [f"version={own_word}"] if own_word else sorted(tokens)
     return [files_hash(sorted(files)), *sorted(versions), *said]
 
 
@@ -193,7 +201,8 @@ def _source_of(kind: Any) -> Path | None:
     return place.resolve() if place is not None and place.is_file() else None
 
 
-_PROCESS = token_hex(16)
+PROCESS = token_hex(16)
+"""Stands for what holds in this process alone."""
 _NUMBERS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 _COUNTER = count()
 
@@ -202,7 +211,7 @@ def _token(kind: Any) -> str:
     """Return what no other process, and no other class or function of this process, has."""
     if kind not in _NUMBERS:
         _NUMBERS[kind] = next(_COUNTER)
-    return f"{_PROCESS}-{_NUMBERS[kind]}"
+    return f"{PROCESS}-{_NUMBERS[kind]}"
 
 
 @cache

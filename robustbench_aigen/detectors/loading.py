@@ -81,7 +81,7 @@ def load_detector(
     """
     if isinstance(spec, nn.Module):
         return _in_memory(spec, arch, device)
-    target = resolve_device("auto") if str(device) == "auto" else torch.device(device)
+    target = resolve_device(str(device))
     return _loaded(_as_spec(spec, arch), Path(folder), target, trust_code=trust_code)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from PIL.Image import Image
@@ -17,12 +17,12 @@ from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, probabilities, verdicts
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.scoring import default_batch_size
-from robustbench_aigen.detectors.thresholds import Threshold
+from robustbench_aigen.detectors.thresholds import Threshold, as_threshold
 from robustbench_aigen.detectors.trial import check_finite
 from robustbench_aigen.engine.batch import AttackedBatch, attack_batch, delivered, log_odds_of
 from robustbench_aigen.engine.shards import SHARD_SIZE
 from robustbench_aigen.engine.sizes import attack_groups, same_size
-from robustbench_aigen.errors import UserError
+from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
@@ -95,11 +95,16 @@ def call_attack(
             f"{attack.recipe.name} has several values of a parameter, and a call takes one of each",
             hint="for one in attack.expand(): one(detector, images, labels)",
         )
+    _check_settings(seed, batch_size, precision)
     levels = to_levels_list(images)
     wanted = labels_of(labels, len(levels))
     judged = load_detector(detector, device="auto")
-    at = judged.threshold if threshold is None else threshold
-    limit = at if isinstance(at, Threshold) else Threshold.at(at)
+    limit = as_threshold(judged.threshold if threshold is None else threshold)
+    if isinstance(limit, str):
+        raise UserError(
+            f"threshold '{limit}' is fitted on clean images",
+            hint=f"attack(detector.with_threshold({limit!r}, clean, labels), images, labels)",
+        )
     names = _names(levels, ids)
     surrogate = _surrogate(attack.surrogate, judged.device)
     check_attack(attack)
@@ -131,6 +136,19 @@ def call_attack(
         done.steps,
         done.queries,
     )
+
+
+def _check_settings(seed: object, batch_size: object = None, precision: str = "auto") -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise UserError(f"seed must be a whole number, not {seed!r}", hint="seed=42")
+    if batch_size is not None and (
+        not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1
+    ):
+        raise UserError(
+            f"batch_size must be a whole number above 0, not {batch_size!r}", hint="batch_size=64"
+        )
+    if precision not in get_args(Precision):
+        raise UserError(f"no precision {precision!r}", hint=did_you_mean(str(precision), get_args(Precision)))
 
 
 def check_call(attack: Attack, detector: Detector, surrogate: Detector | None) -> None:
@@ -257,6 +275,7 @@ def call_perturbation(
 ) -> Tensor | Image | list[Tensor | Image]:
     """Perturb images; out comes what went in: a tensor, a PIL image, a list."""
     _one_of_each(perturbation)
+    _check_settings(seed)
     levels = to_levels_list(images)
     streams = SampleStreams(seed, tuple(_names(levels, ids)), 0)
     done = list(levels)
@@ -274,6 +293,12 @@ def call_differentiable(
 ) -> Tensor:
     """Return the differentiable stand-in of a perturbation on N×3×H×W float pixels in [0, 1]."""
     _one_of_each(perturbation)
+    _check_settings(seed)
+    if not (isinstance(pixels, Tensor) and pixels.is_floating_point() and pixels.dim() == 4):
+        given = f"a tensor of {pixels.dtype}" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+        raise UserError(
+            f"pixels must be a float tensor N×3×H×W in [0, 1], not {given}", hint="images.float() / 255"
+        )
     names = ids or [str(place) for place in range(len(pixels))]
     smooth = perturb_differentiably(perturbation, pixels, SampleStreams(seed, tuple(names), 0))
     if smooth is None:
@@ -299,6 +324,8 @@ def _names(levels: list[Tensor], ids: Sequence[str] | None) -> list[str]:
             sha256(f"{tuple(image.shape)}".encode() + image.contiguous().numpy().tobytes()).hexdigest()
             for image in levels
         ]
+    if isinstance(ids, str):
+        raise UserError(f"ids is the text {ids!r}", hint="give a list with one id for each image")
     names = [str(name) for name in ids]
     if len(names) != len(levels):
         raise UserError(f"{len(names)} ids for {len(levels)} images", hint="give one id for each image")

@@ -141,7 +141,7 @@ class Cell:
         if self.pipeline.attack_positions:
             for row, sample in enumerate(images.samples):
                 if sample.id in images.kept:
-                    kept[row] = encode_png(state.levels[row])
+                    kept[row] = encode_png(state.levels[row], whole=images.whole)
             if smaller_eps_records is not None:
                 for row in self._decided(smaller_eps_records).nonzero().flatten().tolist():
                     kept[row] = smaller_eps_records["image"].iloc[row]

@@ -34,18 +34,19 @@ def gallery_candidates(samples: Iterable[Sample]) -> frozenset[str]:
     return frozenset(chain(*in_turns(samples, _CANDIDATES).values()))
 
 
-def encode_png(levels: Tensor) -> bytes:
-    """Encode a uint8 3×H×W image losslessly, cut to its middle where it is larger than 256 pixels a side."""
+def encode_png(levels: Tensor, *, whole: bool = False) -> bytes:
+    """Encode a uint8 3×H×W image losslessly, cut to its middle where it is larger than 256 pixels a side and not ``whole``."""
     height, width = levels.shape[1:]
     top, left = max(0, height - _SIDE) // 2, max(0, width - _SIDE) // 2
-    cut = levels[:, top : top + _SIDE, left : left + _SIDE].permute(1, 2, 0).contiguous().cpu().numpy()
+    shown = levels if whole else levels[:, top : top + _SIDE, left : left + _SIDE]
+    cut = shown.permute(1, 2, 0).contiguous().cpu().numpy()
     sink = io.BytesIO()
     Image.fromarray(cut).save(sink, format="PNG")
     return sink.getvalue()
 
 
 def choose_gallery(kept: pd.DataFrame, shards: Sequence[Shard]) -> pd.DataFrame:
-    """Return the gallery of a run: of each cell up to three images per class.
+    """Return the gallery of a run: of each cell up to three images per class, or all where shards keep all.
 
     Attacked images go first, then the fixed pseudo-random order of the ids. Whether an attack succeeded does not
     matter: what withstood it is shown as well.
@@ -62,10 +63,12 @@ def choose_gallery(kept: pd.DataFrame, shards: Sequence[Shard]) -> pd.DataFrame:
     DataFrame
         The records with the columns ``original`` and ``image``, PNGs both.
     """
+    is_whole = any(shard.whole for shard in shards)
     order = kept.assign(_order=kept["sample"].map(order_key)).sort_values(
         ["attacked", "_order"], ascending=[False, True]
     )
-    rows = order.groupby(["detector", "pipeline", "label"], sort=False).head(_SHOWN).sort_index()
+    cells = order.groupby(["detector", "pipeline", "label"], sort=False)
+    rows = (order if is_whole else cells.head(_SHOWN)).sort_index()
     originals = _originals(shards, set(rows["sample"]))
     chosen = rows.drop(columns="_order").reset_index(drop=True)
     chosen.insert(len(chosen.columns) - 1, "original", chosen["sample"].map(originals))
@@ -77,5 +80,5 @@ def _originals(shards: Sequence[Shard], wanted: set[str]) -> dict[str, bytes]:
     for shard in shards:
         for place, sample in enumerate(shard.samples):
             if sample.id in wanted:
-                found[sample.id] = encode_png(decode(shard.encoded(place)))
+                found[sample.id] = encode_png(decode(shard.encoded(place)), whole=shard.whole)
     return found

@@ -22,10 +22,15 @@ from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.scenario.scenario import Mode, Objective
 from robustbench_aigen.stages.pipeline import Pipeline
+from robustbench_aigen.stages.recipe import ObjectRecipe
 from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
+_DISTRIBUTIONS = {
+    "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox", "foolbox": "foolbox",
+}  # fmt: skip
+"""The distributions of the libraries that compute attacks."""
 _BASE = (
     "numerics",
     "stages",
@@ -92,7 +97,7 @@ def shard_key(
         identity["layout"] = _hash_files(plugins)
     if pipeline.attack_positions and shard.kept:
         # The images that are kept for the gallery stand among the records.
-        identity["kept"] = sorted(shard.kept)
+        identity["kept"] = [sorted(shard.kept), "whole"] if shard.whole else sorted(shard.kept)
     if pipeline.stages:
         identity["ssim"] = shard.ssim.identity()
     if pipeline.smaller is not None:
@@ -218,12 +223,12 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
     flags = [stage.recipe.access, stage.recipe.minimum_norm, stage.recipe.same_size]
     if backends.native is not None and backend == "native":
         code.append(_implementation_code(backends.native.implementation))
-    else:
-        code.append(
-            version("torchattacks" if backend == "torchattacks" else "adversarial-robustness-toolbox")
-        )
-    recipe = backends.model_dump(include={backend}, mode="json")
-    if backends.native is not None and backend == "native":
+    elif backend in _DISTRIBUTIONS:
+        code.append(version(_DISTRIBUTIONS[backend]))
+    # Arguments of an attack in memory may be objects, and are in its identity.
+    in_memory = isinstance(stage.recipe, ObjectRecipe)
+    recipe = None if in_memory else backends.model_dump(include={backend}, mode="json")
+    if recipe is not None and backends.native is not None and backend == "native":
         recipe["native"]["implementation"] = _function_name(backends.native.implementation)
     return {
         "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,

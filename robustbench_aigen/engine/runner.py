@@ -210,7 +210,9 @@ def _shards(experiment: Experiment) -> list[Shard]:
     """Cut the images of an experiment into shards, with the choice of those that the gallery and SSIM are for."""
     samples = experiment.selection.samples
     measured = ssim_sample(samples, experiment.scenario.ssim)
-    return list(make_shards(experiment.selection, gallery_candidates(samples), measured))
+    keeps_all = experiment.scenario.keep_images == "all"
+    kept = frozenset(sample.id for sample in samples) if keeps_all else gallery_candidates(samples)
+    return list(make_shards(experiment.selection, kept, measured, whole=keeps_all))
 
 
 def _writable(output: str | Path) -> Path:

@@ -35,8 +35,8 @@ class Shard:
     """A slice of the sample list, with the hash of every source image.
 
     ``hashes`` are those of :func:`content_digest`, or :data:`NOT_HASHED` where nothing is stored under them. ``kept``
-    are the ids of the samples whose attacked images go into the run's gallery, ``ssim`` says on which images SSIM is
-    measured.
+    are the ids of the samples whose attacked images go into the run's gallery, ``whole`` says whether large ones are kept
+    whole, ``ssim`` on which images SSIM is measured.
     """
 
     selection: Selection
@@ -44,6 +44,7 @@ class Shard:
     hashes: tuple[str, ...]
     kept: frozenset[str] = frozenset()
     ssim: SsimSample = SMALL_IMAGES
+    whole: bool = False
 
     @property
     def samples(self) -> list[Sample]:
@@ -93,6 +94,7 @@ class ShardImages(NamedTuple):
     problems: list[Problem]
     kept: frozenset[str] = frozenset()
     ssim: SsimSample = SMALL_IMAGES
+    whole: bool = False
 
     @property
     def bytes(self) -> int:
@@ -101,11 +103,16 @@ class ShardImages(NamedTuple):
 
 
 def make_shards(
-    selection: Selection, kept: frozenset[str] = frozenset(), ssim: SsimSample = SMALL_IMAGES
+    selection: Selection,
+    kept: frozenset[str] = frozenset(),
+    ssim: SsimSample = SMALL_IMAGES,
+    *,
+    whole: bool = False,
 ) -> Iterator[Shard]:
     """Cut a selection into shards, reading and hashing every source image once.
 
-    ``kept`` are the ids of the samples whose attacked images are wanted, ``ssim`` the images to measure SSIM on.
+    ``kept`` are the ids of the samples whose attacked images are wanted, ``ssim`` the images to measure SSIM on, ``whole``
+    says whether large images are kept whole.
     """
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])
@@ -116,6 +123,7 @@ def make_shards(
             tuple(content_digest(read_encoded(selection.source, index)) for index in indices),
             kept.intersection(names),
             ssim.of(names),
+            whole,
         )
 
 
@@ -127,7 +135,7 @@ def decode_shard(shard: Shard) -> ShardImages:
     UserError
         If an image is no longer the one that was hashed.
     """
-    images = ShardImages([], [], [], [], shard.kept, shard.ssim)
+    images = ShardImages([], [], [], [], shard.kept, shard.ssim, shard.whole)
     encoded = (shard.encoded(place) for place in range(len(shard.indices)))
     decoded = in_threads(_decoded, encoded, chunk=max(1, min(16, len(shard.indices) // 16)))
     for sample, digest, levels in zip(shard.samples, shard.hashes, decoded, strict=True):

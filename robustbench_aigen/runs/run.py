@@ -254,6 +254,10 @@ class Run:
         UserError
             If no pipeline or no detector has such a name.
         """
+        if not isinstance(pattern, str):
+            raise UserError(
+                f"a pipeline is a {type(pattern).__name__}", hint="give its name, such as 'clean'"
+            )
         records, name = self.records, self._detector(detector)
         chosen = matching([pattern], self.info.outline.families, "pipeline")
         cells = records[(records["detector"] == name) & records["pipeline"].isin(chosen)]
@@ -341,6 +345,8 @@ def as_run(run: str | Path | Run) -> Run:
     UserError
         If it is neither, or damaged.
     """
+    if not isinstance(run, str | Path | Run):
+        raise UserError(f"a run is a {type(run).__name__}", hint="give a Run, or the path of a run folder")
     return run if isinstance(run, Run) else Run.load(run)
 
 

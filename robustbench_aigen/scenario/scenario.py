@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.documents.document import Document, not_a_boolean, show, validated
@@ -27,6 +27,8 @@ Trust = Literal["quick", "full", "off"]
 """How much the trust checks look at."""
 SsimRule = Literal["sample", "all", "off"]
 """On which images SSIM is measured."""
+KeepImages = Literal["some", "all"]
+"""Which attacked images a run keeps."""
 
 
 def _bare_off(value: object) -> object:
@@ -97,6 +99,8 @@ class RunSettings(Document):
         Whether what fell at a smaller eps counts as fallen at a larger one.
     ssim
         On which images SSIM is measured.
+    keep_images
+        ``some``: a few attacked images for the report, large ones cut to their middle. ``all``: every one, whole.
     seed
         Of everything that is random.
     batch_size
@@ -116,6 +120,7 @@ class RunSettings(Document):
     mode: Mode = "accuracy"
     share_sweeps: bool = True
     ssim: Annotated[SsimRule, BeforeValidator(_bare_off)] = "sample"
+    keep_images: KeepImages = "some"
     seed: Whole = 42
     batch_size: Count | None = None
     precision: Precision = "auto"
@@ -136,6 +141,16 @@ class Scenario(RunSettings):
     pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     """Python files that register own metrics, layouts or formats; paths start at :attr:`folder`."""
+
+    def __init__(self, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError:
+            validated(Scenario, LocatedYaml(NOWHERE, content), "a scenario")
+            raise
+
+    # Validation of a whole file makes the object itself, and collects what is wrong.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def from_yaml(cls, file: str | Path) -> "Scenario":
@@ -182,7 +197,8 @@ class Scenario(RunSettings):
         UserError
             With key and what to do.
         """
-        scenario = validated(cls, LocatedYaml(NOWHERE, dict(content)), "a scenario")
+        given = dict(content) if isinstance(content, Mapping) else content
+        scenario = validated(cls, LocatedYaml(NOWHERE, given), "a scenario")
         scenario._folder = Path(folder)
         return scenario
 
@@ -202,12 +218,17 @@ class Scenario(RunSettings):
         Raises
         ------
         UserError
-            If an attack is crafted on a detector in memory, which no file can name.
+            If an attack was made from an object, or is crafted on a detector in memory: no file can name these.
         """
         content = self.to_dict()
         for name, stages in self.pipelines.items():
             for stage in stages:
-                surrogate = stage.get("surrogate")
+                attack, surrogate = stage.get("attack"), stage.get("surrogate")
+                if isinstance(attack, Mapping):
+                    raise UserError(
+                        f"pipeline '{name}': the attack '{attack.get('memory')}' was made from an object, which no file can name",
+                        hint="evaluate(detector, data, pipelines) takes it",
+                    )
                 if isinstance(surrogate, Mapping) and "memory" in surrogate:
                     raise UserError(
                         f"pipeline '{name}': the surrogate '{surrogate['memory']}' is a detector in memory, which no file can name",
@@ -291,6 +312,10 @@ def load_scenario(file: str | Path) -> Scenario:
 
 def _file_of(file: str | Path) -> Path:
     """Return the path of a scenario file, or of the shipped scenario of a name."""
+    if not isinstance(file, str | Path):
+        raise UserError(
+            f"a scenario is a {type(file).__name__}", hint="give a YAML file or the name of a shipped one"
+        )
     path = Path(file)
     shipped = {**shipped_files("scenarios"), **shipped_files("finetunings")}
     try:

@@ -1,12 +1,13 @@
 """Recipes as functions: ``attacks.pgd(eps=4/255)`` is the attack, ``perturbations.jpeg(quality=75)`` the perturbation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import Parameter as Argument
 from inspect import Signature
 from pathlib import Path
 from typing import cast
 
-from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.documents.document import PartError
+from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.stages.parameters import Parameter, Value, write_pixels
 from robustbench_aigen.stages.recipe import AttackRecipe, Kind, Recipe
 from robustbench_aigen.stages.recipe_files import find_recipe, known_recipe, recipe_names, shipped_recipes
@@ -46,12 +47,23 @@ class Factory:
         self.__doc__ = _documentation(recipe)
         self.__signature__ = _signature(recipe)
 
-    def __call__(self, **given: object) -> Stage:
+    def __call__(self, *unnamed: object, **given: object) -> Stage:
         """Return the stage; a list of values for a parameter is a sweep."""
+        if unnamed:
+            first = next((name for name in self.recipe.parameters if name not in ("backend", "norm")), "norm")
+            raise UserError(
+                f"{self.recipe.name} takes its parameters by name",
+                hint=f"{self.recipe.name}({first}={unnamed[0]!r})",
+            )
+        # Numbers and arrays of NumPy and torch.
+        given = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in given.items()}
         if not isinstance(self.recipe, AttackRecipe):
             return make_stage(self.recipe, given)
         attack = {name: given.pop(name) for name in ATTACK_KEYS if name in given}
-        through = [_inside(each) for each in cast(Iterable[object], attack.get("through", ()))]
+        inside = attack.get("through", ())
+        if not isinstance(inside, list | tuple):
+            raise PartError("must be a list of perturbations", ("through",), "through=[perturbations.jpeg()]")
+        through = [_inside(each) for each in inside]
         return make_stage(
             self.recipe, given, through, cast(int, attack.get("eot", 1)), attack.get("surrogate")
         )
@@ -61,10 +73,13 @@ class Factory:
 
 
 def _inside(stage: object) -> Perturbation:
-    if isinstance(stage, Stage):
-        # An attack is refused in the words for one that is written in a scenario.
-        return stage if isinstance(stage, Perturbation) else perturbation_from_dict(stage.written())
-    return perturbation_from_dict(cast(Mapping[str, object], stage))
+    if isinstance(stage, Mapping):
+        return perturbation_from_dict(stage)
+    if not isinstance(stage, Perturbation):
+        raise PartError(
+            "only perturbations stand inside the attacked function", ("through",), "perturbations.jpeg()"
+        )
+    return stage
 
 
 def factory(kind: Kind, name: str) -> Factory:

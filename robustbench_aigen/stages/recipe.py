@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, Self, cast
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SkipValidation, ValidationInfo, model_validator
 
 from robustbench_aigen.documents.document import PartError, Section, show
 from robustbench_aigen.documents.located_yaml import Path_
@@ -20,6 +20,19 @@ def _kind(value: object) -> object:
     if value not in ("attack", "perturb"):
         raise ValueError(f"must be 'attack' or 'perturb', not {show(value)}")
     return value
+
+
+class InMemory(Protocol):
+    """What computes an attack that was made from an object, and that no file can name."""
+
+    @property
+    def name(self) -> str:
+        """What tables call the attack."""
+        ...
+
+    def identity(self) -> str:
+        """Return the sha256 of what decides the results."""
+        ...
 
 
 def reference(value: object) -> str | None:
@@ -76,7 +89,7 @@ class Backends(Section):
 
     def call(self, backend: str, norm: object) -> LibraryCall | None:
         """Return how a library is called for a norm; None of the native backend."""
-        return None if backend == "native" else (getattr(self, backend) or {}).get(norm)
+        return None if backend == "native" else (getattr(self, backend, None) or {}).get(norm)
 
     def references(self) -> Iterator[tuple[Path_, str]]:
         """Yield where the arguments of libraries stand for parameters, and the names of these."""
@@ -125,6 +138,11 @@ class _BaseRecipe(Section):
     def parameters(self) -> Mapping[str, Parameter]:
         """Everything a scenario may set."""
         return self.params
+
+    @property
+    def recorded(self) -> str | dict[str, str]:
+        """What stands for the recipe in a record: its name."""
+        return self.name
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
         """Fill in defaults and read the given values, none of which is a list.
@@ -253,13 +271,17 @@ class AttackRecipe(_BaseRecipe):
         """Return the backends that keep budgets in a norm."""
         return [name for name in self.backends.names() if self.backends.has(name, norm)]
 
-    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        eps, norm = bound.get("eps"), bound["norm"]
+    def _check_units(self, bound: Mapping[str, Value]) -> None:
+        """Refuse L∞ lengths that are not in pixel units."""
         for name in ("eps", "step_size"):
             value = bound.get(name)
-            if isinstance(value, float) and norm == "linf" and value >= 1:
+            if isinstance(value, float) and bound["norm"] == "linf" and value >= 1:
                 message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
                 raise ParameterError(name, message, f"write {name}: {value:g}/255")
+
+    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        eps, norm = bound.get("eps"), bound["norm"]
+        self._check_units(bound)
         if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
             # The budget is checked, and tries are repeated, whatever the class takes.
             read = {"backend", "norm", "eps", "restarts"} | call.parameters
@@ -271,6 +293,49 @@ class AttackRecipe(_BaseRecipe):
             bound["step_size"] = 2.5 * eps / int(bound["steps"] or 1)
         if bound["backend"] not in self._able(norm):
             raise ParameterError("norm", f"{self.name} through {bound['backend']} has no {norm} version")
+
+
+class ObjectRecipe(AttackRecipe):
+    """An attack that was made from an object in memory. No file holds one.
+
+    Parameters
+    ----------
+    made_from
+        The object, with its name and identity.
+    computed_by
+        The one backend: ``function``, ``foolbox``, ``torchattacks`` or ``art``.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    made_from: Annotated[InMemory, SkipValidation]
+    computed_by: str
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The backend, the norm and the budget: each has one value but for the budget."""
+        backend, norm = self.computed_by, self.norms[0]
+        return {
+            "backend": Parameter(kind="choice", default=backend, choices=(backend,)),
+            "norm": Parameter(kind="choice", default=norm, choices=(norm,)),
+            **self.params,
+        }
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What stands for the recipe in a record: name and identity of the object."""
+        return {"memory": self.made_from.name, "identity": self.made_from.identity()}
+
+    @model_validator(mode="after")
+    def _check_declarations(self) -> Self:
+        return self
+
+    def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        """Set nothing: no parameter decides another."""
+
+    def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
+        del given
+        self._check_units(bound)
 
 
 class _SevereRecipe(_BaseRecipe):

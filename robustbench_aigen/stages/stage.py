@@ -175,7 +175,7 @@ class Stage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage with all its values, as it stands in ``run.json`` and in the identity of a shard."""
-        stage: dict[str, Any] = {self.kind: self.recipe.name, **self.params}
+        stage: dict[str, Any] = {self.kind: self.recipe.recorded, **self.params}
         if self.through:
             stage |= {"through": [inner.to_dict() for inner in self.through], "eot": self.eot}
         if self.surrogate is not None:
@@ -189,7 +189,7 @@ class Stage:
 
     def written(self) -> dict[str, object]:
         """Return the stage as a scenario would have it: what was given, sweeps included."""
-        stage: dict[str, object] = {self.kind: self.recipe.name, **self.given}
+        stage: dict[str, object] = {self.kind: self.recipe.recorded, **self.given}
         if self.through:
             stage["through"] = [inner.written() for inner in self.through]
         if self.eot != 1:
@@ -235,6 +235,8 @@ class SurrogateInMemory(Protocol):
 
 def described(surrogate: object) -> object:
     """Return a surrogate as plain values: its id, what a scenario says of it, or the name of one in memory."""
+    if isinstance(surrogate, str | Mapping):
+        return surrogate
     if not isinstance(surrogate, BaseModel):
         held = cast(SurrogateInMemory, surrogate)
         return {"memory": held.name, "identity": held.identity()}
@@ -315,7 +317,15 @@ class Attack(Stage):
         backends = self.given.get("backend") or self.recipe.parameters["backend"].default
         if eot > 1 and set(backends if isinstance(backends, list) else [backends]) != {"native"}:
             raise PartError("eot averages the gradients of the native backend alone", ("eot",))
-        if self.surrogate is None and self.recipe.needs_surrogate:
+        surrogate = self.surrogate
+        is_named = surrogate is None or isinstance(surrogate, str | Mapping | BaseModel)
+        if not is_named and not hasattr(surrogate, "identity"):
+            raise PartError(
+                f"the surrogate is a {type(surrogate).__name__}",
+                ("surrogate",),
+                "surrogate=Detector(module), or an id",
+            )
+        if surrogate is None and self.recipe.needs_surrogate:
             raise PartError(
                 f"{self.recipe.name} needs the detector it is crafted on", (), "surrogate: minigen/lenet5"
             )
@@ -474,6 +484,9 @@ def _recipe_of(stage: Given, folder: Path, only: Kind | None) -> Recipe:
     kind, name = kinds[0], stage[kinds[0]]
     if only not in {None, kind}:
         raise PartError("only perturbations stand inside the attacked function", (kind,))
+    if isinstance(name, Mapping) and "memory" in name:
+        message = f"the attack '{name['memory']}' was made from an object, which no scenario can name"
+        raise PartError(message, (kind,), "evaluate(detector, data, pipelines) takes it")
     if not isinstance(name, str):
         raise PartError("must be the name of one recipe", (kind,), "use a pipeline for each attack")
     try:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from robustbench_aigen.files import temporary_folder, writing
-from robustbench_aigen.training.cross_generator import genimage_table
 from robustbench_aigen.training.fitted import Fitted
+from robustbench_aigen.training.generator_matrix import genimage_table
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, plain, save_files, style
 
 _LINES = ("-", "--", "-.")

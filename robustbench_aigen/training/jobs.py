@@ -69,6 +69,11 @@ class Trained:
     metrics: Mapping[str, Any]
 
     @property
+    def name(self) -> str:
+        """What the detector is called."""
+        return self.job.name
+
+    @property
     def weights(self) -> Path:
         """The weights file."""
         return self.folder / f"{self.job.name}.safetensors"

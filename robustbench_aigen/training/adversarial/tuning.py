@@ -58,12 +58,13 @@ _BATCH_OF_CHECKS = 128
 
 @dataclass(frozen=True)
 class Tuned:
-    """A finished fine-tuning: its file, its folder, the content of its ``metrics.json``, and what a report costs."""
+    """A finished fine-tuning: its file, its folder, the content of its ``metrics.json``, what a report costs, the report."""
 
     loaded: FineTuning
     folder: Path
     metrics: dict[str, Any]
     cost: ReportCost
+    report: Path | None = None
 
     @property
     def weights(self) -> Path:

@@ -13,6 +13,8 @@ from robustbench_aigen.errors import shortened
 from robustbench_aigen.views.figures.drawing import INK, plain
 
 _MOST_ATTACKS = 4
+_MOST_IMAGES = 8
+"""Images per class; a run may have kept all of them."""
 _SMALL = 64
 _FITTING = 28
 """Characters of a pipeline's name that fit above two images."""
@@ -60,8 +62,9 @@ def draw_gallery(gallery: pd.DataFrame, detector: str, pipelines: list[str]) -> 
 
 
 def _samples(gallery: pd.DataFrame) -> list[str]:
-    """Return the images of a gallery, real ones first."""
-    first = gallery.drop_duplicates("sample").sort_values("label", kind="stable")
+    """Return the images of a gallery that are drawn, real ones first."""
+    first = gallery.drop_duplicates("sample").groupby("label", sort=False).head(_MOST_IMAGES)
+    first = first.sort_values("label", kind="stable")
     return list(first["sample"])
 
 

@@ -1,0 +1,482 @@
+"""The public functions of training: plain values in, detectors and tables out. The command line calls the same."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from robustbench_aigen.data.image_data import ImageData, as_image_data
+from robustbench_aigen.data.inventory import describe_briefly
+from robustbench_aigen.data.selection import ALL
+from robustbench_aigen.documents.document import validated
+from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.engine.progress import Progress, Silent
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import as_progress
+from robustbench_aigen.imports import import_library
+from robustbench_aigen.numerics.precision import resolve_device
+from robustbench_aigen.runs.run import Run
+from robustbench_aigen.scenario.data_spec import DataSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustbench_aigen.training.adversarial.file import FineTuning
+    from robustbench_aigen.training.adversarial.tuning import Tuned
+    from robustbench_aigen.training.jobs import Trained
+    from robustbench_aigen.training.planning import Variants
+    from robustbench_aigen.training.recipe import TrainingRecipe
+
+
+class Comparison(NamedTuple):
+    """Detectors that were trained on different generators: the run, and what a detector keeps on foreign generators.
+
+    ``matrix`` has a row per detector, pipeline and generator, ``gaps`` one per detector and pipeline; both are also in
+    the ``tables`` of the run folder.
+    """
+
+    run: Run
+    matrix: "pd.DataFrame"
+    gaps: "pd.DataFrame"
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any],
+    data: Any = "minigen",
+    *,
+    output: str | Path = "results/detectors",
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    published: bool = False,
+    weights: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    seeds: int = 1,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    folds: int | None = None,
+    generators: Sequence[str] | None = None,
+    each: bool = False,
+    all_but_one: bool = False,
+    limit: int | None = None,
+    device: str = "auto",
+    half: bool = False,
+    fresh: bool = False,
+    progress: Progress | bool = False,
+    finished: "Callable[[Trained], None] | None" = None,
+) -> "list[Trained]":
+    """Train detectors of the zoo; a stopped training goes on, a finished one is returned as it is.
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe (``lenet5``), a YAML file, or its content.
+    data
+        What :func:`robustbench_aigen.evaluate` takes. Splits decide what is trained on, what selects, and what is tested.
+    output
+        Above the folders of the detectors.
+    name
+        Of the detector, instead of the recipe's.
+    settings
+        Values of keys of the recipe, ``{"learning_rate": 0.01}``.
+    published
+        Use the settings of the study where the recipe departs from it.
+    weights
+        What a backbone starts from: ``imagenet``, ``none`` or a file.
+    epochs, seed
+        Instead of the recipe's.
+    seeds
+        Train with so many seeds, from the recipe's on.
+    sweep
+        Keys with several values; every combination is trained.
+    folds
+        Of a cross-validation; for a support vector machine, of its grid search.
+    generators
+        Train on the fakes of these alone.
+    each, all_but_one
+        Train a detector for each generator, for all but each.
+    limit
+        At most so many images of each split.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    half
+        Store the weights as float16.
+    fresh
+        Give up a finished or stopped training, and start again.
+    progress
+        True for lines on standard error, or who is told how it goes.
+    finished
+        Called with each detector when it is there.
+
+    Returns
+    -------
+    list
+        An entry per detector: ``name``, ``folder``, ``weights`` (the file) and ``metrics``. ``load_detector(weights)``
+        loads it.
+
+    Raises
+    ------
+    UserError
+        If the recipe, the settings or the images are at fault.
+    """
+    import_library("lightning", extra="train", what="training")
+    from robustbench_aigen.training.planning import Variants, seeds_of
+
+    loaded = _recipe(recipe, settings, weights, published=published, epochs=epochs, seed=seed, name=name)
+    swept = {
+        key: [values] if isinstance(values, str) else list(values) for key, values in (sweep or {}).items()
+    }
+    if seeds > 1:
+        swept["seed"] = seeds_of(loaded.settings, seeds)
+    variants = Variants(
+        swept,
+        folds or 0,
+        _names(generators),
+        each=each,
+        all_but_one=all_but_one,
+        together=not (each or all_but_one),
+    )
+    told = as_progress(progress) or Silent()
+    told.work_on("", "opening the data")
+    images = as_image_data(data, ALL)
+    return _trained(
+        loaded, images, variants, limit, Path(output), device=device, half=half, fresh=fresh, progress=told,
+        finished=finished,
+    )  # fmt: skip
+
+
+def finetune(
+    file: str | Path | Mapping[str, Any],
+    *,
+    detector: str | Path | Mapping[str, Any] | None = None,
+    arch: str | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    name: str | None = None,
+    report: bool = True,
+    report_images: int | str | None = None,
+    device: str = "auto",
+    output: str | Path = "results/detectors",
+    half: bool = False,
+    fresh: bool = False,
+    trust_code: bool = False,
+    progress: Progress | bool = False,
+    finished: "Callable[[Tuned], None] | None" = None,
+    began: float | None = None,
+) -> "Tuned":
+    """Fine-tune a detector by adversarial training, and report on it before and after; a stopped one goes on.
+
+    Parameters
+    ----------
+    file
+        A shipped fine-tuning (``finetune_pgd_eps2``), a YAML file, or its content.
+    detector, arch
+        Instead of the file's: an id, a file of weights with its architecture, or a mapping. The card of the weights names
+        it, so that a module in memory is saved first.
+    data
+        Instead of the file's: ``minigen``, a folder or file, or a mapping as in YAML.
+    limit
+        At most so many images of each split.
+    epochs, minutes
+        The budget, instead of the file's.
+    name
+        Of the folder and the weights, instead of the file's.
+    report
+        Attack the detector before and after, and compare.
+    report_images
+        So many test images, or ``all``, however long it takes; by default as many as take no longer than the training.
+    device, half, fresh, progress
+        As of :func:`train`.
+    output
+        Above the detector's folder.
+    trust_code
+        Allow detectors' files that can run code when they are loaded.
+    finished
+        Called when the weights are there, before the report.
+    began
+        When the work began, on the clock of :func:`time.perf_counter`, for the forecast; now by default.
+
+    Returns
+    -------
+    Tuned
+        ``folder``, ``weights`` (the file), ``metrics``, and ``report``, the Markdown file, or None.
+
+    Raises
+    ------
+    UserError
+        If the file, the detector or the images are at fault, or the training collapsed.
+    """
+    began = time.perf_counter() if began is None else began
+    if report_images is not None and not report:
+        raise UserError("--report-images and --no-report exclude each other")
+    loaded = _finetuning(file, detector, arch, data, limit, epochs, minutes, name)
+    if report_images is not None:
+        loaded = _reporting_on(loaded, report_images)
+    import_library("lightning", extra="train", what="fine-tuning")
+    from robustbench_aigen.training.adversarial.after_report import report_on
+    from robustbench_aigen.training.adversarial.tuning import finetune as tune
+
+    told = as_progress(progress) or Silent()
+    told.work_on("", "loading the detector and the data")
+    tuned = tune(
+        loaded, Path(output), device=device, half=half, fresh=fresh, progress=told, trust_code=trust_code,
+        report=report, began=began,
+    )  # fmt: skip
+    if finished is not None:
+        finished(tuned)
+    collapse = tuned.metrics["collapse"]
+    if collapse is not None:
+        raise UserError(
+            f"the training collapsed ({collapse['kind']}) at step {collapse['step']}: {collapse['evidence']}; "
+            f"the weights of epoch {tuned.metrics['epoch_kept']} are kept",
+            file=loaded.file,
+            hint=collapse["advice"],
+        )
+    if not report:
+        return tuned
+    return replace(tuned, report=report_on(tuned, device=device, progress=told, trust_code=trust_code))
+
+
+def cross_generator(
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    data: str | Path | Mapping[str, Any] | None = None,
+    scenario: str | Path | Scenario = "cross_generator",
+    generators: Sequence[str] | None = None,
+    all_but_one: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    published: bool = False,
+    epochs: int | None = None,
+    limit: int | None = None,
+    device: str = "auto",
+    output: str | Path = "results",
+    progress: Progress | bool = False,
+) -> Comparison:
+    """Train on each generator and on all, and test on each, clean and under every pipeline of a scenario.
+
+    Parameters
+    ----------
+    recipe
+        As of :func:`train`; None compares the detectors of the scenario, which are there.
+    data
+        For training and test, instead of the scenario's: ``minigen``, a folder or file, or a mapping as in YAML.
+    scenario
+        Whose pipelines are applied: a name, a file or a scenario.
+    generators, all_but_one, settings, published, epochs, limit, device, progress
+        As of :func:`train`.
+    output
+        Results folder; detectors go to ``output/detectors``.
+
+    Raises
+    ------
+    UserError
+        If the recipe, the scenario or the images are at fault, or nothing says what a detector was trained on.
+    """
+    from robustbench_aigen.evaluation import run
+    from robustbench_aigen.training.drawing import draw_matrix
+    from robustbench_aigen.training.generator_matrix import generators_seen, matrix, write_tables
+
+    loaded = scenario if isinstance(scenario, Scenario) else Scenario.from_yaml(scenario)
+    spec = loaded.data if data is None else _data_spec(data, loaded.data)
+    if limit is not None:
+        spec = spec.model_copy(update={"limit": limit})
+    if spec != loaded.data:
+        loaded = loaded.replace(data=spec)
+    told = as_progress(progress) or Silent()
+    if recipe is not None:
+        trained = _each_generator(
+            loaded, recipe, settings, _names(generators), limit, device, Path(output) / "detectors", told,
+            published=published, epochs=epochs, all_but_one=all_but_one,
+        )  # fmt: skip
+        specs = [DetectorSpec(path=str(each.weights.resolve()), name=each.job.name) for each in trained]
+        loaded = loaded.replace(detectors=specs)
+    elif generators or all_but_one or settings or published or epochs:
+        raise UserError(
+            "--generators, --all-but-one, --set, --published and --epochs need a training recipe",
+            hint="robust-aigen cross-generator lenet5 …",
+        )
+    seen = generators_seen(loaded)
+    result = run(loaded, output=output, device=device, progress=told)
+    table = matrix(result.summary, seen)
+    found = write_tables(result.path / "tables", table)
+    draw_matrix(result.path / "figures", table)
+    return Comparison(result, table, found)
+
+
+def _each_generator(
+    loaded: Scenario,
+    recipe: str | Path | Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+    generators: tuple[str, ...] | None,
+    limit: int | None,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    published: bool,
+    epochs: int | None,
+    all_but_one: bool,
+) -> "list[Trained]":
+    import_library("lightning", extra="train", what="training")
+    from robustbench_aigen.data.opening import open_data
+    from robustbench_aigen.training.planning import Variants
+
+    read = _recipe(recipe, settings, None, published=published, epochs=epochs)
+    variants = Variants({}, generators=generators, each=True, all_but_one=all_but_one)
+    images = ImageData(open_data(loaded.data, loaded.folder))
+    return _trained(
+        read, images, variants, limit, folder, device=device, half=False, fresh=False, progress=progress
+    )
+
+
+def _trained(
+    loaded: "TrainingRecipe",
+    images: ImageData,
+    variants: "Variants",
+    limit: int | None,
+    output: Path,
+    *,
+    device: str,
+    half: bool,
+    fresh: bool,
+    progress: Progress,
+    finished: "Callable[[Trained], None] | None" = None,
+) -> "list[Trained]":
+    """Do the trainings of a recipe one after the other."""
+    from robustbench_aigen.training.jobs import train_job
+    from robustbench_aigen.training.planning import plan_jobs
+    from robustbench_aigen.training.splits import split_source
+
+    source, place = images.source, resolve_device(device)
+    for notice in (*describe_briefly(source), *source.notices):
+        progress.notice(notice)
+    trained = []
+    for job in plan_jobs(loaded, split_source(source, loaded.validation, limit), variants):
+        done = train_job(job, output, device=place, half=half, fresh=fresh, progress=progress)
+        trained.append(done)
+        if finished is not None:
+            finished(done)
+    return trained
+
+
+def _recipe(
+    recipe: str | Path | Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+    weights: str | None,
+    *,
+    published: bool,
+    **changes: object,
+) -> "TrainingRecipe":
+    """Read a recipe with what replaces some of its keys."""
+    from robustbench_aigen.training.recipe import TrainingRecipe, load_recipe
+
+    if isinstance(recipe, Mapping):
+        loaded = validated(
+            TrainingRecipe, LocatedYaml(NOWHERE, {"version": 1, **recipe}), "a training recipe"
+        )
+    else:
+        loaded = load_recipe(recipe)
+    if published:
+        loaded = loaded.as_published()
+    given = {key: value for key, value in changes.items() if value is not None}
+    loaded = loaded.overridden({**(settings or {}), **given})
+    if weights is not None:
+        options = {**loaded.arch_options, "weights": weights}
+        loaded = loaded.overridden({"arch_options": options}, "--weights")
+    return loaded
+
+
+def _names(generators: Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(generators, str):
+        return (generators,)
+    return None if generators is None else tuple(generators)
+
+
+def _data_spec(data: str | Path | Mapping[str, Any], base: DataSpec | None = None) -> DataSpec:
+    """Read what a file may say of its images; split and limit that are not said are those of ``base``."""
+    if not isinstance(data, str | Path | Mapping):
+        raise UserError(
+            f"data is {type(data).__name__}, and is opened again here",
+            hint="give minigen, a path, or a mapping as in YAML",
+        )
+    content = dict(data) if isinstance(data, Mapping) else {"source": str(data)}
+    spec = validated(DataSpec, LocatedYaml(NOWHERE, content), "data")
+    if base is None:
+        return spec
+    kept = {"split": base.split, "limit": base.limit}
+    spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
+    return spec.starting_here()
+
+
+def _finetuning(
+    file: str | Path | Mapping[str, Any],
+    detector: str | Path | Mapping[str, Any] | None,
+    arch: str | None,
+    data: str | Path | Mapping[str, Any] | None,
+    limit: int | None,
+    epochs: int | None,
+    minutes: float | None,
+    name: str | None,
+) -> "FineTuning":
+    """Read a fine-tuning file with what replaces some of its keys."""
+    from robustbench_aigen.training.adversarial.file import FineTuning, load_finetuning
+
+    if arch is not None and detector is None:
+        raise UserError("--arch needs --detector FILE")
+    if epochs is not None and minutes is not None:
+        raise UserError("--epochs and --minutes exclude each other")
+    if isinstance(file, Mapping):
+        loaded = validated(FineTuning, LocatedYaml(NOWHERE, {"version": 1, **file}), "a fine-tuning")
+    else:
+        loaded = load_finetuning(file)
+    changes: dict[str, object] = {}
+    if detector is not None:
+        changes["detector"] = _detector_spec(detector, arch).model_dump(exclude_unset=True)
+    changes |= _data_changes(loaded, data, limit)
+    if epochs is not None:
+        changes["budget"] = {"epochs": epochs}
+    if minutes is not None:
+        changes["budget"] = {"minutes": minutes}
+    if name is not None:
+        changes["name"] = name
+    return loaded.replaced(changes, Path("overrides"))
+
+
+def _data_changes(
+    loaded: "FineTuning", data: str | Path | Mapping[str, Any] | None, limit: int | None
+) -> dict[str, object]:
+    """Return the data of a fine-tuning where other data or another limit replaces it."""
+    said = loaded.data.model_dump(exclude_unset=True)
+    content = said
+    if data is not None:
+        kept: dict[str, object] = {key: said[key] for key in ("validation", "limit") if key in said}
+        content = {**_data_spec(data).model_dump(exclude_unset=True), **kept}
+    if limit is not None:
+        content = {**content, "limit": limit}
+    return {} if content == said else {"data": content}
+
+
+def _detector_spec(detector: str | Path | Mapping[str, Any], arch: str | None) -> DetectorSpec:
+    # Paths given here start at the current folder, those in the file at the file's.
+    if isinstance(detector, Mapping):
+        content = {**detector} if arch is None else {"arch": arch, **detector}
+        return validated(DetectorSpec, LocatedYaml(NOWHERE, content), "a detector")
+    if not isinstance(detector, str | Path):
+        raise UserError(
+            f"the detector is a {type(detector).__name__} in memory, and the card of the new weights names a file",
+            hint="save its weights, and give {'path': FILE, 'arch': NAME}",
+        )
+    return DetectorSpec.from_text(str(detector), arch, Path.cwd())
+
+
+def _reporting_on(loaded: "FineTuning", images: int | str) -> "FineTuning":
+    """Return the file with a report on so many images, or on all."""
+    wanted = str(images).strip().lower()
+    if wanted != "all" and not (wanted.isdecimal() and int(wanted)):
+        raise UserError(f"--report-images takes a number of images or all, not '{images}'")
+    said = loaded.report.model_dump(exclude_unset=True, exclude={"limit"})
+    return loaded.replaced({"report": {**said, "images": wanted if wanted == "all" else int(wanted)}})
