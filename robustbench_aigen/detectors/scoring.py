@@ -16,7 +16,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.images_like import ImagesLike, names_of, to_levels_list
-from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory
+from robustbench_aigen.numerics.memory import batch_in_reused_memory, is_out_of_memory, within_memory
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 
@@ -95,7 +95,7 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
     with borrowed(detector), preserved_global_rng():
         for (_, height, width), rows in groups.items():
             try:
-                result[rows] = _within_memory(detector, [levels[row] for row in rows])
+                result[rows] = _in_fitting_batches(detector, [levels[row] for row in rows])
             except UserError:
                 raise
             except Exception as error:
@@ -113,20 +113,14 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
     return result
 
 
-def _within_memory(detector: Detector, levels: Sequence[Tensor]) -> Tensor:
+def _in_fitting_batches(detector: Detector, levels: Sequence[Tensor]) -> Tensor:
     """Return the log-odds of images of one size, in batches that fit into memory."""
+
+    def computed(size: int) -> Tensor:
+        return predict(detector, levels, size, detector.device)
+
     size = default_batch_size(detector, detector.device)
-    while True:
-        try:
-            return predict(detector, levels, size, detector.device)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if size == 1:
-                raise UserError(
-                    f"not enough memory for one image through {detector.name} at a time"
-                ) from error
-            size //= 2
+    return within_memory(computed, size, detector.name, lambda _: None)[0]
 
 
 def default_batch_size(detector: Detector, device: torch.device) -> int:

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from robustbench_aigen.errors import UserError
+
 T = TypeVar("T")
 
 _REUSED = 2**23 - 2**16
@@ -62,6 +64,41 @@ class BoundedCache(Generic[T]):
         """Let go of everything."""
         self._values.clear()
         self._used = 0
+
+
+def within_memory(
+    call: Callable[[int], T], batch_size: int, what: str, told: Callable[[str], None]
+) -> tuple[T, int]:
+    """Return what a computation gives in batches that there is memory for, and their size.
+
+    Parameters
+    ----------
+    call
+        Computes in batches of at most so many images. It is called again, with half as many, where memory runs out.
+    batch_size
+        How many to begin with.
+    what
+        The name of the detector, for messages.
+    told
+        Is given a line for the user before each new try.
+
+    Raises
+    ------
+    UserError
+        If there is not enough memory for a single image.
+    """
+    size = batch_size
+    while True:
+        try:
+            return call(size), size
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise UserError(f"not enough memory for one image through {what} at a time") from error
+        # Here the failed try is forgotten, and with it the memory that its frames held.
+        told(f"{what}: out of memory with batches of {size}; going on with {size // 2}")
+        size //= 2
 
 
 def is_out_of_memory(error: Exception) -> bool:
