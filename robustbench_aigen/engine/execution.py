@@ -6,7 +6,7 @@ A shard goes through all cells before the next is read, so memory does not grow 
 import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -23,9 +23,11 @@ from robustbench_aigen.engine.shards import Problem, Shard, ShardImages
 from robustbench_aigen.engine.store import Cache
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.numerics.memory import BoundedCache, is_out_of_memory
+from robustbench_aigen.numerics.memory import BoundedCache, within_memory
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+
+T = TypeVar("T")
 
 _NAMED = 10
 """Unreadable images that are told of one by one; ``run.json`` names all."""
@@ -115,21 +117,39 @@ class Execution:
     def limited(self, cell: Cell) -> Cell:
         """Return a cell with the batch size that its detector has been found to have memory for."""
         limit = self._batch_limits.get(cell.detector.name, cell.settings.batch_size)
-        return replace(cell, settings=replace(cell.settings, batch_size=min(limit, cell.settings.batch_size)))
+        return _with_batches(cell, min(limit, cell.settings.batch_size))
 
-    def halve_batch(self, cell: Cell) -> None:
-        """Take half the batch size of a cell for its detector from now on.
+    def within_memory(
+        self, cell: Cell, call: Callable[[Cell], T], release: Callable[[], None] = lambda: None
+    ) -> tuple[T, int]:
+        """Return what is computed of a cell in batches that there is memory for, and their size.
+
+        Parameters
+        ----------
+        cell
+            As the experiment has it; its detector keeps the size that was found from now on.
+        call
+            Computes, in batches of the cell's settings.
+        release
+            Lets go of what is held, before each new try.
 
         Raises
         ------
         UserError
-            If the batch is a single image.
+            If there is not enough memory for a single image.
         """
-        size, name = cell.settings.batch_size, cell.detector.name
-        if size == 1:
-            raise UserError(f"not enough memory for one image through {name} at a time")
-        self._batch_limits[name] = size // 2
-        self.progress.notice(f"{name}: out of memory with batches of {size}; going on with {size // 2}")
+        name, first = cell.detector.name, self.limited(cell).settings.batch_size
+
+        def begin_again(line: str) -> None:
+            release()
+            self.progress.notice(line)
+
+        def computed(size: int) -> T:
+            if size < first:
+                self._batch_limits[name] = size
+            return call(_with_batches(cell, size))
+
+        return within_memory(computed, first, name, begin_again)
 
     def report(self, problems: Sequence[Problem]) -> None:
         """Note unreadable images and name the first of them."""
@@ -138,6 +158,10 @@ class Execution:
                 self._problems[problem.sample] = problem
                 if len(self._problems) <= _NAMED:
                     self.progress.notice(f"skipped {problem.sample}: {problem.reason}")
+
+
+def _with_batches(cell: Cell, size: int) -> Cell:
+    return replace(cell, settings=replace(cell.settings, batch_size=size))
 
 
 def unreadable_by_class(shards: Sequence[Shard], unreadable: Container[str]) -> list[str]:
@@ -223,18 +247,12 @@ class _ShardWork:
             done += part
             advance(part)
 
-        while True:
-            limited = self._execution.limited(cell)
-            try:
-                frame = self._one_try(limited, advance_part)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._states.clear()
-                self._execution.halve_batch(limited)
-                continue
-            advance_part(count)
-            return frame, limited.settings.batch_size
+        def computed(limited: Cell) -> pd.DataFrame:
+            return self._one_try(limited, advance_part)
+
+        found = self._execution.within_memory(cell, computed, self._states.clear)
+        advance_part(count)
+        return found
 
     def _key(self, cell: Cell, length: int | None = None) -> str:
         pipeline = cell.pipeline if length is None else Pipeline("", cell.pipeline.stages[:length])

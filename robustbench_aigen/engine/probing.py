@@ -14,13 +14,13 @@ from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
+from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import ComputeSettings, plugin_code, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.engine.sizes import attack_groups, padded
-from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.runs.timings import PROBES_STEP
 from robustbench_aigen.stages.pipeline import Pipeline
@@ -321,23 +321,20 @@ class Probing:
         if not samples:
             return torch.empty(0, dtype=torch.bool)
         images, cache = self._shard(set(samples)), self.execution.cache
-        while True:
-            cell = self.execution.limited(self.experiment.cell(detector, self.experiment.pipelines[0]))
+
+        def answers(cell: Cell) -> Tensor:
             key = probe_key(detector, question, code, attacks, images, cell.settings, self.shards[0])
             held = cache.load(key)
             if held is not None:
                 return torch.from_numpy(held[0]["answer"].to_numpy(copy=True))
             batches = self._probe_images(detector, attacks, images, cell.settings)
-            try:
-                with users_faults(f"a trust probe of detector '{detector.name}'"), seeded_global_rng(key):
-                    answers = torch.cat([_answer_of(probe, batch) for batch in batches])
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.execution.halve_batch(cell)
-                continue
-            cache.save(key, pd.DataFrame({"answer": answers.numpy()}), [])
-            return answers
+            with users_faults(f"a trust probe of detector '{detector.name}'"), seeded_global_rng(key):
+                found = torch.cat([_answer_of(probe, batch) for batch in batches])
+            cache.save(key, pd.DataFrame({"answer": found.numpy()}), [])
+            return found
+
+        cell = self.experiment.cell(detector, self.experiment.pipelines[0])
+        return self.execution.within_memory(cell, answers)[0]
 
     def _shard(self, wanted: set[str]) -> Shard:
         rows = [

@@ -66,6 +66,41 @@ class BoundedCache(Generic[T]):
         self._used = 0
 
 
+def within_memory(
+    call: Callable[[int], T], batch_size: int, what: str, told: Callable[[str], None] = lambda _: None
+) -> tuple[T, int]:
+    """Return what a computation gives in batches that there is memory for, and their size.
+
+    Parameters
+    ----------
+    call
+        Computes in batches of at most so many images. It is called again, with half as many, where memory runs out.
+    batch_size
+        How many to begin with.
+    what
+        The name of the detector, for messages.
+    told
+        Is given a line for the user before each new try; nobody by default.
+
+    Raises
+    ------
+    UserError
+        If there is not enough memory for a single image.
+    """
+    size = batch_size
+    while True:
+        try:
+            return call(size), size
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise UserError(f"not enough memory for one image through {what} at a time") from error
+        # Here the failed try is forgotten, and with it the memory that its frames held.
+        told(f"{what}: out of memory with batches of {size}; going on with {size // 2}")
+        size //= 2
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that a device, or this machine, had no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -75,31 +110,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in told or "out of memory" in told.lower()
     )
-
-
-def within_memory(call: Callable[[int], T], batch_size: int, what: str) -> tuple[T, int]:
-    """Return what a call gives with batches that fit into memory, and their size: half as large after each failure.
-
-    Parameters
-    ----------
-    call
-        Takes the size of batches.
-    batch_size
-        To begin with.
-    what
-        Whose memory it is, for the message: a detector.
-
-    Raises
-    ------
-    UserError
-        If there is not enough memory for a single image.
-    """
-    while True:
-        try:
-            return call(batch_size), batch_size
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if batch_size == 1:
-                raise UserError(f"not enough memory for one image through {what} at a time") from error
-            batch_size //= 2

@@ -13,7 +13,6 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from robustbench_aigen.detectors.archives import check_unpacked_size, is_zip
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
 from robustbench_aigen.detectors.identity import file_hash
@@ -34,7 +33,6 @@ def _one_line_is_enough() -> Iterator[None]:
         logger.disabled = before
 
 
-@detector_format(suffixes=(".pt2",), trust="always", what="program of torch.export", order=5)
 def load_exported(request: Request) -> Loaded:
     """Load an exported program.
 
@@ -62,7 +60,6 @@ def load_exported(request: Request) -> Loaded:
     return Loaded(wrapped, "torch.export", file_hash(request.path), metadata)
 
 
-@detector_format(trust="always", written="FILE.pt", what="TorchScript", order=6)
 def load_torchscript(request: Request) -> Loaded:
     """Load a TorchScript module.
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.archives import LARGEST_TEXT, check_size, check_unpacked_size, is_zip
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import ChannelsLastInput, PaddedBatch
 from robustbench_aigen.detectors.identity import file_hash
@@ -22,13 +21,6 @@ from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 
 
-@detector_format(
-    suffixes=(".keras", ".h5", ".hdf5"),
-    trust="for Lambda layers and layers from outside Keras",
-    written="FILE.keras, FILE.h5",
-    what="Keras model, on torch",
-    order=7,
-)
 def load_keras(request: Request) -> Loaded:
     """Load a Keras model with the torch backend.
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.onnx_inputs import (
     in_float32,
     levels_expected,
@@ -25,12 +24,6 @@ _EQUAL = 1e-4
 """Relative to the largest answer: how far the converted network may be from onnxruntime."""
 
 
-@detector_format(
-    suffixes=(".onnx",),
-    gradients="through onnx2torch; otherwise scores alone, and says so",
-    what="ONNX",
-    order=4,
-)
 def load_onnx(request: Request) -> Loaded:
     """Load a model that takes one image tensor.
 
@@ -176,7 +169,7 @@ def _example(shape: list[Any], size: tuple[int, int], *, is_channels_last: bool)
 def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module | None, str]:
     """Return the model as a torch network that answers what onnxruntime does, or why there is none."""
     onnx2torch = import_library("onnx2torch", extra="onnx", what="an ONNX detector with gradients")
-    from robustbench_aigen.detectors.onnx_converters import register_converters
+    from robustbench_aigen.detectors.formats.onnx_converters import register_converters
 
     register_converters()
     try:

@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.guests import called_as_a_guest
 from robustbench_aigen.detectors.identity import PYTHON as PREFIX
@@ -22,14 +21,6 @@ from robustbench_aigen.imports import import_callable, importable, source_files,
 _FORM = "write python:package.module:factory or python:path/to/file.py:factory"
 
 
-@detector_format(
-    prefix="python",
-    gradients="as it has them",
-    trust="never: it is your own code",
-    written="python:MODULE:FACTORY, python:FILE.py:FACTORY",
-    what="what a function of yours returns",
-    order=9,
-)
 def load_python(request: Request) -> Loaded | Detector:
     """Call a factory.
 

@@ -7,23 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_aigen.detectors.archives import check_unpacked_size
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
 from robustbench_aigen.detectors.identity import file_hash
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted
 
 
-@detector_format(
-    suffixes=(".skops",),
-    gradients="no: scores alone",
-    trust="for types that skops does not trust",
-    what="scikit-learn classifier of flattened pixels",
-    order=8,
-)
 def load_skops(request: Request) -> Loaded:
     """Load a classifier whose features are the pixels of an image, rows of RGB values as numpy flattens them.
 

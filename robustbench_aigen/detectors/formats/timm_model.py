@@ -7,22 +7,15 @@ from typing import Any
 
 from robustbench_aigen.detectors.architectures import TIMM, check_architecture, timm_preprocessing
 from robustbench_aigen.detectors.archives import LARGEST_TEXT, beginning
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
 from robustbench_aigen.detectors.identity import files_hash
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 
 
-@detector_format(
-    prefix="timm",
-    written="timm:FOLDER, timm:ORG/NAME",
-    what="model of timm, with its configuration",
-    order=3,
-)
 def load_timm(request: Request) -> Loaded:
     """Load a folder with ``config.json`` and weights.
 

@@ -8,25 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.hub import model_folder, stored_precision, weight_files
 from robustbench_aigen.detectors.formats.image_processor import differentiable_preprocessing
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
 from robustbench_aigen.detectors.identity import files_hash
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted
 
 
-@detector_format(
-    prefix="hf",
-    trust="for models with code of their own",
-    written="hf:FOLDER, hf:ORG/NAME",
-    what="image classifier of transformers, with its image processor",
-    order=2,
-)
 def load_transformers(request: Request) -> Loaded:
     """Load an image classifier with the preprocessing of its own image processor.
 

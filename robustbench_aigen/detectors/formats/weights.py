@@ -12,7 +12,6 @@ from robustbench_aigen.detectors.architectures import (
     check_architecture,
     torchvision_architectures,
 )
-from robustbench_aigen.detectors.format import detector_format
 from robustbench_aigen.detectors.formats.checkpoint import (
     Matched,
     check_values,
@@ -22,7 +21,7 @@ from robustbench_aigen.detectors.formats.checkpoint import (
     read_checkpoint,
 )
 from robustbench_aigen.detectors.formats.request import Loaded, Request
-from robustbench_aigen.detectors.formats.sharding import INDEX, shards_of
+from robustbench_aigen.detectors.formats.sharding import shards_of
 from robustbench_aigen.detectors.formats.unknown_architecture import unknown_architecture
 from robustbench_aigen.detectors.identity import file_hash, files_hash
 from robustbench_aigen.detectors.state_dicts import WeightSet
@@ -31,13 +30,6 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
 
 
-@detector_format(
-    suffixes=(".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".npz", INDEX),
-    trust="for pickles of more than weights",
-    written="FILE.safetensors, .pt, .pth, .ckpt, .bin, .npz with arch:",
-    what="weights: safetensors, state dicts of torch, Lightning and training checkpoints",
-    order=1,
-)
 def load_weights(request: Request) -> Loaded:
     """Load weights into the architecture that the scenario or the card names.
 

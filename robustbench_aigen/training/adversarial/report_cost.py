@@ -17,7 +17,7 @@ from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pace import Pace, measured_pace
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.numerics.memory import is_out_of_memory
+from robustbench_aigen.numerics.memory import within_memory
 from robustbench_aigen.numerics.precision import resolve_precision
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import Scenario, Trust
@@ -120,17 +120,17 @@ class ReportCost:
             default_batch_size(self.detector, self.device), HALF,
         )  # fmt: skip
         stages = stages_of(self.pipelines(Depth()))
-        while True:
-            shard = Shard(Selection(self.source, chosen, "val"), tuple(chosen), (NOT_HASHED,) * len(chosen))
+
+        def measured(count: int) -> Pace:
+            some = chosen[:count]
+            shard = Shard(Selection(self.source, some, "val"), tuple(some), (NOT_HASHED,) * count)
             try:
                 return measured_pace(self.detector, stages, decode_shard(shard), settings, self.device)
-            except Exception as error:
-                if not is_out_of_memory(error) or len(chosen) == 1:
-                    raise
-                chosen = chosen[: len(chosen) // 2]
             finally:
                 # Kept copies would be taken for the detector after it is trained, and hold memory meanwhile.
                 self.detector.refresh()
+
+        return within_memory(measured, len(chosen), self.detector.name, lambda _: None)[0]
 
     def pipelines(self, depth: Depth) -> list[Pipeline]:
         """Return the pipelines of the scenario."""
