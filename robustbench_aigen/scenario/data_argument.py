@@ -1,7 +1,6 @@
 """What ``--data`` and other commands take as their images: a place, or the scenario's ``data`` in braces."""
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -28,7 +27,7 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
     UserError
         If it is not what a scenario could say.
     """
-    content: Any = {"source": text}
+    content: object = {"source": text}
     if text.lstrip()[:1] in ("{", "["):
         try:
             content = yaml.safe_load(text)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
@@ -19,6 +19,11 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.gate_spec import GateSpec
 from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from robustbench_aigen.engine.experiment import Experiment
+    from robustbench_aigen.engine.progress import Progress
+    from robustbench_aigen.runs.run import Run
 
 Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
@@ -138,7 +143,7 @@ class Scenario(RunSettings):
     version: Literal[1] = 1
     data: DataSpec
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
-    pipelines: dict[str, Annotated[list[dict[str, Any]], BeforeValidator(_stages)]]
+    pipelines: dict[str, Annotated[list[dict[str, object]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     """Python files that register own metrics, layouts or formats; paths start at :attr:`folder`."""
 
@@ -182,7 +187,7 @@ class Scenario(RunSettings):
         return scenario
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], folder: str | Path = ".") -> "Scenario":
+    def from_dict(cls, content: Mapping[str, object], folder: str | Path = ".") -> "Scenario":
         """Make a scenario of what a file would hold.
 
         Parameters
@@ -205,7 +210,7 @@ class Scenario(RunSettings):
     def __hash__(self) -> int:
         return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return what a file would hold: the keys that were given, as plain values."""
         return {
             "version": self.version,
@@ -266,7 +271,7 @@ class Scenario(RunSettings):
 
         return check_scenario(self).notes
 
-    def experiment(self, device: str = "auto", *, trust_code: bool = False) -> Any:
+    def experiment(self, device: str = "auto", *, trust_code: bool = False) -> "Experiment":
         """Load detectors and data, and return the :class:`robustbench_aigen.Experiment`.
 
         Raises
@@ -278,19 +283,36 @@ class Scenario(RunSettings):
 
         return make_experiment(self, device=device, trust_code=trust_code)
 
-    def run(self, output: str | Path = "results", **options: Any) -> Any:
+    def run(
+        self,
+        output: str | Path = "results",
+        *,
+        device: str = "auto",
+        fresh: bool = False,
+        trust_code: bool = False,
+        progress: "Progress | None" = None,
+        cache: str | Path | None = None,
+    ) -> "Run":
         """Run the scenario into a results folder and return the :class:`robustbench_aigen.Run`.
 
         Parameters
         ----------
         output
             The results folder.
-        options
-            ``device``, ``fresh``, ``trust_code``, ``progress``, ``cache`` of :func:`robustbench_aigen.run`.
+        device, fresh, trust_code, progress, cache
+            As in :func:`robustbench_aigen.run`.
         """
         from robustbench_aigen.evaluation import run
 
-        return run(self, output=output, **options)
+        return run(
+            self,
+            output=output,
+            device=device,
+            fresh=fresh,
+            trust_code=trust_code,
+            progress=progress,
+            cache=cache,
+        )
 
 
 def with_detectors(loaded: Scenario, texts: Sequence[str], arch: str | None, folder: Path) -> Scenario:

@@ -5,7 +5,6 @@ import re
 import shlex
 import unicodedata
 from functools import lru_cache
-from typing import Any
 
 _WORD = re.compile(r"u+(?!l)|u?l+|d+|o+")
 """A word in kinds of characters: upper and lower case, digits, letters of scripts that have no case."""
@@ -20,7 +19,7 @@ def printable(name: str | os.PathLike[str]) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def storable(content: Any) -> Any:
+def storable(content: object) -> object:
     """Return JSON's content with every text in it as :func:`printable` writes it."""
     if isinstance(content, str):
         return printable(content)

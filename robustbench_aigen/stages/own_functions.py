@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from inspect import getdoc, signature
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
@@ -12,7 +12,7 @@ from robustbench_aigen.stages.parameters import Norm
 from robustbench_aigen.stages.recipe import Access, AttackRecipe, PerturbationRecipe, Recipe
 from robustbench_aigen.stages.recipe_files import RECIPES, recipe_files
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 Declared = Mapping[str, object]
 """Parameters as a recipe file declares them: ``{"steps": {"kind": "count", "default": 10, "min": 1}}``."""
 
@@ -63,7 +63,7 @@ def perturbation(
     params: Declared,
     severities: Mapping[str, Sequence[object]] | None = None,
     random: bool = False,
-    differentiable: Callable[..., Any] | None = None,
+    differentiable: Callable[..., object] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function ``(levels[, streams], *, quality: int) -> levels`` as a perturbation of its name.
 
@@ -104,7 +104,7 @@ def perturbation(
     return decorator
 
 
-def check_signature(function: Callable[..., Any], leading: Sequence[str], names: Iterable[str]) -> None:
+def check_signature(function: Callable[..., object], leading: Sequence[str], names: Iterable[str]) -> None:
     """Raise UserError unless a function takes some leading arguments, and parameters by keyword."""
     listed = [*names]
     try:
@@ -117,7 +117,7 @@ def check_signature(function: Callable[..., Any], leading: Sequence[str], names:
         ) from None
 
 
-def _reference(function: Callable[..., Any]) -> str:
+def _reference(function: Callable[..., object]) -> str:
     """Return ``module:name`` of a function.
 
     Raises
@@ -136,7 +136,7 @@ def _reference(function: Callable[..., Any]) -> str:
 
 
 def _register(
-    function: Callable[..., Any],
+    function: Callable[..., object],
     model: type[Recipe],
     content: Mapping[str, object],
     leading: Sequence[str],
