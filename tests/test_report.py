@@ -24,7 +24,7 @@ from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.formats.markdown import markdown_table
 from robustbench_aigen.views.report import report
 from robustbench_aigen.views.sweeps import find_curves, representatives
-from robustbench_aigen.views.table import Cell, Column, Table, with_best, with_one_class_marks
+from robustbench_aigen.views.table import Column, Table, TableCell, with_best, with_one_class_marks
 from robustbench_aigen.views.tables.accuracy import accuracy_table, pipeline_table
 from robustbench_aigen.views.tables.degradations import degradation_table
 from robustbench_aigen.views.tables.generators import cross_generator_table, generator_table
@@ -279,7 +279,7 @@ def test_the_largest_number_of_a_group_is_best_and_equals_are_equally_good():
         ("c", float("nan"), 6),
         ("c", 2, 7),
     ]
-    rows = tuple((Cell(p), Cell("d"), Cell(a), Cell(n)) for p, a, n in content)
+    rows = tuple((TableCell(p), TableCell("d"), TableCell(a), TableCell(n)) for p, a, n in content)
     table = with_best(Table("t", "T", "", columns, rows), within=(0,))
     assert [row[2].best for row in table.rows] == [False, False, False, False, False, False, True]
     assert not any(row[3].best for row in table.rows)
@@ -361,7 +361,7 @@ def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
 
 def test_names_cannot_become_markup():
     columns = (Column("detector"),)
-    text = markdown_table(Table("t", "T", "", columns, ((Cell("a|b](http://x) <script>*_`&lt;"),),)))
+    text = markdown_table(Table("t", "T", "", columns, ((TableCell("a|b](http://x) <script>*_`&lt;"),),)))
     assert "<script>" not in text.replace("\\<", "")
     assert text.count("|") - text.count("\\|") == 6
     assert "&amp;lt;" in text

@@ -9,7 +9,7 @@ from hostile_report import DETECTOR
 from latex_syntax import check_latex
 
 from robustbench_aigen.views.formats.latex import escaped, latex_table
-from robustbench_aigen.views.table import Cell, Column, Table, with_best
+from robustbench_aigen.views.table import Column, Table, TableCell, with_best
 
 EVERY_CHARACTER = "".join(map(chr, range(32, 1024))) + "∞×≥≤→·–—…‡’探😀\u202e\u200b"
 
@@ -23,7 +23,9 @@ def test_the_reports_latex_is_right(hostile):
 
 @pytest.mark.parametrize("text", [DETECTOR, EVERY_CHARACTER, *EVERY_CHARACTER[:96], "a\nb\tc", "*x", "--"])
 def test_any_name_is_escaped(text):
-    table = Table("t", "T", text, (Column(text), Column(text, 1)), ((Cell(text), Cell(1.0)),), (text,))
+    table = Table(
+        "t", "T", text, (Column(text), Column(text, 1)), ((TableCell(text), TableCell(1.0)),), (text,)
+    )
     check_latex(latex_table(table))
 
 
@@ -35,7 +37,9 @@ def test_what_is_escaped_prints_what_was_there():
 
 def test_a_broken_table_is_found_by_the_check():
     """The check is worth something only if it fails."""
-    table = latex_table(Table("t", "T", "c", (Column("a"), Column("b", 1)), ((Cell("x"), Cell(1.0)),)))
+    table = latex_table(
+        Table("t", "T", "c", (Column("a"), Column("b", 1)), ((TableCell("x"), TableCell(1.0)),))
+    )
     check_latex(table)
     for spoilt in (
         table.replace("x & 1.0", "x"),
@@ -52,7 +56,10 @@ def test_a_broken_table_is_found_by_the_check():
 
 def test_the_best_is_bold_and_numbers_are_siunitx_columns():
     columns = (Column("pipeline"), Column("a", 1, compared=True), Column("drop", 1))
-    rows = ((Cell("x"), Cell(80.04), Cell(-2.5, mark="***")), (Cell("x"), Cell(100.0), Cell(float("nan"))))
+    rows = (
+        (TableCell("x"), TableCell(80.04), TableCell(-2.5, mark="***")),
+        (TableCell("x"), TableCell(100.0), TableCell(float("nan"))),
+    )
     text = latex_table(with_best(Table("t", "T", "n = 5, seed 1.", columns, rows), within=(0,)))
     assert r"S[table-format=3.1]" in text
     assert r"S[table-format=-1.1, table-space-text-post={\textsuperscript{{*}{*}{*}}}]" in text
@@ -62,7 +69,7 @@ def test_the_best_is_bold_and_numbers_are_siunitx_columns():
 
 
 def test_long_tables_are_cut_into_pages():
-    table = Table("t", "T", "c", (Column("a", 0),), tuple((Cell(float(n)),) for n in range(100)))
+    table = Table("t", "T", "c", (Column("a", 0),), tuple((TableCell(float(n)),) for n in range(100)))
     text = latex_table(table)
     check_latex(text)
     assert text.count(r"\begin{table}") == 3

@@ -123,11 +123,11 @@ def _compare(loaded: "Scenario", device: str, output: "Path") -> None:
     with shown_progress() as progress:
         result = run(loaded, output=output, device=device, progress=progress)
     table = matrix(result.summary, seen)
-    found = write_tables(result.path / "tables", table)
+    written = write_tables(result.path / "tables", table)
     draw_matrix(result.path / "figures", table)
     data = result.info.data
     print_table(
-        in_per_cent(found.drop(columns="trained_on")),
+        in_per_cent(written.drop(columns="trained_on")),
         f"{loaded.name}: {counted(data.images, 'image')} of {data.source}, balanced accuracy in per cent",
         group="detector",
     )

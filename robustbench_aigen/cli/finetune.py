@@ -175,5 +175,5 @@ def _reporting_on(loaded: "LoadedFineTuning", images: str) -> "LoadedFineTuning"
         if not images.isdecimal() or not int(images):
             raise UserError(f"--report-images takes a number of images or all, not '{images}'")
         wanted = int(images)
-    said = loaded.tuning.report.model_dump(exclude_unset=True, exclude={"limit"})
-    return loaded.replaced({"report": {**said, "images": wanted}})
+    settings = loaded.tuning.report.model_dump(exclude_unset=True, exclude={"limit"})
+    return loaded.replaced({"report": {**settings, "images": wanted}})

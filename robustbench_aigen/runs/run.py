@@ -45,7 +45,7 @@ class AdversarialExample(NamedTuple):
     image: Image.Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdversarialExamples:
     """The attacked images that a run kept.
 
@@ -89,7 +89,7 @@ def _given(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A finished run: computed just now, or read from a run folder or a baseline.
 
@@ -210,7 +210,10 @@ class Run:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """What the run told its user beside results."""
-        return self.info.told
+        return tuple(
+            Notice.stored({"level": each.level, "subject": each.subject, "text": each.text})
+            for each in self.info.notices
+        )
 
     @property
     def problems(self) -> list[tuple[str, str]]:
@@ -254,6 +257,10 @@ class Run:
         UserError
             If no pipeline or no detector has such a name.
         """
+        if not isinstance(pattern, str):
+            raise UserError(
+                f"a pipeline is a {type(pattern).__name__}", hint="give its name, such as 'clean'"
+            )
         records, name = self.records, self._detector(detector)
         chosen = matching([pattern], self.info.outline.families, "pipeline")
         cells = records[(records["detector"] == name) & records["pipeline"].isin(chosen)]
@@ -341,7 +348,11 @@ def as_run(run: str | Path | Run) -> Run:
     UserError
         If it is neither, or damaged.
     """
-    return run if isinstance(run, Run) else Run.load(run)
+    if isinstance(run, Run):
+        return run
+    if not isinstance(run, str | Path):
+        raise UserError(f"a run is a {type(run).__name__}", hint="give a Run, or the path of a run folder")
+    return Run.load(run)
 
 
 class FoundRuns(NamedTuple):

@@ -51,7 +51,7 @@ _COUNTED = 8
 """Images of a class up to which the p-value of an AUROC counts the orders of the images, where no two are tied."""
 
 
-class Finding(NamedTuple):
+class OutputIssue(NamedTuple):
     """A setting that labelled images speak against.
 
     Parameters
@@ -72,7 +72,7 @@ class Reading(NamedTuple):
     ``says_fake`` is whether they tell at all which output is fake.
     """
 
-    findings: list[Finding]
+    findings: list[OutputIssue]
     says_fake: bool
 
 
@@ -307,7 +307,7 @@ def _separates_better(before: _Tried, after: _Tried) -> bool:
     return bool(wilcoxon(difference, alternative="greater").pvalue < _SURE / 10)
 
 
-def _finding(before: _Tried, after: _Tried, settings: dict[str, Any]) -> Finding:
+def _finding(before: _Tried, after: _Tried, settings: dict[str, Any]) -> OutputIssue:
     """Say what looks wrong, how often the detector is right as it is set and otherwise, and what to write."""
     parts = list(after.way.parts)
     what = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
@@ -329,12 +329,12 @@ def _finding(before: _Tried, after: _Tried, settings: dict[str, Any]) -> Finding
             " and the outputs exchanged",
             f"output {1 - settings['fake_index']} looks like *real* and ",
         )
-    return Finding(
+    return OutputIssue(
         settings, f"{real}the {what} {seems} wrong: {measured} with {instead}{exchanged}; set {written}"
     )
 
 
-def _exchanged(detector: Detector, tried: _Tried) -> Finding | None:
+def _exchanged(detector: Detector, tried: _Tried) -> OutputIssue | None:
     """Return that the outputs stand the wrong way round, where they do."""
     index = detector.preprocessing.fake_index
     if _is_above_chance(1 - tried.accuracy, ~tried.right):
@@ -345,7 +345,7 @@ def _exchanged(detector: Detector, tried: _Tried) -> Finding | None:
     else:
         return None
     other = 1 - index
-    return Finding(
+    return OutputIssue(
         {"fake_index": other}, f"output {index} looks like *real*: {measured}; set `fake_index: {other}`"
     )
 

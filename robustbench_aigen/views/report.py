@@ -40,6 +40,10 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
     UserError
         If one is not a whole run folder, or there is no folder for several runs.
     """
+    if not isinstance(runs, list | tuple) or not runs:
+        raise UserError(
+            "a report is of a list of runs", hint="report([run_a, run_b], 'paper/'); run.report() of one"
+        )
     joined = join_runs([_with_added_metrics(as_run(run)) for run in runs])
     if output is None and len(joined.runs) > 1:
         raise UserError("a report of several runs needs a folder", hint="--output FOLDER")

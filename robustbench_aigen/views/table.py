@@ -24,7 +24,7 @@ def percent(value: float, digits: int = 1) -> str:
     return "" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """One cell: text or a number (NaN: empty), whether it is the best of its kind, and a mark after it."""
 
     value: str | float
@@ -65,7 +65,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
 
     def text(self, row: int, column: int) -> str:

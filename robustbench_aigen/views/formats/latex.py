@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.figure import Drawn
-from robustbench_aigen.views.table import Cell, Column, Table
+from robustbench_aigen.views.table import Column, Table, TableCell
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -146,7 +146,7 @@ def _header(column: Column) -> str:
 
 
 def _cell(table: Table, row: int, place: int) -> str:
-    cell: Cell = table.rows[row][place]
+    cell: TableCell = table.rows[row][place]
     text = table.text(row, place)
     if table.columns[place].digits is None:
         shown = rf"\textbf{{{escaped(text)}}}" if cell.best else escaped(text)

@@ -8,7 +8,7 @@ from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.conditions import describe
 from robustbench_aigen.views.evidence import NOTHING_FOUND, evidence, not_checked
 from robustbench_aigen.views.figure import Drawn
-from robustbench_aigen.views.table import Cell, Column, Table
+from robustbench_aigen.views.table import Column, Table, TableCell
 
 _LONGEST = 60
 """Rows of a table that is still read in Markdown; longer ones are linked."""
@@ -50,7 +50,7 @@ def markdown_table(table: Table) -> str:
 
 def markdown_frame(frame: pd.DataFrame) -> str:
     """Write a frame of text as Markdown."""
-    rows = tuple(tuple(Cell(str(value)) for value in row) for row in frame.to_numpy().tolist())
+    rows = tuple(tuple(TableCell(str(value)) for value in row) for row in frame.to_numpy().tolist())
     return markdown_table(Table("", "", "", tuple(Column(str(title)) for title in frame.columns), rows))
 
 

@@ -10,9 +10,9 @@ from robustbench_aigen.views.added_columns import added_columns
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.views.table import (
     DETECTOR,
-    Cell,
     Column,
     Table,
+    TableCell,
     explanations,
     percent,
     with_best,
@@ -52,18 +52,18 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     )
     content = [
         (
-            Cell(row.detector),
-            Cell(row.pipeline),
-            Cell(100 * row.accuracy),
-            Cell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
-            Cell(100 * row.drop, mark=stars(p_value)),
-            Cell(write_p(p_value)),
-            Cell(100 * row.tpr),
-            Cell(100 * row.tnr),
-            Cell(row.auroc),
-            *(Cell(getattr(row, name)) for name in added),
-            Cell(100 * row.attack_success),
-            Cell(row.trust),
+            TableCell(row.detector),
+            TableCell(row.pipeline),
+            TableCell(100 * row.accuracy),
+            TableCell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
+            TableCell(100 * row.drop, mark=stars(p_value)),
+            TableCell(write_p(p_value)),
+            TableCell(100 * row.tpr),
+            TableCell(100 * row.tnr),
+            TableCell(row.auroc),
+            *(TableCell(getattr(row, name)) for name in added),
+            TableCell(100 * row.attack_success),
+            TableCell(row.trust),
         )
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     ]
@@ -91,11 +91,14 @@ def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     adjusted = pd.Series(holm(rows["p_value"]), index=rows.index)
     detectors, pipelines = list(rows["detector"].unique()), list(rows["pipeline"].unique())
     by_cell = {
-        (row.pipeline, row.detector): Cell(100 * row.accuracy, mark=stars(adjusted[row.Index]))
+        (row.pipeline, row.detector): TableCell(100 * row.accuracy, mark=stars(adjusted[row.Index]))
         for row in rows.itertuples()
     }
     content = tuple(
-        (Cell(pipeline), *(by_cell.get((pipeline, detector), Cell(float("nan"))) for detector in detectors))
+        (
+            TableCell(pipeline),
+            *(by_cell.get((pipeline, detector), TableCell(float("nan"))) for detector in detectors),
+        )
         for pipeline in pipelines
     )
     columns = (

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.views.table import DETECTOR, Cell, Column, Table, with_best
+from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, with_best
 
 DEGRADATIONS: Mapping[str, tuple[str, str, float]] = {
     "LR 112": ("resize_to", "side", 112),
@@ -45,9 +45,11 @@ def degradation_table(summary: pd.DataFrame, conditions: str = "") -> Table | No
         return None
     content = tuple(
         (
-            Cell(detector),
-            *(Cell(values.get(title, math.nan)) for title in DEGRADATIONS),
-            Cell(sum(values.values()) / len(DEGRADATIONS) if len(values) == len(DEGRADATIONS) else math.nan),
+            TableCell(detector),
+            *(TableCell(values.get(title, math.nan)) for title in DEGRADATIONS),
+            TableCell(
+                sum(values.values()) / len(DEGRADATIONS) if len(values) == len(DEGRADATIONS) else math.nan
+            ),
         )
         for detector, values in found.items()
         if values

@@ -6,7 +6,7 @@ from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.views.added_columns import added_columns
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
-from robustbench_aigen.views.table import DETECTOR, Cell, Column, Table, percent, with_best
+from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, percent, with_best
 
 
 def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
@@ -33,11 +33,11 @@ def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     pipelines = list(dict.fromkeys(matrix.index.get_level_values("pipeline")))
     content = [
         (
-            Cell(pipeline),
-            Cell(detector),
-            *(Cell(float(row[name])) for name in generators),
-            Cell(float(row[generators].mean(skipna=False))),
-            Cell(float(row[ALL_GENERATORS])),
+            TableCell(pipeline),
+            TableCell(detector),
+            *(TableCell(float(row[name])) for name in generators),
+            TableCell(float(row[generators].mean(skipna=False))),
+            TableCell(float(row[ALL_GENERATORS])),
         )
         for pipeline in pipelines
         for detector, row in matrix.xs(pipeline, level="pipeline").iterrows()
@@ -73,18 +73,18 @@ def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     )
     content = tuple(
         (
-            Cell(row.detector),
-            Cell(row.pipeline),
-            Cell(row.generator),
-            Cell(row.n),
-            Cell(100 * row.accuracy),
-            Cell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
-            Cell(100 * row.drop, mark=stars(p_value)),
-            Cell(write_p(p_value)),
-            Cell(100 * row.balanced_accuracy),
-            Cell(100 * row.tpr),
-            Cell(row.auroc),
-            *(Cell(getattr(row, name)) for name in added),
+            TableCell(row.detector),
+            TableCell(row.pipeline),
+            TableCell(row.generator),
+            TableCell(row.n),
+            TableCell(100 * row.accuracy),
+            TableCell(f"{percent(row.ci_low)}–{percent(row.ci_high)}"),
+            TableCell(100 * row.drop, mark=stars(p_value)),
+            TableCell(write_p(p_value)),
+            TableCell(100 * row.balanced_accuracy),
+            TableCell(100 * row.tpr),
+            TableCell(row.auroc),
+            *(TableCell(getattr(row, name)) for name in added),
         )
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     )

@@ -13,9 +13,9 @@ from robustbench_aigen.trust.flags import FINDINGS
 from robustbench_aigen.views.conditions import threat_models, write_threat_model
 from robustbench_aigen.views.table import (
     DETECTOR,
-    Cell,
     Column,
     Table,
+    TableCell,
     explanations,
     percent,
     with_best,
@@ -67,17 +67,17 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
             together = [CLEAN, *attacked["pipeline"], *processed["pipeline"]]
             content.append(
                 (
-                    Cell(str(detector)),
-                    Cell(str(joined.info_of(str(detector)).architecture)),
-                    Cell(model),
-                    Cell(100 * float(clean["accuracy"].iloc[0])),
-                    Cell(robust.accuracy),
-                    Cell(robust.interval),
-                    Cell(robust.pipeline),
-                    Cell(degraded.accuracy),
-                    Cell(degraded.pipeline),
-                    Cell(_right_in_all(joined.records, str(detector), together)),
-                    Cell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
+                    TableCell(str(detector)),
+                    TableCell(str(joined.info_of(str(detector)).architecture)),
+                    TableCell(model),
+                    TableCell(100 * float(clean["accuracy"].iloc[0])),
+                    TableCell(robust.accuracy),
+                    TableCell(robust.interval),
+                    TableCell(robust.pipeline),
+                    TableCell(degraded.accuracy),
+                    TableCell(degraded.pipeline),
+                    TableCell(_right_in_all(joined.records, str(detector), together)),
+                    TableCell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
                 )
             )
     table = Table("summary", "Summary", "", columns, tuple(content))
