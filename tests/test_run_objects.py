@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from conftest import REPOSITORY
 from PIL import Image
 
@@ -110,12 +111,12 @@ def test_every_view_takes_a_run_from_memory_and_from_disk(kind, request, tmp_pat
 
 def test_runs_are_reported_side_by_side_wherever_they_are(held, filed, tmp_path):
     other = evaluate(
-        load_detector("minigen/cnn4"), ImageData.open("minigen", limit=COUNT), trust="off", name="other"
+        load_detector("minigen/lenet5@vae"), ImageData.open("minigen", limit=COUNT), trust="off", name="other"
     )
     folder = report([filed, other], tmp_path / "both")
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "evaluation, other" in text
-    assert "minigen/cnn4" in text
+    assert "minigen/lenet5@vae" in text
     with pytest.raises(UserError, match="needs a folder"):
         held.report()
     with pytest.raises(UserError, match="has no summary"):
@@ -130,6 +131,21 @@ def test_every_pipeline_stage_and_detector_of_a_run_can_be_asked_again(held):
     assert pickle.loads(pickle.dumps(held.info)) == held.info
     assert held.info.replace(seed=7).seed == 7
     assert held.info.seed == 42
+
+
+def test_a_surrogate_is_a_detector_an_id_or_any_module(detectors):
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    pipelines = {
+        "detector": attacks.transfer(surrogate=detectors[1], steps=2),
+        "id": attacks.transfer(surrogate="minigen/cifake_cnn", steps=2),
+        "module": attacks.transfer(surrogate=module, eps=["1/255", "2/255"], steps=2),
+    }
+    run = evaluate(detectors[0], ImageData.open("minigen", limit=COUNT), pipelines, trust="off")
+    one, other = (run.records[run.records["pipeline"] == name] for name in ("detector", "id"))
+    assert one["log_odds"].tolist() == other["log_odds"].tolist()
+    assert run.info.by_pipeline["id"].stages[0]["surrogate"] == "minigen/cifake_cnn"
+    assert run.info.by_pipeline["module[eps=2/255]"].stages[0]["surrogate"]["memory"] == "Sequential"
+    assert module[2].weight.requires_grad
 
 
 RESUMED = """

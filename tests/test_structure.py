@@ -80,3 +80,14 @@ def test_no_two_classes_have_one_name():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_runs_and_commands_are_typed():
+    found = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for folder in ("runs", "cli")
+        for file in sorted((PACKAGE / folder).glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ]
+    assert found == []

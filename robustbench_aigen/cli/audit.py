@@ -58,18 +58,18 @@ def audit(
     for notice in opened.notices:
         say_notice(notice, err=True)
     selection = select(opened, split, limit)
-    found = _audited(selection)
-    content = found.as_dict()
+    examined = _audited(selection)
+    content = examined.as_dict()
     if not json_output:
-        print_audit(found, len(opened.samples))
+        print_audit(examined, len(opened.samples))
     if fix is not None:
-        copy, after = _fixed(found, selection, Path(fix))
+        copy, after = _fixed(examined, selection, Path(fix))
         content["fixed"] = _copy_as_dict(copy, after)
         if not json_output:
             print_copy(copy, after)
     if json_output:
         print_json(content)
-    if strict and (found.confounded or found.leaks):
+    if strict and (examined.confounded or examined.leaks):
         raise typer.Exit(1)
 
 
@@ -83,7 +83,7 @@ def _audited(selection: "Selection") -> "Audit":
         return audit_selection(selection, progress.advance)
 
 
-def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy, Audit]":
+def _fixed(examined: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy, Audit]":
     """Write the equalised copy, and audit it in turn."""
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.data.audit.equalised_copy import write_equalised
@@ -93,7 +93,7 @@ def _fixed(found: "Audit", selection: "Selection", folder: Path) -> "tuple[Copy,
     with shown_progress() as progress:
         progress.start(len(selection.indices))
         progress.work_on(str(folder), "writing")
-        copy = write_equalised(found, selection, folder, progress.advance)
+        copy = write_equalised(examined, selection, folder, progress.advance)
     return copy, _audited(select(open_source(str(folder), Path()), "all", None))
 
 

@@ -17,13 +17,13 @@ _NAMED = 5
 """Unreadable images and crossing copies that are named."""
 
 
-def print_audit(found: "Audit", available: int) -> None:
+def print_audit(audit: "Audit", available: int) -> None:
     """Print what is there, what the facts tell, the copies, and the verdict in a sentence."""
     import pandas as pd
 
-    count = len(found.surveyed)
-    of = f" of {available}" if count + len(found.unreadable) < available else ""
-    split = "" if found.split == "all" else f", split {found.split}"
+    count = len(audit.surveyed)
+    of = f" of {available}" if count + len(audit.unreadable) < available else ""
+    split = "" if audit.split == "all" else f", split {audit.split}"
     balance = pd.DataFrame(
         [
             {
@@ -32,15 +32,15 @@ def print_audit(found: "Audit", available: int) -> None:
                 "fake": row["fake"],
                 "fake, %": f"{100 * row['fake'] / (row['real'] + row['fake']):.1f}",
             }
-            for row in found.balance
+            for row in audit.balance
         ]
     )
-    print_table(balance, f"{found.source}: {counted(count, 'image')}{of}{split}")
+    print_table(balance, f"{audit.source}: {counted(count, 'image')}{of}{split}")
     title = "how they are stored: the commonest, its share, and how many others"
-    print_table(_stored(found), title, group="generator")
-    print_table(_told(found), "real or fake, told by how images are stored and nothing else")
-    print_table(_copies(found), "copies")
-    for line in _sentences(found):
+    print_table(_stored(audit), title, group="generator")
+    print_table(_facts(audit), "real or fake, told by how images are stored and nothing else")
+    print_table(_copies(audit), "copies")
+    for line in _sentences(audit):
         say(line)
 
 
@@ -66,37 +66,37 @@ _REASONS: Mapping[str, str] = {
 }
 
 
-def _sentences(found: "Audit") -> list[str]:
-    lines = [found.verdict.sentence()]
-    if found.verdict.call != "confound":
+def _sentences(audit: "Audit") -> list[str]:
+    lines = [audit.verdict.sentence()]
+    if audit.verdict.call != "confound":
         lines += [
             f"{name}: {verdict.sentence()}"
-            for name, verdict in found.by_generator.items()
+            for name, verdict in audit.by_generator.items()
             if verdict.call == "confound"
         ]
-    if found.leaks:
-        lines.append(_leak_sentence(found))
-    both = [group for group in found.exact if group.across_classes]
+    if audit.leaks:
+        lines.append(_leak_sentence(audit))
+    both = [group for group in audit.exact if group.across_classes]
     if both:
         names = ", ".join(sample.id for sample in both[0].samples)
         lines.append(
             f"CONTRADICTION: {counted(len(both), 'image has', 'images have')} both labels as identical files, for example {names}"
         )
-    if found.unreadable:
-        lines.append(f"{counted(len(found.unreadable), 'image')} cannot be read:")
-        lines += [f"  {problem.sample}: {problem.reason}" for problem in found.unreadable[:_NAMED]]
-    if len(found.unreadable) > _NAMED:
-        lines.append(f"  and {len(found.unreadable) - _NAMED} more (--json has all)")
+    if audit.unreadable:
+        lines.append(f"{counted(len(audit.unreadable), 'image')} cannot be read:")
+        lines += [f"  {problem.sample}: {problem.reason}" for problem in audit.unreadable[:_NAMED]]
+    if len(audit.unreadable) > _NAMED:
+        lines.append(f"  and {len(audit.unreadable) - _NAMED} more (--json has all)")
     return lines
 
 
-def _leak_sentence(found: "Audit") -> str:
-    crossing = [group for group in (*found.exact, *found.near) if group.across_splits]
+def _leak_sentence(audit: "Audit") -> str:
+    crossing = [group for group in (*audit.exact, *audit.near) if group.across_splits]
     names = ", ".join(sample.id for sample in crossing[0].samples[:3])
-    return f"LEAK: {counted(found.leaks, 'picture is', 'pictures are')} in more than one split, for example {names}"
+    return f"LEAK: {counted(audit.leaks, 'picture is', 'pictures are')} in more than one split, for example {names}"
 
 
-def _stored(found: "Audit") -> "pd.DataFrame":
+def _stored(audit: "Audit") -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame(
@@ -111,7 +111,7 @@ def _stored(found: "Audit") -> "pd.DataFrame":
                 "size": _commonest(part.facts["size"]),
                 "metadata": _commonest(part.facts["metadata"]),
             }
-            for part in found.parts
+            for part in audit.parts
         ]
     )
 
@@ -123,14 +123,14 @@ def _commonest(counts: Mapping[str, int]) -> str:
     return f"{word} {100 * having / sum(counts.values()):.0f}% +{len(others)}"
 
 
-def _told(found: "Audit") -> "pd.DataFrame":
+def _facts(audit: "Audit") -> "pd.DataFrame":
     import pandas as pd
 
     rows: list[tuple[str, Accuracy | None, str]] = [
-        (name, accuracy, "") for name, accuracy in found.verdict.by_fact.items()
+        (name, accuracy, "") for name, accuracy in audit.verdict.by_fact.items()
     ]
-    rows.append(("all together", found.verdict.accuracy, found.verdict.call))
-    rows += [(f"all, {name}", v.accuracy, v.call) for name, v in found.by_generator.items()]
+    rows.append(("all together", audit.verdict.accuracy, audit.verdict.call))
+    rows += [(f"all, {name}", v.accuracy, v.call) for name, v in audit.by_generator.items()]
     return pd.DataFrame(
         [
             {
@@ -144,13 +144,13 @@ def _told(found: "Audit") -> "pd.DataFrame":
     )
 
 
-def _copies(found: "Audit") -> "pd.DataFrame":
+def _copies(audit: "Audit") -> "pd.DataFrame":
     import pandas as pd
 
     from robustbench_aigen.data.audit.duplicates import tally
 
     rows = []
-    for kind, copies in (("identical files", found.exact), ("near-duplicates", found.near)):
+    for kind, copies in (("identical files", audit.exact), ("near-duplicates", audit.near)):
         counts = tally(copies)
         rows.append(
             {

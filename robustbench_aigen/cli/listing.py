@@ -158,13 +158,13 @@ def _detectors() -> "pd.DataFrame":
     rows = []
     for name, file in shipped_detectors().items():
         card = read_card(file)
-        said = card.model_extra or {}
+        declared = card.model_extra or {}
         rows.append(
             {
                 "name": name,
                 "architecture": card.arch,
-                "trained on": f"{said['data']}: {', '.join(said['generators'])}",
-                "clean test accuracy": percent(said["clean_test"]["accuracy"]),
+                "trained on": f"{declared['data']}: {', '.join(declared['generators'])}",
+                "clean test accuracy": percent(declared["clean_test"]["accuracy"]),
             }
         )
     return pd.DataFrame(rows)

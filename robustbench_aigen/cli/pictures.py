@@ -13,7 +13,7 @@ def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
     from robustbench_aigen.errors import UserError, shortened
     from robustbench_aigen.scenario.words import printable
 
-    found: dict[Path, Path] = {}
+    pictures: dict[Path, Path] = {}
     notices: list[str] = []
     for path in given:
         try:
@@ -30,8 +30,8 @@ def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
             inside = {file: file.relative_to(path) for file in once}
             notices += images.notices
         for file, inner in (inside or {path: Path(path.name)}).items():
-            found.setdefault(file, inner)
-    return found, notices
+            pictures.setdefault(file, inner)
+    return pictures, notices
 
 
 def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:

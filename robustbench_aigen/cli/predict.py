@@ -167,8 +167,8 @@ def _assumed(detector: "Detector") -> str:
     from robustbench_aigen.detectors.ensembles import Ensemble
 
     if isinstance(detector, Ensemble):
-        said = [(member.name, _assumed(member)) for member in detector.members]
-        return "; ".join(f"{name} {text}" for name, text in said if text)
+        assumptions = [(member.name, _assumed(member)) for member in detector.members]
+        return "; ".join(f"{name} {text}" for name, text in assumptions if text)
     own, declared, parts = detector.preprocessing, detector.declared, []
     if "fake_index" not in declared:
         parts.append(

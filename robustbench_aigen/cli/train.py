@@ -93,8 +93,8 @@ def train(
 
 
 def _show(trained: "Trained") -> None:
-    found = trained.metrics["figures"]
-    for part, at in found.items():
+    figures = trained.metrics["figures"]
+    for part, at in figures.items():
         shown = at["fitted"]
         say(
             f"{trained.job.name}, {part}: accuracy {100 * shown['accuracy']:.2f} % at threshold {shown['threshold']:.4g} "

@@ -151,9 +151,9 @@ class Cell:
         """The verdict before rounding, where the pipeline ends in an attack that searched; empty elsewhere."""
         if not self.pipeline.ends_in_attack:
             return pd.array([pd.NA] * len(correct), dtype="boolean")
-        held = pd.array(torch.where(state.attacked, state.correct_float, correct).numpy(), dtype="boolean")
-        held[(state.search_eps == 0).numpy()] = pd.NA  # Nothing was tried.
-        return held
+        verdict = pd.array(torch.where(state.attacked, state.correct_float, correct).numpy(), dtype="boolean")
+        verdict[(state.search_eps == 0).numpy()] = pd.NA  # Nothing was tried.
+        return verdict
 
     def _after(self, source: PipelineState, length: int, context: "_Context") -> PipelineState:
         """Return the images after the first ``length`` stages."""

@@ -266,9 +266,9 @@ class _ShardWork:
         key = self._key(cell)
         if key in self._frames:
             return self._frames[key]
-        held = self._execution.cache.load(key)
-        if held is not None:
-            frame, problems = held
+        stored = self._execution.cache.load(key)
+        if stored is not None:
+            frame, problems = stored
         else:
             if self._images is None:
                 self._images = self._lookahead.take(self.shard)

@@ -280,23 +280,24 @@ def _spec_of(given: object) -> DetectorSpec:
 
 def _device_of(detectors: Sequence[object], device: str | torch.device) -> torch.device:
     """Return the device asked for, or where the modules in memory are."""
-    held = {
+    devices = {
         tensor.device
         for given in detectors
         if isinstance(given, nn.Module)
         for tensor in (*given.parameters(), *given.buffers())
     }
-    if len(held) > 1:
+    if len(devices) > 1:
         raise UserError(
-            f"the modules are on several devices: {', '.join(sorted(map(str, held)))}",
+            f"the modules are on several devices: {', '.join(sorted(map(str, devices)))}",
             hint="move them to one",
         )
     if str(device) == "auto":
-        return held.pop() if held else resolve_device("auto")
+        return devices.pop() if devices else resolve_device("auto")
     wanted = resolve_device(str(device))
-    if held and next(iter(held)) != wanted:
+    if devices and next(iter(devices)) != wanted:
         raise UserError(
-            f"the module is on {next(iter(held))}, and {wanted} was asked for", hint=f"module.to('{wanted}')"
+            f"the module is on {next(iter(devices))}, and {wanted} was asked for",
+            hint=f"module.to('{wanted}')",
         )
     return wanted
 

@@ -73,8 +73,8 @@ def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Ten
     for name in ("steps", "queries"):
         values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.int64).copy())
         getattr(after, name)[rows] = values[rows]
-    held = torch.from_numpy(smaller_eps_records["correct_float"].to_numpy(bool, na_value=True).copy())
-    after.correct_float[rows] = held[rows]
+    values = torch.from_numpy(smaller_eps_records["correct_float"].to_numpy(bool, na_value=True).copy())
+    after.correct_float[rows] = values[rows]
 
 
 def difference(before: list[Tensor], after: list[Tensor]) -> tuple[Tensor, Tensor]:

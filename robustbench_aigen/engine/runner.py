@@ -335,9 +335,11 @@ def _title(experiment: Experiment) -> str:
 
 
 def _data_argument(data: DataSpec) -> str:
-    """Return the ``--data`` of a command: the bare source where nothing is said of it, or the section as JSON."""
-    said = data.model_dump(mode="json", exclude_unset=True, exclude={"split", "limit"}, exclude_none=True)
-    return str(said["source"]) if said.keys() == {"source"} else json.dumps(said, ensure_ascii=False)
+    """Return the ``--data`` of a command: the bare source where nothing is declared of it, or the section as JSON."""
+    declared = data.model_dump(mode="json", exclude_unset=True, exclude={"split", "limit"}, exclude_none=True)
+    return (
+        str(declared["source"]) if declared.keys() == {"source"} else json.dumps(declared, ensure_ascii=False)
+    )
 
 
 def _command(experiment: Experiment) -> str | None:

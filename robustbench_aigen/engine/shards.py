@@ -157,13 +157,13 @@ def _decoded(encoded: bytes) -> Tensor | UnreadableImageError:
 
 def repeated(shards: list[Shard]) -> list[str]:
     """Say which images stand in several sources, and which are called both real and fake."""
-    found: dict[str, list[tuple[int, Sample]]] = defaultdict(list)
+    by_digest: dict[str, list[tuple[int, Sample]]] = defaultdict(list)
     for shard in shards:
         for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
             # What cannot be opened is named when it is decoded.
             if not digest.startswith(_UNREAD):
-                found[digest].append((index, sample))
-    several = [rows for rows in found.values() if len(rows) > 1]
+                by_digest[digest].append((index, sample))
+    several = [rows for rows in by_digest.values() if len(rows) > 1]
     both = [rows for rows in several if len({sample.label for _, sample in rows}) > 1]
     source = shards[0].selection.source if shards else None
     across = [

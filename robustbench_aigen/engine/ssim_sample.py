@@ -96,5 +96,5 @@ class SsimCounts(NamedTuple):
 
 def ssim_counts(records: pd.DataFrame) -> SsimCounts:
     """Count the images of a run that have an SSIM in some cell, and those that have a PSNR."""
-    found = (records.loc[records[name].notna(), "sample"].nunique() for name in ("ssim", "psnr"))
-    return SsimCounts(*found)
+    counts = (records.loc[records[name].notna(), "sample"].nunique() for name in ("ssim", "psnr"))
+    return SsimCounts(*counts)

@@ -19,7 +19,6 @@ from pydantic import (
 
 from robustbench_aigen.digests import unsealed
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.notices import Notice
 from robustbench_aigen.runs.migrations import FORMAT, upgrade
 from robustbench_aigen.text import counted
 
@@ -288,14 +287,6 @@ class RunInfo(_InfoPart):
             self.scenario.mode, self.by_pipeline, self.detector_names, list(self.data.generators)
         )
 
-    @property
-    def told(self) -> tuple[Notice, ...]:
-        """The notices of the run, warnings among them."""
-        return tuple(
-            Notice.stored({"level": each.level, "subject": each.subject, "text": each.text})
-            for each in self.notices
-        )
-
     def flags_of(self, detector: str, pipeline: str) -> str:
         """Return a cell's trust flags separated by spaces, ``ok`` where it has none."""
         raised = {
@@ -380,12 +371,11 @@ def parse_info(
     if not isinstance(content, dict):
         raise ValueError(f"{name} is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
     check_format(content, folder)
+    plain, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
     try:
-        RunInfo.of(_completed(upgrade(content), Path(folder)))
+        info = RunInfo.of(_completed(upgrade(plain), Path(folder)))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    plain, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
-    info = RunInfo.of(_completed(upgrade(plain), Path(folder)))
     if len(info.by_pipeline) < len(info.pipelines):
         raise ValueError(f"{name} names a pipeline twice")
     if info.data.real + info.data.fake != info.data.images:

@@ -45,7 +45,7 @@ class AdversarialExample(NamedTuple):
     image: Image.Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdversarialExamples:
     """The attacked images that a run kept.
 
@@ -89,7 +89,7 @@ def _given(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A finished run: computed just now, or read from a run folder or a baseline.
 
@@ -210,7 +210,10 @@ class Run:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """What the run told its user beside results."""
-        return self.info.told
+        return tuple(
+            Notice.stored({"level": each.level, "subject": each.subject, "text": each.text})
+            for each in self.info.notices
+        )
 
     @property
     def problems(self) -> list[tuple[str, str]]:

@@ -34,9 +34,9 @@ def added_columns(summary: pd.DataFrame) -> dict[str, str]:
 
     A name is the title where the plugin is not loaded, or where the title is that of another column.
     """
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     names = [str(name) for name in summary if name not in {*COLUMNS, *_OF_PIPELINES}]
     for name in names:
         title = METRICS[name].title if name in METRICS else name
-        found[name] = name if title in {*_TAKEN, *found.values(), *names} else title
-    return found
+        titles[name] = name if title in {*_TAKEN, *titles.values(), *names} else title
+    return titles

@@ -25,13 +25,13 @@ class Line(NamedTuple):
 
 def threat_models(pipelines: Iterable[Sequence[Mapping[str, object]]]) -> dict[str, list[float]]:
     """Return the eps of the attacks among the stages of some pipelines by their norms, ascending."""
-    found: dict[str, set[float]] = {}
+    budgets: dict[str, set[float]] = {}
     for stages in pipelines:
         for stage in stages:
             norm, eps = stage.get("norm"), stage.get("eps")
             if "attack" in stage and norm in _NORMS and isinstance(eps, int | float):
-                found.setdefault(norm, set()).add(float(eps))
-    return {norm: sorted(values) for norm, values in sorted(found.items())}
+                budgets.setdefault(norm, set()).add(float(eps))
+    return {norm: sorted(values) for norm, values in sorted(budgets.items())}
 
 
 def write_threat_model(norm: str, eps: float) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from robustbench_aigen.data.audit.equalising import Recipe, choose_recipe, left_out
+from robustbench_aigen.data.audit.equalising import StorageRule, choose_recipe, left_out
 from robustbench_aigen.data.audit.inspection import Audit
 from robustbench_aigen.data.placing import Placing
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
@@ -30,7 +30,7 @@ class Copy(NamedTuple):
     """What was written: how, how many images, and how many stayed out for which reason."""
 
     folder: Path
-    recipe: Recipe
+    recipe: StorageRule
     images: int
     left_out: dict[str, int]
 
@@ -89,7 +89,7 @@ def write_equalised(
 
 
 def _written(
-    source: ImageSource, indices: Sequence[int], folder: Path, recipe: Recipe
+    source: ImageSource, indices: Sequence[int], folder: Path, recipe: StorageRule
 ) -> Iterator[tuple[int, Path, str | None]]:
     """Write images in threads; yield the index of each, its file and why it cannot be read, if it cannot."""
     placing = Placing()
@@ -109,7 +109,7 @@ def _stem(sample: Sample) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(sample.id).stem)[-60:].lstrip(".")
 
 
-def _write(encoded: bytes, file: Path, recipe: Recipe) -> str | None:
+def _write(encoded: bytes, file: Path, recipe: StorageRule) -> str | None:
     """Write one image; return why it cannot be read."""
     try:
         levels = decode(encoded)
@@ -124,7 +124,7 @@ def _write(encoded: bytes, file: Path, recipe: Recipe) -> str | None:
     return None
 
 
-def _fitted(image: Image.Image, recipe: Recipe) -> Image.Image:
+def _fitted(image: Image.Image, recipe: StorageRule) -> Image.Image:
     """Scale an image down until its shorter side fits, and cut the middle out."""
     size = (recipe.width, recipe.height)
     if image.size == size:

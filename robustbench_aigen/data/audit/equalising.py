@@ -20,7 +20,7 @@ _FIRST_TO_KEEP = ("test", "val", "train")
 """Of a picture in several splits the copies of the first of them stay: what is tested on is kept whole."""
 
 
-class Recipe(NamedTuple):
+class StorageRule(NamedTuple):
     """How every image of an equalised copy is made: scaled down and cropped to ``height``×``width``, then encoded.
 
     ``quality`` is the JPEG quality; None where all images were stored without loss, and the copy is PNG.
@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 Reason = Literal["leak", "both labels", "too small"]
 
 
-def choose_recipe(images: Sequence[Surveyed]) -> Recipe:
+def choose_recipe(images: Sequence[Surveyed]) -> StorageRule:
     """Choose size and format so that both classes can be had in them.
 
     One size stays as it is. Of several, the shorter side is what 95 % of either class have at least, and the copy is
@@ -56,12 +56,12 @@ def choose_recipe(images: Sequence[Surveyed]) -> Recipe:
         ]
         height = width = int(min(sides))
     if {image.facts.format for image in images} <= _LOSSLESS:
-        return Recipe(height, width, None)
+        return StorageRule(height, width, None)
     typical = [median_low([i.facts.quality or 100 for i in some]) for some in _by_class(images)]
-    return Recipe(height, width, max(_LOWEST, min(_HIGHEST, *typical)))
+    return StorageRule(height, width, max(_LOWEST, min(_HIGHEST, *typical)))
 
 
-def left_out(audit: Audit, recipe: Recipe) -> dict[str, Reason]:
+def left_out(audit: Audit, recipe: StorageRule) -> dict[str, Reason]:
     """Return the ids of images that have no place in an equalised copy, and why.
 
     Copies of a picture in another split (the test split keeps its own), identical files with both labels, and images
