@@ -10,9 +10,10 @@ from gated_runs import made_up, write
 from scipy.stats import binomtest
 from test_engine import scenario
 
-from robustbench_aigen import compare, compare_detectors, run
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.baseline import write_baseline
+from robustbench_aigen.views.compare import compare, compare_detectors
 
 N = 500
 

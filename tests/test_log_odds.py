@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from scipy.special import logit
 
-from robustbench_aigen import load_detector, run
+from robustbench_aigen import load_detector
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.baseline import open_recorded, write_baseline
 from robustbench_aigen.runs.records import with_log_odds
 

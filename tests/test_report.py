@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.stats import binomtest
 from test_engine import scenario
 
-from robustbench_aigen import run
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.folder import find_runs, read_run
 from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import join_runs

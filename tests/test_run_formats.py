@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
-from robustbench_aigen import gate
 from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.baseline import open_recorded
 from robustbench_aigen.runs.folder import read_run
 from robustbench_aigen.runs.info import parse_info, pipelines_of
 from robustbench_aigen.runs.migrations import upgrade
+from robustbench_aigen.views.gating.verdict import gate
 from robustbench_aigen.views.report import build_report
 
 RUNS = REPOSITORY / "tests" / "data" / "runs"

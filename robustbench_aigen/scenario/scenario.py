@@ -340,7 +340,7 @@ class Scenario(RunSettings):
         output
             The results folder.
         options
-            ``device``, ``fresh``, ``trust_code``, ``progress``, ``cache`` of :func:`robustbench_aigen.run`.
+            ``device``, ``fresh``, ``trust_code``, ``progress``, ``cache`` of :func:`robustbench_aigen.evaluation.run`.
         """
         from robustbench_aigen.evaluation import run
 
