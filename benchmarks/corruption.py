@@ -23,10 +23,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from robustbench_aigen import gate, load_detector, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.data.opening import open_data
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
@@ -34,6 +35,7 @@ from robustbench_aigen.training.jobs import Job, train_job
 from robustbench_aigen.training.planning import Variants, plan_jobs
 from robustbench_aigen.training.recipe import load_recipe
 from robustbench_aigen.training.splits import split_source
+from robustbench_aigen.views.gating.verdict import gate
 
 Outcome = Literal["same", "told", "refused"]
 """The same numbers; the same after a notice; a refusal that names the file."""

@@ -22,12 +22,11 @@ from torch import Tensor
 
 from benchmarks.table_file import put_rows
 from benchmarks.whole_run.__main__ import written
-from robustbench_aigen import load_scenario
 from robustbench_aigen.engine import pipeline_state
 from robustbench_aigen.engine.provenance import processor
 from robustbench_aigen.evaluation import run
 from robustbench_aigen.metrics.image_quality import ssim
-from robustbench_aigen.scenario.scenario import with_detectors
+from robustbench_aigen.scenario.scenario import load_scenario, with_detectors
 
 SCENARIO = """version: 1
 name: image_quality

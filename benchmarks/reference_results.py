@@ -7,9 +7,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from robustbench_aigen import load_scenario, run
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.progress import shown_progress
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.views.report import report
 
 _KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")

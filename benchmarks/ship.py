@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 
 from safetensors import safe_open
 
-from robustbench_aigen import load_detector, load_scenario, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.shipped import SHIPPED_WEIGHTS
 from robustbench_aigen.digests import read_sealed
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import load_scenario
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 
 from benchmarks.table_file import put_rows
-from robustbench_aigen import load_scenario, run
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.scenario.scenario import with_detectors
+from robustbench_aigen.scenario.scenario import load_scenario, with_detectors
 from robustbench_aigen.stages.pipeline import CLEAN
 
 EPS = [f"{level}/255" for level in range(1, 9)]

@@ -59,7 +59,7 @@ def run(
     Parameters
     ----------
     loaded
-        A scenario file, the name of a shipped one, or what :func:`robustbench_aigen.load_scenario` returned.
+        A scenario file, the name of a shipped one, or a :class:`robustbench_aigen.Scenario`.
     output
         The results folder; the run lands in ``output/<scenario>/<run id>``, finished shards in ``output/.cache``.
     device

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from conftest import write_image
 
-from robustbench_aigen import run
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.views.report import report
 
 DETECTOR = r"""<script>alert(1)</script>\input{/etc/passwd}_$x^2$ & 100% #1 ~ "q" 'a' | **b** [l](http://x) 探测 é 😀"""

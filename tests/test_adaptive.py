@@ -12,7 +12,6 @@ from test_engine import scenario
 from test_native_attacks import float_result, held_by, pictures, poised, silent, stage, task, untrained
 from test_sweeps import executed
 
-from robustbench_aigen import load_scenario
 from robustbench_aigen.attacks import adaptive
 from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
 from robustbench_aigen.attacks.execution import run_attack
@@ -25,6 +24,7 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb, perturb_differentiably
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import Stage, make_stage
 

@@ -12,8 +12,9 @@ import pytest
 from conftest import SHARED_DATA, write_image
 from PIL import Image
 
-from robustbench_aigen import load_scenario, run
 from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.scenario.scenario import load_scenario
 
 
 @pytest.fixture

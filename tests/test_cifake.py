@@ -6,10 +6,12 @@ import pytest
 from conftest import REPOSITORY
 
 from benchmarks.ship import ship
-from robustbench_aigen import load_detector, load_scenario, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.scenario.data_spec import DataSpec
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.training.saving import encode_weights
 
 

@@ -9,8 +9,9 @@ from gated_runs import made_up, with_flag, with_records, with_scenario, write
 from scipy.stats import binomtest
 from test_engine import scenario
 
-from robustbench_aigen import compare, compare_detectors, run
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.views.compare import compare, compare_detectors
 
 N = 500
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from robustbench_aigen import evaluate, load_detector, load_scenario
+from robustbench_aigen import evaluate, load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.detectors import remembering
@@ -33,6 +33,7 @@ from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.images_like import labels_of, like_given, to_levels_list
 from robustbench_aigen.numerics.seeding import SampleStreams
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.stages.recipe_files import shipped_recipe
 from robustbench_aigen.stages.stage import make_stage

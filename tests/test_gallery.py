@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from test_engine import scenario
 
-from robustbench_aigen import load_detector, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.engine.gallery import encode_png, gallery_candidates
+from robustbench_aigen.evaluation import run
 
 PIPELINES = (
     "{pgd: [{attack: pgd, eps: [1/255, 4/255]}], then: [{attack: pgd, eps: 2/255}, {perturb: jpeg, quality: 60}],"

@@ -12,14 +12,16 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, fisher_exact
 from test_engine import scenario
 
-from robustbench_aigen import gate, load_scenario, run
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.gate_spec import load_gate_spec, read_floor
 from robustbench_aigen.scenario.pipelines import expand_pipelines
+from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.views.gating.verdict import gate
 
 N = 2_000
 

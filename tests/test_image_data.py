@@ -14,7 +14,6 @@ from conftest import write_image
 from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from robustbench_aigen import run
 from robustbench_aigen.data.audit.inspection import audit
 from robustbench_aigen.data.image_data import ImageData, as_image_data
 from robustbench_aigen.data.memory import label_of, levels_of
@@ -22,6 +21,7 @@ from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.engine import runner
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.numerics.decoding import decode
 
 LEVELS = torch.arange(4 * 3 * 5 * 7).reshape(4, 3, 5, 7).mul(37).remainder(256).to(torch.uint8)

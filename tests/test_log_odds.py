@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from scipy.special import logit
 
-from robustbench_aigen import load_detector, run
+from robustbench_aigen import load_detector
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.records import with_later_columns
 from robustbench_aigen.runs.run import Run
 

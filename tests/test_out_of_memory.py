@@ -5,11 +5,11 @@ import pytest
 import torch
 from test_engine import scenario
 
-from robustbench_aigen import run
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.engine import experiment
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 
 PIPELINES = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 3}], noise: [{perturb: gaussian_noise}]}"
 KEYS = {"data": "{source: minigen, split: test, limit: 60}", "precision": "fp32"}

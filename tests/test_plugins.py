@@ -11,11 +11,12 @@ from gated_runs import made_up
 from sklearn.metrics import brier_score_loss, matthews_corrcoef
 from test_documents import blocks_of
 
-from robustbench_aigen import compare, registry
+from robustbench_aigen import registry
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.metric import METRICS, Metric
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.registry import load_plugin
+from robustbench_aigen.views.compare import compare
 
 MCC = """
 import numpy as np

@@ -123,7 +123,8 @@ def test_with_a_label_every_score_moves_away_from_it(pictures, cli, label, sign)
 
 def test_a_prediction_is_that_of_a_run(pictures, tmp_path, cli):
     """Same pictures, attack, threshold and seed: same scores, image by image."""
-    from robustbench_aigen import load_scenario, run
+    from robustbench_aigen.evaluation import run
+    from robustbench_aigen.scenario.scenario import load_scenario
 
     folder = tmp_path / "data"
     for number in range(6):

@@ -9,7 +9,7 @@ from PIL import Image
 from test_engine import scenario
 from torch import nn
 
-from robustbench_aigen import load_detector, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
@@ -17,6 +17,7 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import experiment
 from robustbench_aigen.engine.sizes import padded
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.stats import binomtest
 from test_engine import scenario
 
-from robustbench_aigen import run
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.run import Run, find_runs
 from robustbench_aigen.views.figures import listing

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
-from robustbench_aigen import gate
 from robustbench_aigen.csv_text import csv_of
 from robustbench_aigen.digests import sealed
 from robustbench_aigen.errors import UserError
@@ -19,6 +18,7 @@ from robustbench_aigen.runs.info import PipelineInfo, parse_info
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.run import Run
+from robustbench_aigen.views.gating.verdict import gate
 from robustbench_aigen.views.report import report
 from robustbench_aigen.views.tables.listing import report_tables
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from test_engine import scenario
 
-from robustbench_aigen import run
 from robustbench_aigen.engine.progress import Recording, Silent
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.views.report import report

@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from test_engine import scenario
 
-from robustbench_aigen import compare, gate, load_scenario, run
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.engine.ssim_sample import ssim_sample
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.metrics.image_quality import ssim
+from robustbench_aigen.scenario.scenario import load_scenario
+from robustbench_aigen.views.compare import compare
+from robustbench_aigen.views.gating.verdict import gate
 
 PIPELINES = (
     "{fgsm: [{attack: fgsm, eps: 4/255}], none: [{attack: fgsm, eps: 0.1/255}], jpeg: [{perturb: jpeg, quality: 60}],"

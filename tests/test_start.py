@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gated_runs import made_up, write
 
-from robustbench_aigen import load_detector, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.cli.collector import paused_collector, resume_collector
 from robustbench_aigen.detectors.checking import known_detector
@@ -18,6 +18,7 @@ from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine import examination
 from robustbench_aigen.engine.scenario_checks import bound_pipelines
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario

@@ -6,7 +6,6 @@ import pytest
 import torch
 from test_engine import scenario
 
-from robustbench_aigen import load_scenario
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import make_experiment
 from robustbench_aigen.engine.identity import shard_key
@@ -14,6 +13,7 @@ from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.scenario.pipelines import expand_pipelines
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.pipeline import Pipeline
 
 EPS = ("1/255", "2/255", "4/255")

@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from training_data import write_recipe, write_splits
 
-from robustbench_aigen import load_detector, load_scenario, run
+from robustbench_aigen import load_detector
 from robustbench_aigen.detectors.zoo import build_architecture
-from robustbench_aigen.scenario.scenario import DetectorSpec
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.scenario.scenario import DetectorSpec, load_scenario
 from robustbench_aigen.training import fitting
 from robustbench_aigen.training.module import TrainedNetwork
 

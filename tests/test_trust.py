@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_engine import scenario
 
-from robustbench_aigen import run
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.metrics.paired import mcnemar_p_value
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import shipped_recipes

@@ -18,9 +18,10 @@ import yaml
 
 from benchmarks.reference_systems.page import write_page
 from benchmarks.reference_systems.systems import DataSet, System, read_systems
-from robustbench_aigen import load_scenario, run
 from robustbench_aigen.cli.progress import shown_progress
+from robustbench_aigen.evaluation import run
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.scenario import load_scenario
 
 _EVALUATION = Path(__file__).with_name("evaluation.yaml")
 

@@ -300,7 +300,7 @@ class Scenario(RunSettings):
         output
             The results folder.
         device, fresh, trust_code, progress, cache
-            As in :func:`robustbench_aigen.run`.
+            As in :func:`robustbench_aigen.evaluation.run`.
         """
         from robustbench_aigen.evaluation import run
 

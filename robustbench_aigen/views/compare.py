@@ -79,8 +79,8 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
     Parameters
     ----------
     run_a, run_b
-        Run folders, scenarios' results folders for their newest runs, baselines, or what
-        :func:`robustbench_aigen.run` returned. A run with one detector is compared with another of one, whatever
+        Run folders, scenarios' results folders for their newest runs, baselines, or
+        :class:`robustbench_aigen.Run`. A run with one detector is compared with another of one, whatever
         their names.
 
     Raises
@@ -131,8 +131,8 @@ def compare_detectors(run: str | Path | Run) -> pd.DataFrame:
     Parameters
     ----------
     run
-        A run folder, a scenario's results folder for its newest run, a baseline, or what
-        :func:`robustbench_aigen.run` returned.
+        A run folder, a scenario's results folder for its newest run, a baseline, or a
+        :class:`robustbench_aigen.Run`.
 
     Returns
     -------

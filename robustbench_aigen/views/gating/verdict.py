@@ -56,7 +56,7 @@ def gate(
     Parameters
     ----------
     current
-        A run folder, a scenario's results folder for its newest run, or what :func:`robustbench_aigen.run` returned.
+        A run folder, a scenario's results folder for its newest run, or a :class:`robustbench_aigen.Run`.
     baseline
         The same, or a baseline written by :meth:`robustbench_aigen.Run.save_baseline`.
     config
