@@ -178,7 +178,7 @@ def test_a_pace_is_that_of_one_more_step_on_the_images_themselves(monkeypatch):
         nonlocal now
         now += 0.5
 
-    monkeypatch.setattr(pace_module, "run_attack", attack)
+    monkeypatch.setattr("robustbench_aigen.engine.batch.run_attack", attack)
     monkeypatch.setattr(pace_module.time, "perf_counter", lambda: now)
     detector.network.register_forward_pre_hook(seen)
     # Two of a much larger size, which no attack takes together with the others, and two that are more than a batch.

@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch.nn import functional
 
-from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.engine.batch import attack_batch
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.shards import ShardImages
-from robustbench_aigen.engine.sizes import attack_groups, padded
+from robustbench_aigen.engine.sizes import attack_groups
 from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.precision import gradient_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
@@ -154,21 +154,20 @@ def _slope(
     """Return the seconds that one step more of an attack takes for an image, where every image takes every step."""
     groups = attack_groups((stage,), detector, None, images.levels, range(len(images.levels)))
     images = _chosen(images, max(groups, key=len))
-    levels, sizes = padded(images.levels)
     labels = torch.tensor([sample.label for sample in images.samples])
     streams = SampleStreams(settings.seed, tuple(sample.id for sample in images.samples), 0)
 
     def attack(steps: int) -> None:
         bound = stage.with_values(steps=steps)
-        task = make_task(
-            bound, detector, levels, labels, streams, threshold=settings.threshold, early_stop=False,
-            batch_size=settings.batch_size, device=device, precision=settings.precision, sizes=sizes,
+        attack_batch(
+            bound, detector, images.levels, labels, streams, threshold=settings.threshold, early_stop=False,
+            batch_size=settings.batch_size, device=device, precision=settings.precision, surrogate=None,
+            advance=_ignore,
         )  # fmt: skip
-        run_attack(bound, task, _ignore)
 
     attack(_SHORT)
     short, long = (_seconds(partial(attack, scale * steps)) for steps in (_SHORT, _LONG))
-    count = len(levels) * scale
+    count = len(images.levels) * scale
     # On a machine with other work the longer one may come out shorter.
     return max(long - short, long / _LONG / 4) / (_LONG - _SHORT) / count
 

@@ -53,19 +53,22 @@ class _InfoPart(BaseModel):
 class ScenarioInfo(_InfoPart):
     """The settings of a run, as its scenario has them."""
 
-    version: JsonValue = None
     name: str = ""
     summary: str = ""
-    data: JsonValue = None
-    detectors: JsonValue = None
     threshold: float | str | None = None
     objective: str = "both"
     mode: str = "accuracy"
-    pipelines: JsonValue = None
     share_sweeps: bool | None = None
     ssim: str | None = None
     seed: int = 0
+    batch_size: int | None = None
+    precision: str = "auto"
+    trust: str = ""
     gate: dict[str, JsonValue] | None = None
+    version: int | None = None
+    data: JsonValue = None
+    detectors: JsonValue = None
+    pipelines: JsonValue = None
 
 
 class UnreadableInfo(_InfoPart):
