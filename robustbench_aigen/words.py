@@ -49,7 +49,7 @@ def label_of(name: str, own: Labels = NO_LABELS, context: Context = "folder") ->
 
     The lists of words differ by context on purpose. A folder has a name of its own, and a guess would relabel images.
     An output of a classifier has one of a few meanings: names of generators and words such as ``machine`` are fakes.
-    A label in a caller's column means what it says: ``real``, ``fake``, 0 or 1.
+    A label that a caller gives in Python means what it says: ``real`` or ``fake``.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def label_of(name: str, own: Labels = NO_LABELS, context: Context = "folder") ->
     return _class_of(name)[0] if context == "folder" else _class_of_output(name)
 
 
-_COLUMN = {"real": 0, "0": 0, "fake": 1, "1": 1}
+_COLUMN = {"real": 0, "fake": 1}
 _FAKE_OUTPUTS = {word for word, label in _CLASSES.items() if label == 1} | {
     "machine", "computer", "midjourney", "dalle", "sd", "sdxl", "stylegan", "flux", "biggan", "glide", "imagen", "firefly",
     "robot",

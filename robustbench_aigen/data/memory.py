@@ -190,8 +190,8 @@ def read_label(value: object, where: str = "label", words: Mapping[str, int] | N
     plain = plain_label(value)
     if words and (own := words.get(label_text(plain))) is not None:
         return own
-    if isinstance(plain, int | float) and plain in (0, 1):
-        return int(plain)
+    if isinstance(plain, int | float | str) and label_text(plain) in ("0", "1"):
+        return int(label_text(plain))
     if isinstance(plain, str) and (said := label_of(plain, context="column")) is not None:
         return said
     raise UserError(f"{shortened(repr(plain))} is not a label", key=where, hint=_LABELS_ARE)
