@@ -113,6 +113,7 @@ def test_a_stage_without_a_stand_in_is_applied_for_real_with_a_gradient_of_1(tmp
         ("chain:\n  - {perturb: pgd}\n", 5, ["'pgd' is an attack"]),
         ("chain:\n  - {quality: 3}\n", 5, ["{perturb: NAME, …}"]),
         ("chain: []\n", 4, ["at least one stage"]),
+        ("chian: [{perturb: jpeg}]\n", 4, ["chian", "did you mean 'chain'?"]),
         ("chain: jpeg\n", 4, ["must be a list"]),
         ("chain: [jpeg]\n", 4, ["must be a mapping"]),
         ("chain: [{perturb: gone.yaml}]\n", None, ["gone.yaml: no such file"]),

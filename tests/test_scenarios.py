@@ -242,6 +242,7 @@ TWO_NORMS = (
         ("kind: perturb\nname: a\nsumary: b\n", "did you mean 'summary'?"),
         ("kind: attack\nname: a\nsummary: b\nnorms: [linf]\nbackends: {torchatacks: {}}\n", "did you mean 'torchattacks'?"),
         ("kind: perturb\nname: a\nsummary: b\nimplementation: m:f\nparams: {q: {kind: count, default: x}}\n", "params.q"),
+        ("kind: perturb\nname: a\nsummary: b\nimplementation: m:f\nnorms: [linf]\n", "mine.yaml:5: norms: unknown key 'norms'"),
         (TWO_NORMS.format("4/255"), "is one length for several norms"),
         (TWO_NORMS.format("{linf: 4/255}"), "must name every norm of the recipe: linf, l2"),
         (TWO_NORMS.format("{linf: 4/255, l2: x}"), "must be a distance in pixel units"),

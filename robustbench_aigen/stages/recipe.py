@@ -411,6 +411,8 @@ class PerturbationRecipe(_SevereRecipe):
     implementation: str = ""
     random: bool = False
     differentiable: str | None = None
+    chain: None = None
+    """Of chains alone; named here so that a misspelt key is told from it."""
 
     @model_validator(mode="after")
     def _check_implementation(self) -> Self:
