@@ -68,6 +68,9 @@ def test_a_run_in_memory_is_the_run_on_disk_record_by_record(held, filed):
         assert other.info.data == held.info.data
     assert loaded.info == filed.info
     assert [run.folder for run in list_runs(filed.folder.parent.parent)] == [filed.folder]
+    kept = Run.load(held.save_baseline(filed.folder.parent / "kept"))
+    assert [run.folder for run in list_runs(filed.folder.parent.parent)] == [filed.folder]
+    assert len(kept.overall()) == len(kept.adversarial_examples) == 0
 
 
 @pytest.mark.parametrize("kind", ["held", "filed"])
