@@ -151,6 +151,25 @@ def test_a_surrogate_is_a_detector_an_id_or_any_module(detectors):
     assert module[2].weight.requires_grad
 
 
+class Overflowing(torch.nn.Module):
+    """Answers NaN for bright images."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3 * 64, 2)
+
+    def forward(self, pixels):
+        is_bright = pixels.mean(dim=(1, 2, 3)) > 0.9
+        return torch.where(is_bright[:, None], torch.nan, self.last(pixels.flatten(1)))
+
+
+def test_a_direct_call_names_the_image_without_a_verdict():
+    images = torch.full((4, 3, 8, 8), 0.5)
+    images[2] = 1.0
+    with pytest.raises(UserError, match="answers NaN or infinity for image 2 of 4 images"):
+        attacks.fgsm(eps=4 / 255)(Overflowing(), images, [0, 1, 0, 1])
+
+
 RESUMED = """
 import json, os, signal, sys
 from robustbench_aigen import attacks, evaluate
