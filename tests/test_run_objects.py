@@ -68,6 +68,9 @@ def test_a_run_in_memory_is_the_run_on_disk_record_by_record(held, filed):
         assert other.info.data == held.info.data
     assert loaded.info == filed.info
     assert [run.folder for run in list_runs(filed.folder.parent.parent)] == [filed.folder]
+    kept = Run.load(held.save_baseline(filed.folder.parent / "kept"))
+    assert [run.folder for run in list_runs(filed.folder.parent.parent)] == [filed.folder]
+    assert len(kept.overall()) == len(kept.adversarial_examples) == 0
 
 
 @pytest.mark.parametrize("kind", ["held", "filed"])
@@ -146,6 +149,25 @@ def test_a_surrogate_is_a_detector_an_id_or_any_module(detectors):
     assert run.info.by_pipeline["id"].stages[0]["surrogate"] == "minigen/cifake_cnn"
     assert run.info.by_pipeline["module[eps=2/255]"].stages[0]["surrogate"]["memory"] == "Sequential"
     assert module[2].weight.requires_grad
+
+
+class Overflowing(torch.nn.Module):
+    """Answers NaN for bright images."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3 * 64, 2)
+
+    def forward(self, pixels):
+        is_bright = pixels.mean(dim=(1, 2, 3)) > 0.9
+        return torch.where(is_bright[:, None], torch.nan, self.last(pixels.flatten(1)))
+
+
+def test_a_direct_call_names_the_image_without_a_verdict():
+    images = torch.full((4, 3, 8, 8), 0.5)
+    images[2] = 1.0
+    with pytest.raises(UserError, match="answers NaN or infinity for image 2 of 4 images"):
+        attacks.fgsm(eps=4 / 255)(Overflowing(), images, [0, 1, 0, 1])
 
 
 RESUMED = """

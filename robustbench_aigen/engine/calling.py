@@ -31,6 +31,7 @@ from robustbench_aigen.numerics.images_like import (
     LabelsLike,
     labels_of,
     like_given,
+    names_of,
     to_levels_list,
 )
 from robustbench_aigen.numerics.memory import within_memory
@@ -120,8 +121,9 @@ def call_attack(
 
     with borrowed(judged, *([surrogate] if surrogate is not None else [])):
         done, _ = within_memory(push, batch_size or default_batch_size(judged, judged.device), judged.name)
-    check_finite(judged, done.clean, names)
-    check_finite(judged, done.log_odds, names, attack.recipe.name)
+    shown = names_of(images) if ids is None else names
+    check_finite(judged, done.clean, shown)
+    check_finite(judged, done.log_odds, shown, attack.recipe.name)
     verdict = verdicts(done.log_odds, limit)
     pixels = [to_pixels(image) for image in done.levels]
     alike = len({image.shape for image in pixels}) == 1

@@ -12,7 +12,7 @@ from PIL import Image
 
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import atomic_folder, writing
-from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.runs.baseline import is_baseline, read_baseline, write_baseline
 from robustbench_aigen.runs.folder import (
@@ -128,7 +128,7 @@ class Run:
         """
         if is_baseline(folder):
             read, records = read_baseline(Path(folder))
-            return cls(read.info, pd.DataFrame(), Path(folder), partial(_given, records))
+            return cls(read.info, pd.DataFrame(columns=COLUMNS), Path(folder), partial(_given, records))
         path = find_folder(folder)
         read = read_info(path)
         return cls(
@@ -363,10 +363,13 @@ class FoundRuns(NamedTuple):
 def find_runs(output: str | Path) -> FoundRuns:
     """Open every run below a results folder.
 
-    Whatever holds a file of a run is taken for one; what cannot be opened is told of and does not stop the others.
+    Whatever holds a file of a run and is no baseline is taken for a run. A folder that cannot be opened is among the
+    broken ones and does not stop the others.
     """
     below = FoundRuns([], [])
     for folder in folders_below(output):
+        if is_baseline(folder):
+            continue
         try:
             below.runs.append(Run.load(folder))
         except UserError as error:
