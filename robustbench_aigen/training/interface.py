@@ -451,9 +451,9 @@ def _data_changes(
 ) -> dict[str, object]:
     """Return the data of a fine-tuning where other data or another limit replaces it."""
     said = loaded.tuning.data.model_dump(exclude_unset=True)
-    content = said
+    content: dict[str, Any] = said
     if data is not None:
-        kept = {key: said[key] for key in ("validation", "limit") if key in said}
+        kept: dict[str, Any] = {key: said[key] for key in ("validation", "limit") if key in said}
         content = {**_data_spec(data).model_dump(exclude_unset=True), **kept}
     if limit is not None:
         content = {**content, "limit": limit}
