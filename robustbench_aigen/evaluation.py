@@ -30,6 +30,7 @@ from robustbench_aigen.scenario.scenario import (
 )
 from robustbench_aigen.stages.pipeline import expand
 from robustbench_aigen.stages.stage import Stage, stage_from_dict
+from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
 
 
@@ -84,9 +85,10 @@ def _with_texts(result: Run) -> Run:
     assert result.folder is not None
     clock = time.perf_counter()
     with writing(f"the report of '{result.folder}'"):
-        write_run_texts(result.folder)
+        faults = write_run_texts(result.folder)
         info = with_report_times(result.info, {TABLES_STEP: time.perf_counter() - clock})
         write_info(result.folder, info, read_run(result.folder).digests)
+    raise_faults(faults, result.folder)
     return replace(result, info=info)
 
 

@@ -11,6 +11,12 @@ _HOMES = {
     "Measurement": "robustbench_aigen.trust.flags",
     "NextAttack": "robustbench_aigen.trust.sequential",
     "ProbeImages": "robustbench_aigen.trust.probe_images",
+    "table": "robustbench_aigen.views.table",
+    "Table": "robustbench_aigen.views.table",
+    "Column": "robustbench_aigen.views.table",
+    "TableCell": "robustbench_aigen.views.table",
+    "figure": "robustbench_aigen.views.figure",
+    "Figure": "robustbench_aigen.views.figure",
     "load_plugin": "robustbench_aigen.registry",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""

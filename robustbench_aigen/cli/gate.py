@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def gate(
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.runs.baseline import open_recorded, write_baseline
+    from robustbench_aigen.runs.plugins import load_plugins_of
     from robustbench_aigen.scenario.gate_spec import spec_from_options
     from robustbench_aigen.views.gating.verdict import gate as hold_against
     from robustbench_aigen.views.gating.verdict import read_spec
@@ -72,6 +73,7 @@ def gate(
     }  # fmt: skip
     load_plugins(plugin or ())
     run = open_recorded(current)
+    say_warnings(load_plugins_of(run.info), err=True)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:
         if unpaired or junit:

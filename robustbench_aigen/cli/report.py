@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.console import say, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 
@@ -24,9 +24,13 @@ def report(
     """
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.registry import load_plugins
+    from robustbench_aigen.runs.folder import read_run
+    from robustbench_aigen.runs.plugins import load_plugins_of
     from robustbench_aigen.views.report import HTML, build_report
 
     load_plugins(plugin or ())
+    for each in run:
+        say_warnings(load_plugins_of(read_run(each).info), err=True)
     clock = time.perf_counter()
     with shown_progress() as progress:
         progress.start(0)

@@ -241,6 +241,7 @@ class Run:
         UserError
             If something is there, or it cannot be written.
         """
+        from robustbench_aigen.views.making import raise_faults
         from robustbench_aigen.views.texts import write_run_texts
 
         target = Path(folder)
@@ -249,7 +250,8 @@ class Run:
         gallery = self._gallery()
         with writing(f"the run into '{folder}'"), atomic_folder(target, replace=False) as partial:
             write_run(partial, self.info, self.records, self.summary, gallery if len(gallery) else None)
-            write_run_texts(partial)
+            faults = write_run_texts(partial)
+        raise_faults(faults, target)
         return target
 
     def save_baseline(self, folder: str | Path) -> Path:
