@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules are kept: without them every command that a test starts compiles all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint results clean
+.PHONY: demo test lint docs results clean
 
 demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
@@ -19,6 +19,10 @@ lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The parts of documents that list registered things, and other generated files.
+docs: $(BIN)/pytest
+	$(BIN)/python -m benchmarks.documents
 
 # The committed tables and figures of every scenario on minigen.
 results: $(BIN)/robust-aigen

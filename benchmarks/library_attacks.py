@@ -1,7 +1,7 @@
 """Which attack classes of torchattacks and ART work on a detector, from a recipe alone.
 
-``python -m benchmarks.library_attacks`` tries every class and writes ``docs/LIBRARY_ATTACKS.md``;
-``tests/test_library_attacks.py`` holds the document to what happens. What works is declared in
+``python -m benchmarks.library_attacks`` tries every class, and ``make docs`` writes ``docs/LIBRARY_ATTACKS.md``;
+``tests/test_library_attacks.py`` holds the tables to what happens. What works is declared in
 ``library_attacks.yaml`` beside this file, what does not in ``robustbench_aigen/attacks/library_limits.py``.
 """
 
@@ -39,7 +39,6 @@ from robustbench_aigen.stages.recipe_files import read_recipe
 from robustbench_aigen.stages.stage import make_stage
 
 TABLE = Path(__file__).with_suffix(".yaml")
-DOCUMENT = Path("docs/LIBRARY_ATTACKS.md")
 MODULES = {"torchattacks": "torchattacks", "art": "art.attacks.evasion"}
 NORMS = ("linf", "l2", "l0", "spatial")
 EPS: Mapping[str, object] = {"linf": "8/255", "l2": 1.0, "l0": 3, "spatial": 1.0}
@@ -254,7 +253,7 @@ def _does_not() -> Iterator[str]:
 
 
 def main() -> None:
-    """Try every class, print how it went, and write the document."""
+    """Try every class and print how it went."""
     start = perf_counter()
     for attack in working():
         for norm in attack.arguments:
@@ -267,8 +266,6 @@ def main() -> None:
                 how = f"not tried, {attack.needs} is not installed"
             print(f"{attack.library} {attack.name} {norm}: {how}")
     print(f"{perf_counter() - start:.0f} s")
-    DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(document(), encoding="utf-8")
 
 
 if __name__ == "__main__":

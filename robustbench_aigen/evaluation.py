@@ -35,6 +35,7 @@ from robustbench_aigen.scenario.scenario import (
 from robustbench_aigen.stages.catalogue import Factory
 from robustbench_aigen.stages.pipeline import expand
 from robustbench_aigen.stages.stage import Stage, stage_from_dict
+from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
 
 DetectorLike = Detector | nn.Module | str | Path | Mapping[str, Any]
@@ -94,9 +95,10 @@ def _with_texts(result: Run) -> Run:
     """Write the tables and the texts of a run's report into its folder."""
     clock = time.perf_counter()
     with writing(f"the report of '{result.path}'"):
-        write_run_texts(result.path)
+        faults = write_run_texts(result.path)
         info = with_report_times(result.info, {TABLES_STEP: time.perf_counter() - clock})
         write_info(result.path, info, result.digests)
+    raise_faults(faults, result.path)
     return replace(result, info=info)
 
 

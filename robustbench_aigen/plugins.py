@@ -8,9 +8,13 @@ _HOMES = {
     "AttackChunk": "robustbench_aigen.attacks.task",
     "AttackTask": "robustbench_aigen.attacks.task",
     "check": "robustbench_aigen.trust.check",
+    "Column": "robustbench_aigen.views.table",
     "detector_format": "robustbench_aigen.detectors.format",
     "DetectorCheck": "robustbench_aigen.trust.check",
+    "Figure": "robustbench_aigen.views.figure",
+    "figure": "robustbench_aigen.views.figure",
     "layout": "robustbench_aigen.data.layout",
+    "load_plugin": "robustbench_aigen.registry",
     "Loaded": "robustbench_aigen.detectors.formats.request",
     "Measurement": "robustbench_aigen.trust.flags",
     "metric": "robustbench_aigen.metrics.metric",
@@ -19,7 +23,9 @@ _HOMES = {
     "ProbeImages": "robustbench_aigen.trust.probe_images",
     "Registry": "robustbench_aigen.registry",
     "Sample": "robustbench_aigen.data.samples",
-    "load_plugin": "robustbench_aigen.registry",
+    "table": "robustbench_aigen.views.table",
+    "Table": "robustbench_aigen.views.table",
+    "TableCell": "robustbench_aigen.views.table",
 }
 """The module of each name. A decorator is one line here, beside the registry that it fills."""
 

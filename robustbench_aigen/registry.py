@@ -182,6 +182,17 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
         load_plugin(path)
 
 
+def plugin_contents() -> dict[Path, dict[str, list[str]]]:
+    """Return what each plugin file has registered: names by kind, such as ``{"metric": ["mcc"]}``."""
+    files = {module.__name__: file for file, module in _PLUGINS.items()}
+    found: dict[Path, dict[str, list[str]]] = {}
+    for registry in sorted(_REGISTRIES, key=lambda registry: registry.kind):
+        for name, entry in registry._entries.items():  # noqa: SLF001
+            if entry.module in files:
+                found.setdefault(files[entry.module], {}).setdefault(registry.kind, []).append(name)
+    return found
+
+
 def _imported(file: Path) -> ModuleType | None:
     """Return the module that was imported from a file already, by an entry point for instance."""
     for module in list(sys.modules.values()):

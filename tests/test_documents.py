@@ -16,7 +16,7 @@ from robustbench_aigen.detectors.format import DETECTOR_FORMATS
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
-from robustbench_aigen.stages.recipe_files import read_recipe, shipped_recipes
+from robustbench_aigen.stages.recipe_files import read_recipe
 from robustbench_aigen.views.table import percent
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -164,43 +164,6 @@ def test_no_other_document_has_untested_examples():
 @pytest.mark.parametrize(("document", "tests"), TESTED_ELSEWHERE.items())
 def test_what_is_tested_elsewhere_is_named_there(document, tests):
     assert Path(document).name in (REPOSITORY / "tests" / tests).read_text(encoding="utf-8")
-
-
-ATTACKS = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "attack"}
-
-
-def test_the_catalogue_in_the_attacks_document_is_the_catalogue():
-    text = (REPOSITORY / "docs" / "ATTACKS.md").read_text(encoding="utf-8")
-    said = re.findall(
-        r"^\| `(\w+)` \| ([^|]+) \| (gradients|scores|decisions) \| ([^|]+) \|$", text, re.MULTILINE
-    )
-    assert said == [
-        (name, ", ".join(recipe.norms), recipe.access, ", ".join(recipe.backends.names()))
-        for name, recipe in ATTACKS.items()
-    ]
-
-
-def test_the_attacks_of_the_readme_are_the_catalogue():
-    """Each stands once, in the row of its kind, after the library that computes it by default."""
-    section = README.split("## Attacks")[1].split("```")[0]
-    said = {}
-    for kind, row in re.findall(r"^\| ([\w ]+) \| (.*`.*) \|$", section, re.MULTILINE):
-        for part in row.split("; "):
-            library, _, names = part.rpartition(": ")
-            for name in re.findall(r"`(\w+)`", names or part):
-                assert name not in said
-                said[name] = kind, library.lower() or "native"
-    assert said == {name: (kind_of(recipe), recipe.backends.names()[0]) for name, recipe in ATTACKS.items()}
-
-
-def kind_of(recipe) -> str:
-    if recipe.access != "gradients":
-        return {"scores": "scores only", "decisions": "verdicts only"}[recipe.access]
-    if recipe.needs_surrogate:
-        return "transfer from another detector"
-    if recipe.name == "universal":
-        return "one perturbation for all images"
-    return "minimum norm" if recipe.minimum_norm else "gradients"
 
 
 def test_the_python_of_the_readme_runs(workplace):

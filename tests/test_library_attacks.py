@@ -7,16 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from torch import nn
 
 from benchmarks.library_attacks import (
-    DOCUMENT,
     MODULES,
     RUN,
     LibraryAttack,
     attempt,
-    document,
     exported,
     not_working,
     task,
@@ -95,10 +92,6 @@ def test_every_exported_class_is_listed_once():
     declared += [(library, name) for library, name, _ in not_working()]
     assert len(declared) == len(set(declared))
     assert set(declared) == {(library, name) for library in MODULES for name in exported(library)}
-
-
-def test_the_document_is_what_the_tables_say():
-    assert (REPOSITORY / DOCUMENT).read_text(encoding="utf-8") == document()
 
 
 def images_seen_by(detector: nn.Module) -> list[int]:

@@ -1,6 +1,7 @@
 """One plugin file with trust checks: found in the trust column, the report and ``run.json``."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ version: 1
 name: own
 plugins: [own_checks.py]
 data: {source: minigen, split: test, limit: 12}
-detectors: [minigen/lenet5]
+detectors: [minigen/cifake_cnn+pgd]
 trust: full
 pipelines: {pgd: [{attack: pgd, eps: 1/255, steps: 2}]}
 """
@@ -94,7 +95,8 @@ def test_a_changed_probe_is_asked_again(file, tmp_path, cli):
     for times in ("1", "1000"):
         source = OWN.replace(".abs()", f".abs() * {times}")
         (tmp_path / "own_checks.py").write_text(source)
-        registry._PLUGINS.pop(tmp_path / "own_checks.py", None)
+        module = registry._PLUGINS.pop(tmp_path / "own_checks.py", None)
+        sys.modules.pop(getattr(module, "__name__", ""), None)
         registry._restore({CHECKS: frozenset()})
         assert cli("run", file, "--output", tmp_path / "out").code == 0
     runs = sorted(path for path in (tmp_path / "out" / "own").iterdir() if path.name != "latest")

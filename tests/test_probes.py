@@ -25,7 +25,12 @@ from robustbench_aigen.perturbations.codecs import jpeg
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import Stage, make_stage
 from robustbench_aigen.trust.check import CHECKS, Checks
-from robustbench_aigen.trust.checks.gradients import ZeroGradients, unbounded_attack, zero_gradients
+from robustbench_aigen.trust.checks.gradients import (
+    UnboundedAttackFails,
+    ZeroGradients,
+    unbounded_attack,
+    zero_gradients,
+)
 from robustbench_aigen.trust.checks.second_attacks import black_box, more_steps
 from robustbench_aigen.trust.probe_images import ProbeImages
 from robustbench_aigen.trust.sequential import (
@@ -398,6 +403,22 @@ def test_quick_checks_try_one_eps_and_name_the_others(tmp_path, weights):
         (unchecked,) = result.info.trust.unchecked
         assert set(unchecked.pipelines) == left
         assert "checked at " in unchecked.reason
+
+
+def test_what_fell_to_an_attack_of_the_run_is_not_attacked_without_bounds(tmp_path, monkeypatch):
+    asked: list[int] = []
+    whole = UnboundedAttackFails.probe
+    monkeypatch.setattr(
+        UnboundedAttackFails, "probe", lambda check, images: asked.append(len(images)) or whole(check, images)
+    )
+    file = scenario(
+        tmp_path, "{pgd: [{attack: pgd, eps: 16/255}]}", data="{source: minigen, split: test, limit: 20}"
+    )
+    result = run(file, output=tmp_path / "out")
+    assert set(result.summary["trust"]) == {"ok"}
+    (probe,) = [each for each in result.info["trust"]["probes"] if each["flag"] == "unbounded_attack_fails"]
+    assert "leave 0 % of 8 probe images (8 of them fell to an attack of the run)" in probe["evidence"]
+    assert asked == []
 
 
 def test_without_a_gradient_attack_only_the_same_answer_is_asked_for(tmp_path):

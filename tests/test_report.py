@@ -16,6 +16,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.run import Run, find_runs
+from robustbench_aigen.views.contents import report_tables
 from robustbench_aigen.views.figures import listing
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
 from robustbench_aigen.views.figures.scores import draw_confusion
@@ -29,7 +30,6 @@ from robustbench_aigen.views.tables.accuracy import accuracy_table, pipeline_tab
 from robustbench_aigen.views.tables.degradations import degradation_table
 from robustbench_aigen.views.tables.generators import cross_generator_table, generator_table
 from robustbench_aigen.views.tables.leaderboard import leaderboard
-from robustbench_aigen.views.tables.listing import report_tables
 
 DATA = "{source: minigen, split: test, limit: 60}"
 
@@ -247,7 +247,7 @@ def test_runs_on_the_same_images_become_one_report(swept, degraded):
         True,
         True,
     ]
-    page = html_report(joined, report_tables(joined), [])
+    page = html_report(joined, report_tables(joined, []), [])
     assert page.count("<pre>robust-aigen run") == 2
     assert all(Run.load(folder).info.run_id in page for folder in (swept, degraded))
 
@@ -261,10 +261,10 @@ def test_runs_on_other_images_stand_beside_each_other_and_none_is_best(swept, tm
     assert [name.partition(" (")[2] for name in labels] == [
         f"example/{swept.name})", f"example/{other.name})",
     ]  # fmt: skip
-    tables = report_tables(joined)
+    tables = report_tables(joined, [])
     assert not any(cell.best for table in tables for row in table.rows for cell in row)
     assert any("different images" in note for note in tables[0].notes)
-    alone = report_tables(join_runs([Run.load(swept)]))
+    alone = report_tables(join_runs([Run.load(swept)]), [])
     assert any(cell.best for cell in alone[0].rows[0])
 
 
@@ -302,7 +302,7 @@ def test_a_detector_that_answers_one_class_is_marked_in_every_table(swept, tmp_p
     summary.loc[summary["detector"] == "minigen/lenet5@flow", "trust"] = "one_class eps_floored"
     summary.to_csv(folder / "summary.csv", index=False)
     without_digests(folder / "run.json")
-    tables = report_tables(join_runs([Run.load(folder)]))
+    tables = report_tables(join_runs([Run.load(folder)]), [])
     assert len(tables) == 6
     for table in tables:
         assert "minigen/lenet5@flow‡" in markdown_table(table).replace("\\", ""), table.name

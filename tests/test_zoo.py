@@ -1,22 +1,18 @@
 """The zoo: parameter counts of the studies, shapes, gradients, and an attack on every architecture."""
 
-import re
 from functools import lru_cache
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from torch import nn
 
 from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.keras_resnet_v2 import ResNet50V2
-from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.svm import FittedNetwork
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.detectors.zoo import (
     architecture_names,
-    architecture_options,
     build_architecture,
     default_input_size,
     default_normalisation,
@@ -187,30 +183,3 @@ def test_the_sigmoid_of_study_b_says_real():
 def test_an_option_that_does_not_fit_is_told(name, options, message):
     with pytest.raises(UserError, match=message):
         build_architecture(name, **options)
-
-
-def test_the_table_in_the_document_is_the_zoo():
-    text = (REPOSITORY / "docs" / "ZOO.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE
-    )
-    assert rows == [(name, size_of(name), input_of(name), weights_of(name)) for name in architecture_names()]
-
-
-def size_of(name: str) -> str:
-    count = parameters(name)
-    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
-
-
-def input_of(name: str) -> str:
-    size = default_input_size(name)
-    return "any" if size is None else f"{size[0]}×{size[1]}"
-
-
-def weights_of(name: str) -> str:
-    with torch.device("meta"):
-        is_fitted = isinstance(build_architecture(name), FittedNetwork)
-    kinds = ["ImageNet"] if "weights" in architecture_options(name) else []
-    kinds += ["fitted"] if is_fitted else []
-    kinds += ["its authors'"] if name in PUBLISHED else []
-    return ", ".join(kinds) or "none"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say
+from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def gate(
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.registry import load_plugins
+    from robustbench_aigen.runs.plugins import missing_plugins
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.gate_spec import spec_from_options
     from robustbench_aigen.views.gating.verdict import gate as hold_against
@@ -72,6 +73,7 @@ def gate(
     }  # fmt: skip
     load_plugins(plugin or ())
     run = Run.load(current)
+    say_warnings(missing_plugins(run.info), err=True)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:
         if unpaired or junit:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.console import say, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 
@@ -24,10 +24,14 @@ def report(
     """
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.registry import load_plugins
+    from robustbench_aigen.runs.plugins import missing_plugins
+    from robustbench_aigen.runs.run import Run
     from robustbench_aigen.views.report import HTML
     from robustbench_aigen.views.report import report as build
 
     load_plugins(plugin or ())
+    for each in run:
+        say_warnings(missing_plugins(Run.load(each).info), err=True)
     clock = time.perf_counter()
     with shown_progress() as progress:
         progress.start(0)

@@ -218,8 +218,8 @@ class Probing:
         for look in looks:
             asked = [name for name in look if name not in known]
             answers = self._answers(detector, each.name, code, part.attacks, asked, part.probe)
-            given = torch.tensor([known[name] for name in look if name in known])
-            answers = torch.cat([answers, given.to(answers.dtype)]) if len(given) else answers
+            given = [known[name] for name in look if name in known]
+            answers = torch.cat([answers, torch.tensor(given)]) if given else answers
             if part.is_clear(answers):
                 break
         return part.judge(answers)
@@ -319,7 +319,7 @@ class Probing:
     ) -> Tensor:
         """Return a probe's answer to each image, from the cache where they are."""
         if not samples:
-            return torch.empty(0, dtype=torch.bool)
+            return torch.empty(0)
         images, cache = self._shard(set(samples)), self.execution.cache
 
         def answers(cell: Cell) -> Tensor:

@@ -35,6 +35,7 @@ from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import no_gallery, write_run
 from robustbench_aigen.runs.info import RunInfo, TimingInfo
 from robustbench_aigen.runs.migrations import FORMAT
+from robustbench_aigen.runs.plugins import noted_plugins
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -175,6 +176,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
     info = {
         **_run_info(experiment, execution, shards, started),
         **_added_columns(summary),
+        "plugins": noted_plugins(),
         "ssim": measured._asdict(),
         "notices": [notice.as_dict() for notice in progress.notices],
         "audit": stored.as_dict(),

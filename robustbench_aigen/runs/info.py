@@ -50,6 +50,13 @@ class _InfoPart(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class PluginInfo(_InfoPart):
+    """A plugin file of a run, and the names that it adds by kind: ``{"metric": ["mcc"]}``."""
+
+    file: str
+    adds: dict[str, list[str]] = {}
+
+
 class ScenarioInfo(_InfoPart):
     """The settings of a run, as its scenario has them."""
 
@@ -256,6 +263,7 @@ class RunInfo(_InfoPart):
     git_revision: str | None = None
     hardware: HardwareInfo = HardwareInfo()
     metrics: tuple[str, ...] = ()
+    plugins: tuple[PluginInfo, ...] = ()
     ssim: SsimInfo | None = None
     notices: tuple[NoticeInfo, ...] = ()
     audit: AuditInfo = AuditInfo()

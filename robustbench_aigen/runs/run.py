@@ -288,6 +288,7 @@ class Run:
         UserError
             If something is there, or it cannot be written.
         """
+        from robustbench_aigen.views.making import raise_faults
         from robustbench_aigen.views.texts import write_run_texts
 
         target = Path(folder)
@@ -295,7 +296,8 @@ class Run:
             raise UserError(f"'{folder}' exists", hint="name a new folder")
         with writing(f"the run into '{folder}'"), atomic_folder(target, replace=False) as partial:
             write_run(partial, self.info, self.records, self.summary, self.gallery)
-            write_run_texts(partial)
+            faults = write_run_texts(partial)
+        raise_faults(faults, target)
         return target
 
     def save_baseline(self, folder: str | Path) -> Path:

@@ -66,6 +66,8 @@ class Check:
     ----------
     name, meaning
         The flag: in the ``trust`` column and in ``run.json``; in reports, a clause without a full stop.
+    when
+        When it is raised, with the thresholds.
     parts
         What answers, by what it is asked about. ``cell``: ``(CellRecords) -> str | None``, the evidence where the flag
         is raised. ``pair``: ``(AttackCell, AttackCell) -> bool``, whether the second may not leave clearly less than
@@ -80,6 +82,7 @@ class Check:
 
     name: str
     meaning: str
+    when: str
     parts: Mapping[On, Any]
     built_in: bool
     order: float
@@ -95,7 +98,9 @@ CHECKS: Registry[Check] = Registry("trust check", "robustbench_aigen.trust.check
 """In the order of modules and of writing, in which checks of one kind are asked."""
 
 
-def check(name: str, *, meaning: str, on: On | tuple[On, ...], order: float = 0) -> Callable[[Item], Item]:
+def check(
+    name: str, *, meaning: str, on: On | tuple[On, ...], when: str = "", order: float = 0
+) -> Callable[[Item], Item]:
     """Register a function or class as a trust check; see :class:`Check`.
 
     A class is registered where ``on`` is ``detector``, a :class:`DetectorCheck`, or where ``on`` names several: then
@@ -107,6 +112,8 @@ def check(name: str, *, meaning: str, on: On | tuple[On, ...], order: float = 0)
         The flag that it raises.
     meaning
         What a raised flag means, a clause.
+    when
+        When it is raised, with the thresholds: a clause for the table of flags.
     on
         What it is asked about.
     order
@@ -126,7 +133,7 @@ def check(name: str, *, meaning: str, on: On | tuple[On, ...], order: float = 0)
         parts = {
             kind: made if kind == "detector" or len(kinds) == 1 else getattr(made, kind) for kind in kinds
         }
-        CHECKS.add(name, Check(name, meaning, parts, built_in, order), defined=item)
+        CHECKS.add(name, Check(name, meaning, when, parts, built_in, order), defined=item)
         return item
 
     return decorator

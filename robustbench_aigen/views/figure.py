@@ -1,11 +1,30 @@
-"""A figure that was drawn, for those who show it."""
+"""Figures of a report: what one is, and the registry of all figures, built-in ones and those of plugins."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from robustbench_aigen.registry import Registry
+from robustbench_aigen.views.making import Maker, register
+
+if TYPE_CHECKING:  # A report in text needs no matplotlib.
+    from matplotlib.figure import Figure as Drawing
+
+
+class Figure(NamedTuple):
+    """A figure of a report: stem of its files in ``figures/``, caption, and the drawing."""
+
+    name: str
+    caption: str
+    drawing: "Drawing"
 
 
 class Drawn(NamedTuple):
-    """A drawn figure: stem of its files in ``figures/``, caption, and the data URI that a page embeds."""
+    """A figure that was saved: stem of its files, caption, and the data URI that a page embeds."""
 
     name: str
     caption: str
     uri: str
+
+
+FIGURES: Registry[Maker[Figure]] = Registry("figure", "robustbench_aigen.views.figures")
+figure = register(FIGURES)
+"""Register ``(runs: JoinedRuns) -> Figure | None`` as a figure of reports: ``@figure(order=45)``."""

@@ -14,8 +14,9 @@ from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.run import Run, as_run
 from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_report_times
+from robustbench_aigen.views.contents import draw_figures, report_tables
 from robustbench_aigen.views.formats.html import html_report
-from robustbench_aigen.views.tables.listing import report_tables
+from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import TABLES, write_texts
 
 HTML, FIGURES = "report.html", "figures"
@@ -38,7 +39,8 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
     Raises
     ------
     UserError
-        If one is not a whole run folder, or there is no folder for several runs.
+        If one is not a whole run folder, or there is no folder for several runs. After everything else is written: if
+        a table or figure of a plugin fails.
     """
     if not isinstance(runs, list | tuple) or not runs:
         raise UserError(
@@ -52,15 +54,12 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
         raise UserError("the run is in memory, and its report needs a folder", hint='run.report("report/")')
     target = Path(output or own or "")
     joined.check()
-    tables = report_tables(joined)
-    from robustbench_aigen.views.figures.listing import (
-        draw_figures,  # A run that is refused needs no matplotlib.
-    )
-
+    faults: list[str] = []
+    tables = report_tables(joined, faults)
     with writing("the report"), temporary_folder(target) as made:
         (made / FIGURES).mkdir()
         clock = time.perf_counter()
-        figures = draw_figures(joined, made / FIGURES)
+        figures = draw_figures(joined, made / FIGURES, faults)
         drawn = time.perf_counter()
         write_texts(joined, tables, figures, made)
         (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
@@ -70,6 +69,7 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
         (run,) = joined.runs
         if run.written == FORMAT:
             write_info(target, with_report_times(run.info, seconds), run.digests)
+    raise_faults(faults, target)
     return target
 
 

@@ -1,4 +1,4 @@
-"""A table of a report before it is Markdown, CSV, LaTeX or HTML."""
+"""Tables of a report before they are Markdown, CSV, LaTeX or HTML, and the registry of all tables."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pandas as pd
+
+from robustbench_aigen.registry import Registry
+from robustbench_aigen.views.making import Maker, register
 
 ONE_CLASS_MARK = "‡"
 ONE_CLASS_NOTE = (
@@ -89,6 +92,11 @@ class Table:
             [self.text(row, column) for column in range(len(self.columns))] for row in range(len(self.rows))
         ]
         return pd.DataFrame(content, columns=[column.title for column in self.columns])
+
+
+TABLES: Registry[Maker[Table]] = Registry("table", "robustbench_aigen.views.tables")
+table = register(TABLES)
+"""Register ``(runs: JoinedRuns) -> Table | None`` as a table of reports: ``@table(order=25)``."""
 
 
 def _rounded(value: float, digits: int) -> str:

@@ -5,19 +5,21 @@ from pathlib import Path
 
 from robustbench_aigen.runs.joined import JoinedRuns, join_runs
 from robustbench_aigen.runs.run import Run
+from robustbench_aigen.views.contents import report_tables, write_csv
 from robustbench_aigen.views.figure import Drawn
 from robustbench_aigen.views.formats.latex import latex_document, latex_table
 from robustbench_aigen.views.formats.markdown import markdown_report
 from robustbench_aigen.views.table import Table
-from robustbench_aigen.views.tables.listing import report_tables, write_csv
 
 MARKDOWN, LATEX, TABLES = "report.md", "report.tex", "tables"
 
 
-def write_run_texts(folder: Path) -> None:
-    """Write the texts of a run's report, without figures, into its folder."""
+def write_run_texts(folder: Path) -> list[str]:
+    """Write the texts of a run's report, without figures, into its folder; return a line for each table that fails."""
     joined = join_runs([Run.load(folder)])
-    write_texts(joined, report_tables(joined), [], folder)
+    faults: list[str] = []
+    write_texts(joined, report_tables(joined, faults), [], folder)
+    return faults
 
 
 def write_texts(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn], folder: Path) -> None:

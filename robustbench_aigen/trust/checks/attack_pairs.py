@@ -14,6 +14,7 @@ from robustbench_aigen.trust.check import check
         "images made against another detector fool this one more often than those made against it: its own gradients "
         "mislead the attack, and the accuracy is too high"
     ),
+    when="images crafted against another detector in the same run are clearly stronger",
     on="pair",
     order=14,
 )
@@ -27,6 +28,7 @@ def transfer_beats_direct(cell: AttackCell, other: AttackCell) -> bool:
     meaning=(
         "the same attack leaves a higher accuracy than with a smaller eps, all of whose images it could have used"
     ),
+    when="the same attack with a smaller eps in the same run is clearly stronger",
     on="pair",
     order=15,
 )

@@ -42,6 +42,7 @@ def unbounded_attack() -> Attack:
 @check(
     "zero_gradients",
     meaning="the detector has input gradients that are zero or not finite: an attack stands still there",
+    when="at least 10 % of the probe images have a zero input gradient of the margin, or one gradient is not finite",
     on="detector",
     order=8,
 )
@@ -71,6 +72,7 @@ class ZeroGradients(DetectorCheck):
         "margins are so large that the cross-entropy has no gradient in float32: attacks of other libraries fail; "
         "the native ones do not depend on it"
     ),
+    when="the median margin is above 40 nats, where the cross-entropy of other libraries has no gradient",
     on="detector",
     order=10,
 )
@@ -91,6 +93,7 @@ class SaturatedLogits(DetectorCheck):
 @check(
     "uninformative_gradients",
     meaning="a step along the gradient does hardly more to the verdict than a random one: attacks with gradients are blind",
+    when="a step along the gradient beats a random step on less than 75 % of the probe images",
     on="detector",
     order=9,
 )
@@ -124,6 +127,7 @@ class UninformativeGradients(DetectorCheck):
     meaning=(
         "an attack that may change everything does not fool every image: the attack is at fault, not the detector good"
     ),
+    when="50 steps of PGD with an L∞ budget of 0.5 fail on at least 5 % of the probe images",
     on="detector",
     order=11,
 )

@@ -25,6 +25,7 @@ _COUNTED = 60
 @check(
     ONE_CLASS,
     meaning="the detector gives nearly every image the same verdict; its accuracy is the class balance",
+    when="at least 99 % of the clean verdicts are one class",
     on="cell",
     order=1,
 )
@@ -51,6 +52,7 @@ def nearly_one_class(records: pd.DataFrame) -> str | None:
         "the detector ranks real images above AI-generated ones: its outputs are probably exchanged (fake_index), and "
         "every number is mirrored"
     ),
+    when="the clean AUROC is below 0.5 (Mann–Whitney test: p < 0.01, or p ≤ 0.05 with an AUROC of at most 0.25): the outputs are probably swapped",
     on="cell",
     order=2,
 )
@@ -102,6 +104,7 @@ def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple
 @check(
     "lost_to_rounding",
     meaning="the attack succeeds on float images and fails on the 8-bit ones an attacker could upload",
+    when="at least 2 % of the attacked images fool the detector as float images and not as 8-bit images",
     on="cell",
     order=5,
 )
@@ -117,6 +120,7 @@ def lost_to_rounding(cell: CellRecords) -> str | None:
 @check(
     "eps_floored",
     meaning="eps is not a whole number of 8-bit levels; the budget was rounded down to one",
+    when="eps is not a whole number of 8-bit levels",
     on="cell",
     order=6,
 )
@@ -140,6 +144,7 @@ def has_floored_eps(stages: Iterable[Stage]) -> bool:
 @check(
     "jpeg_at_own_quality",
     meaning="the last JPEG has the quality that the data is stored at, and takes images back to where they were",
+    when="the last stage is a JPEG of the quality that most of the source images are stored at",
     on="cell",
     order=7,
 )

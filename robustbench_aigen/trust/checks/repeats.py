@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     meaning=(
         "the detector answers the same image differently from call to call; gradients have to be averaged (eotpgd)"
     ),
+    when="the margin of an image changes from call to call, beyond float noise",
     on="repeats",
     order=4,
 )
@@ -31,6 +32,7 @@ def stochastic_output(answers: "Repeated") -> Measurement:
         "the answer for an image depends on the other images of its batch (training mode, statistics over the "
         "batch): the numbers are those of these batches"
     ),
+    when="the margin of an image depends on the other images in its batch, beyond float noise",
     on="repeats",
     order=3,
 )

@@ -13,6 +13,7 @@ _QUERIES, _FEW_QUERIES = 250, 100
 @check(
     "loss_still_rising",
     meaning="more steps of the same attack fool more images: it has not converged",
+    when="five times as many steps lower the accuracy by clearly more than five points",
     on="survivors",
     order=12,
 )
@@ -28,6 +29,7 @@ def loss_still_rising(withstood: Withstood) -> NextAttack | None:
         "an attack without gradients fools images that the one with gradients does not: that one is misled by the "
         "gradients, or too weak, and the accuracy is too high"
     ),
+    when="100 or 250 queries of Square lower the accuracy by clearly more than five points, or an attack without gradients in the same run is clearly stronger",
     on=("pair", "survivors"),
     order=13,
 )

@@ -24,6 +24,11 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "--")
 MOST_DETECTORS = 6
 """Detectors in a grid of panels; curves and heat maps have all of them."""
+MOST_PIPELINES = 5
+"""Pipelines in a grid of panels."""
+MOST_ROWS = 24
+"""Pipelines below one another, in bars and in a heat map."""
+OF_SWEEPS = "of a sweep the value that costs most"
 
 INK, PAPER, GRID, FAINT = "#1b1f23", "#fefefe", "#d4d8dd", "#868c93"
 """Text and axes, background, grid, lines for orientation. Nothing else in a figure has these very colours, so that an
@@ -31,6 +36,11 @@ embedded SVG can turn them around on a dark page."""
 _HEAT = mpl.colormaps["cividis"]
 _ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8", "#0173b2": "#3d9bdc"}
 """What they turn into; the darkest colour of the palette becomes lighter as well."""
+
+
+def first_of(most: int, count: int, what: str) -> str:
+    """Say that only some are shown, where that is so."""
+    return f" The first {most} of {count} {what}." if count > most else ""
 
 
 @contextmanager

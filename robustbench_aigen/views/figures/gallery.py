@@ -10,14 +10,47 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustbench_aigen.errors import shortened
-from robustbench_aigen.views.figures.drawing import INK, plain
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.views.figure import Figure as ReportFigure
+from robustbench_aigen.views.figure import figure
+from robustbench_aigen.views.figures.drawing import INK, MOST_PIPELINES, first_of, plain
+from robustbench_aigen.views.sweeps import representatives
 
 _MOST_ATTACKS = 4
 _MOST_IMAGES = 8
 """Images per class; a run may have kept all of them."""
+_MOST_GALLERIES = 2
 _SMALL = 64
 _FITTING = 28
 """Characters of a pipeline's name that fit above two images."""
+
+
+@figure(order=70)
+def first_gallery(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the kept images of the first detector that was attacked."""
+    return _gallery(runs, 1)
+
+
+@figure(order=80)
+def second_gallery(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the kept images of the second detector that was attacked."""
+    return _gallery(runs, 2)
+
+
+def _gallery(runs: JoinedRuns, number: int) -> ReportFigure | None:
+    gallery, overall = runs.gallery, runs.overall()
+    detectors = [] if gallery.empty else list(gallery["detector"].unique())
+    if number > len(detectors):
+        return None
+    detector = detectors[number - 1]
+    attacked = overall[overall["pipeline"].isin(gallery["pipeline"].unique())]
+    chosen = representatives(attacked[attacked["detector"] == detector], MOST_PIPELINES - 1)
+    caption = (
+        f"{detector}: originals, what the detector saw after each attack, and the change amplified around grey. "
+        "Images were chosen by their ids, not by their outcome."
+    ) + first_of(_MOST_GALLERIES, len(detectors), "detectors")
+    name = "gallery" if len(detectors) == 1 else f"gallery-{number}"
+    return ReportFigure(name, caption, draw_gallery(gallery, detector, chosen))
 
 
 def draw_gallery(gallery: pd.DataFrame, detector: str, pipelines: list[str]) -> Figure:

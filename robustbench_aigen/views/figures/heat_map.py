@@ -3,10 +3,38 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robustbench_aigen.views.figures.drawing import annotated_heat_map, plain
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.stages.pipeline import CLEAN
+from robustbench_aigen.views.figure import Figure as ReportFigure
+from robustbench_aigen.views.figure import figure
+from robustbench_aigen.views.figures.drawing import (
+    MOST_PIPELINES,
+    MOST_ROWS,
+    OF_SWEEPS,
+    annotated_heat_map,
+    first_of,
+    plain,
+)
+from robustbench_aigen.views.sweeps import representatives
 from robustbench_aigen.views.tables.generators import generator_matrix
 
 _ACROSS = 3
+
+
+@figure(order=30)
+def generators(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the heat map of detectors and generators."""
+    summary = runs.summary
+    if summary["generator"].nunique() <= 2:
+        return None
+    chosen = [CLEAN, *representatives(summary, MOST_PIPELINES)]
+    caption = "Balanced accuracy in per cent on each generator's fakes with the reals they belong to."
+    pipelines = summary["pipeline"].nunique()
+    if summary["detector"].nunique() <= 2:
+        caption += first_of(MOST_ROWS, pipelines, "pipelines")
+    elif len(chosen) < pipelines:
+        caption += f" Pipelines: {OF_SWEEPS}."
+    return ReportFigure("generators", caption, draw_heat_map(summary, chosen, MOST_ROWS))
 
 
 def draw_heat_map(summary: pd.DataFrame, pipelines: list[str], most: int) -> Figure:

@@ -1,5 +1,7 @@
 """Figures of scores: ROC and precision-recall curves, histograms, confusion matrices."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,19 +9,92 @@ from matplotlib.patches import Patch
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.numerics.curves import precision_recall_curve, roc_curve
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.stages.pipeline import CLEAN
+from robustbench_aigen.views.figure import Figure as ReportFigure
+from robustbench_aigen.views.figure import figure
 from robustbench_aigen.views.figures.drawing import (
     FAINT,
     INK,
     LINES,
+    MOST_DETECTORS,
+    MOST_PIPELINES,
+    OF_SWEEPS,
     annotated_heat_map,
     colours,
+    first_of,
     plain,
     wrapped,
 )
+from robustbench_aigen.views.sweeps import representatives
 
 _BINS = np.linspace(0, 1, 26)
 _REAL, _FAKE = "#0173b2", "#de8f05"
 """The first two of the colour-blind palette: dark and light in grey as well."""
+
+
+class _Shown(NamedTuple):
+    """Which detectors and pipelines stand in a grid of panels, their rows on all images, and what a caption says."""
+
+    detectors: list[str]
+    pipelines: list[str]
+    rows: pd.DataFrame
+    limits: str
+
+
+def _shown(runs: JoinedRuns) -> _Shown:
+    rows = runs.overall()
+    detectors = list(rows["detector"].unique())
+    # Of runs side by side: the pipelines of those detectors that are shown.
+    rows = rows[rows["detector"].isin(detectors[:MOST_DETECTORS])]
+    chosen = [CLEAN, *representatives(rows, MOST_PIPELINES - 1)]
+    limits = f" Pipelines: {OF_SWEEPS}." if len(chosen) < rows["pipeline"].nunique() else ""
+    limits += first_of(MOST_DETECTORS, len(detectors), "detectors")
+    return _Shown(detectors[:MOST_DETECTORS], chosen, rows, limits)
+
+
+def _with_records(runs: JoinedRuns) -> list[str]:
+    """Return the first detectors that have records."""
+    measured = set(runs.records["detector"])
+    return [name for name in runs.overall()["detector"].unique() if name in measured][:MOST_DETECTORS]
+
+
+@figure(order=40)
+def confusion(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the confusion matrices."""
+    shown = _shown(runs)
+    if shown.rows["tpr"].isna().all() or shown.rows["tnr"].isna().all():
+        return None
+    caption = f"Confusion matrices in per cent of the real and of the AI-generated images.{shown.limits}"
+    drawing = draw_confusion(runs.summary, shown.detectors, shown.pipelines)
+    return ReportFigure("confusion", caption, drawing)
+
+
+@figure(order=50)
+def scores(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the histograms of scores."""
+    if runs.records.empty:
+        return None
+    shown = _shown(runs)
+    caption = f"Scores of real and AI-generated images; the dashed line is the threshold.{shown.limits}"
+    if (shown.rows["auroc"].isna() & shown.rows["pipeline"].isin(shown.pipelines)).any():
+        caption += " Where an attack comes last in accuracy mode a score is where the search stopped."
+    drawing = draw_histograms(runs.records, _with_records(runs), shown.pipelines)
+    return ReportFigure("scores", caption, drawing)
+
+
+@figure(order=60)
+def roc(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the ROC and precision-recall curves of the pipelines whose scores compare."""
+    shown = _shown(runs)
+    ranked = shown.rows[shown.rows["auroc"].notna()]
+    if runs.records.empty or ranked.empty:
+        return None
+    caption = "ROC (above) and precision-recall curves (below), AI-generated is positive." + shown.limits
+    if set(shown.rows["pipeline"]) - set(ranked["pipeline"]):
+        caption += " Pipelines whose scores do not compare, searches stopped at success, are left out."
+    compared = [CLEAN, *representatives(ranked, MOST_PIPELINES - 1)]
+    return ReportFigure("roc", caption, draw_roc_and_pr(runs.records, _with_records(runs), compared))
 
 
 def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list[str]) -> Figure:

@@ -6,11 +6,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.stages.pipeline import CLEAN
-from robustbench_aigen.views.figures.drawing import FAINT, HATCHES, INK, LINES, MARKERS, colours, plain
-from robustbench_aigen.views.sweeps import Curve
+from robustbench_aigen.views.figure import Figure as ReportFigure
+from robustbench_aigen.views.figure import figure
+from robustbench_aigen.views.figures.drawing import (
+    FAINT,
+    HATCHES,
+    INK,
+    LINES,
+    MARKERS,
+    MOST_ROWS,
+    colours,
+    first_of,
+    plain,
+)
+from robustbench_aigen.views.sweeps import Curve, find_curves
 
 _ACROSS = 3
+
+
+@figure(order=10)
+def curves(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the accuracy over each sweep."""
+    found = find_curves(runs.summary)
+    caption = "Accuracy over each sweep with 95 % intervals; the dashed line is chance."
+    return ReportFigure("curves", caption, draw_curves(found)) if found else None
+
+
+@figure(order=20)
+def accuracy(runs: JoinedRuns) -> ReportFigure | None:
+    """Return the accuracy under the pipelines that no curve shows."""
+    pipelines = pipelines_without_curve(runs.summary, find_curves(runs.summary))
+    if not pipelines:
+        return None
+    caption = "Accuracy under each pipeline with 95 % intervals; the dashed line is chance."
+    caption += first_of(MOST_ROWS, len(pipelines), "pipelines")
+    return ReportFigure("accuracy", caption, draw_bars(runs.summary, pipelines[:MOST_ROWS]))
 
 
 def draw_curves(curves: list[Curve]) -> Figure:

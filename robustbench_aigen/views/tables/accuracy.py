@@ -6,7 +6,9 @@ import pandas as pd
 
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.added_columns import added_columns
+from robustbench_aigen.views.conditions import conditions
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
 from robustbench_aigen.views.table import (
     DETECTOR,
@@ -15,13 +17,27 @@ from robustbench_aigen.views.table import (
     TableCell,
     explanations,
     percent,
+    table,
     with_best,
     with_best_of_rows,
     without_empty_columns,
 )
 
 
-def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+@table(order=20)
+def accuracy(runs: JoinedRuns) -> Table:
+    """Return the numbers of each detector under each pipeline."""
+    return accuracy_table(runs.summary, conditions(runs))
+
+
+@table(order=30)
+def pipelines(runs: JoinedRuns) -> Table | None:
+    """Return several detectors beside one another."""
+    several = len(runs.summary["detector"].unique()) > 1
+    return pipeline_table(runs.summary, conditions(runs)) if several else None
+
+
+def accuracy_table(summary: pd.DataFrame, measured: str = "") -> Table:
     """Return one row per detector and pipeline on all images.
 
     Numbers in per cent, drops in points against the clean images; ``p`` is McNemar's, corrected across the table. A
@@ -31,7 +47,7 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     ----------
     summary
         Of a run, or of several.
-    conditions
+    measured
         What the caption says of how it was measured.
     """
     rows = summary[summary["generator"] == ALL_GENERATORS]
@@ -67,10 +83,10 @@ def accuracy_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         )
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     ]
-    table = Table("accuracy", "Accuracy under each pipeline", "", columns, tuple(content), (STARS_NOTE,))
-    table = without_empty_columns(with_best(table, within=(1,)))
-    caption = f"Accuracy under each pipeline in per cent of all images, {explanations(table, _MEANINGS)}."
-    return replace(table, caption=f"{caption} {_sentence(conditions)}".strip())
+    shown = Table("accuracy", "Accuracy under each pipeline", "", columns, tuple(content), (STARS_NOTE,))
+    shown = without_empty_columns(with_best(shown, within=(1,)))
+    caption = f"Accuracy under each pipeline in per cent of all images, {explanations(shown, _MEANINGS)}."
+    return replace(shown, caption=f"{caption} {_sentence(measured)}".strip())
 
 
 _MEANINGS = {
@@ -85,7 +101,7 @@ def accuracy_frame(summary: pd.DataFrame) -> pd.DataFrame:
     return accuracy_table(summary).frame().drop(columns="p", errors="ignore")
 
 
-def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+def pipeline_table(summary: pd.DataFrame, measured: str = "") -> Table:
     """Return one row per pipeline and one column of accuracies per detector, in per cent."""
     rows = summary[summary["generator"] == ALL_GENERATORS]
     adjusted = pd.Series(holm(rows["p_value"]), index=rows.index)
@@ -106,10 +122,10 @@ def pipeline_table(summary: pd.DataFrame, conditions: str = "") -> Table:
         *(Column(detector, 1, compared=True, is_detector=True) for detector in detectors),
     )
     caption = (
-        f"Accuracy of each detector under each pipeline, in per cent; the best in bold. {_sentence(conditions)}"
+        f"Accuracy of each detector under each pipeline, in per cent; the best in bold. {_sentence(measured)}"
     ).strip()
-    table = Table("pipelines", "Detectors side by side", caption, columns, content, (STARS_NOTE,))
-    return with_best_of_rows(table)
+    shown = Table("pipelines", "Detectors side by side", caption, columns, content, (STARS_NOTE,))
+    return with_best_of_rows(shown)
 
 
 def _sentence(text: str) -> str:

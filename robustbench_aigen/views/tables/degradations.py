@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
-from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, with_best
+from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.views.conditions import conditions
+from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, table, with_best
 
 DEGRADATIONS: Mapping[str, tuple[str, str, float]] = {
     "LR 112": ("resize_to", "side", 112),
@@ -30,7 +32,13 @@ def degradation_of(stages: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def degradation_table(summary: pd.DataFrame, conditions: str = "") -> Table | None:
+@table(order=40)
+def degradations(runs: JoinedRuns) -> Table | None:
+    """Return GenImage's table of degradations."""
+    return degradation_table(runs.summary, conditions(runs))
+
+
+def degradation_table(summary: pd.DataFrame, measured: str = "") -> Table | None:
     """Return a row per detector with GenImage's columns; None where a run has none of them.
 
     The average is over the six; empty where one of them was not run.
@@ -58,6 +66,6 @@ def degradation_table(summary: pd.DataFrame, conditions: str = "") -> Table | No
     columns = (Column(DETECTOR), *(Column(title, 1, compared=True) for title in titles))
     caption = (
         "Accuracy in per cent on degraded images, as GenImage has them: shorter side 112 and 64 pixels (LR), JPEG "
-        f"quality 65 and 30, Gaussian blur of sigma 3 and 5 pixels. {conditions}{'.' if conditions else ''}"
+        f"quality 65 and 30, Gaussian blur of sigma 3 and 5 pixels. {measured}{'.' if measured else ''}"
     ).strip()
     return with_best(Table("degradations", "GenImage's degradations", caption, columns, content))

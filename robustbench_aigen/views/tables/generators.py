@@ -4,9 +4,27 @@ import pandas as pd
 
 from robustbench_aigen.metrics.paired import holm
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.added_columns import added_columns
+from robustbench_aigen.views.conditions import conditions
 from robustbench_aigen.views.significance import STARS_NOTE, stars, write_p
-from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, percent, with_best
+from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, percent, table, with_best
+
+
+@table(order=50)
+def cross_generator(runs: JoinedRuns) -> Table | None:
+    """Return the matrix of detectors and generators."""
+    return cross_generator_table(runs.summary, conditions(runs)) if _has_generators(runs) else None
+
+
+@table(order=60)
+def generators(runs: JoinedRuns) -> Table | None:
+    """Return the numbers of each generator."""
+    return generator_table(runs.summary, conditions(runs)) if _has_generators(runs) else None
+
+
+def _has_generators(runs: JoinedRuns) -> bool:
+    return bool((runs.summary["generator"] != ALL_GENERATORS).any())
 
 
 def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +41,7 @@ def generator_matrix(summary: pd.DataFrame) -> pd.DataFrame:
     return matrix.reindex(index=rows, columns=[*columns, ALL_GENERATORS])
 
 
-def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+def cross_generator_table(summary: pd.DataFrame, measured: str = "") -> Table:
     """Return a row per pipeline and detector and a column per generator: balanced accuracy in per cent.
 
     The last columns are the mean over the generators, empty where one of them has none, and all images together.
@@ -46,14 +64,14 @@ def cross_generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     columns = (Column("pipeline"), Column(DETECTOR), *(Column(title, 1, compared=True) for title in titles))
     caption = (
         "Balanced accuracy in per cent on each generator's fakes and the reals they belong to; the best detector in "
-        f"bold; all: every image at once. {conditions}{'.' if conditions else ''}"
+        f"bold; all: every image at once. {measured}{'.' if measured else ''}"
     ).strip()
     return with_best(
         Table("cross_generator", "Detectors and generators", caption, columns, tuple(content)), within=(0,)
     )
 
 
-def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
+def generator_table(summary: pd.DataFrame, measured: str = "") -> Table:
     """Return a row per detector, pipeline and generator, with drops and their significance."""
     rows = summary[summary["generator"] != ALL_GENERATORS]
     added = added_columns(summary)
@@ -90,6 +108,6 @@ def generator_table(summary: pd.DataFrame, conditions: str = "") -> Table:
     )
     caption = (
         "By generator: its fakes with the reals they belong to, in per cent; TPR is the share of its fakes that are "
-        f"found. {conditions}{'.' if conditions else ''}"
+        f"found. {measured}{'.' if measured else ''}"
     ).strip()
     return Table("generators", "Each generator", caption, columns, content, (STARS_NOTE,))

@@ -10,7 +10,7 @@ import pandas as pd
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.trust.check import flags
-from robustbench_aigen.views.conditions import threat_models, write_threat_model
+from robustbench_aigen.views.conditions import conditions, threat_models, write_threat_model
 from robustbench_aigen.views.table import (
     DETECTOR,
     Column,
@@ -18,6 +18,7 @@ from robustbench_aigen.views.table import (
     TableCell,
     explanations,
     percent,
+    table,
     with_best,
     without_empty_columns,
 )
@@ -34,7 +35,13 @@ class _Worst(NamedTuple):
     interval: str
 
 
-def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
+@table(order=10)
+def summary(runs: JoinedRuns) -> Table:
+    """Return what is left of each detector."""
+    return leaderboard(runs, conditions(runs))
+
+
+def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
     """Return a row per detector and threat model.
 
     ``robust`` is the accuracy under the attack that leaves least; ``degraded`` under the processing that leaves least;
@@ -80,12 +87,12 @@ def leaderboard(joined: JoinedRuns, conditions: str = "") -> Table:
                     TableCell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
                 )
             )
-    table = Table("summary", "Summary", "", columns, tuple(content))
-    table = without_empty_columns(with_best(table, within=(2,)))
-    meanings = explanations(table, _MEANINGS)
+    shown = Table("summary", "Summary", "", columns, tuple(content))
+    shown = without_empty_columns(with_best(shown, within=(2,)))
+    meanings = explanations(shown, _MEANINGS)
     explained = f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""
-    caption = f"What is left of each detector, in per cent of all images.{explained} {conditions}"
-    return replace(table, caption=f"{caption}{'.' if conditions else ''}".strip())
+    caption = f"What is left of each detector, in per cent of all images.{explained} {measured}"
+    return replace(shown, caption=f"{caption}{'.' if measured else ''}".strip())
 
 
 _MEANINGS = {

@@ -1,0 +1,199 @@
+"""Writes what documents list of registered things: ``make docs``, or ``python -m benchmarks.documents``.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a document; whole files are in
+:data:`FILES`. ``tests/test_generated_documents.py`` fails where one is stale.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from robustbench_aigen.stages.recipe import AttackRecipe
+from robustbench_aigen.stages.recipe_files import shipped_recipes
+from robustbench_aigen.trust.check import CHECKS, flags
+from robustbench_aigen.trust.flags import UNCHECKED
+
+ROOT = Path(__file__).resolve().parents[1]
+_PART = re.compile(r"(?<=<!-- generated: )(\w+)( -->\n\n)(.*?)(?=\n\n<!-- end -->)", re.DOTALL)
+_ALSO = {"transfer": ", and any other attack with `surrogate:`"}
+_LIBRARIES = {"art": "ART"}
+_KINDS = (
+    "gradients",
+    "minimum norm",
+    "one perturbation for all images",
+    "transfer from another detector",
+    "scores only",
+    "verdicts only",
+)
+_FIRST = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "auto", "deepfool", "fab", "cw", "square", "simba")
+"""Attacks that a row of the README begins with; the others follow by name."""
+
+
+def markdown(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
+    titles = list(titles)
+    lines = [titles, *map(list, rows)]
+    texts = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([texts[0], "|" + "---|" * len(titles), *texts[1:]])
+
+
+def attacks() -> dict[str, AttackRecipe]:
+    """Return the recipes of attacks by name."""
+    return {name: recipe for name, recipe in shipped_recipes().items() if isinstance(recipe, AttackRecipe)}
+
+
+def attack_kinds() -> str:
+    """Return the attacks of the README: a row for each kind, by the library that computes an attack by default."""
+    rows: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in _KINDS}
+    by_rank = sorted(
+        attacks(), key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
+    )
+    for name in by_rank:
+        recipe = attacks()[name]
+        rows[_kind(recipe)][recipe.backends.names()[0]].append(f"`{name}`{_ALSO.get(name, '')}")
+    return markdown(
+        ("kind", "attacks"),
+        (
+            (
+                kind,
+                "; ".join(
+                    ("" if library == "native" else f"{_LIBRARIES.get(library, library)}: ")
+                    + " ".join(libraries[library])
+                    for library in ("native", "torchattacks", "art")
+                    if library in libraries
+                ),
+            )
+            for kind, libraries in rows.items()
+        ),
+    )
+
+
+def _kind(recipe: AttackRecipe) -> str:
+    if recipe.access != "gradients":
+        return {"scores": "scores only", "decisions": "verdicts only"}[recipe.access]
+    if recipe.needs_surrogate:
+        return "transfer from another detector"
+    if recipe.name == "universal":
+        return "one perturbation for all images"
+    return "minimum norm" if recipe.minimum_norm else "gradients"
+
+
+def attack_catalogue() -> str:
+    """Return every attack with its norms, what it asks of a detector, and its backends."""
+    rows = (
+        (f"`{name}`", ", ".join(recipe.norms), recipe.access, ", ".join(recipe.backends.names()))
+        for name, recipe in attacks().items()
+    )
+    return markdown(("attack", "norms", "access", "backends"), rows)
+
+
+def trust_flags() -> str:
+    """Return every flag and when it is raised."""
+    when = {each.name: each.when for each in CHECKS} | {
+        UNCHECKED.name: "the scenario says `trust: off`, and the attack uses gradients"
+    }
+    return markdown(("flag", "raised when"), ((f"`{flag.name}`", when[flag.name]) for flag in flags()))
+
+
+def architectures(present: str) -> str:
+    """Return every architecture of the zoo; study and architecture are prose and stay as they are."""
+    import torch
+
+    from robustbench_aigen.detectors.published import PUBLISHED
+    from robustbench_aigen.detectors.svm import FittedNetwork
+    from robustbench_aigen.detectors.zoo import (
+        architecture_names,
+        architecture_options,
+        build_architecture,
+        default_input_size,
+    )
+
+    said, rows = _cells(present), []
+    for name in architecture_names():
+        with torch.device("meta"):
+            network = build_architecture(name)
+        is_fitted, decision = isinstance(network, FittedNetwork), getattr(network, "decision", None)
+        fitted = decision.buffers() if isinstance(decision, torch.nn.Module) else ()
+        count = sum(tensor.numel() for tensor in (*network.parameters(), *fitted))
+        size = default_input_size(name)
+        weights = ["ImageNet"] if "weights" in architecture_options(name) else []
+        weights += ["fitted"] if is_fitted else []
+        weights += ["its authors'"] if name in PUBLISHED else []
+        rows.append(
+            (
+                f"`{name}`",
+                *said.get(name, ("", ""))[:2],
+                f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}",
+                "any" if size is None else f"{size[0]}×{size[1]}",
+                ", ".join(weights) or "none",
+            )
+        )
+    return markdown(("id", "study", "architecture", "parameters", "input", "weights"), rows)
+
+
+def report_tables(present: str) -> str:
+    """Return every table of a report in its order; rows and columns are prose and stay as they are."""
+    from robustbench_aigen.views.table import TABLES
+
+    said = _cells(present)
+    makers = sorted(TABLES, key=lambda maker: maker.order)
+    rows = ((f"`{maker.name}`", *said.get(maker.name, ("", ""))) for maker in makers)
+    return markdown(("name", "rows", "columns"), rows)
+
+
+def _cells(present: str) -> dict[str, tuple[str, ...]]:
+    """Return the cells of a table by the name in its first column."""
+    rows = [line.strip("| ").split(" | ") for line in present.splitlines()[2:]]
+    return {cells[0].strip("`"): tuple(cells[1:]) for cells in rows}
+
+
+PARTS: Mapping[str, Callable[[str], str]] = {
+    "attack_kinds": lambda _: attack_kinds(),
+    "attack_catalogue": lambda _: attack_catalogue(),
+    "trust_flags": lambda _: trust_flags(),
+    "architectures": architectures,
+    "report_tables": report_tables,
+}
+"""What makes a part of what is there, by the name in its marker."""
+
+
+def library_attacks() -> str:
+    """Return the document of the attacks of libraries."""
+    from benchmarks.library_attacks import document  # It imports both libraries.
+
+    return document()
+
+
+FILES: Mapping[str, Callable[[], str]] = {
+    "docs/LIBRARY_ATTACKS.md": library_attacks,
+}
+"""What makes a whole file. Another generated file, such as a stub, is one line here."""
+
+
+def with_parts(text: str) -> str:
+    """Return a document with its generated parts made anew."""
+    return _PART.sub(lambda match: f"{match[1]}{match[2]}{PARTS[match[1]](match[3])}", text)
+
+
+def documents() -> dict[str, str]:
+    """Return the content of every generated file, and of every document with a generated part, by path."""
+    made = {name: make() for name, make in FILES.items()}
+    for file in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
+        name, text = str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
+        if name not in made and _PART.search(text):
+            made[name] = with_parts(text)
+    return made
+
+
+def main() -> None:
+    """Write what is stale, and print a line for each file that was."""
+    for name, text in documents().items():
+        file = ROOT / name
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            print(f"written: {name}")
+
+
+if __name__ == "__main__":
+    main()
