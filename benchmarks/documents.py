@@ -7,8 +7,10 @@ A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
+from robustbench_aigen.stages.catalogue import stub_text
 from robustbench_aigen.stages.recipe import AttackRecipe
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.trust.check import CHECKS, flags
@@ -167,8 +169,10 @@ def library_attacks() -> str:
 
 FILES: Mapping[str, Callable[[], str]] = {
     "docs/LIBRARY_ATTACKS.md": library_attacks,
+    "robustbench_aigen/attacks/__init__.pyi": partial(stub_text, "attack"),
+    "robustbench_aigen/perturbations/__init__.pyi": partial(stub_text, "perturb"),
 }
-"""What makes a whole file. Another generated file, such as a stub, is one line here."""
+"""What makes a whole file."""
 
 
 def with_parts(text: str) -> str:

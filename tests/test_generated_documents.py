@@ -22,6 +22,9 @@ def test_generated_documents_are_up_to_date(made):
 def test_make_docs_writes_what_is_stale_and_nothing_else(tmp_path, monkeypatch, capsys, made):
     shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")
     shutil.copy(REPOSITORY / "README.md", tmp_path)
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
     monkeypatch.setattr(documents, "ROOT", tmp_path)
     documents.main()
     assert capsys.readouterr().out == ""

@@ -2,18 +2,8 @@
 
 import pydoc
 
-import pytest
-from conftest import REPOSITORY
-
 from robustbench_aigen import attacks, perturbations
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.stages.catalogue import stub_text
-
-
-@pytest.mark.parametrize(("kind", "folder"), [("attack", "attacks"), ("perturb", "perturbations")])
-def test_the_stubs_are_those_of_the_recipes(kind, folder):
-    file = REPOSITORY / "robustbench_aigen" / folder / "__init__.pyi"
-    assert file.read_text(encoding="utf-8") == stub_text(kind), "run make docs"
 
 
 def test_every_recipe_lies_in_the_folder_of_its_kind_and_has_a_name_of_its_own():
