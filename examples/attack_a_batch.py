@@ -1,4 +1,4 @@
-"""Attack one batch and look at what came of it."""
+"""Attack one batch and print the result."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""``python -m robustbench_aigen`` is ``robust-aigen``."""
+"""Entry point of ``python -m robustbench_aigen``, the same as ``robust-aigen``."""
 
 from robustbench_aigen.cli.app import main
 

@@ -15,7 +15,7 @@ def catalogue_folder(kind: str) -> Path:
 
 
 _FINE_TUNING = "finetune_"
-"""How the names of the fine-tuning files begin that stand among the scenarios."""
+"""Prefix of the names of fine-tuning files among the scenarios."""
 
 
 def shipped_files(kind: str) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Names in CSV files that a spreadsheet opens: none of them is a formula.
+"""CSV files for spreadsheets: no name becomes a formula.
 
 A cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break and is not a number gets an apostrophe before
 it (OWASP, CSV Injection). So does one with apostrophes before such a beginning, so that one apostrophe less is always
@@ -15,7 +15,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n].+", re.DOTALL)
 
 
 def guarded(text: str) -> str:
-    """Return a cell that no spreadsheet computes.
+    """Return a cell as text that no spreadsheet reads as a formula.
 
     >>> guarded("=1+1"), guarded("-0.5"), guarded("sdxl"), guarded("-")
     ("'=1+1", '-0.5', 'sdxl', '-')

@@ -1,4 +1,4 @@
-"""Digests inside stored files, by which a file that was changed since is told from what was written.
+"""Digests inside stored files, which reveal later changes.
 
 A JSON document holds, under ``digests``, the digest of its own values and those of files that belong to it. Digests of
 text do not depend on line endings, which git may change, and those of JSON do not depend on its layout.
@@ -18,11 +18,11 @@ _LENGTH = len(_TRAILER) + 64
 
 
 class DamagedFileError(ValueError):
-    """A stored file is not what was written: its text says in which way."""
+    """A stored file differs from the written file; the message says how."""
 
 
 def digest_of_text(content: bytes) -> str:
-    """Return the sha256 of a text file's content, whichever line endings it has."""
+    """Return the sha256 of a text file's content, independent of line endings."""
     return sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
@@ -127,5 +127,5 @@ def without_digest(content: bytes) -> bytes:
         return content
     kept, digest = content[:-_LENGTH], content[-_LENGTH + len(_TRAILER) :]
     if sha256(kept).hexdigest().encode() != digest:
-        raise DamagedFileError("it was changed after it was written")
+        raise DamagedFileError("the file was changed after it was written")
     return kept

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: what is wrong, where, and what to do about it."""
+"""Errors that the user can fix: what is wrong, where, and what to type."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -76,7 +76,7 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the known names nearest to ``name``, or list them all when none is near.
+    """Return a hint: the known name nearest to ``name``, or all known names if none is near.
 
     >>> did_you_mean("pdg", ["fgsm", "pgd"])
     "did you mean 'pgd'?"
@@ -85,20 +85,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, choices, n=1, cutoff=0.55)
     if near:
         return f"did you mean '{near[0]}'?"
-    return f"known: {', '.join(choices)}" if choices else "none is known"
+    return f"known: {', '.join(choices)}" if choices else "no names are known"
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """Return a text of at most ``length`` characters, its middle left out where it was longer."""
+    """Return a text of at most ``length`` characters, with the middle left out if the text is longer."""
     return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
 
 
 def printable(text: str) -> str:
-    r"""Return a text that UTF-8 can hold: bytes of file names that are none stand there as ``\xe9``."""
+    r"""Return a text that UTF-8 can encode: other bytes of file names become escapes such as ``\xe9``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
+    """Return the first line of an error's text, or the name of its type if the text is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Runs scenarios: computes them, then writes the part of the report that is text beside the records."""
+"""Evaluation of detectors: runs scenarios, then writes the text reports beside the records."""
 
 import sys
 import time
@@ -272,7 +272,7 @@ def run_experiment(
 
 
 def _named(pipelines: Any) -> list[tuple[str, list[Stage]]]:
-    """Return pipelines with their names; stages without are named after their recipes."""
+    """Return pipelines by name; unnamed stages get the names of their recipes."""
     if isinstance(pipelines, Mapping) and not {"attack", "perturb"} & pipelines.keys():
         return [(str(name), _stages(name, stages)) for name, stages in pipelines.items()]
     named: list[tuple[str, list[Stage]]] = []
@@ -332,5 +332,5 @@ class Printed(Silent):
         sys.stderr.write(f"{text}\n")
 
     def work_on(self, detector: str, pipeline: str) -> None:
-        """Print what is computed now."""
+        """Print the name of the current cell or step."""
         self.notice(f"{detector}: {pipeline}" if detector else pipeline)

@@ -1,4 +1,4 @@
-"""Bounded reading: regular files alone, and none above a stated size."""
+"""Bounded reading of files: only regular files, up to a size limit."""
 
 import errno
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 MOST_BYTES = 256 * 1024**2
-"""Of one encoded image. The largest images that are decoded take no more in any usual format."""
+"""Largest size of an encoded image, enough for the largest decoded images in all usual formats."""
 _MEBIBYTE = 1024**2
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class RefusedFileError(OSError):
-    """A file that is not read although it is there; the message says why."""
+    """An existing file that is refused; the message has the reason."""
 
 
 def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a regular file.
 
-    Pipes and devices are refused before a byte is read: they may never end. The file is looked at after it is opened,
+    Pipes and devices are refused before a byte is read: they may never end. The check comes after opening,
     so that nothing can be put in its place in between.
 
     Parameters
@@ -44,7 +44,7 @@ def read_file(file: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def opened_file(file: Path) -> BinaryIO:
-    """Open a regular file for reading, and nothing that could keep its reader waiting.
+    """Open a regular file for reading; refuse pipes and devices, which could block.
 
     Raises
     ------

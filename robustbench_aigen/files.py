@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, what killed processes left of them, and the sha256 of a file."""
+"""Atomic writing of files and folders, removal of unfinished files, and the sha256 of a file."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from robustbench_aigen.errors import UserError
 
 PARTIAL = ".partial-"
-"""How the name of everything unfinished begins."""
+"""Prefix of the names of unfinished files and folders."""
 _OWNED = re.compile(re.escape(PARTIAL) + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)-[0-9a-f]{8}")
 _HOUR, _DAY = 3600.0, 86400.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,14 +37,14 @@ def sha256_of_file(file: Path) -> str:
 
 
 def require_regular(file: Path) -> None:
-    """Raise OSError where something else than a file stands under its name: reading a pipe would never end."""
+    """Raise OSError if a path is not a regular file, because reading a pipe would never end."""
     if not file.is_file() and file.exists():
         raise OSError(errno.EINVAL, "not a regular file", str(file))
 
 
 @contextmanager
 def writing(what: object = "results", instead: str = "choose another folder with --output") -> Iterator[None]:
-    """Turn the operating system's refusal to write into the user's error.
+    """Turn write errors of the operating system into :class:`UserError`.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def writing(what: object = "results", instead: str = "choose another folder with
 
 @contextmanager
 def atomic_file(file: Path, *, within: Path | None = None, own: bool = False) -> Iterator[BinaryIO]:
-    """Give a stream that becomes ``file`` when the block ends well; after an error nothing of the stream is left.
+    """Yield a stream whose content becomes ``file`` when the block succeeds, and is deleted after an error.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def atomic_file(file: Path, *, within: Path | None = None, own: bool = False) ->
     within
         A folder on the same file system for the unfinished file; by default the file's own.
     own
-        Whether the name is the program's alone, as in a cache: a folder that stands there is removed.
+        Whether the name is the program's alone, as in a cache: an existing folder is removed.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def atomic_file(file: Path, *, within: Path | None = None, own: bool = False) ->
 
 
 def write_atomically(file: Path, content: bytes, *, own: bool = False) -> None:
-    """Write a file that is whole or absent, and remove what killed processes left beside it.
+    """Write a file atomically, and remove unfinished files of killed processes beside it.
 
     ``own`` is that of :func:`atomic_file`.
 
@@ -124,7 +124,7 @@ def write_atomically(file: Path, content: bytes, *, own: bool = False) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a folder to fill, which becomes ``folder`` when the block ends well; after an error nothing of it is left.
+    """Yield a folder that becomes ``folder`` when the block succeeds, and is deleted after an error.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Give a folder inside ``parent``, which is removed when the block ends, with what the block left in it.
+    """Yield a temporary folder inside ``parent``, which is deleted with its content when the block ends.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def discard(path: Path) -> None:
-    """Remove whatever stands at a path: a file, a link, or a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -179,9 +179,9 @@ def discard(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left unfinished in a folder.
+    """Remove unfinished files of killed processes from a folder.
 
-    A process of this machine is asked for by its id. What others left goes when nobody has written to it for an hour.
+    Processes of this machine are found by id. Files of other machines are removed after an hour without writes.
     """
     for left in folder.glob(f"{PARTIAL}*"):
         try:
@@ -197,7 +197,7 @@ def _temporary(folder: Path) -> Path:
 
 @cache
 def _machine() -> str:
-    """Return a name of what counts this process: containers of one machine count their own."""
+    """Return the name of the process namespace: containers on one machine count processes separately."""
     name = platform.node()
     with suppress(OSError):  # Not Linux.
         name += str(Path("/proc/self/ns/pid").readlink())

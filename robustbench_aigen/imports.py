@@ -1,4 +1,4 @@
-"""What is imported by name: functions that recipes name, and libraries that only some users have."""
+"""Imports by name: functions named in recipes, and optional libraries."""
 
 import inspect
 import os
@@ -20,7 +20,7 @@ from robustbench_aigen.errors import UserError, first_line
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules of a folder be imported, as those beside a script are."""
+    """Make the modules of a folder importable, like modules beside a script."""
     place = str(folder.resolve())
     sys.path.insert(0, place)
     try:
@@ -31,7 +31,7 @@ def importable(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Turn what a user's own code raises while it is imported or called into an error of theirs, with its place.
+    """Turn exceptions of a user's code into :class:`UserError` with the file and line.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def users_code(what: str) -> Iterator[None]:
 
 
 def _failure(error: BaseException) -> str:
-    """Say what an error is, and where it was raised."""
+    """Return the type, message and place of an error."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}:{error.lineno}"
     else:
@@ -59,8 +59,8 @@ def _failure(error: BaseException) -> str:
 def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list[Path]:
     """Return the files that decide what a function computes.
 
-    Its own, every module loaded from beside it, and every module outside installed packages that these import, from
-    wherever. Beside it is its package, or the folder of a module that is in none; what is installed there is left out.
+    Its own, every module loaded from beside it, and every module outside installed packages that these import from
+    any place. Beside it is its package, or the folder of a module that is in none; what is installed there is left out.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
 
 @cache
 def _place(file: str) -> str | None:
-    """Return where a file is, links followed; thousands of modules are asked for with every function of a pipeline."""
+    """Return where a file is, links followed; cached, because every function of a pipeline needs thousands of modules."""
     return os.path.realpath(file) if Path(file).is_absolute() else None
 
 
 def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
-    """Return the files of some modules and of those that they have imported, as far as they are the user's own."""
+    """Return the files of some modules and of those that they have imported, without installed modules."""
     waiting, seen, files = [module for module in modules if module is not None], set[str](), set[Path]()
     while waiting:
         module = waiting.pop()
@@ -126,12 +126,12 @@ def _imported(own: Path, modules: Iterable[ModuleType | None]) -> set[Path]:
 
 
 _PREFIX = f"{__package__}."
-"""What the names of this package's modules begin with."""
+"""Prefix of the names of this package's modules."""
 _STANDARD = tuple(os.path.realpath(sysconfig.get_paths()[name]) + os.sep for name in ("stdlib", "platstdlib"))
 
 
 def is_installed(place: str) -> bool:
-    """Whether a file, links followed, belongs to Python, to an installed package or to this one."""
+    """Whether a file, links followed, belongs to Python, to an installed package or to this package."""
     return place.startswith(_STANDARD) or bool(_NOT_THE_USERS(place))
 
 
@@ -161,7 +161,7 @@ def import_callable(reference: str) -> Callable[..., Any]:
     if found is None:
         raise UserError(f"module '{module_name}' has no '{name}'")
     if not callable(found):
-        raise UserError(f"'{reference}' is no Python function")
+        raise UserError(f"'{reference}' is not a Python function")
     function: Callable[..., Any] = found
     return function
 
@@ -177,7 +177,7 @@ def import_function(reference: str) -> Callable[..., Any]:
     found = import_callable(reference)
     # Its source is part of the identity of what it computes.
     if not hasattr(found, "__code__"):
-        raise UserError(f"'{reference}' is no Python function")
+        raise UserError(f"'{reference}' is not a Python function")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What ships with the package, by name."""
+"""Names of the objects that ship with the package."""
 
 from fnmatch import fnmatchcase
 from typing import get_args

@@ -1,4 +1,4 @@
-"""What a command tells its user beside results: information, and warnings that the results may be wrong."""
+"""Notices of a command beside its results: information, and warnings that results may be wrong."""
 
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -9,15 +9,15 @@ Level = Literal["information", "warning"]
 class Notice(str):
     """One line for the user.
 
-    A notice is a string, so that whoever only prints or stores it need not know of levels. A plain string is
+    A notice is a string, so code that prints or stores notices can ignore levels. A plain string is
     information, unless it begins with ``warning:``.
 
     Attributes
     ----------
     level
-        ``warning`` for what may make the numbers wrong, ``information`` for anything else.
+        ``warning`` if the numbers may be wrong, else ``information``.
     subject
-        What the notice is about, a detector for example; empty where it is about the whole command.
+        The subject, for example a detector; empty if the notice concerns the whole command.
     text
         The line without the subject.
     """
@@ -28,7 +28,7 @@ class Notice(str):
     text: str
 
     def __new__(cls, text: str, level: Level | None = None, subject: str = "") -> Self:
-        """Return a notice; one that is made of another keeps what is not given anew."""
+        """Return a notice; a notice made from another keeps the level and subject that are not given."""
         if isinstance(text, Notice):
             level, subject, text = level or text.level, subject or text.subject, text.text
         elif level is None:
@@ -46,22 +46,22 @@ class Notice(str):
 
     @classmethod
     def stored(cls, content: Mapping[str, str]) -> Self:
-        """Return the notice that :meth:`as_dict` was of."""
+        """Return the notice that :meth:`as_dict` stored."""
         level: Level = "warning" if content["level"] == "warning" else "information"
         return cls(content["text"], level, content["subject"])
 
     def as_dict(self) -> dict[str, str]:
-        """Return what stands in ``run.json``."""
+        """Return the entry of ``run.json``."""
         return {"level": self.level, "subject": self.subject, "text": self.text}
 
 
 def warning(text: str, subject: str = "") -> Notice:
-    """Return a notice of something that may make the numbers wrong."""
+    """Return a warning: the numbers may be wrong."""
     return Notice(text, "warning", subject)
 
 
 def about(subject: str, text: str) -> Notice:
-    """Return a notice about a detector or a source; a notice keeps its level, and both subjects stand in front.
+    """Return a notice about a detector or a source; a notice keeps its level, and both subjects come first.
 
     >>> about("mine.pt", "output 1 means fake")
     'mine.pt: output 1 means fake'

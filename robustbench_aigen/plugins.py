@@ -1,4 +1,4 @@
-"""What a plugin file imports; every name is loaded when it is first used."""
+"""Names for plugin files; each name is loaded on first use."""
 
 from importlib import import_module
 from typing import Any

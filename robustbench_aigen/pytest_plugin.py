@@ -1,4 +1,4 @@
-"""The regression gate inside tests: ``robust_gate(current, baseline)`` fails the test where the gate fails.
+"""pytest fixture of the regression gate: ``robust_gate(current, baseline)`` fails the test if the gate fails.
 
 pytest loads this by its entry point in every project that has the package installed: it imports nothing heavy.
 """

@@ -26,7 +26,7 @@ from robustbench_aigen.errors import UserError, did_you_mean, first_line
 T = TypeVar("T")
 
 ENTRY_POINTS = "robustbench_aigen.plugins"
-"""The group of entry points whose modules are imported as plugins."""
+"""Entry point group of plugins."""
 
 _LOADING = threading.RLock()
 

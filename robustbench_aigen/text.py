@@ -1,8 +1,8 @@
-"""Numbers of things in sentences: ``1 image``, ``2 images``."""
+"""Numbers with nouns in sentences: ``1 image``, ``2 images``."""
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:
-    """Return a number with its noun, and perhaps its verb, in the singular or the plural.
+    """Return a number with its noun (and an optional verb) in the singular or plural.
 
     Parameters
     ----------

@@ -92,13 +92,13 @@ def _class_of_output(name: str) -> int | None:
     fake = bool({*words, plain} & _FAKE_OUTPUTS)
     real = bool({*words, plain} & _REAL_OUTPUTS)
     if fake == real:
-        # "ai_generated_photo" and "fake human" are fakes; nobody calls a real class after both.
+        # "ai_generated_photo" and "fake human" are fakes; no real class has both words.
         return 1 if fake and not is_negated else None
     return 1 if fake != is_negated else 0
 
 
 def is_weak(name: str) -> bool:
-    """Whether a name is one of a class only where no plainer one stands beside it: ``nature``, ``deepfake``."""
+    """Whether a name is a weak class name, which counts only without a plain class name beside it: ``nature``, ``deepfake``."""
     return not _class_of(name)[1]
 
 
@@ -117,7 +117,7 @@ def _class_of(name: str) -> tuple[int | None, bool]:
     is_negated = False
     for token in tokens:
         if token in _CLASSES:
-            # What is no photograph need not be a fake.
+            # A picture that is not a photograph may still be real.
             unknown |= is_negated and token in WEAK
             (plain if token in PLAIN else weak).add(_CLASSES[token] ^ is_negated)
             is_negated = False
@@ -177,7 +177,7 @@ def generator_in(name: str) -> str:
 
 
 def _is_by(word: str, text: str, name: str) -> bool:
-    """Whether a word stands behind a class word that has been taken off."""
+    """Whether a word followed a removed class word."""
     return text != name and folded(word) in BY
 
 
@@ -245,7 +245,7 @@ def split_beside(name: str, beside: Iterable[str]) -> str | None:
 
 
 def ends_with_split(name: str) -> str | None:
-    """Return the split whose word begins or ends a name, whatever the rest is: ``celeba_train``, ``test-sdxl``.
+    """Return the split whose word begins or ends a name: ``celeba_train``, ``test-sdxl``.
 
     None where the rest makes a thing of it: ``train_station``.
     """

@@ -40,7 +40,7 @@ def is_attacked_with_gradients(detector: Detector, images: torch.Tensor) -> bool
 def is_attacked_without_gradients(detector: Detector, images: torch.Tensor) -> bool:
     """Square works, and PGD refuses in one sentence that names what to take instead."""
     assert not detector.differentiable
-    with pytest.raises(UserError, match="follows gradients") as refused:
+    with pytest.raises(UserError, match="needs gradients") as refused:
         attacked_margin(detector, "pgd", images, steps=1)
     assert "square" in str(refused.value)
     assert "surrogate" in str(refused.value)

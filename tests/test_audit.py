@@ -202,8 +202,8 @@ def test_a_copy_that_cannot_be_written_is_refused_before_anything_is_looked_at(
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr("robustbench_aigen.data.audit.inspection.audit", None)
     for out, part in [
-        ("full", "is there already"),
-        ("file", "is there already"),
+        ("full", "exists already"),
+        ("file", "exists already"),
         ("tree/copy", "inside the data"),
     ]:
         outcome = cli("audit", tree, "--fix", tmp_path / out)
@@ -305,7 +305,7 @@ def test_a_run_says_in_one_line_that_the_facts_tell_the_classes_apart(tree, cli,
     assert "format, JPEG quality, subsampling" in line
     folder = tmp_path / "out" / "s" / "latest"
     assert json.loads((folder / "run.json").read_text())["audit"]["call"] == "confound"
-    assert "tells real from fake" in (folder / "report.md").read_text()
+    assert "separate real from fake" in (folder / "report.md").read_text()
 
 
 def test_a_run_on_minigen_records_that_nothing_was_found(tmp_path):

@@ -46,7 +46,7 @@ def test_attacks_with_gradients_are_refused_before_anything_runs(tmp_path, scena
     assert outcome.code == 2
     first, second = outcome.err.splitlines()
     assert "x.yaml:6: pipelines.p[0]: " in first
-    assert first.endswith("follows gradients, and detector 'python:hidden.py:make' has none")
+    assert first.endswith("needs gradients, and detector 'python:hidden.py:make' has none")
     assert "square" in second
     assert "surrogate" in second
     assert not (tmp_path / "out").exists()

@@ -86,7 +86,7 @@ def test_of_several_sets_the_trained_one_is_taken_and_a_line_says_how_to_take_an
 def test_a_discriminator_is_told_from_its_generator_by_what_fits(tmp_path):
     detector = loaded(tmp_path / "gan.pt", {"netG": nn.Linear(3, 4).state_dict(), "netD": TRAINED})
     assert scores_as(detector, TRAINED)
-    assert "'netD' are taken; the file also has netG (does not fit)" in detector.assumptions[0]
+    assert "'netD' are loaded; the file also has netG (does not fit)" in detector.assumptions[0]
 
 
 def test_copies_that_are_equal_are_not_worth_a_line(tmp_path):
@@ -152,7 +152,7 @@ def test_quantised_and_sparse_tensors_have_the_values_that_they_stand_for(tmp_pa
         (lambda name, value: value.to("meta") if "head" in name else value, r"6 of 20 tensors have a name and a shape"),
         (lambda name, value: value.to(torch.complex64) if value.dim() == 2 else value, "head.1.weight is complex64"),
         (lambda name, value: value * np.nan if name == "head.1.weight" else value, "1 of 20 tensors holds NaN: head.1.weight"),
-        (lambda name, value: torch.zeros(1000, *value.shape[1:]) if "head.5" in name else value, "answer 1000 classes, those of ImageNet"),
+        (lambda name, value: torch.zeros(1000, *value.shape[1:]) if "head.5" in name else value, "have 1000 classes, those of ImageNet"),
         (lambda name, value: value.to(torch.int8) if "head" in name else value, "head.1.weight is int8, head.1.bias is int8, head.3.weight is int8 and 3 more"),
     ],
 )  # fmt: skip
@@ -186,7 +186,7 @@ def test_shards_are_read_together_wherever_one_points(tmp_path):
     for file in (*files, tmp_path / "model.safetensors.index.json"):
         detector = loaded(file)
         assert scores_as(detector, TRAINED)
-        is_told = any("the weights are in 2 files" in text for text in detector.assumptions)
+        is_told = any("is one of 2 files of weights" in text for text in detector.assumptions)
         assert is_told == (file in files)
     digest = loaded(files[0]).weights_sha256
     save_file({**load_file(files[1]), "head.5.bias": torch.ones(2)}, files[1])

@@ -26,7 +26,7 @@ def test_without_a_network_the_scenario_says_how_a_copy_is_given(cli, tmp_path, 
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     outcome = cli("run", REPOSITORY / "scenarios" / "cifake_pgd.yaml", "--output", tmp_path)
     assert outcome.code == 2
-    assert "cannot be fetched" in outcome.err
+    assert "cannot be downloaded" in outcome.err
     assert "--data" in outcome.err
 
 
@@ -35,13 +35,13 @@ def test_a_check_downloads_nothing(cli, tmp_path, monkeypatch):
     for name in ("cifake_pgd", "finetune_cifake_fast_eps2"):
         outcome = cli("validate", name)
         assert outcome.code == 0, outcome.err
-        assert "images not looked at: hf://a-rea/CIFAKE-CPSC542" in outcome.out
+        assert "images not checked: hf://a-rea/CIFAKE-CPSC542" in outcome.out
     scenario = tmp_path / "wrong.yaml"
     shipped = (REPOSITORY / "scenarios" / "cifake_pgd.yaml").read_text()
     scenario.write_text(shipped.replace("hf://a-rea/CIFAKE-CPSC542", "hf://CIFAKE"))
     outcome = cli("validate", scenario)
     assert outcome.code == 2
-    assert "is no data set of the hub" in outcome.err
+    assert "is not a data set of the hub" in outcome.err
 
 
 def test_the_scenario_runs_on_a_copy(cli, cifake, tmp_path):

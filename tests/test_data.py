@@ -132,7 +132,7 @@ def test_parquet_whose_labels_mean_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         TableSource(tmp_path / "b.parquet")
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "c.parquet")
-    with pytest.raises(UserError, match="needs the columns image and label"):
+    with pytest.raises(UserError, match="the columns image and label are missing"):
         TableSource(tmp_path / "c.parquet")
 
 
@@ -237,7 +237,7 @@ def test_images_without_a_class_are_counted_aloud(tmp_path):
     (notice,) = FolderSource(tmp_path).notices
     assert (
         notice
-        == "2 images are left out: their folders name no class (fkae); if they are real or fake, say which: labels: {fkae: …}"
+        == "2 images are left out: their folders name no class (fkae); if they are real or fake, declare labels: {fkae: …}"
     )
 
 

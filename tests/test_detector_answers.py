@@ -273,7 +273,7 @@ def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("pair", "output: 1 is read as the verdict; the detector also answers 0 (4, 16)"),
+        ("pair", "output: 1 is read as the verdict; the detector also returns 0 (4, 16)"),
         ("mapping", "output: prediction is read as the verdict"),
         ("logits", "output: logits is read as the verdict"),
         ("named", "output: verdict is read as the verdict"),
@@ -302,7 +302,7 @@ def test_the_answer_is_found_and_what_was_chosen_is_said(load, images, right, na
     ("name", "message", "hint"),
     [
         ("heads", r"could be the verdict: 0 \(4, 2\), 1 \(4, 2\)", "output: 0"),
-        ("three", r"returns \(4, 3\) for 4 images", "three classes or more"),
+        ("three", r"returns \(4, 3\) for 4 images", "three or more classes"),
         ("nothing", "returns NoneType, not a tensor", ""),
         ("damaged", "its weights are damaged, 0.weight hold NaN", ""),
     ],
@@ -319,7 +319,7 @@ def test_what_is_not_clear_or_not_there_is_refused(load, name, message, hint):
         ("leaves", r"calls sys.exit\(0\)"),
         ("two_scores", "2 tensors that could be the verdict"),
         ("by_name", r"choose one with output: fake"),
-        ("in_words", "the name of a class and its score"),
+        ("in_words", "the name of a class with its score"),
         ("of_a_class", "returns the class Answer"),
         ("lazy", "lazy module"),
         ("infinite", "5.bias of its weights hold infinity"),
@@ -347,7 +347,7 @@ def test_sparse_answers_and_whole_numbers_are_scores(load, images, right):
     torch.testing.assert_close(load("as_sparse")(images), right)
     whole = load("whole_numbers")
     torch.testing.assert_close(whole(images), (100 * right).round())
-    assert "it answers whole numbers: its scores have that precision" in whole.assumptions
+    assert "the outputs are whole numbers, and scores have this precision" in whole.assumptions
 
 
 def test_a_batch_as_large_as_in_a_run_is_tried(load, images):
@@ -486,7 +486,7 @@ def test_a_detector_that_changes_itself_is_not_attacked(folder, cli):
     tmp_path, scenario = folder
     outcome = cli("run", scenario("drifting", PGD), "--output", tmp_path / "out")
     assert outcome.code == 2
-    assert re.search(r"changes its own weights at every answer \(shift\)", outcome.err)
+    assert re.search(r"changes its own weights with every call \(shift\)", outcome.err)
     assert len(outcome.err.strip().splitlines()) <= 3
 
 
@@ -602,7 +602,7 @@ def test_percentages_are_named_with_what_to_write(tmp_path, name):
     (tmp_path / "percent.py").write_text(PERCENT)
     detector = load_detector(f"python:percent.py:{name}", folder=tmp_path)
     (told,) = [said for said in detector.assumptions if "percentages" in said]
-    assert "set outputs: percentages, or outputs: logits" in told
+    assert "set outputs: percentages or outputs: logits" in told
     assert told.is_warning
     assert detector.preprocessing.outputs == "logits"
 

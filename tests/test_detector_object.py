@@ -485,13 +485,13 @@ def test_load_detector_takes_what_is_in_memory(module, levels):
     assert load_detector({"id": "minigen/lenet5", "name": "mine"}).name == "mine"
     with pytest.raises(UserError, match="unknown key 'ids'"):
         load_detector({"ids": "minigen/lenet5"})
-    with pytest.raises(UserError, match="three classes or more"):
+    with pytest.raises(UserError, match="three or more classes"):
         load_detector(Net(3))
     with pytest.raises(UserError, match="torch.nn.Module"):
         load_detector(3)
     with pytest.raises(UserError, match="leave arch"):
         load_detector(module, arch="lenet5")
-    with pytest.raises(UserError, match="is on meta, and cpu is asked for"):
+    with pytest.raises(UserError, match="is on meta, and cpu is required"):
         load_detector(Net().to("meta"))
 
 

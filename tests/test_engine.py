@@ -355,7 +355,7 @@ def test_one_class_runs_with_what_needs_the_other_left_empty(tmp_path, image_fol
     }
     outcome = cli("run", scenario(tmp_path, PGD_AND_NOISE, **keys), "--output", tmp_path / "out", "--json")
     assert outcome.code == 0, outcome.err
-    assert "images too stay empty" in outcome.err
+    assert "images stay empty" in outcome.err
     for row in json.loads(outcome.out)["summary"]:
         assert row["accuracy"] is not None
         assert row["auroc"] is row["balanced_accuracy"] is None
@@ -465,7 +465,7 @@ number = 3
 @pytest.mark.parametrize(
     ("function", "message"),
     [("floats", "torch.float32"), ("grey", "returned \\(120, 1, 32, 32\\)"), ("fewer", "returned \\(119"), ("nothing", "NoneType"),
-     ("missing", "has no 'missing'"), ("number", "is no Python function")],
+     ("missing", "has no 'missing'"), ("number", "is not a Python function")],
 )  # fmt: skip
 def test_what_a_users_perturbation_returns_is_verified(tmp_path, monkeypatch, function, message):
     own_perturbation(tmp_path, monkeypatch, function)

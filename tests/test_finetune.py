@@ -106,7 +106,7 @@ def test_a_fine_tuning_leaves_weights_a_card_and_a_report(untrained, pictures, c
     assert metrics["kept"]["val_balanced"] == pytest.approx(rows[metrics["epoch_kept"]]["val_balanced"])
     assert load_detector(folder / "tuned.safetensors").architecture == "lenet5"
     page = (folder / "report.md").read_text()
-    for line in ("| clean |", "| pgd |", "| jpeg |", "gradient masking", "the test images decided nothing"):
+    for line in ("| clean |", "| pgd |", "| jpeg |", "Gradient masking", "test images had no influence"):
         assert line in page
     records = pd.read_parquet(folder / "runs" / "tuned_before_after" / "latest" / "records.parquet")
     means = records.groupby(["pipeline", "detector"])["correct"].mean()
@@ -213,8 +213,8 @@ def test_a_report_is_on_as_many_images_as_fit_into_the_training(trained, cli):
     assert not (trained.folder / "runs" / ".cache").exists()
     again = cli("finetune", trained.file, "--output", trained.output)
     assert again.code == 0
-    assert f"reported already, {trained.folder / 'report.md'}" in again.err
-    assert "gradient masking" in again.out
+    assert f"the report is finished: {trained.folder / 'report.md'}" in again.err
+    assert "Gradient masking" in again.out
     assert len([*(trained.folder / "runs" / "tuned_before_after").glob("2*")]) == 1
     whole = cli("finetune", trained.file, "--output", trained.output, "--report-images", "ALL")
     assert whole.code == 0, whole.err
@@ -296,7 +296,7 @@ def test_a_short_training_shortens_the_scenario(trained, pictures, cli, monkeypa
     monkeypatch.setattr(after_report, "run", raising(KeyboardInterrupt()))
     outcome = cli("finetune", file, "--output", trained.output)
     assert "report on 12 of 12 test images (250 of 1000 queries of Square) to stay within" in outcome.err
-    assert "for the whole of it" in outcome.err
+    assert "for the whole scenario" in outcome.err
     scenario = yaml.safe_load((trained.folder / "before_after.yaml").read_text())
     assert scenario["pipelines"]["auto"][0]["queries"] == scenario["pipelines"]["square"][0]["steps"] == 250
     assert cli("validate", trained.folder / "before_after.yaml").code == 0
@@ -430,7 +430,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_weights(untrained, pictures):
     resumed = finetune(
         loaded, untrained / "killed", device="cpu", half=False, fresh=False, progress=Listening()
     )
-    assert any("goes on after" in line for line in told)
+    assert any("continues after" in line for line in told)
     undisturbed = finetune(
         loaded, untrained / "whole", device="cpu", half=False, fresh=False, progress=Silent()
     )

@@ -115,7 +115,7 @@ def test_pictures_that_are_left_out_are_told_in_a_line_each(tmp_path, png):
     assert len(source.samples) == 2
     assert source.notices == [
         "2 pictures are left out, in formats that Pillow cannot read: .heic 2",
-        "2 images are left out, in hidden places: .ipynb_checkpoints 1, __MACOSX 1",
+        "2 images are left out, in hidden folders or files: .ipynb_checkpoints 1, __MACOSX 1",
         "1 link is not followed, back to a folder above: fake/round",
         "2 links lead to nothing: fake/gone.png, fake/self",
     ]
@@ -137,7 +137,7 @@ def test_reals_linked_under_every_generator_belong_to_all_and_count_once(tmp_pat
         (tmp_path / "d" / name / "val" / "nature").symlink_to(tmp_path / "store")
     source = FolderSource(tmp_path / "d")
     assert counted(source) == {("real", 0): 2, ("ADM", 1): 3, ("glide", 1): 3, ("sdxl", 1): 3}
-    assert source.notices == ["2 images linked under every generator belong to all of them, and count once"]
+    assert source.notices == ["2 images linked under every generator belong to all generators and count once"]
 
 
 def test_reals_linked_under_some_generators_count_for_each(tmp_path, png):
@@ -148,9 +148,7 @@ def test_reals_linked_under_some_generators_count_for_each(tmp_path, png):
     assert counted(source) == {
         (name, label): count for name in ("ADM", "glide", "sdxl") for label, count in ((0, 1), (1, 3))
     }
-    assert source.notices == [
-        "1 image linked under several generators or splits counts at each of these places"
-    ]
+    assert source.notices == ["1 image linked under several generators or splits counts once for each"]
 
 
 def link_folder(root):
@@ -176,7 +174,7 @@ def test_a_link_into_the_other_class_is_refused(tmp_path, png, link):
     root = put(tmp_path / "d", png, "real/a.png", "fake/f.png")
     link(root)
     with pytest.raises(
-        UserError, match="links put 1 image into both classes: fake/.* and real/.* are one file"
+        UserError, match="links put 1 image into both classes: fake/.* and real/.* are the same file"
     ):
         FolderSource(root)
 

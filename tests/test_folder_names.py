@@ -336,7 +336,7 @@ def test_images_that_links_lead_to_are_not_called_left_out(tmp_path):
 
 def test_true_and_false_below_a_class_are_asked_for(tmp_path):
     touched(tmp_path, "ai/true/1.png", "ai/false/1.png")
-    with pytest.raises(UserError, match="'false' below may turn it round") as caught:
+    with pytest.raises(UserError, match="'false' below may reverse the class") as caught:
         FolderSource(tmp_path)
     assert "labels: {false: fake} or labels: {false: real}" in caught.value.hint
     said = FolderSource(tmp_path, labels={"false": 0, "true": 1})
@@ -391,7 +391,7 @@ def test_what_to_type_where_kinds_of_pictures_are_generators(tmp_path, folders, 
 def test_the_line_on_images_that_are_left_out_says_what_to_type(tmp_path, folders, typed):
     (notice,) = FolderSource(touched(tmp_path, *(f"{folder}/1.png" for folder in folders))).notices
     assert notice.is_warning
-    assert notice.partition("; if they are real or fake, say which: ")[2] == typed
+    assert notice.partition("; if they are real or fake, declare ")[2] == typed
 
 
 def test_classes_that_are_read_from_joined_names_are_told(tmp_path):

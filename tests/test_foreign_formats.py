@@ -90,7 +90,7 @@ def test_a_network_that_turns_its_input_into_half_precision_itself_is_left_alone
     with torch.no_grad():
         theirs = Cast(small().half(), torch.float16)(levels() / 255).softmax(1)[:, 1]
     assert torch.allclose(score_of(detector, levels()), theirs, atol=1e-5)
-    assert any("stored in float16, and computed so" in text for text in detector.assumptions)
+    assert any("stored in float16, and computed in this type" in text for text in detector.assumptions)
 
 
 NETWORKS = {
@@ -259,7 +259,7 @@ def test_the_names_of_classes_say_which_are_fake(tmp_path, transformers, names, 
     model.save_pretrained(tmp_path)
     PROCESSORS["bilinear"](transformers).save_pretrained(tmp_path)
     if fakes is None:
-        with pytest.raises(UserError, match="do not say which are AI-generated: real photo, LABEL_7"):
+        with pytest.raises(UserError, match="do not show which are AI-generated: real photo, LABEL_7"):
             load_detector(f"hf:{tmp_path}")
         return
     with torch.no_grad():

@@ -160,7 +160,7 @@ def test_scores_are_gated_where_they_compare(rng):
         assert gate(scored(good, mode="score"), scored(good, mode="score"), config={"metrics": metric}).passed
     only_clean = gate(scored(worse), scored(good), config={"metrics": "auroc"})
     assert only_clean.checks["pipeline"].tolist() == ["clean"]
-    with pytest.raises(UserError, match="no meaning after a final attack"):
+    with pytest.raises(UserError, match="undefined after a final attack"):
         gate(scored(worse), scored(good), config={"metrics": "auroc", "pipelines": "pgd"})
 
 
@@ -296,7 +296,7 @@ def test_one_class_has_no_tnr_and_says_so():
     result = gate(real, real, config={"metrics": ["accuracy", "tpr", "tnr"]})
     assert set(result.checks["metric"]) == {"accuracy", "tnr"}
     assert any("tpr of pgd on all is not tested" in notice for notice in result.notices)
-    with pytest.raises(UserError, match="no metric has the classes"):
+    with pytest.raises(UserError, match="every metric lacks a class"):
         gate(real, real, config={"metrics": "tpr"})
     with pytest.raises(UserError, match="a class is missing"):
         gate(real, real, config={"floors": "tpr of pgd >= 0.1"})
@@ -378,8 +378,8 @@ def swapped_images(folder):
         (lambda folder: (folder / "run.json").write_text("[]"), "not written by this version"),
         (lambda folder: (folder / "run.json").write_text('{"run_id": 1}'), "not written by this version"),
         (lambda folder: (folder / "run.json").write_bytes(b"\xff\xfe"), "is damaged: run.json"),
-        (edited, "is of other images than run.json says"),
-        (without_rows, "rows, and run.json speaks of 4000"),
+        (edited, "has other images than run.json"),
+        (without_rows, "rows, but run.json declares 4000"),
         (foreign_records, "has no column detector"),
         (swapped_images, "has other images than"),
     ],
@@ -399,7 +399,7 @@ def test_a_missing_truncated_or_foreign_folder_is_said_in_a_line(tmp_path, rng, 
     ("spoil", "said"),
     [
         (lambda folder: (folder / "records.parquet").unlink(), "records.parquet is missing"),
-        (spoilt("records.parquet"), "is not the file that baseline.json was written with"),
+        (spoilt("records.parquet"), "is not the file that belongs to baseline.json"),
         (spoilt("baseline.json"), "is a damaged baseline"),
         (lambda folder: (folder / "baseline.json").write_text("{}"), "is a damaged baseline"),
         (lambda folder: (folder / "baseline.json").unlink(), "is not a run folder"),
@@ -460,7 +460,7 @@ def test_the_block_of_the_scenario_is_what_a_run_is_held_to(tmp_path, cli):
         ("gate: {pipelines: pdg}", "no pipeline 'pdg'"),
         ("gate: {generators: dcgna}", "no generator 'dcgna'"),
         ("gate: {floors: ['tpr of pgd for lenet >= 0.4']}", "no detector 'lenet'"),
-        ("gate: {metrics: auroc, pipelines: pgd}", "no meaning after a final attack"),
+        ("gate: {metrics: auroc, pipelines: pgd}", "undefined after a final attack"),
         ("gate: []", "must be a mapping"),
     ],
 )

@@ -302,5 +302,5 @@ def test_a_detector_that_hides_its_input_cannot_be_searched():
         def forward(self, x):
             return x.detach().flatten(1)[:, :2]
 
-    with pytest.raises(UserError, match="no gradient reaches the pixels"):
+    with pytest.raises(UserError, match="has no gradient to the pixels"):
         ascend(Hiding(), ThreatModel("linf", 0.1), pixels, pixels, torch.sum, steps=1, step_size=0.1)

@@ -102,7 +102,7 @@ def test_a_stated_layout_is_taken_at_its_word(tmp_path):
     source = opened(tmp_path, layout="generator/split/class")
     assert list(facts(source).values()) == [(1, "a", "test"), (0, "b", "test")]
     assert source.notices == ["1 image is left out: its folder names no class (.)"]
-    with pytest.raises(UserError, match="is not laid out as split/class"):
+    with pytest.raises(UserError, match="does not have the layout split/class"):
         opened(tmp_path / "a" / "holdout", layout="split/class")
     forensynths = opened(tree(tmp_path / "f", *CNNDETECTION), layout="forensynths")
     assert Counter(s.generator for s in forensynths.samples) == {"progan": 3, "stylegan": 1, "deepfake": 2}
@@ -116,7 +116,7 @@ def test_own_names_of_classes(tmp_path):
     source = opened(tmp_path, labels={"Midjourney": "fake", "laion": "real"})
     assert [(s.label, s.generator) for s in source.samples] == [(0, "real"), (1, "midjourney")]
     left_out = "1 image is left out: its folder names no class (other)"
-    assert source.notices == [f"{left_out}; if they are real or fake, say which: labels: {{other: …}}"]
+    assert source.notices == [f"{left_out}; if they are real or fake, declare labels: {{other: …}}"]
     assert {s.label for s in opened(tmp_path, label="fake").samples} == {1}
 
 
@@ -343,7 +343,7 @@ def test_class_names_of_a_readme_are_known(tmp_path):
 
 def test_columns_and_labels_can_be_said(tmp_path):
     bare_parquet(tmp_path / "a.parquet", label="is_generated", image="shot")
-    with pytest.raises(UserError, match="needs the columns image and label; it has is_generated, shot"):
+    with pytest.raises(UserError, match="the columns image and label are missing; found is_generated, shot"):
         opened(tmp_path / "a.parquet")
     said = {"columns": {"label": "is_generated"}, "labels": {0: "real", 1: "fake"}}
     assert [s.label for s in opened(tmp_path / "a.parquet", **said).samples] == [0, 1]
@@ -414,7 +414,7 @@ def test_several_sources_are_one_with_ids_that_do_not_depend_on_their_order(tmp_
 
 def test_a_source_twice_is_refused(tmp_path):
     tree(tmp_path / "a", "real/1.png")
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="is listed twice"):
         open_data(DataSpec(sources=["a", "./a"]), tmp_path)
 
 
@@ -457,8 +457,8 @@ def test_the_same_image_in_two_sources_is_noticed(tmp_path, cli, image_folder):
         tmp_path / "o",
     )
     assert outcome.code == 0, outcome.err
-    assert "1 image stands in more than one source: images/real/00.png and more/copy.png" in outcome.err
-    assert "1 image stands as real and as fake" in outcome.err
+    assert "1 image is in more than one source: images/real/00.png and more/copy.png" in outcome.err
+    assert "1 image is labelled both real and fake" in outcome.err
     assert "images: folders class" in outcome.err
     info = json.loads((tmp_path / "o" / "jpeg_sweep" / "latest" / "run.json").read_text())
     assert info["data"]["images"] == 25
@@ -523,7 +523,7 @@ def test_a_misspelt_path_names_the_folder_or_file_beside_it(tmp_path, typed, hin
         ("{source: a, sources: [b]}", "needs a 'source', or several"),
         ("{sources: [a], labels: {0: fake}}", "'labels' belongs to one source"),
         ("{source: a, labels: {0: fale}}", "'0' must be real or fake, not 'fale'"),
-        ("{source: a, labels: [fake, real]}", "must say what each label means"),
+        ("{source: a, labels: [fake, real]}", "must give the meaning of each label"),
         ("{source: a, layout: class/class}", "names a level twice"),
         ("{source: a, columns: {picture: x}}", "picture"),
         ("{source: a, label: 1}", "must be 'real' or 'fake'"),
@@ -551,7 +551,7 @@ def test_an_empty_split_and_an_empty_folder_are_said(tmp_path):
     (tmp_path / "data" / "test" / "real").mkdir(parents=True)
     with pytest.raises(UserError, match="has no split 'test'") as caught:
         select(opened(tmp_path / "data"), "test", None)
-    assert caught.value.hint == "it has: train, all"
+    assert caught.value.hint == "known splits: train, all"
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="no images in"):
         opened(tmp_path / "nothing")

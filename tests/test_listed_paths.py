@@ -12,7 +12,7 @@ from PIL import Image
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.scenario.data_spec import SourceSpec
 
-TOLD = "generators are those in the paths: {}; columns: {{generator: …}} takes a column instead"
+TOLD = "generators come from the paths: {}; columns: {{generator: …}} selects a column instead"
 
 
 def png(shade: int) -> bytes:
@@ -78,7 +78,7 @@ def generators(source):
         (
             [("male/1.png", "fake"), ("male/2.png", "real"), ("female/3.png", "fake"), ("female/4.png", "real")],
             [(1, "fake"), (0, "real"), (1, "fake"), (0, "real")],
-            "folders in the paths with images of both classes are kinds of pictures and no generators: female, male; if they are generators, layout: generator",
+            "folders in the paths with images of both classes are read as kinds of pictures, not as generators: female, male; if they are generators, layout: generator",
         ),
         (
             [("ai_dataset/1.png", "fake"), ("ai_dataset/2.png", "real")],
@@ -134,7 +134,7 @@ def test_hundreds_of_folders_are_prompts(tmp_path):
     source = opened(csv_of(tmp_path, [*rows, ("y/1.png", "real")]))
     assert set(generators(source)) == {(1, "fake"), (0, "real")}
     assert source.notices == [
-        "121 folders of fakes in the paths are not taken for generators: too many; if they are, add a column generator"
+        "121 folders of fakes in the paths are too many to be read as generators; for generators, add a column generator"
     ]
 
 

@@ -221,7 +221,7 @@ def test_of_several_outputs_the_scores_are_taken_and_a_line_says_so(tmp_path, ou
     detector = load_detector(tmp_path / "m.onnx")
     images = levels(5, 8, 8)
     assert torch.allclose(score_of(detector, images), fakes(tmp_path / "plain.onnx", images), atol=1e-5)
-    assert f"'{taken}' is scored: output: NAME takes another" in detector.assumptions[0]
+    assert f"'{taken}' is scored; output: NAME selects another output" in detector.assumptions[0]
     assert is_attacked_with_gradients(detector, images)
 
 
@@ -288,7 +288,7 @@ def test_a_model_of_8_bit_levels_is_given_levels(tmp_path):
     images = levels(5, 8, 8)
     theirs = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": images.numpy()})[0]
     assert torch.allclose(score_of(detector, images), torch.from_numpy(theirs).softmax(1)[:, 1], atol=1e-5)
-    assert any("levels from 0 to 255 go into the network" in text for text in detector.assumptions)
+    assert any("the network receives levels from 0 to 255" in text for text in detector.assumptions)
     assert is_attacked_with_gradients(detector, images)
 
 
@@ -305,5 +305,5 @@ def test_a_replaced_file_of_weights_beside_a_model_changes_its_hash(tmp_path):
     (tmp_path / "m.data").write_bytes(content)
     assert load_detector(tmp_path / "m.onnx").weights_sha256 != before
     (tmp_path / "m.data").unlink()
-    with pytest.raises(UserError, match="'m.data', which is not beside it"):
+    with pytest.raises(UserError, match="'m.data', which is missing beside the file"):
         load_detector(tmp_path / "m.onnx")

@@ -59,8 +59,8 @@ def test_half_the_batch_until_it_fits_and_the_records_of_that_batch_size(
     result = run(file, output=tmp_path / "out", progress=listening)
     pd.testing.assert_frame_equal(result.records, expected)
     assert [note for note in listening.notices if "out of memory" in note] == [
-        "minigen/lenet5: out of memory with batches of 100; going on with 50",
-        "minigen/lenet5: out of memory with batches of 50; going on with 25",
+        "minigen/lenet5: out of memory with batches of 100; continuing with 50",
+        "minigen/lenet5: out of memory with batches of 50; continuing with 25",
     ]
     assert {timing.batch_size for timing in cells_of(result)} == {25}
 

@@ -53,7 +53,7 @@ def test_the_page_says_everything_that_the_report_is_for(hostile, browser):
     for said in (*(" ".join(name.split()) for name in (DETECTOR, GENERATOR, SUMMARY)), FILE):
         assert said in text, said
     assert CHECKS["eps_floored"].meaning in text
-    assert "not shared: every eps was attacked on its own" in text
+    assert "not shared: every eps attacked all images" in text
     for part in ("robust-aigen run", "fingerprint", "Seed", "torch", "weights", '"share_sweeps": true'):
         assert part in text, part
     figures = browser.evaluate("[...document.querySelectorAll('figure')].map(f => f.id.slice(7))")

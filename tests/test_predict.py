@@ -198,10 +198,10 @@ def test_pictures_of_one_name_are_saved_side_by_side(pictures, tmp_path, cli):
         (["PICTURES", "--attack", "pgd", "--norm", "l7"], "norm must be one of linf, l2"),
         (["PICTURES", "--attack", "pgd", "--set", "stpes=3"], "did you mean 'steps'?"),
         (["PICTURES", "--attack", "pgd", "--set", "steps"], "not of the form NAME=VALUE"),
-        (["PICTURES", "--attack", "pgd", "--set", "steps=[1, 2]"], "nothing is swept here"),
+        (["PICTURES", "--attack", "pgd", "--set", "steps=[1, 2]"], "sweeps need a scenario"),
         (["PICTURES", "--attack", "pgd", "--set", "steps=["], "'[' is not a value"),
         (["PICTURES", "--attack", "pgd", "--eps", "1/255", "--set", "eps=2/255"], "eps is given twice"),
-        (["PICTURES", "--attack", "transfer"], "surrogate: minigen/lenet5"),
+        (["PICTURES", "--attack", "transfer"], "add a detector: surrogate: minigen/lenet5"),
         (["PICTURES", "--attack", "jpeg"], "'jpeg' is not an attack"),
         (["PICTURES", "--eps", "4/255"], "--eps needs --attack"),
         (["PICTURES", "--save", "x"], "--save needs --attack"),
@@ -247,7 +247,7 @@ def test_a_detector_without_gradients_is_attacked_by_its_scores_alone(pictures, 
     detector = f"python:{tmp_path / 'mean.py'}:build"
     outcome = cli("predict", pictures, "--detector", detector, "--attack", "pgd")
     assert outcome.code == 2
-    assert "pgd follows gradients" in outcome.err
+    assert "pgd needs gradients" in outcome.err
     arguments = ["--attack", "square", "--eps", "16/255", "--set", "steps=300", "--label", "real"]
     for row in predicted(cli, pictures, *arguments, detector=detector)["predictions"]:
         assert row["attacked"]["score"] > row["score"]

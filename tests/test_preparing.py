@@ -143,7 +143,7 @@ def test_bad_files_are_named_and_the_rest_is_made(tmp_path, cli, image_folder):
     outcome = cli("data", "prepare", image_folder, tmp_path / "out", "--crop-bottom", 5)
     assert outcome.code == 0
     assert "left out: fake/broken.png: not an image" in outcome.out
-    assert "left out: real/flat.png: it is 4 pixels high, and 5 are to be cropped" in outcome.out
+    assert "left out: real/flat.png: the image is 4 pixels high, too little for a crop of 5" in outcome.out
     assert len(listed(tmp_path / "out")) == 24
     assert set(json.loads((tmp_path / "out" / "prepared.json").read_text())["unusable"]) == {
         "fake/broken.png",
@@ -154,17 +154,17 @@ def test_bad_files_are_named_and_the_rest_is_made(tmp_path, cli, image_folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--crop-bottom", "5x"], "no number of pixels or per cent"),
-        (["--crop-bottom", "100%"], "no number of pixels or per cent"),
-        (["--crop-bottom", "1.5"], "no number of pixels or per cent"),
+        (["--crop-bottom", "5x"], "not a number of pixels or per cent"),
+        (["--crop-bottom", "100%"], "not a number of pixels or per cent"),
+        (["--crop-bottom", "1.5"], "not a number of pixels or per cent"),
         (["--crop-bottom", "32"], "no image can be used (24 tried)"),
-        (["--split-grid", "2"], "is no grid"),
-        (["--split-grid", "1x1"], "is no grid"),
-        (["--split-grid", "40x2"], "no grid of 40×2 pictures"),
-        (["--splits", "80/10"], "add up to 100"),
-        (["--splits", "80/30/10"], "add up to 100"),
-        (["--splits", "a/b/c"], "add up to 100"),
-        (["--splits", "0/50/50"], "add up to 100"),
+        (["--split-grid", "2"], "is not a grid"),
+        (["--split-grid", "1x1"], "is not a grid"),
+        (["--split-grid", "40x2"], "cannot be divided into 40×2 equal pictures"),
+        (["--splits", "80/10"], "sum 100"),
+        (["--splits", "80/30/10"], "sum 100"),
+        (["--splits", "a/b/c"], "sum 100"),
+        (["--splits", "0/50/50"], "sum 100"),
         (["--only", "x*", "--split-grid", "2x2"], "no image matches 'x*'"),
         (["--only", "fake/*"], "needs --crop-bottom or --split-grid"),
         (["--format", "gif"], "'gif' is not one of"),

@@ -226,7 +226,7 @@ class Unsteady(torch.utils.data.Dataset):
 
 
 def test_a_data_set_that_answers_otherwise_is_refused(module):
-    with pytest.raises(UserError, match="another image the second time"):
+    with pytest.raises(UserError, match="another image at the second access"):
         evaluate(module, Unsteady())
 
 

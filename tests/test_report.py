@@ -205,7 +205,7 @@ def test_the_summary_leaves_out_what_no_row_has(degraded):
     assert titles == ["detector", "architecture", "threat model", "clean", "degraded", "strongest processing", "in all",
                       "trust"]  # fmt: skip
     assert {len(row) for row in table.rows} == {len(titles)}
-    assert "of all images. Degraded: under" in table.caption
+    assert "of all images. Degraded: lowest" in table.caption
     assert "obust: under" not in table.caption
     accuracy = accuracy_table(Run.load(degraded).summary)
     assert [column.title for column in accuracy.columns][-3:] == ["TNR", "AUROC", "trust"]
@@ -356,7 +356,7 @@ def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
     captions = {}
     listing._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
     assert "left out" in captions["roc"]
-    assert "where the search stopped" in captions["scores"]
+    assert "at which the search stopped" in captions["scores"]
 
 
 def test_names_cannot_become_markup():

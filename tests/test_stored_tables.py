@@ -259,7 +259,7 @@ def test_of_several_image_columns_one_is_asked_for_or_told(tmp_path):
     file = write(tmp_path / "b.parquet", {"mask": PNGS[::-1], "image": PNGS, "label": ["real", "fake"] * 2})
     source = opened(file)
     assert_holds_the_pixels(source)
-    assert "column 'image', not of mask" in source.notices[0]
+    assert "column 'image', not from mask" in source.notices[0]
 
 
 def test_columns_inside_a_struct(tmp_path):

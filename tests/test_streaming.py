@@ -283,7 +283,7 @@ def test_what_the_hub_has_not_is_said(hub):
         opened("hf://me/nothing")
     with pytest.raises(UserError, match="has no 'train'"):
         opened("hf://me/pictures/train")
-    with pytest.raises(UserError, match="is no data set of the hub"):
+    with pytest.raises(UserError, match="is not a data set of the hub"):
         opened("hf://pictures")
 
 

@@ -86,7 +86,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(tmp_path, recipe, data, cl
     with FileLock(tmp_path / "out" / ".tiny.lock"):
         outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out", "--epochs", 1)
     assert outcome.code == 2
-    assert "tiny: another training is at work in this folder" in outcome.err
+    assert "tiny: another training is running in this folder" in outcome.err
     trained(cli, recipe, data, tmp_path / "out", "--epochs", 1)
 
 
@@ -137,7 +137,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path, recipe, data, cl
     folder = tmp_path / "killed" / "tiny"
     assert not (folder / "tiny.safetensors").exists()
     outcome = trained(cli, recipe, data, tmp_path / "killed", *options)
-    assert f"goes on after {kill_at} steps" in outcome.err
+    assert f"continues after {kill_at} steps" in outcome.err
     whole, resumed = (
         load_file(tmp_path / name / "tiny" / "tiny.safetensors") for name in ("whole", "killed")
     )
@@ -243,7 +243,7 @@ def test_a_network_is_not_fitted_as_a_support_vector_machine(tmp_path, recipe, d
         "train", recipe, "--data", data, "--output", tmp_path / "out", "--set", "svm={grid: {c: [1]}}"
     )
     assert outcome.code == 2
-    assert "no support vector machine" in outcome.err
+    assert "is not a support vector machine" in outcome.err
 
 
 def test_divergence_is_said(tmp_path, recipe, data, cli, monkeypatch):
@@ -257,7 +257,7 @@ def test_divergence_is_said(tmp_path, recipe, data, cli, monkeypatch):
     monkeypatch.setattr(TrainedNetwork, "objective", diverging)
     outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out")
     assert outcome.code == 2
-    assert "no number any more in epoch 1" in outcome.err
+    assert "the loss is NaN or infinite in epoch 1" in outcome.err
     assert not (tmp_path / "out/tiny/tiny.safetensors").exists()
 
 

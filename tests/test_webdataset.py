@@ -64,7 +64,7 @@ def test_of_several_images_the_plain_one_is_taken_or_it_is_asked(tmp_path):
     members = [("0.png", png(1)), ("0.seg.png", png(9)), ("0.cls", "fake")]
     source = opened(write(tmp_path / "a.tar", *members))
     assert shades(source) == {"a/0": 1}
-    assert ".png is taken, not .seg.png" in source.notices[0]
+    assert ".png is used, not .seg.png" in source.notices[0]
     assert shades(opened(tmp_path / "a.tar", columns={"image": "seg.png"})) == {"a/0": 9}
     for name in ("jpg", "input.png"):
         both = [

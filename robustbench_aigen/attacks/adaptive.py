@@ -1,7 +1,7 @@
-"""Perturbations inside the attacked function: the real operation forwards, a differentiable one backwards.
+"""Perturbations inside the attacked function: the real operation in the forward pass, a stand-in in the backward pass.
 
 Backward Pass Differentiable Approximation (Athalye, Carlini and Wagner 2018, section 4.1): what the search sees is
-what the detector will be given, and only the gradient is of the stand-in, or of the identity where there is none.
+what the detector will be given, and only the gradient is of the stand-in, or of the identity if there is no stand-in.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def through_stage(stage: Perturbation, pixels: Tensor, streams: SampleStreams) -
 
 
 def deliver(through: Sequence[Perturbation], levels: Tensor, streams: SampleStreams) -> Tensor:
-    """Return what the detector gets of N×3×H×W uint8 images on the CPU: after the real operations, judged draws.
+    """Return N×3×H×W uint8 images after the real operations with the judged draws, on the CPU.
 
     ``streams`` are those of the attack.
     """
@@ -75,5 +75,5 @@ def deliver(through: Sequence[Perturbation], levels: Tensor, streams: SampleStre
 
 
 def _fresh(streams: SampleStreams) -> SampleStreams:
-    """Return the streams from their beginning: the operation and its stand-in draw the same numbers."""
+    """Return the streams reset to their beginning, so that the operation and its stand-in draw the same numbers."""
     return streams.select(range(len(streams)))

@@ -36,10 +36,10 @@ _ONE_IMAGE = {
     "SimBA",
     "SpatialTransformation",
 }
-"""Classes that take one image at a time, or that make one patch or one transformation for all that they are given."""
+"""Classes that take one image at a time, or that make one patch or transformation for all given images."""
 
 _TARGETS = {"SaliencyMapMethod", "TargetedUniversalPerturbation"}
-"""Classes to which labels are targets without a switch that says so."""
+"""Classes that read labels as targets and have no argument ``targeted``."""
 
 _COLUMN_OF_LABELS = {"PixelAttack", "SignOPTAttack"}
 """Classes that turn labels into a column and then take two classes with one column for a single output. They are
@@ -92,7 +92,7 @@ def run_art(task: AttackTask, call: LibraryCall, *, recipe: AttackRecipe) -> Ite
     arguments = {key: value for key, value in offered.items() if key in taken} | arguments
 
     def craft(pixels: Tensor, labels: Tensor) -> Tensor:
-        # Built anew for every batch: some keep what they found for the one before.
+        # Built for every batch, because some classes keep results of the previous batch.
         attack = construct(model, attack_class, classifier, **arguments)
         is_target = name in _TARGETS or getattr(attack, "targeted", False)
         aim = (1 - labels if is_target else labels).cpu().numpy()

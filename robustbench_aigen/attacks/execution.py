@@ -1,4 +1,4 @@
-"""Runs one attack stage: picks the backend, verifies what comes back, rounds it to 8 bits and judges it."""
+"""Runs one attack stage: picks the backend, verifies the returned pixels, rounds them to 8 bits and judges them."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -64,7 +64,7 @@ def make_task(
     sizes: Tensor | None = None,
     surrogate: Detector | None = None,
 ) -> AttackTask:
-    """Put together what an attack stage needs; the parameters are those of :class:`AttackTask`.
+    """Return the task of an attack stage; the parameters are those of :class:`AttackTask`.
 
     The detector maps pixels to logits. ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
     """
@@ -131,14 +131,14 @@ def _check_library(name: str, stage: Attack, task: AttackTask, chunk: AttackChun
         detector = getattr(task.source_model.detector, "name", "it")
         raise UserError(
             f"{name} returned NaN or infinite pixels: detector '{detector}' has gradients that are not finite",
-            hint="set backend: native, which steps over them",
+            hint="set backend: native, which handles such gradients",
         )
 
 
 def _gathered(
     chunks: Iterator[AttackChunk], enough: int, advance: Callable[[int], None]
 ) -> Iterator[AttackChunk]:
-    """Put small chunks together until they hold ``enough`` images: a verdict on a few costs little less than on many."""
+    """Join small chunks up to ``enough`` images, because a verdict on few images costs nearly as much as on many."""
     waiting: dict[tuple[bool, torch.Size], list[AttackChunk]] = {}
     for chunk in chunks:
         advance(len(chunk.rows))

@@ -24,7 +24,7 @@ _STEPS = 10
 
 @dataclass
 class GridSearch:
-    """8-bit images of some rows, the best so far.
+    """State of a search on the 8-bit grid: the best 8-bit image of each row so far.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The verdict on what an attack returns: on 8 bits, in float32, inside the budget."""
+"""Verdicts on attacked images: on 8 bits, in float32, inside the budget."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Judged(NamedTuple):
 
 
 def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk) -> Judged:
-    """Verify a chunk, round it and judge it; what rounding would lose is looked for on the grid.
+    """Verify, round and judge a chunk, and search the grid for successes that rounding would lose.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk)
 
 
 def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:
-    """Return whether the verdicts on float images are right, of which the 8-bit versions are.
+    """Return whether the verdicts on float images are right, for images whose 8-bit versions have right verdicts.
 
-    Where the precision of gradients says so too, they are; what it disagrees on is decided in float32. With another
+    Verdicts in the precision of gradients are accepted where they agree, and decided in float32 elsewhere. With another
     detector's gradients everything is.
     """
     correct = torch.zeros(len(rows), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Attack libraries as backends: what the torchattacks and ART adapters share.
+"""Shared code of the torchattacks and ART adapters.
 
 A recipe names a class and its arguments; ``$name`` stands for a parameter of the scenario. An adapter turns that
 into a function from a batch to adversarial pixels, and :func:`run_library` does the rest: per-image randomness,
@@ -33,7 +33,7 @@ _ROUND_OFF = 1e-5
 class CountingDetector(nn.Module):
     """The attacked function as a library sees it: counts its queries and cannot be put into training mode.
 
-    Random stages inside the attacked function draw anew for every query: by the image and the number of the call
+    Random stages inside the attacked function draw again for every query: by the image and the number of the call
     where a call is of all images of the batch, as of one alone, else by the number of the query in the batch.
 
     Attributes
@@ -59,12 +59,12 @@ class CountingDetector(nn.Module):
         self._names = names
 
     def train(self, mode: bool = True) -> "CountingDetector":
-        """Stay in evaluation mode: ART and torchattacks switch modes behind the caller's back."""
+        """Stay in evaluation mode: ART and torchattacks switch modes."""
         del mode
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return N×2 logits and count N queries; ART's decision-based attacks hand over float64."""
+        """Return N×2 logits and count N queries; ART's decision-based attacks pass float64."""
         self.queries += len(pixels)
         self._calls += 1
         try:
@@ -138,7 +138,7 @@ def library_class(library: ModuleType, call: LibraryCall) -> Any:
 
 
 def construct(model: CountingDetector, attack_class: Any, *positional: object, **arguments: object) -> Any:
-    """Build a library's attack; an argument that it does not take is the recipe's mistake.
+    """Build a library's attack; an unknown argument is an error of the recipe.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def construct(model: CountingDetector, attack_class: Any, *positional: object, *
 
 
 def raise_unless_librarys(error: Exception, model: CountingDetector) -> None:
-    """Raise what is none of a library's doing as it came: an error of the detector, or memory that ran out."""
+    """Re-raise errors that the library did not cause: errors of the detector, and lack of memory."""
     if model.failure is not None:
         raise model.failure
     if is_out_of_memory(error):
@@ -193,7 +193,7 @@ def run_library(
     name
         Library and class, for messages.
     single
-        Whether the class takes one image at a time, whatever its access.
+        Whether the class takes one image at a time, with any access.
     repeats
         Whether the class itself starts again as often as ``restarts`` says.
     """
@@ -230,7 +230,7 @@ def run_library(
 
 
 def _crafted(craft: Craft, model: CountingDetector, name: str, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Call a library; its own errors become one line that names the class, the detector's pass unchanged."""
+    """Call a library; errors of the library become one line with the class, errors of the detector stay unchanged."""
     model.failure = None
     try:
         return craft(pixels, labels)
@@ -241,12 +241,10 @@ def _crafted(craft: Craft, model: CountingDetector, name: str, pixels: Tensor, l
         height, width = pixels.shape[2:]
         hint = None
         if height != width:
-            hint = (
-                "some classes take square images alone, as {perturb: resize_to} before the attack makes them"
-            )
+            hint = "some classes need square images: put {perturb: resize_to} before the attack"
         elif isinstance(error, IndexError):
             # What indexes past two classes is a DLR loss or a choice among several wrong classes.
-            hint = "it may need more classes than the two of a detector"
+            hint = "the class may need more than the two classes of a detector"
         said = (
             f"{name} failed on images of {width}×{height} pixels: {type(error).__name__}: {first_line(error)}"
         )

@@ -2,51 +2,51 @@
 
 from collections.abc import Mapping
 
-_OBJECTS = "it attacks object detectors and trackers, not classifiers"
-_SPEECH = "it attacks speech recognisers"
-_VIDEO = "it attacks classifiers of video"
-_TENSORFLOW = "it is written for TensorFlow; the class for PyTorch does the same"
-_GUIDE = "it needs guide images whose features are imitated"
+_OBJECTS = "attacks object detectors and trackers, not classifiers"
+_SPEECH = "attacks speech recognisers"
+_VIDEO = "attacks classifiers of video"
+_TENSORFLOW = "written for TensorFlow; the class for PyTorch does the same"
+_GUIDE = "needs guide images whose features are imitated"
 _TWO_CLASSES = (
-    "its DLR loss needs three classes or more, targeted four, and a detector has two: it fails as soon as "
-    "an image holds out against the plain APGD"
+    "the DLR loss needs three classes or more, targeted four, and a detector has two: the attack fails "
+    "at the first image that withstands APGD"
 )
-_STICKER = "it needs a mask of the object that carries the sticker, its width and the camera's focal length"
+_STICKER = "needs a mask of the object that carries the sticker, its width and the camera's focal length"
 
 _REASONS: Mapping[str, Mapping[str, str]] = {
     "torchattacks": {
-        "APGDT": "its targeted DLR loss needs four classes and a detector has two",
+        "APGDT": "the targeted DLR loss needs four classes, and a detector has two",
         "AutoAttack": _TWO_CLASSES,
-        "LGV": "it trains surrogates and needs a loader of training images",
-        "MultiAttack": "it needs other attack objects; give each a pipeline of its own",
+        "LGV": "trains surrogates and needs a loader of training images",
+        "MultiAttack": "needs other attack objects; give each a pipeline of its own",
     },
     "art.attacks.evasion": {
-        "AdversarialPatchNumpy": "its constructor fails on every PyTorch classifier; AdversarialPatchPyTorch works",
+        "AdversarialPatchNumpy": "the constructor fails on every PyTorch classifier; AdversarialPatchPyTorch works",
         "AdversarialPatchTensorFlowV2": _TENSORFLOW,
         "AdversarialTexturePyTorch": _OBJECTS,
         "AutoAttack": _TWO_CLASSES,
         "CarliniWagnerASR": _SPEECH,
         "DPatch": _OBJECTS,
-        "DecisionTreeAttack": "it attacks decision trees",
+        "DecisionTreeAttack": "attacks decision trees",
         "FeatureAdversariesNumpy": _GUIDE,
         "FeatureAdversariesPyTorch": _GUIDE,
         "FeatureAdversariesTensorFlowV2": _GUIDE,
         "FrameSaliencyAttack": _VIDEO,
         "GRAPHITEBlackbox": _STICKER,
         "GRAPHITEWhiteboxPyTorch": _STICKER,
-        "HighConfidenceLowUncertainty": "it attacks Gaussian processes",
+        "HighConfidenceLowUncertainty": "attacks Gaussian processes",
         "ImperceptibleASR": _SPEECH,
         "ImperceptibleASRPyTorch": _SPEECH,
-        "LaserAttack": "it needs a generator of laser beams as an object",
-        "LowProFool": "it attacks tabular data and needs the importance of every feature",
-        "MalwareGDTensorFlow": "it attacks detectors of malware in executables",
+        "LaserAttack": "needs a generator of laser beams as an object",
+        "LowProFool": "attacks tabular data and needs the importance of every feature",
+        "MalwareGDTensorFlow": "attacks detectors of malware in executables",
         "OverTheAirFlickeringPyTorch": _VIDEO,
         "OverloadPyTorch": _OBJECTS,
         "ProjectedGradientDescentTensorFlowV2": _TENSORFLOW,
         "RobustDPatch": _OBJECTS,
         "SNAL": _OBJECTS,
         "ThresholdAttack": (
-            "its differential evolution over every channel value takes minutes an image, and its CMA-ES a package "
+            "the differential evolution over every channel value takes minutes per image, and CMA-ES needs a package "
             "that ART does not install"
         ),
     },

@@ -1,4 +1,4 @@
-"""What an attack needs before it starts: the code that computes it, and a detector that it can attack.
+"""Checks before an attack starts: its code exists, and it can attack the detector.
 
 Nothing here imports torch, unless a scenario names a class of another library or code of the user's own.
 """
@@ -15,26 +15,26 @@ from robustbench_aigen.stages.stage import Attack
 
 
 class AttackedDetector(Protocol):
-    """What of a detector decides whether it can be attacked."""
+    """The properties of a detector that decide which attacks are possible."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the detector."""
         ...
 
     @property
     def differentiable(self) -> bool:
-        """Whether it has gradients."""
+        """Whether the detector has gradients."""
         ...
 
     @property
     def changes(self) -> Sequence[str]:
-        """What of it changes with every answer."""
+        """Names of the weights, buffers and modes that change with every call."""
         ...
 
 
 def check_attack(stage: Attack) -> None:
-    """Raise UserError if what computes an attack stage is not there: before the first image, not after."""
+    """Raise UserError if the code of an attack stage is missing, before the first image."""
     backends, backend = stage.recipe.backends, stage.backend
     if backends.names() == ():  # The object that the attack was made from computes it.
         return
@@ -49,7 +49,7 @@ def check_attack(stage: Attack) -> None:
 
 
 def check_gradients(stage: Attack, source_model: AttackedDetector) -> None:
-    """Raise UserError if an attack follows gradients and what it is crafted on has none, or changes as it answers.
+    """Raise UserError if an attack needs gradients and its source model has none, or if the model changes itself.
 
     Parameters
     ----------
@@ -61,9 +61,8 @@ def check_gradients(stage: Attack, source_model: AttackedDetector) -> None:
     check_unchanging(source_model)
     if stage.recipe.access == "gradients" and not source_model.differentiable:
         raise UserError(
-            f"{stage.recipe.name} follows gradients, and detector '{source_model.name}' has none",
-            hint=f"take one that needs scores or verdicts alone ({', '.join(_without_gradients())}), or craft it on "
-            "another detector with 'surrogate: NAME'",
+            f"{stage.recipe.name} needs gradients, and detector '{source_model.name}' has none",
+            hint=f"use an attack on scores or verdicts ({', '.join(_without_gradients())}), or add 'surrogate: NAME' with a detector that has gradients",
         )
 
 
@@ -72,9 +71,9 @@ def check_unchanging(detector: AttackedDetector) -> None:
     if detector.changes:
         more = f" and {len(detector.changes) - 1} more" if len(detector.changes) > 1 else ""
         raise UserError(
-            f"detector '{detector.name}' changes its own weights at every answer ({detector.changes[0]}{more}); an attack "
+            f"detector '{detector.name}' changes its own weights with every call ({detector.changes[0]}{more}); an attack "
             "needs a fixed detector",
-            hint="it is in training mode: call eval() on the network, and export it again where it was exported",
+            hint="the network is in training mode: call eval() before you save or export the network",
         )
 
 

@@ -1,4 +1,4 @@
-"""What every attack is given and what it gives back, whoever computes it."""
+"""Input and output of every attack: :class:`AttackTask` and :class:`AttackChunk`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,16 +24,16 @@ from robustbench_aigen.stages.stage import Perturbation
 
 @dataclass(frozen=True)
 class AttackTask:
-    """Images to be attacked.
+    """The input of an attack: images, labels, detector, budget and random streams.
 
     Parameters
     ----------
     detector
         Pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode: what is judged.
     source_model
-        What the search is after: the same, or a surrogate.
+        The function that the search attacks: the same, or a surrogate.
     prepared
-        What the search differentiates: ``source_model`` made ready for gradients.
+        The function that the search differentiates: ``source_model`` prepared for gradients.
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
@@ -85,7 +85,7 @@ class AttackTask:
         return to_pixels(self.levels[rows].to(self.device))
 
     def restricted(self, rows: Tensor, params: Mapping[str, Value], first_try: int) -> "AttackTask":
-        """Return the task of some rows alone, for another attack with noise of its own."""
+        """Return the task of some rows, with separate noise, for another attack."""
         return replace(
             self,
             levels=self.levels[rows],
@@ -97,7 +97,7 @@ class AttackTask:
         )
 
     def try_streams(self, rows: Tensor, restart: int) -> SampleStreams:
-        """Return fresh streams of some rows for one try."""
+        """Return new random streams of some rows for one try."""
         return self.streams.select(rows.tolist()).for_restart(self.first_try + restart)
 
     def draw(
@@ -133,7 +133,7 @@ class AttackTask:
 
     @cached_property
     def queried(self) -> DeployedDetector:
-        """What the search asks for scores: ``source_model`` in its fastest float32 form, made when it is first asked.
+        """The function that the search queries: ``source_model`` in its fastest float32 form, made at the first query.
 
         What is wrapped around a detector is asked as it is. A success is judged on ``detector`` itself.
         """
@@ -148,12 +148,12 @@ class AttackTask:
 
     @property
     def is_random(self) -> bool:
-        """Whether something random stands between the attack and the detector."""
+        """Whether a random operation lies between the attack and the detector."""
         return any(stage.recipe.random for stage in self.through)
 
     @property
     def knows_the_verdict(self) -> bool:
-        """Whether an attacker could ask: not of another's detector, nor of a random draw that is yet to come."""
+        """Whether the attack can see the verdict: not on a surrogate, and not with random operations in between."""
         return self.source_model is self.detector and not self.is_random
 
     def seen_margin(self, rows: Tensor, pixels: Tensor) -> Tensor:
@@ -174,11 +174,11 @@ class AttackTask:
         return torch.cat(parts)
 
     def deliver(self, rows: Tensor, levels: Tensor) -> Tensor:
-        """Return what the detector gets of M×3×H×W uint8 images on the CPU: after the real ``through``."""
+        """Return M×3×H×W uint8 images after the real ``through`` operations, on the CPU."""
         return deliver(self.through, levels, self.streams.select(rows.tolist()))
 
     def deliver_all(self, levels: Tensor) -> Tensor:
-        """Return what the detector gets of all images of the task, batch by batch."""
+        """Return all images of the task after the real ``through`` operations, batch by batch."""
         if not self.through:
             return levels
         return torch.cat([self.deliver(rows, levels[rows]) for rows in self.batches()])
@@ -225,12 +225,12 @@ class AttackTask:
 
     def is_fooled(self, rows: Tensor, log_odds: Tensor) -> Tensor:
         """Whether log-odds of some rows mean the wrong verdict, M booleans on the CPU."""
-        # NaN is no verdict, so none that is wrong.
+        # NaN is not a verdict, so it cannot be a wrong verdict.
         return (verdicts(log_odds, self.detector.threshold) != self.labels[rows]) & ~log_odds.isnan()
 
 
 class AttackChunk(NamedTuple):
-    """Finished images, in whatever order an attack finishes them.
+    """The output of an attack: finished images, in any order.
 
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
     and images put through the attacked function. ``log_odds`` are those of the 8-bit versions
@@ -245,7 +245,7 @@ class AttackChunk(NamedTuple):
 
     @classmethod
     def joined(cls, chunks: Sequence["AttackChunk"]) -> "AttackChunk":
-        """Put chunks into one; either all have log-odds or none has."""
+        """Return several chunks as one; either all have log-odds or none has."""
         rows, pixels, steps, queries, odds = zip(*chunks, strict=True)
         joined = None if odds[0] is None else torch.cat(odds)
         return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined)

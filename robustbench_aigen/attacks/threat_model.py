@@ -1,4 +1,4 @@
-"""The threat model: a norm, a budget, and the 8-bit image that keeps it."""
+"""Threat models: a norm, a budget, and rounding to 8-bit images inside the budget."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _LONGER = 1e-6
 
 
 def column(values: Tensor) -> Tensor:
-    """Give N values the shape N×1×1×1."""
+    """Return N values in the shape N×1×1×1."""
     return values.view(-1, 1, 1, 1)
 
 
@@ -37,7 +37,7 @@ def l2_norm(difference: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What an attacker may change.
+    """A norm and a budget: the changes that an attacker may make.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ThreatModel:
 
     @property
     def reach(self) -> int | None:
-        """What decides which 8-bit images are inside: of two budgets in one norm with the same, neither has more.
+        """The part of the budget that matters on the 8-bit grid: equal values mean equal sets of 8-bit images.
 
         Whole levels for L∞, their whole squared sum for L2, positions for ``l0``; zero where the image itself is the
         only one, None for ``spatial``.
@@ -71,7 +71,7 @@ class ThreatModel:
 
     @property
     def is_floored(self) -> bool:
-        """Whether the 8-bit budget is smaller than the one asked for."""
+        """Whether the 8-bit budget is smaller than eps."""
         return self.norm == "linf" and abs(self.eps * LEVELS - self.levels) > 1e-3
 
     def distance(self, clean: Tensor, adversarial: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from robustbench_aigen.stages.recipe import AttackRecipe, LibraryCall
 def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: AttackRecipe) -> Iterator[AttackChunk]:
     """Run a torchattacks class.
 
-    The argument ``targeted: true``, which is none of the constructors', aims at the wrong class by label.
+    The argument ``targeted: true``, which no constructor has, aims at the wrong class by label.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def run_torchattacks(task: AttackTask, call: LibraryCall, *, recipe: AttackRecip
         return attack
 
     def craft(pixels: Tensor, labels: Tensor) -> Tensor:
-        # Built anew for every batch: what one leaves behind in the object is not handed to the next.
+        # Built for every batch, so that no state passes from one batch to the next.
         attack = build()
         if hasattr(attack, "seed"):
             # It seeds the global generators with this, by default the same for every image and restart.

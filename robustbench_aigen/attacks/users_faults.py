@@ -1,4 +1,4 @@
-"""Faults of a user's own code that come up while attacks and probes call it."""
+"""Errors of a user's code inside attacks and probes, reported as errors of the user's code."""
 
 import os
 import traceback
@@ -13,7 +13,7 @@ from robustbench_aigen.numerics.memory import is_out_of_memory
 
 @contextmanager
 def users_faults(what: str) -> Iterator[None]:
-    """Turn what the user's code raises while it is called by ours into an error of theirs; memory and ours pass.
+    """Turn exceptions of the user's code into :class:`UserError`; other exceptions and lack of memory pass unchanged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What must hold after every attack, whoever ran it."""
+"""Checks after every attack: range, budget, and an unchanged detector and random state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def verify_pixels(name: str, threat: ThreatModel, clean: Tensor, adversarial: Te
     if not threat.holds(clean, adversarial).all():
         worst = float(threat.distance(clean, adversarial).max())
         raise AttackContractError(
-            f"{name} broke its budget: {threat.norm} {worst:.6g} where eps is {threat.eps:.6g}",
+            f"{name} exceeds its budget: {threat.norm} {worst:.6g} where eps is {threat.eps:.6g}",
             hint="give the attack this eps, or evaluate with a larger one",
         )
 

@@ -40,7 +40,7 @@ app = typer.Typer(
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C, kept from typer, which would end without a word."""
+    """Ctrl-C, which typer would handle without a message."""
 
 
 def _guarded(command: Callable[..., None], *, resumes: bool = False) -> Callable[..., None]:
@@ -94,7 +94,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 fine, 1 the gate failed, 2 the input is at fault, 3 anything else.
+    """Run the command line and exit: 0 fine, 1 the gate failed, 2 wrong input, 3 a fault of the program.
 
     A signal that ends the command exits with 128 and its number, as shells and schedulers expect.
     """
@@ -115,7 +115,7 @@ def _exit_code() -> int:
         return _fail(f"{_cause(stopped)}; {_what_remains()}", getattr(stopped, "code", 3))
     except UserError as error:
         return _fail(f"error: {error}", 2)
-    except Exception as error:  # noqa: BLE001  Whatever it is, it ends in one line and exit code 3.
+    except Exception as error:  # noqa: BLE001  Every other error ends in one line and exit code 3.
         if hasattr(error, "format_message"):  # A usage error, of click or of the copy inside typer.
             return _fail(
                 f"error: {error.format_message()}\n  robust-aigen COMMAND --help lists the options", 2

@@ -1,4 +1,4 @@
-"""An audit on the terminal."""
+"""Tables of an audit for the terminal."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from robustbench_aigen.data.audit.verdict import Accuracy
 
 _NAMED = 5
-"""Unreadable images and crossing copies that are named."""
+"""Largest number of unreadable images, and of copies across splits, that are listed."""
 
 
 def print_audit(audit: "Audit", available: int) -> None:
-    """Print what is there, what the facts tell, the copies, and the verdict in a sentence."""
+    """Print the images, the accuracy of each file property, the copies, and the verdict."""
     import pandas as pd
 
     count = len(audit.surveyed)
@@ -36,16 +36,16 @@ def print_audit(audit: "Audit", available: int) -> None:
         ]
     )
     print_table(balance, f"{audit.source}: {counted(count, 'image')}{of}{split}")
-    title = "how they are stored: the commonest, its share, and how many others"
+    title = "file properties: most frequent value, its share, number of other values"
     print_table(_stored(audit), title, group="generator")
-    print_table(_facts(audit), "real or fake, told by how images are stored and nothing else")
+    print_table(_facts(audit), "classes predicted from file properties alone")
     print_table(_copies(audit), "copies")
     for line in _sentences(audit):
         say(line)
 
 
 def print_copy(copy: "Copy", after: "Audit") -> None:
-    """Print what an equalised copy is, and the verdict on it."""
+    """Print the properties of an equalised copy, and the verdict of its audit."""
     recipe = copy.recipe
     stored = "PNG" if recipe.quality is None else f"JPEG quality {recipe.quality}, 4:2:0"
     out = ", ".join(f"{count} {_REASONS[reason]}" for reason, count in sorted(copy.left_out.items()))

@@ -1,7 +1,7 @@
 """Python's garbage collector: paused while a command imports its modules, and at work when the command works.
 
 Modules make hundreds of thousands of objects that live as long as the process. Going through them again and again
-while they are imported, and once more as the process ends, takes half as long as the imports themselves.
+during imports, and again at the end of the process, takes half as long as the imports themselves.
 """
 
 import atexit
@@ -26,7 +26,7 @@ def paused_collector() -> Iterator[None]:
 
 
 def resume_collector() -> None:
-    """Let the collector work again, if it is paused; it leaves out what there is now."""
+    """Resume the collector if it is paused; existing objects are left out."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -38,13 +38,13 @@ def say(text: object = "", *, err: bool = False, style: str = "") -> None:
 
 
 def say_notice(text: str, *, err: bool = False) -> None:
-    """Print a notice; one that is a warning says so."""
+    """Print a notice, with the prefix ``warning:`` for warnings."""
     notice = Notice(text)
     say(f"warning: {notice}" if notice.is_warning else notice, err=err, style="warning" * notice.is_warning)
 
 
 def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
-    """Print again, below a result, which notices were warnings."""
+    """Repeat the warnings among some notices, below a result."""
     for notice in dict.fromkeys(map(Notice, notices)):
         if notice.is_warning:
             say_notice(notice, err=err)
@@ -128,7 +128,7 @@ def _has_colours(stream: TextIO) -> bool:
 
 
 def _plain(content: object) -> object:
-    """Return content as JSON has it: keys are strings, and numbers are finite and Python's own."""
+    """Return content for JSON: string keys and finite Python numbers."""
     if isinstance(content, dict):
         return {str(key): _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple | set | frozenset):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Encoding(StrEnum):
-    """What images are written as."""
+    """Output formats of images."""
 
     png = "png"
     jpeg = "jpeg"
@@ -71,7 +71,7 @@ def prepare(
     )
     target = Path(out).expanduser()
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
-        raise UserError(f"'{out}' lies inside '{src}'", hint="name a folder beside it")
+        raise UserError(f"'{out}' lies inside '{src}'", hint="choose a folder outside '{src}'")
     source = open_data(read_data(src), Path())
     with shown_progress() as bar:
         bar.start(len(source.samples))
@@ -98,6 +98,6 @@ def _show(prepared: "Prepared", json_output: bool) -> None:
     for name, reason in list(prepared.unusable.items())[:10]:
         say(f"left out: {name}: {reason}")
     if len(prepared.unusable) > 10:
-        say(f"and {len(prepared.unusable) - 10} more, named in {prepared.folder / 'prepared.json'}")
+        say(f"and {len(prepared.unusable) - 10} more, listed in {prepared.folder / 'prepared.json'}")
     for notice in prepared.notices:
         say_notice(notice)

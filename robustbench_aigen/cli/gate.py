@@ -83,9 +83,7 @@ def gate(
         _update(run.save_baseline(baseline), json_output)
         return
     if not Path(baseline).exists():
-        raise UserError(
-            f"no baseline '{baseline}'", hint="the same command with --update writes CURRENT as one"
-        )
+        raise UserError(f"no baseline '{baseline}'", hint="add --update to write CURRENT as the baseline")
     with shown_progress() as progress:
         progress.start(0)
         progress.work_on("", "comparing the runs")

@@ -21,7 +21,7 @@ _ABOUT = "summary and parameters"
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Kinds of objects to list."""
 
     attacks = "attacks"
     perturbations = "perturbations"

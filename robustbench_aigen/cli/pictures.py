@@ -1,4 +1,4 @@
-"""The pictures that are given on the command line, and where attacked ones are written."""
+"""Input pictures of a command, and output paths of attacked pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
-    """Return all pictures, each once, with the path below the folder that it was found in, and what was passed over."""
+    """Return all pictures with their paths below the given folders, each once, and the skipped files."""
     from robustbench_aigen.data.image_files import find_images
     from robustbench_aigen.errors import UserError, shortened
     from robustbench_aigen.scenario.words import printable
@@ -35,12 +35,12 @@ def find_pictures(given: list[Path]) -> tuple[dict[Path, Path], list[str]]:
 
 
 def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
-    """Return where each picture is saved: under its own name, with the suffix added where two would be one."""
+    """Return the output path of each picture: its own name, plus the suffix if two names would be equal."""
     from robustbench_aigen.data.placing import Names
     from robustbench_aigen.errors import UserError
 
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--save needs a folder, and '{folder}' is none")
+        raise UserError(f"--save needs a folder, and '{folder}' is not a folder")
     targets: dict[Path, Path] = {}
     taken = Names()
     sources = {file.resolve() for file in files}
@@ -49,13 +49,13 @@ def choose_targets(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
         choices += [inner.with_name(f"{inner.stem}_{number}.png") for number in range(2, len(files) + 2)]
         target = folder / next(choice for choice in choices if taken.take(choice))
         if target.resolve() in sources:
-            raise UserError(f"--save would overwrite '{target}'", hint="give it another folder")
+            raise UserError(f"--save would overwrite '{target}'", hint="choose another folder with --save")
         targets[file] = target
     return targets
 
 
 def write_png(file: Path, levels: "Tensor") -> None:
-    """Write a uint8 3×H×W picture; the file is whole or not there."""
+    """Write a uint8 3×H×W picture atomically."""
     import io
 
     from PIL import Image

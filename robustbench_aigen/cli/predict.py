@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.stages.stage import Attack
 
 _REPEATED = 16
-"""Pictures that are asked for several times."""
+"""Number of pictures that are scored several times."""
 
 
 class Class(StrEnum):
@@ -135,7 +135,7 @@ def predict(
 
 
 def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
-    """Say where the answers depend on the batch or on the call."""
+    """Return the flags of detectors whose outputs depend on the batch or on the call."""
     from robustbench_aigen.engine.calling import Picture, read_picture
     from robustbench_aigen.engine.examination import examine, judge_repeats
     from robustbench_aigen.notices import warning
@@ -155,7 +155,7 @@ def _flags(predictor: "Predictor", files: list[Path]) -> "list[Notice]":
 
 
 def _refuse_silence(silent: "list[NoVerdict]", count: int) -> None:
-    """Exit with 2 where pictures have no verdict."""
+    """Exit with code 2 if pictures have no verdict."""
     if silent:
         first, more = silent[0], f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         say(f"error: no verdict on {printable(first.image)}{more} of {count}: {first.reason}", err=True)
@@ -163,7 +163,7 @@ def _refuse_silence(silent: "list[NoVerdict]", count: int) -> None:
 
 
 def _assumed(detector: "Detector") -> str:
-    """Return what the verdicts take for granted because nothing declares it; empty where everything is declared."""
+    """Return the undeclared settings that the verdicts assume; empty if all settings are declared."""
     from robustbench_aigen.detectors.ensembles import Ensemble
 
     if isinstance(detector, Ensemble):
@@ -175,8 +175,8 @@ def _assumed(detector: "Detector") -> str:
             f"output {own.fake_index} means fake (of a single number: {'high' if own.fake_index else 'low'})"
         )
     if not {"mean", "std"} <= declared:
-        parts.append("pixels go in as they are, in [0, 1]")
-    return f"assumed, as nothing declares it: {', '.join(parts)}" if parts else ""
+        parts.append("the network receives pixels in [0, 1]")
+    return f"assumed, because undeclared: {', '.join(parts)}" if parts else ""
 
 
 def _attack(
@@ -193,7 +193,10 @@ def _attack(
         needing = [f"--{name}" for name in given] + ["--set"] * bool(settings)
         needing += [option for option, value in others.items() if value is not None]
         if needing:
-            raise UserError(f"{needing[0]} needs --attack", hint="--attack pgd, or another of: list attacks")
+            raise UserError(
+                f"{needing[0]} needs --attack",
+                hint="add --attack pgd, or another attack; robust-aigen list attacks lists all",
+            )
         return None
     for text in settings:
         name, equals, value = text.partition("=")
@@ -205,7 +208,7 @@ def _attack(
             given[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(
-                f"--set {name}: '{value}' is not a value", hint="write it as in a scenario"
+                f"--set {name}: '{value}' is not a value", hint="write the value as in a scenario"
             ) from None
     return _bound(attack, given)
 
@@ -231,7 +234,7 @@ def _bound(attack: str, given: "Mapping[str, object]") -> "Attack":
         # There is no file and no line to it.
         raise UserError(error.message, hint=error.hint) from None
     if stage.is_swept:
-        raise UserError("one value for each parameter: nothing is swept here")
+        raise UserError("give one value for each parameter; sweeps need a scenario")
     return stage
 
 
@@ -249,7 +252,7 @@ def _threshold(text: str) -> "Threshold":
 def _predictions(
     predictor: "Predictor", files: list[Path], targets: dict[Path, Path]
 ) -> "tuple[list[Prediction | NoVerdict], list[UnreadablePicture]]":
-    """Predict and save as it goes, so that no more than some hundred pictures are held."""
+    """Predict and save in a stream, with at most some hundred pictures in memory."""
     from robustbench_aigen.cli.pictures import write_png
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.engine.calling import NoVerdict, UnreadablePicture

@@ -44,7 +44,7 @@ class ProgressBar:
         self._weights.clear()
 
     def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
-        """Reckon with cells that take longer than others: the bar moves with the time."""
+        """Set the seconds per image of each cell, so that the bar moves with the time."""
         self._weights.expect(seconds)
 
     def work_on(self, detector: str, pipeline: str) -> None:

@@ -13,9 +13,9 @@ from robustbench_aigen.cli.console import say, say_notice
 PERIOD = 30.0
 """Seconds between two lines."""
 _WARMING_UP = 2.0
-"""Seconds in which what came from a cache passes by: it tells nothing of the pace of the rest."""
+"""First seconds of a task, in which cached results arrive; they are left out of the pace."""
 _WINDOW = 10
-"""Lines back over which the pace is measured."""
+"""Number of lines over which the pace is measured."""
 
 
 class _Mark(NamedTuple):
@@ -71,7 +71,7 @@ class ProgressLog:
             self._weights.clear()
 
     def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
-        """Reckon with cells that take longer than others."""
+        """Set the seconds per image of each cell."""
         with self._lock:
             self._weights.expect(seconds)
 
@@ -134,7 +134,7 @@ class ProgressLog:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration.
+    """Return a duration as text.
 
     >>> duration(75), duration(3_700)
     ('1:15', '1:01:40')

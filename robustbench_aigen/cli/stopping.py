@@ -21,14 +21,14 @@ class StoppedError(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.code = 128 + number
-        """The exit code that shells and schedulers know for it."""
+        """Exit code of a process stopped by SIGTERM."""
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
     """Raise :class:`StoppedError` where a signal asks the process to end, in a block.
 
-    Signals that whoever started the command had ignored, as ``nohup`` does, stay ignored.
+    Signals ignored by the parent process, as with ``nohup``, stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

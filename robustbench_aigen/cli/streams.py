@@ -1,4 +1,4 @@
-"""Standard output and standard error that take every text: whatever their encoding, and with nobody reading."""
+"""Standard output and standard error that accept every text in every encoding, also after the reader has closed."""
 
 import codecs
 import os
@@ -22,7 +22,7 @@ _ESCAPED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 def written(text: str, encoding: str | None) -> str:
     r"""Return one line of text as a stream of an encoding can show it.
 
-    Characters that the encoding has not are substituted, as far as they are typographic, and escaped otherwise, so
+    Characters outside the encoding are substituted if typographic, and escaped otherwise, so
     that names stay distinct. So are control characters and the bytes of file names that are not UTF-8.
 
     >>> written("L∞ 4/255, 10–20 ×", "ascii"), written("b\udce9b\x1b[31m", "utf-8")
@@ -75,7 +75,7 @@ codecs.register_error(ERRORS, _substituted)
 
 
 class _Tolerant:
-    """A text stream whose reader may go away: what is written then is dropped, and the command goes its way."""
+    """A text stream that drops its text after the reader has closed, so that the command continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -100,7 +100,7 @@ class _Tolerant:
             raise
 
     def _drop(self) -> None:
-        """Let the system drop whatever follows, what the interpreter itself flushes at its end included."""
+        """Drop all later output, also the interpreter's flush at exit."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> object:

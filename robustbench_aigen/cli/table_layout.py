@@ -1,4 +1,4 @@
-"""How a table is laid out in so many columns of a terminal: in one piece, with cells below their row, or stacked.
+"""Layouts of tables for a terminal width: whole, with cells below their row, or stacked.
 
 No cell is ever left out or cut off. A word is broken only where it is longer than the whole line.
 """
@@ -13,13 +13,13 @@ _GAP = 2
 _MARGIN = 1
 _INDENT = 2
 _PROSE = 24
-"""Columns that a longer text has at least beside others; with less it goes below its row."""
+"""Minimum width of a long text beside other cells; a narrower cell goes below its row."""
 _NUMBER = re.compile(
     r"(?:[<>≤≥~] ?)?[-+−]?(?:\d[\d.,]*(?:e[-+]?\d+)?|inf|nan|∞)(?:[-–…/][-−]?\d[\d.,]*)?(?: ?%)?\**",
     re.IGNORECASE,
 )
 _BREAKS = ",/[=_-+·:;\\"
-"""Characters after which a word that has to be broken is broken, where there is one."""
+"""Characters after which a long word is broken, if it has one."""
 
 
 class TextLine(NamedTuple):
@@ -123,7 +123,7 @@ def _total(columns: Sequence[_Column], inside: Sequence[int]) -> int:
 
 
 def _widths(columns: Sequence[_Column], inside: Sequence[int], room: int | None) -> dict[int, int]:
-    """Give every column its least width, and what there is more of to those that want more."""
+    """Give every column its minimum width, and the remaining width to columns with longer texts."""
     widths = {place: columns[place].least for place in inside}
     if room is None:
         return widths
@@ -136,7 +136,7 @@ def _widths(columns: Sequence[_Column], inside: Sequence[int], room: int | None)
             spare -= more
     wanting = [place for place in inside if widths[place] < columns[place].natural]
     while spare and wanting:
-        # Whatever has the most lines gets the next column, so that a row has as few lines as can be.
+        # The text with the most lines gets the next column, so that a row has as few lines as possible.
         tallest = max(wanting, key=lambda place: columns[place].natural / widths[place])
         widths[tallest] += 1
         spare -= 1
@@ -152,7 +152,7 @@ def _table(
     width: int | None,
     groups: Grouped | None,
 ) -> list[TextLine]:
-    # The first column is what a row is about: where it has no room beside the others it stands above them.
+    # The first column names the row: without room beside the other columns, its text goes above them.
     is_above, indent = 0 in below, groups.indent if groups is not None else _MARGIN
     own = indent + (_INDENT if is_above else 0)
     widths = _widths(columns, inside, None if width is None else width - own)

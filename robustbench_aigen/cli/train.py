@@ -106,7 +106,7 @@ def _show(trained: "Trained") -> None:
                 word = "fake" if each["tpr"] > 0.5 else "real"
                 say(
                     f"ONE CLASS: at threshold {each['threshold']:.4g} {trained.job.name} calls nearly every {part} image "
-                    f"{word}. That accuracy is the balance of the classes.",
+                    f"{word}. The accuracy is the class balance",
                     style="failure",
                 )
     say(f"written to {trained.folder}")

@@ -15,11 +15,11 @@ from robustbench_aigen.data.samples import CLASS_NAMES, Sample
 from robustbench_aigen.data.splitting import SHARES, place_groups
 
 PREPARED = "prepared.csv"
-"""Says of every prepared image where it came from. The folders it lies in say what it is."""
+"""File with the origin of every prepared image; its folders give class, split and generator."""
 
 
 class Piece(NamedTuple):
-    """One image to be: where it lies for now, what it is, and what it is recognised by."""
+    """One output image: its temporary file, its class, split and generator, and its fingerprint."""
 
     file: Path
     sample: Sample
@@ -36,7 +36,7 @@ def arrange(
     Parameters
     ----------
     pieces
-        What there is to move.
+        The pieces to move.
     folder
         That of the copy, on the same file system.
     shares

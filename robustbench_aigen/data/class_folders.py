@@ -1,4 +1,4 @@
-"""What the folders that an image lies in say of it: class, split and generator."""
+"""Class, split and generator of an image, from the names of its folders."""
 
 import re
 from collections import defaultdict
@@ -33,7 +33,7 @@ _HIVE = re.compile(r"[^\W\d]\w*=(.+)")
 
 
 class Told(NamedTuple):
-    """What folders tell; ``roles`` is what each of them was taken for."""
+    """Class, split and generator of a path; ``roles`` has the role of each folder."""
 
     label: int
     generator: str
@@ -123,7 +123,7 @@ class FolderReader:
         """Names of a class joined to what made its images, or where they are from, by label: ``fake_lumina``.
 
         Only where nothing else tells a class, all names of the level tell one, and both classes are among them:
-        ``real_estate`` beside ``animals`` is no class.
+        ``real_estate`` beside ``animals`` is not a class.
         """
         if self._label is not None or self._layout is not None:
             return {}
@@ -144,7 +144,7 @@ class FolderReader:
 
     @cached_property
     def class_levels(self) -> frozenset[int]:
-        """How deep the folders stand that name a class."""
+        """Levels of the folders that name a class."""
         places = (self._class_position(parts) for parts in self._paths)
         return frozenset(place for place in places if place is not None)
 
@@ -208,8 +208,8 @@ class FolderReader:
         below = parts[plain[-1] + 1 :] if plain else ()
         if (truth := next((part for part in below if is_truth(part)), None)) is not None:
             raise UserError(
-                f"the folders '{'/'.join(parts)}' name a class, and '{truth}' below may turn it round",
-                hint=f"say what it means: labels: {{{truth}: fake}} or labels: {{{truth}: real}}; or layout: class/category",
+                f"the folders '{'/'.join(parts)}' name a class, and '{truth}' below may reverse the class",
+                hint=f"declare the meaning: labels: {{{truth}: fake}} or labels: {{{truth}: real}}; or layout: class/category",
             )
         return plain[-1] if plain else None
 
@@ -386,5 +386,5 @@ class FolderReader:
 def _ambiguous(parts: Roles, what: str) -> UserError:
     return UserError(
         f"the folders '{'/'.join(parts)}' {what}",
-        hint="say what each level means, such as layout: generator/split/class or layout: class/category",
+        hint="declare the meaning of each level, such as layout: generator/split/class or layout: class/category",
     )

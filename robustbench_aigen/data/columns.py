@@ -1,4 +1,4 @@
-"""Which columns of a table hold the images and what is known of them, and the samples that its rows are."""
+"""Columns of a table with images, labels, generators and splits, and the samples of its rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -14,7 +14,7 @@ from robustbench_aigen.scenario.data_spec import NAMED_LAYOUTS, SourceSpec, is_r
 from robustbench_aigen.words import NO_LABELS, Labels, label_of, split_in, split_of
 
 PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "img_path")
-"""What columns of file names are called."""
+"""Usual names of columns with file names."""
 USUAL = {
     "image": ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes"),
     "label": ("label", "labels", "class", "target"),
@@ -22,11 +22,11 @@ USUAL = {
     "split": ("split", "subset", "partition", "phase", "set", "usage"),
     "sample": ("sample",),
 }
-"""What columns are called where the user does not say it, in order of preference, in any case."""
+"""Usual names of columns in order of preference, in any case."""
 
 
 class TableMeaning(NamedTuple):
-    """What the user and the data set's own description say of tables.
+    """Declared meaning of tables, by the user and by the data set's description.
 
     ``labels`` and ``columns`` are the scenario's, ``class_names`` the ClassLabel names of every column, ``roles`` what
     each level of folders in the images' paths is.
@@ -49,7 +49,7 @@ def meaning_of(spec: SourceSpec) -> TableMeaning:
 
 
 class Columns(NamedTuple):
-    """The names of a table's columns, dotted inside a struct; None for one that it has not.
+    """Names of a table's columns, dotted inside a struct; None for a missing column.
 
     ``path`` is where the images' file names stand, inside the image column or beside it. ``notices`` say what was
     chosen.
@@ -74,7 +74,7 @@ def find_columns(
     schema
         Of the table.
     meaning
-        What the user says.
+        The user's keys on the source.
     file
         Where it is from.
     holds_image
@@ -96,13 +96,13 @@ def find_columns(
         image, notices = _image_column(types, meaning, file, holds_image)
     if image is None:
         raise UserError(
-            f"needs the columns image and label; it has {', '.join(sorted(types))}",
+            f"the columns image and label are missing; found {', '.join(sorted(types))}",
             file=file,
-            hint="if others hold them: columns: {image: …, label: …}"
+            hint="for other names of columns, write columns: {image: …, label: …}"
             + (
                 ""
                 if label or meaning.label is not None
-                else "; if all images are of one class: label: real or label: fake"
+                else "; for images of one class, write label: real or label: fake"
             ),
         )
     path: str | None = None
@@ -158,7 +158,7 @@ def _image_column(
         if len(holding) > 1:
             chosen = named if named in holding else usual[0]
             others = ", ".join(name for name in holding if name != chosen)
-            note = f"images are those of column '{chosen}', not of {others}: columns: {{image: …}} chooses another"
+            note = f"images are read from column '{chosen}', not from {others}: columns: {{image: …}} selects another column"
             return chosen, (note,)
         if holding:
             return holding[0], ()
@@ -321,7 +321,7 @@ def qualified(samples: list[Sample]) -> list[Sample]:
 
 
 def as_classes(value: Any) -> list[str] | None:
-    """Read ClassLabel names as they stand in metadata: a list, or a mapping from numbers."""
+    """Read ClassLabel names from metadata: a list, or a mapping from numbers."""
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value, key=int)]
     return [str(name) for name in value] if isinstance(value, list) and value else None

@@ -13,7 +13,7 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError
 
 @dataclass(frozen=True)
 class BottomCrop:
-    """So much off the lower edge: ``amount`` pixels, or that share of the height where ``is_share``."""
+    """A crop of the lower edge: ``amount`` pixels, or that share of the height if ``is_share``."""
 
     amount: float
     is_share: bool
@@ -24,7 +24,7 @@ class BottomCrop:
 
 
 class Grid(NamedTuple):
-    """How many pictures there are below and beside each other."""
+    """A grid of pictures: rows and columns."""
 
     rows: int
     columns: int
@@ -42,7 +42,8 @@ def read_crop(text: str) -> BottomCrop:
     amount, is_share = (float(found[1]), bool(found[2])) if found else (-1.0, False)
     if found is None or (is_share and not amount < 100) or (not is_share and amount != int(amount)):
         raise UserError(
-            f"--crop-bottom '{shortened(text)}' is no number of pixels or per cent", hint="such as 24 or 8%"
+            f"--crop-bottom '{shortened(text)}' is not a number of pixels or per cent",
+            hint="such as 24 or 8%",
         )
     return BottomCrop(amount / 100 if is_share else amount, is_share)
 
@@ -57,7 +58,7 @@ def read_grid(text: str) -> Grid:
     """
     found = re.fullmatch(r"([1-9]\d?)\s*[xX×]\s*([1-9]\d?)", text.strip())
     if found is None or found[1] == found[2] == "1":
-        raise UserError(f"--split-grid '{shortened(text)}' is no grid", hint="rows x columns, such as 2x2")
+        raise UserError(f"--split-grid '{shortened(text)}' is not a grid", hint="rows x columns, such as 2x2")
     return Grid(int(found[1]), int(found[2]))
 
 
@@ -86,13 +87,15 @@ def cut(image: Tensor, crop: BottomCrop | None, grid: Grid | None) -> Iterator[T
     if crop is not None:
         off = crop.rows(height)
         if off >= height:
-            raise UnreadableImageError(f"it is {height} pixels high, and {off} are to be cropped")
+            raise UnreadableImageError(f"the image is {height} pixels high, too little for a crop of {off}")
         height -= off
         image = image[:, :height]
     rows, columns = grid or Grid(1, 1)
     tall, wide = height // rows, width // columns
     if tall < 1 or wide < 1:
-        raise UnreadableImageError(f"{width}×{height} pixels are no grid of {rows}×{columns} pictures")
+        raise UnreadableImageError(
+            f"{width}×{height} pixels cannot be divided into {rows}×{columns} equal pictures"
+        )
     for row in range(rows):
         for column in range(columns):
             yield image[:, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]

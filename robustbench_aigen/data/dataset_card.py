@@ -1,4 +1,4 @@
-"""What a Hugging Face data set says of itself: in its files' metadata and at the head of its README."""
+"""Description of a Hugging Face data set, in its files' metadata and at the head of its README."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.imports import users_code
 from robustbench_aigen.words import label_of
 
-_ITEMS_ARE = "an item is (image, label); wrap other data sets in one whose __getitem__ returns that"
+_ITEMS_ARE = "wrap the data set in a class whose __getitem__ returns (image, label)"
 
 
 class _Label(NamedTuple):
@@ -76,17 +76,17 @@ class DatasetSource:
         """
         image, label = _item(self._dataset, index, self.name)
         if label_text(plain_label(label)) != self._texts[index]:
-            before = "its targets say" if self._is_stored else "before it had"
+            before = "its targets have" if self._is_stored else "the first access gave"
             raise UserError(
                 f"item {index} of {self.name} has the label {plain_label(label)!r}, and {before} {self._texts[index]}",
-                hint="a data set must answer the same each time; make targets and items agree",
+                hint="return the same label at every access, in items and targets",
             )
         content = ppm(levels_of(image, f"{self.name}[{index}]"))
         digest = sha256(content).digest()
         if self._digests.setdefault(index, digest) != digest:
             raise UserError(
-                f"item {index} of {self.name} is another image the second time",
-                hint="take random augmentation out of its transform: every pipeline must see the same images",
+                f"item {index} of {self.name} returns another image at the second access",
+                hint="remove random augmentation from the transform: every pipeline must see the same images",
             )
         return content
 
@@ -118,8 +118,8 @@ class DatasetSource:
                 meaning = read_label(label.value, f"{self.name}[{row}]", own)
             if meanings.setdefault(text, meaning) != meaning:
                 raise UserError(
-                    f"the label {text} of {self.name} stands for classes of reals and of fakes",
-                    hint=f"say what it means: labels={{{text}: 'fake', …}}",
+                    f"the label {text} of {self.name} covers classes of real and of fake images",
+                    hint=f"declare the meaning: labels={{{text}: 'fake', …}}",
                 )
         if unclear:
             shown = ", ".join(f"{name!r}: …" for name in [*unclear][:4]) + (", …" if len(unclear) > 4 else "")
@@ -130,7 +130,7 @@ class DatasetSource:
         if by_name:
             shown = ", ".join(f"{name} is {CLASS_NAMES[label]}" for name, label in [*by_name.items()][:4])
             more = " …" if len(by_name) > 4 else ""
-            self.notices.append(f"labels mean what the names of the classes say: {shown}{more}")
+            self.notices.append(f"labels have the meaning of the class names: {shown}{more}")
         return meanings
 
 
@@ -146,7 +146,7 @@ def words_of(labels: Mapping[Any, str] | None) -> dict[str, int]:
         return {}
     if not isinstance(labels, Mapping) or not labels:
         raise UserError(
-            f"labels={shortened(repr(labels))} must say what each label means",
+            f"labels={shortened(repr(labels))} must give the meaning of each label",
             hint='such as labels={0: "fake", 1: "real"}',
         )
     wrong = [(label, meaning) for label, meaning in labels.items() if meaning not in CLASS_NAMES]
@@ -162,9 +162,11 @@ def words_of(labels: Mapping[Any, str] | None) -> dict[str, int]:
 def _length(dataset: object, name: str) -> int:
     inner = getattr(dataset, "dataset", None)
     if hasattr(dataset, "batch_size") and inner is not None:
-        raise UserError(f"{name} gives batches, not items", hint="give its data set: loader.dataset")
+        raise UserError(f"{name} gives batches, not items", hint="give loader.dataset")
     if isinstance(dataset, type):
-        raise UserError(f"{name} {dataset.__name__} is a class, not a data set", hint="make one: Dataset(…)")
+        raise UserError(
+            f"{name} {dataset.__name__} is a class, not a data set", hint="create an object: Dataset(…)"
+        )
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UserError(
             f"{name} has no length or no items by number",
@@ -197,7 +199,7 @@ def _read(dataset: Any, count: int, name: str) -> list[_Label]:
     except OSError as error:
         raise UserError(
             f"an item of {name} cannot be read: {error}",
-            hint="leave it out, or give the data set the attribute targets: labels are then known without images",
+            hint="remove the item, or give the data set the attribute 'targets', which holds the labels",
         ) from error
     return [_Label(value, _name_of(value, names), is_changed=False) for value in values]
 

@@ -1,4 +1,4 @@
-"""Finds files below a folder, through links, past what is not data."""
+"""Search for files below a folder, through links, without hidden places and run folders."""
 # ruff: noqa: PTH110, PTH122, PTH206  Paths are text here: a folder may have 100,000 files.
 
 import os
@@ -13,7 +13,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.words import printable
 
 _PLACES = 1_000
-"""Links that lead to one folder: more are a tangle, which grows without end."""
+"""Largest number of links to one folder; more could grow without end."""
 _SYSTEM = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 """Folders that systems and archivers make: hidden ones under another name."""
 
@@ -29,7 +29,7 @@ class FoundFile(NamedTuple):
 class Walk:
     """All files at any depth below a folder, except hidden ones and those of run folders.
 
-    Results may stand beside the images they are about: run folders are passed over.
+    Results may lie beside the images, so run folders are skipped.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Walk:
     Raises
     ------
     UserError
-        If a folder cannot be looked into.
+        If a folder cannot be read.
     """
 
     def __init__(self, folder: Path, *, once: bool = False) -> None:
@@ -78,7 +78,7 @@ class Walk:
                 entries = list(listing)
         except OSError as error:
             # What is in it would be missing without a word.
-            raise UserError(f"cannot be looked into: {error.strerror}", file=printable(folder)) from error
+            raise UserError(f"cannot be read: {error.strerror}", file=printable(folder)) from error
         if {"run.json", "summary.csv"} <= {entry.name for entry in entries}:
             return
         for entry in entries:
@@ -105,7 +105,7 @@ class Walk:
         self._enter(entry.path, target, (*above, target), is_linked=is_linked)
 
     def _pass_over(self, entry: os.DirEntry[str]) -> None:
-        """Count what a hidden place holds, by suffix; a repository's objects are not looked at."""
+        """Count what a hidden place holds, by suffix; a repository's objects are skipped."""
         if entry.name == ".git" or entry.name.startswith("._"):
             return
         if not entry.is_dir(follow_symlinks=False):
@@ -125,12 +125,12 @@ class Walk:
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return the files with one of some suffixes at any depth, sorted, each folder once whatever links lead to it.
+    """Return the files with one of some suffixes at any depth, sorted, each folder once, also with several links to it.
 
     Raises
     ------
     UserError
-        If a folder cannot be looked into.
+        If a folder cannot be read.
     """
     wanted = tuple(suffixes)
     walked = _WALKED.get()

@@ -54,7 +54,7 @@ def frame_source(
         name for name in (image, label, generator, split) if name is not None and columns.count(name) > 1
     ]
     if twice:
-        raise UserError(f"the frame has the column '{twice[0]}' twice", hint="rename one of the two")
+        raise UserError(f"the frame has the column '{twice[0]}' twice", hint="rename one of the two columns")
     cells = {
         name: [_cell(value) for value in frame[name]]
         for name in (image, label, generator, split)

@@ -12,13 +12,13 @@ def read_generators(
 ) -> list[str]:
     """Return the generator of every row.
 
-    A class name (``real``, ``nature``, ``AI``) is none: reals then belong to all, fakes to ``fake``. Without a cell of
+    A class name (``real``, ``nature``, ``AI``) is not a generator: reals then belong to all, fakes to ``fake``. Without a cell of
     its own a fake has the generator that its label names.
 
     Raises
     ------
     UserError
-        If a row is called fake and its generator real, or the other way round.
+        If a row is called fake and its generator real, or vice versa.
     """
     found = []
     for row, (value, meaning) in enumerate(zip(values, labels, strict=True)):
@@ -28,7 +28,7 @@ def read_generators(
             raise refusal(
                 row,
                 f"the label means {CLASS_NAMES[label]}, and the generator is called '{text}'",
-                "correct the cell or what the labels mean; if another column names the generator: columns: {generator: …}",
+                "correct the cell or the meaning of the labels; if another column has the generator, write columns: {generator: …}",
             )
         own = None if meaning is None else meaning.generator
         if not text or named == label:

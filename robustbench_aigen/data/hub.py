@@ -11,14 +11,14 @@ PREFIX = "hf://"
 _FORM = re.compile(
     r"hf://(?:datasets/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<folder>.+?))?/?"
 )
-_COPY = "a folder with a copy of it is taken by --data FOLDER"
+_COPY = "pass a local copy with --data FOLDER"
 _KINDS = ("parquet", "arrow", "csv", "tar", "jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG")
 
 
 def is_here(reference: str) -> bool:
     """Whether opening a data set needs no download; no network is asked.
 
-    Of a reference that is none, opening says what is wrong.
+    Opening reports an invalid reference.
     """
     parts = _FORM.fullmatch(reference)
     if parts is None:
@@ -51,7 +51,7 @@ def fetch(reference: str) -> Path:
     parts = _FORM.fullmatch(reference)
     if parts is None:
         raise UserError(
-            f"'{reference}' is no data set of the hub", hint="write hf://org/name, or hf://org/name/folder"
+            f"'{reference}' is not a data set of the hub", hint="write hf://org/name, or hf://org/name/folder"
         )
     import_library("huggingface_hub", extra="hub", what=reference)
     from huggingface_hub import snapshot_download
@@ -66,15 +66,15 @@ def fetch(reference: str) -> Path:
         )
     except RepositoryNotFoundError:
         raise UserError(
-            f"the hub has no data set '{parts['id']}', or it is not yours to read",
-            hint="log in with 'hf auth login' if it is private or gated",
+            f"the hub has no data set '{parts['id']}', or you have no access",
+            hint="log in with 'hf auth login' if the data set is private or gated",
         ) from None
     except LocalEntryNotFoundError as error:
         raise UserError(
-            f"'{reference}' cannot be fetched, and no copy is here: {first_line(error)}", hint=_COPY
+            f"'{reference}' cannot be downloaded, and the cache has no copy: {first_line(error)}", hint=_COPY
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"'{reference}' cannot be fetched: {first_line(error)}", hint=_COPY) from error
+        raise UserError(f"'{reference}' cannot be downloaded: {first_line(error)}", hint=_COPY) from error
     found = Path(root) / folder if folder else Path(root)
     if not found.exists():
         raise UserError(f"the data set '{parts['id']}' has no '{folder}'")

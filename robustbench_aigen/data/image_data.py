@@ -1,4 +1,4 @@
-"""Images with their labels, wherever they are: what is evaluated, audited and prepared."""
+"""Labelled images from any source, for evaluation, audit and preparation."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ _FORMS = (
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Labelled images: a source, and which of its images are meant.
+    """Labelled images: a source, and a selection of its images.
 
     The constructors are :meth:`open`, :meth:`from_tensors`, :meth:`from_images`, :meth:`from_dataset` and
     :meth:`from_frame`. Images in memory are copied, so that later changes of a tensor do not reach the data.
@@ -130,7 +130,7 @@ class ImageData:
         splits: Sequence[str | None] | str | None = None,
         name: str = "tensors",
     ) -> Self:
-        """Take images in memory.
+        """Return image data of images in memory.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class ImageData:
         ids: Sequence[Any] | None = None,
         splits: Sequence[str | None] | str | None = None,
     ) -> Self:
-        """Take a list of PIL images, paths, arrays or tensors; the parameters are those of :meth:`from_tensors`.
+        """Return image data of a list of PIL images, paths, arrays or tensors; the parameters are those of :meth:`from_tensors`.
 
         The ids of files are their paths, as they are given; relative ones start at the current folder.
 
@@ -186,7 +186,7 @@ class ImageData:
 
     @classmethod
     def from_dataset(cls, dataset: "Dataset[Any]", *, labels: Mapping[Any, str] | None = None) -> Self:
-        """Take a torch Dataset whose items are (image, label), as :meth:`from_tensors` takes both.
+        """Return image data of a torch Dataset with items (image, label), as :meth:`from_tensors` takes both.
 
         Images are read when they are needed, and labels from ``targets`` or ``labels`` where the data set has them.
         Where it names its classes (``classes``, ``class_to_idx``), their names say what the labels mean.
@@ -219,7 +219,7 @@ class ImageData:
         folder: str | Path = ".",
         labels: Mapping[Any, str] | None = None,
     ) -> Self:
-        """Take the rows of a data frame.
+        """Return image data of the rows of a data frame.
 
         Parameters
         ----------
@@ -270,7 +270,7 @@ class ImageData:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know of how the data was read."""
+        """Notices on the reading of the data."""
         return tuple(self.source.notices)
 
     def __len__(self) -> int:
@@ -300,16 +300,16 @@ class ImageData:
         limit: int | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> "Audit":
-        """Look whether formats, sizes and copies give the classes away, as ``robust-aigen audit`` does.
+        """Check whether file properties separate the classes, and find copies, as ``robust-aigen audit`` does.
 
         Parameters
         ----------
         split
-            ``all`` by default, whatever the split of the data is: copies across splits show only there.
+            ``all`` by default, for every split of the data, because only ``all`` shows copies across splits.
         limit
             Examine at most this many images, stratified.
         advance
-            Told how many more images have been looked at.
+            Called with the number of further images examined.
 
         Raises
         ------
@@ -387,7 +387,7 @@ class ImageData:
         Raises
         ------
         UserError
-            If something is asked that makes no sense, or the folder cannot be written.
+            If the arguments are inconsistent, or the folder cannot be written.
         """
         from robustbench_aigen.data.preparing import Preparation, prepare
 
@@ -403,7 +403,7 @@ class ImageData:
         )
         place = self._place()
         if place is not None and target.resolve().is_relative_to(place.resolve()):
-            raise UserError(f"'{target}' lies inside '{place}'", hint="name a folder beside it")
+            raise UserError(f"'{target}' lies inside '{place}'", hint="choose a folder outside '{place}'")
         prepare(self.source, target, wanted)
         return self._copy(target)
 
@@ -422,7 +422,7 @@ class ImageData:
 
 
 def as_image_data(data: DataLike, split: str | None = None, limit: int | None = None) -> ImageData:
-    """Make image data of whatever can be one.
+    """Return image data from any supported input.
 
     Parameters
     ----------
@@ -432,12 +432,12 @@ def as_image_data(data: DataLike, split: str | None = None, limit: int | None = 
     split
         One of the splits. None: the split that the data says itself, ``test`` for named sources, ``all`` in memory.
     limit
-        How many images at most; None for what the data says itself.
+        Largest number of images; None for the limit of the data.
 
     Raises
     ------
     UserError
-        If it is none of these, or makes no sense.
+        If the data have another type or are inconsistent.
     """
     if isinstance(data, ImageData):
         return data.taking(split, limit)
@@ -477,7 +477,7 @@ def _reopened(
     opened = _opened({**said, "split": split}, {"limit": limit}, folder)
     if _fingerprint(opened[0]) != expected:
         raise UserError(
-            f"{opened[0].name} has other images than when the data was pickled", hint="open the data anew"
+            f"{opened[0].name} has other images than when the data was pickled", hint="open the data again"
         )
     return ImageData(*opened)
 

@@ -1,4 +1,4 @@
-"""The images below a folder: those that are called so, and those whose content says it."""
+"""Images below a folder, found by suffix or content."""
 # ruff: noqa: PTH116, PTH122, PTH123  Paths are text here: a folder may have 100,000 files.
 
 import os
@@ -16,7 +16,7 @@ from robustbench_aigen.text import counted
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jfif", ".mpo"}
 )
-"""Suffixes of images: such a file is taken for one, and named where it cannot be read."""
+"""Suffixes of images; an unreadable file with such a suffix is reported."""
 _ANNOTATIONS = frozenset(
     [
         ".txt",
@@ -60,7 +60,7 @@ _ANNOTATIONS = frozenset(
         ".ini",
     ]
 )
-"""Suffixes of what seldom is an image: of many such files some are looked into, and all where one of these is an image."""
+"""Suffixes of files that are seldom images: of many such files a sample is read, and all files if the sample has an image."""
 _LOOKED_INTO = 32
 _RAW = frozenset([".nef", ".cr2", ".cr3", ".dng", ".arw", ".orf", ".rw2", ".pef", ".raf", ".srw"])
 """Raw photographs: Pillow would read the preview in them."""
@@ -75,7 +75,7 @@ _CERTAIN = (
     b"\xff\x4f\xff\x51",
 )
 _LIKELY = (b"BM", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF", b"8BPS", b"DDS ", b"icns", b"qoif")
-"""Signatures so short, or of formats of so many kinds, that Pillow is asked."""
+"""Ambiguous signatures, for which Pillow reads the file."""
 _FOREIGN = (b"\xff\x0a", b"\0\0\0\x0cJXL ", b"FUJIFILMCCD-RAW")
 _FOREIGN_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"crx "})
 
@@ -97,7 +97,7 @@ def find_images(folder: Path) -> ImageFiles:
     Raises
     ------
     UserError
-        If there are none, or a folder cannot be looked into.
+        If there are no images, or a folder cannot be read.
     """
     walk = Walk(folder)
     linked = {file.path for file in walk.files if file.is_linked}
@@ -167,7 +167,7 @@ def _opens(path: str) -> bool:
     try:
         with Image.open(path):
             return True
-    except Exception:  # noqa: BLE001  Pillow's readers raise whatever a file that is no image makes them raise.
+    except Exception:  # noqa: BLE001  Pillow's readers raise many kinds of errors.
         return False
 
 
@@ -177,7 +177,7 @@ def _of_walk(walk: Walk) -> list[str]:
     hidden = {place: count for place, count in hidden.items() if count}
     if hidden:
         notices.append(
-            f"{counted(sum(hidden.values()), 'image is', 'images are')} left out, in hidden places: {_counted(hidden)}"
+            f"{counted(sum(hidden.values()), 'image is', 'images are')} left out, in hidden folders or files: {_counted(hidden)}"
         )
     if walk.loops:
         notices.append(

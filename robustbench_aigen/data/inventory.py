@@ -1,4 +1,4 @@
-"""What a source holds: how it lies, and how many images of each split, generator and class."""
+"""Inventory of a source: its layout, and its images by split, generator and class."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from robustbench_aigen.text import counted
 
 
 class Stock(NamedTuple):
-    """How many images of a split (None: of no split) belong to a generator, by class."""
+    """Number of images of a split (None: no split) and generator, by class."""
 
     split: str | None
     generator: str
@@ -29,7 +29,7 @@ def take_stock(samples: Iterable[Sample]) -> list[Stock]:
 
 
 def describe(source: ImageSource) -> list[str]:
-    """Write the layout of a source, and a line for each split with its counts, by generator where there are some.
+    """Return the layout of a source, and a line for each split with its counts by generator.
 
     Nothing of what the package brings itself.
     """
@@ -49,13 +49,13 @@ def describe(source: ImageSource) -> list[str]:
 
 
 def describe_briefly(source: ImageSource) -> list[str]:
-    """Write what :func:`describe` does in two lines at most."""
+    """Return the text of :func:`describe` in at most two lines."""
     first, *splits = describe(source) or [""]
     return [first, f"  {'; '.join(line.strip() for line in splits)}"] if splits else [first] * bool(first)
 
 
 def of_their_own(samples: Iterable[Sample]) -> list[str]:
-    """Say what becomes of reals under a name that no fake has; nothing where there are none."""
+    """Return a line on reals under a name that no fake has; empty without such reals."""
     counts = Counter((sample.generator, sample.label) for sample in samples)
     fakes = sorted({name for name, label in counts if label})
     names = sorted({name for name, label in counts if not label} - {REAL_POOL, *fakes})

@@ -14,7 +14,7 @@ class JoinedSource:
     """The samples of several sources, one source after the other.
 
     An id is the source's name, a slash, and the id there, so that it depends neither on the order of the sources nor
-    on where they stand; names that are alike are told apart by the folders above them.
+    on their places; equal names get the folders above them.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _told_apart(names: list[str], places: Sequence[str]) -> list[str]:
         while any(told[place] == _longer(name, places[other], depth) for other in same):
             depth += 1
             if depth > len(above):
-                raise UserError(f"'{places[place]}' is there twice", hint="name every source once")
+                raise UserError(f"'{places[place]}' is listed twice", hint="list every source once")
             told[place] = _longer(name, places[place], depth)
     return told
 

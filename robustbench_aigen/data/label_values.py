@@ -1,4 +1,4 @@
-"""What the values of a label column mean: 0 real, 1 AI-generated, or nothing."""
+"""Meaning of the values of a label column: 0 real, 1 AI-generated, or unknown."""
 
 import json
 import re
@@ -69,9 +69,9 @@ def read_labels(
     names: Sequence[str] | None,
     refusal: Refusal,
 ) -> list[LabelMeaning | None]:
-    """Tell the label of every row, None for rows that have none.
+    """Return the label of every row; None for rows without a label.
 
-    A value means what the user says of it, or what its words say. Numbers and truth values mean what the class folders
+    A value has the meaning that the user declares, or the meaning of its words. Numbers and truth values mean what the class folders
     of the images beside them say, where these agree.
 
     Parameters
@@ -79,7 +79,7 @@ def read_labels(
     values
         The label column.
     paths
-        The images' file names, as far as they are known.
+        The known file names of the images.
     own
         The user's ``labels``.
     names
@@ -115,7 +115,7 @@ def read_labels(
 
 
 def label_value(value: object, names: Sequence[str] | None) -> LabelValue | None:
-    """Return what stands in a cell of a label column, None for a missing value: -1 is one of a ClassLabel."""
+    """Return the value of a cell of a label column; None for a missing value (-1 of a ClassLabel)."""
     if isinstance(value, list | dict):
         return LabelValue(str(value), None, str(value))
     text = plain_text(value)
@@ -146,26 +146,24 @@ def canonical(text: str) -> str:
 
 
 def ask_for_labels(unclear: Sequence[LabelValue], known: Sequence[LabelValue]) -> str:
-    """Return the line to write where labels cannot be told; it proposes what is possible and takes no side."""
+    """Return the line to write if labels have no known meaning; the line lists all possibilities."""
     texts = list(dict.fromkeys(key.name.strip("'\"").strip() for key in unclear))
     for pair in _BARE_PAIRS:
         if len(texts) == 1 and not known and texts[0] in pair:
             texts = list(pair)
     quoted = [_quoted(text) for text in sorted(texts, key=lambda text: (len(text), text))]
     if len(quoted) == 1:
-        return f"say what it means: labels: {{{quoted[0]}: fake}} or labels: {{{quoted[0]}: real}}, whichever is true"
+        return f"declare the meaning: labels: {{{quoted[0]}: fake}} or labels: {{{quoted[0]}: real}}, depending on your data"
     if len(quoted) == 2 and not known:
         one, other = quoted
         return (
-            f"say what the labels mean: labels: {{{one}: fake, {other}: real}} or "
-            f"labels: {{{one}: real, {other}: fake}}, whichever is true"
+            f"declare the meaning of the labels: labels: {{{one}: fake, {other}: real}} or "
+            f"labels: {{{one}: real, {other}: fake}}, depending on your data"
         )
     shown = ", ".join(f"{text}: …" for text in quoted[:_MOST_SHOWN]) + (
         ", …" if len(quoted) > _MOST_SHOWN else ""
     )
-    return (
-        f"write real or fake for each: labels: {{{shown}}}; if another column tells it: columns: {{label: …}}"
-    )
+    return f"write real or fake for each: labels: {{{shown}}}; if another column has the class, write columns: {{label: …}}"
 
 
 @lru_cache(maxsize=1024)  # A column has few labels and many rows, and each is asked about several times.
@@ -215,7 +213,7 @@ def _told_by_folders(
                 "name the column of the class: columns: {label: …}; or " + ask_for_labels(unclear, []),
             )
     told = {key: labels.pop() for key, labels in found.items()}
-    # One folder above all of them, such as ai_dataset/, does not tell two labels apart.
+    # One folder above all images, such as ai_dataset/, does not distinguish two labels.
     return told if len(unclear) == 1 or len(set(told.values())) > 1 else {}
 
 

@@ -1,4 +1,4 @@
-"""What the paths of listed images say where no column does: split and generator, as folders would say them.
+"""Split and generator of listed images, from the folders in their paths.
 
 A list, a table or a tar file gives the label of each image. The folders of its paths are read by the words of
 :mod:`robustbench_aigen.data.class_folders` all the same.
@@ -51,7 +51,7 @@ def split_of_folders(folder: PurePath) -> str | None:
 
 
 def generator_of_file(stem: str) -> PurePosixPath:
-    """Return the generator after which a file of many images is called, as a folder; an empty one where it is none.
+    """Return the generator after which a file of many images is called, as a folder; empty if the name is not a generator.
 
     >>> generator_of_file("midjourney-train-00001-of-00003"), generator_of_file("train-00001-of-00003")
     (PurePosixPath('midjourney'), PurePosixPath('.'))
@@ -62,7 +62,7 @@ def generator_of_file(stem: str) -> PurePosixPath:
 def told_by_paths(
     samples: Sequence[Sample], folders: Sequence[PurePosixPath], meaning: TableMeaning
 ) -> tuple[list[Sample], list[str]]:
-    """Give images the generators that the folders of their paths name, where nothing else names any.
+    """Assign generators from the folders of the paths, if nothing else declares generators.
 
     Fakes get it from any folder that could be a generator's, reals from one that fakes have as well.
 
@@ -73,7 +73,7 @@ def told_by_paths(
     folders
         Those of each one's path.
     meaning
-        What the user says; ``roles`` says what each level of folders is.
+        The user's keys on the source; ``roles`` has the meaning of each level of folders.
 
     Returns
     -------
@@ -132,8 +132,7 @@ def _read(
     of_fakes = {name for name, sample in zip(names, samples, strict=True) if name and sample.label}
     if len(of_fakes) > _MOST and 2 * sum(map(names_generator, of_fakes)) < len(of_fakes):
         notices.append(
-            f"{len(of_fakes)} folders of fakes in the paths are not taken for generators: too many; "
-            "if they are, add a column generator"
+            f"{len(of_fakes)} folders of fakes in the paths are too many to be read as generators; for generators, add a column generator"
         )
         return list(samples), notices
     found = []
@@ -144,7 +143,7 @@ def _read(
         found.append(sample if own is None else sample._replace(generator=own))
     if guessed & of_fakes:
         notices.append(
-            f"generators are those in the paths: {_listed(guessed & of_fakes)}; columns: {{generator: …}} takes a column instead"
+            f"generators come from the paths: {_listed(guessed & of_fakes)}; columns: {{generator: …}} selects a column instead"
         )
     if any(sample.label and sample.generator == "fake" for sample in found):
         notices += _kinds(reader.kinds, folders)
@@ -157,7 +156,7 @@ def _kinds(kinds: Collection[str], folders: Sequence[PurePosixPath]) -> list[str
     if not places:
         return []
     layout = "/".join([*["category"] * min(places), "generator"])
-    told = "folders in the paths with images of both classes are kinds of pictures and no generators"
+    told = "folders in the paths with images of both classes are read as kinds of pictures, not as generators"
     return [f"{told}: {_listed(kinds)}; if they are generators, layout: {layout}"]
 
 
@@ -167,7 +166,7 @@ def _contradicted(
     """Say for how many images the label is not what a class folder in their path says; nothing where none is."""
     if meaning.label is not None or meaning.roles is not None:
         return []
-    # One by one: names in a single path that say two things tell nothing of the others.
+    # One by one: a single path with contradictory names does not affect the others.
     by_folder = {folder: _plainly_told(folder) for folder in set(folders)}
     told = [by_folder[folder] for folder in folders]
     if len({*told} - {None}) < 2:
@@ -183,8 +182,7 @@ def _contradicted(
     return [
         warning(
             f"{counted(len(wrong), f'{of} contradicts', f'{of} contradict')} the class folders in the images' paths "
-            f"({first.id} is labelled {CLASS_NAMES[first.label]}); the labels count: correct them, or say what they mean "
-            "with labels: {…: real, …: fake}"
+            f"({first.id} is labelled {CLASS_NAMES[first.label]}); the labels are used; correct the labels, or declare their meaning with labels: {{…: real, …: fake}}"
         )
     ]
 
@@ -199,7 +197,7 @@ def _plainly_told(folder: PurePath) -> int | None:
 
 
 def _reading(reader: FolderReader) -> _Read:
-    """Return what reads a folder once, and reads nothing of one whose names say two things."""
+    """Return a cached reader of folders, which ignores folders with contradictory names."""
     known: dict[PurePath, Told | None] = {}
 
     def read(folder: PurePath) -> Told | None:

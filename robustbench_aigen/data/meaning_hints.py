@@ -1,4 +1,4 @@
-"""What to write where the folders of images tell no class: what they allow, without taking a side."""
+"""Hints for folders without a known class: the possible declarations."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -28,14 +28,14 @@ def no_class(
     folder, unread
         The root, and the folders relative to it that tell none.
     layout, labels
-        What the user has said of them.
+        The user's keys on the source.
     weak
         Names among them that could be those of one class, were they not alone.
     """
     root = printable(folder)
     if layout is not None:
         example = printable(unread[0] / "…")
-        return UserError(f"{root} is not laid out as {'/'.join(layout)}: it has {example}")
+        return UserError(f"{root} does not have the layout {'/'.join(layout)}: found {example}")
     message = f"cannot tell real from fake in {root}: no sub-folder has a class name"
     if weak:
         message = f"cannot tell real from fake in {root}: {weak[0]} may be a class or a kind of picture, and others are neither"
@@ -50,14 +50,14 @@ def no_class(
         name = printable(lists[0].relative_to(folder))
         message += f", and {name} has no columns path and label"
         one_class += (
-            f"; or open {name} with columns: {{image: …, label: …}} if others of its columns hold them"
+            f"; or open {name} with columns: {{image: …, label: …}} if other columns hold these values"
         )
     if names:
         shown = ", ".join(f"{name}: …" for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         return UserError(message, hint=f"name the class of each folder, labels: {{{shown}}}; or {one_class}")
     if any(path.parts for path in unread):
-        return UserError(message, hint=f"put the images into folders real/ and fake/; or say {one_class}")
-    return UserError(message, hint=f"put the images into sub-folders real/ and fake/, or say {one_class}")
+        return UserError(message, hint=f"put the images into folders real/ and fake/; or write {one_class}")
+    return UserError(message, hint=f"put the images into sub-folders real/ and fake/, or write {one_class}")
 
 
 def labels_for(folders: Sequence[Path], levels: Collection[int]) -> str:
@@ -76,11 +76,11 @@ def labels_for(folders: Sequence[Path], levels: Collection[int]) -> str:
         beside = [parts[level] for level in sorted(levels) if level < len(parts) and parts[level] in own]
         names |= dict.fromkeys((beside or own or list(parts))[:1])
     shown = ", ".join(f"{name}: …" for name in [*names][:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    return f"; if they are real or fake, say which: labels: {{{shown}}}" if names else ""
+    return f"; if they are real or fake, declare labels: {{{shown}}}" if names else ""
 
 
 def joined_names(joined: Mapping[str, int]) -> list[str]:
-    """Say which folders were read as a class and what made its images; nothing where none was."""
+    """Return a notice on folders whose names were read as a class joined to a generator; empty without such folders."""
     if not joined:
         return []
     names = sorted(joined, key=lambda name: (joined[name], name))

@@ -47,7 +47,7 @@ class MemorySource:
     images
         Of each sample its 3×H×W uint8 levels, or the path of its file.
     layout
-        What the images are, in words.
+        A description of the images.
     notices
         What the user should know.
     folder
@@ -165,7 +165,7 @@ def levels_of(image: object, where: str = "image") -> Tensor:
     Raises
     ------
     UserError
-        If it is none of these, or its values are outside the range.
+        If the image has another type, or its values are outside the range.
     """
     return _levels(image, where)[0]
 
@@ -232,13 +232,13 @@ def listed(values: object, name: str, count: int) -> list[object]:
     if shape is not None and len(shape) != 1:
         hint = f"{name}.flatten()" if max(shape, default=1) == int(np.prod(shape)) else None
         if len(shape) == 2 and shape[1] == 2:
-            hint = f"of one-hot vectors: {name}.argmax(1)"
+            hint = f"for one-hot vectors, write {name}.argmax(1)"
         raise UserError(f"{name} have the shape {_shown(shape)}, not one value for each image", hint=hint)
     found = values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[call-overload]
     if len(found) != count:
         raise UserError(
             f"{counted(count, 'image')} and {len(found)} {name}",
-            hint="give as many of them as images, in their order",
+            hint="give one value for each image, in the order of the images",
         )
     return found
 
@@ -382,7 +382,9 @@ def _check_floats(pixels: Tensor, where: str) -> None:
         # The extremes of a tensor with NaN are NaN.
         what = "NaN" if np.isnan(low) or np.isnan(high) else "infinite values"
         raise UserError(
-            f"the image has {what}", key=where, hint="find out where they come from, or leave the image out"
+            f"the image has {what}",
+            key=where,
+            hint="correct the source of these values, or leave the image out",
         )
     if low < -_SLACK or high > 1 + _SLACK:
         if low < -_SLACK:
@@ -450,7 +452,7 @@ def _ids(ids: object, paths: Sequence[str | None], called: str) -> list[str]:
     if ids is None:
         names = [f"{row:06}" if path is None else printable(path) for row, path in enumerate(paths)]
         same = [name if path is None else posixpath.normpath(path.replace("\\", "/")) for name, path in zip(names, paths, strict=True)]  # fmt: skip
-        what, hint = called, "name every image once, or tell copies apart with ids"
+        what, hint = called, "name every image once, or give copies different ids"
     else:
         values = listed(ids, "ids", len(paths))
         names = [printable(str(plain_label(value))) for value in values]
@@ -462,7 +464,7 @@ def _ids(ids: object, paths: Sequence[str | None], called: str) -> list[str]:
     for row, name in enumerate(same):
         if first.setdefault(name, row) != row:
             raise UserError(
-                f"'{shortened(names[row])}' is there twice, first at {what}[{first[name]}]",
+                f"'{shortened(names[row])}' is listed twice, first at {what}[{first[name]}]",
                 key=f"{what}[{row}]",
                 hint=hint,
             )
@@ -489,7 +491,7 @@ def _repeated(values: object, name: str, count: int) -> list[object]:
 
 
 def _doubts(images: Sequence[Tensor | str], rounded: int) -> list[str]:
-    """Say what was rounded, and where values may be in another range than the user thinks."""
+    """Return notices on rounding, and on values that may have a wrong range."""
     notices: list[str] = []
     if rounded:
         notices.append(
@@ -503,8 +505,7 @@ def _doubts(images: Sequence[Tensor | str], rounded: int) -> list[str]:
     if levels and len(levels) == len(images) and max(int(image.max()) for image in levels) <= 1:
         notices.append(
             warning(
-                "no image is brighter than 1 of 255 levels; if they were in [0, 1], do not divide them by 255 "
-                "nor turn them into integers"
+                "no image is brighter than 1 of 255 levels; if the pixels were in [0, 1], do not divide by 255 and do not convert to integers"
             )
         )
     return notices

@@ -3,7 +3,7 @@
 Two pictures are taken for copies where their 64-bit difference hashes (Krawetz 2013) differ in at most four bits and
 their 16×16 grey versions correlate by at least 0.98. On photographs of 200 pixels and more, that finds 93 to 100 % of
 the copies made by JPEG at quality 50, halving, enlarging by half, or 10 % more brightness (half to nine tenths of
-those of 32-pixel images), and among some thousand other pictures no pair that is none.
+those of 32-pixel images), and no false pair among some thousand other pictures.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_ima
 _MOST_BITS = 4
 _LEAST_CORRELATION = 0.98
 _FLATTEST = 2.0
-"""Standard deviation of the grey levels below which a picture has nothing to be recognised by."""
+"""Standard deviation of the grey levels below which a picture has no fingerprint."""
 _CHUNK = 2**20
 """Pairs of hashes compared together."""
 _CONFIRMED = 2**14
@@ -29,7 +29,7 @@ _CONFIRMED = 2**14
 
 
 class Fingerprint(NamedTuple):
-    """What an image is recognised by.
+    """Fingerprint of an image.
 
     ``content`` hashes the file; ``bits`` is the difference hash and ``grey`` the 16×16 picture it is confirmed on
     (256 bytes), both None for what cannot be read and for pictures of one colour, whose hash would say nothing.

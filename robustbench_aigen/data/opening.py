@@ -65,10 +65,10 @@ def check_layouts(spec: DataSpec) -> None:
 
 
 def not_looked_at(spec: DataSpec) -> str:
-    """Say which sources a check does without, because opening would download them; empty where there are none."""
+    """Return a notice on the sources that a check skips, because opening would download them; empty if all sources are local."""
     sources = [part.source for part in spec.parts.values()]
     missing = [source for source in sources if source.startswith(PREFIX) and not is_here(source)]
-    return f"images not looked at: {', '.join(missing)}, fetched when it runs" if missing else ""
+    return f"images not checked: {', '.join(missing)}, downloaded by run" if missing else ""
 
 
 def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
@@ -78,7 +78,7 @@ def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
     ----------
     source
         ``minigen``, ``hf://org/name``, or the path of a folder of images, of a Parquet, Arrow, CSV or tar file, or of
-        a folder of such files; with what the scenario says of it.
+        a folder of such files; with the keys of the scenario.
     folder
         Where relative paths start.
 
@@ -152,7 +152,7 @@ def _near(spec: SourceSpec, path: Path) -> str | None:
 
 
 def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
-    """Open files that one name with braces or wildcards stands for, as if they were alone in their folder."""
+    """Open the files of a name with braces or wildcards, as if they were alone in their folder."""
     suffixes = {file.suffix.lower() for file in files}
     root = Path(os.path.commonpath([file.parent for file in files]))
     if suffixes == {".tar"}:
@@ -173,7 +173,7 @@ def _open_path(spec: SourceSpec, path: Path) -> ImageSource:
 
 
 def _detected(path: Path, spec: SourceSpec) -> str:
-    """Tell the layout from what is there.
+    """Return the layout recognised from the files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How much memory the pages of a Parquet column take once they are unpacked, from their headers alone.
+"""Unpacked sizes of the pages of a Parquet column, from their headers alone.
 
 pyarrow unpacks a page as a whole, and its metadata know the sum of a column alone: what a compressed page holds is said
 by its own header, in Thrift's compact protocol (Apache Parquet, ``parquet.thrift``).
@@ -21,7 +21,7 @@ _UNPACKED, _PACKED = 2, 3
 
 
 class PageSizes(NamedTuple):
-    """What a column of a row group unpacks to, in bytes.
+    """Unpacked sizes of a column of a row group, in bytes.
 
     Parameters
     ----------

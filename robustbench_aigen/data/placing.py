@@ -1,6 +1,6 @@
-"""Where an image of a written copy stands: in folders that are read back as its split, generator and class.
+"""Paths of images in a written copy: folders that name split, generator and class.
 
-Names are told apart as file systems do that know neither case nor composition: what is written on one can be copied to
+Names differ in more than case and composition, so that a copy can move to
 another.
 """
 

@@ -29,7 +29,7 @@ _PIECES = ".pieces"
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to a data set.
+    """The settings of a preparation.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ class Preparation:
             If a value makes no sense, or needs another that is not given.
         """
         if encoding not in (None, "png", "jpeg"):
-            raise UserError(f"'{encoding}' is not a format that is written", hint="png or jpeg")
+            raise UserError(f"'{encoding}' is not an output format", hint="png or jpeg")
         if quality is not None and encoding != "jpeg":
             raise UserError("--quality needs --format jpeg", hint="add --format jpeg")
         if quality is not None and not 1 <= quality <= 100:
-            raise UserError(f"quality {quality} is not a quality of JPEG", hint="1 to 100")
+            raise UserError(f"quality {quality} is not a JPEG quality", hint="1 to 100")
         wanted = cls(
             crop=None if crop_bottom is None else read_crop(crop_bottom),
             grid=None if split_grid is None else read_grid(split_grid),
@@ -103,7 +103,7 @@ class Preparation:
 
 
 class Prepared(NamedTuple):
-    """What was written.
+    """A prepared copy.
 
     ``counts`` has the number of images of each (split, class, generator), ``unusable`` the ids that could not be
     read or cut with the reasons, ``notices`` what the user should know.
@@ -124,7 +124,7 @@ def prepare(
     """Write a prepared copy of a source: ``OUT/<split>/[<generator>/]{real,fake}/…`` with ``prepared.csv``.
 
     Pieces of one image, and images that look alike, come into one split. All images are written in one format,
-    whichever class they are of. The folder appears when it is whole.
+    of any class. The folder appears when it is whole.
 
     Parameters
     ----------
@@ -163,7 +163,9 @@ def _chosen(source: ImageSource, wanted: Preparation) -> set[int]:
     chosen = {index for index, sample in enumerate(source.samples) if fnmatch(sample.id, wanted.only)}
     if not chosen:
         examples = ", ".join(sample.id for sample in source.samples[:2])
-        raise UserError(f"no image matches '{shortened(wanted.only)}'", hint=f"they are called {examples}, …")
+        raise UserError(
+            f"no image matches '{shortened(wanted.only)}'", hint=f"paths are for example {examples}, …"
+        )
     return chosen
 
 
@@ -240,6 +242,6 @@ def _notices(source: ImageSource, wanted: Preparation, chosen: set[int]) -> list
         label = CLASS_NAMES[source.samples[next(iter(chosen))].label]
         if {sample.label for sample in source.samples} == {0, 1}:
             notices.append(
-                f"only {label} images were cut: their sizes may now tell the classes apart; audit the result"
+                f"only {label} images were cut: image sizes may now separate the classes; audit the result"
             )
     return notices

@@ -36,14 +36,14 @@ class Sample(NamedTuple):
 
 
 class ImageSource(Protocol):
-    """Where encoded images come from; nothing is held that need not be."""
+    """A source of encoded images, read on demand."""
 
     name: str
     samples: list[Sample]
     notices: list[str]
-    """What the user should know of what was found."""
+    """Notices on the reading of the source."""
     layout: str
-    """How the images lie, in words: ``folders split/class, as in CIFAKE``."""
+    """Layout of the images as text: ``folders split/class, as in CIFAKE``."""
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of ``samples[index]``."""

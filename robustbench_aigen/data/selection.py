@@ -1,4 +1,4 @@
-"""Picks the samples of a source that a scenario asks for."""
+"""Selection of the samples of a source: split and limit."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,9 +57,11 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
         if split in SHARES and len(undivided) == len(samples):
             raise UserError(
                 f"{source.name} has no splits of its own, and too few images ({len(samples)}) for a '{split}' split",
-                hint="a tenth of them would be that split; split: all takes all images",
+                hint="the split would get a tenth of the images; use split: all for all images",
             )
-        raise UserError(f"{source.name} has no split '{split}'", hint=f"it has: {', '.join([*present, ALL])}")
+        raise UserError(
+            f"{source.name} has no split '{split}'", hint=f"known splits: {', '.join([*present, ALL])}"
+        )
     indices = [index for index, sample in enumerate(samples) if split in (ALL, sample.split)]
     if limit is not None and limit < len(indices):
         indices = stratified(samples, indices, limit)

@@ -30,7 +30,7 @@ def read_shares(text: str) -> dict[str, float]:
     whole = 100 if total > 1.5 else 1
     if len(numbers) != 3 or min(numbers) < 0 or not numbers[0] or not math.isclose(total, whole):
         raise UserError(
-            f"splits '{shortened(text)}' are no three shares of train, val and test that add up to 100",
+            f"splits '{shortened(text)}' are not three shares of train, val and test with the sum 100",
             hint="such as 80/10/10",
         )
     return dict(zip(SHARES, (number / whole for number in numbers), strict=True))

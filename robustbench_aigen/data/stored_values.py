@@ -1,4 +1,4 @@
-"""An image as it stands in a cell of a table: bytes, text, numbers, or the path of a file."""
+"""Images in cells of a table: bytes, text, numbers, or the path of a file."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_ima
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{32,}={0,2}\s*")
 _LOOKED_AT = 4096
-"""Letters of a text that are looked at to tell base64 from a path."""
+"""Letters of a text that decide between base64 and a path."""
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""The files of a tar file: where each stands, and the samples that they make."""
+"""Files of a tar file: their places, and the samples that they form."""
 
 import posixpath
 import tarfile
@@ -11,7 +11,7 @@ from robustbench_aigen.file_reading import opened_file
 
 
 class Member(NamedTuple):
-    """Where the content of a file stands in a tar file, in bytes."""
+    """Place of a file's content inside a tar file, in bytes."""
 
     tar: Path
     offset: int
@@ -73,7 +73,7 @@ def read_members(tar: Path) -> TarContent:
         raise UserError(
             f"cannot be read as a tar file: {first_line(error)}",
             file=tar,
-            hint="a compressed one: unpack it to .tar",
+            hint="unpack a compressed tar file to .tar",
         ) from error
     last = Member(tar, end, tarfile.BLOCKSIZE).read() if end <= size else b""
     found, lost = _resolved(entries)

@@ -16,7 +16,7 @@ TIMM, TORCHVISION = "timm:", "torchvision:"
 class Untrained(NamedTuple):
     """A network, what its architecture says of its preprocessing, and the packages that compute it.
 
-    ``assumed`` are those of the preprocessing's settings that belong to the library's own weights: somebody else's
+    ``assumed`` are those of the preprocessing's settings that belong to the library's own weights: other
     may have been trained otherwise.
     """
 
@@ -40,7 +40,7 @@ def build_untrained(
     options
         Further arguments of the architecture.
     input_size
-        Height and width that somebody declared, for architectures that are built for one.
+        Declared height and width, for architectures that are built for one.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def check_architecture(arch: str) -> None:
         name = arch.removeprefix(TIMM)
         if not timm.is_model(name.partition(".")[0]):
             raise _unknown_timm(name)
-    # The names of torchvision are asked for last: importing it takes as long as importing torch.
+    # torchvision comes last, because its import takes as long as the import of torch.
     elif arch not in architecture_names() and arch.removeprefix(TORCHVISION) not in known_architectures():
         raise _unknown(arch)
 

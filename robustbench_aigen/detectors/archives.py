@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and what an archive unpacks to: checked before anything is read."""
+"""Checks of files before they are read: kind by first bytes, and unpacked size."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from robustbench_aigen.errors import UserError, first_line
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _HARMLESS = 2**28
-"""Bytes that an archive may unpack to whatever its own size."""
+"""Unpacked size that is always accepted, in bytes."""
 _RATIO = 20
 """How many times its own size a larger archive may unpack to; weights hardly compress."""
 LARGEST_TEXT = 2**26
@@ -62,7 +62,7 @@ def check_size(file: Path, unpacked: int) -> None:
     stored = file.stat().st_size
     if unpacked > max(_HARMLESS, _RATIO * stored):
         raise UserError(
-            f"has {_size(stored)} and unpacks to {_size(unpacked)}: it is not read",
+            f"has {_size(stored)} and unpacks to {_size(unpacked)}, above the limit",
             file=file,
             hint="if these are your weights, save them without compression",
         )

@@ -1,4 +1,4 @@
-"""Modules of the user's: in evaluation mode and frozen while a detector is asked, and as they were afterwards."""
+"""Modules of the user: in evaluation mode and frozen during calls, and restored afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +22,13 @@ def borrowers(*modules: nn.Module) -> list["Detector"]:
 def borrowed(*modules: nn.Module) -> Iterator[None]:
     """Keep what the detectors among some modules borrow in evaluation mode and frozen, and put all of it back.
 
-    That is the mode of every submodule and whether each parameter asks for gradients, of the networks that torch does
+    That is the mode of every submodule and whether each parameter requires gradients, of the networks that torch does
     not see (in closures and containers) as well. Blocks may lie inside each other, and in several threads: the first
     notes how a network was, the last puts it back. Detectors that borrow nothing stay as they are.
     """
     detectors = borrowers(*modules)
     networks = list({id(each): each for detector in detectors for each in detector.networks()}.values())
-    # Libraries set the mode of what stands around a network, too.
+    # Libraries also set the mode of modules around a network.
     around = [(detector, detector.training) for detector in detectors]
     entered: list[nn.Module] = []
     try:

@@ -1,4 +1,4 @@
-"""The JSON card beside a weights file: what a detector does around its network, and where it comes from."""
+"""The JSON card beside a weights file: preprocessing and provenance of a detector."""
 
 import json
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec, FileSpec
 
 
 class DetectorCard(FileSpec):
-    """What of a card the loader reads. A card may say more (training, data, results)."""
+    """The part of a card that the loader reads. A card may have more keys (training, data, results)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -27,31 +27,31 @@ class DetectorCard(FileSpec):
 
 
 def card_edits(weights: Path) -> tuple[str, ...]:
-    """Say whether the card that a training wrote was changed since: it may be, and decides the numbers."""
+    """Return a notice if the card of a training was edited, because cards decide the numbers."""
     file = weights.with_suffix(".json")
     try:
         read_sealed(file)
     except DamagedFileError as error:
-        return (f"{error}; --fresh of its training writes it anew",)
+        return (f"{error}; train again with --fresh",)
     return ()
 
 
 class Beside(NamedTuple):
-    """The card beside a file, an empty one where there is none, and what is told of a file that is none."""
+    """The card beside a file (empty if missing), and a notice on a file that is not a card."""
 
     card: DetectorCard
     notes: tuple[str, ...] = ()
 
 
 def read_card(weights: Path) -> DetectorCard:
-    """Return the card of a weights file, an empty one where there is none; as :func:`look_beside`."""
+    """Return the card of a weights file, empty if missing; as :func:`look_beside`."""
     return look_beside(weights).card
 
 
 def look_beside(weights: Path) -> Beside:
     """Look for the card of a weights file.
 
-    A JSON file of the same name that says nothing of a detector is none, for example a training's metrics.
+    A JSON file of the same name without keys of a detector is ignored, for example a training's metrics.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def look_beside(weights: Path) -> Beside:
 
 def _content(file: Path) -> object:
     if file.stat().st_size > LARGEST_TEXT:
-        raise ValueError("it is too large")
+        raise ValueError("the file is too large")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _told_of_unreadable(file: Path, error: Exception) -> tuple[str, ...]:
-    """Say that a file is no card where it could be meant for one: it has a word of cards in quotes."""
+    """Return a notice on an ignored file that contains a key of cards."""
     try:
         start = file.read_bytes()[:4096].decode("utf-8", "replace")
     except OSError:

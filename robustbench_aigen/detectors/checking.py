@@ -31,7 +31,7 @@ class KnownDetector:
 
 
 def known_detector(spec: DetectorSpec) -> KnownDetector | None:
-    """Return what is known of a shipped detector, defended or not, or of an ensemble of these; None of all others."""
+    """Return the known properties of a shipped detector, with or without a defence, or of an ensemble of such detectors; else None."""
     if spec.ensemble is not None:
         members = [known_detector(member) for member in spec.ensemble]
         return None if None in members else KnownDetector(spec.name or spec.text)
@@ -41,7 +41,7 @@ def known_detector(spec: DetectorSpec) -> KnownDetector | None:
 
 
 def check_detector(spec: DetectorSpec, *, folder: Path) -> "Detector | KnownDetector | str":
-    """Check a detector as far as that is possible without running code that comes with it.
+    """Check a detector without running code that comes with it.
 
     Weights are loaded and tried, except those of the package. Of ``python:`` the form alone is checked, of files that
     need ``--trust-code`` that they are there.

@@ -73,7 +73,7 @@ class Detector(nn.Module):
     Raises
     ------
     UserError
-        For a setting that is none of these.
+        For an unknown setting.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Detector(nn.Module):
     assumptions
         What was taken for granted because nothing said it; shown to the user.
     declared
-        The settings of the preprocessing that somebody declared: the scenario, a card, the file's own metadata.
+        The declared settings of the preprocessing: from the scenario, a card, the file's own metadata.
     shown_by
         The labelled images that show which output means *fake*; empty where none do.
     differentiable
@@ -134,7 +134,7 @@ class Detector(nn.Module):
             architecture=kind,
             borrows=True,
         )
-        # What a caller leaves out has the documented meaning.
+        # Arguments that a caller leaves out have their documented defaults.
         self.declared = frozenset(settings)
         given = as_threshold(threshold)
         if isinstance(given, str):
@@ -240,7 +240,7 @@ class Detector(nn.Module):
         Raises
         ------
         UserError
-            If the images are none of these, the module fails on them, or answers NaN or infinity.
+            If the images have another type, the module fails on them, or answers NaN or infinity.
         """
         return probabilities(self.log_odds(images))
 
@@ -279,7 +279,7 @@ class Detector(nn.Module):
         Raises
         ------
         UserError
-            If the rule is none of these, or cannot be fitted on these images.
+            If the rule is unknown, or cannot be fitted on these images.
         """
         threshold = as_threshold(rule)
         if isinstance(threshold, str):
@@ -296,7 +296,7 @@ class Detector(nn.Module):
         return other
 
     def refresh(self) -> None:
-        """Let go of what was made of the module, and try it again when it is asked next.
+        """Discard everything computed from the module, and try the module again at the next call.
 
         Needed after changes that no version counter shows: values that are written through ``.data``, and attributes
         of the module that are no tensors.
@@ -327,7 +327,7 @@ class Detector(nn.Module):
             self.check()
 
     def adopt(self) -> None:
-        """Take over a module that nobody else uses: it is in evaluation mode and frozen from now on."""
+        """Own a module: put it into evaluation mode and freeze it."""
         for detector in borrowers(self):
             detector.borrows, detector._is_tried = False, True  # noqa: SLF001  Its own class.
             detector.weights_sha256 = detector.weights_sha256
@@ -374,7 +374,7 @@ class Detector(nn.Module):
         )
 
     def _asked(self, images: Tensor) -> object:
-        """Return whatever the network answers."""
+        """Return the raw output of the network."""
         with called_as_a_guest(f"detector '{self.name}'"):
             return self.network(images)
 
@@ -384,7 +384,7 @@ class Detector(nn.Module):
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         ordered = self.preprocessing.order(pixels)
-        # The user moves a module without what stands around it.
+        # The user may move a module without the detector around it.
         mean, std = (cast(Tensor, each).to(ordered.device) for each in (self.mean, self.std))
         if ordered.shape[1] == 4:
             mean = torch.cat([mean, torch.zeros_like(mean[:, :1])], dim=1)
@@ -406,7 +406,7 @@ class Detector(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is: a user's module where its weights are."""
+        """Device of the detector; for a user's module, the device of its weights."""
         tensor = (
             next(chain(self.network.parameters(), self.network.buffers()), None) if self.borrows else None
         )
@@ -435,7 +435,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def answers_probabilities(self) -> bool:
-        """Whether the network answers probabilities, whatever it is shown, images a thousand times too bright included."""
+        """Whether the network returns probabilities for every input, also for images a thousand times too bright."""
         normalised = self.normalised(self.probes())
         loud = [self.columns(normalised * factor) for factor in (1.0, -10.0, 100.0, -1000.0)]
         return look_like_probabilities(torch.cat(loud))

@@ -1,11 +1,11 @@
-"""How a detector is read, in one line: size, normalisation, which output is fake, and what was assumed."""
+"""One-line descriptions of detectors: size, normalisation, fake output, assumptions."""
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.preprocessing_settings import describe_preprocessing
 from robustbench_aigen.notices import Notice, about
 
-UNDECLARED_NORMALISATION = "no card, mean or std: pixels go into the network as they are, in [0, 1]"
+UNDECLARED_NORMALISATION = "no card, mean or std: the network receives pixels in [0, 1]"
 """The assumption about a detector whose normalisation nothing declares."""
 
 

@@ -80,7 +80,7 @@ class Ensemble(Detector):
             self._is_tried = True
 
     def refresh(self) -> None:
-        """Let go of what was made of the members; as :meth:`Detector.refresh`."""
+        """Discard everything computed from the members; as :meth:`Detector.refresh`."""
         for member in self.members:
             member.refresh()
         super().refresh()

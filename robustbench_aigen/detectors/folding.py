@@ -89,7 +89,7 @@ class FoldedConvolution(nn.Conv2d, Rewritten):
 
 
 _COMMUTING = (nn.Dropout, nn.Identity, nn.AdaptiveAvgPool2d)
-"""Modules that an affine map of each channel can be taken through in evaluation mode, whatever its sign."""
+"""Modules that commute with an affine map of each channel in evaluation mode, for any sign."""
 
 
 def fold_batch_norms_forwards(network: nn.Module) -> nn.Module:

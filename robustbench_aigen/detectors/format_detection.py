@@ -22,7 +22,7 @@ def format_of_id(text: str) -> tuple[Format, str] | None:
 
 
 class Found(NamedTuple):
-    """What kind a file or folder is, and what is told where its name says otherwise."""
+    """Format of a file or folder, and a notice if its name suggests another format."""
 
     kind: Format
     notes: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def format_of_path(path: Path, text: str) -> Found:
         )
     if by_name is None:
         known = ", ".join(sorted(_suffixes()))
-        raise UserError(f"'{text}' is no file of a detector", hint=f"known are {known}")
+        raise UserError(f"'{text}' is not a detector file", hint=f"known are {known}")
     return Found(by_name)
 
 
@@ -112,7 +112,7 @@ def _format_of_content(path: Path, text: str) -> str | None:
         return "weights"
     if start.startswith(b"PK\x03\x04"):
         return _format_of_archive(path)
-    # A protobuf message that begins with a small version and goes on with a text or a graph.
+    # A protobuf message that begins with a small version and continues with a text or a graph.
     if start[:1] == b"\x08" and start[1] < 32 and start[2] in (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42):
         return "onnx"
     return None

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 _MOST = 100_000
-"""Objects that are looked at: a network may hold a data set."""
+"""Largest number of visited objects, because a network may hold a data set."""
 _CACHED = type(lru_cache(len))
 """The class of functions that cache."""
 _DEEPEST = 4
@@ -50,7 +50,7 @@ _PLAIN = (
 
 
 def hidden_networks(network: nn.Module) -> list[nn.Module]:
-    """Return the outermost networks that ``network`` uses and that are none of its submodules."""
+    """Return the outermost networks that ``network`` uses outside its submodules."""
     seen, found = {id(module) for module in network.modules()}, []
     waiting: list[Any] = list(network.modules())
     examined = {id(module) for module in waiting}

@@ -121,12 +121,12 @@ def digest_of(detector: "Detector") -> str:
 
 @torch.no_grad()
 def answers_of(detector: "Detector") -> str:
-    """Return what a detector makes of its probes, to three digits: sums in another order do not show."""
+    """Return a detector's outputs on its probes, to three digits, so that the order of sums has no effect."""
     return " ".join(f"{value:.2e}" for value in detector(detector.probes()).flatten().tolist())
 
 
 _SIDES = (64, 224, 32, 28, 299, 256, 384, 512)
-"""Sides of the images that a detector without an input size is asked for, until it answers."""
+"""Image sizes that are tried on a detector without an input size."""
 
 
 def _answers_somewhere(detector: "Detector") -> str:

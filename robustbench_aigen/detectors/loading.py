@@ -1,4 +1,4 @@
-"""Loads detectors: shipped ones by id, anybody's own from their files."""
+"""Loading of detectors: shipped detectors by id, other detectors from files."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -136,8 +136,8 @@ def _in_memory(module: nn.Module, arch: str | None, device: str | torch.device) 
         asked = torch.device(device)
         if own.type != asked.type or asked.index not in (None, own.index):
             raise UserError(
-                f"'{detector.name}' is on {own}, and {asked} is asked for",
-                hint=f"move it with .to('{asked}'), or give device='{own}'",
+                f"'{detector.name}' is on {own}, and {asked} is required",
+                hint=f"move the module with .to('{asked}'), or give device='{own}'",
             )
     if detector.borrows:
         refuse_classes(detector)
@@ -145,7 +145,7 @@ def _in_memory(module: nn.Module, arch: str | None, device: str | torch.device) 
 
 
 def _ready(kind: Format, request: Request) -> Detector:
-    """Load a detector, find out what nobody says of it, and try it."""
+    """Load a detector, find its undeclared settings, and try it."""
     with preserved_global_rng():
         loaded = kind.load(request)
     detector = loaded if isinstance(loaded, Detector) else _assemble(loaded, request)
@@ -173,7 +173,7 @@ def _ready(kind: Format, request: Request) -> Detector:
 
 
 def _in_float32(detector: Detector) -> None:
-    """Compute in float32 whatever the weights are stored in, except where a network's own code converts its input."""
+    """Convert a detector to float32, except if a network's own code casts its input."""
     empty = without_values(detector.network)
     if empty:
         raise UserError(
@@ -188,7 +188,7 @@ def _in_float32(detector: Detector) -> None:
         if not takes_its_probes(detector):
             to_float32(detector.network)
         else:
-            told = f"{told.partition(',')[0]}, and computed so: its code turns its input into that type"
+            told = f"{told.partition(',')[0]}, and computed in this type, because the code casts its input"
     detector.assumptions = (*detector.assumptions, told)
 
 
@@ -246,14 +246,14 @@ def requested(
             return kind, Request(spec, place, folder, DetectorCard(), trust_code, device)
         shipped = shipped_detectors()
         if spec.id not in shipped and (folder / spec.id).expanduser().is_file():
-            hint = f"is it a detector? write {{path: {spec.id}}} or ./{spec.id}"
+            hint = f"for a file, write {{path: {spec.id}}} or ./{spec.id}"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         prefix = library_prefix(spec.id)
         if spec.id not in shipped and prefix:
             known = [f"{each.prefix}:" for each in DETECTOR_FORMATS if each.prefix is not None]
             raise UserError(f"unknown detector '{spec.id}'", hint=did_you_mean(prefix, known))
         if spec.id not in shipped:
-            hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own is {{path: FILE, arch: NAME}})"
+            hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own detector: {{path: FILE, arch: NAME}})"
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         file = shipped[spec.id]
         card = look_beside(file).card
@@ -309,7 +309,7 @@ _WITHOUT_A_KEY = {"eight_bit", "crop_rounds_down"}
 
 
 def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a preprocessing, those that somebody said over those of the file."""
+    """Return the settings of a preprocessing; declared settings replace those of the file."""
     settings = {**metadata, **said}
     if "input_size" in said and "resize_to" not in said and said["input_size"] != metadata.get("input_size"):
         # The file's resize was for the file's size, and is not that of another.
@@ -319,7 +319,7 @@ def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]
 
 
 def called(spec: DetectorSpec, place: str) -> str:
-    """Return what a detector is called that nobody named: its id, or the last part of its path, in UTF-8."""
+    """Return the default name of a detector: its id, or the last part of its path, in UTF-8."""
     if spec.id is None:
         return printable(Path(place).name.removesuffix(".index.json").rpartition(".")[0] or Path(place).name)
     prefix, colon, _ = spec.id.partition(":")

@@ -1,4 +1,4 @@
-"""Names of detectors that nobody named: distinct ones, so that their results are never mixed."""
+"""Default names of detectors, all different, so that results are never mixed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec, library_prefi
 
 
 class Named(Protocol):
-    """What has a name."""
+    """An object with a name."""
 
     name: str
 
 
 def name_apart(specs: Sequence[DetectorSpec], detectors: Sequence[Named | None]) -> None:
-    """Rename, in place, detectors of one name that come from different files, as far as nobody named them.
+    """Rename, in place, detectors of one name that come from different files, if the user did not name them.
 
-    The name becomes as much of the end of the path as tells them apart: ``a/model`` and ``b/model``, or ``model.pt``
+    The name becomes as much of the end of the path as distinguishes the detectors: ``a/model`` and ``b/model``, or ``model.pt``
     and ``model.onnx``. None is a detector that was not loaded.
     """
     counts = Counter(detector.name for detector in detectors if detector is not None)

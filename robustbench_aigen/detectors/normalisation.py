@@ -6,7 +6,7 @@ Triple = tuple[float, float, float]
 
 
 class Normalisation(NamedTuple):
-    """What is taken from and divided into each channel before the network."""
+    """Mean and standard deviation of each channel for the normalisation."""
 
     mean: Triple
     std: Triple

@@ -1,4 +1,4 @@
-"""What comes out of a network, and how it becomes two logits (real, fake)."""
+"""Conversion of a network's output to two logits (real, fake)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,7 +18,7 @@ from robustbench_aigen.words import label_of
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
 _LOGITS = ("logits", "logit")
-"""What the verdict is called where a network answers more than that."""
+"""Names of the scores among several outputs of a network."""
 _DEEPEST = 3
 _LARGE_LOGIT = 10
 
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     columns
         N×1 or N×2, of the network's own dtype.
     place
-        Where it stood in the answer, as ``output:`` names it; empty where the answer is a single tensor.
+        Its place in the output, as in ``output:``; empty if the output is a single tensor.
     others
         The other tensors: their places and shapes.
     """
@@ -56,7 +56,7 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
     count
         How many images it was given.
     output
-        The place of the tensor to take, where somebody declared it.
+        The declared place of the tensor to use, if any.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
     """
     if _names_a_class(raw):
         raise UserError(
-            f"detector '{name}' answers the name of a class and its score, which may be that of either class",
+            f"detector '{name}' returns the name of a class with its score, and the score may belong to either class",
             hint="return the score of the AI-generated class from its code, one number for each image",
         )
     tensors = dict(_tensors(raw, 0 if output else count))
@@ -118,7 +118,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
         shapes = _listed(tensors) if len(tensors) > 1 else str(tuple(next(iter(tensors.values())).shape))
         raise UserError(
             f"detector '{name}' returns {shapes} for {counted(count, 'image')}; one or two numbers (real, fake) each are needed",
-            hint="three classes or more: add up those that mean real and those that mean fake, in a module around it (of files: in a python: factory)"
+            hint="for three or more classes, add up the scores of real and of fake classes, in a module around the network or in a python: factory"
             if any(
                 tensor.dim() == 2 and len(tensor) == count and tensor.shape[1] > 2
                 for tensor in tensors.values()
@@ -131,7 +131,7 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
         if len(found) == 1:
             return found[0]
     raise UserError(
-        f"detector '{name}' answers {len(candidates)} tensors that could be the verdict: {_listed(candidates)}",
+        f"detector '{name}' returns {len(candidates)} tensors that could be the verdict: {_listed(candidates)}",
         hint=f"choose one with output: {_first_of_fake(numbers or list(candidates))}",
     )
 

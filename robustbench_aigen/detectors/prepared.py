@@ -1,4 +1,4 @@
-"""A detector made ready for gradients: the same function, computed faster."""
+"""Detectors prepared for gradients: the same function, computed faster."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -51,7 +51,7 @@ def _prepared(detector: Detector, precision: Literal["fp32", "bf16"]) -> Detecto
 class FollowingDetector:
     """A prepared detector that follows the weights of one in training, without being traced again.
 
-    It is in evaluation mode whatever the mode of the other, whose parameters and buffers it shares.
+    It is always in evaluation mode, and shares the parameters and buffers of the other.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class FollowingDetector:
         self._rewritten = rewritten_modules(self.prepared)
 
     def refresh(self) -> Detector:
-        """Take over the present weights and running statistics, and return the prepared detector."""
+        """Copy the current weights and running statistics, and return the prepared detector."""
         for module in self._rewritten:
             module.refresh()
         return self.prepared
@@ -167,7 +167,7 @@ def _is_same(
 
 
 def _rewritten(network: nn.Module, probe: Tensor, output: str | None) -> nn.Module:
-    """Return the network rewritten as far as it stays the same function."""
+    """Return the network with all rewritings that keep its function."""
     for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
         changed = rewrite(network)
         if changed is network:

@@ -1,4 +1,4 @@
-"""What happens to pixels before a network: resize, crop, order of the channels, normalisation."""
+"""Preprocessing of pixels before a network: resize, crop, order of the channels, normalisation."""
 
 import math
 
@@ -13,7 +13,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 class Preprocessing(PreprocessingSettings):
-    """What a detector does around its network, all of it differentiable; its settings are those of the base class."""
+    """Differentiable preprocessing; its settings are those of the base class."""
 
     def fit(self, pixels: Tensor) -> Tensor:
         """Resize and crop N×3×H×W pixels in [0, 1] to the input size; channels and values stay."""

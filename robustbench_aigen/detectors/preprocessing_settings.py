@@ -1,4 +1,4 @@
-"""The settings of what happens to pixels before a network, and how they are told. Nothing here needs torch."""
+"""Settings of the preprocessing and their description. Nothing here needs torch."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FAKE_COLUMN = 1
 
 @dataclass(frozen=True)
 class PreprocessingSettings:
-    """What a detector does around its network, all of it differentiable.
+    """Settings of a differentiable preprocessing.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ _NAMED: dict[str, Normalisation] = {
 
 
 def describe_preprocessing(own: PreprocessingSettings, remark: str = "") -> str:
-    """Say what happens to an image before the network: resize and crop, normalisation, order of the channels.
+    """Return a text on the preprocessing: resize and crop, normalisation, order of the channels.
 
     ``remark`` is appended to the normalisation.
     """
@@ -79,7 +79,7 @@ def _size(own: PreprocessingSettings) -> str:
         return f"shorter side {own.resize_to} ({own.resample}), centre crop {size}"
     if own.resize_to is not None:
         return f"{own.resize_to[0]}×{own.resize_to[1]} ({own.resample}), centre crop {size}"
-    return f"{size} whatever the shape ({own.resample})"
+    return f"{size} for any shape ({own.resample})"
 
 
 def _normalisation(own: PreprocessingSettings) -> str:

@@ -78,7 +78,7 @@ def timm_backbone(name: str, weights: str, **options: Any) -> nn.Module:
     name
         timm's name of the model.
     weights
-        ``none``, ``imagenet``, or a file of the model's weights in timm's layout, whatever their input size.
+        ``none``, ``imagenet``, or a file of the model's weights in timm's layout, for any input size.
     options
         Of ``timm.create_model``.
 
@@ -163,7 +163,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise UserError(f"no weights file '{file}'", hint="weights is imagenet, none or the path of a file")
 
     def refuse(what: str, hint: str) -> None:
-        raise UserError(f"this is {what}, which can run code", file=file, hint=hint)
+        raise UserError(f"this is {what}, which can execute code", file=file, hint=hint)
 
     loaded = read_weights(file, refuse)
     assert not isinstance(loaded, nn.Module)  # Such a file was refused.

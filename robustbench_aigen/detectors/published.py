@@ -16,9 +16,9 @@ class RemoteFile:
     name
         What it is called in the cache.
     licence
-        Of the weights, as far as their authors say.
+        Licence of the weights, if stated by the authors.
     sha256
-        Its hash; None where nobody publishes one.
+        Its hash; None if no hash is published.
     reader
         The function of ``published_weights.py`` from a file to its tensors.
     """

@@ -90,7 +90,7 @@ def load_published(name: str, catalogue: Mapping[str, Published] = PUBLISHED) ->
         weights_sha256=_digest(files),
     )
     detector.assumptions = tuple(
-        f"{remote.name} has no published hash; the one here has sha256 {_digest([file])}"
+        f"{remote.name} has no published hash; the downloaded file has sha256 {_digest([file])}"
         for remote, file in zip(published.files, files, strict=True)
         if remote.sha256 is None
     )

@@ -1,4 +1,4 @@
-"""What was made of a detector, kept for as long as its weights are the same."""
+"""Cache of values computed from a detector, valid while its weights are the same."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,7 +17,7 @@ def remembered(detector: "Detector", what: Hashable, make: Callable[[], T]) -> T
 
     Changes are seen by the version counters of floating-point parameters and buffers, and by their places in memory:
     an optimiser's step, ``load_state_dict``, another device, another layer. Whole numbers count calls. A value that is
-    written in place through ``.data``, and an attribute that is no tensor, are not seen: :func:`forget` is for those.
+    written in place through ``.data``, and other attributes than tensors, are not seen: :func:`forget` is for those.
     """
     kept = _KEPT.setdefault(detector, _Kept())
     if kept.state is None or not kept.state.is_of(detector, kept.networks(detector)):
@@ -34,7 +34,7 @@ def remembered(detector: "Detector", what: Hashable, make: Callable[[], T]) -> T
 
 
 def forget(detector: "Detector") -> None:
-    """Let go of everything that was made of a detector."""
+    """Discard everything computed from a detector."""
     _KEPT.pop(detector, None)
 
 

@@ -27,7 +27,7 @@ class Rewritten:
 
 
 def rewritten_modules(network: nn.Module) -> list[Rewritten]:
-    """Return what of a network was rewritten, sources first: the order in which :meth:`Rewritten.refresh` works."""
+    """Return the rewritten modules of a network, sources first, in the order for :meth:`Rewritten.refresh`."""
     found: dict[int, Rewritten] = {}
 
     def visit(module: nn.Module) -> None:

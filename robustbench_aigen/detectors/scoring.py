@@ -1,4 +1,4 @@
-"""Log-odds of images: what every verdict rests on."""
+"""Log-odds of images, the basis of every verdict."""
 
 import warnings
 from collections import defaultdict
@@ -119,7 +119,7 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
 def default_batch_size(detector: Detector, device: torch.device) -> int:
     """Return images per batch, from the input size alone, so that a cell's identity is the same everywhere.
 
-    128 images of 32 pixels a side and down to 16 of 224 on a CPU, where more costs time for want of cache; eight
+    128 images of 32 pixels a side and down to 16 of 224 on a CPU, where larger batches exceed the cache; eight
     times as many on a GPU.
     """
     height, width = detector.preprocessing.input_size or (224, 224)

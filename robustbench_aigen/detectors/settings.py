@@ -42,13 +42,13 @@ def checked_settings(given: Mapping[str, object]) -> dict[str, Any]:
     plain = {key: _plain(value) for key, value in given.items()}
     for key, value in plain.items():
         if value is None and key not in ("input_size", "resize_to"):
-            raise UserError(f"{key}=None is no value; leave {key} out for the default")
+            raise UserError(f"{key}=None is not a value; leave {key} out for the default")
     read = validated(PreprocessingSpec, LocatedYaml(NOWHERE, plain), "a preprocessing")
     settings = {key: getattr(read, key) for key in given}
     if settings["resize_to"] is not None and settings["input_size"] is None:
         raise UserError(
-            "resize_to is what images are resized to before a centre crop to input_size, which is not given",
-            hint="give input_size=(height, width) too, or instead",
+            "resize_to needs input_size, the size of the centre crop after the resize",
+            hint="add input_size=(height, width), or give only input_size",
         )
     return settings
 

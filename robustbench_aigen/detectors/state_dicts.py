@@ -143,9 +143,9 @@ def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not _holds_objects(error):
-            # What torch says of weights_only is no help here: the content is none of its own.
+            # What torch says of weights_only does not help here, because torch did not write the file.
             raise UserError(
-                "cannot be read as a state dict: no file of torch.save, or a damaged one",
+                "cannot be read as a state dict: not a file of torch.save, or damaged",
                 file=file,
                 hint=hint,
             ) from error
@@ -194,7 +194,7 @@ def _weight_sets(value: object, key: str, depth: int = 0) -> Iterator[WeightSet]
     if not isinstance(value, Mapping) or depth > _DEEPEST:
         return
     named = _named({name: each for name, each in value.items() if isinstance(name, str)})
-    # A lone number, a best accuracy for example, is no weight; and most of a state dict is tensors.
+    # A single number, for example a best accuracy, is not a weight; most entries of a state dict are tensors.
     if any(tensor.dim() for tensor in named.values()) and len(named) >= len(value) / 2:
         yield WeightSet(key, named, quantised=any(map(_is_quantised, value.values())))
     for name, inner in value.items():

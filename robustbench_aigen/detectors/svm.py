@@ -62,7 +62,7 @@ class LinearDecision(nn.Module):
         return (features.float() * self.weight).sum(dim=1, keepdim=True) + self.intercept
 
     def take(self, fitted: Any) -> None:
-        """Take over a fitted ``sklearn.svm.LinearSVC``."""
+        """Copy the parameters of a fitted ``sklearn.svm.LinearSVC``."""
         self.weight = _like(self.weight, fitted.coef_[0])
         self.intercept = _like(self.intercept, fitted.intercept_)
 
@@ -98,7 +98,7 @@ class RBFDecision(nn.Module):
         return (kernel * self.coefficients).sum(dim=1, keepdim=True) + self.intercept
 
     def take(self, fitted: Any) -> None:
-        """Take over a fitted ``sklearn.svm.SVC`` with kernel ``rbf``, whatever its number of support vectors."""
+        """Copy the parameters of a fitted ``sklearn.svm.SVC`` with kernel ``rbf`` and any number of support vectors."""
         self.vectors = _like(self.vectors, fitted.support_vectors_)
         self.coefficients = _like(self.coefficients, fitted.dual_coef_[0])
         self.intercept = _like(self.intercept, fitted.intercept_)
@@ -135,7 +135,7 @@ def checked(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64]
 
 
 class SvmSearch(NamedTuple):
-    """What a grid search found.
+    """Result of a grid search.
 
     ``best`` are the hyper-parameters with the highest mean accuracy, ``table`` has a row for every combination:
     its hyper-parameters, ``accuracy`` (mean over the folds, a fraction) and ``spread`` (standard deviation).

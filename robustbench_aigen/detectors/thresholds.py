@@ -13,9 +13,9 @@ from robustbench_aigen.scenario.scenario import read_threshold
 
 @dataclass(frozen=True)
 class Threshold:
-    """From where on an image is called fake.
+    """Threshold of the verdict *fake*.
 
-    Verdicts compare log-odds: above 17 nats every float32 score is 1.0, and scores no longer tell images apart.
+    Verdicts compare log-odds: above 17 nats every float32 score is 1.0, and scores cannot rank images.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def as_threshold(given: object) -> Threshold | str:
     Raises
     ------
     UserError
-        If it is none of these.
+        If the value has another form.
     """
     if isinstance(given, Threshold):
         return given
@@ -73,9 +73,7 @@ def both_classes(labels: NDArray[np.integer], rule: str) -> NDArray[np.integer]:
     found = {*labels.tolist()}
     if len(found) < 2:
         only = "there are none" if not found else f"all are {'fake' if 1 in found else 'real'}"
-        raise UserError(
-            f"threshold '{rule}' is fitted on images of both classes; of {len(labels)} labels {only}"
-        )
+        raise UserError(f"threshold '{rule}' is fitted on images of both classes; {only}")
     return labels
 
 
@@ -93,7 +91,7 @@ def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.
     Raises
     ------
     UserError
-        If so many reals have the highest log-odds that whatever keeps the rate calls no image fake.
+        If too many reals have the highest log-odds, so that every allowed threshold calls no image fake.
     """
     fpr, tpr, candidates = roc_curve(labels, log_odds)
     rate = None if rule == "youden" else float(rule.removeprefix("fpr@"))

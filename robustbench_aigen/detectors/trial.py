@@ -25,7 +25,7 @@ def try_out(detector: "Detector") -> None:
     """Show a detector its probes, and note what they say of it.
 
     ``differentiable``, ``draws`` and ``changes`` are set, the output that holds the verdict is fixed where there are
-    several, and what the user has to know is added to ``assumptions``.
+    several, and notices are added to ``assumptions``.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def failure(
     elif re.search("Half|Double|BFloat16|double", reason) and "numpy" not in reason:
         hint = "its weights and its input differ in type: return network.float() from your code"
     elif isinstance(error, AttributeError | NotImplementedError):
-        hint = "its code is given N×3×H×W float32 tensors, and has to make what it needs of them"
+        hint = "the detector receives N×3×H×W float32 tensors; convert the tensors in its code"
     named = f" ({image})" if image else ""
     return UserError(
         f"detector '{detector.name}' fails on {height}×{width} input{named}: {reason}", hint=hint
@@ -130,8 +130,7 @@ def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], af
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         behind = f" after {after}" if after else ""
         raise UserError(
-            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {counted(len(names), 'image')}{behind}: "
-            "there is no verdict on that",
+            f"detector '{detector.name}' answers NaN or infinity for {bad[0]}{more} of {counted(len(names), 'image')}{behind}",
             hint="leave the image out, or look for a division by zero or a logarithm of zero in the detector",
         )
 
@@ -152,8 +151,8 @@ def size_hint(detector: "Detector", height: int, width: int) -> str:
     for size in [*tries, *([side, side] for side in (224, 256, 299, 384, 512))]:
         if _takes_probes(detector.read_as(input_size=(size[0], size[1]))):
             if detector.borrows:
-                return f"give input_size=({size[0]}, {size[1]}), which it takes, or the size that it was trained on"
-            return f"set input_size: [{size[0]}, {size[1]}], which it takes, or the size that its network was trained on"
+                return f"give input_size=({size[0]}, {size[1]}), which the network accepts, or the size that it was trained on"
+            return f"set input_size: [{size[0]}, {size[1]}], which the network accepts, or the size that its network was trained on"
     return _own_hint(detector)
 
 
@@ -191,7 +190,7 @@ def _first_answer(detector: "Detector", probes: Tensor) -> Tensor:
             hint = size_hint(detector, height, width) if detector.borrows else _SIZE_HINT
             raise failure(detector, error, height, width, hint=hint) from error
         detector.differentiable = False
-        _tell(detector, f"no gradients: {first_line(error)}; attacks without gradients can be run on it")
+        _tell(detector, f"no gradients: {first_line(error)}; attacks without gradients work")
         return logits
 
 
@@ -205,8 +204,8 @@ def _of_one(detector: "Detector", probes: Tensor) -> Tensor:
             raise
         reason = error.message if isinstance(error, UserError) else first_line(error)
         raise UserError(
-            f"detector '{detector.name}' answers {len(probes)} images at a time and fails on a single one: {reason}",
-            hint="put the network into evaluation mode, and keep the dimension of the batch where it squeezes",
+            f"detector '{detector.name}' accepts {len(probes)} images at a time and fails on a single image: {reason}",
+            hint="set evaluation mode, and keep the batch dimension in squeeze()",
         ) from error
     return alone
 
@@ -222,7 +221,7 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
         if found.others:
             others = ", ".join(f"{place} {shape}" for place, shape in found.others.items())
             _tell(
-                detector, f"output: {found.place} is read as the verdict; the detector also answers {others}"
+                detector, f"output: {found.place} is read as the verdict; the detector also returns {others}"
             )
     for sentence in _what_it_answers(found):
         _tell(detector, sentence)
@@ -239,20 +238,20 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
     if not detector.differentiable and not any("no gradients" in said for said in detector.assumptions):
         _tell(
             detector,
-            "no gradients: its answer is cut off from its input; attacks without gradients can be run on it",
+            "no gradients: the output is detached from the input; attacks without gradients work",
         )
 
 
 def _what_it_answers(found: Answer) -> Iterator[str]:
-    """Yield what the user has to know of the numbers themselves."""
+    """Yield notices on the precision and kind of the outputs."""
     columns = found.columns
     if not columns.is_floating_point():
         if len(columns.unique()) > 2 or columns.abs().max() > 1:
-            yield "it answers whole numbers: its scores have that precision"
+            yield "the outputs are whole numbers, and scores have this precision"
         else:
-            yield "it answers labels, not scores: AUROC and attacks that follow scores see two values"
+            yield "the outputs are labels, not scores: AUROC and attacks on scores see two values"
     elif columns.dtype in (torch.float16, torch.bfloat16):
-        yield f"it answers in {str(columns.dtype).removeprefix('torch.')}: its scores have that precision"
+        yield f"the outputs are in {str(columns.dtype).removeprefix('torch.')}, and scores have this precision"
 
 
 def _tell(detector: "Detector", sentence: str) -> None:

@@ -5,7 +5,7 @@ Zhang et al. 2025, Adversarially Robust AI-Generated Image Detection for Free: A
 of its prediction: its entropy, and the Kullback-Leibler divergence to the prediction on a randomly perturbed copy.
 
 What of the paper's abstract leaves open was decided here, and may differ from the authors' code: the noise is
-Gaussian, several fixed draws of it are averaged, the divergence is KL(p(x) ‖ p(x + noise)), an image is held for
+Gaussian, several fixed draws of it are averaged, the divergence is KL(p(x) ‖ p(x + noise)), an image counts as
 adversarial where either measure passes its limit, and then the verdict is the other class, the only other one there
 is. The limits are chosen on clean validation images (:func:`fit_trim`).
 
@@ -102,7 +102,7 @@ _MOST = 0.6931
 
 
 class TrimmedNetwork(nn.Module):
-    """A network whose answer is turned round where TRIM holds the image for adversarial.
+    """A network whose verdict TRIM reverses on images that count as adversarial.
 
     Parameters
     ----------

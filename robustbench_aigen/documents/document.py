@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into one sentence with file, line and key."""
+"""Validation of YAML documents: pydantic's errors as one sentence with file, line and key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,7 +113,7 @@ def _mark(value: object, yaml: LocatedYaml, path: Path_) -> None:
 
 
 def not_a_boolean(value: object) -> object:
-    """Refuse what YAML reads as a boolean: to Python ``true`` is the number 1."""
+    """Refuse booleans of YAML, because Python reads ``true`` as the number 1."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic collects ValueErrors
     return value
@@ -258,5 +258,5 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
 
 
 def show(value: object) -> str:
-    """Write a YAML value as it stands in a message."""
+    """Return a YAML value as text for a message."""
     return f"'{value}'" if isinstance(value, str) else "empty" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""YAML that remembers where each value stood, so that an error can name the line."""
+"""YAML documents with the line of each value, for error messages."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ Path_ = tuple[str | int, ...]
 
 
 NOWHERE = Path()
-"""The file of values that were not read from one."""
+"""Stand-in file name of values without a file."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class LocatedYaml:
 
 
 def dotted(path: Path_) -> str:
-    """Write a path as a person would: ``pipelines.pgd[0].eps``."""
+    """Return a path in dotted form: ``pipelines.pgd[0].eps``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -121,7 +121,7 @@ _Loader.yaml_implicit_resolvers = {
 
 _MERGE = "tag:yaml.org,2002:merge"
 _MOST_VALUES = 100_000
-"""Values in one file, aliases counted each time: nobody writes more by hand, and a chain of aliases can."""
+"""Values in one file, aliases counted each time; a chain of aliases could exceed this limit, a written file does not."""
 
 
 class _Construction:
@@ -173,7 +173,7 @@ class _Construction:
             if key_node.tag != _MERGE and key_node.value in seen:
                 line = key_node.start_mark.line + 1
                 raise UserError(
-                    "the key stands twice",
+                    "the key is repeated",
                     file=self.located.file,
                     line=line,
                     key=dotted((*path, key_node.value)),

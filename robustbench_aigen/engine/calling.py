@@ -43,7 +43,7 @@ from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 
 _SEED = 42
 _BATCH = 64
-"""Images that a perturbation takes together."""
+"""Number of images in a batch of a perturbation."""
 
 
 class AttackResult(NamedTuple):
@@ -93,7 +93,7 @@ def call_attack(
     """Attack images; the parameters are those of :meth:`robustbench_aigen.stages.stage.Attack.__call__`."""
     if attack.is_swept:
         raise UserError(
-            f"{attack.recipe.name} has several values of a parameter, and a call takes one of each",
+            f"{attack.recipe.name} has several values of a parameter, and a call takes one value",
             hint="for one in attack.expand(): one(detector, images, labels)",
         )
     _check_settings(seed, batch_size, precision)
@@ -275,7 +275,7 @@ def answers(
 def call_perturbation(
     perturbation: Perturbation, images: ImagesLike, *, seed: int, ids: Sequence[str] | None
 ) -> Tensor | Image | list[Tensor | Image]:
-    """Perturb images; out comes what went in: a tensor, a PIL image, a list."""
+    """Perturb images and return them in the given form: a tensor, a PIL image or a list."""
     _one_of_each(perturbation)
     _check_settings(seed)
     levels = to_levels_list(images)
@@ -314,13 +314,13 @@ def call_differentiable(
 def _one_of_each(stage: Stage) -> None:
     if stage.is_swept:
         raise UserError(
-            f"{stage.recipe.name} has several values of {stage.own_sweeps[0]}, and a call takes one",
+            f"{stage.recipe.name} has several values of {stage.own_sweeps[0]}, and a call takes one value",
             hint="for one in perturbation.expand(): one(images)",
         )
 
 
 def _names(levels: list[Tensor], ids: Sequence[str] | None) -> list[str]:
-    """Return what random streams are keyed by: ids, or the sha256 of each image."""
+    """Return the keys of the random streams: ids, or the sha256 of each image."""
     if ids is None:
         return [
             sha256(f"{tuple(image.shape)}".encode() + image.contiguous().numpy().tobytes()).hexdigest()
@@ -374,7 +374,7 @@ class Attacked(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a detector says of a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack."""
+    """Verdict on a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack."""
 
     image: Path
     log_odds: float
@@ -483,7 +483,7 @@ class Predictor:
 
 
 class _Counted:
-    """Passes progress on, up to the number of pictures: a second try with smaller batches counts none twice."""
+    """Passes progress on and counts no picture twice after a retry with smaller batches."""
 
     def __init__(self, pictures: int, advance: Callable[[int], None]) -> None:
         self._left, self._advance = pictures, advance

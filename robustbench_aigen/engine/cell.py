@@ -39,7 +39,7 @@ def no_records() -> pd.DataFrame:
 class Cell:
     """A detector, a pipeline and the settings that its records depend on.
 
-    ``surrogates`` are the detectors that its attacks are crafted on, by what the scenario says of them.
+    ``surrogates`` are the detectors that its attacks are crafted on, by their keys in the scenario.
     """
 
     detector: Detector
@@ -130,13 +130,13 @@ class Cell:
         return log_odds_of(self.detector, levels, names, self.settings.batch_size, self.device)
 
     def _told(self, length: int) -> str:
-        """Return what was done to images after the first ``length`` stages, for a message."""
+        """Return a text on the first ``length`` stages, for a message."""
         return ", ".join(stage.recipe.name for stage in self.pipeline.stages[:length])
 
     def _kept_images(
         self, images: ShardImages, state: PipelineState, smaller_eps_records: pd.DataFrame | None
     ) -> list[bytes | None]:
-        """Return the PNGs for the gallery; what fell at a smaller eps is the image that fell there."""
+        """Return the PNGs for the gallery; an image fooled at a smaller eps is stored as attacked there."""
         kept: list[bytes | None] = [None] * len(images.samples)
         if self.pipeline.attack_positions:
             for row, sample in enumerate(images.samples):
@@ -197,7 +197,7 @@ class Cell:
         streams = self._streams(context.images, range(len(labels)), position)
         threat, log_odds = threat_of(stage), state.log_odds
         if accuracy and stage.through:
-            # Whom to attack, the verdict says that the detector gives behind what stands in between.
+            # The verdict behind the operations of ``through`` decides which images are attacked.
             log_odds = self._delivered(stage, range(len(labels)), streams, state.levels)[1]
         elif log_odds is None:
             # Not needed where all of them are about to be replaced.
@@ -261,7 +261,7 @@ class Cell:
     def _delivered(
         self, stage: Attack, rows: Sequence[int], streams: SampleStreams, levels: list[Tensor]
     ) -> tuple[list[Tensor], Tensor]:
-        """Return what the detector gets of images that nobody changes, behind an attack's ``through``, and its log-odds."""
+        """Return unattacked images after an attack's ``through``, and their log-odds."""
         own = streams.select(rows)
         images = delivered(stage, [levels[row] for row in rows], own, self.settings.batch_size)
         return images, self.log_odds(images, own.samples)
@@ -275,7 +275,7 @@ class Cell:
         after: PipelineState,
         context: "_Context",
     ) -> None:
-        """Attack some images and put what comes of them into the state."""
+        """Attack some images and write the results into the state."""
         batch = attack_batch(
             stage,
             self.detector,
@@ -307,7 +307,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Context:
-    """What the stages of one shard have in common; ``measured`` says on which images SSIM is measured, N bool."""
+    """Shared values of the stages of one shard; ``measured`` marks the images with SSIM, N bool."""
 
     images: ShardImages
     labels: Tensor

@@ -1,4 +1,4 @@
-"""How long an experiment will take, from a timed batch per detector."""
+"""Estimates of the time of an experiment, from a timed batch per detector."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -16,18 +16,18 @@ from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Attack, Stage
 
 FALLEN = 0.25
-"""The share of an attack's steps that an image takes that it fools, roughly."""
+"""Rough share of an attack's steps that a fooled image takes."""
 
 
 class Standing(NamedTuple):
-    """The share of images that a detector gets right, and the share of those that withstand an attack."""
+    """Share of images judged right, and share of these that withstand an attack."""
 
     right: float = 1.0
     held: float = 1.0
 
     @classmethod
     def of(cls, balanced: float, robust: float) -> "Standing":
-        """Return that of a detector with these balanced accuracies, clean and attacked."""
+        """Return the shares for given balanced accuracies, clean and attacked."""
         return cls(balanced, robust / balanced if balanced > 0 else 0.0)
 
 
@@ -70,7 +70,7 @@ def work_of(stage: Attack) -> Work:
 
 
 def stages_of(pipelines: Iterable[Pipeline]) -> list[Stage]:
-    """Return every stage of some pipelines, attacks that are made of others in their parts."""
+    """Return every stage of some pipelines, with composed attacks as their parts."""
     stages = [stage for pipeline in pipelines for stage in pipeline.stages]
     return [part for stage in stages for part in (parts_of(stage) if isinstance(stage, Attack) else [stage])]
 
@@ -90,7 +90,7 @@ def cell_seconds(
     surrogates
         Of those that attacks are crafted on.
     standing
-        What the detector gets right is attacked. What withstands an attack takes all of its steps; the others take a
+        Images judged right are attacked. Survivors of an attack take all of its steps; the others take a
         part of the steps of the attack that fools them, and nothing of those after it.
     """
     seconds = pace.verdict
@@ -122,7 +122,7 @@ def _attack_seconds(stage: Attack, pace: Pace, held: float) -> float:
 
 
 def write_duration(seconds: float) -> str:
-    """Write an estimated time as roughly as it is known.
+    """Return an estimated time as text, rounded to its precision.
 
     >>> write_duration(17.6), write_duration(93), write_duration(600), write_duration(9_000)
     ('18 s', '1.6 min', '10 min', '2.5 h')

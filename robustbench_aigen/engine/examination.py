@@ -1,4 +1,4 @@
-"""Looks at every detector of an experiment on a few of its images before the long work: whether it answers, finitely, the same."""
+"""Checks of every detector on a few images before a run: finite and repeatable outputs."""
 
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class FewImages(NamedTuple):
 
 
 def few_images(selection: Selection, indices: list[int]) -> FewImages:
-    """Decode some images of a source; what cannot be read is left out, and told when it is run on."""
+    """Decode some images of a source; unreadable images are left out, and reported later by the run."""
     return _decoded(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
 
 
@@ -110,7 +110,7 @@ def examine(
     *,
     needs_finite: bool = True,
 ) -> Repeated | None:
-    """Ask a detector for as many of some images as are soon done and fit into memory; None where there is none.
+    """Score as many images as are fast and fit into memory; None if there is no image.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def examine(
             repeated = repeat(detector, stack, device, default_batch_size(detector, device))
         except Exception as error:
             if is_out_of_memory(error):
-                # As the run does, which says so where not even one image fits.
+                # As in the run, which reports if not even one image fits.
                 waiting[:0] = [rows[: len(rows) // 2]] if len(rows) > 1 else []
                 continue
             sides = (stack.shape[2], stack.shape[3])

@@ -30,7 +30,7 @@ from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 T = TypeVar("T")
 
 _NAMED = 10
-"""Unreadable images that are told of one by one; ``run.json`` names all."""
+"""Number of unreadable images with a notice of their own; ``run.json`` lists all."""
 _MEMORY = 256 * 1024**2
 """Bytes of half-way pipeline results that a shard may keep."""
 
@@ -58,11 +58,11 @@ class Execution:
 
     @property
     def problems(self) -> list[Problem]:
-        """Images that could not be read, in order of their ids."""
+        """Unreadable images, in the order of their ids."""
         return [self._problems[sample] for sample in sorted(self._problems)]
 
     def records(self, shards: Sequence[Shard]) -> pd.DataFrame:
-        """Return the records of all cells of the plan; ``kept`` has those of the images for the gallery."""
+        """Return the records of all cells; ``kept`` has the records of the gallery images."""
         cells = [
             self.experiment.cell(detector, pipeline)
             for detector in self.experiment.detectors
@@ -115,7 +115,7 @@ class Execution:
         return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]
 
     def limited(self, cell: Cell) -> Cell:
-        """Return a cell with the batch size that its detector has been found to have memory for."""
+        """Return a cell with the batch size that fits into memory for its detector."""
         limit = self._batch_limits.get(cell.detector.name, cell.settings.batch_size)
         return _with_batches(cell, min(limit, cell.settings.batch_size))
 
@@ -205,7 +205,7 @@ def _timing(cell: Cell) -> dict[str, Any]:
 
 
 class _ShardWork:
-    """One shard on its way through the cells: its images, decoded when first needed, and what cells share."""
+    """One shard during the cells: its images, decoded on first use, and the values that cells share."""
 
     def __init__(self, execution: Execution, shard: Shard, lookahead: Lookahead) -> None:
         self._execution, self.shard, self._lookahead = execution, shard, lookahead
@@ -222,13 +222,13 @@ class _ShardWork:
             self._lookahead.prepare(following.shard)
 
     def end(self) -> None:
-        """Let go of the images and of what the cells shared."""
+        """Release the images and the shared values."""
         self._images = None
         self._states.clear()
         self._frames.clear()
 
     def needs_images(self, cells: Sequence[Cell]) -> bool:
-        """Whether a cell's records are not in the cache, as far as its files tell."""
+        """Whether a cell's records are missing in the cache, by the files alone."""
         cache, limited = self._execution.cache, self._execution.limited
         return not all(cache.has(self._key(limited(cell))) for cell in cells)
 
@@ -299,11 +299,11 @@ class _ShardWork:
 
             return self._states.get(key, seeded)
 
-        # A detector that draws from global generators answers the same whatever ran before.
+        # A detector that draws from global generators answers the same after any other code.
         with seeded_global_rng(self._seed(cell)):
             return cell.run(images, clean_log_odds, prefix, advance, smaller_eps_records)
 
 
 def _ignore(images: int) -> None:
-    """Report no progress: the images that another cell looks up are not its own."""
+    """Ignore progress, because the images belong to another cell."""
     del images

@@ -1,4 +1,4 @@
-"""A run before it starts: everything that can be wrong with a scenario, its detectors and its data is found here."""
+"""Experiments: a run before its start, with all checks of scenario, detectors and data done."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to compute, checked as far as it can be before the first image is attacked.
+    """A checked run before its start: detectors, images and pipelines.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Experiment:
     surrogates
         The detectors that attacks are crafted on, by what the stages say of them.
     specs
-        What a scenario says of the detectors; None for one that was in memory.
+        The specifications of the detectors; None for a detector in memory.
     trust_code
         Whether files may run code when they are loaded.
     """
@@ -92,14 +92,14 @@ class Experiment:
         return len(self.detectors) * len(self.pipelines)
 
     def notices(self) -> list[Notice]:
-        """Return how each detector and surrogate is read, in a line, and what looks wrong in the data."""
+        """Return one line on the settings of each detector and surrogate, and the issues of the data."""
         loaded = {detector.name: detector for detector in (*self.detectors, *self.surrogates.values())}
         notices = [notice for detector in loaded.values() for notice in describe_detector(detector)]
         notices += [Notice(text) for text in self.selection.source.notices]
         labels = {sample.label for sample in self.selection.samples}
         if len(labels) == 1:
             present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
-            text = f"all images are {present}: numbers that need {absent} images too stay empty"
+            text = f"all images are {present}: numbers that also need {absent} images stay empty"
             notices.append(Notice(text))
         return notices
 
@@ -137,7 +137,7 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     Raises
     ------
     UserError
-        For whatever is wrong with the scenario, its detectors or its data.
+        If the scenario, a detector or the data are wrong.
     """
     scenario = loaded
     pipelines = bound_pipelines(loaded)
@@ -179,7 +179,7 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
 def _load_surrogates(
     loaded: Scenario, pipelines: list[Pipeline], device: torch.device, *, trust_code: bool
 ) -> dict[object, Detector]:
-    """Load the detectors that attacks are crafted on."""
+    """Load the surrogates of the attacks."""
     surrogates: dict[object, Detector] = {}
     for spec in surrogate_specs(pipelines):
         if spec in surrogates:
@@ -208,7 +208,7 @@ def experiment_in_memory(
     Raises
     ------
     UserError
-        For whatever is wrong with the detectors, pipelines or images.
+        If detectors, pipelines or images are wrong.
     """
     if not detectors:
         raise UserError("there is no detector", hint="evaluate(detector, data=…)")
@@ -279,7 +279,7 @@ def _spec_of(given: object) -> DetectorSpec:
 
 
 def _device_of(detectors: Sequence[object], device: str | torch.device) -> torch.device:
-    """Return the device asked for, or where the modules in memory are."""
+    """Return the given device, or the device of the modules in memory."""
     devices = {
         tensor.device
         for given in detectors

@@ -1,4 +1,4 @@
-"""The few adversarial images that a run keeps, so that its report can show them.
+"""Gallery of a run: a few adversarial images for the report.
 
 They are the very images that were judged, not made again afterwards: which other images shared their batch, or had
 fallen at a smaller eps, decides what an attack leaves. So a shard's records carry them, and the cache gives both back.
@@ -27,7 +27,7 @@ _SIDE = 256
 
 
 def gallery_candidates(samples: Iterable[Sample]) -> frozenset[str]:
-    """Choose the samples whose images are kept, by their ids and labels alone, before anything is attacked.
+    """Choose the gallery samples by ids and labels alone, before any attack.
 
     Of both classes the same number; the generators of a class take turns.
     """

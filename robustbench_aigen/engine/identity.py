@@ -1,4 +1,4 @@
-"""The key of a finished shard: everything that decides its records, and nothing else."""
+"""Cache keys of finished shards: hashes of everything that determines the records."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +49,7 @@ _BASE = (
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """How a run computes, as far as its records depend on it."""
+    """The compute settings that the records depend on."""
 
     seed: int
     objective: Objective
@@ -138,7 +138,7 @@ def _detector_identity(detector: Detector, shard: Shard) -> list[Any]:
 
 
 def _shown(detector: Detector, shard: Shard) -> Iterator[str]:
-    """Yield answers of what a user's function makes: its code may read weights through libraries that nobody hears."""
+    """Yield outputs of a user's detector, because its code may read weights in ways that are not recorded."""
     if isinstance(detector, Ensemble):
         for member in detector.members:
             yield from _shown(member, shard)
@@ -153,7 +153,7 @@ _SHOWN = 8
 
 @torch.no_grad()
 def _answers_on(detector: Detector, shard: Shard) -> str:
-    """Return what a detector makes of some images of a shard, to four digits."""
+    """Return a detector's outputs on some images of a shard, to four digits."""
     step = max(1, len(shard.indices) // _SHOWN)
     few = Shard(shard.selection, shard.indices[::step][:_SHOWN], shard.hashes[::step][:_SHOWN])
     answers = []

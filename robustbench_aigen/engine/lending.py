@@ -1,4 +1,4 @@
-"""Modules of the user's during a run: tried on its first image, and left as they were."""
+"""A user's modules during a run: tried on the first image, and restored afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from robustbench_aigen.engine.experiment import Experiment
 def lent(experiment: Experiment) -> Iterator[None]:
     """Run an experiment with its detectors in evaluation mode and frozen, and put the user's modules back afterwards.
 
-    What was made of such a module before is made anew: its weights may have been written to unseen. Each is tried on the
+    Everything computed from such a module before is computed again, because its weights may have changed. Each is tried on the
     size of the first image that can be read.
 
     Raises

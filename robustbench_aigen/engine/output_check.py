@@ -1,4 +1,4 @@
-"""Reads the detectors of an experiment on labelled images that are not tested, before anything is attacked."""
+"""Checks of the settings of detectors on labelled images outside the test, before any attack."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,11 +24,11 @@ from robustbench_aigen.trust.output_issues import Reading, read
 _PIXELS = 2**18
 """Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
 _FEWEST, _MOST, _ENOUGH = 48, 256, 32
-"""Images that are read: with fewer than enough of one kind, the next kind is looked at."""
+"""Number of images for the check: with too few of one kind, the next kind is used."""
 
 
 class _Labelled(NamedTuple):
-    """Images of both classes that a detector is read on, and which they are, in words.
+    """Labelled images of both classes for the check, and a description of them.
 
     ``are_tested`` is whether the run tests them: then they set nothing.
     """
@@ -69,7 +69,7 @@ def read_detectors(experiment: Experiment) -> tuple[Experiment, list[Notice]]:
 def _as_meant(
     experiment: Experiment, spec: DetectorSpec, detector: Detector, notices: list[Notice]
 ) -> Detector:
-    """Return the detector, read otherwise where that is clear and nobody declared it."""
+    """Return the detector, with fake_index corrected if the images are clear and the key is undeclared."""
     if spec.id in shipped_detectors():
         return detector
     if isinstance(detector, Ensemble):
@@ -98,10 +98,10 @@ def _as_meant(
         sentence = issue.sentence
         if "fake_index" in issue.settings and may_set:
             detector = detector.read_as(fake_index=issue.settings["fake_index"])
-            done = "done here" if len(issue.settings) == 1 else "fake_index is set here"
-            sentence += f" ({done}, as nothing was declared)"
+            done = "set here" if len(issue.settings) == 1 else "fake_index is set here"
+            sentence += f" ({done}, because not declared)"
         elif images.are_tested:
-            sentence += " (nothing is set: these images are tested)"
+            sentence += " (not set, because these images are tested)"
         if images.what != _VALIDATION:
             sentence = f"on {len(images.labels)} {images.what}, {sentence}"
         notices.append(warning(sentence, detector.name))
@@ -109,10 +109,12 @@ def _as_meant(
 
 
 def _with_reason(detector: Detector, images: _Labelled, result: Reading, notices: list[Notice]) -> Detector:
-    """Return the detector with the images that show which output means *fake*; a notice where none show it."""
+    """Return the detector with the images that show which output means *fake*; a notice if no image shows this."""
     is_shown = result.says_fake or any("fake_index" in issue.settings for issue in result.issues)
     if not is_shown:
-        notices.append(_undecided(detector, f"{len(images.labels)} {images.what} do not show which"))
+        notices.append(
+            _undecided(detector, f"{len(images.labels)} {images.what} do not show which output is fake")
+        )
     elif not images.are_tested:
         detector.shown_by = images.what
     return detector
@@ -121,7 +123,7 @@ def _with_reason(detector: Detector, images: _Labelled, result: Reading, notices
 def _undecided(detector: Detector, why: str) -> Notice:
     """Return the warning that nothing decides which output means *fake*."""
     index = detector.preprocessing.fake_index
-    told = f"nothing declares which output is fake, and {why}; assuming output {index} means fake"
+    told = f"fake_index is not declared, and {why}; assumed: output {index} means fake"
     return warning(f"{told} (set fake_index to change)", detector.name)
 
 
@@ -129,7 +131,7 @@ _VALIDATION = "validation images"
 
 
 def _labelled_images(experiment: Experiment, detector: Detector) -> _Labelled | None:
-    """Return images of both classes, if possible none that is tested; None where there are none."""
+    """Return images of both classes, if possible outside the test; None without such images."""
     height, width = detector.preprocessing.input_size or (224, 224)
     limit = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
     few: _Labelled | None = None
@@ -145,7 +147,7 @@ def _labelled_images(experiment: Experiment, detector: Detector) -> _Labelled | 
 
 
 def _decoded(selection: Selection, what: str, limit: int) -> _Labelled | None:
-    """Return images of both classes, None where there are none."""
+    """Return images of both classes, None without such images."""
     chosen = _of_both_classes(selection, limit)
     if len({selection.source.samples[index].label for index in chosen}) < 2:
         return None

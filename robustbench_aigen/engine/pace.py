@@ -1,4 +1,4 @@
-"""How long a detector takes for an image: a verdict, a step of an attack, a query, a perturbation."""
+"""Measured seconds per image of a detector: for a verdict, a step, a query and a perturbation."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import Attack, Perturbation, Stage, make_stage
 
 _FEW = 4
-"""Images on which the work beside the network is timed: codecs, rounding, image quality."""
+"""Number of images for timing the work outside the network: codecs, rounding, image quality."""
 _SHORT, _LONG = 1, 4
 """Steps of the two attacks between which the time of a step is taken."""
 _QUERIES = 3
@@ -60,7 +60,7 @@ class Pace(NamedTuple):
 def network_pace(
     detector: Detector, batch_size: int, device: torch.device, precision: Literal["fp32", "bf16"]
 ) -> Pace:
-    """Return the pace of a network alone, timed on grey images: everything beside it takes nothing."""
+    """Return the pace of a network alone, timed on grey images; all other work counts as 0."""
     height, width = detector.preprocessing.input_size or (224, 224)
     pixels = torch.full((batch_size, 3, height, width), 0.5, device=device)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
@@ -79,7 +79,7 @@ def network_pace(
             loss = functional.cross_entropy(detector(leaf), labels)
             torch.autograd.grad(loss, leaf)[0].cpu()
 
-    # A detector without gradients is not asked for any.
+    # No gradients are timed on a detector without gradients.
     gradients = _warm(gradient) / batch_size if detector.differentiable else float("nan")
     seconds = _warm(verdict) / batch_size
     return Pace(seconds, _warm(single), gradients, seconds)
@@ -99,7 +99,7 @@ def measured_pace(
     detector
         On the device.
     stages
-        What is asked for, attacks in their parts: nothing else is timed.
+        The stages to time, with composed attacks as their parts.
     images
         A batch or less, at their own sizes; of several sizes, as many as an attack takes together.
     settings
@@ -151,7 +151,7 @@ def _slope(
     settings: ComputeSettings,
     device: torch.device,
 ) -> float:
-    """Return the seconds that one step more of an attack takes for an image, where every image takes every step."""
+    """Return the seconds per image of one more step of an attack, if every image takes every step."""
     groups = attack_groups((stage,), detector, None, images.levels, range(len(images.levels)))
     images = _chosen(images, max(groups, key=len))
     labels = torch.tensor([sample.label for sample in images.samples])

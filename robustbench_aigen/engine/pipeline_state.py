@@ -1,4 +1,4 @@
-"""Images on their way through a pipeline, and what is noted of each."""
+"""State of images inside a pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _VALUES = 2**18
 
 @dataclass
 class PipelineState:
-    """Images on their way through a pipeline, with what the attacks have noted of each.
+    """Images inside a pipeline, with the results of the attacks so far.
 
     ``log_odds`` are those of *fake* of the images as they are, None where the detector has not seen them yet.
     """
@@ -60,12 +60,12 @@ class PipelineState:
 
 
 def fallen(records: pd.DataFrame) -> Tensor:
-    """Return which images of a cell an attack has fooled the detector with."""
+    """Return which images of a cell fool the detector after an attack."""
     return torch.from_numpy((records["attacked"] & ~records["correct"]).to_numpy(bool).copy())
 
 
 def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Tensor) -> None:
-    """Copy what was found for some images at a smaller eps."""
+    """Copy the results of some images from a smaller eps."""
     assert after.log_odds is not None
     for name in ("log_odds", "linf", "l2", "search_eps", "psnr", "ssim"):
         values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.float32).copy())
@@ -95,7 +95,7 @@ def note_quality(
 ) -> None:
     """Note PSNR and SSIM of some images, whose distances the state has; NaN where a size has changed.
 
-    SSIM is noted where ``measured`` says so, N bool of all rows.
+    SSIM is noted for the rows in ``measured``, N bool.
     """
     alike = [place for place in range(len(rows)) if before[place].shape == after[place].shape]
     for group in same_size(before, alike):

@@ -11,9 +11,9 @@ _MOST = 512 * 1024**2
 
 
 class Lookahead:
-    """Hands out decoded shards, and has the next one decoded in the background.
+    """Returns decoded shards, and decodes the next shard in the background.
 
-    What is handed out does not depend on it. At most one shard is decoded ahead, and none while shards are so large
+    The result does not depend on prefetching. At most one shard is decoded ahead, and none while shards are so large
     that computing on them takes far longer anyway.
     """
 
@@ -31,7 +31,7 @@ class Lookahead:
         self._reader.shutdown(cancel_futures=True)
 
     def prepare(self, shard: Shard) -> None:
-        """Begin to decode a shard that will be taken soon."""
+        """Start decoding a shard in the background."""
         if self._bytes <= _MOST:
             self._next = (shard, self._reader.submit(decode_shard, shard))
 

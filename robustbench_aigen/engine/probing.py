@@ -1,4 +1,4 @@
-"""Probes the detectors of a run: which images, which cells, from the cache where they were probed before."""
+"""Trust probes of a run: choice of images and cells, with results from the cache."""
 
 import time
 from collections import defaultdict
@@ -56,13 +56,13 @@ class Probed(NamedTuple):
     measurement: Measurement
 
     def raised(self) -> Iterator[RaisedFlag]:
-        """Yield the flag for every pipeline that it is raised on."""
+        """Yield the flag for every pipeline with the flag."""
         if self.measurement.raised:
             for pipeline in self.pipelines:
                 yield RaisedFlag(self.flag, self.detector, pipeline, self.measurement.evidence)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what stands in ``run.json``."""
+        """Return the entry of ``run.json``."""
         return {
             "detector": self.detector, "pipelines": list(self.pipelines), "flag": self.flag,
             **self.measurement._asdict(),
@@ -70,7 +70,7 @@ class Probed(NamedTuple):
 
 
 class Unchecked(NamedTuple):
-    """Flags that were not looked for, on which pipelines of a detector, and why."""
+    """Flags that were not checked, with the pipelines and the reason."""
 
     detector: str
     pipelines: tuple[str, ...]
@@ -78,7 +78,7 @@ class Unchecked(NamedTuple):
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what stands in ``run.json``."""
+        """Return the entry of ``run.json``."""
         return {
             "detector": self.detector, "pipelines": list(self.pipelines), "flags": list(self.flags),
             "reason": self.reason,
@@ -86,7 +86,7 @@ class Unchecked(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """What the probes of a run measured, and what they did not look at."""
+    """Measurements of the probes of a run, and the checks that were left out."""
 
     measured: list[Probed]
     unchecked: list[Unchecked]
@@ -100,7 +100,7 @@ def quality_of(shards: list[Shard]) -> StoredQuality | None:
 
 
 class _Rung(NamedTuple):
-    """A cell of a sweep over eps: its pipeline, how many images were attacked, and those that withstood it."""
+    """A cell of a sweep over eps: its pipeline, the number of attacked images, and the survivors."""
 
     pipeline: Pipeline
     attacked: int
@@ -118,7 +118,7 @@ class _Rung(NamedTuple):
 
     @property
     def enough(self) -> int:
-        """How many survivors to attack again at most; 0 where no outcome could be a flag."""
+        """Largest number of survivors to attack again; 0 if no outcome could raise a flag."""
         return survivors_to_probe(len(self.survivors), self.attacked) if self.attacked else 0
 
 
@@ -156,7 +156,7 @@ class Probing:
         return self.experiment.scenario.trust == "quick"
 
     def run(self) -> Probes:
-        """Probe every detector that is attacked with gradients, and the attacks, as far as ``trust`` says."""
+        """Probe the attacked detectors and the attacks to the depth of ``trust``."""
         following = [pipeline for pipeline in self.experiment.pipelines if _follows_gradients(pipeline)]
         done = Probes([], [])
         if not following:
@@ -177,17 +177,17 @@ class Probing:
         names = tuple(pipeline.name for pipeline in following)
         samples = _right_images(mine[mine["pipeline"] == names[0]])
         if not samples:
-            reason = "the detector gets none of the attacked images right"
+            reason = "the detector judges none of the attacked images right"
             flags = flag_names("detector", "survivors")
             done.unchecked.append(Unchecked(detector.name, names, flags, reason))
             return
         measured = list(self._of_detector(detector, samples, mine))
         done.measured.extend(Probed(detector.name, names, *each) for each in measured)
-        # What already speaks against a detector is worth a closer look.
+        # A detector with a flag gets the full checks.
         is_quick = self._is_quick and not any(each.raised for _, each in measured)
         sweeps, others = _sweeps(following)
         if others:
-            reason = "the pipeline is more than one attack on the detector itself, L∞ or L2"
+            reason = "only a single L∞ or L2 attack on the detector itself is checked"
             done.unchecked.append(Unchecked(detector.name, others, flag_names("survivors"), reason))
         for sweep in sweeps:
             self._probe_sweep(detector, [_rung(mine, pipeline) for pipeline in sweep], is_quick, done)
@@ -225,7 +225,7 @@ class Probing:
         return part.judge(answers)
 
     def _probe_sweep(self, detector: Detector, sweep: list[_Rung], is_quick: bool, done: Probes) -> None:
-        """Attack again what withstood an attack: at both ends of a sweep; quick, at the largest eps that can tell.
+        """Attack the survivors again: at both ends of a sweep; in quick mode, at the largest eps with enough survivors.
 
         Where that raises a flag, the smallest eps is tried as well.
 
@@ -272,7 +272,7 @@ class Probing:
         if following is None:
             return None
         what, attack = following
-        self._tell(detector, f"{attack.recipe.name} on what withstood {rung.pipeline.name}")
+        self._tell(detector, f"{attack.recipe.name} on the images that withstood {rung.pipeline.name}")
         test = SecondAttack(rung.held, (rung.enough,))
         if is_quick:
             first = int(_SHARE * self._work(detector, rung) / _queries(attack))
@@ -288,7 +288,7 @@ class Probing:
         return judge_second(what, held.count(False), len(held), test)
 
     def _work(self, detector: Detector, rung: _Rung) -> int:
-        """Return what the attack of a cell asked the detector, in forward passes."""
+        """Return the work of a cell's attack, in forward passes."""
         is_cell = (self.records["detector"] == detector.name) & (
             self.records["pipeline"] == rung.pipeline.name
         )
@@ -299,7 +299,7 @@ class Probing:
         return int(_PASSES * cell["steps"].sum() + cell["queries"].sum())
 
     def _tell(self, detector: Detector, what: str) -> None:
-        """Name what is probed, and the share of the time so far that trust checks have taken."""
+        """Show the current probe, and the share of the time of trust checks so far."""
         rows = self.execution.steps.rows
         probing = sum(row.seconds for row in rows if row.step == PROBES_STEP)
         share = 100 * probing / max(time.perf_counter() - self.began, 1e-9)
@@ -378,7 +378,7 @@ class Probing:
         )
 
     def _decoded(self, shard: Shard) -> tuple[list[Sample], list[Tensor]]:
-        """Return the samples of a shard and their images: one probe after the other asks for the same."""
+        """Return the samples of a shard and their images, cached because several probes use the same images."""
         hashes = {i: h for i, h in zip(shard.indices, shard.hashes, strict=True) if i not in self._images}
         found = dict(self._images)
         if hashes:
@@ -406,7 +406,7 @@ _PASSES = 3
 
 
 def _queries(stage: Attack) -> int:
-    """Return what an attack asks a detector of an image, in forward passes."""
+    """Return the work of an attack per image, in forward passes."""
     work = work_of(stage)
     return max(1, _PASSES * work.gradients + work.queries)
 
@@ -418,14 +418,14 @@ def _unchecked(detector: str, rungs: Sequence[_Rung], tried: Sequence[str]) -> I
         reason = (
             f"checked at {' and '.join(tried)}"
             if may_tell
-            else "too little accuracy is left for a second attack to change it clearly"
+            else "the accuracy is too low for a clear change by a second attack"
         )
         if names:
             yield Unchecked(detector, names, flag_names("survivors"), reason)
 
 
 def _switch_off(detector: str, pipelines: tuple[str, ...], done: Probes) -> None:
-    """Note that nothing is probed, and flag it: without the probes `ok` would say too much."""
+    """Raise the flag ``unchecked``, because `ok` needs probes."""
     evidence = "the scenario or the command line says trust: off"
     done.measured.append(Probed(detector, pipelines, UNCHECKED.name, Measurement(True, evidence)))
     flags = flag_names("detector", "survivors")
@@ -433,7 +433,7 @@ def _switch_off(detector: str, pipelines: tuple[str, ...], done: Probes) -> None
 
 
 def _right_images(cell: pd.DataFrame) -> list[str]:
-    """Return the ids of probe images of the attacked classes that the detector gets right, both as even as can be."""
+    """Return the ids of probe images: judged right, from the attacked classes, as balanced as possible."""
     right = cell[cell["attacked"] & cell["correct_clean"]]
     by_class = [sorted(rows["sample"], key=order_key) for _, rows in right.groupby("label")]
     # The next of each class in turn.

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it."""
+"""Progress of a run: the interface, and two implementations."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -7,13 +7,13 @@ from robustbench_aigen.notices import Notice, about
 
 
 class Progress(Protocol):
-    """Receives the course of a run; the command line draws it, a test or a notebook may ignore it."""
+    """Receiver of the progress of a run; the command line shows a bar, tests and notebooks may ignore progress."""
 
     def start(self, images: int) -> None:
         """Start a task of this many images (times cells, or epochs); 0 where there is nothing to count."""
 
     def expect(self, seconds: Mapping[tuple[str, str], float]) -> None:
-        """Say how long an image takes in each cell of the task, by detector and pipeline: not all take as long."""
+        """Set the seconds per image of each cell, by detector and pipeline."""
 
     def work_on(self, detector: str, pipeline: str) -> None:
         """Name the cell, or the step, that is computed next."""
@@ -22,11 +22,11 @@ class Progress(Protocol):
         """Add finished images of the cell."""
 
     def notice(self, text: str) -> None:
-        """Tell the user something: a :class:`~robustbench_aigen.notices.Notice`, or a string as information."""
+        """Show a notice to the user: a :class:`~robustbench_aigen.notices.Notice`, or a string as information."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Progress that is ignored."""
 
     def start(self, images: int) -> None:
         """Do nothing."""
@@ -45,7 +45,7 @@ class Silent:
 
 
 class Recording:
-    """Passes everything on and keeps the notices, each once.
+    """Progress that is passed on, with each notice kept once.
 
     Parameters
     ----------

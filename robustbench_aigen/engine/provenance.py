@@ -1,4 +1,4 @@
-"""What a run was made with: packages, revision, hardware."""
+"""Provenance of a run: packages, revision, hardware."""
 
 import os
 import platform
@@ -59,7 +59,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 _INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
-"""What Linux calls the instructions that decide how fast networks are."""
+"""Names in Linux of the instructions that decide the speed of networks."""
 
 
 def processor() -> str:

@@ -47,7 +47,7 @@ from robustbench_aigen.trust.records import add_trust, raised_by_records
 
 
 class Computed(NamedTuple):
-    """What came of an experiment: the content of ``run.json`` but for its times, records, summary, gallery."""
+    """Results of an experiment: records, summary, gallery, and ``run.json`` without its times."""
 
     info: Mapping[str, object]
     records: pd.DataFrame
@@ -209,7 +209,7 @@ def _added_columns(summary: pd.DataFrame) -> dict[str, object]:
 
 
 def _shards(experiment: Experiment) -> list[Shard]:
-    """Cut the images of an experiment into shards, with the choice of those that the gallery and SSIM are for."""
+    """Cut the images of an experiment into shards, and choose the images for gallery and SSIM."""
     samples = experiment.selection.samples
     measured = ssim_sample(samples, experiment.scenario.ssim)
     keeps_all = experiment.scenario.keep_images == "all"
@@ -267,7 +267,7 @@ def _run_info(
     experiment: Experiment, execution: Execution, shards: list[Shard], started: datetime
 ) -> dict[str, object]:
     chosen = [sample for shard in shards for sample in shard.samples]
-    # Unreadable images of the validation split, where a threshold was fitted, are none of these.
+    # Unreadable images of the validation split, where a threshold was fitted, do not count here.
     ids = {sample.id for sample in chosen}
     problems = [problem for problem in execution.problems if problem.sample in ids]
     unreadable = {problem.sample for problem in problems}

@@ -1,4 +1,4 @@
-"""What can be wrong with a scenario, found before anything is computed: without torch where all of it ships with the package."""
+"""Checks of a scenario before any computation; without torch if the package ships all named objects."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
-    """Return every pipeline of a scenario; the code that its recipes name is there.
+    """Return every pipeline of a scenario after checking that the code of its recipes exists.
 
     Raises
     ------
     UserError
-        For whatever is wrong with a stage, with file and line.
+        If a stage is wrong, with file and line.
     """
     load_scenario_plugins(loaded)
     check_gate_metrics(loaded)
@@ -77,7 +77,7 @@ def check_names(loaded: Scenario, detectors: Sequence[Named | None]) -> None:
     for position, detector in enumerate(detectors):
         if detector is not None and detector.name in names:
             text = f"two detectors are called '{detector.name}'"
-            hint = "give one a name: {path: FILE, name: other}"
+            hint = "name one of them: {path: FILE, name: other}"
             raise UserError(text, source=loaded.where("detectors", position), hint=hint)
         names |= set() if detector is None else {detector.name}
 
@@ -94,7 +94,7 @@ def selected_images(loaded: Scenario) -> Selection:
     rule, split = loaded.threshold, loaded.data.split
     if isinstance(rule, str) and split in ("val", ALL):
         raise UserError(
-            f"'{rule}' is fitted on the validation split, which is what split: {split} evaluates",
+            f"'{rule}' is fitted on the validation split, and split: {split} evaluates the same images",
             source=loaded.where("threshold"),
         )
     try:
@@ -135,7 +135,7 @@ def check_detectors(
 def check_gate(
     loaded: Scenario, pipelines: list[Pipeline], detectors: Sequence[Named], selection: Selection
 ) -> None:
-    """Find out now whether the scenario's ``gate:`` block speaks of what the run will hold."""
+    """Check that the scenario's ``gate:`` block names only cells and metrics of the run."""
     if loaded.gate is None:
         return
     # With pandas; few scenarios have such a block.
@@ -152,7 +152,7 @@ def check_gate(
 
 
 class Checked(NamedTuple):
-    """What a scenario comes to: its cells and images, how the data lies, and what was not tried.
+    """Result of the check of a scenario: cells, images, layout of the data, and the checks left out.
 
     ``images`` is None where they would have to be downloaded.
     """

@@ -24,7 +24,7 @@ _UNREAD = "unread: "
 
 
 def content_digest(encoded: bytes) -> str:
-    """Return the sha256 of an encoded image; of one that cannot be read, the reason."""
+    """Return the sha256 of an encoded image, or the reason if the image is unreadable."""
     if not encoded:
         return f"{_UNREAD}{encoded.reason if isinstance(encoded, Unread) else MISSING}"
     return sha256(encoded).hexdigest()
@@ -52,7 +52,7 @@ class Shard:
         return [self.selection.source.samples[index] for index in self.indices]
 
     def encoded(self, place: int) -> bytes:
-        """Return the encoded image of a sample by its place in the slice, the very bytes that were hashed.
+        """Return the encoded image of a sample by its place in the slice: the hashed bytes.
 
         Raises
         ------
@@ -66,13 +66,13 @@ class Shard:
                 f"can no longer be read ({encoded.reason})" if isinstance(encoded, Unread) else "has changed"
             )
             raise UserError(
-                f"{name} {what} since the run began; nothing was stored of it",
-                hint="run again when no other program writes to the images",
+                f"{name} {what} since the run began; no result of this image was stored",
+                hint="run again after other programs have stopped writing to the images",
             )
         return encoded
 
     def identity(self) -> list[list[object]]:
-        """What of the data decides the records: id, label, generator and content of every image."""
+        """The data that determine the records: id, label, generator and content of every image."""
         return [
             [s.id, s.label, s.generator, digest] for s, digest in zip(self.samples, self.hashes, strict=True)
         ]
@@ -156,7 +156,7 @@ def _decoded(encoded: bytes) -> Tensor | UnreadableImageError:
 
 
 def repeated(shards: list[Shard]) -> list[str]:
-    """Say which images stand in several sources, and which are called both real and fake."""
+    """Return notices on images in several sources, and on images with both labels."""
     by_digest: dict[str, list[tuple[int, Sample]]] = defaultdict(list)
     for shard in shards:
         for index, sample, digest in zip(shard.indices, shard.samples, shard.hashes, strict=True):
@@ -172,9 +172,9 @@ def repeated(shards: list[Shard]) -> list[str]:
         if isinstance(source, JoinedSource) and len({source.source_of(index) for index, _ in rows}) > 1
     ]
     notices: list[str] = []
-    for rows, what in ((across, "in more than one source"), (both, "as real and as fake")):
+    for rows, what in ((across, "in more than one source"), (both, "labelled both real and fake")):
         if rows:
             example = " and ".join(sample.id for _, sample in rows[0][:2])
-            verb = "image stands" if len(rows) == 1 else "images stand"
+            verb = "image is" if len(rows) == 1 else "images are"
             notices.append(warning(f"{len(rows)} {verb} {what}: {example}{' …' if len(rows) > 1 else ''}"))
     return notices

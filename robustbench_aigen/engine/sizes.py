@@ -10,7 +10,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.stages.stage import Attack
 
 _WASTE = 1.5
-"""How many times an image's own area its place in a batch may be."""
+"""Largest ratio of the padded area to the area of an image."""
 
 
 def same_size(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
@@ -51,7 +51,7 @@ def attack_groups(
     levels: list[Tensor],
     rows: Iterable[int],
 ) -> list[list[int]]:
-    """Return the rows that some attacks take together: of any near sizes where all backends and detectors do."""
+    """Return the groups of rows for some attacks: similar sizes if all backends and detectors accept mixed sizes, else equal sizes."""
     sized = all(d.preprocessing.input_size is not None for d in (detector, surrogate) if d is not None)
     mixed = sized and all(
         stage.params["backend"] == "native" and not stage.through and not stage.recipe.same_size

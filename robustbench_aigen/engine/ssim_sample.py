@@ -1,4 +1,4 @@
-"""On which images of a run SSIM is measured: on every small one, and of larger ones on a fixed sample.
+"""The images of a run with SSIM: all small images, and a fixed sample of larger images.
 
 SSIM of a large image takes several times as long as a JPEG round trip and a small detector's verdict together. Which
 images are measured depends on their ids, number and sizes alone, never on the detector, the pipeline or the clock.
@@ -19,7 +19,7 @@ from robustbench_aigen.scenario.scenario import SsimRule
 _SMALL = 64**2
 """Pixels of an image up to which SSIM costs little."""
 _SHARE = 32
-"""One image in so many: SSIM costs about three times what the cheapest cell does for an image, and this a tenth."""
+"""One image in this many is measured: SSIM costs about three times what the cheapest cell does for an image, and this a tenth."""
 _FEWEST = 4
 """Two of each class. SSIM differs little between images: by 0.003 (standard deviation) for JPEG 75 on photographs of
 1,024 pixels, so that the mean of four is known to 0.0015, where the next quality is several times as far away."""
@@ -32,7 +32,7 @@ class SsimSample:
     Parameters
     ----------
     chosen
-        Ids of images that are measured whatever their size.
+        Ids of images that are measured at any size.
     small
         The most pixels of an image that is measured anyway.
     """
@@ -45,11 +45,11 @@ class SsimSample:
         return pixels <= self.small or sample in self.chosen
 
     def of(self, samples: Collection[str]) -> "SsimSample":
-        """Return the part of it that some samples, the ids of a shard, have."""
+        """Return the part of the sample inside some ids, those of a shard."""
         return SsimSample(self.chosen.intersection(samples), self.small)
 
     def identity(self) -> list[object]:
-        """What of it decides records."""
+        """The part of the sample that determines records."""
         return [self.small, sorted(self.chosen)]
 
 
@@ -79,13 +79,13 @@ def ssim_sample(samples: Iterable[Sample], rule: SsimRule) -> SsimSample:
 
 
 class SsimCounts(NamedTuple):
-    """On how many images of a run SSIM was measured, of those that keep their size under an attack or a perturbation."""
+    """Number of images with SSIM, among the images that keep their size under an attack or a perturbation."""
 
     measured: int
     images: int
 
     def notices(self, rule: SsimRule) -> list[str]:
-        """Tell of the images that the sample left out, in a line."""
+        """Return a line on the images outside the sample, if any."""
         if rule != "sample" or self.measured == self.images:
             return []
         counted = (

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: finished shards, and the run folder."""
+"""Atomic storage of finished shards and run folders."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class ShardCache:
     folder
         Where they are.
     fresh
-        Whether to ignore what is there. What is computed is stored all the same.
+        Whether to ignore existing files. Results are stored in any case.
     """
 
     def __init__(self, folder: Path, *, fresh: bool) -> None:
@@ -51,14 +51,14 @@ class ShardCache:
         remove_leftovers(folder)
 
     def has(self, key: str) -> bool:
-        """Whether there is a file that may be used for a shard."""
+        """Whether a usable file of a shard exists."""
         if self._stale is not None and key not in self._stale:
             return False
-        # Whatever stands there, a broken link even, is looked at when it is loaded.
+        # Existing entries, even broken links, are checked when they are loaded.
         return os.path.lexists(self._file(key))
 
     def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
-        """Return a shard's records and unreadable images, or None where they are not there as they were written."""
+        """Return a shard's records and unreadable images, or None if the file is missing or damaged."""
         if not self.has(key):
             return None
         file = self._file(key)
@@ -72,7 +72,7 @@ class ShardCache:
             return None
 
     def save(self, key: str, records: pd.DataFrame, problems: list[Problem]) -> None:
-        """Store a shard in place of whatever stands there.
+        """Store a shard, and replace an earlier file.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class ShardCache:
             self._stale.add(key)
 
     def notices(self) -> list[str]:
-        """Tell of the files that were not what was written, in a line."""
+        """Return a line on damaged files, if any."""
         if not self._damaged:
             return []
         damages = list(self._damaged.values())
@@ -142,7 +142,7 @@ def _encoded(key: str, records: pd.DataFrame, problems: list[Problem]) -> bytes:
 
 
 def _parsed(key: str, content: bytes) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return what :func:`_encoded` was given.
+    """Return the shard that :func:`_encoded` encoded.
 
     Raises
     ------
@@ -155,29 +155,29 @@ def _parsed(key: str, content: bytes) -> tuple[pd.DataFrame, list[Problem]]:
     hashed.update(_NO_DIGEST)
     hashed.update(content[end:])
     if hashed.hexdigest().encode() != content[place:end]:
-        raise DamagedFileError("it was changed after it was written")
+        raise DamagedFileError("the file was changed after it was written")
     try:
         table = pq.read_table(pa.BufferReader(content))
         metadata = table.schema.metadata
         problems = [Problem(*problem) for problem in json.loads(metadata[_PROBLEMS])]
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedFileError("it cannot be read") from error
+        raise DamagedFileError("the file cannot be read") from error
     if metadata[_KEY] != key.encode():
-        raise DamagedFileError("it is of another cell")
+        raise DamagedFileError("the file belongs to another cell")
     return table.to_pandas(), problems
 
 
 def _place_of_digest(content: bytes) -> int:
-    """Return where the digest begins: metadata stand behind all columns and their statistics."""
+    """Return where the digest begins: metadata follow all columns and their statistics."""
     place = content.rfind(_DIGEST)
     if place < 0:
-        raise DamagedFileError("it has no digest")
+        raise DamagedFileError("the file has no digest")
     return place + len(_DIGEST)
 
 
 @contextmanager
 def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
-    """Give a run id, the UTC time, and a folder to fill, which becomes ``parent/<run id>`` when the block ends.
+    """Yield a run id (the UTC time) and a folder to fill, which becomes ``parent/<run id>`` when the block ends.
 
     ``parent/latest`` then points at it. After an error nothing of it is left. Runs that end at the same time get
     ids of their own.
@@ -209,7 +209,7 @@ def run_folder(parent: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _reserve(parent: Path) -> tuple[str, Path]:
-    """Make the folder of a run in progress, under an id that nobody has or will get."""
+    """Make the folder of a run in progress, under a unique id."""
     stem = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for number in count(1):
         run_id = stem if number == 1 else f"{stem}-{number}"
@@ -218,7 +218,7 @@ def _reserve(parent: Path) -> tuple[str, Path]:
             partial.mkdir()
         except FileExistsError:
             continue
-        # Whoever had the id before has renamed his folder by now, or it would still be in the way.
+        # The earlier owner of the id has renamed its folder by now, or the folder would still exist.
         if not (parent / run_id).exists():
             return run_id, partial
         partial.rmdir()

@@ -1,4 +1,4 @@
-"""How long the steps of a run take beside its cells."""
+"""Times of the steps of a run outside its cells."""
 
 import time
 from collections.abc import Iterator

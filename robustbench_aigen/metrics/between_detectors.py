@@ -1,4 +1,4 @@
-"""Detectors of one run held against each other, image by image."""
+"""Paired comparison of the detectors of one run, image by image."""
 
 from itertools import combinations
 

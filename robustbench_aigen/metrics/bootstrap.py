@@ -1,4 +1,4 @@
-"""The bootstrap over source images: whoever has the same file is drawn together (Field and Welsh 2007)."""
+"""Bootstrap over source images: rows of the same file are drawn together (Field and Welsh 2007)."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,20 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEED = 20_250_101
-"""Resampling starts here every time: equal records give equal intervals."""
+"""Seed of all resampling: equal records give equal intervals."""
 DRAWS = 10_000
 """Resamples of counts, which are cheap."""
 SCORE_DRAWS = 1_000
-"""Resamples of scores, each of which is gone through in order."""
+"""Resamples of scores."""
 _BLOCK = 2**18
-"""Weights held at a time."""
+"""Number of weights in memory at a time."""
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 
 def clusters_of(images: NDArray[np.object_]) -> Codes | None:
-    """Return which of 0…C−1 source images every row is of; None where no image stands in two rows.
+    """Return which of 0…C−1 source images every row is of; None if no image has two rows.
 
     Parameters
     ----------

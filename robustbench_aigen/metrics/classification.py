@@ -1,4 +1,4 @@
-"""All built-in metrics of one sample of images; *fake* is the positive class."""
+"""Built-in metrics of one sample of images; *fake* is the positive class."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""How visible a perturbation is: PSNR and SSIM of 8-bit images."""
+"""Image quality: PSNR and SSIM of 8-bit images."""
 
 from functools import cache, partial
 
@@ -10,9 +10,9 @@ from robustbench_aigen.numerics.parallel_map import in_threads
 _RADIUS, _SIGMA = 5, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _STRETCH = 16
-"""Places in a line that one product smooths: fewer are slow, more multiply by more zeros."""
+"""Pixels in a line that one matrix product smooths: fewer are slow, more multiply more zeros."""
 _PIXELS = 2**13
-"""Places at work at a time: what fits a processor's cache."""
+"""Pixels in work at a time, so that they fit into the processor's cache."""
 _BANDS = 4
 """Bands of rows that a thread takes at a time."""
 
@@ -89,7 +89,7 @@ def _similarities(one: Tensor, other: Tensor, band: slice) -> Tensor:
 
 
 def _smoothed(maps: Tensor) -> list[Tensor]:
-    """Smooth along the last dimension, where the window fits: stretches of it, then what is left of it.
+    """Smooth along the last dimension, where the window fits: stretches, then the remainder.
 
     Parameters
     ----------

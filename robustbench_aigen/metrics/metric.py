@@ -1,4 +1,4 @@
-"""What a metric is, and the registry of all metrics: built-in ones, and those of plugins.
+"""Metrics and their registry, for built-in metrics and metrics of plugins.
 
 A metric is one function of a sample of images. Summary, gate, comparison and tables take it from here.
 """
@@ -29,7 +29,7 @@ class OneClassError(UserError):
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a sample of images; *fake* is the positive class.
+    """A metric: a number computed from a sample of images; *fake* is the positive class.
 
     Parameters
     ----------
@@ -164,20 +164,20 @@ def metric(
 
 
 def gated_metric(name: str) -> Metric:
-    """Return a metric that a gate takes.
+    """Return a metric that the gate accepts.
 
     Raises
     ------
     UserError
-        If there is none of that name.
+        If the name is unknown.
     """
     known = [each.name for each in METRICS if each.gated]
     if name in known:
         return METRICS[name]
     if name in METRICS and not METRICS[name].built_in:
         raise UserError(
-            f"the metric '{name}' is not made for a gate",
-            hint=f"where more of it is better: gated=True in {METRICS.place(name)}",
+            f"the metric '{name}' is not declared for the gate",
+            hint=f"if higher values are better, set gated=True in {METRICS.place(name)}",
         )
     known_ones = did_you_mean(name, known)
     end = "" if known_ones.endswith("?") else "."

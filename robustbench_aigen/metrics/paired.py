@@ -1,4 +1,4 @@
-"""Tests on paired verdicts, and the correction for making several of them."""
+"""Tests on paired verdicts, and the correction for several tests."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ def mcnemar_p_value(
 ) -> float:
     """Return the p-value of the exact McNemar test (McNemar 1947): no change in accuracy.
 
-    Where a source image stands in several rows their signs are flipped together: the exact sign-flip test on the sums
+    If a source image has several rows, their signs are flipped together: the exact sign-flip test on the sums
     by image, which is McNemar's where every image has one row.
 
     Parameters
@@ -50,7 +50,7 @@ def _sign_flip(changes: NDArray[np.int_]) -> float:
         return 1.0
     if len(sizes) == 1:
         return binomial_tail(observed // int(sizes[0]), int(counts[0]))
-    from scipy.stats import binom  # Heavy, and seldom needed: source images that stand in several rows.
+    from scipy.stats import binom  # Heavy, and seldom needed: source images with several rows.
 
     # The positive part of the sum: a sum of independent multiples of binomial numbers.
     chances = np.ones(1)

@@ -102,14 +102,14 @@ def summarise(
 
 
 def added_metrics() -> list[Metric]:
-    """Return the metrics whose columns follow :data:`COLUMNS`: later ones of this package, then those of plugins."""
+    """Return the metrics with columns after :data:`COLUMNS`: later built-in metrics, then metrics of plugins."""
     return [each for each in METRICS if each.name not in COLUMNS]
 
 
 def with_added_metrics(
     summary: pd.DataFrame, records: Callable[[], pd.DataFrame], compares: Callable[[str], bool]
 ) -> pd.DataFrame:
-    """Return a stored summary with the metrics of plugins that it has no column for.
+    """Return a stored summary with added columns for metrics of plugins.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def with_added_metrics(
 
 
 def scores_compare(stages: Sequence[str], mode: str) -> bool:
-    """Whether the scores of a pipeline's images compare with each other.
+    """Whether the scores of a pipeline's images are comparable.
 
     In accuracy mode an attack that is the last stage leaves each image where the search happened to stop.
 
@@ -172,7 +172,7 @@ def _answers(metric: Metric, part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[
 
 
 def _verdicts(part: pd.DataFrame) -> NDArray[np.int64]:
-    # The verdict from the record itself, so that it is the same whoever computes it.
+    # The verdict from the record itself, so that every computation gives the same.
     labels = _labels(part)
     return np.where(part["correct"].to_numpy(bool), labels, 1 - labels)
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNT_METRICS = ("accuracy", "balanced_accuracy", "tpr", "tnr", "precision", "f1")
-"""What follows from how many images of each class are called fake; *fake* is the positive class."""
+"""Metrics of the counts of images called fake in each class; *fake* is the positive class."""
 SCORE_METRICS = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5")
-"""What follows from the order of the scores."""
+"""Metrics of the order of the scores."""
 
 Floats = NDArray[np.float64]
 

@@ -1,1 +1,1 @@
-"""What attacks and perturbations stand on: random streams, the 8-bit grid, precision."""
+"""Numerical basis of attacks and perturbations: random streams, the 8-bit grid, precision."""

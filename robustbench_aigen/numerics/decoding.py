@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_PIXELS = 50_000_000
-"""Of one image: the photographs of nearly all cameras. A detector takes some 60 bytes for each."""
+"""Largest number of pixels of an image, enough for nearly all cameras. A detector needs about 60 bytes per pixel."""
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _TURNS = {
@@ -27,17 +27,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by its EXIF orientation."""
+"""Transpositions that turn an image upright, by EXIF orientation."""
 _RUNS_A_PROGRAM = "EPS"
-"""The format that Pillow hands to Ghostscript."""
+"""The format that Pillow passes to Ghostscript."""
 
 
 MISSING = "missing or empty"
-"""Why an image cannot be read that has no bytes."""
+"""Reason for an unreadable image without bytes."""
 
 
 class Unread(bytes):
-    """No bytes, and the reason why an image cannot be read: decoding says it."""
+    """Empty bytes with the reason why an image is unreadable, which decoding reports."""
 
     reason: str
 
@@ -55,7 +55,7 @@ class UnreadableImageError(Exception):
 def decode(encoded: bytes) -> "Tensor":
     """Decode an image file to 3×H×W uint8 RGB, turned upright by its EXIF orientation.
 
-    Whatever the file holds becomes RGB as Pillow converts it, which is what detectors are trained on: a palette is
+    Every mode becomes RGB by Pillow's conversion, as in the training of detectors: a palette is
     looked up, grey repeated, an alpha channel dropped, CMYK converted without a profile; of several frames the first
     is taken, of 16 bits the upper eight. Threads may call it side by side: nothing global is touched, and Pillow's
     decoders let other threads run.
@@ -77,7 +77,7 @@ def rgb_levels(image: Image.Image) -> "Tensor":
     UnreadableImageError
         If its pixels have no range of their own.
     """
-    import torch  # Whoever opens data without decoding an image need not wait for torch.
+    import torch  # Opening data without decoding does not need torch.
 
     image.load()
     array = np.array(_rgb(_upright(image)))
@@ -86,12 +86,12 @@ def rgb_levels(image: Image.Image) -> "Tensor":
 
 @contextmanager
 def opened_image(encoded: bytes) -> Iterator[Image.Image]:
-    """Give an image whose header is read and whose pixels are not, within the limits of size.
+    """Open an image within the size limits and read its header, not its pixels.
 
     Raises
     ------
     UnreadableImageError
-        If it is not an image or too large, and in place of whatever Pillow raises inside the block.
+        If it is not an image or too large, and in place of Pillow's errors inside the block.
     """
     if not encoded:
         raise UnreadableImageError(encoded.reason if isinstance(encoded, Unread) else MISSING)
@@ -107,7 +107,7 @@ def opened_image(encoded: bytes) -> Iterator[Image.Image]:
 
 
 def _refuse_pixels(image: Image.Image) -> None:
-    """Refuse a format that runs a program, and an image above the limit: Pillow's own, where somebody lowered it."""
+    """Refuse a format that runs a program, and an image above the limit: Pillow's limit, if lower."""
     if image.format == _RUNS_A_PROGRAM:
         raise UnreadableImageError("PostScript, which only an external program can read")
     limit = min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
@@ -128,7 +128,7 @@ def _why_unreadable(error: Exception) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, _UPRIGHT))
-    except Exception:  # noqa: BLE001  Damaged metadata says nothing of the orientation; the pixels are whole.
+    except Exception:  # noqa: BLE001  Damaged metadata hides the orientation; the pixels are whole.
         return image
     return image if turn is None else image.transpose(turn)
 
@@ -140,10 +140,10 @@ def _rgb(image: Image.Image) -> Image.Image:
         # Pillow's own conversion clips 16-bit grey at 255 instead of scaling.
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() >= 1 << 16:
-            raise UnreadableImageError("32-bit pixels have no range of their own")
+            raise UnreadableImageError("32-bit pixels have no defined range")
         image = Image.fromarray((values >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise UnreadableImageError("floating-point pixels have no range of their own")
+        raise UnreadableImageError("floating-point pixels have no defined range")
     elif image.mode == "P" and "transparency" in image.info:
         # Pillow warns of a direct conversion.
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""The 8-bit grid: what an image file can hold, and what every verdict is given on."""
+"""The 8-bit grid of image files, on which all verdicts are given."""
 
 import torch
 from torch import Tensor

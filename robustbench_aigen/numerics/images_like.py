@@ -1,4 +1,4 @@
-"""Images and labels as a caller has them in memory, made into levels and numbers, and back."""
+"""Conversion of a caller's images and labels to levels and numbers, and back."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
@@ -38,7 +38,7 @@ def to_levels_list(images: ImagesLike) -> list[Tensor]:
     Raises
     ------
     UserError
-        For anything else, pixels outside the range, NaN, a shape that is none of an image, and a file that cannot be
+        For anything else, pixels outside the range, NaN, a wrong shape, and a file that cannot be
         read: which image, and what to do.
     """
     if isinstance(images, Tensor):
@@ -51,7 +51,7 @@ def to_levels_list(images: ImagesLike) -> list[Tensor]:
 
 
 def names_of(images: ImagesLike) -> list[str]:
-    """Return what to call images in a message: their paths, or their places."""
+    """Return names of images for messages: their paths, or their places."""
     listed = [*images] if isinstance(images, Tensor) else _listed(images)
     return [
         fspath(image) if isinstance(image, str | PathLike) else f"image {place}"

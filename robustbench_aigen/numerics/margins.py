@@ -1,4 +1,4 @@
-"""The margin: what every attack on two classes is after."""
+"""The margin, the objective of every attack on two classes."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def margin_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def gradient_of(value: Tensor, pixels: Tensor) -> Tensor:
-    """Return the gradient; zero where a detector hides its input from autograd, which its trust flags say."""
+    """Return the gradient; zero if a detector detaches its input, which raises a trust flag."""
     if not value.requires_grad:
         return torch.zeros_like(pixels)
     (gradient,) = torch.autograd.grad(value, pixels, allow_unused=True)

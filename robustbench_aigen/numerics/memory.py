@@ -1,4 +1,4 @@
-"""Memory: a cache with a bound in bytes, and how running out of it is told."""
+"""Memory: a cache with a limit in bytes, and detection of out-of-memory errors."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,8 +11,8 @@ from robustbench_aigen.errors import UserError
 T = TypeVar("T")
 
 _REUSED = 2**23 - 2**16
-"""Values in a batch, two images of 1,024 pixels a side: from 32 MiB on, the C library asks the kernel for the memory of
-every tensor anew, and filling it takes longer than the arithmetic."""
+"""Values in a batch, two images of 1,024 pixels a side: from 32 MiB on, the C library requests new memory
+for every tensor, and filling new memory takes longer than the arithmetic."""
 
 
 def batch_in_reused_memory(batch_size: int, values: int, device: torch.device) -> int:
@@ -61,7 +61,7 @@ class BoundedCache(Generic[T]):
         return value
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Remove all values."""
         self._values.clear()
         self._used = 0
 

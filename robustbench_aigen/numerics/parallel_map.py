@@ -1,4 +1,4 @@
-"""Work on a stream of items in threads, in order and with little held."""
+"""A map over a stream of items in threads, in order and with bounded memory."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _CHUNK = 16
-"""Items in one task: handing over a task costs a third of decoding an image of 32 pixels."""
+"""Items in one task: a task costs a third of the time of decoding an image of 32 pixels."""
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], chunk: int = _CHUNK) -> Iterator[R]:
@@ -19,7 +19,7 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], chunk: int = _CHUNK) 
 
     Items are taken in the caller's thread, so that a source is read from front to back; at most two chunks per thread
     are on their way; a chunk is of ``chunk`` items. Threads, not processes: Pillow decodes and hashes are computed without Python's lock, a process
-    would have to be started with torch in it and would need a guarded ``__main__`` of whoever calls :func:`run`.
+    would have to be started with torch in it and would need a guarded ``__main__`` in the caller of :func:`run`.
     """
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:

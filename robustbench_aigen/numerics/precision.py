@@ -1,4 +1,4 @@
-"""Devices, and the precision in which gradients are taken. Verdicts are always float32."""
+"""Devices, and the precision of gradients. Verdicts are always float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into an available device.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, sample, stage, restart) and on nothing else.
+"""Random streams that depend only on (seed, sample, stage, restart).
 
 Batch size, order, device, shard and resume must not change a result, so noise is never drawn from a global
 generator: every image has a counter-based stream (Philox, Salmon et al. 2011) of its own, keyed by those four
@@ -52,16 +52,16 @@ class SampleStreams:
         return len(self.samples)
 
     def select(self, rows: Sequence[int]) -> "SampleStreams":
-        """Return fresh streams for some of the images."""
+        """Return new streams for some of the images."""
         samples = tuple(self.samples[row] for row in rows)
         return SampleStreams(self.seed, samples, self.stage, self.restart, self.step)
 
     def for_restart(self, restart: int) -> "SampleStreams":
-        """Return fresh streams of the same images for another restart."""
+        """Return new streams of the same images for another restart."""
         return SampleStreams(self.seed, self.samples, self.stage, restart, self.step)
 
     def for_step(self, step: int) -> "SampleStreams":
-        """Return the streams of another operation of the same stage; they too go on where their last draw ended."""
+        """Return the streams of another operation of the same stage; they continue after their last draw."""
         if step == self.step:
             return self
         if step not in self._steps:
@@ -69,7 +69,7 @@ class SampleStreams:
         return self._steps[step]
 
     def generator(self, row: int) -> np.random.Generator:
-        """Return the generator of one image; it goes on where its last draw ended."""
+        """Return the generator of one image; it continues after its last draw."""
         if row not in self._generators:
             key = f"{self.seed}\0{self.samples[row]}\0{self.stage}\0{self.restart}".encode()
             if self.step:
@@ -210,7 +210,7 @@ class _NumpyDraws:
 
 @contextmanager
 def preserved_global_rng() -> Iterator[None]:
-    """Put the global generators of Python, NumPy and torch back as they were, whatever runs inside."""
+    """Restore the global generators of Python, NumPy and torch after a block."""
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
@@ -246,7 +246,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 @contextmanager
 def seeded_global_rng(key: str) -> Iterator[None]:
-    """Run what draws from global generators from a state that ``key`` alone decides; put them back afterwards."""
+    """Seed the global generators by ``key`` inside a block, and restore them afterwards."""
     with preserved_global_rng():
         seed = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "little")
         random.seed(seed)

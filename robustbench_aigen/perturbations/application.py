@@ -1,4 +1,4 @@
-"""Applies a bound perturbation stage to images, and checks what comes back: the function may be the user's own."""
+"""Applies a perturbation stage to images, and checks the result, because the function may be the user's own."""
 
 from typing import Any
 
@@ -101,7 +101,7 @@ def _stand_in(operation: Operation, pixels: Tensor, streams: SampleStreams) -> T
     if recipe.differentiable is not None:
         function = import_function(recipe.differentiable)
         given: list[Any] = [pixels, streams] if recipe.random else [pixels]
-        # bfloat16 is for the detector: it cannot tell the 256 levels of a channel apart.
+        # bfloat16 is for the detector: it cannot represent the 256 levels of a channel.
         with torch.autocast(pixels.device.type, enabled=False):
             done: Tensor = function(*given, **recipe.arguments(operation.params))
         return done

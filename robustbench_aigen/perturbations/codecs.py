@@ -1,4 +1,4 @@
-"""Lossy codecs, by the real ones through Pillow; never an approximation of them."""
+"""Lossy codecs: the real encoders through Pillow, not approximations."""
 
 import io
 

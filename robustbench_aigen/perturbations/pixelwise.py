@@ -1,4 +1,4 @@
-"""What perturbations share: floats in, floats out, and one Pillow image at a time; large images in threads."""
+"""Shared loops of perturbations: on floats, and on one Pillow image at a time; large images in threads."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _PIXELS = 2**16
 """Of the images that are changed together: what fits a processor's cache."""
 _ALONE = 2**14
-"""Pixels of an image from which on threads pay: Python's lock is held for most of the work on a smaller one."""
+"""Pixels of an image from which on threads save time: smaller images hold Python's lock most of the time."""
 
 
 def on_floats(levels: Tensor, change: Callable[[Floats], Floats]) -> Tensor:
@@ -54,7 +54,7 @@ def on_pictures(levels: Tensor, change: Callable[[Image.Image], Image.Image]) ->
 
 
 def _in_parts(levels: Tensor, change_some: Callable[[range], Tensor]) -> list[Tensor]:
-    """Return what comes of a batch's images, a few at a time, in threads where they are large."""
+    """Return the results of a batch, a few images at a time, with large images in threads."""
     count, pixels = len(levels), levels.shape[-2] * levels.shape[-1]
     few = max(1, _PIXELS // pixels)
     parts = [range(first, min(first + few, count)) for first in range(0, count, few)]

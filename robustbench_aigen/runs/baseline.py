@@ -19,9 +19,9 @@ from robustbench_aigen.runs.records import check_cells, with_later_columns
 BASELINE = "baseline.json"
 _FORMAT = 1
 _EDITABLE = (("scenario", "gate"),)
-"""What may be changed in a committed baseline: it decides nothing that was measured."""
+"""Editable keys of a committed baseline, which do not affect measurements."""
 _HASH_DIGITS = 16
-"""Of the hashes of the images: 64 bits tell the images of a run apart."""
+"""Of the hashes of the images: 64 bits distinguish the images of a run."""
 _DTYPES = {
     "detector": "category",
     "pipeline": "category",
@@ -52,7 +52,7 @@ def write_baseline(target: Path, info: RunInfo, records: pd.DataFrame) -> None:
         If something else than a baseline is there, or it cannot be written.
     """
     if target.exists() and not is_baseline(target):
-        raise UserError(f"'{target}' exists and is not a baseline", hint="give a folder of its own")
+        raise UserError(f"'{target}' exists and is not a baseline", hint="choose a new folder")
     with writing("the baseline", "choose another folder"), atomic_folder(target, replace=True) as partial:
         _fill(partial, info, records)
 
@@ -85,7 +85,9 @@ def read_baseline(folder: Path) -> tuple[ReadInfo, pd.DataFrame]:
     """
 
     def damaged(reason: object) -> UserError:
-        return UserError(f"'{folder}' is a damaged baseline: {reason}", hint="write it again with --update")
+        return UserError(
+            f"'{folder}' is a damaged baseline: {reason}", hint="write the baseline again with --update"
+        )
 
     try:
         for name in (BASELINE, RECORDS):
@@ -95,11 +97,11 @@ def read_baseline(folder: Path) -> tuple[ReadInfo, pd.DataFrame]:
         check_format(about, folder, _FORMAT)
         if about["format"] != _FORMAT:
             raise UserError(
-                f"'{folder}' is a baseline of another version", hint="write it again with --update"
+                f"'{folder}' is a baseline of another version", hint="write the baseline again with --update"
             )
         content = (folder / RECORDS).read_bytes()
         if sha256(content).hexdigest() != about["records_sha256"]:
-            raise damaged(f"{RECORDS} is not the file that {BASELINE} was written with")
+            raise damaged(f"{RECORDS} is not the file that belongs to {BASELINE}")
         records = with_later_columns(pd.read_parquet(folder / RECORDS))[list(_READ_DTYPES)]
         records = records.astype(_READ_DTYPES)
         check_cells(records, read.info.cells, read.info.data.images)

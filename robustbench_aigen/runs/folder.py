@@ -92,7 +92,7 @@ def find_folder(folder: str | Path) -> Path:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise UserError(f"no run folder '{folder}'", hint="robust-aigen list runs shows what there is")
+        raise UserError(f"no run folder '{folder}'", hint="robust-aigen list runs shows the run folders")
     if not (path / RUN).is_file() and (path / "latest").exists():
         path = path / "latest"
     path = path.resolve()
@@ -116,7 +116,7 @@ def folders_below(output: str | Path) -> Iterator[Path]:
 def _damaged(folder: Path, reason: object) -> UserError:
     return UserError(
         f"'{folder}' is damaged: {reason}",
-        hint="restore the file, or run the scenario again: the cache makes it quick",
+        hint="restore the file, or run the scenario again, which reads the cache",
     )
 
 
@@ -183,7 +183,7 @@ def read_summary(folder: Path, read: ReadInfo) -> pd.DataFrame:
     known = [name for name in (*COLUMNS, *added) if name in summary]
     for name in known:
         if name not in _TEXT and not pd.api.types.is_numeric_dtype(summary[name]):
-            raise _damaged(folder, f"{SUMMARY}: {name} holds something else than numbers")
+            raise _damaged(folder, f"{SUMMARY}: {name} has values that are not numbers")
     overall = summary[summary["generator"] == ALL_GENERATORS]
     if list(zip(overall["detector"], overall["pipeline"], strict=True)) != info.cells:
         raise _damaged(folder, f"{SUMMARY} has other detectors and pipelines than {RUN}")
@@ -258,7 +258,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
         first = records.head(info.data.images)
         images = zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
         if fingerprint(images) != info.data.fingerprint:
-            raise _damaged(folder, f"{RECORDS} is of other images than {RUN} says")
+            raise _damaged(folder, f"{RECORDS} has other images than {RUN}")
     return records
 
 

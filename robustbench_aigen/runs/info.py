@@ -333,7 +333,7 @@ def check_format(content: Mapping[str, object], place: object, newest: int = FOR
 
 
 class ReadInfo(NamedTuple):
-    """What a ``run.json`` or ``baseline.json`` holds.
+    """Content of a ``run.json`` or ``baseline.json``.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ class JoinedRuns:
         if not parts:
             return pd.DataFrame()
         joined = pd.concat(parts, ignore_index=True)
-        # The pipelines of one detector stand together, whichever run they are of.
+        # The pipelines of one detector are listed together, across runs.
         order = {label: place for place, label in enumerate(joined["detector"].unique())}
         return joined.sort_values(
             "detector", key=lambda names: names.map(order), kind="stable", ignore_index=True

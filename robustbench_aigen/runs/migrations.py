@@ -26,7 +26,7 @@ def from_0(content: dict[str, object]) -> dict[str, object]:
     """Return format 1 of a format 0: pipelines as a list, with what was swept.
 
     Format 0 has stages by the names of pipelines, and the links of shared sweeps in ``shared_sweeps``. What was swept
-    is what differs between the pipelines of one family and stands in their names.
+    is what differs between the pipelines of one family and is part of their names.
     """
     pipelines = content.get("pipelines")
     if not isinstance(pipelines, dict) or not all(map(_are_stages, pipelines.values())):
@@ -93,6 +93,6 @@ def _swept(name: str, family: Mapping[str, Mapping[_Path, object]]) -> list[dict
 
 
 def _place(parameter: str, written: str) -> int | None:
-    """Return where a parameter stands in the brackets of a name, None where it does not."""
+    """Return the position of a parameter in the brackets of a name, None if it is missing."""
     match = re.search(rf"(?:^|[,.]){re.escape(parameter)}=", written)
     return None if match is None else match.start()

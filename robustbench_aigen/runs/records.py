@@ -79,8 +79,8 @@ RECORDS: tuple[RecordColumn, ...] = (
 )
 """The one schema of the records of shards, runs and baselines; a run adds ``detector`` and ``pipeline`` before them.
 
-``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own where a sweep
-handed on what had fallen, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
+``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own if a sweep
+shared the successes of a smaller eps, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
 ``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed. Of images
 above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
 ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
@@ -138,7 +138,7 @@ def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images:
             )
     first = parts[expected[0]][_IMAGE].reset_index(drop=True)
     if first["sample"].duplicated().any():
-        raise ValueError("an image stands twice in a cell")
+        raise ValueError("a cell has an image twice")
     if not first["label"].isin([0, 1]).all():
         raise ValueError("a label is neither 0 nor 1")
     for cell in expected[1:]:

@@ -1,4 +1,4 @@
-"""A finished run: what was computed, wherever it is."""
+"""A finished run: its records, summary and settings, in memory or in a folder."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -209,7 +209,7 @@ class Run:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What the run told its user beside results."""
+        """Notices of the run."""
         return tuple(
             Notice.stored({"level": each.level, "subject": each.subject, "text": each.text})
             for each in self.info.notices
@@ -356,7 +356,7 @@ def as_run(run: str | Path | Run) -> Run:
 
 
 class FoundRuns(NamedTuple):
-    """What is below a results folder: its runs, newest first, and what is wrong with which other folders."""
+    """Runs below a results folder, newest first, and the errors of damaged folders."""
 
     runs: list[Run]
     broken: list[tuple[Path, UserError]]

@@ -1,4 +1,4 @@
-"""Which numbers a gate looks at: names and patterns of a ``gate:`` block against what two runs hold."""
+"""Selection of the numbers of a gate: names and patterns of a ``gate:`` block, applied to two runs."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from robustbench_aigen.scenario.gate_spec import Floor, GateSpec, read_floor
 class GatedNumber(NamedTuple):
     """One number: a metric of a detector (by its name in the current run) in a cell on some generator's images.
 
-    ``floor`` is what it may not fall below, None where it is held against the baseline.
+    ``floor`` is what it may not fall below, None if compared with the baseline.
     """
 
     detector: str
@@ -33,9 +33,9 @@ def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], 
     Parameters
     ----------
     patterns
-        What is asked for.
+        The wanted names and patterns.
     names
-        What there is; of pipelines the family of each by its name.
+        The known names; for pipelines, the family of each by its name.
     what
         Names of what, for messages.
 
@@ -109,7 +109,7 @@ def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, st
     for metric in spec.metrics:
         if not any(is_meant(metric, name) for name in chosen):
             raise UserError(
-                f"{metric} has no meaning after a final attack in accuracy mode",
+                f"{metric} is undefined after a final attack in accuracy mode",
                 hint="run the scenario with 'mode: score', or gate accuracy, tpr and tnr",
             )
     return [
@@ -142,7 +142,7 @@ def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[GatedNum
         detectors = matching([floor.detector], outline.detectors, "detector")
     for pipeline in pipelines:
         if not has_meaning(floor.metric, outline.pipelines[pipeline], outline.mode):
-            raise UserError(f"'{text}' has no meaning after a final attack in accuracy mode")
+            raise UserError(f"'{text}' is undefined after a final attack in accuracy mode")
     return [
         GatedNumber(detector, pipeline, generator, floor.metric, floor.value)
         for detector in detectors

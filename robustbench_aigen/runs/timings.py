@@ -1,4 +1,4 @@
-"""How long the tables, figures and trust checks of a run took, in its ``run.json``."""
+"""Times of the tables, figures and trust checks of a run, in its ``run.json``."""
 
 from collections.abc import Mapping
 

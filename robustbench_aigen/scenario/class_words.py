@@ -56,7 +56,7 @@ PLAIN = {
     **dict.fromkeys(f"{_ENGLISH_REAL} {_OTHER_REAL}".casefold().split(), 0),
     **dict.fromkeys(f"{_ENGLISH_FAKE} {_OTHER_FAKE}".casefold().split(), 1),
 }
-"""Words that name a class wherever they stand."""
+"""Words that name a class in any position."""
 FAMILIES = frozenset({"gan", "gans", "diffusion"})
 """Words that name the fake class where nothing else does, and a kind of generators as well."""
 WEAK = {
@@ -85,7 +85,7 @@ NOUNS = (
 BY = frozenset("by with of from using via par por von mit".split())
 """Words between a class and what made it: ``generated_by_flux``."""
 TRUTHS = frozenset("true false positive negative pos neg yes".split())
-"""Words that say whether another holds: beside a class word they may turn it round, ``fake_false``."""
+"""Words that say whether another holds: beside a class word they may reverse its meaning, ``fake_false``."""
 LINKING = BETWEEN | frozenset(
     "a an the of in by with de la le les el los las du des di del da por par l d von mit durch q qf k m".split()
 )
@@ -108,7 +108,7 @@ EMPTY = (
     | LINKING
     | TRUTHS
 )
-"""Words that stand beside a class name without changing it."""
+"""Words beside a class name that do not change its meaning."""
 STRONG_SPLITS = {
     **dict.fromkeys("train training trainings trainval trn tr 训练 訓練 学習 학습 훈련".split(), "train"),
     **dict.fromkeys(
@@ -134,7 +134,7 @@ STRONG_SPLITS = {
         "test",
     ),
 }
-"""Words that name a split wherever they stand."""
+"""Words that name a split in any position."""
 WEAK_SPLITS = dict.fromkeys("eval evals evaluation va".split(), "val") | dict.fromkeys(
     "te ts".split(), "test"
 )

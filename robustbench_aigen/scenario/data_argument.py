@@ -1,4 +1,4 @@
-"""What ``--data`` and other commands take as their images: a place, or the scenario's ``data`` in braces."""
+"""The data argument of commands: a path or id, or the ``data`` section of a scenario in braces."""
 
 from pathlib import Path
 

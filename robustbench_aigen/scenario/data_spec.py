@@ -1,4 +1,4 @@
-"""What a scenario says of its images: one source or several, what their folders and labels mean, which to take."""
+"""The ``data`` section of a scenario: sources, meaning of folders and labels, selection."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.scenario.words import folded, printable
 
 ROLES = ("class", "split", "generator", "category")
-"""What a level of folders may tell; nothing is taken from a category."""
+"""Roles of a level of folders; a category has no effect."""
 NAMED_LAYOUTS = {
     "genimage": "generator/split/class",
     "tiny-genimage": "generator/split/class",
@@ -38,7 +38,9 @@ def _layout(value: object) -> object:
 
 def _labels(value: object) -> object:
     if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"must say what each label means, such as {{0: fake, 1: real}}, not {show(value)}")
+        raise ValueError(
+            f"must give the meaning of each label, such as {{0: fake, 1: real}}, not {show(value)}"
+        )
     wrong = [key for key, meaning in value.items() if meaning not in ("real", "fake")]
     if wrong:
         raise ValueError(f"'{wrong[0]}' must be real or fake, not {show(value[wrong[0]])}")

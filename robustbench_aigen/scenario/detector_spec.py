@@ -1,4 +1,4 @@
-"""What a scenario, a card or a command line says of a detector."""
+"""Specifications of detectors in a scenario, a card or a command line."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def _place(value: object) -> object:
 
 
 class PreprocessingSpec(Section):
-    """What happens around a network, as far as a scenario or a card says it; None where it does not.
+    """Preprocessing keys of a scenario or a card; None if undeclared.
 
     ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
     are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
@@ -90,7 +90,7 @@ class PreprocessingSpec(Section):
 
 
 class FileSpec(PreprocessingSpec):
-    """What a scenario or a card says of a detector's file beside the preprocessing.
+    """Keys of a scenario or a card for a detector's file, besides the preprocessing.
 
     ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
     outputs, by its name or position.
@@ -143,7 +143,7 @@ class DetectorSpec(FileSpec):
         if self.ensemble is not None and (given - {"ensemble", "by"} or self.wrap is not None):
             raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
         if self.by is not None and self.ensemble is None:
-            raise ValueError("'by' says how an 'ensemble' is combined")
+            raise ValueError("'by' needs an 'ensemble'")
         if self.id is not None and self.arch is not None:
             raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
         return self
@@ -214,7 +214,7 @@ class DetectorSpec(FileSpec):
 
     @property
     def argument(self) -> str:
-        """What says the same on a command line: its id or path, or all that is said of it in braces."""
+        """The detector as a command-line argument: its id or path, or all its keys in braces."""
         said = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         if said.keys() <= {"id", "path", "arch"}:
             return printable(self.text)
@@ -222,7 +222,7 @@ class DetectorSpec(FileSpec):
 
     @property
     def text(self) -> str:
-        """What the detector is called where it has no name: its id or path, or those of an ensemble."""
+        """Default name of the detector: its id or path, or those of an ensemble."""
         if self.ensemble is not None:
             return f"{self.by or 'mean_score'}({', '.join(member.text for member in self.ensemble)})"
         return str(self.id or self.path)
@@ -235,7 +235,7 @@ def _is_file(text: str) -> bool:
 
 
 def _beside(folder: Path, text: str) -> str:
-    """Make a path absolute; links stay, for their names say what a file is and what a detector is called."""
+    """Make a path absolute; links stay, because their names give the format and the name of a detector."""
     return os.path.normpath(Path.cwd() / folder / Path(text).expanduser())
 
 

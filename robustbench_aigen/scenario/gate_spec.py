@@ -68,7 +68,7 @@ Names = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class GateSpec(Section):
-    """What a gate holds a run to.
+    """Settings of a gate.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The scenario file: what may stand in it, and how a mistake is told."""
+"""The scenario file: keys, validation and error messages."""
 
 import json
 import re
@@ -29,7 +29,7 @@ Objective = Literal["both", "fake_to_real", "real_to_fake"]
 Mode = Literal["accuracy", "score"]
 Precision = Literal["auto", "fp32", "bf16"]
 Trust = Literal["quick", "full", "off"]
-"""How much the trust checks look at."""
+"""Depths of the trust checks."""
 SsimRule = Literal["sample", "all", "off"]
 """On which images SSIM is measured."""
 KeepImages = Literal["some", "all"]
@@ -260,7 +260,7 @@ class Scenario(RunSettings):
         return scenario
 
     def check(self) -> list[str]:
-        """Check data, detectors and pipelines without running code of detectors; return what was not looked at.
+        """Check data, detectors and pipelines without running code of detectors; return the checks that were left out.
 
         Raises
         ------
@@ -277,7 +277,7 @@ class Scenario(RunSettings):
         Raises
         ------
         UserError
-            For whatever is wrong with the scenario, its detectors or its data.
+            If the scenario, a detector or the data are wrong.
         """
         from robustbench_aigen.engine.experiment import make_experiment
 

@@ -1,4 +1,4 @@
-"""What a scenario says of the defence TRIM."""
+"""Settings of the defence TRIM in a scenario."""
 
 from typing import Annotated, Literal
 
@@ -30,7 +30,7 @@ class TrimSpec(Section):
     draws
         Perturbed copies of an image.
     entropy, shift
-        Limits in nats above which an image is held for adversarial.
+        Limits in nats above which an image counts as adversarial.
     seed
         Of the perturbations.
     """

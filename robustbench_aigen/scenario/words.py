@@ -39,7 +39,7 @@ def shell_word(word: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Return the form in which two spellings of one name are equal: whatever their case, composition and edges."""
+    """Return the form in which two spellings of one name are equal: folded case, composition and edges."""
     return unicodedata.normalize("NFKC", name.strip()).casefold().replace("i̇", "i")
 
 

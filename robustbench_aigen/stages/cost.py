@@ -82,7 +82,7 @@ def _value(node: ast.expr, params: Mapping[str, Value]) -> float:
 
 
 class Work(NamedTuple):
-    """What an attack asks for an image at most: forward and backward passes, and forward passes alone."""
+    """Upper bound on the work of an attack per image: forward and backward passes, and forward passes alone."""
 
     gradients: int
     queries: int

@@ -48,7 +48,7 @@ def read_fraction(value: object) -> float | None:
 
 
 def write_pixels(value: float) -> str:
-    """Write a distance as people do: ``4/255`` where it is a whole or half number of levels and no short decimal.
+    """Return a distance as text: ``4/255`` for whole or half levels, else a decimal.
 
     >>> write_pixels(4 / 255), write_pixels(0.25)
     ('4/255', '0.25')
@@ -147,7 +147,7 @@ class Parameter(Section):
             raise ValueError(f"must be at most {self.maximum:g}, not {_show(value)}")
 
     def write(self, value: Value) -> str:
-        """Write a value as it stands in the name of a swept pipeline."""
+        """Return a value as text for the name of a swept pipeline."""
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, float):

@@ -15,7 +15,7 @@ CLEAN = "clean"
 
 
 class Swept(NamedTuple):
-    """One value of a sweep: where it stands in the stages, ``(0, "eps")`` or ``(0, "through", 0, "quality")``."""
+    """One value of a sweep, and its place in the stages: ``(0, "eps")`` or ``(0, "through", 0, "quality")``."""
 
     path: tuple[str | int, ...]
     value: Value
@@ -62,7 +62,7 @@ class Pipeline:
 
     @property
     def attack_positions(self) -> list[int]:
-        """Where the attacks stand."""
+        """Positions of the attacks in the pipeline."""
         return [position for position, stage in enumerate(self.stages) if isinstance(stage, Attack)]
 
     @property
@@ -71,7 +71,7 @@ class Pipeline:
         return [stage.kind for stage in self.stages]
 
     def to_dict(self) -> dict[str, object]:
-        """Return the pipeline as it stands in ``run.json``."""
+        """Return the pipeline as in ``run.json``."""
         return {
             "name": self.name,
             "family": self.family,
@@ -84,7 +84,7 @@ class Pipeline:
 def expand(name: str, stages: Sequence[Stage], *, share: bool = False) -> list[Pipeline]:
     """Return a pipeline for every combination of the swept values of its stages.
 
-    The values stand in the names, ``pgd[eps=1/255]``. Where two stages sweep a parameter of the same name, its stage's
+    The values are part of the names, ``pgd[eps=1/255]``. Where two stages sweep a parameter of the same name, its stage's
     position goes before it: ``two[0.eps=1/255,1.eps=2/255]``.
 
     Parameters
@@ -106,7 +106,7 @@ def expand(name: str, stages: Sequence[Stage], *, share: bool = False) -> list[P
     if not name.strip():
         raise UserError("a pipeline needs a name")
     if "[" in name or "]" in name:
-        raise UserError("a pipeline's name has no brackets: they hold the values of a sweep")
+        raise UserError("the name of a pipeline cannot contain brackets, which hold the values of a sweep")
     if not stages:
         raise UserError("a pipeline needs at least one stage", hint="- {attack: pgd, eps: 4/255}")
     paths = [path for position, stage in enumerate(stages) for path in _swept_paths(position, stage)]

@@ -77,7 +77,7 @@ def references(value: object) -> Iterator[str]:
 
 
 class Backends(Section):
-    """Who can compute an attack, and for a library how, by norm."""
+    """Backends of an attack, with the calls of libraries by norm."""
 
     native: NativeCall | None = None
     torchattacks: dict[Norm, LibraryCall] | None = None
@@ -213,7 +213,7 @@ class AttackRecipe(_BaseRecipe):
     cost: Cost = Field(default_factory=Cost)
 
     refused: ClassVar[Mapping[str, str]] = {
-        "chain": "an attack has no chain: a pipeline puts perturbations after it"
+        "chain": "an attack has no chain; put perturbations after the attack in a pipeline"
     }
 
     @cached_property
@@ -283,7 +283,7 @@ class AttackRecipe(_BaseRecipe):
         eps, norm = bound.get("eps"), bound["norm"]
         self._check_units(bound)
         if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
-            # The budget is checked, and tries are repeated, whatever the class takes.
+            # The budget is checked, and tries are repeated, for every class.
             read = {"backend", "norm", "eps", "restarts"} | call.parameters
             for name in sorted(given.keys() - read):
                 if bound[name] != self.parameters[name].default_in(norm):
@@ -386,7 +386,7 @@ class _SevereRecipe(_BaseRecipe):
             return
         for name, values in self.at_severities.items():
             if name in given:
-                raise ParameterError(name, f"{name} is what severity sets; give one of the two")
+                raise ParameterError(name, f"{name} is set by severity; give either severity or {name}")
             bound[name] = values[int(bound["severity"] or 1) - 1]
 
     def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:

@@ -53,7 +53,7 @@ def _in_chain(name: str, folder: Path, within: tuple[Path, ...]) -> Recipe:
             raise PartError(f"unknown perturbation '{name}'", ("perturb",), hint)
         recipe = known
     if isinstance(recipe, AttackRecipe):
-        raise PartError(f"'{name}' is an attack; a chain has perturbations alone", ("perturb",))
+        raise PartError(f"'{name}' is an attack; a chain takes only perturbations", ("perturb",))
     return recipe
 
 

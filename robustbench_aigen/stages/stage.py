@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.numerics.images_like import ImagesLike, LabelsLike
 
 ATTACK_KEYS = ("through", "eot", "surrogate")
-"""What may be said of any attack, whatever its recipe."""
+"""Keys that every attack has, with any recipe."""
 Given = Mapping[str, object]
 """Values of parameters as written; a list of values is a sweep."""
 _EOT = Parameter(kind="count", default=1, min=1)
@@ -140,12 +140,12 @@ class Stage:
 
     @property
     def backend(self) -> str:
-        """Who computes an attack: ``native``, ``torchattacks`` or ``art``."""
+        """Backend of an attack: ``native``, ``torchattacks`` or ``art``."""
         return str(self.params["backend"])
 
     @property
     def arguments(self) -> dict[str, Value]:
-        """What the function that computes the stage is called with, beside images and threat model."""
+        """Arguments of the function of the stage, besides images and threat model."""
         without = {"backend", "norm", "eps"} if isinstance(self, Attack) else {"severity"}
         return {name: value for name, value in self.params.items() if name not in without}
 
@@ -174,7 +174,7 @@ class Stage:
         return replace(self, given={**self.given, **worked_out, **values})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the stage with all its values, as it stands in ``run.json`` and in the identity of a shard."""
+        """Return the stage with all its values, for ``run.json`` and for the identity of a shard."""
         stage: dict[str, Any] = {self.kind: self.recipe.recorded, **self.params}
         if self.through:
             stage |= {"through": [inner.to_dict() for inner in self.through], "eot": self.eot}
@@ -234,7 +234,7 @@ class SurrogateInMemory(Protocol):
 
 
 def described(surrogate: object) -> object:
-    """Return a surrogate as plain values: its id, what a scenario says of it, or the name of one in memory."""
+    """Return a surrogate as plain values: its id, its keys in a scenario, or the name of a detector in memory."""
     if isinstance(surrogate, str | Mapping):
         return surrogate
     if not isinstance(surrogate, BaseModel):
@@ -245,7 +245,7 @@ def described(surrogate: object) -> object:
 
 
 class Perturbation(Stage):
-    """A perturbation: what anybody may do to an image, compression or resizing for example."""
+    """A perturbation: image processing such as compression or resizing."""
 
     recipe: PerturbationRecipe | ChainRecipe
 
@@ -279,7 +279,7 @@ class Perturbation(Stage):
         Raises
         ------
         UserError
-            If the images are none of these, or a parameter has several values.
+            If the images have another type, or a parameter has several values.
         """
         from robustbench_aigen.engine.calling import call_perturbation
 
@@ -316,7 +316,7 @@ class Attack(Stage):
             raise PartError("eot averages over random perturbations, and 'through' has none", ("eot",))
         backends = self.given.get("backend") or self.recipe.parameters["backend"].default
         if eot > 1 and set(backends if isinstance(backends, list) else [backends]) != {"native"}:
-            raise PartError("eot averages the gradients of the native backend alone", ("eot",))
+            raise PartError("eot needs the native backend", ("eot",))
         surrogate = self.surrogate
         is_named = surrogate is None or isinstance(surrogate, str | Mapping | BaseModel)
         if not is_named and not hasattr(surrogate, "identity"):
@@ -327,7 +327,7 @@ class Attack(Stage):
             )
         if surrogate is None and self.recipe.needs_surrogate:
             raise PartError(
-                f"{self.recipe.name} needs the detector it is crafted on", (), "surrogate: minigen/lenet5"
+                f"{self.recipe.name} needs a surrogate", (), "add a detector: surrogate: minigen/lenet5"
             )
 
     def __call__(
@@ -373,7 +373,7 @@ class Attack(Stage):
         ------
         UserError
             If a parameter of the attack has several values, the detector has no gradients and the attack needs them, or
-            images or labels are none.
+            images or labels are invalid.
         """
         from robustbench_aigen.engine.calling import call_attack
 
@@ -467,7 +467,7 @@ def perturbation_from_dict(stage: Given, folder: str | Path = ".") -> Perturbati
 
 
 def _inside(stage: Given) -> Sequence[Given]:
-    """Return what stands inside the attacked function."""
+    """Return the perturbations inside the attacked function."""
     inner = stage.get("through", [])
     is_list = isinstance(inner, list | tuple) and all(isinstance(each, Mapping) for each in inner)
     if "through" in stage and not (inner and is_list):
@@ -483,7 +483,7 @@ def _recipe_of(stage: Given, folder: Path, only: Kind | None) -> Recipe:
         raise PartError("a stage is either '{attack: NAME, …}' or '{perturb: NAME, …}'", (), hint)
     kind, name = kinds[0], stage[kinds[0]]
     if only not in {None, kind}:
-        raise PartError("only perturbations stand inside the attacked function", (kind,))
+        raise PartError("'through' takes only perturbations", (kind,))
     if isinstance(name, Mapping) and "memory" in name:
         message = f"the attack '{name['memory']}' was made from an object, which no scenario can name"
         raise PartError(message, (kind,), "evaluate(detector, data, pipelines) takes it")

@@ -35,7 +35,7 @@ def read_sweep(texts: Sequence[str]) -> dict[str, list[object]]:
         key, values = _assignment(text, "--sweep")
         parts = [part.strip() for part in values.split(",")]
         if len(set(parts)) < len(parts) or key in sweep:
-            raise UserError(f"'{text}' sweeps something twice", file="--sweep")
+            raise UserError(f"'{text}' has a value twice", file="--sweep")
         if key == "augmentation":
             sweep[key] = [[] if part == "none" else part.split("+") for part in parts]
         else:

@@ -13,7 +13,7 @@ from robustbench_aigen.stages.parameters import read_fraction
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One augmentation of a recipe, with its amount; None where it has none."""
+    """One augmentation of a recipe, with its amount (None if the kind has no amount)."""
 
     name: str
     amount: float | None
@@ -24,7 +24,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What an augmentation's amount is when none is given, how large it may be, and what it says."""
+    """Default amount, largest amount and description of a kind of augmentation."""
 
     default: float | None
     largest: float = 1.0

@@ -1,4 +1,4 @@
-"""Augmentations of whole batches in tensor operations; what of them is random comes from one generator."""
+"""Augmentations of whole batches in tensor operations, with random numbers from one generator."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ def _flip(side: int) -> Callable[[Tensor, float, torch.Generator], Tensor]:
 
 
 def _affine(pixels: Tensor, matrices: Tensor) -> Tensor:
-    """Sample N images where N×2×3 matrices say, bilinearly, edges mirrored."""
+    """Transform N images by N×2×3 matrices, bilinearly, with mirrored edges."""
     grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 

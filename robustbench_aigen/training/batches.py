@@ -1,4 +1,4 @@
-"""Batches of an epoch: their order depends on (seed, epoch) alone, so that a resumed training goes on with the next."""
+"""Batches of an epoch, in an order that depends only on (seed, epoch), for exact resumes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class LabelledRows:
 
     @classmethod
     def of(cls, store: LevelStore, indices: Sequence[int], samples: Sequence[Any]) -> "LabelledRows":
-        """Take the readable ones of some indices of a source."""
+        """Return the readable images among some indices of a source."""
         readable = store.readable(indices)
         labels = np.array([samples[index].label for index in readable], dtype=np.int64)
         return cls(store, store.rows(readable), labels)
@@ -87,7 +87,7 @@ class Shuffled:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, first = self._order(), self.next_batch
         for number in range(first, len(self)):
-            # Before it is handed out: whoever saves the state has had this batch.
+            # Before the batch is returned, so that a saved state counts this batch.
             is_last = number + 1 == len(self)
             self.epoch, self.next_batch = (self.epoch + 1, 0) if is_last else (self.epoch, number + 1)
             yield self.images.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
@@ -102,11 +102,11 @@ class Shuffled:
         )
 
     def place(self) -> dict[str, int]:
-        """Return where the training is: the epoch and batch that come next."""
+        """Return the next epoch and batch."""
         return {"epoch": self.epoch, "next_batch": self.next_batch}
 
     def go_to(self, place: dict[str, int]) -> None:
-        """Go on from a place.
+        """Continue from an epoch and batch.
 
         Lightning would restore a loader with ``state_dict`` inside an epoch, but not at the end of one.
         """

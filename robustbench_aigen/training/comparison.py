@@ -1,4 +1,4 @@
-"""One table of all the detectors that a command trained."""
+"""Comparison table of the detectors that a command trained."""
 
 import json
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def over_repeats(table: pd.DataFrame, variant: Sequence[str]) -> pd.DataFrame:
 
 
 def write_comparison(output: Path, stem: str, trained: Sequence[Trained]) -> pd.DataFrame:
-    """Write the comparison as CSV and Markdown, what was repeated with mean and spread, and return it."""
+    """Write the comparison as CSV and Markdown, with mean and spread over repeats, and return it."""
     table = comparison_table(trained)
     variant = list(trained[0].job.variant)
     write_atomically(output / f"{stem}.csv", csv_of(table).encode())
@@ -62,7 +62,7 @@ def write_comparison(output: Path, stem: str, trained: Sequence[Trained]) -> pd.
     repeated = over_repeats(table, variant)
     if len(repeated):
         write_atomically(output / f"{stem}-repeats.csv", csv_of(repeated).encode())
-        parts += ["Mean and standard deviation over what was repeated:", markdown_frame(rounded(repeated))]
+        parts += ["Mean and standard deviation over seeds and folds:", markdown_frame(rounded(repeated))]
     write_atomically(output / f"{stem}.md", ("\n\n".join(parts) + "\n").encode())
     return table
 

@@ -50,7 +50,7 @@ def draw_training(
 
 @contextmanager
 def _finished_in(folder: Path) -> Iterator[Path]:
-    """Give a folder to draw into, whose files come into ``folder`` when all are whole."""
+    """Yield a folder for figures, whose files move into ``folder`` when all are finished."""
     with writing("figures"), temporary_folder(folder) as made:
         yield made
         for file in made.iterdir():

@@ -1,4 +1,4 @@
-"""What a trained detector comes to on labelled images, judged as it will be deployed."""
+"""Evaluation of a trained detector on labelled images, under the conditions of its deployment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def figures(scored: Scored, threshold: Threshold) -> dict[str, Any]:
 
 
 def tpr_by_generator(scored: Scored, threshold: Threshold) -> dict[str, float]:
-    """Return the share of each generator's fakes that is found."""
+    """Return the share of each generator's fakes that are judged fake."""
     generators = np.array([sample.generator for sample in scored.samples])
     fake = scored.labels == 1
     return {

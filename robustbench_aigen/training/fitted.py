@@ -1,4 +1,4 @@
-"""What a training hands over: the network, and how it came there."""
+"""Result of a training: the network and its history."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ class Fitted:
     history
         A row per epoch: losses, accuracies, learning rate. Empty for a support vector machine.
     best_epoch
-        The epoch whose weights are kept, from 1; 0 where there are none.
+        The epoch whose weights are kept, from 1; 0 without epochs.
     stopped_early
         Whether epochs were left out.
     hyper_parameters, search

@@ -1,4 +1,4 @@
-"""Trains one network, from nothing or from where a killed training was."""
+"""Training of one network, from the start or from a checkpoint."""
 
 import io
 import logging
@@ -32,7 +32,7 @@ from robustbench_aigen.training.module import TrainedNetwork
 from robustbench_aigen.training.recipe import Settings
 
 _SAVE_SECONDS = 120.0
-"""Between checkpoints inside an epoch: what a killed training loses at most."""
+"""Seconds between checkpoints inside an epoch: the largest loss of a killed training."""
 
 
 def fit(
@@ -57,24 +57,24 @@ def fit(
     train, val
         On what, and what decides which epoch is kept.
     checkpoint
-        Written after every epoch and every two minutes; where it is there already, the training goes on from it.
+        Written after every epoch and every two minutes; an existing checkpoint is resumed.
     name
         For the progress.
     identity
-        What makes this training this one; a checkpoint of another is refused.
+        Identity of this training; a checkpoint of another training is refused.
     device
         Where.
     progress
         Is told of every batch and every epoch.
     make
-        Returns what is trained in so many steps; None is a new network of the settings' architecture.
+        Returns the network to train for a number of steps; None is a new network of the settings' architecture.
     callbacks
         Called before a checkpoint is written.
 
     Raises
     ------
     UserError
-        If the loss is no number any more, the checkpoint is of another training, or another process is at work in
+        If the loss is NaN or infinite, the checkpoint is of another training, or another process is at work in
         its folder.
     """
     batches = Shuffled(train, settings.batch_size, settings.seed, balance=settings.balance)
@@ -128,9 +128,9 @@ def fit(
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a folder: two would take each other's checkpoints for their own.
+    """Lock a folder against other trainings, which would read the wrong checkpoints.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system releases the lock when the process ends.
     """
     with writing():
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         hint = "wait for it, or choose another --output"
-        raise UserError("another training is at work in this folder", file=folder, hint=hint) from error
+        raise UserError("another training is running in this folder", file=folder, hint=hint) from error
     try:
         yield
     finally:
@@ -170,7 +170,7 @@ def _restore(module: TrainedNetwork, checkpoint: Path) -> None:
 
 
 class _Watch(Callback):
-    """Tells the progress how it goes, and stops at a loss that is no number."""
+    """Reports the progress, and stops if the loss is NaN or infinite."""
 
     def __init__(self, name: str, epochs: int, progress: Progress) -> None:
         self.name, self.epochs, self.progress = name, epochs, progress
@@ -180,7 +180,7 @@ class _Watch(Callback):
         done = trainer.global_step
         if done:
             batches: Shuffled = trainer.train_dataloader  # type: ignore[assignment]
-            self.progress.notice(f"{self.name}: goes on after {counted(done, 'step')}")
+            self.progress.notice(f"{self.name}: continues after {counted(done, 'step')}")
             self.progress.advance(done * batches.batch_size)
 
     def on_train_epoch_start(self, _: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -197,13 +197,13 @@ class _Watch(Callback):
         self.progress.advance(len(levels))
 
     def on_train_epoch_end(self, _: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        # The module's own hook comes after this one, and that of checkpoints last.
+        # The module's own hook runs after this hook, and the hook of checkpoints last.
         assert isinstance(pl_module, TrainedNetwork)
         pl_module.close_epoch()
         row = pl_module.history[-1]
         if not torch.tensor([row["train_loss"], row["val_loss"]]).isfinite().all():
             raise UserError(
-                f"{self.name}: the loss is no number any more in epoch {row['epoch']:.0f}",
+                f"{self.name}: training diverged: the loss is NaN or infinite in epoch {row['epoch']:.0f}",
                 hint="try a smaller learning_rate, or precision: fp32",
             )
         self.progress.notice(
@@ -213,7 +213,7 @@ class _Watch(Callback):
 
 
 class _Stored(CheckpointIO):
-    """Checkpoints that are whole or not there, with their sha256."""
+    """Checkpoints written atomically, with their sha256."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -235,7 +235,7 @@ class _Stored(CheckpointIO):
 
 
 class _Checkpointing(Checkpoint):
-    """Writes one checkpoint, whole or not at all, after every epoch and now and then inside one."""
+    """Writes a checkpoint atomically after every epoch and regularly inside an epoch."""
 
     def __init__(self, file: Path, identity: str, batches: Shuffled, name: str, progress: Progress) -> None:
         self.file, self.identity, self.batches, self.name, self.progress = (
@@ -250,9 +250,9 @@ class _Checkpointing(Checkpoint):
         self._since = self._saved = time.monotonic()
 
     def resume(self) -> bool:
-        """Whether the checkpoint that is there is of a finished training; if not, go on after its last batch.
+        """Whether the checkpoint belongs to a finished training; otherwise continue after its last batch.
 
-        A damaged one is removed, and the training begins anew.
+        A damaged checkpoint is removed, and the training starts again.
 
         Raises
         ------
@@ -264,16 +264,16 @@ class _Checkpointing(Checkpoint):
         try:
             said = _Stored().load_checkpoint(self.file)["callbacks"][self.state_key]
         except Exception as error:  # noqa: BLE001  What torch.load raises on damaged files is of many kinds.
-            reason = error if isinstance(error, DamagedFileError) else "it cannot be read"
+            reason = error if isinstance(error, DamagedFileError) else "the file cannot be read"
             self.progress.notice(f"{self.name}: starts again, because {self.file} is damaged: {reason}")
             with writing():
                 discard(self.file)
             return False
         if said["identity"] != self.identity:
             raise UserError(
-                "another training, with other settings or images, stopped here",
+                "the folder has an unfinished training with other settings or images",
                 file=self.file,
-                hint="--fresh gives it up and begins anew; another --output or --name keeps it",
+                hint="--fresh discards that training and starts again; another --output or --name keeps both",
             )
         self.seconds = said["seconds"]
         self.batches.go_to(said["place"])
@@ -294,7 +294,7 @@ class _Checkpointing(Checkpoint):
         self._since = self._saved = time.monotonic()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        # Between the last batch and the end of the epoch stands the validation, which is not gone on with.
+        # The validation lies between the last batch and the end of the epoch, and is not resumed.
         inside = self.batches.next_batch > 0
         if inside and time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save(trainer, finished=False)
@@ -316,7 +316,7 @@ class _Checkpointing(Checkpoint):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and its advice on data loaders from the terminal."""
+    """Suppress Lightning's advertisements and its advice on data loaders."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

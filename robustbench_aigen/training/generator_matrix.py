@@ -1,4 +1,4 @@
-"""Trained on one generator, tested on each: what a detector keeps of its accuracy on generators it never saw."""
+"""The cross-generator protocol: detectors trained on some generators, tested on each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def generators_seen(loaded: Scenario) -> dict[str, list[str]]:
         name = spec.name or spec.id or (file.stem if file is not None else "")
         if not said:
             raise UserError(
-                f"nothing says what '{name}' was trained on",
+                f"the training generators of '{name}' are unknown",
                 hint='name the generators in its card: "generators": [...]',
             )
         seen[name] = [str(generator) for generator in said]
@@ -73,7 +73,7 @@ def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataF
 
 
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean balanced accuracy on seen and on foreign generators, and the difference, per detector and pipeline.
+    """Return mean balanced accuracy on seen and on unseen generators, and the difference, per detector and pipeline.
 
     NaN where a detector has seen every generator, or none, of those it is tested on.
     """
@@ -125,7 +125,7 @@ def write_tables(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     seen = {(row.detector, row.generator) for row in table.itertuples() if row.in_domain}
     for name in pipelines:
         parts += [f"## {name}", markdown_frame(_starred(genimage_table(table, name), seen))]
-    parts += ["## Seen and foreign generators", markdown_frame(in_per_cent(found))]
+    parts += ["## Seen and unseen generators", markdown_frame(in_per_cent(found))]
     write_atomically(folder / f"{MATRIX}.md", ("\n\n".join(parts) + "\n").encode())
     return found
 

@@ -1,4 +1,4 @@
-"""The images of a training: chosen once, decoded once into a memory-mapped file of uint8 levels."""
+"""Images of a training, decoded once into a memory-mapped file of uint8 levels."""
 
 import errno
 import json
@@ -88,7 +88,7 @@ class LevelStore:
 
 
 def _stored(file: Path, card: Path, progress: Progress) -> dict[str, tuple[str, str]] | None:
-    """Return the images that could not be read when a map was made, or None where it is not there as it was made."""
+    """Return the unreadable images of a stored map, or None if the map is missing or damaged."""
     if not (file.exists() and card.exists()):
         return None
     try:
@@ -127,7 +127,7 @@ def _decode_all(
 
 
 def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the header of an array of levels, and take the disk's space for all of it before anything is decoded."""
+    """Write the header of an array of levels, and reserve its disk space before decoding."""
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)
     stream.flush()
@@ -141,7 +141,7 @@ def _begin(stream: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _hashed(source: ImageSource, indices: Sequence[int]) -> tuple[str, Shard]:
-    """Return a hash of ids, labels, generators and contents, and the images by which what is decoded is compared."""
+    """Return a hash of ids, labels, generators and contents, and the images for comparisons of decoded levels."""
     digest, hashes = sha256(), []
     for index in indices:
         sample, encoded = source.samples[index], read_encoded(source, index)

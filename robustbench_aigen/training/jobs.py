@@ -1,4 +1,4 @@
-"""One training from images to weights, card, metrics and curves; finished and stopped ones are gone on with."""
+"""One training from images to weights, card, metrics and curves; stopped trainings resume."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Job:
     variant: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self, fingerprint: str) -> str:
-        """Return a hash of everything that decides the weights, with the fingerprint of the images."""
+        """Return a hash of all inputs that determine the weights, with the fingerprint of the images."""
         said: dict[str, Any] = {"settings": self.settings.identity(), "images": fingerprint}
         if "fold" in self.variant:
             said["fold"] = self.variant["fold"]
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: its job, where it is, and the content of its ``metrics.json``."""
+    """A finished training: its job, folder, and the content of its ``metrics.json``."""
 
     job: Job
     folder: Path
@@ -88,7 +88,7 @@ def train_job(
     fresh: bool,
     progress: Progress,
 ) -> Trained:
-    """Train, save and evaluate one detector in ``output/<name>/``; a finished one is returned as it is.
+    """Train, save and evaluate one detector in ``output/<name>/``; a finished training is returned unchanged.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def train_job(
     half
         Whether the weights are stored as float16.
     fresh
-        Whether a finished or stopped training is given up and begun anew.
+        Whether to discard a finished or stopped training and start again.
     progress
         Who is told.
 
     Raises
     ------
     UserError
-        If the images or settings are at fault, or the folder holds another training.
+        If the images or settings are wrong, or the folder holds another training.
     """
     folder, splits = output / job.name, job.splits
     require_both_classes(splits)
@@ -153,7 +153,7 @@ def _fit(
         verb = "has no gradient to train by" if is_svm else "is no support vector machine"
         raise UserError(
             f"'{settings.arch}' {verb}",
-            hint="svm: {grid: {c: [1]}} is for support vector machines, and for all of them",
+            hint="write svm: {grid: {c: [1]}} for support vector machines, and only for them",
         )
     if settings.svm is not None:
         return fit_svm(settings, settings.svm, train, name=job.name, device=device, progress=progress)
@@ -164,7 +164,7 @@ def _fit(
 
 
 def input_size_of(settings: Settings) -> tuple[int, int]:
-    """Return the height and width that images are decoded to.
+    """Return the height and width of decoded images.
 
     Raises
     ------
@@ -174,20 +174,20 @@ def input_size_of(settings: Settings) -> tuple[int, int]:
     size = settings.input_size or default_input_size(settings.arch)
     if size is None:
         raise UserError(
-            f"'{settings.arch}' takes any size, and the recipe names none",
+            f"'{settings.arch}' takes any size, and the recipe names no size",
             hint="add input_size: [height, width]",
         )
     return size
 
 
 def _finished(folder: Path, identity: str, progress: Progress, *, half: bool) -> dict[str, Any] | None:
-    """Return the metrics of this very training where it is finished."""
+    """Return the metrics of this training if it is finished."""
     metrics = read_json(folder / METRICS, progress, "trained again")
     if metrics is None:
         return None
     if metrics.get("identity") != identity or metrics.get("half") != half:
         raise UserError(
             f"{folder} holds another training, with other settings or images",
-            hint="--fresh replaces it; another --output or --name keeps it",
+            hint="--fresh replaces that training; another --output or --name keeps both",
         )
     return metrics

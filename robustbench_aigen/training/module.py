@@ -1,4 +1,4 @@
-"""The Lightning module: one network, its loss, its optimiser, and what each epoch came to."""
+"""The Lightning module: one network, its loss, its optimiser, and the figures of each epoch."""
 
 from copy import deepcopy
 from typing import Any, cast
@@ -52,7 +52,7 @@ class TrainedNetwork(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch. Its augmentations and dropout depend on (seed, epoch, batch) alone."""
         levels, labels = batch
-        if batch_idx == 0:  # Not where an epoch goes on after an interruption.
+        if batch_idx == 0:  # Not if an epoch is resumed.
             self._sums["train"] = torch.zeros(2, 3)
         place = (len(self.history), batch_idx)
         _seed_dropout(stream(self.settings.seed, "dropout", *place), self.device)
@@ -64,7 +64,7 @@ class TrainedNetwork(lightning.LightningModule):
         return loss
 
     def objective(self, pixels: Tensor, labels: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Return the loss of augmented pixels and the logits that figures of the training are counted on.
+        """Return the loss of augmented pixels, and the logits for the figures of the training.
 
         ``place`` is (epoch, batch), by which everything random is seeded.
         """
@@ -87,16 +87,16 @@ class TrainedNetwork(lightning.LightningModule):
         self._count("val", functional.cross_entropy(logits, labels, reduction="none"), logits, labels)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         self._sums["val"] = torch.zeros(2, 3)
 
     def on_validation_epoch_end(self) -> None:
-        """Hand the figure that decides to early stopping."""
+        """Pass the selection criterion to early stopping."""
         loss, accuracy = self._figures("val")
         self.log("val", loss if self.settings.select == "loss" else accuracy)
 
     def close_epoch(self) -> None:
-        """Note what the epoch came to, and keep its weights if it is the best so far."""
+        """Record the figures of the epoch, and keep its weights if it is the best so far."""
         self.note_epoch()
         row = self.history[-1]
         value = -row["val_loss"] if self.settings.select == "loss" else row["val_accuracy"]
@@ -123,7 +123,7 @@ class TrainedNetwork(lightning.LightningModule):
             self.best_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
     def told(self) -> str:
-        """Return what is said of the last epoch."""
+        """Return a text on the last epoch."""
         row = self.history[-1]
         return (
             f"loss {row['train_loss']:.4f}, accuracy {100 * row['train_accuracy']:.2f} %; "
@@ -149,7 +149,7 @@ class TrainedNetwork(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them out again."""
+        """Restore the history and the kept weights."""
         said = checkpoint["training"]
         self.history = deepcopy(said["history"])
         self.best_epoch, self.best_value = said["best_epoch"], said["best_value"]

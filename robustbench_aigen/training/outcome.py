@@ -1,4 +1,4 @@
-"""What a training leaves: weights and card, metrics, learning curves, ROC points, figures."""
+"""Output files of a training: weights, card, metrics, learning curves, ROC points, figures."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -55,9 +55,9 @@ def write_outcome(
     half: bool,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Evaluate the weights as they are stored, fit the threshold on validation, and write every file.
+    """Evaluate the stored weights, fit the threshold on validation, and write every file.
 
-    ``metrics.json`` is the last: where it is, the training is finished. Its content is returned; ``said`` stands in
+    ``metrics.json`` is the last: where it is, the training is finished. Its content is returned; ``said`` is part of
     it first.
     """
     content = encode_weights(fitted.network, half=half)
@@ -125,7 +125,7 @@ def _deployed(
     architecture: str,
     device: torch.device,
 ) -> Detector:
-    """Return the detector that stored weights make."""
+    """Return the detector of stored weights."""
     stored = load_safetensors(content)
     network.load_state_dict({key: stored[key].to(value.dtype) for key, value in network.state_dict().items()})
     digest = sha256(content).hexdigest()
@@ -197,7 +197,7 @@ def _training(settings: Settings, fitted: Fitted) -> dict[str, Any]:
 
 
 def _cost(detector: Detector, fitted: Fitted, size: tuple[int, int], device: torch.device) -> dict[str, Any]:
-    """Return parameters, FLOPs of one image's forward pass (2 for a multiply-add), and what training took."""
+    """Return parameters, FLOPs of one image's forward pass (2 for a multiply-add), and the time of training."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         detector.network(torch.zeros(1, 3, *size, device=device))
     return {

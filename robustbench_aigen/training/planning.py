@@ -1,4 +1,4 @@
-"""The trainings that a recipe and the command line's options come to: sweeps, seeds, folds, generators."""
+"""Trainings from a recipe and the options of a command: sweeps, seeds, folds, generators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from robustbench_aigen.training.splits import Splits, check_generators
 
 @dataclass(frozen=True)
 class Variants:
-    """What is trained more than once.
+    """The variants of a training: sweeps, seeds, folds, generators.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Variants:
 
 
 def plan_jobs(loaded: TrainingRecipe, splits: Splits, variants: Variants) -> list[Job]:
-    """Return the trainings, in the order in which they are done.
+    """Return the trainings, in their order.
 
     Raises
     ------
@@ -80,7 +80,8 @@ def _by_generator(splits: Splits, variants: Variants) -> list[tuple[str, Splits]
     if variants.all_but_one:
         if len(names) < 2:
             raise UserError(
-                "all but one of one generator is none", hint="the source needs at least two generators"
+                "--all-but-one needs at least two generators",
+                hint="use a source with at least two generators",
             )
         chosen += [
             (f"@all-but-{name}", splits.of([other for other in names if other != name])) for name in names
@@ -103,7 +104,7 @@ def _folded(job: Job, folds: int) -> list[Job]:
     if len({*parts.values()}) < folds:
         raise UserError(
             f"{counted(len(indices), 'image')} cannot be divided into {folds} folds",
-            hint="give --folds fewer",
+            hint="give a smaller number to --folds",
         )
     jobs = []
     for fold in sorted({*parts.values()}, key=int):
@@ -118,5 +119,5 @@ def _folded(job: Job, folds: int) -> list[Job]:
 
 
 def seeds_of(settings: Settings, count: int) -> list[object]:
-    """Return so many seeds, from the recipe's on."""
+    """Return ``count`` seeds, starting at the seed of the recipe."""
     return [settings.seed + number for number in range(count)]

@@ -1,4 +1,4 @@
-"""Training recipes: what may stand in one, and where the shipped ones are."""
+"""Training recipes: keys, validation, and the shipped recipes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +59,7 @@ def _grid(value: object) -> object:
 
 
 class SvmSettings(Section):
-    """How a support vector machine is fitted.
+    """Settings of the fit of a support vector machine.
 
     ``grid`` holds the values of each hyper-parameter; where there is more than one combination, the one with the
     highest mean accuracy in ``folds``-fold cross-validation on the training images is taken.
@@ -70,7 +70,7 @@ class SvmSettings(Section):
 
 
 class Settings(Section):
-    """What of a recipe decides the weights, beside the images.
+    """The settings of a recipe that determine the weights.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Settings(Section):
     augmentation
         Applied in this order.
     balance
-        Whether an epoch has as many images of one class as of the other, drawn anew each time from the larger; the
+        Whether an epoch has as many images of one class as of the other, drawn again each time from the larger; the
         figures of validation are then means over the two classes.
     validation
         The share of the training split that is held out where the source has no validation split.
@@ -143,8 +143,8 @@ class Settings(Section):
             raise ValueError(f"'{self.arch}' takes square images, not input_size: [{height}, {width}]")
         if self.arch_options.get("input_size", height) != height:
             raise ValueError(
-                f"arch_options makes a network for {self.arch_options['input_size']} pixels and the images have {height}: "
-                "write input_size alone"
+                f"arch_options declares a network for {self.arch_options['input_size']} pixels and the images have {height}: "
+                "write only input_size"
             )
         return self
 
@@ -154,18 +154,18 @@ class Settings(Section):
 
     @property
     def network_options(self) -> dict[str, Any]:
-        """What the network is built with: ``arch_options``, and the size of the images where its layers depend on it."""
+        """Options for building the network: ``arch_options``, and the image size if layers depend on it."""
         if self.input_size is None or not self._has_sized_layers:
             return self.arch_options
         return {**self.arch_options, "input_size": self.input_size[0]}
 
     @property
     def untrained_options(self) -> dict[str, Any]:
-        """The same without ``weights``: what a backbone starts from is in the trained weights by then."""
+        """The options without ``weights``, which trained weights replace."""
         return {key: value for key, value in self.network_options.items() if key != "weights"}
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells this training from others; ``svm`` says nothing about a network without one."""
+        """Return the identity of a training; ``svm`` is left out for other networks."""
         return self.model_dump(mode="json", exclude={"svm"} if self.svm is None else None)
 
 
@@ -185,7 +185,7 @@ class TrainingRecipe(Settings):
 
     @property
     def settings(self) -> Settings:
-        """What decides the weights."""
+        """The settings that determine the weights."""
         return Settings.model_validate(self.model_dump(include=set(Settings.model_fields)))
 
     def overridden(self, changes: Mapping[str, object], option: str = "--set") -> "TrainingRecipe":
@@ -203,7 +203,7 @@ class TrainingRecipe(Settings):
         return self.replaced(changes, Path(option))
 
     def as_published(self) -> "TrainingRecipe":
-        """Return the same with the study's own values."""
+        """Return the recipe with the study's own values."""
         return self.replaced(self.published, Path("published"))
 
 

@@ -1,4 +1,4 @@
-"""Weights with a card that the loader reads, metrics, learning curves and ROC points, each file whole or not there."""
+"""Atomic writing of weights, cards, metrics, learning curves and ROC points."""
 
 import json
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def write_json(file: Path, content: Mapping[str, Any], files: Mapping[str, str] 
 
 
 def read_json(file: Path, progress: Progress, consequence: str) -> dict[str, Any] | None:
-    """Read what :func:`write_json` wrote, and check that the files whose digests it has are as they were.
+    """Read a file of :func:`write_json`, and check the digests of the files that belong to it.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def read_json(file: Path, progress: Progress, consequence: str) -> dict[str, Any
     Returns
     -------
     dict or None
-        The document; None where there is none, or something is damaged.
+        The document; None if it is missing or damaged.
     """
     if not file.exists() and not file.is_symlink():
         return None

@@ -1,4 +1,4 @@
-"""Which images of a source are trained on, which decide, and which neither has seen."""
+"""Training, validation and test images of a source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _HELD_OUT = "val"
 
 @dataclass(frozen=True)
 class Splits:
-    """Indices into a source's samples: what is trained on, what decides, and what neither has seen."""
+    """Indices into a source's samples: training, validation and test images."""
 
     source: ImageSource
     train: list[int]
@@ -23,7 +23,7 @@ class Splits:
     def of(self, generators: Sequence[str] | None) -> "Splits":
         """Return the training and validation images of some generators' fakes and the reals they belong to.
 
-        The test images stay: what a detector makes of other generators is to be seen.
+        The test images stay, because other generators are part of the test.
         """
         if generators is None:
             return self
@@ -77,7 +77,7 @@ def require_both_classes(splits: Splits) -> None:
         for label, word in ((0, "real"), (1, "AI-generated")):
             if label not in labels:
                 raise UserError(
-                    f"{splits.source.name} has no {word} images in what is used for {name}",
+                    f"{splits.source.name} has no {word} images for {name}",
                     hint="use more images, or a source with both classes in its training split",
                 )
 

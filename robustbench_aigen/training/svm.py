@@ -1,4 +1,4 @@
-"""Fits the zoo's support vector machines to the features of the training images."""
+"""Fitting of the zoo's support vector machines to features of the training images."""
 
 import time
 from typing import cast
@@ -26,7 +26,7 @@ def fit_svm(
     device: torch.device,
     progress: Progress,
 ) -> Fitted:
-    """Fit a support vector machine, after a grid search where there is more than one combination.
+    """Fit a support vector machine, after a grid search if the recipe has several combinations.
 
     Parameters
     ----------

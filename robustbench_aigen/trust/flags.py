@@ -28,7 +28,5 @@ class Measurement(NamedTuple):
 
 ONE_CLASS = "one_class"
 """The flag of a detector that gives nearly every image the same verdict."""
-UNCHECKED = Flag(
-    "unchecked", "nobody looked whether the detector hides its gradients or the attack is too weak"
-)
+UNCHECKED = Flag("unchecked", "no check for hidden gradients and for weak attacks was run")
 """The flag of cells that no probe looked at, because the run says ``trust: off``."""

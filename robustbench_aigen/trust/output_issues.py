@@ -1,4 +1,4 @@
-"""Whether a detector is read as it was meant: size, normalisation, order of the channels, and which output is fake.
+"""Checks of a detector's settings on labelled images: size, normalisation, order of the channels, and the fake output.
 
 All of it shows on labelled images. A network whose outputs are exchanged is right where it should be wrong; one that
 gets another size, other colours or another range than it was trained on is right more often once it gets its own. The
@@ -38,7 +38,7 @@ _SIDES = (224, 32)
 """Input sizes that are tried on a network that takes any."""
 _SURE = 0.01
 _BETTER, _BETTER_COLOURS = 0.05, 0.02
-"""By how much of the images other settings, or another order of channels alone, have to be right more often."""
+"""Least gain in accuracy of other settings, or of another order of channels alone."""
 _FEW, _FEW_LARGE, _LARGE = 32, 16, 128**2
 """Images on which every combination is tried, and those of networks with a large input."""
 _FINALISTS = 5
@@ -46,13 +46,13 @@ _FINALISTS = 5
 _ALIKE = 2
 """Images by which two combinations may differ for the surer one to be taken."""
 _FLIPPED = 0.7
-"""Balanced accuracy, or AUROC, from which on exchanged outputs are what is meant."""
+"""Balanced accuracy, or AUROC, from which on outputs count as swapped."""
 _COUNTED = 8
 """Images of a class up to which the p-value of an AUROC counts the orders of the images, where no two are tied."""
 
 
 class OutputIssue(NamedTuple):
-    """A setting that labelled images speak against.
+    """A setting that labelled images contradict.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class OutputIssue(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What labelled images say of a detector's settings.
+    """Result of the check of a detector's settings on labelled images.
 
     ``says_fake`` is whether they tell at all which output is fake.
     """
@@ -104,7 +104,7 @@ class _Tried(NamedTuple):
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which images get the right verdict."""
+        """Images with the right verdict."""
         return ((self.log_odds >= 0).long() == self.labels).numpy()
 
     @property
@@ -145,7 +145,7 @@ def read(
     """Look for settings under which a detector is clearly more often right.
 
     Every combination of size, normalisation and order of the channels is tried on a few images, the best of them on
-    all. It is told where it is right on five points more of the images, and McNemar's one-sided test says so at
+    all. It is told where it is right on five points more of the images, and McNemar's one-sided test is significant at
     p < 0.01 over all combinations. Exchanged outputs cost no forward pass.
 
     Parameters
@@ -335,7 +335,7 @@ def _issue(before: _Tried, after: _Tried, settings: dict[str, Any]) -> OutputIss
 
 
 def _exchanged(detector: Detector, tried: _Tried) -> OutputIssue | None:
-    """Return that the outputs stand the wrong way round, where they do."""
+    """Return the finding of swapped outputs, if any."""
     index = detector.preprocessing.fake_index
     if _is_above_chance(1 - tried.accuracy, ~tried.right):
         measured = f"accuracy {_percent(tried.accuracy)} as read, {_percent(1 - tried.accuracy)} flipped"
@@ -351,7 +351,7 @@ def _exchanged(detector: Detector, tried: _Tried) -> OutputIssue | None:
 
 
 def _tells(tried: _Tried) -> bool:
-    """Whether the outputs clearly stand the right way round."""
+    """Whether the order of the outputs is clearly right."""
     return _is_above_chance(tried.accuracy, tried.right) or _ranks(tried.log_odds, tried)
 
 

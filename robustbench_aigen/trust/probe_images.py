@@ -24,7 +24,7 @@ class InputGradients(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Images that a detector gets right.
+    """Images that a detector judges right.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class ProbeImages:
         return (rows < self.sizes[:, 0, None, None]) & (columns < self.sizes[:, 1, None, None])
 
     def held(self, stage: Attack) -> Tensor:
-        """Attack the images and return which of them still get the right verdict, N booleans."""
+        """Attack the images and return which images keep the right verdict, N booleans."""
         task = make_task(
             stage,
             self.detector.detector,

@@ -1,4 +1,4 @@
-"""Whether a detector's answer to an image is its own: the same at every call, and whatever stands beside the image.
+"""Repeatability of a detector: equal margins in every call and every batch.
 
 Batch norm in training mode, statistics over the batch and dynamic quantisation make the answer depend on the batch;
 dropout that is left on, noise and counters make it depend on the call.
@@ -123,7 +123,7 @@ def _moved(logits: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _changed_copies(pixels: Tensor) -> Iterator[Tensor]:
-    """Yield other images to stand beside the given ones, so that there are at least four, and of other brightness."""
+    """Yield further images of other brightness, for batches of at least four."""
     yield 1 - pixels[:1]
     if len(pixels) < _FEWEST:
         yield from (pixels.flip(3), 0.3 * pixels, 1 - pixels)

@@ -1,4 +1,4 @@
-"""How many images a second attack needs before its answer is clear: Wald's sequential probability ratio test.
+"""Number of images for a second attack: Wald's sequential probability ratio test.
 
 Of the images that withstood an attack, a share falls to a second one. A share that takes at most five points off the
 accuracy is no fault of the first attack; half of the images is one that must be found (Wald 1945, Sequential Tests of
@@ -18,7 +18,7 @@ from robustbench_aigen.trust.flags import Measurement
 POINTS = 0.05
 """What a second attack may take off the accuracy."""
 SIGNIFICANCE = 0.01
-"""The share of attacks that are not at fault and are flagged, of one cell and second attack."""
+"""Probability of a flag for a sufficient attack, for one cell and second attack."""
 MISSED = 0.05
 """The share of attacks of whose survivors half fall to the second attack and that are not flagged."""
 _FOUND = 0.5
@@ -26,7 +26,7 @@ _FEWEST = 8
 PROBED = 32
 """Probe images of a detector, and the most survivors of a cell that are attacked again."""
 FIRST_PROBED = 8
-"""Probe images on which a detector is tried first: where nothing speaks against it there, it is not tried on more."""
+"""Probe images on which a detector is tried first: without an unusual answer there, the other probe images are left out."""
 
 
 class Withstood(NamedTuple):
@@ -59,7 +59,7 @@ class NextAttack(NamedTuple):
 
 
 class SecondAttack(NamedTuple):
-    """How the images that withstood an attack are attacked again.
+    """Plan of a second attack on the images that withstood a first attack.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class SecondAttack(NamedTuple):
 
 
 def fewest_survivors(held: float) -> int:
-    """Return how many survivors make clear that an attack is not at fault, where none of them falls.
+    """Return the number of survivors that shows an attack to be sufficient, if no survivor falls.
 
     >>> fewest_survivors(1.0), fewest_survivors(0.2)
     (5, 7)

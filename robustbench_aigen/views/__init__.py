@@ -1,1 +1,1 @@
-"""What is made of runs: reports, gates, comparisons."""
+"""Views of finished runs: reports, gates, comparisons."""

@@ -36,7 +36,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from one run to another.
+    """Changes from one run to another.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Comparison:
         ``p_value`` of no change, ``p_holm``, corrected for all rows of the metric, and the flags of either cell,
         ``trust_a`` and ``trust_b``. Fractions.
     images
-        A row per image whose verdict is another: ``detector, pipeline, sample, generator, label, score_a, score_b,
+        A row per image whose verdict differs: ``detector, pipeline, sample, generator, label, score_a, score_b,
         correct_a, correct_b``.
     differences
         What the two did not do alike: data, attacks, thresholds, detectors. Empty where the numbers compare.
@@ -69,7 +69,7 @@ class Comparison:
             f"<p><strong>a: {escape(self.a)}<br>b: {escape(self.b)}</strong></p>"
             f"{f'<p>They differ in</p><ul>{differences}</ul>' if differences else ''}"
             f"{table.to_html(index=False, escape=True, na_rep='', float_format='{:.3f}'.format)}"
-            f"<p>{counted(len(self.images), 'verdict is another', 'verdicts are others')}.</p>"
+            f"<p>{counted(len(self.images), 'verdict differs', 'verdicts differ')}.</p>"
         )
 
 

@@ -1,4 +1,4 @@
-"""Under what conditions the numbers of a report were measured, in words."""
+"""Conditions of the measurements of a report, as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -35,12 +35,12 @@ def threat_models(pipelines: Iterable[Sequence[Mapping[str, object]]]) -> dict[s
 
 
 def write_threat_model(norm: str, eps: float) -> str:
-    """Write a norm and a budget: ``L∞ 4/255``."""
+    """Return a norm and a budget as text: ``L∞ 4/255``."""
     return f"{_NORMS[norm]} {eps:g}" if norm == "l0" else f"{_NORMS[norm]} {write_pixels(eps)}"
 
 
 def conditions(joined: JoinedRuns) -> str:
-    """Return what a caption says of the numbers: images, eps, seed, intervals."""
+    """Return the conditions for a caption: images, eps, seed, intervals."""
     counts = list(dict.fromkeys(run.info.data.images for run in joined.runs))
     sources = list(dict.fromkeys(f"{run.info.data.source} ({run.info.data.split})" for run in joined.runs))
     seeds = list(dict.fromkeys(run.info.seed for run in joined.runs))
@@ -139,8 +139,8 @@ def _sweeps(info: RunInfo) -> str:
     shared = [pipeline.name for pipeline in info.pipelines if pipeline.smaller is not None]
     if shared:
         return (
-            f"shared ({', '.join(shared)}): at a larger eps only those images were attacked that withstood the smaller "
-            "one, which is right for accuracy (share_sweeps: false attacks all of them at every eps)"
+            f"shared ({', '.join(shared)}): a larger eps attacked only the images that withstood the smaller "
+            "eps, which is exact for accuracy (share_sweeps: false attacks all images at every eps)"
         )
     swept: dict[str, set[float]] = {}
     for pipeline in info.pipelines:
@@ -148,4 +148,4 @@ def _sweeps(info: RunInfo) -> str:
             eps = stage.get("eps")
             if "attack" in stage and isinstance(eps, int | float):
                 swept.setdefault(pipeline.family, set()).add(eps)
-    return "not shared: every eps was attacked on its own" if any(len(v) > 1 for v in swept.values()) else ""
+    return "not shared: every eps attacked all images" if any(len(v) > 1 for v in swept.values()) else ""

@@ -62,6 +62,6 @@ def draw_figures(joined: JoinedRuns, folder: Path, faults: list[str]) -> list[Dr
 
 
 def write_csv(folder: Path, tables: Iterable[Table]) -> None:
-    """Write tables as they are shown into ``NAME.csv``, marks of significance left out: their p-values stand there."""
+    """Write tables as they are shown into ``NAME.csv``, without marks of significance, because p-values are included."""
     for table in tables:
         (folder / f"{table.name}.csv").write_text(csv_of(table.frame()), encoding="utf-8")

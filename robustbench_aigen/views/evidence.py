@@ -1,4 +1,4 @@
-"""What speaks against the numbers of a report, in words."""
+"""Trust flags, audit results and skipped images of a report, as sentences."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,13 +17,11 @@ class Evidence(NamedTuple):
     places: tuple[str, ...]
 
 
-NOTHING_FOUND = (
-    "No check raised a flag, which means that these checks found nothing, not that nothing is there."
-)
+NOTHING_FOUND = "No check raised a flag. Faults that these checks do not cover are still possible."
 
 
 def evidence(joined: JoinedRuns) -> list[Evidence]:
-    """Return every flag that was raised, in the order of the checks; then what speaks against the data."""
+    """Return every flag that was raised, in the order of the checks; then the issues of the data."""
     known = dict(known_flags())
     for run in joined.runs:
         # The checks of plugins that are not loaded here.
@@ -41,7 +39,9 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
         if run.info.audit.call == "confound"
     )
     if stored:
-        meaning = "how images are stored tells real from fake; a detector may have learned that instead"
+        meaning = (
+            "file properties separate real from fake; a detector may have learned these properties instead"
+        )
         found.append(Evidence("confounded_data", meaning, stored))
     unreadable = []
     for label, run in zip(joined.labels, joined.runs, strict=True):
@@ -57,7 +57,7 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
 
 
 def not_checked(joined: JoinedRuns) -> list[str]:
-    """Return what the trust checks did not look at, a line for each set of flags and reason."""
+    """Return the trust checks that were left out, a line for each set of flags and reason."""
     cells: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for run, names in zip(joined.runs, joined.detectors, strict=True):
         for left in run.info.trust.unchecked:
@@ -69,7 +69,7 @@ def not_checked(joined: JoinedRuns) -> list[str]:
 
 
 def _places(flags: Sequence[FlagInfo]) -> tuple[str, ...]:
-    # What speaks against several pipelines of a detector in the same words is one line.
+    # Equal sentences on several pipelines of a detector become one line.
     pipelines: dict[tuple[str, str], list[str]] = {}
     for flag in flags:
         pipelines.setdefault((flag.detector, flag.evidence), []).append(flag.pipeline)

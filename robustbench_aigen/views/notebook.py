@@ -1,4 +1,4 @@
-"""How a run shows itself in a notebook."""
+"""Display of a run in a notebook."""
 
 from html import escape
 

@@ -14,7 +14,7 @@ def stars(p_value: float) -> str:
 
 
 def write_p(p_value: float) -> str:
-    """Write a p-value as papers do: three decimals, or that it is smaller.
+    """Return a p-value as text: three decimals, or ``<0.001``.
 
     >>> write_p(0.0312), write_p(1e-9), write_p(float("nan"))
     ('0.031', '<0.001', '')

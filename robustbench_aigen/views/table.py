@@ -14,12 +14,12 @@ ONE_CLASS_MARK = "‡"
 ONE_CLASS_NOTE = (
     f"{ONE_CLASS_MARK} gives nearly every image the same verdict; its accuracy is the class balance"
 )
-DIFFERENT_IMAGES_NOTE = "the runs are on different images: nothing is called best"
+DIFFERENT_IMAGES_NOTE = "the runs are on different images, so no best detector is marked"
 DETECTOR = "detector"
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """Write a fraction in per cent; empty where it is NaN.
+    """Return a fraction in per cent as text; empty for NaN.
 
     >>> percent(0.8765), percent(float("nan"))
     ('87.6', '')
@@ -172,7 +172,7 @@ def without_empty_columns(table: Table) -> Table:
 
 
 def explanations(table: Table, meanings: Mapping[str, str]) -> str:
-    """Return what a caption says of columns, by their titles, for those that a table has."""
+    """Return the explanations of a table's columns for the caption."""
     shown = {column.title for column in table.columns}
     return "; ".join(meaning for title, meaning in meanings.items() if title in shown)
 

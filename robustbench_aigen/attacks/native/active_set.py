@@ -19,10 +19,10 @@ from robustbench_aigen.numerics.margins import gradient_of, margin_of
 
 
 class Search(Protocol):
-    """One attack's own part: where a try begins, and what one evaluation makes of it.
+    """The part of an iterated attack that differs between attacks: the start of a try, and the update after an evaluation.
 
     ``evaluations`` are those of one try, ``restarts`` the tries of an image. A try also ends where the state has a
-    tensor ``ended`` that says so. ``minimum_norm`` is whether it looks for the smallest perturbation: then an image
+    true entry in ``ended``. ``minimum_norm`` means a search for the smallest perturbation: then an image
     beyond the boundary is tried at its own distance and at the whole budget. ``leaves_budget`` is whether its current
     pixels may be outside the budget.
     """
@@ -34,19 +34,19 @@ class Search(Protocol):
     leaves_budget: bool
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
-        """Return the state of some rows at the beginning of a try: ``current`` pixels, and whatever else it needs.
+        """Return the state of some rows at the start of a try: ``current`` pixels and the tensors of the search.
 
         Every tensor has one entry an image in its first dimension and is on the task's device.
         """
 
     def update(self, task: AttackTask, slots: "Slots", found: Evaluation) -> None:
-        """Take in what was found at ``slots["current"]`` and put the next pixels there.
+        """Use the evaluation at ``slots["current"]`` to set the next pixels there.
 
         ``slots["step"]`` is the number of evaluations of this try before the present one, on the CPU.
         """
 
     def outcome(self, slots: "Slots") -> Tensor:
-        """Return the pixels that a try has come to."""
+        """Return the result of a try: its pixels."""
 
 
 class Slots:
@@ -77,7 +77,7 @@ class Slots:
         return Slots({name: value[index.to(value.device)] for name, value in self._values.items()})
 
     def joined(self, other: "Slots") -> "Slots":
-        """Put the images of two batches into one."""
+        """Return one batch with the images of two."""
         return Slots({name: torch.cat([value, other[name]]) for name, value in self._values.items()})
 
     def chunk(self, pixels: Tensor, log_odds: Tensor | None = None) -> AttackChunk:
@@ -151,7 +151,7 @@ def _refilled(
 ) -> Slots:
     """Fill the batch from the queue."""
     space = task.batch_size - (len(slots) if slots is not None else 0)
-    # With early stopping off nobody leaves before the batch is through, so batches are never mixed.
+    # Without early stopping, no image leaves before the batch is finished, so batches are never mixed.
     if queue and space > 0 and (slots is None or task.early_stop):
         fresh = _fresh(task, [queue.popleft() for _ in range(min(space, len(queue)))], search, looks)
         return fresh if slots is None else slots.joined(fresh)
@@ -223,7 +223,7 @@ def _evaluate(task: AttackTask, slots: Slots, loss: Loss) -> Evaluation:
                 gradients.append(gradient_of(_scalar(logits, labels, loss), current))
         margins.append(margin_of(logits.detach(), labels))
     mean = margins[0] if task.eot == 1 else torch.stack(margins).mean(dim=0)
-    # NaN is no verdict: a search takes it for one that is right.
+    # NaN is not a verdict: the search counts the image as judged right.
     mean = mean.nan_to_num(-_NO_VERDICT, _NO_VERDICT, -_NO_VERDICT)
     if loss is None:
         return Evaluation(mean, None, len(mean))
@@ -238,10 +238,10 @@ _NO_VERDICT = 1e3
 def _finite(task: AttackTask, slots: Slots, gradient: Tensor) -> Tensor:
     """Return a gradient without NaN and infinity: zero in their place, and a random one where nothing else is left.
 
-    A search would stand still there; the next pixels may well have a gradient again. The trust flag
-    ``zero_gradients`` tells of it.
+    Otherwise the search would make no progress; the next pixels may have a gradient again. The trust flag
+    ``zero_gradients`` reports such gradients.
     """
-    # A sum is finite where all terms are, and takes half the time of a look at each.
+    # A sum is finite if all terms are, and takes half the time of a test of each term.
     if gradient.sum().isfinite():
         return gradient
     finite = gradient.isfinite()
@@ -262,11 +262,11 @@ _NEVER_A_RESTART = 1_000_000
 
 
 def _scalar(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """Return what is differentiated.
+    """Return the scalar to differentiate.
 
     With two classes the cross-entropy is a rising function of the margin, so both have the same gradient but for
     its length. A confident detector's cross-entropy has a gradient that float32 cannot hold, and an attack that
-    follows it stands still (Carlini and Wagner 2017, section VIII, on saturated networks): there the margin takes
+    follows it makes no progress (Carlini and Wagner 2017, section VIII, on saturated networks): there the margin takes
     its place.
     """
     margin = margin_of(logits, labels)
@@ -282,8 +282,8 @@ def _verified(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return which images are fooled on 8 bits, and the pixels and log-odds of those.
 
-    Only the images that the search's own evaluation reads as fooled are judged. That is the evaluator's look at the
-    image, no query of the attacker.
+    Only images that the search's own evaluation reads as fooled are judged. The evaluator judges the
+    image; this is not a query of the attacker.
     """
     labels = slots["labels"]
     # Ties are fake.

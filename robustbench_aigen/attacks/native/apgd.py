@@ -54,7 +54,7 @@ class AutoPGD:
     widened
         How many times as large the budget is in which half as many steps are taken first. What they come to is
         projected into the budget, and the search begins there (Croce and Hein 2021, Mind the box, arXiv:2103.01208, for
-        L1). It reaches basins that no start inside the budget leads to. 1 is none of this.
+        L1). It reaches basins that no start inside the budget leads to. 1 turns widening off.
     """
 
     steps: int
@@ -66,7 +66,7 @@ class AutoPGD:
     def __post_init__(self) -> None:
         self.leaves_budget = self.widened > 1
         self._outside = -(-self.steps // 2) if self.leaves_budget else 0
-        # The point that the last step leads to is looked at too.
+        # The point after the last step is evaluated, too.
         self.evaluations = self._outside + self.steps + 1
         # Per step, the length of the window that ends there; zero between checkpoints.
         self._windows = torch.zeros(self.evaluations + 1)
@@ -153,7 +153,7 @@ class AutoPGD:
         slots["point_loss"] = torch.maximum(loss, slots["point_loss"])
 
     def _halve(self, slots: Slots, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where to step from and along what, halving sizes and going back where a checkpoint says so."""
+        """Return where to step from and along what, halving sizes and going back at checkpoints without gain."""
         window = self._windows[slots["step"]].to(gradient.device)
         current = slots["current"]
         if not (window > 0).any():

@@ -37,7 +37,7 @@ class DeepFool:
     leaves_budget: bool = True
 
     def __post_init__(self) -> None:
-        # The point that the last step leads to is looked at too.
+        # The point after the last step is evaluated, too.
         self.evaluations = self.steps + 1
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """``auto``: the two-class counterpart of AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
 
-Four attacks of different kinds, each on what the ones before it have left standing. DLR and the targeted versions of
+Four attacks of different kinds, each on the images that withstood the attacks before. DLR and the targeted versions of
 the original need more than two classes; the margin takes their place. On two classes it leads where the cross-entropy
 leads, so the attack on it begins outside the budget instead.
 """
@@ -23,7 +23,7 @@ _WIDENED = 3
 """How much wider than the budget the second attack begins, so that it is more than another start of the first."""
 _IMPLEMENTATION = "robustbench_aigen.attacks.native.ensemble:auto"
 _CLOSE = 0.5
-"""What is left of a margin, as a share of what was won of it, up to which an image is a close call."""
+"""Largest remaining margin of a close call, as a share of the lost margin."""
 
 
 def auto(task: AttackTask, *, steps: int, queries: int, restarts: int) -> Iterator[AttackChunk]:
@@ -34,7 +34,7 @@ def auto(task: AttackTask, *, steps: int, queries: int, restarts: int) -> Iterat
     far from the boundary it is wasted. Whether an image is a close call depends on that image alone.
 
     With early stopping an image is finished by the first that fools it. Without, every image gets every step of the
-    first, and what that has not fooled goes on to the others.
+    first attack, and survivors go to the others.
 
     Parameters
     ----------
@@ -97,20 +97,20 @@ def parts_of(stage: Attack) -> list[Attack]:
 
 
 class _Common(NamedTuple):
-    """What all parts of an attack share."""
+    """Shared arguments of all parts of an attack."""
 
     threat: ThreatModel
     through: tuple[Perturbation, ...]
     eot: int
 
     def stage(self, name: str, **given: Value) -> Attack:
-        """Return a part."""
+        """Return one part of the attack."""
         given |= {"norm": self.threat.norm, "eps": self.threat.eps}
         return Attack(shipped_attack(name), given, self.through, self.eot)
 
 
 def parts(common: _Common, *, steps: int, queries: int) -> list[Attack]:
-    """Return the four attacks with what they are given, in their order."""
+    """Return the four attacks with their arguments, in order."""
     return [
         common.stage("apgd", steps=steps, loss="ce"),
         common.stage("apgd", steps=steps, loss="margin", widened=_WIDENED),
@@ -129,5 +129,5 @@ def close_calls(common: _Common, *, steps: int, restarts: int) -> list[Attack]:
 
 
 def _silent(images: int) -> None:
-    """Take no notice: the images of a part are not finished."""
+    """Ignore progress, because the images of a part are not finished."""
     del images

@@ -1,11 +1,11 @@
-"""What a search is told of an image: margin and gradient."""
+"""Evaluations of the attacked function for a search: margin and gradient."""
 
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 Loss = Literal["ce", "margin"] | None
-"""What a search differentiates: the cross-entropy, the margin, or nothing."""
+"""The differentiated loss of a search: the cross-entropy, the margin, or none."""
 
 
 SATURATED = 40.0
@@ -13,7 +13,7 @@ SATURATED = 40.0
 
 
 class Evaluation(NamedTuple):
-    """What the attacked function says of the current pixels.
+    """Margin and gradient of the attacked function at the current pixels.
 
     ``margin`` are N float32 differences, logit of the wrong class less that of the right one: positive where the
     verdict is wrong. ``gradient`` is N×3×H×W, of the search's loss; None in a search that only queries.

@@ -1,4 +1,4 @@
-"""Which images are probably fooled by their last step, or by a longer one, so that a verdict comes before a gradient.
+"""Selection of images to judge before their next gradient, because their last or a longer step probably fools them.
 
 An image that is fooled needs no further gradient, but only the forward pass of one shows that it is. Where success is
 likely, the float32 verdict on the 8-bit image, which a success needs anyway, is taken first and saves a forward and a
@@ -49,12 +49,12 @@ def reach_of(found: Evaluation, moved: Tensor, loss: Loss) -> Tensor:
 
 
 class Odds:
-    """How often images of each reach were fooled, so far in this task.
+    """Share of fooled images at each reach, so far in this task.
 
     Parameters
     ----------
     curious
-        Whether images of a reach that promises success are looked at until enough is known of it: where nothing but
+        Whether images of a promising reach are judged until its odds are known: where only
         looks tells the odds.
     """
 

@@ -8,7 +8,7 @@ from robustbench_aigen.attacks.native.evaluation import Evaluation
 
 
 class Kept:
-    """State and rules that searches by trial share: what :class:`Nearest` is to minimum-norm searches."""
+    """Shared state of score-based searches, as :class:`Nearest` is for minimum-norm searches."""
 
     @staticmethod
     def start(current: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from robustbench_aigen.attacks.threat_model import ThreatModel
 
 
 class Nearest:
-    """State and rules that minimum-norm searches share."""
+    """Shared state of minimum-norm searches."""
 
     @staticmethod
     def start(clean: Tensor) -> dict[str, Tensor]:

@@ -36,13 +36,13 @@ def bim(task: AttackTask, *, steps: int, step_size: float, lookahead: bool) -> I
 def mifgsm(
     task: AttackTask, *, steps: int, step_size: float, decay: float, lookahead: bool = False
 ) -> Iterator[AttackChunk]:
-    """Momentum iterative method. The recipe ``transfer`` is this one without looking ahead."""
+    """Momentum iterative method. The recipe ``transfer`` is the same attack without lookahead."""
     search = GradientSteps(steps, 1, step_size, decay=decay)
     return iterate(task, search, _far_end(task, lookahead=lookahead))
 
 
 def _far_end(task: AttackTask, *, lookahead: bool) -> Callable[[Slots, Tensor], Tensor] | None:
-    """Return where ``lookahead`` looks: the whole budget along the gradient, which small steps take in many."""
+    """Return the pixels that ``lookahead`` tries: the whole budget along the gradient."""
     if not lookahead:
         return None
     threat = task.threat
@@ -99,12 +99,12 @@ class GradientSteps:
         slots["current"] = task.threat.project(slots["clean"], step.add_(slots["current"]))
 
     def outcome(self, slots: Slots) -> Tensor:
-        """Return where the last step led."""
+        """Return the pixels after the last step."""
         return slots["current"]
 
 
 def random_start(task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> Tensor:
-    """Uniform in the L∞ ball; for L2 a uniform direction and a uniform radius, as in torchattacks."""
+    """Return a random start: uniform in the L∞ ball; for L2 a uniform direction and radius, as in torchattacks."""
     eps = task.threat.eps
     if task.threat.norm == "linf":
         noise = task.draw(rows, restart, lambda streams, shape: streams.uniform(-eps, eps, shape))

@@ -65,7 +65,7 @@ class WorstOfMany:
         }
 
     def update(self, task: AttackTask, slots: Slots, found: Evaluation) -> None:
-        """Keep the candidate with the greatest margin, and turn and move the image anew."""
+        """Keep the candidate with the greatest margin, and draw the next rotation and translation."""
         del task
         Kept.note(slots, found)
         clean = slots["clean"]

@@ -91,7 +91,7 @@ class SquareL2:
         signs = ((drawn[:, 4:7] >= 0.5).float() * 2 - 1).view(-1, 3, 1, 1).to(kept.device)
         inside = delta * gaining
         fresh = shape * signs + inside / _length(inside).clamp(min=1e-10)
-        # What both windows hold, and what of the budget clipping has left over, shared out over the channels.
+        # The perturbation of both windows and the budget freed by clipping, divided among the channels.
         left_over = (task.threat.eps**2 - delta.square().sum(dim=(1, 2, 3), keepdim=True)).clamp(min=0) / 3
         available = (left_over + (delta * (gaining | losing)).square().sum(dim=(2, 3), keepdim=True)).sqrt()
         fresh = fresh / _length(fresh).clamp(min=1e-10) * available

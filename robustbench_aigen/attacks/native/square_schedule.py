@@ -1,4 +1,4 @@
-"""How large the squares of Square are (Andriushchenko et al. 2020, arXiv:1912.00049, section 4)."""
+"""Sizes of the squares of Square (Andriushchenko et al. 2020, arXiv:1912.00049, section 4)."""
 
 import torch
 from torch import Tensor

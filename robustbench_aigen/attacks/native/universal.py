@@ -45,7 +45,7 @@ def _mean_gradient(task: AttackTask, rows: Tensor, delta: Tensor, draw: int) -> 
 
 
 def _inside(task: AttackTask, delta: Tensor) -> Tensor:
-    """Bring a perturbation, not an image, into the budget."""
+    """Project a perturbation (not an image) into the budget."""
     if task.threat.norm == "linf":
         return delta.clamp(-task.threat.eps, task.threat.eps)
     return delta * (task.threat.eps / delta.norm()).clamp(max=1)

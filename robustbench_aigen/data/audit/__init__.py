@@ -1,1 +1,1 @@
-"""The audit: whether how images are stored tells the classes apart, copies among them, and an equalised copy."""
+"""The audit: separation of the classes by file properties, copies among images, and the equalised copy."""

@@ -1,4 +1,4 @@
-"""What a data set is made of: how its images are stored, per generator and class."""
+"""Composition of a data set: file properties per generator and class."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ _WORDS: dict[str, Callable[[ImageFacts], str]] = {
 
 
 class Part(NamedTuple):
-    """The images of one generator and class; ``facts`` counts the values of every fact, the commonest first."""
+    """The images of one generator and class; ``facts`` counts the values of every fact, the most frequent first."""
 
     generator: str
     label: int

@@ -27,7 +27,7 @@ class Copies(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How many groups there are, how many images in them, and how many groups cross splits and classes."""
+    """Counts of groups of copies, of their images, and of groups across splits and classes."""
 
     groups: int
     images: int

@@ -27,7 +27,7 @@ _CHUNK = 64
 
 
 class Copy(NamedTuple):
-    """What was written: how, how many images, and how many stayed out for which reason."""
+    """A written copy: its recipe, its number of images, and the reasons for images left out."""
 
     folder: Path
     recipe: StorageRule
@@ -36,12 +36,12 @@ class Copy(NamedTuple):
 
 
 def check_target(folder: Path, source: Path | None) -> None:
-    """Raise UserError unless an equalised copy can be written to a folder, before anything is looked at."""
+    """Raise UserError unless an equalised copy can be written to a folder, before any image is read."""
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise UserError(f"'{folder}' is there already", hint="give --fix a folder that does not exist")
+        raise UserError(f"'{folder}' exists already", hint="give --fix a folder that does not exist")
     if source is not None and source.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(
-            f"'{folder}' is inside the data it would be a copy of", hint="give --fix another place"
+            f"'{folder}' is inside the data set to copy", hint="choose a folder outside the data set"
         )
 
 

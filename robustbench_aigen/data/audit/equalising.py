@@ -1,4 +1,4 @@
-"""What an equalised copy of a data set has to look like: one format, one size, and what stays out of it."""
+"""Choice of format and size of an equalised copy, and of the images to leave out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _FIRST_TO_KEEP = ("test", "val", "train")
 
 
 class StorageRule(NamedTuple):
-    """How every image of an equalised copy is made: scaled down and cropped to ``height``×``width``, then encoded.
+    """Recipe of the images of an equalised copy: scaled down and cropped to ``height``×``width``, then encoded.
 
     ``quality`` is the JPEG quality; None where all images were stored without loss, and the copy is PNG.
     """

@@ -1,4 +1,4 @@
-"""How an image is stored: what can be known of it without looking at the picture."""
+"""File properties of an image: facts that do not depend on the picture."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from robustbench_aigen.numerics.decoding import opened_image
 
 
 class ImageFacts(NamedTuple):
-    """How one image is stored. Its size in bytes is not among them: the picture shows in that.
+    """File properties of one image. The size in bytes is left out, because the size depends on the picture.
 
     ``mode`` is Pillow's name of the stored channels; ``quality`` and ``subsampling`` are None for anything but a
     JPEG; ``encoder`` is ``libjpeg`` where the quantisation tables are its own, ``other`` where they are not.

@@ -1,4 +1,4 @@
-"""The audit of a selection: what its images are, and whether that tells the classes apart."""
+"""The audit of a selection: file properties of its images, and whether they separate the classes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ _GLANCE = 500
 
 
 class Audit(NamedTuple):
-    """What an audit found. ``by_generator`` is empty where there are not two generators of fakes."""
+    """Result of an audit. ``by_generator`` is empty with fewer than two generators of fakes."""
 
     source: str
     split: str
@@ -32,7 +32,7 @@ class Audit(NamedTuple):
 
     @property
     def confounded(self) -> list[str]:
-        """Whose fakes the facts alone tell from reals: generators, or ``all``."""
+        """Generators (or ``all``) whose fakes the file properties separate from reals."""
         of = {"all": self.verdict, **self.by_generator}
         return [name for name, verdict in of.items() if verdict.call == "confound"]
 
@@ -67,7 +67,7 @@ class Audit(NamedTuple):
 
 
 def audit(selection: Selection, advance: Callable[[int], None] = lambda _: None) -> Audit:
-    """Audit a selection, telling ``advance`` how many more images have been looked at.
+    """Audit a selection, telling ``advance`` how many more images were examined.
 
     Raises
     ------

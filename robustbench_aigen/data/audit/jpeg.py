@@ -1,4 +1,4 @@
-"""What a JPEG's header says of how it was compressed."""
+"""JPEG compression settings read from the header."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""What an image file says of where it comes from."""
+"""Metadata of an image file about its origin."""
 
 import re
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def _xmp(info: dict[str | tuple[int, int], object], segments: list[tuple[str, by
 
 
 def _software(image: Image.Image, texts: dict[str, str], xmp: bytes) -> str | None:
-    """The program that wrote a file, or for want of its name the text chunk that a generator leaves."""
+    """The program that wrote a file, else the text chunk that a generator writes."""
     names = [str(_exif_tag(image, _SOFTWARE_TAG) or "").strip("\0"), texts.get("Software", "")]
     named = _CREATOR_TOOL.search(xmp)
     names.append(named.group(1).decode("utf-8", "replace") if named else "")

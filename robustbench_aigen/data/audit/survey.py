@@ -1,4 +1,4 @@
-"""One pass over the images of a selection: how each is stored, and what it is recognised by."""
+"""One pass over the images of a selection: file properties and fingerprint of each image."""
 
 import os
 import warnings
@@ -16,7 +16,7 @@ _CHUNK = 256
 
 
 class Surveyed(NamedTuple):
-    """What one image was found to be. ``fingerprint`` is None where copies are not looked for."""
+    """Properties of one image. ``fingerprint`` is None where copies are not looked for."""
 
     sample: Sample
     facts: ImageFacts
@@ -42,7 +42,7 @@ def survey(
 ) -> Survey:
     """Read the facts and fingerprints of some images of a source, telling ``advance`` how many more are done.
 
-    Images are read one after the other, as a source wants it, and looked at in threads.
+    Images are read one after the other, as a source requires, and examined in threads.
     """
     found = Survey([], [])
     for index, looked_at in _looked_at(source, indices):
@@ -71,7 +71,7 @@ def _looked_at(
     source: ImageSource, indices: Sequence[int]
 ) -> Iterator[tuple[int, tuple[ImageFacts, Fingerprint] | str]]:
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Raised in a thread, a warning of Pillow's would be that of whoever is at work in another.
+        # A warning of Pillow in one thread would appear in the code of another thread.
         warnings.simplefilter("ignore")
         for first in range(0, len(indices), _CHUNK):
             chunk = indices[first : first + _CHUNK]

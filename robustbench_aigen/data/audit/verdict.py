@@ -1,8 +1,8 @@
-"""Whether the facts of images tell the classes apart: a small classifier against chance.
+"""Separation of the classes by file properties: a small classifier against chance.
 
 A decision tree sees the facts alone, never a picture. Its balanced accuracy (mean of the shares of reals and of fakes
-judged right) by cross-validation is 50 % where the facts say nothing, whatever the balance of the classes. Whether it
-is more than luck is a permutation test (Ojala and Garriga 2010, test 1): the labels are shuffled and the whole
+judged right) by cross-validation is 50 % for uninformative facts and any balance of the classes. Whether it
+is significant is a permutation test (Ojala and Garriga 2010, test 1): the labels are shuffled and the whole
 cross-validation is done again.
 """
 
@@ -20,14 +20,14 @@ from robustbench_aigen.data.audit.survey import Surveyed
 from robustbench_aigen.data.splitting import order_key
 
 MARGIN = 0.55
-"""Balanced accuracy from which on a difference is worth an alarm."""
+"""Balanced accuracy from which on a difference raises an alarm."""
 LEVEL = 0.01
-"""Chance of an alarm where the facts say nothing, for all comparisons of an audit together."""
+"""Probability of a false alarm, for all comparisons of an audit together."""
 MOST = 2000
 """Images that a classifier is given at most."""
 _FOLDS = 5
 _FEWEST = 6
-"""Images of a class below which no accuracy is more than luck: 5 and 5 fall apart one time in 126."""
+"""Fewest images of a class for a significant accuracy: 5 and 5 are separated by chance one time in 126."""
 _PLAIN = 4.0
 """Standard deviations above the shuffled labels' mean from which on more shuffles would change nothing."""
 _FIRST = 99
@@ -47,10 +47,10 @@ class Accuracy(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the facts of some images say of their classes.
+    """Verdict on the file properties of some images.
 
-    ``call`` is ``confound`` where they tell the classes apart, ``slight`` where they do by less than
-    ``MARGIN``, ``chance`` where they do not beyond luck, ``too few`` where that cannot be said. ``by_fact`` are
+    ``call`` is ``confound`` if they separate the classes, ``slight`` if they do by less than
+    ``MARGIN``, ``chance`` if the separation is not significant, ``too few`` where that cannot be said. ``by_fact`` are
     accuracies from one group of facts alone. ``images`` is how many were used.
     """
 
@@ -61,22 +61,20 @@ class Verdict(NamedTuple):
     by_fact: dict[str, Accuracy]
 
     def told_by(self) -> list[str]:
-        """Return the facts that tell the classes apart on their own, the most telling first."""
+        """Return the facts that separate the classes on their own, the strongest first."""
         telling = [(a.value, name) for name, a in self.by_fact.items() if a.low > 0.5 and a.value >= MARGIN]
         return [name for _, name in sorted(telling, key=lambda pair: -pair[0])]
 
     def sentence(self) -> str:
-        """Say it in words."""
+        """Return the verdict as a sentence."""
         if self.accuracy is None:
-            return f"too few images to say whether how they are stored tells real from fake: {_FEWEST} of each class"
-        told = f"{100 * self.accuracy.value:.1f} % right by the facts alone, chance is 50 %"
+            return f"too few images to judge whether file properties separate the classes: at least {_FEWEST} of each class are needed"
+        told = f"{100 * self.accuracy.value:.1f} % balanced accuracy from file properties, chance is 50 %"
         if self.call == "confound":
-            by = ", ".join(self.told_by()) or "several facts together"
-            return f"CONFOUND: how images are stored tells real from fake ({told}): {by}"
+            by = ", ".join(self.told_by()) or "several properties together"
+            return f"CONFOUND: file properties separate real from fake ({told}): {by}"
         if self.call == "slight":
-            return (
-                f"no confound: {told}; more than luck, less than the {100 * MARGIN:.0f} % that would matter"
-            )
+            return f"no confound: {told}; significant, but below the alarm level of {100 * MARGIN:.0f} %"
         return f"no confound: {told}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _sampled(images: Sequence[Surveyed]) -> list[Surveyed]:
     fewer = min(len(some) for some in by_class.values())
     most = max(MOST // 2, MOST - fewer)
     chosen = [image for some in by_class.values() for image in some[:most]]
-    # Where an image stands must say nothing of its class: folds are made by place, of shuffled labels too.
+    # The place of an image must not depend on its class, because folds are made by place.
     return sorted(chosen, key=lambda image: order_key(image.sample.id))
 
 
@@ -203,8 +201,8 @@ def _wilson(successes: int, count: int) -> tuple[float, float]:
 def _permutation_test(table: _Table, labels: NDArray[np.int64], accuracy: float, level: float) -> float:
     """Return the chance of such an accuracy, or a better one, with shuffled labels.
 
-    It ends early where it is plain: as luck once so many shuffles have done as well that the rest cannot bring it
-    below ``level`` (Besag and Clifford 1991), and as more than luck where 99 shuffles leave it four standard deviations away. Their
+    It ends early when the result is clear: as chance once so many shuffles reach the accuracy that the others cannot bring it
+    below ``level`` (Besag and Clifford 1991), and as significant if the accuracy is four standard deviations above 99 shuffles. Their
     normal tail is then returned.
     """
     if len(table.rows) == 1 or accuracy <= 0.5:
@@ -223,7 +221,7 @@ def _permutation_test(table: _Table, labels: NDArray[np.int64], accuracy: float,
 
 
 _MOST_WORDS = 12
-"""Different words of one fact that are told apart; the rarer ones are one."""
+"""Largest number of distinct words of a fact; rarer words share one column."""
 
 
 def _features(facts: Sequence[ImageFacts]) -> dict[str, NDArray[np.float64]]:
@@ -246,6 +244,6 @@ def _features(facts: Sequence[ImageFacts]) -> dict[str, NDArray[np.float64]]:
 
 
 def _one_hot(words: Sequence[str]) -> NDArray[np.float64]:
-    # By count and then by name: the same columns in whatever order the images come.
+    # By count and then by name: the same columns for every order of the images.
     common = sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))[:_MOST_WORDS]
     return np.array([[word == name for name, _ in common] for word in words], dtype=np.float64)

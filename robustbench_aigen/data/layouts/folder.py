@@ -45,7 +45,7 @@ class FolderSource:
     folder
         The root.
     labels, label, layout
-        What the user says of class folders, of the class of all images, of the levels of folders.
+        The user's keys on class folders, on the class of all images, and on the levels of folders.
 
     Raises
     ------
@@ -111,10 +111,10 @@ class FolderSource:
         splits = _splits_of_names(self.samples, self._files)
         if splits:
             counts = ", ".join(f"{split} {count}" for split, count in sorted(Counter(splits).items()))
-            self.notices.append(f"splits are those in the names of the files: {counts}")
+            self.notices.append(f"splits come from the file names: {counts}")
         elif (split := _split_of_root(folder)) is not None:
             self.notices.append(
-                f"all images belong to the split {split}, by the names of the folder and its neighbours"
+                f"all images belong to the split {split}, by the names of the folder and of the folders beside it"
             )
             splits = [split] * len(self.samples)
         else:
@@ -140,7 +140,7 @@ class FolderSource:
                 next(samples[p].id for p in both[0] if samples[p].label == label) for label in (0, 1)
             )
             raise UserError(
-                f"links put {counted(len(both), 'image')} into both classes: {fake} and {real} are one file",
+                f"links put {counted(len(both), 'image')} into both classes: {fake} and {real} are the same file",
                 hint="remove the link from the wrong class",
             )
         fakes = {sample.generator for sample in samples.values() if sample.label == 1}
@@ -169,16 +169,16 @@ class FolderSource:
             self.notices.append(
                 counted(
                     pooled,
-                    "image linked under every generator belongs to all of them, and counts once",
-                    "images linked under every generator belong to all of them, and count once",
+                    "image linked under every generator belongs to all generators and counts once",
+                    "images linked under every generator belong to all generators and count once",
                 )
             )
         if several:
             self.notices.append(
                 counted(
                     several,
-                    "image linked under several generators or splits counts at each of these places",
-                    "images linked under several generators or splits count at each of these places",
+                    "image linked under several generators or splits counts once for each",
+                    "images linked under several generators or splits count once for each",
                 )
             )
         if repeated:
@@ -227,7 +227,7 @@ def _sample(file: Path, told: Told) -> Sample:
 
 
 def _unique(samples: list[Sample]) -> list[Sample]:
-    """Tell apart ids that are equal once their bytes are escaped."""
+    """Make ids unique that are equal after escaping."""
     counts = Counter(sample.id for sample in samples)
     if len(counts) == len(samples):
         return samples
@@ -314,7 +314,7 @@ def _kinds(kinds: Collection[str], folders: Sequence[tuple[Roles, Told | None]])
         hint = "; if they are generators, put class folders into each of them"
     elif layouts:
         hint = f"; if they are generators, {' or '.join(f'layout: {layout}' for layout in [*layouts][:2])}"
-    return [f"kinds of pictures below both classes, not taken for generators: {shown}{hint}"]
+    return [f"folders below both classes are read as kinds of pictures, not as generators: {shown}{hint}"]
 
 
 def _described(images: Counter[Told | None]) -> str:

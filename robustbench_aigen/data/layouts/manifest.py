@@ -36,13 +36,13 @@ MANIFESTS = (".csv", ".tsv", *JSON_LINES)
 _ROLES = ("image", "label", "generator", "split")
 _PATHS = (*PATH_NAMES, "image", "image_file", "image_name", "img")
 _HEAD = 64 * 1024
-"""Bytes that are looked at to tell what a file lists."""
+"""Bytes read to recognise a manifest."""
 _SEPARATOR = re.compile(r"\"?sep=([,;\t|])\"?(?=[\r\n]|$)")
 """The line with which spreadsheets begin a list to say what separates its columns."""
 
 
 class _Row(NamedTuple):
-    """What one line says, by the names of the columns, and the number of the line."""
+    """Values of one line by column, and the number of the line."""
 
     line: int
     values: dict[str, object]
@@ -57,7 +57,7 @@ class ManifestSource:
         A CSV file with a header, separated by commas, semicolons, tabs or bars; or an object with the same keys on
         each line.
     meaning
-        What the user says of labels and columns.
+        The user's keys on labels and columns.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def manifests_below(folder: Path) -> list[Path]:
 
 
 def is_manifest(file: Path) -> bool:
-    """Whether the first line of a file names a path and a label; the list that ``data prepare`` leaves is none."""
+    """Whether the first line of a file names a path and a label; the list of ``data prepare`` is not a manifest."""
     if file.name == PREPARED:
         return False
     try:

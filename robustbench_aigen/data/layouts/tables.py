@@ -55,7 +55,7 @@ _ROWS = 16
 _MOST_ROWS = 1024
 """Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
-"""Rows that are looked at to tell what a column of text holds."""
+"""Rows read to recognise the content of a column of text."""
 _NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
 """Names of the files of one table: ``train-00000-of-00003``."""
 
@@ -87,7 +87,7 @@ class _Part(NamedTuple):
 
 
 class _ParquetRows:
-    """Rows of a Parquet file. Row groups are read when a row of theirs is asked for, and one at most is held."""
+    """Rows of a Parquet file. Row groups are read on demand, and at most one is in memory."""
 
     def __init__(self, file: Path) -> None:
         # With a buffer a row group is read page by page; otherwise all of it would be in memory before its first row.
@@ -136,7 +136,7 @@ class _ParquetRows:
         except RefusedFileError as error:
             raise RefusedFileError(f"row group {group} has a page of {error}") from error
         first = self._first_rows[group]
-        # A value of a dictionary may stand in every row: no more rows than such values fit into memory.
+        # Every row may have the same value of a dictionary: no more rows than such values fit into memory.
         fitting = max(1, _HELD // max(1, sizes.largest))
         is_large = sizes.total > _HELD
         held: list[pa.Array] = []
@@ -209,7 +209,7 @@ class TableSource:
     suffix
         Which of the two are taken from a folder.
     meaning
-        What the user says of labels and columns. Otherwise the files' own metadata (ClassLabel names), the README
+        The user's keys on labels and columns. Otherwise the files' own metadata (ClassLabel names), the README
         beside them, or class folders in ``image.path`` do.
     files
         Which files below the folder, if not all.
@@ -362,7 +362,7 @@ def _first_value(rows: _Rows, column: str) -> pa.Scalar | None:
 
 
 def _missing_files(files: Sequence[Path]) -> list[str]:
-    """Say which tables of numbered files are not all there."""
+    """Return notices on tables with missing numbered files."""
     present: dict[tuple[Path, str, int], int] = defaultdict(int)
     for file in files:
         if (match := _NUMBERED.fullmatch(file.stem)) is not None:

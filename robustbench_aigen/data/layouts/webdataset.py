@@ -30,15 +30,15 @@ _LABELS = ("cls", "label", "class", "target")
 _KEYS = {**USUAL, "label": (*USUAL["label"], "cls")}
 _FACTS, _TEXT = "json", "txt"
 _MOST_TEXT = 2**20
-"""Bytes of a label or of facts beyond which a file is none."""
+"""Largest size of a file with a label or with facts, in bytes."""
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 class WebDatasetSource:
     """One tar file, or all of a folder; those called ``train…``, ``val…``, ``test…`` are splits.
 
-    The label of an image stands in its ``.cls`` file, or as ``label`` in its ``.json`` file, or is told by class
-    folders in its name, or stands in its ``.txt`` file; ``.json`` may also have ``generator`` and ``split``. Images are
+    The label of an image is in its ``.cls`` file, or ``label`` in its ``.json`` file, or in class
+    folders in its name, or in its ``.txt`` file; ``.json`` may also have ``generator`` and ``split``. Images are
     read where they are: nothing is unpacked.
 
     Parameters
@@ -46,7 +46,7 @@ class WebDatasetSource:
     path
         A tar file, or a folder with some.
     meaning
-        What the user says. ``columns`` name suffixes of files and keys of ``.json``.
+        The user's keys on the source. ``columns`` name suffixes of files and keys of ``.json``.
     files
         Which tar files below the folder, if not all.
 
@@ -89,7 +89,7 @@ class WebDatasetSource:
         self.layout = f"WebDataset, {counted(len(tars), 'tar file')}"
 
     def _groups(self, tars: Sequence[Path]) -> list[Group]:
-        """Return the samples of all tar files; one whose files stand in two of them is put together."""
+        """Return the samples of all tar files; samples across two tar files are joined."""
         groups: list[Group] = []
         joined = 0
         for tar in tars:
@@ -107,7 +107,7 @@ class WebDatasetSource:
                 joined += 1
             groups += own
         if joined:
-            self.notices.append(f"samples that continue in the next tar file: {joined}, put together")
+            self.notices.append(f"samples that continue in the next tar file: {joined}, joined")
         return groups
 
     def encoded(self, index: int) -> bytes:
@@ -149,7 +149,7 @@ def _left_aside(folder: Path) -> list[str]:
 
 
 def _continues(last: Group, first: Group) -> bool:
-    """Whether the last sample of a tar file goes on as the first of the next: one has the image, the other the rest."""
+    """Whether the last sample of a tar file continues in the next: one part has the image, the other part the other files."""
     is_apart = last.tar.parent == first.tar.parent and not last.members.keys() & first.members.keys()
     has_image = [any(map(_is_image, group.members)) for group in (last, first)]
     return last.key == first.key and is_apart and sum(has_image) == 1
@@ -188,7 +188,7 @@ def _choose_images(groups: Sequence[Group], said: str | None, notices: list[str]
             chosen[f".{taken}", others] += 1
     for (taken, others), count in chosen.items():
         notices.append(
-            f"samples with several images: {count}; {taken} is taken, not {others}; columns: {{image: …}} chooses another"
+            f"samples with several images: {count}; {taken} is used, not {others}; columns: {{image: …}} selects another image"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What a file of torch is, and which of its entries are a network's."""
+"""Sets of weights in checkpoints of torch, matched to a network."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Matched:
 
     @property
     def name(self) -> str:
-        """What ``weights_key`` calls them; empty for weights that are the whole file."""
+        """Name of the weights for ``weights_key``; empty if they are the whole file."""
         return ".".join(part for part in (self.key, self.prefix.rstrip(".")) if part)
 
     def is_called(self, key: str) -> bool:
@@ -153,12 +153,12 @@ def _first(entries: Sequence[str]) -> str:
 
 
 def shape_text(tensor: Tensor) -> str:
-    """Write the shape of a tensor: ``64×3×7×7``."""
+    """Return the shape of a tensor as text: ``64×3×7×7``."""
     return "×".join(map(str, tensor.shape)) or "a single number"
 
 
 def dtype_text(tensor: Tensor) -> str:
-    """Write the type of a tensor's numbers: ``float16``."""
+    """Return the type of a tensor's numbers as text: ``float16``."""
     return str(tensor.dtype).removeprefix("torch.")
 
 

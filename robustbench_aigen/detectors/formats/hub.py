@@ -34,7 +34,7 @@ def model_folder(request: Request, prefix: str, extra: str) -> Path:
     except Exception as error:  # The hub's client has its own errors and those of two HTTP libraries.
         raise UserError(
             f"'{prefix}{place}' cannot be downloaded: {first_line(error)}",
-            hint=f"there is no folder '{place}' here either; download it elsewhere and give the folder",
+            hint=f"there is no local folder '{place}' either; download the model elsewhere and give its folder",
         ) from error
 
 
@@ -60,7 +60,7 @@ _HALF = {"F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "
 
 
 def stored_precision(folder: Path) -> tuple[str, ...]:
-    """Say in what the weights of a model's folder are stored where it is not float32; safetensors alone say it."""
+    """Return a notice on stored precisions other than float32, from safetensors files only."""
     kinds = set()
     for file in weight_files(folder):
         if file.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""What no file says of a network and its answers to a few images do: its input size, and what its outputs are."""
+"""Undeclared input size and kind of outputs of a network, found from its answers to a few images."""
 
 import re
 from copy import deepcopy
@@ -67,7 +67,7 @@ def find_out_input(detector: Detector) -> None:
             if _fault(detector) is None:
                 _tell_input(detector, own)
                 images = "one image" if batch == 1 else f"{batch} images"
-                _tell(detector, f"it takes {images} at a time, and no other number")
+                _tell(detector, f"the network takes exactly {images} at a time")
                 return
     detector.preprocessing, detector.network = own, network
 
@@ -115,11 +115,11 @@ def _tell_input(detector: Detector, before: Preprocessing) -> None:
         )
     if found.channels != before.channels:
         what = (
-            "one channel: images are made grey (ITU-R 601)"
+            "one channel: images are converted to grey (ITU-R 601)"
             if found.channels == "grey"
             else "four: alpha is opaque"
         )
-        _tell(detector, f"channels: {found.channels} was found by trying, as it takes {what}")
+        _tell(detector, f"channels: {found.channels} was found by trying: the network takes {what}")
 
 
 def _tell(detector: Detector, sentence: str) -> None:
@@ -128,7 +128,7 @@ def _tell(detector: Detector, sentence: str) -> None:
 
 @torch.no_grad()
 def takes_its_probes(detector: Detector) -> bool:
-    """Whether a network takes the probes of its detector, whatever it answers."""
+    """Whether a network accepts the probes of its detector, with any output."""
     fault = _fault(detector)
     return fault is None or isinstance(fault, UserError)
 
@@ -138,7 +138,9 @@ def _fault(detector: Detector) -> Exception | None:
     """Return what a detector raises for its probes: a UserError where it takes them and answers something else."""
     try:
         detector(detector.probes())
-    except Exception as error:  # Networks raise whatever they like; :meth:`Detector.check` tells the reason.
+    except (
+        Exception
+    ) as error:  # Networks raise errors of any type; :meth:`Detector.check` reports the reason.
         if is_out_of_memory(error):
             raise
         return error
@@ -146,14 +148,11 @@ def _fault(detector: Detector) -> Exception | None:
 
 
 def find_out_outputs(detector: Detector) -> None:
-    """Find out whether a network answers logits or probabilities where nobody says, and take a final softmax off."""
+    """Find out whether a network returns logits or probabilities if undeclared, and remove a final softmax."""
     if "outputs" not in detector.declared:
         _set(detector, outputs="probabilities" if _answers_probabilities(detector) else "logits")
         if _answers_percentages(detector):
-            text = (
-                "its outputs look like percentages (from 0 to 100 whatever it is shown) and are read as logits; "
-                "set outputs: percentages, or outputs: logits if they are logits"
-            )
+            text = "the outputs look like percentages (from 0 to 100 for every input) and are read as logits; set outputs: percentages or outputs: logits"
             _tell(detector, warning(text))
     if detector.preprocessing.outputs == "logits":
         return
@@ -164,7 +163,7 @@ def find_out_outputs(detector: Detector) -> None:
     elif (
         "outputs" not in detector.declared and detector.answer(detector.probes()).columns.is_floating_point()
     ):
-        text = "its outputs look like probabilities (in [0, 1] whatever it is shown); outputs: logits says otherwise"
+        text = "the outputs look like probabilities (in [0, 1] for every input) and are read so; set outputs: logits for logits"
         _tell(detector, text)
 
 

@@ -35,7 +35,7 @@ def load_keras(request: Request) -> Loaded:
     configuration = keras_configuration(request.path)
     culprits = sorted(set(_parts_with_code(configuration)))
     if culprits:
-        request.need_trust(f"a Keras model with {', '.join(culprits[:3])}", "save it without")
+        request.need_trust(f"a Keras model with {', '.join(culprits[:3])}", "save the model without them")
     try:
         with keras.device(_keras_device(request.device)), _under_its_suffix(request.path) as file:
             model = keras.saving.load_model(file, compile=False, safe_mode=not request.trust_code)
@@ -50,7 +50,7 @@ def load_keras(request: Request) -> Loaded:
     metadata: dict[str, Any] = {} if None in sides else {"input_size": tuple(sides)}
     if _rescales_levels(configuration):
         metadata |= {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
-        text = "levels from 0 to 255 go into the network, which its own Rescaling layer divides (set mean and std to change)"
+        text = "the network receives levels from 0 to 255, because its Rescaling layer divides the levels (set mean and std to change)"
         notes = (*notes, text)
     known = [side or 64 for side in shape[1:]]
     with keras.device(_keras_device(request.device)):
@@ -98,14 +98,14 @@ def keras_on_torch(what: str) -> Any:
     if keras.backend.backend() != "torch":
         raise UserError(
             f"Keras is already running on {keras.backend.backend()} in this process",
-            hint="set KERAS_BACKEND=torch before it is imported",
+            hint="set KERAS_BACKEND=torch before Keras is imported",
         )
     return keras
 
 
 @contextmanager
 def _under_its_suffix(file: Path) -> Iterator[Path]:
-    """Give a file the name by which Keras tells its formats apart: a link, where its own is another."""
+    """Return a file with the suffix of its Keras format, through a link if necessary."""
     suffix = ".keras" if is_zip(file) else ".h5"
     if file.suffix == suffix:
         yield file
@@ -144,25 +144,25 @@ def keras_configuration(file: Path) -> object:
             return json.loads(_text_in_archive(file))
         if zipfile.is_zipfile(file):
             # Keras goes by the name and by the end of the file, and would read another model than this.
-            raise UserError("is an HDF5 file and a zip archive at once: it is not read", file=file)
+            raise UserError("is both an HDF5 file and a zip archive, and is refused", file=file)
         import h5py
 
         with h5py.File(file) as archive:
             check_size(file, _bytes_of(archive, file))
             return json.loads(archive.attrs["model_config"])
     except RecursionError as error:
-        raise UserError("is no Keras model: its configuration is nested too deep", file=file) from error
+        raise UserError("is not a Keras model: the configuration is nested too deep", file=file) from error
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"is no Keras model: {first_line(error)}", file=file, hint=hint) from error
+        raise UserError(f"is not a Keras model: {first_line(error)}", file=file, hint=hint) from error
 
 
 def _text_in_archive(file: Path) -> bytes:
     names = check_unpacked_size(file)
     if len(set(names)) < len(names):
-        raise UserError("has two entries of one name: it is not read", file=file)
+        raise UserError("has two entries with the same name, and is refused", file=file)
     with zipfile.ZipFile(file) as archive:
         if archive.getinfo("config.json").file_size > LARGEST_TEXT:
-            raise UserError("has a configuration that is too large: it is not read", file=file)
+            raise UserError("has a configuration above the size limit, and is refused", file=file)
         weights = "model.weights.h5"
         if weights in names:
             import h5py
@@ -182,10 +182,10 @@ def _bytes_of(archive: Any, file: Path) -> int:
         nonlocal count
         if isinstance(entry, h5py.Dataset):
             if entry.external or entry.is_virtual:
-                raise UserError("has arrays that are in other files: it is not read", file=file)
+                raise UserError("has arrays in other files, and is refused", file=file)
             count += entry.nbytes
         elif any(isinstance(entry.get(name, getlink=True), h5py.ExternalLink) for name in entry):
-            raise UserError("has links to other files: it is not read", file=file)
+            raise UserError("has links to other files, and is refused", file=file)
 
     add("/", archive)
     archive.visititems(add)

@@ -97,7 +97,7 @@ def _split(attributes: Attributes, data: Tensor, sizes: Tensor | None = None) ->
     axis = attributes.get("axis", 0)
     if sizes is not None:
         return data.split(sizes.tolist(), dim=axis)
-    # All parts are equal but the last, which has what is left.
+    # All parts are equal except the last, which has the remainder.
     return data.split(-(-data.shape[axis] // attributes["num_outputs"]), dim=axis)
 
 

@@ -1,4 +1,4 @@
-"""What an ONNX model takes: numbers in half precision become float32, 8-bit levels and their normalisation are found."""
+"""Inputs of ONNX models: conversion of half precision to float32, detection of 8-bit levels."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy

@@ -44,8 +44,8 @@ def load_onnx(request: Request) -> Loaded:
         model, session, notes = _taking_floats(onnx, runtime, model, session, request.path, notes)
     if is_of_levels or levels_expected(onnx, model, name):
         metadata = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3, "eight_bit": is_of_levels}
-        reason = "its input is of 8-bit numbers" if is_of_levels else "as its first step shows"
-        notes = (*notes, f"levels from 0 to 255 go into the network, {reason} (set mean and std to change)")
+        reason = "because its input has 8-bit numbers" if is_of_levels else "as its first step shows"
+        notes = (*notes, f"the network receives levels from 0 to 255, {reason} (set mean and std to change)")
     is_channels_last = _are_channels_last(session, shape, request)
     sides = shape[1:3] if is_channels_last else shape[2:]
     size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
@@ -61,7 +61,7 @@ def load_onnx(request: Request) -> Loaded:
     network, reason = _converted(model, session, example)
     if network is None:
         network = BlackBox(_Session(session))
-        text = f"no gradients: {reason}; onnxruntime scores it as a black box, for attacks without gradients"
+        text = f"no gradients: {reason}; onnxruntime computes scores, for attacks without gradients"
         notes = (text, *notes)
     if is_channels_last:
         network = ChannelsLastInput(network)
@@ -141,7 +141,7 @@ def _input(session: Any, file: Path) -> tuple[str, list[Any], bool]:
             file=file,
         )
     if 3 not in (shape[1], shape[3]) and all(isinstance(shape[side], int) for side in (1, 3)):
-        raise UserError(f"takes input of shape {shape}, which has no three channels", file=file)
+        raise UserError(f"takes input of shape {shape}, which does not have three channels", file=file)
     return inputs[0].name, list(shape), inputs[0].type == "tensor(uint8)"
 
 
@@ -153,7 +153,7 @@ def _are_channels_last(session: Any, shape: list[Any], request: Request) -> bool
     for is_last in (False, True):
         try:
             run(_example(shape, size, is_channels_last=is_last).numpy())
-        except Exception:  # noqa: BLE001, S112  Whatever onnxruntime raises: it does not take this order.
+        except Exception:  # noqa: BLE001, S112  Every error of onnxruntime means that the order is wrong.
             continue
         return is_last
     return False
@@ -167,7 +167,7 @@ def _example(shape: list[Any], size: tuple[int, int], *, is_channels_last: bool)
 
 
 def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module | None, str]:
-    """Return the model as a torch network that answers what onnxruntime does, or why there is none."""
+    """Return the model as a torch network with the outputs of onnxruntime, or the reason for failure."""
     onnx2torch = import_library("onnx2torch", extra="onnx", what="an ONNX detector with gradients")
     from robustbench_aigen.detectors.formats.onnx_converters import register_converters
 
@@ -182,7 +182,7 @@ def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Modu
     theirs = torch.from_numpy(_Session(session)(example.numpy()))
     far = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
     if not far <= _EQUAL * max(1.0, float(theirs.abs().max())):
-        return None, f"converted to torch it answers up to {far:.2g} otherwise than onnxruntime"
+        return None, f"the outputs of the torch conversion differ by {far:.2g} from onnxruntime"
     return network, ""
 
 
@@ -200,5 +200,5 @@ def _hash(onnx: Any, file: Path) -> str:
     }
     missing = sorted(place for place in places if not (file.parent / place).is_file())
     if missing:
-        raise UserError(f"its weights are in '{missing[0]}', which is not beside it", file=file)
+        raise UserError(f"the weights are in '{missing[0]}', which is missing beside the file", file=file)
     return files_hash([file, *(file.parent / place for place in places)]) if places else file_hash(file)

@@ -1,4 +1,4 @@
-"""Which of an ONNX model's outputs are scores: labels and features are none."""
+"""Choice of the scores among an ONNX model's outputs; labels and features are not scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -57,7 +57,7 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
     Raises
     ------
     UserError
-        If there is none, or more than one that could be meant.
+        If there is no such output, or several.
     """
     outputs = session.get_outputs()
     names = [each.name for each in outputs]
@@ -71,7 +71,7 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
     if not scores:
         found = ", ".join(f"{each.name} ({each.type})" for each in outputs if wanted in (None, each.name))
         raise UserError(
-            f"answers {found}: labels, not scores",
+            f"returns {found}: labels, not scores",
             file=file,
             hint="export the model with its probabilities or logits",
         )
@@ -79,7 +79,7 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
         return ChosenOutput(names[0], is_alone=True, notes=(), metadata=_meanings(model, names[0]))
     name = scores[0].name if wanted is not None else _the_one(scores, session, images, file)
     table = _table_of(model, name)
-    told = f"of its outputs {', '.join(names)}, '{name}' is scored: output: NAME takes another"
+    told = f"of the outputs {', '.join(names)}, '{name}' is scored; output: NAME selects another output"
     notes = (told,) if wanted is None and len(outputs) > 1 else ()
     return ChosenOutput(table, is_alone=False, notes=notes, metadata=_meanings(model, table))
 
@@ -109,18 +109,18 @@ def _the_one(scores: Sequence[Any], session: Any, images: Array, file: Path) -> 
     ]
     if not tables:
         raise UserError(
-            f"answers {', '.join(shapes)} for {counted(len(images), 'image')}: none has one or two numbers (real, fake) each",
+            f"answers {', '.join(shapes)} for {counted(len(images), 'image')}: no output has one or two numbers (real, fake) per image",
             file=file,
         )
     raise UserError(
         f"has {len(tables)} outputs that could be scores: {', '.join(tables)}",
         file=file,
-        hint=f"say which: {{path: {file.name}, output: {next(iter(tables))}}}",
+        hint=f"choose an output: {{path: {file.name}, output: {next(iter(tables))}}}",
     )
 
 
 def _as_table(answer: Any, count: int) -> Array | None:
-    """Return an output as a row for each image; None where it is none."""
+    """Return an output as a row for each image; None for other shapes."""
     if isinstance(answer, list):
         if len(answer) != count or not all(isinstance(row, dict) for row in answer):
             return None

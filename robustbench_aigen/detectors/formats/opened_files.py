@@ -1,4 +1,4 @@
-"""What a user's code reads while it runs: files and environment variables decide what it makes."""
+"""Recording of the files and environment variables that a user's code reads."""
 
 import ast
 import os
@@ -81,7 +81,7 @@ _hooked = False
 
 @contextmanager
 def recorded() -> Iterator[Opened]:
-    """Record what is opened meanwhile, by whatever library that opens files through Python."""
+    """Record the files opened inside the block, by any library that opens files through Python."""
     global _hooked  # noqa: PLW0603  A hook cannot be taken away again, so there is one for the whole process.
     if not _hooked:
         sys.addaudithook(_hear)

@@ -1,4 +1,4 @@
-"""Networks in float32, whatever they are stored in."""
+"""Conversion of networks to float32 from any stored precision."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -41,7 +41,7 @@ def load_python(request: Request) -> Loaded | Detector:
             if where.endswith(".py")
             else _from_module(where, name, request.folder)
         )
-        # What stands beside a file, its factory may import when it is called.
+        # A factory may import modules beside its file when it is called.
         with importable(_file_of(request, where).parent if where.endswith(".py") else request.folder):
             network = factory()
     # What the factory imported while it ran is loaded by now; a second call in this process finds it loaded.

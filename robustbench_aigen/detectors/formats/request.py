@@ -1,4 +1,4 @@
-"""What a loader is asked for, and what it hands back."""
+"""Input and output of the loaders: :class:`Request` and :class:`Loaded`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 
 class NeedsTrustError(UserError):
-    """A file can run code when it is loaded, and the user has not said that it may."""
+    """A file can execute code on load, and the user has not passed ``--trust-code``."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Request:
     Parameters
     ----------
     spec
-        What a scenario says of it.
+        The keys of the scenario.
     place
         The file or folder it is in, or what follows the prefix of ``timm:``, ``hf:`` and ``python:``.
     folder
         Where relative paths start.
     card
-        The card beside its file, an empty one where there is none.
+        The card beside its file, empty if missing.
     trust_code
         Whether the user allows files that can run code when they are loaded.
     device
@@ -84,8 +84,7 @@ class Request:
         """
         if not self.trust_code:
             raise NeedsTrustError(
-                f"'{self.place}' is {what}, which can run code when it is loaded: "
-                f"add --trust-code if you trust whoever made it, or {instead}"
+                f"'{self.place}' is {what}, which can execute code on load: add --trust-code if you trust the author, or {instead}"
             )
 
 

@@ -34,7 +34,7 @@ def load_skops(request: Request) -> Loaded:
     if untrusted:
         request.need_trust(
             f"a skops file with types that skops does not trust ({', '.join(untrusted[:3])})",
-            "leave them out",
+            "save the model without these types",
         )
     try:
         model = io.load(request.path, trusted=untrusted)
@@ -60,7 +60,7 @@ def load_skops(request: Request) -> Loaded:
         _name(model),
         file_hash(request.path),
         metadata,
-        ("no gradients: scikit-learn scores it as a black box, for attacks without gradients",),
+        ("no gradients: scikit-learn computes scores, for attacks without gradients",),
         ("scikit-learn", "skops"),
     )
 
@@ -86,7 +86,7 @@ def _side(model: Any, request: Request) -> tuple[int, int]:
         size = (side, side)
     if size is None:
         raise UserError(
-            "it does not say how many features it takes", file=request.path, hint="give input_size"
+            "the model does not declare its number of features", file=request.path, hint="give input_size"
         )
     if features is not None and 3 * size[0] * size[1] != features:
         raise UserError(

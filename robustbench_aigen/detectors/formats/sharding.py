@@ -44,7 +44,7 @@ def _names_in(index: Path) -> list[str]:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return sorted({str(name) for name in names})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"is no index of weights: {first_line(error)}", file=index) from error
+        raise UserError(f"is not an index of weights: {first_line(error)}", file=index) from error
 
 
 def _there(file: Path, shards: list[Path]) -> list[Path]:

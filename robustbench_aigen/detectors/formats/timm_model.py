@@ -22,7 +22,7 @@ def load_timm(request: Request) -> Loaded:
     Raises
     ------
     UserError
-        If it is no such folder, or names an architecture alone: whose weights know nothing of fakes.
+        If it is not such a folder, or names an architecture without weights of a detector.
     """
     place = request.place.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if "/" not in place and not request.path.is_dir():
@@ -37,7 +37,7 @@ def load_timm(request: Request) -> Loaded:
     try:
         # Its weights are read with weights_only.
         network = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except Exception as error:  # Files that do not fit raise whatever building and loading raise.
+    except Exception as error:  # Files that do not fit raise errors of many types.
         raise UserError(f"cannot be loaded by timm: {first_line(error)}", file=folder) from error
     metadata = timm_preprocessing(network)
     meanings = meanings_of(_label_names(config))
@@ -63,11 +63,11 @@ def _config(file: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(beginning(file, LARGEST_TEXT))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"is no configuration of timm: {first_line(error)}", file=file) from error
+        raise UserError(f"is not a configuration of timm: {first_line(error)}", file=file) from error
     if not isinstance(config, dict) or "architecture" not in config or "pretrained_cfg" not in config:
         raise UserError(
-            "is no configuration of timm: it names no architecture and no preprocessing",
+            "is not a configuration of timm: the file names no architecture and no preprocessing",
             file=file,
-            hint="of transformers it is hf:FOLDER" if "model_type" in list(config) else None,
+            hint="for a folder of transformers, write hf:FOLDER" if "model_type" in list(config) else None,
         )
     return config

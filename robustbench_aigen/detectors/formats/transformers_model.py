@@ -25,16 +25,16 @@ def load_transformers(request: Request) -> Loaded:
     Raises
     ------
     UserError
-        If it is no image classifier, brings code of its own and is not trusted, or its preprocessing is of a kind
+        If it is not an image classifier, brings code of its own and is not trusted, or its preprocessing is of a kind
         that cannot be made differentiable.
     """
     transformers = import_library("transformers", extra="hf", what=f"'hf:{request.place}'")
     folder = model_folder(request, "hf:", "hf")
     if not (folder / "config.json").is_file():
-        raise UserError("is no folder of transformers: it has no config.json", file=folder)
+        raise UserError("is not a folder of transformers: config.json is missing", file=folder)
     with _quiet(transformers):
         config = _from_folder(transformers.AutoConfig, folder, request)
-        # Whatever the file says: what is computed at the start, and is in no file, is float32 then, too.
+        # For every stored precision: values computed at the start, outside the file, are float32, too.
         kind = {"dtype" if hasattr(config, "dtype") else "torch_dtype": torch.float32}
         model = _from_folder(transformers.AutoModelForImageClassification, folder, request, **kind)
         metadata = _preprocessing(transformers, folder, request)
@@ -47,7 +47,7 @@ def load_transformers(request: Request) -> Loaded:
     elif len(names) > 2:
         if not meanings.fake:
             raise UserError(
-                f"'hf:{request.place}' answers {counted(len(names), 'class', 'classes')}, and {'its name does' if len(names) == 1 else 'their names do'} not say which are "
+                f"'hf:{request.place}' answers {counted(len(names), 'class', 'classes')}, and {'its name does' if len(names) == 1 else 'their names do'} not show which are "
                 f"AI-generated: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
             )
         network = GroupedLogits(network, meanings.real, meanings.fake)
@@ -72,10 +72,12 @@ def _from_folder(factory: Any, folder: Path, request: Request, **options: Any) -
         return factory.from_pretrained(
             folder, local_files_only=True, trust_remote_code=request.trust_code, **options
         )
-    except Exception as error:  # What is wrong with a folder raises whatever its parts raise.
+    except Exception as error:  # A wrong folder raises errors of many types.
         reason = first_line(error)
         if "trust_remote_code" in str(error):
-            request.need_trust("a model with code of its own", "give one of transformers' own architectures")
+            request.need_trust(
+                "a model with code of its own", "use an architecture that transformers contains"
+            )
         raise UserError(f"cannot be loaded by transformers: {reason}", file=folder) from error
 
 

@@ -1,4 +1,4 @@
-"""Weights of which nothing says the architecture: what was seen in them, and the factory that would build it."""
+"""Error message for weights of an unknown architecture, with a factory to complete."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ _TIMM = (
 )  # fmt: skip
 """Models of timm that detectors are commonly made of; to try all of its thousand takes minutes."""
 _NEAR = 0.9
-"""Share of an architecture's tensors that weights have under the same name and shape, whatever their prefix."""
+"""Share of an architecture's tensors that weights have under the same name and shape, with any prefix."""
 
 
 def unknown_architecture(request: Request, sets: Sequence[WeightSet]) -> UserError:

@@ -41,8 +41,10 @@ def load_weights(request: Request) -> Loaded:
     files = shards_of(request.path)
     digest = file_hash(files[0]) if len(files) == 1 else files_hash(files)
     if request.card.sha256 not in (None, digest):
-        hint = f"they have sha256 {digest}; correct the card or take its weights"
-        raise UserError("the card beside these weights is of other weights", file=request.path, hint=hint)
+        hint = f"the weights have sha256 {digest}; correct the card, or use the weights of the card"
+        raise UserError(
+            "the card beside these weights belongs to other weights", file=request.path, hint=hint
+        )
     if request.arch is not None:
         # A misspelt name is told before a large file is read.
         check_architecture(request.arch)
@@ -87,7 +89,7 @@ def made_of_choices(request: Request) -> tuple[str, ...]:
 def _told_of_shards(request: Request, count: int) -> tuple[str, ...]:
     if count == 1:
         return ()
-    return (f"the weights are in {count} files, of which {request.path.name} is one: all are read",) * (
+    return (f"{request.path.name} is one of {count} files of weights; all are read",) * (
         not request.path.name.endswith(".json")
     )
 
@@ -108,7 +110,7 @@ def _whole_network(request: Request, sets: Sequence[WeightSet]) -> tuple[nn.Modu
     others = [key for key in keys if key != chosen.key]
     if wanted is not None or not others:
         return network, ()
-    text = f"network '{chosen.key}' is taken; the file also has {', '.join(others[:3])}: weights_key takes another"
+    text = f"network '{chosen.key}' is loaded; the file also has {', '.join(others[:3])}; weights_key selects another"
     return network, (text,)
 
 
@@ -124,7 +126,7 @@ def _fitting(request: Request, arch: str, sets: Sequence[WeightSet]) -> tuple[st
         ]
         if wanted and not wanted[0].problems:
             return found[-1]
-    # Torchvision's own name says best what of its weights does not fit.
+    # Torchvision's own name gives the clearest message on weights that do not fit.
     return next((each for each in found if classes_of(each[2][0], each[1].network)), found[0])
 
 
@@ -161,7 +163,7 @@ def _no_such_weights(key: str, known: Sequence[str], request: Request) -> UserEr
 def _told_of_choice(
     chosen: Matched, fitting: Sequence[Matched], sets: Sequence[WeightSet], request: Request
 ) -> tuple[str, ...]:
-    """Say which weights were taken where a file has several and nobody chose."""
+    """Return a notice on the chosen weights if a file has several sets and the choice is undeclared."""
     if request.weights_key is not None:
         return ()
     others = [each.name for each in fitting if not _same(each, chosen)]
@@ -177,7 +179,7 @@ def _told_of_choice(
     shown = ", ".join(dict.fromkeys(name or "weights without a name" for name in others[:4]))
     more = f" and {len(others) - 4} more" if len(others) > 4 else ""
     what = f"weights '{chosen.name}' are" if chosen.name else "the weights without a prefix are"
-    return (f"{what} taken; the file also has {shown}{more}: weights_key: NAME takes another",)
+    return (f"{what} loaded; the file also has {shown}{more}; weights_key: NAME selects another",)
 
 
 def _same(one: Matched, other: Matched) -> bool:
@@ -197,11 +199,11 @@ def _left_out(matched: Matched, others: Sequence[Matched]) -> tuple[str, ...]:
     if not names:
         return ()
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return (f"the weights are those under '{matched.prefix}'; left out: {shown}",)
+    return (f"weights are read under '{matched.prefix}'; left out: {shown}",)
 
 
 def fill_network(network: nn.Module, request: Request, what: str) -> None:
-    """Fill a file's weights into a network that stands there already.
+    """Fill a file's weights into an existing network.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
         if classes is not None:
             imagenet = ", those of ImageNet" * (classes == 1000)
             raise UserError(
-                f"these weights answer {counted(classes, 'class', 'classes')}{imagenet}: a detector answers one or two (real, fake)",
+                f"the weights have {counted(classes, 'class', 'classes')}{imagenet}; a detector has one or two outputs (real, fake)",
                 file=request.path,
                 hint=f"train the head of {what} on real and fake images, or group its classes in a python: factory",
             )
@@ -252,10 +254,10 @@ _OF_QUANTISED = (
     ".weight_scale",
     ".g_idx",
 )
-_QUANTISED = "they look quantised: save them dequantised, in float32 or half precision"
+_QUANTISED = "the weights look quantised: save dequantised weights, in float32 or half precision"
 
 
 def stored_in(tensors: Sequence[Tensor]) -> tuple[str, ...]:
-    """Say in what weights are stored where it is not float32."""
+    """Return a notice on stored precisions other than float32."""
     kinds = sorted({dtype_text(tensor) for tensor in tensors if tensor.is_floating_point()} - {"float32"})
     return (f"stored in {' and '.join(kinds)}, computed in float32",) if kinds else ()

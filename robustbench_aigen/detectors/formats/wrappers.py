@@ -1,4 +1,4 @@
-"""What stands around networks that torch did not make: other layouts, fixed batches, no gradients."""
+"""Wrappers of networks from other libraries: other layouts, fixed batches, no gradients."""
 
 from collections.abc import Callable
 from typing import Any

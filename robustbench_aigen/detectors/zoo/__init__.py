@@ -1,7 +1,7 @@
 """Architectures, one per module.
 
 The module's name is the architecture's; ``build`` makes the network, ``INPUT_SIZE`` is the height and width it wants
-(None: any), and ``NORMALISATION`` what it is trained with unless a card says otherwise. An option ``weights`` of
+(None: any), and ``NORMALISATION`` what it is trained with unless a card declares another normalisation. An option ``weights`` of
 ``build`` says what a backbone starts from: ``none`` (the default), ``imagenet``, or a file.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and

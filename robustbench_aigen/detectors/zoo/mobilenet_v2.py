@@ -13,7 +13,7 @@ NORMALISATION = IMAGENET
 def build(weights: str = "none") -> nn.Module:
     """Build MobileNetV2 with dropout 0.5 and one new dense layer of two logits.
 
-    Kakar & Reeves (2024), study A. Their 3.5 M parameters count the original 1000-class head; this one has 2.2 M.
+    Kakar & Reeves (2024), study A. Their 3.5 M parameters count the original 1000-class head; this network has 2.2 M.
     The input size is not said; CIFAKE's own 32×32 is taken, and the network takes any size from there on.
 
     Parameters

@@ -18,7 +18,7 @@ NORMALISATION = IMAGENET
 class ResNet18SVM(nn.Module):
     """The 512 pooled features of ResNet-18, frozen, and a Gaussian-kernel decision function.
 
-    Sidiropoulos, "AI Generated vs Real Images Classification", study C: C = 1.7, γ = 1/512, features as they come.
+    Sidiropoulos, "AI Generated vs Real Images Classification", study C: C = 1.7, γ = 1/512, features without scaling.
     The decision value is the logit of *fake*.
 
     Parameters

@@ -15,7 +15,7 @@ NORMALISATION = SYMMETRIC
 def build(weights: str = "none") -> nn.Module:
     """Build ResNet50V2 with dropout 0.5 and one new dense layer of two logits.
 
-    Kakar & Reeves (2024), study A. Their 25.6 M parameters count the original 1000-class head; this one has 23.5 M.
+    Kakar & Reeves (2024), study A. Their 25.6 M parameters count the original 1000-class head; this network has 23.5 M.
     The input size is not said; CIFAKE's own 32×32 is taken, and the network takes any size from there on.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Differentiable stand-ins of perturbations: what adaptive attacks take gradients through.
+"""Differentiable stand-ins of perturbations, for the gradients of adaptive attacks.
 
 A stand-in is a function ``(pixels, **params)``, or ``(pixels, streams, **params)`` for a random perturbation, with
 the real operation's parameters: N×3×H×W float32 pixels in [0, 1] in, on any device, and float32 pixels of the shape

@@ -13,7 +13,7 @@ _MOST_VALUES = 2**25
 
 
 def gaussian_blur(pixels: Tensor, *, sigma: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.blur.gaussian_blur`: N×3×H×W pixels."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.blur.gaussian_blur`: N×3×H×W pixels."""
     # scipy.ndimage.gaussian_filter cuts off at four standard deviations.
     reach = int(4 * sigma + 0.5)
     distances = np.arange(-reach, reach + 1)
@@ -27,12 +27,12 @@ def gaussian_blur(pixels: Tensor, *, sigma: float) -> Tensor:
 
 
 def sharpen(pixels: Tensor, *, amount: float, sigma: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.blur.sharpen`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.blur.sharpen`."""
     return (pixels + amount * (pixels - gaussian_blur(pixels, sigma=sigma))).clamp(0, 1)
 
 
 def motion_blur(pixels: Tensor, streams: SampleStreams, *, radius: int, sigma: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.blur.motion_blur`: equal angles from equal streams."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.blur.motion_blur`: equal angles from equal streams."""
     height, width = pixels.shape[-2:]
     taps = [_taps(radius, sigma, angle) for angle in streams.uniform(-45, 45, ())]
     most = max(len(weights) for weights, _, _ in taps)
@@ -59,7 +59,7 @@ def _taps(radius: int, sigma: float, angle: float) -> tuple[list[float], list[in
 
 
 def median_blur(pixels: Tensor, *, size: int) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.blur.median_blur`; the gradient goes to the median."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.blur.median_blur`; the gradient goes to the median."""
     before, after = size // 2, size - 1 - size // 2
     padded = functional.pad(pixels, (before, after, before, after), mode="replicate")
     count, channels, height, width = pixels.shape

@@ -29,7 +29,7 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.
 
 
 def jpeg(pixels: Tensor, *, quality: int, subsampling: str, repeats: int) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.codecs.jpeg`.
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.codecs.jpeg`.
 
     The forward pass is libjpeg's: its quantisation tables, its padding at the edges, its averaged chroma and
     its triangle filter when that is enlarged again ("fancy upsampling"). The gradient passes every rounding
@@ -64,7 +64,7 @@ def _through(pixels: Tensor, quality: int, subsampling: str) -> Tensor:
     planes = torch.cat([rounded(planes[:, :1]), -rounded(-planes[:, 1:])], dim=1) + _offset(pixels)
     luma = _coded(planes[:, :1], for_luma)
     chroma = _coded(_shrunk(planes[:, 1:], rows, columns), for_chroma)
-    # Enlarging looks at neighbours inside the image alone, not at the padding of the blocks.
+    # Enlarging uses only neighbours inside the image, not the padding of the blocks.
     chroma = chroma[..., : math.ceil(height / rows), : math.ceil(width / columns)]
     chroma = _enlarged(chroma, rows, columns)[..., :height, :width]
     stored = torch.cat([luma[..., :height, :width], chroma], dim=1) - _offset(pixels)

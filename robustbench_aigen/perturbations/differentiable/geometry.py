@@ -11,7 +11,7 @@ _TAPS = range(-1, 3)
 
 
 def rotate(pixels: Tensor, *, degrees: float, expand: bool) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.geometry.rotate`: N×3×H×W pixels.
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.geometry.rotate`: N×3×H×W pixels.
 
     Pillow drops what is behind the decimal point instead of rounding, half a level on average; this does not.
     """

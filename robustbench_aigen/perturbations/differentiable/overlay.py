@@ -9,7 +9,7 @@ from robustbench_aigen.perturbations.overlay import text_mask
 
 
 def text_overlay(pixels: Tensor, *, text: str, height: float, opacity: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.overlay.text_overlay`: N×3×H×W pixels."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.overlay.text_overlay`: N×3×H×W pixels."""
     rows, columns = pixels.shape[-2:]
     mask = np.array(text_mask(rows, columns, text, height, opacity))
     covered = torch.from_numpy(mask).to(pixels) / LEVELS

@@ -53,28 +53,28 @@ _FILTERS: dict[str, tuple[Callable[[Weights], Weights], float]] = {
 
 
 def resize(pixels: Tensor, *, scale: float, filter: str, back: bool) -> Tensor:  # noqa: A002  the recipe's word
-    """Stand in for :func:`~robustbench_aigen.perturbations.resizing.resize`: N×3×H×W pixels."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.resizing.resize`: N×3×H×W pixels."""
     return _resized(pixels, scaled_size(pixels.shape[-2:], scale), filter, back=back)
 
 
 def resize_to(pixels: Tensor, *, side: int, filter: str, back: bool) -> Tensor:  # noqa: A002  the recipe's word
-    """Stand in for :func:`~robustbench_aigen.perturbations.resizing.resize_to`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.resizing.resize_to`."""
     size = pixels.shape[-2:]
     return _resized(pixels, scaled_size(size, side / min(size)), filter, back=back)
 
 
 def fit_within(pixels: Tensor, *, side: int, filter: str) -> Tensor:  # noqa: A002  the recipe's word
-    """Stand in for :func:`~robustbench_aigen.perturbations.resizing.fit_within`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.resizing.fit_within`."""
     return _resized(pixels, fitting_size(pixels.shape[-2:], side), filter, back=False)
 
 
 def pixelate(pixels: Tensor, *, scale: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.resizing.pixelate`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.resizing.pixelate`."""
     return _resized(pixels, pixelated_size(pixels.shape[-2:], scale), "box", back=True)
 
 
 def screenshot(pixels: Tensor, *, scale: float, quality: int) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.resizing.screenshot`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.resizing.screenshot`."""
     shown = resize(pixels, scale=scale, filter="bicubic", back=False)
     return jpeg(shown, quality=quality, subsampling="4:2:0", repeats=1)
 

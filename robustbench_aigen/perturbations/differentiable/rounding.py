@@ -28,7 +28,7 @@ def softly_rounded(values: Tensor) -> Tensor:
     """Round to whole numbers, halves away from zero, with the gradient of the cubic ⌊x⌉ + (x − ⌊x⌉)³.
 
     Shin and Song 2017, JPEG-resistant Adversarial Images, section 3.2. A value near a whole number, as most
-    high frequencies are near 0, hardly moves what is stored, and its gradient says so. The forward pass rounds.
+    high frequencies are near 0, hardly changes the stored values, and has a small gradient. The forward pass rounds.
     """
     whole = (values.sign() * (values.abs() + 0.5 + _SLACK / 10).floor()).detach()
     return straight_through((values - whole) ** 3, whole)

@@ -7,20 +7,20 @@ from robustbench_aigen.numerics.eight_bit import LEVELS
 
 
 def brightness(pixels: Tensor, *, shift: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.tone.brightness`: N×3×H×W pixels."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.tone.brightness`: N×3×H×W pixels."""
     value = pixels.amax(dim=1, keepdim=True)
     target = (value + shift).clamp(0, 1)
     return torch.where(value > 0, pixels * target / _safe(value), target).clamp(0, 1)
 
 
 def contrast(pixels: Tensor, *, factor: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.tone.contrast`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.tone.contrast`."""
     means = pixels.mean(dim=(2, 3), keepdim=True)
     return ((pixels - means) * factor + means).clamp(0, 1)
 
 
 def saturation(pixels: Tensor, *, factor: float, shift: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.tone.saturation`."""
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.tone.saturation`."""
     value, least = pixels.amax(dim=1, keepdim=True), pixels.amin(dim=1, keepdim=True)
     spread = value - least
     new = (spread / _safe(value) * factor + shift).clamp(0, 1)
@@ -30,7 +30,7 @@ def saturation(pixels: Tensor, *, factor: float, shift: float) -> Tensor:
 
 
 def gamma(pixels: Tensor, *, exponent: float) -> Tensor:
-    """Stand in for :func:`~robustbench_aigen.perturbations.tone.gamma`.
+    """Differentiable version of :func:`~robustbench_aigen.perturbations.tone.gamma`.
 
     A straight line below the first level: there the power has an infinite slope, or none.
     """

@@ -1,1 +1,1 @@
-"""Fine-tunes detectors adversarially, notices when that fails, and reports what it won and cost."""
+"""Adversarial fine-tuning of detectors, with a collapse watch and a report of gain and cost."""

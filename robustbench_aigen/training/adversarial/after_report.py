@@ -1,4 +1,4 @@
-"""What a fine-tuning won and cost: one scenario on the detector before and after, compared image by image."""
+"""The report of a fine-tuning: one scenario on the detector before and after, compared image by image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,18 +31,18 @@ from robustbench_aigen.views.table import percent
 from robustbench_aigen.views.tables.generators import generator_matrix
 
 REPORT = "report.md"
-UNCHANGED = "**No epoch was better on validation than the detector as it came: the weights are unchanged.**"
+UNCHANGED = "**No epoch was better on validation than the original detector: the weights are unchanged.**"
 _MASKING = {
     "zero_gradients", "uninformative_gradients", "stochastic_output", "saturated_logits", "unbounded_attack_fails",
     "loss_still_rising", "black_box_beats_white_box", "transfer_beats_direct", "larger_eps_not_stronger",
 }  # fmt: skip
-"""Flags that say a detector hides its gradients, or that an attack has not shown what it could."""
+"""Flags of hidden gradients and of attacks that are too weak."""
 
 
 def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool = False) -> Path:
     """Run the scenario on both detectors, and write ``report.md`` beside the weights; a finished report is kept.
 
-    How large the report is made is decided when it begins, and kept: a report that was stopped goes on as it began.
+    The size of the report is decided at its start and stored, so that a stopped report resumes with the same size.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
     Raises
     ------
     UserError
-        If the scenario of one's own that the file names is at fault, or nothing can be written.
+        If the scenario named in the file is wrong, or writing fails.
     """
     file, name = tuned.folder / REPORT, tuned.loaded.name
     kept = read_json(tuned.folder / SIZE, progress, "the report is made again")
@@ -63,7 +63,7 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
         kept = {"identity": identity, "is_finished": False, **_sized(tuned)}
         write_json(tuned.folder / SIZE, kept)
     if kept["is_finished"]:
-        progress.notice(f"{name}: reported already, {file}")
+        progress.notice(f"{name}: the report is finished: {file}")
         return file
     size = ReportSize.from_dict(kept["size"])
     progress.notice(f"{name}: {size.sentence(tuned.loaded.report.queries)}")
@@ -84,7 +84,7 @@ def report_on(tuned: Tuned, *, device: str, progress: Progress, trust_code: bool
 
 
 def _sized(tuned: Tuned) -> dict[str, Any]:
-    """Return how large the report is made and how long each cell takes, from how both detectors stand on validation."""
+    """Return the size of the report and the time of each cell, from the validation results of both detectors."""
     metrics = tuned.metrics
     before, after = (
         Standing.of(row["val_balanced"], row["val_robust_balanced"])
@@ -96,7 +96,7 @@ def _sized(tuned: Tuned) -> dict[str, Any]:
 
 
 class _Expecting:
-    """Passes everything on, and says how long an image takes in each cell when all cells of the report begin."""
+    """Progress that is passed on, with the seconds per image of each cell at the start."""
 
     def __init__(self, progress: Progress, cells: Sequence[tuple[str, str, float]]) -> None:
         self._progress = progress
@@ -121,7 +121,7 @@ class _Expecting:
 
 
 def _identity(tuned: Tuned) -> str:
-    """Return a hash of what a report is about."""
+    """Return a hash of the inputs of a report."""
     own = own_scenario(tuned.loaded)
     said = {
         "training": tuned.metrics["identity"],
@@ -147,15 +147,15 @@ def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
         (
             f"{counted(data.images, 'image')} of {escaped(data.source)} ({escaped(data.split)}), the same for both "
             "detectors, per cent; gain in points with the 95 % interval of a paired bootstrap and McNemar's exact "
-            "test, Holm-corrected for the table. Attacks search each detector anew"
-            + ("; *transfer* is crafted on the detector before." if has_transfer else ".")
+            "test, Holm-corrected for the table. Each detector is attacked separately"
+            + ("; *transfer* is crafted on the original detector." if has_transfer else ".")
         ),
         _sample(tuned, size, data.images),
         markdown_frame(_shown(compared, result.summary, before, after)),
         _across_generators(result.summary, before, after),
-        "## Is the gain gradient masking?",
+        "## Gradient masking",
         _masking(compared, result, after),
-        "## Run it again",
+        "## Reproduction",
         f"    {' '.join((result.info.command or '').split())}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -176,14 +176,14 @@ def _setting(tuned: Tuned, before: str) -> str:
     chosen = f"{measure} {images}: {rates}"
     lines = [
         f"From {escaped(before)} by {by}, {threat.norm} {write_pixels(threat.eps)}{augmented}",
-        f"Epoch {metrics['epoch_kept']} of {metrics['epochs_run']} kept by {chosen}; the test images decided nothing",
+        f"Epoch {metrics['epoch_kept']} of {metrics['epochs_run']} kept by {chosen}; test images had no influence",
         f"{counted(metrics['train_images'], 'training image')}, {metrics['seconds'] / 60:.1f} minutes on {metrics['hardware']['device']}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _sample(tuned: Tuned, size: ReportSize, images: int) -> str:
-    """Say how many images are behind the table, why no more, and what that does to the intervals."""
+    """Return a sentence on the number of images, the reason for it, and the width of intervals."""
     sentence = size.sentence(tuned.loaded.report.queries)
     low, high = wilson_interval(images // 2, images)
     return f"{sentence[0].upper()}{sentence[1:]}. On {counted(images, 'image')}, the 95 % interval of an accuracy is up to ±{50 * (high - low):.0f} points wide."
@@ -192,7 +192,7 @@ def _sample(tuned: Tuned, size: ReportSize, images: int) -> str:
 def _shown(compared: pd.DataFrame, summary: pd.DataFrame, before: str, after: str) -> pd.DataFrame:
     overall = summary[summary["generator"] == ALL_GENERATORS].set_index(["detector", "pipeline"])
     old, new = (overall.loc[name].loc[compared["pipeline"]] for name in (before, after))
-    # The table has the detector before minus the one after; a gain is the other way round.
+    # The table has the detector before minus the one after; a gain has the opposite sign.
     gains = [f"{100 * (row.other_accuracy - row.accuracy):+.1f}" for row in compared.itertuples()]
     bounds = [f"{-100 * row.high:+.1f} to {-100 * row.low:+.1f}" for row in compared.itertuples()]
     return pd.DataFrame(
@@ -224,7 +224,7 @@ def _across_generators(summary: pd.DataFrame, before: str, after: str) -> str:
 
 
 def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
-    """Say what the trust checks, the black box and the transfer speak of the gain."""
+    """Return the evidence for or against gradient masking, from trust checks, black box and transfer."""
     raised = [flag for flag in result.info.trust.flags if flag.detector == after]
     masking = [flag for flag in raised if flag.flag in _MASKING]
     meanings = dict(flags())
@@ -238,11 +238,11 @@ def _masking(compared: pd.DataFrame, result: Run, after: str) -> str:
     ]
     if known:
         lines.append(
-            f"- Left under {', '.join(known)}: a black box or a transfer that left less than the white box would be a sign of it."
+            f"- Accuracy under {', '.join(known)}. A lower accuracy under Square or transfer than under the white-box attack would indicate gradient masking."
         )
-    verdict = "No check says so."
+    verdict = "No check indicates gradient masking."
     if result.info.trust.mode == "off":
-        verdict = "No check says so; the trust probes, which look for it, were left out."
+        verdict = "No check indicates gradient masking; the trust probes were left out."
     if masking:
-        verdict = "**Something speaks for it:** the gain may be that the attack no longer finds its way, not that there is none."
+        verdict = "**Checks indicate gradient masking:** the attack may fail although the detector is not more robust."
     return "\n".join([verdict, "", *lines])

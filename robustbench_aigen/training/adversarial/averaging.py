@@ -22,7 +22,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the present weights after the ``step``-th step."""
+        """Add the current weights to the average, after the ``step``-th step."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in self._network.state_dict().items():
             if value.is_floating_point():
@@ -43,6 +43,6 @@ class RunningAverage:
         return self._average
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take it back."""
+        """Restore the average."""
         for name, value in state.items():
             self._average[name].copy_(value)

@@ -1,4 +1,4 @@
-"""How long a training is: the epochs that fit into minutes, the time of so many; measured once, and kept for a resume."""
+"""Length of a training: the epochs that fit into the given minutes, measured once and stored for a resume."""
 
 import statistics
 import time
@@ -25,15 +25,15 @@ from robustbench_aigen.training.saving import read_json, write_json
 
 LENGTH = "epochs.json"
 _LEAST_STEPS = 50
-"""Between checks of the collapse watch, however short an epoch is."""
+"""Minimum number of steps between checks of the collapse watch."""
 
 
 _BESIDE = 1.1
-"""What a step takes beside the loss and its gradients: the optimiser, the batch, the average, the checkpoint."""
+"""Factor of the time of a step for work outside the loss and its gradients: optimiser, batch, average, checkpoint."""
 
 
 class Length(NamedTuple):
-    """How long a training is: epochs, seconds of all of them, and steps between checks of the collapse watch."""
+    """Length of a training: epochs, total seconds, and steps between checks of the collapse watch."""
 
     epochs: int
     seconds: float
@@ -49,14 +49,14 @@ def length_of(
     device: torch.device,
     progress: Progress,
 ) -> Length:
-    """Return how long a training is, from the time of a step and of a validation; an epoch has both.
+    """Return the length of a training, from the times of a step and of a validation.
 
     Parameters
     ----------
     tuning
         Whose budget is epochs, or the minutes that at least one epoch begins in.
     folder, identity
-        Where what was measured is kept, for a training that is stopped and goes on.
+        File with the measurements, for a resumed training.
     module, train
         What is trained, and on what.
     device, progress
@@ -83,7 +83,7 @@ def length_of(
     each = f"of about {write_duration(epoch)}"
     told = f"{counted(epochs, 'epoch')} {each} {'fits' if epochs == 1 else 'fit'}"
     if epoch > 60 * minutes:
-        told = f"the training stops inside an epoch: not one {each} fits"
+        told = f"the training stops inside an epoch, because no epoch {each} fits"
     progress.notice(f"{tuning.name}: {told} into {minutes:g} minutes")
     write_json(file, {"identity": identity, "epochs": length.epochs, "seconds": length.seconds})
     return length
@@ -102,7 +102,7 @@ def _seconds_of_judging(module: AdversarialNetwork, steps: int) -> float:
 def _seconds_a_step(
     tuning: FineTuning, detector: Detector, batch: tuple[Tensor, Tensor], device: torch.device
 ) -> float:
-    """Measure some steps that leave the detector as it was."""
+    """Measure the time of some steps without changing the detector."""
     kept = {name: value.clone() for name, value in detector.network.state_dict().items()}
     precision = resolve_precision(tuning.precision, device)
     threat = ThreatModel(tuning.threat.norm, tuning.threat.eps)

@@ -1,4 +1,4 @@
-"""The card beside fine-tuned weights: how they are loaded, and where they come from."""
+"""The card of fine-tuned weights: loading and provenance."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from robustbench_aigen.training.adversarial.file import FineTuning
 
 
 def card_of(loaded: FineTuning, detector: Detector, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the card of the weights that a fine-tuning leaves.
+    """Return the card of fine-tuned weights.
 
     Weights of a named architecture stand on their own. Those of anything else are filled into the detector that
     they were made from, which the card names as ``base``.
@@ -37,7 +37,7 @@ def card_of(loaded: FineTuning, detector: Detector, metrics: dict[str, Any]) -> 
 
 
 def placed(loaded: FineTuning) -> DetectorSpec:
-    """Return what the file says of the detector, relative paths made absolute."""
+    """Return the detector section of the file with absolute paths."""
     spec = loaded.detector
     if spec.path is not None:
         return spec.model_copy(update={"path": str((loaded.folder / spec.path).expanduser().resolve())})

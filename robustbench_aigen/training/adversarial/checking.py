@@ -1,4 +1,4 @@
-"""What can be wrong with a fine-tuning before it starts: its detector, its images, its scenario."""
+"""Checks before a fine-tuning: detector, images, scenario."""
 
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def _require_single(loaded: FineTuning) -> None:
     spec = loaded.detector
     if spec.wrap is not None or spec.ensemble is not None:
         text = "one detector is fine-tuned at a time, without a defence around it"
-        hint = "leave 'wrap' out, or name a member of the ensemble; both can be had in a scenario afterwards"
+        hint = "leave 'wrap' out, or name a member of the ensemble; use 'wrap' and ensembles in a scenario afterwards"
         raise UserError(text, source=loaded.where("detector"), hint=hint)
 
 
@@ -53,11 +53,11 @@ def _require_training(detector: "Detector") -> None:
         raise UserError(f"'{detector.name}' has no weights that could be trained")
     input_size_of(detector)
     if not detector.differentiable:
-        raise UserError(f"'{detector.name}' lets no gradient through to the pixels: it cannot be fine-tuned")
+        raise UserError(f"'{detector.name}' has no gradient to the pixels, which fine-tuning needs")
 
 
 def input_size_of(detector: "Detector") -> tuple[int, int]:
-    """Return the height and width that images are brought to.
+    """Return the height and width of training images.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def input_size_of(detector: "Detector") -> tuple[int, int]:
     size = detector.preprocessing.input_size
     if size is None:
         raise UserError(
-            f"'{detector.name}' takes images of any size, and the batches of a training need one",
+            f"'{detector.name}' takes images of any size, and training batches need one size",
             hint="give it input_size: [height, width]",
         )
     return size
@@ -100,7 +100,7 @@ def check_finetuning(loaded: FineTuning) -> tuple[int | None, str]:
     Raises
     ------
     UserError
-        For whatever is wrong with the file, its detector, its data or its scenario.
+        If the file, its detector, its data or its scenario are wrong.
     """
     try:
         checked = check_detector(loaded.detector, folder=loaded.folder)

@@ -1,4 +1,4 @@
-"""Notices a collapse: a detector in training that answers one class, guesses, or fools the search alone.
+"""Detection of a collapse in training: one class, guessing, or catastrophic overfitting.
 
 Adversarial training of detectors of AI-generated images is reported to collapse (Zhang et al. 2025, Adversarially
 Robust AI-Generated Image Detection for Free, arXiv:2505.22604); single-step training overfits to its own step from
@@ -13,19 +13,19 @@ from robustbench_aigen.training.adversarial.rates import Rates
 Kind = Literal["one_class", "guessing", "catastrophic_overfitting"]
 
 ONE_CLASS = 0.95
-"""Share of a class's images that are given the other class's answer, while the other class is right as often."""
+"""Share of one class judged wrong, and of the other class judged right, that counts as one class."""
 GUESSING = 0.6
-"""Clean balanced accuracy below which a detector knows nothing."""
+"""Clean balanced accuracy below which a detector guesses."""
 KNOWING = 0.75
-"""Clean balanced accuracy before training from which a detector knew something, and can be said to have lost it."""
+"""Clean balanced accuracy before training above which later guessing counts as a loss."""
 BLIND = 0.35
-"""Catastrophic overfitting: so much of the balanced accuracy that the training's own search leaves, PGD takes."""
+"""Catastrophic overfitting: points of balanced accuracy that PGD takes beyond the training's own search."""
 LOST, WORTH = 0.5, 0.2
-"""The same, seen from before: this share of the best robust balanced accuracy is gone, which was at least this."""
+"""Catastrophic overfitting against the best check: lost share of the best robust balanced accuracy, and the least such accuracy."""
 CHECKS = 5
-"""Checks in a row that must agree: a detector that unlearns what is not robust passes through one-sided states."""
+"""Consecutive checks that must agree, because a detector may pass through one-sided states."""
 PATIENCE = 4
-"""So many times as many checks may a detector guess that knew nothing before: it is given time to learn."""
+"""Factor on the number of checks for a detector that guessed before the training."""
 
 _ADVICE = {
     "one_class": "a smaller eps; schedule: {eps_warmup: 0.3}; a smaller learning_rate; method: {clean_share: 0.5}",
@@ -36,7 +36,7 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Collapse:
-    """A collapse: of which kind, after how many steps, seen in which rates."""
+    """A collapse: its kind, step, and the rates that show it."""
 
     kind: Kind
     step: int
@@ -45,7 +45,7 @@ class Collapse:
 
     @property
     def advice(self) -> str:
-        """What to try."""
+        """Advice on other settings."""
         return f"try {_ADVICE[self.kind]}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class CollapseWatch:
     suspected: list[Kind] = field(default_factory=list)
 
     def see(self, step: int, rates: Rates) -> Collapse | None:
-        """Take in a check, and return a collapse once :data:`CHECKS` checks in a row show one kind of it."""
+        """Record a check, and return a collapse if :data:`CHECKS` consecutive checks show the same kind."""
         found = self._suspicion(rates)
         self.best = max(self.best, rates.robust_balanced)
         if found is None:
@@ -111,9 +111,9 @@ class CollapseWatch:
         return guesses if rates.balanced < GUESSING else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training goes on with."""
+        """Return the state for a resumed training."""
         return {"best": self.best, "suspected": list(self.suspected)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self.best, self.suspected = state["best"], list(state["suspected"])

@@ -1,4 +1,4 @@
-"""The fine-tuning file: what may stand in it, and how a mistake is told."""
+"""The fine-tuning file: keys, validation and error messages."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,11 +41,11 @@ READ_KEYS: Mapping[str, frozenset[str]] = {
     "fast": frozenset({"step_size", "clean_share", "batch_norm"}),
     "standard": frozenset(),
 }
-"""The keys that a method has beside its name."""
+"""Keys of each method besides its name."""
 
 
 class Method(Section):
-    """How the loss is made.
+    """The training method: its loss and search.
 
     ``pgd`` (Madry et al. 2018) trains on PGD's images; ``trades`` (Zhang et al. 2019) on the clean ones and the
     divergence from them that PGD finds; ``fast`` (Wong et al. 2020) on a single step from a random start;
@@ -92,7 +92,7 @@ class Method(Section):
         return {"pgd": self.steps or 7, "trades": self.steps or 10, "fast": 1, "standard": 0}[self.name]
 
     def search_step_size(self, eps: float, full_eps: float) -> float:
-        """Return the length of a step at a budget on its way to the full one, to which a given length belongs."""
+        """Return the length of a step at a warm-up budget; a given step size refers to the full budget."""
         if self.step_size is not None:
             return self.step_size * eps / full_eps
         return 1.25 * eps if self.name == "fast" else 2.5 * eps / max(self.search_steps, 1)
@@ -112,7 +112,7 @@ class Threat(Section):
 
 
 class TuningData(DataSpec):
-    """Which images: as in a scenario, without a split; ``validation`` is held out where the source has no such split.
+    """Images of a fine-tuning: as in a scenario, without a split; ``validation`` is held out if the source has no validation split.
 
     The training split is trained on, the validation split decides, and the test split is left for the report.
     """
@@ -122,12 +122,14 @@ class TuningData(DataSpec):
     @model_validator(mode="after")
     def _has_no_split(self) -> Self:
         if "split" in self.model_fields_set:
-            raise ValueError("has no 'split': train is trained on, val decides, and test is for the report")
+            raise ValueError(
+                "has no 'split': train is for training, val for the selection of the epoch, test for the report"
+            )
         return self
 
 
 class Budget(Section):
-    """How long: ``epochs``, or the whole epochs that fit into ``minutes``."""
+    """Length of the training: ``epochs``, or the whole epochs that fit into ``minutes``."""
 
     epochs: Count | None = None
     minutes: Rate | None = None
@@ -140,7 +142,7 @@ class Budget(Section):
 
 
 class Schedule(Section):
-    """The optimiser, and how learning rate and eps go.
+    """The optimiser, and the schedules of learning rate and eps.
 
     ``eps_warmup`` is the share of the training over which eps rises from 0 to its value.
     """
@@ -156,14 +158,14 @@ class Schedule(Section):
 
 
 class Judging(Section):
-    """What decides which epoch is kept: robust balanced accuracy of PGD on that many validation images."""
+    """Selection of the kept epoch by robust balanced accuracy under PGD, on that many validation images."""
 
     images: Count = 1000
     steps: Count = 10
 
 
 class Watch(Section):
-    """How often a collapse is looked for, in training steps, and on how many of the validation images.
+    """The collapse watch: training steps between checks, and number of validation images.
 
     ``every`` is a fifth of an epoch and at least 50 steps where None.
     """
@@ -173,7 +175,7 @@ class Watch(Section):
 
 
 class AfterReport(Section):
-    """What runs before and after: a scenario of one's own, or the built-in one.
+    """The report before and after: the built-in scenario, or a scenario file.
 
     On as many test images, at most ``limit``, as the report takes no longer with than the training took; where few
     images take longer, the built-in scenario gets fewer steps, queries and attacks. ``images``, a number or ``all``,
@@ -189,7 +191,7 @@ class AfterReport(Section):
     @model_validator(mode="after")
     def _is_limited_once(self) -> Self:
         if self.images is not None and "limit" in self.model_fields_set:
-            raise ValueError("has either images, taken whatever the time, or limit, the most that are taken")
+            raise ValueError("takes either images (a fixed number) or limit (at most this many)")
         return self
 
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning says before it trains: how long the training takes, and the report after it."""
+"""The time estimate before a fine-tuning: training and report."""
 
 from robustbench_aigen.engine.estimate import write_duration
 from robustbench_aigen.text import counted
@@ -20,7 +20,7 @@ def forecast(
     training
         Seconds of the training.
     report
-        How large the report will be; None where there is none.
+        The size of the report, or None without a report.
     goes_on
         Whether some of the training is done.
     """

@@ -1,4 +1,4 @@
-"""The Lightning module of adversarial fine-tuning: what of ordinary training it changes."""
+"""The Lightning module of adversarial fine-tuning: its differences from ordinary training."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ class AdversarialNetwork(TrainedNetwork):
     tuning
         The fine-tuning file.
     settings
-        What of it ordinary training knows.
+        The settings shared with ordinary training.
     steps
         Optimiser steps of the whole training.
     precision
@@ -82,7 +82,7 @@ class AdversarialNetwork(TrainedNetwork):
             steps=tuning.selection.steps,
             seed=tuning.seed,
         )
-        # In a tuple, which Lightning does not look into: the weights are registered once, as the network's.
+        # In a tuple, which Lightning ignores: the weights are registered once, as the network's.
         self._held = (detector, judge)
         self.tuning, self.images, self._batch_size = tuning, images, batch_size
         self._watched = images.first(tuning.watch.images)
@@ -108,7 +108,7 @@ class AdversarialNetwork(TrainedNetwork):
 
     @property
     def detector(self) -> Detector:
-        """What is trained."""
+        """The trained detector."""
         return self._held[0]
 
     @property
@@ -126,7 +126,7 @@ class AdversarialNetwork(TrainedNetwork):
         return loss, logits
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Take a step, and the new weights into the average: before a checkpoint of this step can be written."""
+        """Take a step, and add the new weights to the average before a checkpoint of this step can be written."""
         super().optimizer_step(*arguments, **options)
         if self.average is not None:
             self.average.update(self.global_step)
@@ -191,7 +191,7 @@ class AdversarialNetwork(TrainedNetwork):
         return replace(rates, degraded=self._degraded_accuracy(images))
 
     def close_epoch(self) -> None:
-        """Note what the epoch came to, and keep its weights if it is the best so far."""
+        """Record the figures of the epoch, and keep its weights if it is the best so far."""
         self.note_epoch()
         self.history[-1] |= {**self.rates.as_row(), "eps": self.eps}
         with self._judged_weights():
@@ -207,7 +207,7 @@ class AdversarialNetwork(TrainedNetwork):
         self.average.swap()
 
     def told(self) -> str:
-        """Return what is said of the last epoch."""
+        """Return a text on the last epoch."""
         return f"loss {self.history[-1]['train_loss']:.3f}; validation: {self.rates}"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -218,7 +218,7 @@ class AdversarialNetwork(TrainedNetwork):
         checkpoint["training"]["average"] = None if self.average is None else self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them out again."""
+        """Restore the state."""
         super().on_load_checkpoint(checkpoint)
         self.checks = list(checkpoint["training"]["checks"])
         collapse = checkpoint["training"]["collapse"]
@@ -245,7 +245,7 @@ class Watching(Callback):
         self._state: dict[str, Any] | None = None
 
     def on_train_start(self, _: Trainer, pl_module: LightningModule) -> None:
-        """Begin, or go on."""
+        """Start or resume."""
         assert isinstance(pl_module, AdversarialNetwork)
         self._since = time.monotonic()
         self.watch = CollapseWatch(pl_module.start.balanced)
@@ -266,10 +266,10 @@ class Watching(Callback):
         return self._seconds + time.monotonic() - self._since
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training goes on with."""
+        """Return the state for a resumed training."""
         watch = None if self.watch is None else self.watch.state_dict()
         return {"watch": watch, "seconds": self._elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self._state, self._seconds = state_dict["watch"], state_dict["seconds"]

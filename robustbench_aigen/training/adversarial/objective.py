@@ -36,7 +36,7 @@ class Objective:
     detector
         In training.
     following
-        The same, made ready for the search.
+        The same detector, prepared for the search.
     label_smoothing
         Of the cross-entropy that is trained on; the search is on the plain one.
     """

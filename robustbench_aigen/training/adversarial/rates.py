@@ -1,4 +1,4 @@
-"""What a detector in training gets right of each class, clean and attacked, on validation images."""
+"""Accuracy of each class on validation images during training, clean and attacked."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ class Rates:
     """Shares of the AI-generated (TPR) and of the real images (TNR) judged right, clean and under attack.
 
     ``searched`` is the balanced accuracy on what the training's own search finds for the same images, ``degraded``
-    that on images changed by the training's augmentation; NaN where it was not looked at.
+    that on images changed by the training's augmentation; NaN if not measured.
     """
 
     tpr: float
@@ -47,12 +47,12 @@ class Rates:
 
     @property
     def standing(self) -> Standing:
-        """What is right, and what of that withstands the attack: how long attacks on other images take."""
+        """Accuracy and share of survivors, for estimates of attack times."""
         return Standing.of(self.balanced, self.robust_balanced)
 
     @property
     def value(self) -> float:
-        """What an epoch is chosen by: balanced accuracy under attack, where that is above chance.
+        """Selection criterion of an epoch: balanced accuracy under attack, where that is above chance.
 
         A detector that answers one class alone is at chance under every attack, where an undefended one is at 0. Up
         to there it is the mean of the clean balanced accuracy and of the worse class's rate under attack, by which
@@ -87,7 +87,7 @@ class ValidationImages(NamedTuple):
     names: tuple[str, ...]
 
     def first(self, count: int) -> "ValidationImages":
-        """Return at most so many of them, as many of one class as of the other where there are."""
+        """Return at most ``count`` images, balanced between the classes if possible."""
         half = -(-count // 2)
         rows = torch.cat([(self.labels == label).nonzero().flatten()[:half] for label in (0, 1)])
         return ValidationImages(
@@ -96,14 +96,14 @@ class ValidationImages(NamedTuple):
 
 
 class Judge:
-    """Attacks a detector in training with PGD, and judges it as a run would: in float32, on 8 bits, at 0.5.
+    """Judges a detector in training under PGD by the rules of a run: float32, 8 bits, threshold 0.5.
 
     Parameters
     ----------
     detector
         In training, on its device.
     following
-        The same, made ready for gradients.
+        The same detector, prepared for gradients.
     norm, eps, steps
         Of the attack.
     seed
@@ -127,7 +127,7 @@ class Judge:
         self._stage = make_stage(recipe, {"norm": norm, "eps": eps, "steps": steps})
 
     def rates(self, images: ValidationImages, batch_size: int, device: torch.device) -> Rates:
-        """Return the rates of the present weights."""
+        """Return the rates of the current weights."""
         with torch.autocast(device.type, enabled=False):
             log_odds = predict(self._judged.detector, images.levels, batch_size, device)
             clean = verdicts(log_odds, HALF) == images.labels
@@ -173,5 +173,5 @@ def _share(right: Tensor) -> float:
 
 
 def _silent(images: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""
     del images

@@ -1,4 +1,4 @@
-"""What a report before and after will take, from paces of the detector that are measured on validation images."""
+"""Time of a report before and after, estimated from measured speeds on validation images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,28 +31,28 @@ from robustbench_aigen.trust.checks.second_attacks import black_box, includes, m
 from robustbench_aigen.trust.sequential import FIRST_PROBED, PROBED
 
 _MOST_TIMED = 64
-"""Validation images that paces are measured on at most."""
+"""Largest number of validation images for measuring speeds."""
 
 
 _HOPED = 0.75
-"""The share of images that is taken to withstand an attack on the detector after, before it is trained."""
+"""Assumed share of images that withstand an attack after the training."""
 
 
 def hoped_for(before: Standing) -> Standing:
-    """Return how the detector after may stand, for a forecast."""
+    """Return the expected accuracy of the detector after training, for an estimate."""
     return Standing(before.right, max(_HOPED, before.held))
 
 
 @dataclass(frozen=True)
 class ReportCost:
-    """What there is to do for a report.
+    """The work of a report.
 
     Parameters
     ----------
     loaded
         The fine-tuning.
     detector
-        On its device, in evaluation mode when the pace is first asked for.
+        On its device, in evaluation mode at the first measurement.
     source, validation
         The images of the training, and which of them the pace is measured on: none that the report is about.
     device
@@ -76,12 +76,12 @@ class ReportCost:
 
     @cached_property
     def selection(self) -> Selection:
-        """All test images, or those that a scenario of one's own names.
+        """All test images, or the images of the user's scenario.
 
         Raises
         ------
         UserError
-            If there are none.
+            If there are no images.
         """
         data, is_own = self.scenario.data, self.loaded.report.scenario is not None
         source = open_data(data, self.scenario.folder) if is_own else self.source
@@ -89,7 +89,7 @@ class ReportCost:
             return select(source, data.split, None)
         except UserError as error:
             hint = "give the images a test split, or train with --no-report"
-            raise UserError(f"{error.message}, which the report is about", hint=hint) from error
+            raise UserError(f"{error.message}, which the report needs", hint=hint) from error
 
     def check(self) -> None:
         """Raise UserError if there are no images for the report."""
@@ -97,7 +97,7 @@ class ReportCost:
 
     @property
     def most(self) -> int:
-        """Images of the report where time does not matter."""
+        """Number of images of a report without a time limit."""
         report, available = self.loaded.report, len(self.selection.indices)
         if report.images is not None:
             return available if report.images == "all" else min(available, report.images)
@@ -137,7 +137,7 @@ class ReportCost:
         return expand_pipelines(scenario_before(self.loaded, depth))
 
     def cells(self, depth: Depth, before: Standing, after: Standing) -> dict[tuple[str, str], float]:
-        """Return the seconds that an image takes in every cell, by the names of detector and pipeline."""
+        """Return the seconds per image of every cell, by detector and pipeline."""
         pipelines = self.pipelines(depth)
         specs = [stage.surrogate for pipeline in pipelines for stage in pipeline.stages]
         surrogates = {spec: self.pace for spec in specs if spec is not None}
@@ -151,7 +151,7 @@ class ReportCost:
         }
 
     def per_image(self, depth: Depth, before: Standing, after: Standing) -> float:
-        """Return the seconds that an image takes, through both detectors."""
+        """Return the seconds per image, for both detectors."""
         return sum(self.cells(depth, before, after).values())
 
     def _trust(self, depth: Depth) -> Trust:
@@ -159,7 +159,7 @@ class ReportCost:
         return self.scenario.trust if has_own else depth.trust
 
     def beside(self, depth: Depth) -> float:
-        """Return the seconds beside the images: loading, the check of outputs, trust probes, the tables."""
+        """Return the fixed seconds of a report: loading, output check, trust probes, tables."""
         pipelines, pace = self.pipelines(depth), self.pace
         loading = 3 * self.loading + self.opening
         checked = 2 * (_CHECKED * pace.verdict + _TABLES * len(pipelines))
@@ -187,7 +187,7 @@ class ReportCost:
         return probed * (steps * self.pace.gradient + ends * queries * self.pace.query)
 
     def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
-        """Return how large the report is, after a training that took so many seconds or will.
+        """Return the size of the report after a training of so many seconds.
 
         Raises
         ------

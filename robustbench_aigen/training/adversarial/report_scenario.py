@@ -1,4 +1,4 @@
-"""The scenario of the report before and after: the file's own, or the built-in one as far as it is to go."""
+"""The scenario of the report before and after: the user's scenario, or the built-in scenario at a depth."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,14 @@ from robustbench_aigen.training.adversarial.file import FineTuning
 
 SCENARIO = "before_after.yaml"
 _SQUARE = 1000
-"""Most queries of Square on its own, which is there to be compared with the white-box attacks."""
+"""Largest number of queries of the separate Square attack, a comparison with the white-box attacks."""
 _AUTO_STEPS = 50
 _DEGRADATIONS = ("jpeg", "resize", "gaussian_blur", "gaussian_noise")
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How far the built-in scenario goes.
+    """Depth of the built-in scenario.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Depth:
     severities
         Of the degradations.
     trust
-        What trust checks look at; ``off`` where Square and the transfer have to do.
+        Depth of the trust checks; ``off`` if only Square and the transfer serve as checks.
     """
 
     queries: int | None = None
@@ -54,7 +54,7 @@ class Depth:
     trust: Literal["quick", "off"] = "quick"
 
     def reductions(self, queries: int) -> list[str]:
-        """Return what it leaves out of the whole scenario, of which Square has so many queries."""
+        """Return the reductions against the whole scenario, in which Square has ``queries`` queries."""
         whole, said = Depth(), []
         if self.auto == 0:
             said.append("without auto")
@@ -91,7 +91,7 @@ DEPTHS = (
 
 @dataclass(frozen=True)
 class Extent:
-    """On how many images a report is made, and how far its scenario goes; ``images`` is None for those it names."""
+    """Number of images and depth of a report; ``images`` is None for the images of the scenario."""
 
     images: int | None
     depth: Depth = field(default_factory=Depth)
@@ -100,7 +100,7 @@ class Extent:
 def write_scenario(loaded: FineTuning, folder: Path, extent: Extent) -> Scenario:
     """Return the scenario on both detectors; the built-in one is written beside the weights, so that ``run`` takes it.
 
-    Of a scenario of one's own, the detectors and the number of images are replaced.
+    In a scenario of the user, the detectors and the number of images are replaced.
     """
     tuning = loaded
     weights = folder / f"{tuning.name}.safetensors"
@@ -115,7 +115,7 @@ def write_scenario(loaded: FineTuning, folder: Path, extent: Extent) -> Scenario
 
 
 def scenario_before(loaded: FineTuning, depth: Depth) -> Scenario:
-    """Return the scenario on the detector before alone, on all images: what there is to do, before the training."""
+    """Return the scenario on the original detector alone, on all images, for an estimate before the training."""
     detectors = [_before(loaded)]
     own = own_scenario(loaded)
     if own is not None:
@@ -178,7 +178,7 @@ def _before(loaded: FineTuning) -> dict[str, Any]:
 
 
 def _data(loaded: FineTuning) -> dict[str, Any]:
-    """Return what the file says of the images, relative paths made absolute."""
+    """Return the data section of the file with absolute paths."""
     data = loaded.data
     said = data.model_dump(
         mode="json", exclude_none=True, exclude_unset=True, exclude={"validation", "limit"}

@@ -1,4 +1,4 @@
-"""How large a report before and after may be, so that it takes no longer than the training."""
+"""Size of a report before and after that takes no longer than the training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.report_scenario import Depth, Extent
 
 SIZE = "report.json"
-"""Where the size of a report is kept, and whether it is finished."""
+"""File with the size of a report and its state."""
 FEWEST = 32
 """Images below which no report goes, where there are so many.
 
 The 95 % interval of an accuracy is up to ±16 points wide on 32 images. A gain is significant in a table of twenty
-pipelines (McNemar's exact test, Holm-corrected) from ten images on that the detector after alone gets right: on
+pipelines (McNemar's exact test, Holm-corrected) from ten images on that only the detector after judges right: on
 fewer images than these, hardly any gain is.
 """
 _OF_A_CLASS = 4
@@ -25,7 +25,7 @@ _OF_A_CLASS = 4
 
 @dataclass(frozen=True)
 class ReportSize:
-    """How large a report is made.
+    """The size of a report.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class ReportSize:
     depth
         How far its scenario goes.
     seconds
-        What it takes, as far as that is known beforehand.
+        The expected seconds of the report.
     training
-        Seconds of the training that it is to stay within; None where its images were asked for.
+        Seconds of the training that it is to stay within; None if the number of images is given.
     """
 
     images: int
@@ -48,21 +48,21 @@ class ReportSize:
 
     @property
     def extent(self) -> Extent:
-        """What is run."""
+        """Number of images and depth of the report."""
         return Extent(self.images, self.depth)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether something is left out for want of time."""
+        """Whether something is left out to save time."""
         return self.images < self.most or self.depth != Depth()
 
     @property
     def excess(self) -> float:
-        """Seconds by which it exceeds the training; 0 where it does not."""
+        """Seconds by which the report exceeds the training; 0 otherwise."""
         return 0.0 if self.training is None else max(0.0, self.seconds - self.training)
 
     def sentence(self, queries: int) -> str:
-        """Return what is said of it in a line; Square has so many queries in the whole scenario."""
+        """Return the size as a line; ``queries`` are those of Square in the whole scenario."""
         text = f"report on {self.images} of {counted(self.available, 'test image')}"
         if self.training is None or not (self.is_reduced or self.excess):
             return text
@@ -70,21 +70,21 @@ class ReportSize:
         text += f" ({left_out})" if left_out else ""
         limit = f"the training's {write_duration(self.training)}"
         if self.excess:
-            text += f", about {write_duration(self.excess)} longer than {limit}: fewer images say too little"
+            text += f", about {write_duration(self.excess)} longer than {limit}: fewer images give too little evidence"
         else:
             text += f" to stay within {limit}"
         if not self.is_reduced:
             return text
-        more = "all of them" if self.images < self.available else "the whole of it"
+        more = "all of them" if self.images < self.available else "the whole scenario"
         return f"{text}; set report: {{images: {self.most}}} or --report-images all for {more}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what :meth:`from_dict` takes."""
+        """Return the size for :meth:`from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, said: dict[str, Any]) -> "ReportSize":
-        """Return what :meth:`as_dict` wrote."""
+        """Return the size that :meth:`as_dict` wrote."""
         depth = Depth(**{**said["depth"], "severities": tuple(said["depth"]["severities"])})
         return cls(**{**said, "depth": depth})
 
@@ -127,7 +127,7 @@ def fitted(
 
 
 def fewest_images(samples: Sequence[Sample], available: Sequence[int], most: int) -> int:
-    """Return the smallest sample that says something: :data:`FEWEST` images, a few of them of each class."""
+    """Return the size of the smallest useful sample: :data:`FEWEST` images, some of each class."""
     labels = [samples[index].label for index in available]
     wanted = {label: min(_OF_A_CLASS, labels.count(label)) for label in set(labels)}
     for images in range(min(FEWEST, most), most):

@@ -61,7 +61,7 @@ def ascend(
             value = loss(network(leaf).float())
         gradient = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
         if gradient is None:
-            raise UserError("no gradient reaches the pixels: this detector cannot be trained adversarially")
+            raise UserError("the detector has no gradient to the pixels, which adversarial training needs")
         step = threat.steepest(gradient).mul_(step_size)
         current = threat.project(clean, step.add_(leaf.detach()))
     return current

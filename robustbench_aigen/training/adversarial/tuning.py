@@ -1,4 +1,4 @@
-"""Fine-tunes one detector: from a file to weights, card and history; what is finished is not done again."""
+"""Fine-tuning of one detector: from a file to weights, card and history; finished work is not repeated."""
 
 import json
 import time
@@ -84,7 +84,7 @@ def finetune(
     report: bool = True,
     began: float | None = None,
 ) -> Tuned:
-    """Fine-tune a detector in ``output/<name>/``; a stopped one goes on, a finished one is returned as it is.
+    """Fine-tune a detector in ``output/<name>/``; a stopped training resumes, a finished training is returned unchanged.
 
     Parameters
     ----------
@@ -97,20 +97,20 @@ def finetune(
     half
         Whether the weights are stored as float16.
     fresh
-        Whether a finished or stopped one is given up and begun anew.
+        Whether to discard a finished or stopped training and start again.
     progress
         Who is told.
     trust_code
         Allow detectors whose files can run code when they are loaded.
     report
-        Whether a report is to follow, which the forecast then speaks of.
+        Whether a report follows, which the forecast then includes.
     began
         When the command began, on the clock of :func:`time.perf_counter`; None is now.
 
     Raises
     ------
     UserError
-        If the file, the detector or the images are at fault, or the folder holds another training.
+        If the file, the detector or the images are wrong, or the folder holds another training.
     """
     clock = time.perf_counter()
     began = clock if began is None else began
@@ -156,7 +156,7 @@ def finetune(
     settings = _settings(tuning, detector, size, length.epochs)
     fitted = _fit(module, settings, train, val, folder / CHECKPOINT, identity, place, length, progress)
     if fitted.best_epoch == 0:
-        progress.notice(f"{tuning.name}: no epoch was better on validation than {detector.name} as it came")
+        progress.notice(f"{tuning.name}: no epoch was better on validation than the original {detector.name}")
     metrics = {
         "name": tuning.name,
         "identity": identity,
@@ -204,7 +204,7 @@ def _finished(folder: Path, identity: str, progress: Progress) -> dict[str, Any]
     if metrics.get("identity") != identity:
         raise UserError(
             f"{folder} holds another training, with other settings, detector or images",
-            hint="--fresh replaces it; another --output or name keeps it",
+            hint="--fresh replaces that training; another --output or name keeps both",
         )
     return metrics
 
@@ -250,7 +250,7 @@ def _judged_before(
     device: torch.device,
     progress: Progress,
 ) -> AdversarialNetwork:
-    """Return what is to be trained, judged as it is; how long it is trained is not known yet."""
+    """Return the training with the validation results of the original detector, without its length."""
     precision: Literal["fp32", "bf16"] = resolve_precision(tuning.precision, device)
     progress.start(0)
     progress.work_on(tuning.name, "judging the detector before")

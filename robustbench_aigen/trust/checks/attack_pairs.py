@@ -11,8 +11,7 @@ from robustbench_aigen.trust.check import check
 @check(
     "transfer_beats_direct",
     meaning=(
-        "images made against another detector fool this one more often than those made against it: its own gradients "
-        "mislead the attack, and the accuracy is too high"
+        "images crafted against another detector fool this detector more often than images crafted against the detector itself: its gradients mislead the attack, and the accuracy is too high"
     ),
     when="images crafted against another detector in the same run are clearly stronger",
     on="pair",
@@ -25,9 +24,7 @@ def transfer_beats_direct(cell: AttackCell, other: AttackCell) -> bool:
 
 @check(
     "larger_eps_not_stronger",
-    meaning=(
-        "the same attack leaves a higher accuracy than with a smaller eps, all of whose images it could have used"
-    ),
+    meaning=("the same attack leaves a higher accuracy than at a smaller eps, although its budget is larger"),
     when="the same attack with a smaller eps in the same run is clearly stronger",
     on="pair",
     order=15,

@@ -32,7 +32,7 @@ def unbounded_attack() -> Attack:
     """Return 50 steps of PGD with an L∞ budget of 0.5, which can turn every image into plain grey.
 
     From the image itself, without looking ahead: noise of that size is far from anything that the detector has seen,
-    and may fool it whatever the gradient is worth.
+    and may fool the detector with any gradient.
     """
     pgd = shipped_attack("pgd")
     given = {"norm": "linf", "eps": 0.5, "steps": 50, "random_start": False, "lookahead": False}
@@ -41,7 +41,7 @@ def unbounded_attack() -> Attack:
 
 @check(
     "zero_gradients",
-    meaning="the detector has input gradients that are zero or not finite: an attack stands still there",
+    meaning="the detector has input gradients that are zero or not finite, where attacks make no progress",
     when="at least 10 % of the probe images have a zero input gradient of the margin, or one gradient is not finite",
     on="detector",
     order=8,
@@ -70,7 +70,7 @@ class ZeroGradients(DetectorCheck):
     "saturated_logits",
     meaning=(
         "margins are so large that the cross-entropy has no gradient in float32: attacks of other libraries fail; "
-        "the native ones do not depend on it"
+        "native attacks do not depend on the cross-entropy"
     ),
     when="the median margin is above 40 nats, where the cross-entropy of other libraries has no gradient",
     on="detector",
@@ -92,7 +92,7 @@ class SaturatedLogits(DetectorCheck):
 
 @check(
     "uninformative_gradients",
-    meaning="a step along the gradient does hardly more to the verdict than a random one: attacks with gradients are blind",
+    meaning="a step along the gradient changes the verdict hardly more than a random step: attacks with gradients are not guided",
     when="a step along the gradient beats a random step on less than 75 % of the probe images",
     on="detector",
     order=9,
@@ -125,7 +125,7 @@ class UninformativeGradients(DetectorCheck):
 @check(
     "unbounded_attack_fails",
     meaning=(
-        "an attack that may change everything does not fool every image: the attack is at fault, not the detector good"
+        "an attack with a very large budget does not fool every image: the attack fails, and the detector is not robust"
     ),
     when="50 steps of PGD with an L∞ budget of 0.5 fail on at least 5 % of the probe images",
     on="detector",

@@ -49,7 +49,7 @@ def nearly_one_class(records: pd.DataFrame) -> str | None:
 @check(
     "worse_than_chance",
     meaning=(
-        "the detector ranks real images above AI-generated ones: its outputs are probably exchanged (fake_index), and "
+        "the detector ranks real images above AI-generated ones: its outputs are probably swapped (set fake_index), and "
         "every number is mirrored"
     ),
     when="the clean AUROC is below 0.5 (Mann–Whitney test: p < 0.01, or p ≤ 0.05 with an AUROC of at most 0.25): the outputs are probably swapped",
@@ -82,7 +82,7 @@ def below_chance(cell: pd.DataFrame) -> str | None:
     is_far = auroc <= _FAR_BELOW and p_value <= _FAR_BELOW_CHANCE
     if auroc >= 0.5 or not (p_value < _BELOW_CHANCE or is_far):
         return None
-    return f"AUROC {auroc:.3f} on {len(cell)} clean images (p = {max(p_value, 1e-99):.1g}): exchanged outputs would give {1 - auroc:.3f}"
+    return f"AUROC {auroc:.3f} on {len(cell)} clean images (p = {max(p_value, 1e-99):.1g}): swapped outputs would give {1 - auroc:.3f}"
 
 
 def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
@@ -103,7 +103,7 @@ def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple
 
 @check(
     "lost_to_rounding",
-    meaning="the attack succeeds on float images and fails on the 8-bit ones an attacker could upload",
+    meaning="the attack succeeds on float images and fails on the 8-bit images that an attacker can upload",
     when="at least 2 % of the attacked images fool the detector as float images and not as 8-bit images",
     on="cell",
     order=5,
@@ -114,7 +114,7 @@ def lost_to_rounding(cell: CellRecords) -> str | None:
     lost = (tried["correct"] & ~tried["correct_float"].astype(bool)).mean()
     if tried.empty or lost < _ROUNDING_LOSS:
         return None
-    return f"{100 * lost:.1f} % of {len(tried)} attacked images are fooled as float images alone"
+    return f"{100 * lost:.1f} % of {len(tried)} attacked images fool the detector only as float images"
 
 
 @check(
@@ -127,7 +127,7 @@ def lost_to_rounding(cell: CellRecords) -> str | None:
 def eps_floored(cell: CellRecords) -> str | None:
     """Flag a pipeline with an attack whose budget is between two 8-bit levels."""
     floored = has_floored_eps(cell.pipeline.stages)
-    return "the budget is smaller than the eps of its name" if floored else None
+    return "the budget is smaller than the stated eps" if floored else None
 
 
 def has_floored_eps(stages: Iterable[Stage]) -> bool:
@@ -143,7 +143,7 @@ def has_floored_eps(stages: Iterable[Stage]) -> bool:
 
 @check(
     "jpeg_at_own_quality",
-    meaning="the last JPEG has the quality that the data is stored at, and takes images back to where they were",
+    meaning="the last JPEG has the quality of the stored images and largely restores them",
     when="the last stage is a JPEG of the quality that most of the source images are stored at",
     on="cell",
     order=7,

@@ -12,7 +12,7 @@ _QUERIES, _FEW_QUERIES = 250, 100
 
 @check(
     "loss_still_rising",
-    meaning="more steps of the same attack fool more images: it has not converged",
+    meaning="more steps of the same attack fool more images: the attack has not converged",
     when="five times as many steps lower the accuracy by clearly more than five points",
     on="survivors",
     order=12,
@@ -26,8 +26,7 @@ def loss_still_rising(withstood: Withstood) -> NextAttack | None:
 @check(
     "black_box_beats_white_box",
     meaning=(
-        "an attack without gradients fools images that the one with gradients does not: that one is misled by the "
-        "gradients, or too weak, and the accuracy is too high"
+        "an attack without gradients fools images that withstood the attack with gradients: the gradients mislead, or the attack is too weak, and the accuracy is too high"
     ),
     when="100 or 250 queries of Square lower the accuracy by clearly more than five points, or an attack without gradients in the same run is clearly stronger",
     on=("pair", "survivors"),
@@ -55,8 +54,8 @@ class BlackBox:
 def more_steps(stage: Attack, *, quick: bool) -> Attack | None:
     """Return the attack with five times its steps; None without steps.
 
-    The step size and the random start stay, so that this is the same search going on (Pintor et al. 2022 on attacks
-    that have not converged). Where ``quick``, an attack that is made of several goes on with the first of them.
+    The step size and the random start stay, so that the same search continues (Pintor et al. 2022 on attacks
+    that have not converged). Where ``quick``, an attack of several parts continues with the first part.
     """
     from robustbench_aigen.attacks.native.ensemble import parts_of
 

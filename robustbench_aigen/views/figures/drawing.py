@@ -1,4 +1,4 @@
-"""How figures look and are saved: colour-blind safe, readable in grey, on paper and on a dark page."""
+"""Style and saving of figures: colour-blind safe, readable in grey, on paper and on a dark page."""
 
 import io
 import re
@@ -28,7 +28,7 @@ MOST_PIPELINES = 5
 """Pipelines in a grid of panels."""
 MOST_ROWS = 24
 """Pipelines below one another, in bars and in a heat map."""
-OF_SWEEPS = "of a sweep the value that costs most"
+OF_SWEEPS = "for a sweep, the value with the largest drop"
 
 INK, PAPER, GRID, FAINT = "#1b1f23", "#fefefe", "#d4d8dd", "#868c93"
 """Text and axes, background, grid, lines for orientation. Nothing else in a figure has these very colours, so that an
@@ -170,5 +170,5 @@ def wrapped(name: object, width: int) -> str:
 
 
 def colours(count: int) -> list[tuple[float, float, float]]:
-    """Return so many colours that colour-blind readers can tell apart, again from the start after ten."""
+    """Return ``count`` colours that colour-blind readers can distinguish, repeated after ten."""
     return list(sns.color_palette("colorblind", count))

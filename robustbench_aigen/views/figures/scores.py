@@ -78,7 +78,7 @@ def scores(runs: JoinedRuns) -> ReportFigure | None:
     shown = _shown(runs)
     caption = f"Scores of real and AI-generated images; the dashed line is the threshold.{shown.limits}"
     if (shown.rows["auroc"].isna() & shown.rows["pipeline"].isin(shown.pipelines)).any():
-        caption += " Where an attack comes last in accuracy mode a score is where the search stopped."
+        caption += " After a final attack in accuracy mode, a score is that at which the search stopped."
     drawing = draw_histograms(runs.records, _with_records(runs), shown.pipelines)
     return ReportFigure("scores", caption, drawing)
 
@@ -92,7 +92,7 @@ def roc(runs: JoinedRuns) -> ReportFigure | None:
         return None
     caption = "ROC (above) and precision-recall curves (below), AI-generated is positive." + shown.limits
     if set(shown.rows["pipeline"]) - set(ranked["pipeline"]):
-        caption += " Pipelines whose scores do not compare, searches stopped at success, are left out."
+        caption += " Pipelines with scores that are not comparable (search stopped at success) are left out."
     compared = [CLEAN, *representatives(ranked, MOST_PIPELINES - 1)]
     return ReportFigure("roc", caption, draw_roc_and_pr(runs.records, _with_records(runs), compared))
 

@@ -75,7 +75,7 @@ def _draw_panel(axis: Axes, curves: list[Curve], detectors: list[str]) -> None:
     for number, curve in enumerate(curves):
         for detector, points in curve.points.groupby("detector", sort=False):
             place = detectors.index(str(detector))
-            # In grey the marker tells detectors apart, and the line what else varies.
+            # In grey, markers distinguish detectors, and line styles the other values.
             line = LINES[(number if len(curves) > 1 else place) % len(LINES)]
             axis.plot(
                 points["x"],

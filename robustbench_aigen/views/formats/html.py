@@ -20,7 +20,7 @@ _LONG = 60
 
 
 def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn]) -> str:
-    """Return the page. Whatever comes from files, names and paths, is text in it and never markup."""
+    """Return the page. Names and paths from files are text in the page, never markup."""
     script = _source("sorting.js")
     # With this policy the page loads nothing, and runs no other script than its own.
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()

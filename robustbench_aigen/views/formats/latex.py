@@ -50,7 +50,7 @@ _PREAMBLE = (
 
 
 def escaped(text: str) -> str:
-    r"""Return text as LaTeX that prints it and does nothing else, whatever stands in it.
+    r"""Return text as LaTeX that only prints the text, with all commands escaped.
 
     Letters that a T1 font lacks are written as their code points, so that the document compiles.
 

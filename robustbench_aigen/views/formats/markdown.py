@@ -1,4 +1,4 @@
-"""``report.md``: what was run, what came out, what speaks against it, and how to run it again."""
+"""``report.md``: conditions, tables, trust flags, figures, and the command that repeats the run."""
 
 from collections.abc import Sequence
 
@@ -30,9 +30,9 @@ def markdown_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequen
     parts += ["## Figures"] if figures else []
     for figure in figures:
         parts += [f"![{escaped(figure.caption)}](figures/{figure.name}.png)", escaped(figure.caption)]
-    parts += ["## What speaks against these numbers", _evidence(joined)]
+    parts += ["## Trust flags and warnings", _evidence(joined)]
     commands = [run.info.command or "from Python, with objects in memory" for run in joined.runs]
-    parts += ["## Run it again", "\n".join(f"    {_one_line(command)}" for command in commands)]
+    parts += ["## Reproduction", "\n".join(f"    {_one_line(command)}" for command in commands)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

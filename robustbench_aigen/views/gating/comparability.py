@@ -17,7 +17,7 @@ _DIGITS = 16
 
 @dataclass
 class ComparisonIssues:
-    """What differs so that the numbers do not compare, and what is worth saying."""
+    """Differences that make two runs incomparable, and notices on other differences."""
 
     differences: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def pair_detectors(current: RunInfo, baseline: RunInfo, issues: ComparisonIssues
         issues.differences.append(f"detectors: {_few(missing)} of the baseline not in this run")
     added = [name for name in now if name not in then]
     if added:
-        issues.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
+        issues.notices.append(f"not in the baseline, and not compared: {_few(added)}")
     return {name: name for name in now if name in then}
 
 
@@ -77,7 +77,7 @@ def compare_attacks(
             issues.differences += _stage_differences(name, now[name], then[name])
     added = [name for name in now if name not in then]
     if added:
-        issues.notices.append(f"not in the baseline, and not held against it: {_few(added)}")
+        issues.notices.append(f"not in the baseline, and not compared: {_few(added)}")
     if any("attack" in stage for name in pipelines for stage in then[name]):
         for key in ("objective", "mode", "share_sweeps"):
             one, other = (getattr(info.scenario, key) for info in (current, baseline))

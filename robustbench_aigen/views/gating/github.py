@@ -1,4 +1,4 @@
-"""What a gate tells GitHub Actions: annotations on the log, and the step's summary."""
+"""Output of a gate for GitHub Actions: annotations on the log, and the summary of the step."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a metric has lost from one set of verdicts to another, and whether that can be chance."""
+"""Losses of a metric between two sets of verdicts, with significance."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ def paired_loss(
     draws: int,
     alternative: Alternative = "greater",
 ) -> MetricLoss:
-    """Return what a metric has lost on the same images.
+    """Return the loss of a metric on the same images.
 
     Shares of images judged right are tested with McNemar's exact test by source image, all others with the bootstrap
     over source images (Efron and Tibshirani 1993, section 15.3).
@@ -83,7 +83,7 @@ def paired_loss(
 
 
 def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame, draws: int) -> MetricLoss:
-    """Return what a metric has lost between different images.
+    """Return the loss of a metric between different images.
 
     Shares of images judged right are tested with Fisher's exact test where no image stands twice, all others with two
     independent bootstraps.

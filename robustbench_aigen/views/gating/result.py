@@ -1,4 +1,4 @@
-"""What a gate found: a table of checks, as text, Markdown, HTML, JSON and JUnit XML."""
+"""Results of a gate: a table of checks, as text, Markdown, HTML, JSON and JUnit XML."""
 
 import math
 import re
@@ -66,7 +66,7 @@ class GateResult:
 
     @property
     def rule(self) -> str:
-        """What is allowed, in a sentence."""
+        """The rule of the gate as a sentence."""
         test = "an unpaired" if any(text.startswith("unpaired") for text in self.notices) else "a paired"
         return (
             f"Fails where a loss is above {_points(self.spec.tolerance)} and {test} one-sided test rejects "

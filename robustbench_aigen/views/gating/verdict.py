@@ -85,11 +85,13 @@ def gate(
     if unpaired:
         issues.notices += ["unpaired: tests for independent samples", *images.differences]
         if same:
-            issues.notices.append("the images are the same ones: without --unpaired the tests are sharper")
+            issues.notices.append(
+                "both runs have the same images: leave out --unpaired for more powerful tests"
+            )
     else:
         issues.differences += images.differences
     if issues.differences:
-        hint = "run both on the same, or write a new baseline with --update"
+        hint = "run both on the same data, or write a new baseline with --update"
         if issues.differences == images.differences:
             hint += "; --unpaired compares different images"
         raise UserError(f"the runs do not compare. {'; '.join(issues.differences)}", hint=hint)
@@ -108,7 +110,7 @@ def read_spec(config: Config | None, info: RunInfo) -> GateSpec:
     Raises
     ------
     UserError
-        If they make no sense, or ask for a metric that is not there.
+        If they are inconsistent, or name an unknown metric.
     """
     if isinstance(config, GateSpec):
         return config
@@ -137,7 +139,7 @@ class _Comparison:
             raise UserError("the two runs have no image in common")
 
     def notices(self) -> list[str]:
-        """Say where images are left out, and after :meth:`losses` which numbers were."""
+        """Return notices on images left out, and after :meth:`losses` on numbers left out."""
         counts = [run.info.data.images for run in (self._now, self._then)]
         if self._common is None or len(self._common[0]) == max(counts):
             return self._empty
@@ -145,7 +147,7 @@ class _Comparison:
         return [*self._empty, common]
 
     def losses(self, checks: Sequence[GatedNumber], spec: GateSpec) -> list[dict[str, Any]]:
-        """Return a row for every number that is held against the baseline."""
+        """Return a row for every number compared with the baseline."""
         test = unpaired_loss if self._unpaired else paired_loss
         rows = []
         for check in checks:
@@ -158,11 +160,11 @@ class _Comparison:
             row = {**self._head(check), **asdict(loss), "loss": loss.loss, "allowed": spec.tolerance}
             if np.isnan(loss.loss):
                 about = f"{check.metric} of {check.pipeline} on {check.generator}"
-                self._empty.append(f"{about} is not tested: a class that it needs is missing")
+                self._empty.append(f"{about} is not tested, because a class is missing")
                 continue
             rows.append({**row, "kind": "loss", "n": len(now)})
         if checks and not rows:
-            raise UserError("there is nothing to gate: no metric has the classes that it needs")
+            raise UserError("there is nothing to gate: every metric lacks a class")
         for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
             row["p_holm"] = p_holm
             row["failed"] = bool(row["loss"] > row["allowed"] + _ROUND_OFF and p_holm < spec.alpha)
@@ -176,7 +178,7 @@ class _Comparison:
             value = metric_value(METRICS[check.metric], part)
             if np.isnan(value):
                 raise UserError(
-                    f"gate: the floor of {check.metric} of {check.pipeline} has no meaning: a class is missing"
+                    f"gate: the floor of {check.metric} of {check.pipeline} is undefined, because a class is missing"
                 )
             assert check.floor is not None
             row = {**self._head(check), "kind": "floor", "n": len(part), "current": value}

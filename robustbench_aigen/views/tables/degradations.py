@@ -23,7 +23,7 @@ DEGRADATIONS: Mapping[str, tuple[str, str, float]] = {
 
 
 def degradation_of(stages: list[dict[str, Any]]) -> str | None:
-    """Return which of GenImage's degradations a pipeline is, None where it is none or more than one."""
+    """Return the degradation of GenImage that a pipeline applies; None for others and for several."""
     if len(stages) != 1 or stages[0].get("repeats", 1) != 1:
         return None
     for title, (perturbation, parameter, value) in DEGRADATIONS.items():

@@ -1,4 +1,4 @@
-"""The summary of a report: per detector and threat model what is left, as RobustBench lists it."""
+"""The summary of a report: lowest accuracies per detector and threat model, as in RobustBench."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,9 +96,9 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
 
 
 _MEANINGS = {
-    "robust": "robust: under the attack that leaves least",
-    "degraded": "degraded: under the processing that leaves least",
-    "in all": "in all: images that are right without, under every attack of the threat model and under every processing",
+    "robust": "robust: lowest accuracy under attacks",
+    "degraded": "degraded: lowest accuracy under processing",
+    "in all": "in all: share of images right clean, under every attack of the threat model and under every processing",
 }
 
 

@@ -37,7 +37,7 @@ def load_timm(request: "Request") -> "Loaded":
 
 @detector_format(
     suffixes=(".onnx",),
-    gradients="through onnx2torch; otherwise scores alone, and says so",
+    gradients="through onnx2torch, else scores only",
     what="ONNX",
     order=4,
 )

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 @detector_format(
     prefix="python",
     gradients="as it has them",
-    trust="never: it is your own code",
+    trust="never",
     written="python:MODULE:FACTORY, python:FILE.py:FACTORY",
-    what="what a function of yours returns",
+    what="the return value of your function",
     order=9,
 )
 def load_python(request: "Request") -> "Loaded | Detector":
