@@ -17,7 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
-from robustbench_aigen.digests import unsealed
+from robustbench_aigen.digests import DIGESTS, unsealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.migrations import FORMAT, upgrade
 from robustbench_aigen.text import counted
@@ -382,7 +382,7 @@ def parse_info(
     if not isinstance(content, dict):
         raise ValueError(f"{name} is not a mapping")  # noqa: TRY004  The one kind of error that callers expect.
     check_format(content, folder)
-    plain, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
+    plain = {key: value for key, value in content.items() if key != DIGESTS}
     try:
         info = RunInfo.of(_completed(upgrade(plain), Path(folder)))
     except ValueError as error:
@@ -391,6 +391,7 @@ def parse_info(
         raise ValueError(f"{name} names a pipeline twice")
     if info.data.real + info.data.fake != info.data.images:
         raise ValueError(f"{name}: data.images is not the sum of real and fake ones")
+    _, digests = unsealed(content, name, free)  # The digest is of the file as it was written.
     return ReadInfo(info, digests, content.get("format", 0))
 
 

@@ -177,7 +177,9 @@ def _identity(run: Run, detector: DetectorInfo) -> tuple[object, ...]:
 
 def _run_labels(runs: Sequence[Run]) -> list[str]:
     for number, run in enumerate(runs):
-        if any(run is other or (run.folder and run.folder == other.folder) for other in runs[:number]):
+        if any(
+            run.info is other.info or (run.folder and run.folder == other.folder) for other in runs[:number]
+        ):
             raise UserError(f"'{run.folder or run.info.scenario.name}' is given twice")
         if not len(run.summary):
             raise UserError(
