@@ -13,8 +13,7 @@ from torch import nn
 from robustbench_aigen.data.image_data import DataLike, as_image_data
 from robustbench_aigen.data.selection import ALL
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine import runner
 from robustbench_aigen.engine.experiment import Experiment, experiment_in_memory
 from robustbench_aigen.engine.lending import lent
@@ -170,7 +169,7 @@ def evaluate(
         "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
         "threshold": 0.5 if threshold is None else threshold,
     }  # fmt: skip
-    checked = validated(RunSettings, LocatedYaml(NOWHERE, settings), "an evaluation")
+    checked = validated_values(RunSettings, settings, "an evaluation")
     told = as_progress(progress)
     if not isinstance(output, str | Path | None):
         raise UserError(f"output is a {type(output).__name__}", hint="output='results', or None for memory")

@@ -35,8 +35,7 @@ from robustbench_aigen.detectors.settings import checked_module
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.trial import refuse_classes
 from robustbench_aigen.detectors.trim import trimmed
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.errors import UserError, did_you_mean, printable, shortened
 from robustbench_aigen.imports import source_files
 from robustbench_aigen.numerics.precision import resolve_device
@@ -117,7 +116,7 @@ def _as_spec(given: object, arch: str | None) -> DetectorSpec:
     """Return what a scenario may say of a detector, of an id, a path or a mapping."""
     if isinstance(given, Mapping):
         content = {**given} if arch is None else {"arch": arch, **given}
-        return validated(DetectorSpec, LocatedYaml(NOWHERE, content), "a detector")
+        return validated_values(DetectorSpec, content, "a detector")
     if isinstance(given, str | PathLike):
         return DetectorSpec.from_text(str(given), arch)
     if isinstance(given, DetectorSpec):

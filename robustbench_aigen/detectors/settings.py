@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import PreprocessingSpec
 
@@ -43,7 +42,7 @@ def checked_settings(given: Mapping[str, object]) -> dict[str, Any]:
     for key, value in plain.items():
         if value is None and key not in ("input_size", "resize_to"):
             raise UserError(f"{key}=None is not a value; leave {key} out for the default")
-    read = validated(PreprocessingSpec, LocatedYaml(NOWHERE, plain), "a preprocessing")
+    read = validated_values(PreprocessingSpec, plain, "a preprocessing")
     settings = {key: getattr(read, key) for key in given}
     if settings["resize_to"] is not None and settings["input_size"] is None:
         raise UserError(

@@ -166,6 +166,11 @@ def validated(model: type[M], located: LocatedYaml, what: str, context: object =
     return validated_part(model, located.content, located, (), context)
 
 
+def validated_values(model: type[M], content: object, what: str) -> M:
+    """Validate plain values that were given in Python, as :func:`validated` does; errors name the key alone."""
+    return validated(model, LocatedYaml(NOWHERE, content), what)
+
+
 def validated_part(
     model: type[M], value: object, located: LocatedYaml, at: Path_, context: object = None
 ) -> M:

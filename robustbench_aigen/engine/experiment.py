@@ -20,8 +20,7 @@ from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.naming import name_apart
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.scenario_checks import (
@@ -270,7 +269,7 @@ def _spec_of(given: object) -> DetectorSpec:
     if isinstance(given, DetectorSpec):
         return given
     if isinstance(given, Mapping):
-        return validated(DetectorSpec, LocatedYaml(NOWHERE, dict(given)), "a detector")
+        return validated_values(DetectorSpec, dict(given), "a detector")
     if isinstance(given, str | PathLike):
         return DetectorSpec.from_text(fspath(given), None, Path())
     raise UserError(

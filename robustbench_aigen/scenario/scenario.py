@@ -10,8 +10,8 @@ import yaml
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
 
 from robustbench_aigen.catalogue import shipped_files
-from robustbench_aigen.documents.document import Document, not_a_boolean, show, validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, read_yaml
+from robustbench_aigen.documents.document import Document, not_a_boolean, show, validated, validated_values
+from robustbench_aigen.documents.located_yaml import LocatedYaml, read_yaml
 from robustbench_aigen.errors import UserError, did_you_mean, shortened
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.scenario.data_spec import DataSpec
@@ -151,7 +151,7 @@ class Scenario(RunSettings):
         try:
             super().__init__(**content)
         except ValidationError:
-            validated(Scenario, LocatedYaml(NOWHERE, content), "a scenario")
+            validated_values(Scenario, content, "a scenario")
             raise
 
     # Validation of a whole file makes the object itself, and collects what is wrong.
@@ -203,7 +203,7 @@ class Scenario(RunSettings):
             With key and what to do.
         """
         given = dict(content) if isinstance(content, Mapping) else content
-        scenario = validated(cls, LocatedYaml(NOWHERE, given), "a scenario")
+        scenario = validated_values(cls, given, "a scenario")
         scenario._folder = Path(folder)
         return scenario
 

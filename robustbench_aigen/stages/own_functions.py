@@ -5,8 +5,7 @@ from importlib.util import find_spec
 from inspect import getdoc, signature
 from typing import TypeVar
 
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.stages.parameters import Norm
 from robustbench_aigen.stages.recipe import Access, AttackRecipe, PerturbationRecipe, Recipe
@@ -155,7 +154,7 @@ def _register(
     summary = (getdoc(function) or name).splitlines()[0]
     whole = {"name": name, "summary": summary, **content}
     try:
-        recipe = validated(model, LocatedYaml(NOWHERE, whole), "a declaration")
+        recipe = validated_values(model, whole, "a declaration")
     except UserError as error:
         place = "" if error.key is None else f"{error.key}: "
         raise UserError(f"the {word} '{name}': {place}{error.message}", hint=error.hint) from None

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from robustbench_aigen.data.image_data import ImageData, as_image_data
 from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.selection import ALL
-from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
+from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import as_progress
@@ -375,9 +374,7 @@ def _recipe(
     from robustbench_aigen.training.recipe import TrainingRecipe, load_recipe
 
     if isinstance(recipe, Mapping):
-        loaded = validated(
-            TrainingRecipe, LocatedYaml(NOWHERE, {"version": 1, **recipe}), "a training recipe"
-        )
+        loaded = validated_values(TrainingRecipe, {"version": 1, **recipe}, "a training recipe")
     else:
         loaded = load_recipe(recipe)
     if published:
@@ -404,7 +401,7 @@ def _data_spec(data: str | Path | Mapping[str, Any], base: DataSpec | None = Non
             hint="give minigen, a path, or a mapping as in YAML",
         )
     content = dict(data) if isinstance(data, Mapping) else {"source": str(data)}
-    spec = validated(DataSpec, LocatedYaml(NOWHERE, content), "data")
+    spec = validated_values(DataSpec, content, "data")
     if base is None:
         return spec
     kept = {"split": base.split, "limit": base.limit}
@@ -430,7 +427,7 @@ def _finetuning(
     if epochs is not None and minutes is not None:
         raise UserError("--epochs and --minutes exclude each other")
     if isinstance(file, Mapping):
-        loaded = validated(FineTuning, LocatedYaml(NOWHERE, {"version": 1, **file}), "a fine-tuning")
+        loaded = validated_values(FineTuning, {"version": 1, **file}, "a fine-tuning")
     else:
         loaded = load_finetuning(file)
     changes: dict[str, object] = {}
@@ -464,7 +461,7 @@ def _detector_spec(detector: str | Path | Mapping[str, Any], arch: str | None) -
     # Paths given here start at the current folder, those in the file at the file's.
     if isinstance(detector, Mapping):
         content = {**detector} if arch is None else {"arch": arch, **detector}
-        return validated(DetectorSpec, LocatedYaml(NOWHERE, content), "a detector")
+        return validated_values(DetectorSpec, content, "a detector")
     if not isinstance(detector, str | Path):
         raise UserError(
             f"the detector is a {type(detector).__name__} in memory, and the card of the new weights names a file",
