@@ -2,21 +2,17 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from robustbench_aigen.data.image_data import DataLike, as_image_data
-from robustbench_aigen.data.selection import ALL
-from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.documents.document import validated_values
+from robustbench_aigen.data.image_data import DataLike
 from robustbench_aigen.engine import runner
-from robustbench_aigen.engine.experiment import Experiment, experiment_in_memory
+from robustbench_aigen.engine.experiment import DetectorLike, Experiment
 from robustbench_aigen.engine.lending import lent
+from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import writing
@@ -28,20 +24,10 @@ from robustbench_aigen.scenario.scenario import (
     Mode,
     Objective,
     Precision,
-    RunSettings,
     Scenario,
 )
-from robustbench_aigen.stages.catalogue import Factory
-from robustbench_aigen.stages.pipeline import expand
-from robustbench_aigen.stages.stage import Stage, stage_from_dict
 from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
-
-DetectorLike = Detector | nn.Module | str | Path | Mapping[str, Any]
-"""A detector, any module with one or two outputs, an id, a file, or what a scenario may say of a detector."""
-Stages = Stage | Mapping[str, Any] | Sequence[Stage | Mapping[str, Any]]
-PipelinesLike = Mapping[str, Stages] | Sequence[Stages] | Stage
-"""Names to a stage or a list of stages, or stages alone, each a pipeline named after its recipe."""
 
 
 def run(
@@ -164,36 +150,15 @@ def evaluate(
     UserError
         If detectors, images or pipelines are wrong: what, where, and what to do.
     """
-    settings = {
-        "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
-        "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
-        "threshold": 0.5 if threshold is None else threshold,
-    }  # fmt: skip
-    checked = validated_values(RunSettings, settings, "an evaluation")
+    clock = time.perf_counter()
     told = as_progress(progress)
     if not isinstance(output, str | Path | None):
         raise UserError(f"output is a {type(output).__name__}", hint="output='results', or None for memory")
-    share = checked.mode == "accuracy" and checked.share_sweeps
-    expanded = [
-        pipeline for called, stages in _named(pipelines) for pipeline in expand(called, stages, share=share)
-    ]
-    detectors = detector if isinstance(detector, list | tuple) else [detector]
-    clock = time.perf_counter()
-    images = as_image_data(data, split, limit)
-    if isinstance(checked.threshold, str) and images.split in ("val", ALL):
-        raise UserError(
-            f"'{threshold}' is fitted on the validation split, which is what split={images.split!r} evaluates",
-            hint=f"fit it on other images: detector.with_threshold({threshold!r}, images, labels)",
-        )
-    experiment = experiment_in_memory(
-        detectors,
-        images,
-        expanded,
-        checked,
-        threshold=None if threshold is None else checked.threshold,
-        device=device,
-        trust_code=trust_code,
-    )
+    experiment = Experiment(
+        detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
+        share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
+        keep_images=keep_images, trust_code=trust_code,
+    )  # fmt: skip
     return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
 
 
@@ -268,50 +233,6 @@ def run_experiment(
     with lent(experiment):
         result = runner.run_experiment(experiment, output=output, fresh=fresh, progress=progress, clock=clock)
     return result if result.folder is None else _with_texts(result)
-
-
-def _named(pipelines: Any) -> list[tuple[str, list[Stage]]]:
-    """Return pipelines by name; unnamed stages get the names of their recipes."""
-    if isinstance(pipelines, Mapping) and not {"attack", "perturb"} & pipelines.keys():
-        return [(str(name), _stages(name, stages)) for name, stages in pipelines.items()]
-    named: list[tuple[str, list[Stage]]] = []
-    for place, stages in enumerate(pipelines if isinstance(pipelines, list | tuple) else [pipelines]):
-        listed = _stages(place, stages)
-        called = " + ".join(stage.recipe.name for stage in listed)
-        taken = sum(name.partition(" #")[0] == called for name, _ in named)
-        named.append((called if not taken else f"{called} #{taken + 1}", listed))
-    return named
-
-
-def _stages(name: object, stages: Any) -> list[Stage]:
-    made = []
-    for stage in stages if isinstance(stages, list | tuple) else [stages]:
-        if not isinstance(stage, Stage | Mapping):
-            raise UserError(f"pipeline '{name}' holds {_shown(stage)}", hint=_what_to_give(stage))
-        made.append(stage if isinstance(stage, Stage) else stage_from_dict(stage))
-    return made
-
-
-def _shown(stage: Any) -> str:
-    return (
-        f"the recipe '{stage.recipe.name}' without ()"
-        if isinstance(stage, Factory)
-        else f"a {type(stage).__name__}"
-    )
-
-
-def _what_to_give(stage: Any) -> str:
-    """Return what to write instead of something that is no stage."""
-    library = type(stage).__module__.partition(".")[0]
-    if isinstance(stage, Factory):
-        return f"{'attacks' if stage.recipe.kind == 'attack' else 'perturbations'}.{stage.recipe.name}()"
-    if library == "foolbox":
-        return "interop.from_foolbox(attack, eps=4/255)"
-    if library in ("torchattacks", "art"):
-        return f"interop.from_{library}({type(stage).__name__!r}, eps=4/255)"
-    if callable(stage) and not isinstance(stage, type):
-        return "interop.from_function(f, eps=4/255)"
-    return "give attacks.pgd(eps=4/255) or perturbations.jpeg()"
 
 
 def as_progress(progress: Progress | bool) -> Progress | None:

@@ -4,7 +4,6 @@ import pickle
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -567,7 +566,7 @@ def records(module, folder, seed_of_code, monkeypatch):
         data={"source": "minigen", "split": "test", "limit": 8}, pipelines={"fgsm": [{"attack": "fgsm", "eps": "4/255"}]}
     ), device="cpu")  # fmt: skip
     detector = Detector(module, input_size=16, name="mine")
-    experiment = replace(experiment, detectors=(detector,), thresholds={"mine": HALF}, specs=(None,))
+    experiment = experiment.replaced(detectors=(detector,), thresholds={"mine": HALF}, specs=(None,))
     execution = Execution(experiment, ShardCache(folder, fresh=False), Silent())
     with lent(experiment):
         examine_detectors(experiment, execution.cache)

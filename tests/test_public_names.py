@@ -69,6 +69,7 @@ SIGNATURES = {
     Scenario.check: "self",
     Scenario.experiment: "self, device='auto', *, trust_code=False",
     Scenario.run: "self, output='results', …",
+    Experiment: "detectors, data, pipelines, *, …",
     Experiment.estimate: "self",
     Experiment.run: "self, output=None, *, …",
     Run.load: "folder",

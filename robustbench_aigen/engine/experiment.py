@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from robustbench_aigen.data.image_data import ImageData
+from robustbench_aigen.data.image_data import DataLike, ImageData, as_image_data
 from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.samples import read_encoded
-from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.data.selection import ALL, Selection
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import load_detector
@@ -23,6 +23,7 @@ from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.identity import ComputeSettings
+from robustbench_aigen.engine.pipelines_like import PipelinesLike, read_pipelines
 from robustbench_aigen.engine.scenario_checks import (
     bound_pipelines,
     check_detectors,
@@ -37,7 +38,7 @@ from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.scenario import RunSettings, Scenario
+from robustbench_aigen.scenario.scenario import KeepImages, Mode, Objective, Precision, RunSettings, Scenario
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.stages.stage import Stage
 
@@ -48,11 +49,18 @@ if TYPE_CHECKING:
     from robustbench_aigen.runs.run import Run
 
 
-@dataclass(frozen=True)
+DetectorLike = Detector | nn.Module | str | Path | Mapping[str, Any]
+"""A detector, any module with one or two outputs, an id, a file, or the keys of a detector in a scenario."""
+
+
+@dataclass(frozen=True, init=False)
 class Experiment:
     """A checked run before its start: detectors, images and pipelines.
 
-    Parameters
+    ``Experiment(detectors, data, pipelines)`` takes what :func:`robustbench_aigen.evaluate` takes. A module in memory
+    stays on its device; a detector that is loaded goes to ``device``.
+
+    Attributes
     ----------
     scenario
         Its settings; the scenario itself where there is one.
@@ -83,7 +91,68 @@ class Experiment:
     thresholds: Mapping[str, Threshold]
     surrogates: Mapping[object, Detector]
     specs: tuple[DetectorSpec | None, ...]
-    trust_code: bool = False
+    trust_code: bool
+
+    def __init__(
+        self,
+        detectors: DetectorLike | Sequence[DetectorLike],
+        data: DataLike,
+        pipelines: PipelinesLike,
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        threshold: float | str | None = None,
+        objective: Objective = "both",
+        mode: Mode = "accuracy",
+        share_sweeps: bool = True,
+        seed: int = 42,
+        batch_size: int | None = None,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        name: str = "evaluation",
+        keep_images: KeepImages = "some",
+        trust_code: bool = False,
+    ) -> None:
+        settings = {
+            "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
+            "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
+            "threshold": 0.5 if threshold is None else threshold,
+        }  # fmt: skip
+        checked = validated_values(RunSettings, settings, "an evaluation")
+        share = checked.mode == "accuracy" and checked.share_sweeps
+        expanded = read_pipelines(pipelines, share=share)
+        images = as_image_data(data, split, limit)
+        if isinstance(checked.threshold, str) and images.split in ("val", ALL):
+            raise UserError(
+                f"'{threshold}' is fitted on the validation split, and split={images.split!r} evaluates that split",
+                hint=f"fit it on other images: detector.with_threshold({threshold!r}, images, labels)",
+            )
+        self._set(
+            **_in_memory(
+                detectors if isinstance(detectors, list | tuple) else [detectors],
+                images,
+                expanded,
+                checked,
+                threshold=None if threshold is None else checked.threshold,
+                device=device,
+                trust_code=trust_code,
+            )
+        )
+
+    @classmethod
+    def assembled(cls, **fields: object) -> "Experiment":
+        """Return an experiment of its attributes, all of them checked before."""
+        experiment = object.__new__(cls)
+        experiment._set(**fields)
+        return experiment
+
+    def replaced(self, **changes: object) -> "Experiment":
+        """Return the experiment with other values of some attributes."""
+        return self.assembled(**{each.name: getattr(self, each.name) for each in fields(self)} | changes)
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @property
     def cells(self) -> int:
@@ -161,18 +230,11 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     surrogates = _load_surrogates(loaded, pipelines, target, trust_code=trust_code)
     check_detectors(pipelines, detectors, surrogates)
     check_gate(loaded, pipelines, detectors, selection)
-    return Experiment(
-        loaded,
-        tuple(pipelines),
-        tuple(detectors),
-        selection,
-        target,
-        settings,
-        thresholds,
-        surrogates,
-        tuple(scenario.detectors),
-        trust_code,
-    )
+    return Experiment.assembled(
+        scenario=loaded, pipelines=tuple(pipelines), detectors=tuple(detectors), selection=selection, device=target,
+        settings=settings, thresholds=thresholds, surrogates=surrogates, specs=tuple(scenario.detectors),
+        trust_code=trust_code,
+    )  # fmt: skip
 
 
 def _load_surrogates(
@@ -190,25 +252,17 @@ def _load_surrogates(
     return surrogates
 
 
-def experiment_in_memory(
+def _in_memory(
     detectors: Sequence[object],
     data: ImageData,
     pipelines: Sequence[Pipeline],
     settings: RunSettings,
     *,
-    threshold: float | str | None = None,
-    device: str | torch.device = "auto",
-    trust_code: bool = False,
-) -> Experiment:
-    """Return an experiment on objects in memory: detectors, modules, or what a scenario may say of a detector.
-
-    A module in memory stays on its device; a detector that is loaded goes to ``device``.
-
-    Raises
-    ------
-    UserError
-        If detectors, pipelines or images are wrong.
-    """
+    threshold: float | str | None,
+    device: str | torch.device,
+    trust_code: bool,
+) -> dict[str, object]:
+    """Load detectors and surrogates, and return the attributes of an experiment."""
     if not detectors:
         raise UserError("there is no detector", hint="evaluate(detector, data=…)")
     loaded: list[Detector] = []
@@ -242,12 +296,12 @@ def experiment_in_memory(
                 assert isinstance(surrogate, Detector | DetectorSpec)
                 surrogates[surrogate] = load_detector(surrogate, device=target, trust_code=trust_code)
                 surrogates[surrogate].see(*first)
-    experiment = Experiment(
-        settings, (Pipeline(CLEAN), *pipelines), tuple(loaded), selection, target, computing, thresholds, surrogates,
-        tuple(specs), trust_code,
-    )  # fmt: skip
-    check_detectors(list(experiment.pipelines), loaded, surrogates)
-    return experiment
+    check_detectors(list(pipelines), loaded, surrogates)
+    return {
+        "scenario": settings, "pipelines": (Pipeline(CLEAN), *pipelines), "detectors": tuple(loaded),
+        "selection": selection, "device": target, "settings": computing, "thresholds": thresholds,
+        "surrogates": surrogates, "specs": tuple(specs), "trust_code": trust_code,
+    }  # fmt: skip
 
 
 def _with_read_surrogates(pipeline: Pipeline, modules: dict[nn.Module, Detector]) -> Pipeline:

@@ -1,7 +1,6 @@
 """Checks of the settings of detectors on labelled images outside the test, before any attack."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -62,7 +61,7 @@ def read_detectors(experiment: Experiment) -> tuple[Experiment, list[Notice]]:
         else surrogate
         for named, surrogate in experiment.surrogates.items()
     }
-    read_so = replace(experiment, detectors=detectors, surrogates=surrogates)
+    read_so = experiment.replaced(detectors=detectors, surrogates=surrogates)
     return read_so, list(dict.fromkeys(notices))
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -260,7 +260,7 @@ def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) ->
         thresholds[detector.name] = fit_threshold(
             rule, frame["log_odds"].to_numpy(), frame["label"].to_numpy()
         )
-    return replace(experiment, thresholds=thresholds)
+    return experiment.replaced(thresholds=thresholds)
 
 
 def _run_info(

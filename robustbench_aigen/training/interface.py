@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.training.recipe import TrainingRecipe
 
 
-class Comparison(NamedTuple):
+class GeneratorComparison(NamedTuple):
     """Detectors that were trained on different generators: the run, and what a detector keeps on foreign generators.
 
     ``matrix`` has a row per detector, pipeline and generator, ``gaps`` one per detector and pipeline; both are also in
@@ -254,7 +254,7 @@ def cross_generator(
     device: str = "auto",
     output: str | Path = "results",
     progress: Progress | bool = False,
-) -> Comparison:
+) -> GeneratorComparison:
     """Train on each generator and on all, and test on each, clean and under every pipeline of a scenario.
 
     Parameters
@@ -303,7 +303,7 @@ def cross_generator(
     table = matrix(result.summary, seen)
     found = write_tables(result.path / "tables", table)
     draw_matrix(result.path / "figures", table)
-    return Comparison(result, table, found)
+    return GeneratorComparison(result, table, found)
 
 
 def _each_generator(

@@ -15,7 +15,7 @@ LAST = 1000
 _STEM = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
 
 
-class Named(Protocol):
+class NamedView(Protocol):
     """What has a name that files can have."""
 
     @property
@@ -23,7 +23,7 @@ class Named(Protocol):
         """The stem of its files."""
 
 
-Made = TypeVar("Made", bound=Named)
+Made = TypeVar("Made", bound=NamedView)
 Done = TypeVar("Done")
 Function = TypeVar("Function", bound=Callable[..., object])
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 Attributes = Mapping[str, Any]
 
 
-class Operation(nn.Module, OnnxToTorchModule):  # type: ignore[misc]
+class OnnxOperation(nn.Module, OnnxToTorchModule):  # type: ignore[misc]
     """A function of up to five inputs with the attributes of a node."""
 
     def __init__(self, function: Callable[..., Any], attributes: Attributes) -> None:
@@ -209,7 +209,9 @@ def _own(function: Callable[..., Any]) -> TConverter:
         del graph
         if len([name for name in node.output_values if name]) > 1 and node.operation_type != "Split":
             raise NotImplementedError(f"{node.operation_type} with several outputs")
-        return OperationConverterResult(Operation(function, node.attributes), onnx_mapping_from_node(node))
+        return OperationConverterResult(
+            OnnxOperation(function, node.attributes), onnx_mapping_from_node(node)
+        )
 
     return convert
 

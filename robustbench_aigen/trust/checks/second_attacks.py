@@ -32,7 +32,7 @@ def loss_still_rising(withstood: Withstood) -> NextAttack | None:
     on=("pair", "survivors"),
     order=13,
 )
-class BlackBox:
+class BlackBoxOfSurvivors:
     """A black box against an attack with gradients: of the run, or Square on what withstood the attack."""
 
     def pair(self, cell: AttackCell, other: AttackCell) -> bool:
