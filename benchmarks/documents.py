@@ -114,7 +114,7 @@ def architectures(present: str) -> str:
         with torch.device("meta"):
             network = build_architecture(name)
         is_fitted = isinstance(network, FittedNetwork)
-        fitted = network.decision.buffers() if isinstance(network, FittedNetwork) else ()
+        fitted = network.get_submodule("decision").buffers() if isinstance(network, FittedNetwork) else ()
         count = sum(tensor.numel() for tensor in (*network.parameters(), *fitted))
         size = default_input_size(name)
         weights = ["ImageNet"] if "weights" in architecture_options(name) else []

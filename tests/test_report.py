@@ -19,9 +19,8 @@ from robustbench_aigen.runs.folder import find_runs, read_run
 from robustbench_aigen.runs.info import pipelines_of
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.views.contents import report_tables
-from robustbench_aigen.views.figures import listing
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
-from robustbench_aigen.views.figures.scores import draw_confusion
+from robustbench_aigen.views.figures.scores import draw_confusion, roc, scores
 from robustbench_aigen.views.figures.sweeps import draw_curves
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.formats.markdown import markdown_table
@@ -355,10 +354,8 @@ def test_numbers_in_heat_maps_are_readable():
 def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
     file = scenario(tmp_path, "{fgsm: [{attack: fgsm, eps: 1/255}], jpeg: [{perturb: jpeg}]}", data=DATA)
     joined = join_runs([read_run(run(file, output=tmp_path / "out").folder)])
-    captions = {}
-    listing._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
-    assert "left out" in captions["roc"]
-    assert "where the search stopped" in captions["scores"]
+    assert "left out" in roc(joined).caption
+    assert "where the search stopped" in scores(joined).caption
 
 
 def test_names_cannot_become_markup():
