@@ -115,8 +115,8 @@ def architectures(present: str) -> str:
     for name in architecture_names():
         with torch.device("meta"):
             network = build_architecture(name)
-        is_fitted, decision = isinstance(network, FittedNetwork), getattr(network, "decision", None)
-        fitted = decision.buffers() if isinstance(decision, torch.nn.Module) else ()
+        is_fitted = isinstance(network, FittedNetwork)
+        fitted = network.get_submodule("decision").buffers() if isinstance(network, FittedNetwork) else ()
         count = sum(tensor.numel() for tensor in (*network.parameters(), *fitted))
         size = default_input_size(name)
         weights = ["ImageNet"] if "weights" in architecture_options(name) else []

@@ -17,9 +17,8 @@ from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.run import Run, find_runs
 from robustbench_aigen.views.contents import report_tables
-from robustbench_aigen.views.figures import listing
 from robustbench_aigen.views.figures.drawing import annotated_heat_map, luminance, save, style
-from robustbench_aigen.views.figures.scores import draw_confusion
+from robustbench_aigen.views.figures.scores import draw_confusion, roc, scores
 from robustbench_aigen.views.figures.sweeps import draw_curves
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.formats.markdown import markdown_table
@@ -353,10 +352,8 @@ def test_numbers_in_heat_maps_are_readable():
 def test_scores_that_do_not_compare_are_in_no_roc(tmp_path):
     file = scenario(tmp_path, "{fgsm: [{attack: fgsm, eps: 1/255}], jpeg: [{perturb: jpeg}]}", data=DATA)
     joined = join_runs([Run.load(run(file, output=tmp_path / "out").folder)])
-    captions = {}
-    listing._add_scores(joined, lambda name, caption, draw: captions.update({name: caption}))
-    assert "left out" in captions["roc"]
-    assert "at which the search stopped" in captions["scores"]
+    assert "left out" in roc(joined).caption
+    assert "the search stopped" in scores(joined).caption
 
 
 def test_names_cannot_become_markup():
