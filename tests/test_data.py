@@ -16,9 +16,9 @@ from robustbench_aigen.data.layouts.folder import FolderSource
 from robustbench_aigen.data.layouts.tables import TableSource
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.data.vocabulary import label_of, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
+from robustbench_aigen.words import label_of, split_of
 
 
 def encoded(image: Image.Image, format_: str = "PNG", **options) -> bytes:

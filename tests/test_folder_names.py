@@ -8,10 +8,9 @@ import pytest
 
 from robustbench_aigen.data.class_folders import FolderReader
 from robustbench_aigen.data.layouts.folder import FolderSource
-from robustbench_aigen.data.vocabulary import label_of, split_of
-from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.data_spec import SourceSpec
+from robustbench_aigen.words import label_of, split_of
 
 REAL_NAMES = (
     "real REAL Reals 0_real real1 real-2 0real RealImages real_images realimages RealFaces class0_real Real(1) ＲＥＡＬ "
@@ -63,8 +62,13 @@ def test_split_words_with_what_stands_beside_them(split):
     "name", ["DeepFake", "KI-generiert", "AI生成", "généré", "computer_generated", "AIgenerated"]
 )
 def test_the_classes_of_a_detector_are_read_with_the_same_words(name):
-    assert meaning_of(name) == 1
-    assert meaning_of("真实") == meaning_of("NotFake") == meaning_of("настоящие") == 0
+    assert label_of(name, context="output") == 1
+    assert (
+        label_of("真实", context="output")
+        == label_of("NotFake", context="output")
+        == label_of("настоящие", context="output")
+        == 0
+    )
 
 
 def told(*folders, **said):

@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from robustbench_aigen import run
 from robustbench_aigen.data.audit.inspection import audit
 from robustbench_aigen.data.image_data import ImageData, as_image_data
-from robustbench_aigen.data.memory import label_of, levels_of
+from robustbench_aigen.data.memory import levels_of, read_label
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.engine import runner
@@ -210,7 +210,7 @@ def test_any_other_label_is_refused(label):
     with pytest.raises(UserError, match=r"labels\[3\].*is not a label"):
         ImageData.from_tensors(LEVELS, [0, 1, 0, label])
     with pytest.raises(UserError, match="is not a label"):
-        label_of(label)
+        read_label(label)
 
 
 def test_generators_and_splits_are_those_of_the_samples():

@@ -20,6 +20,7 @@ LAYERS = [
     {"detectors"},
     {"data"},
     {"numerics"},
+    {"words"},
     {"scenario"},
     {"stages"},
     {"documents"},

@@ -9,7 +9,10 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from robustbench_aigen.data.samples import REAL_POOL
-from robustbench_aigen.data.vocabulary import (
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.scenario.class_words import CATEGORIES
+from robustbench_aigen.scenario.words import folded, printable
+from robustbench_aigen.words import (
     NO_LABELS,
     Labels,
     class_beside_source,
@@ -24,9 +27,6 @@ from robustbench_aigen.data.vocabulary import (
     split_beside,
     split_of,
 )
-from robustbench_aigen.errors import UserError
-from robustbench_aigen.scenario.class_words import CATEGORIES
-from robustbench_aigen.scenario.words import folded, printable
 
 Roles = tuple[str, ...]
 _HIVE = re.compile(r"[^\W\d]\w*=(.+)")

@@ -9,9 +9,9 @@ import pyarrow as pa
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, plain_text, read_labels
 from robustbench_aigen.data.samples import CLASS_NAMES, Sample
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of, split_in, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.data_spec import NAMED_LAYOUTS, SourceSpec, is_roles
+from robustbench_aigen.words import NO_LABELS, Labels, label_of, split_in, split_of
 
 PATH_NAMES = ("path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "img_path")
 """What columns of file names are called."""

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from robustbench_aigen.data import vocabulary
-from robustbench_aigen.data.memory import label_of, label_text, levels_of, plain_label, ppm
+from robustbench_aigen.data.memory import label_text, levels_of, plain_label, ppm, read_label
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.imports import users_code
+from robustbench_aigen.words import label_of
 
 _ITEMS_ARE = "an item is (image, label); wrap other data sets in one whose __getitem__ returns that"
 
@@ -115,7 +115,7 @@ class DatasetSource:
                     unclear[name] = None
                     continue
             if meaning is None:
-                meaning = label_of(label.value, f"{self.name}[{row}]", own)
+                meaning = read_label(label.value, f"{self.name}[{row}]", own)
             if meanings.setdefault(text, meaning) != meaning:
                 raise UserError(
                     f"the label {text} of {self.name} stands for classes of reals and of fakes",
@@ -265,4 +265,4 @@ def _name_of(value: object, names: Mapping[str, str]) -> str | None:
 
 def _meaning_of_name(name: str) -> int | None:
     text = name.strip()
-    return int(text) if text in ("0", "1") else vocabulary.label_of(text)
+    return int(text) if text in ("0", "1") else label_of(text)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustbench_aigen.data import vocabulary
 from robustbench_aigen.data.dataset_source import words_of
 from robustbench_aigen.data.memory import MemorySource, label_text, memory_source
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.words import label_of
 
 
 def frame_source(
@@ -71,7 +71,7 @@ def frame_source(
     words = {
         label_text(value): meaning
         for value in {value for value in cells[label] if isinstance(value, str)}
-        if (meaning := vocabulary.label_of(value)) is not None
+        if (meaning := label_of(value)) is not None
     }
     return memory_source(
         cells[image],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from robustbench_aigen.data.label_values import LabelMeaning, Refusal, plain_text
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL
-from robustbench_aigen.data.vocabulary import is_weak, label_of
+from robustbench_aigen.words import is_weak, label_of
 
 
 def read_generators(

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from robustbench_aigen.data.class_folders import FolderReader
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, label_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import NO_LABELS, Labels, label_of
 
 Refusal = Callable[[int, str, str], UserError]
 """Makes the error of a row: its number in the table, what is wrong, what to type."""

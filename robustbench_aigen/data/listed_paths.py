@@ -13,10 +13,10 @@ from pathlib import Path, PurePath, PurePosixPath
 from robustbench_aigen.data.class_folders import FolderReader, Told
 from robustbench_aigen.data.columns import TableMeaning
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
-from robustbench_aigen.data.vocabulary import generator_in, is_weak, label_of, names_generator, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import warning
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import generator_in, is_weak, label_of, names_generator, split_of
 
 _MOST = 100
 """More folders of fakes than these, few of which are called after published generators, are prompts or subjects."""

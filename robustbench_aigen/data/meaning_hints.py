@@ -8,9 +8,9 @@ from robustbench_aigen.data.class_folders import Roles
 from robustbench_aigen.data.file_search import files_below
 from robustbench_aigen.data.layouts.manifest import MANIFESTS
 from robustbench_aigen.data.samples import CLASS_NAMES
-from robustbench_aigen.data.vocabulary import Labels, is_truth, label_of, says_nothing, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.words import folded, printable
+from robustbench_aigen.words import Labels, is_truth, label_of, says_nothing, split_of
 
 _NAMES = 12
 """More folders than these side by side are subjects or prompts, and no classes."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from robustbench_aigen.data.columns import read_splits
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, class_of_folder
-from robustbench_aigen.data.samples import CLASS_NAMES, Sample
+from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.errors import UserError, first_line, shortened
 from robustbench_aigen.file_reading import located_file, read_file
 from robustbench_aigen.notices import warning
@@ -22,6 +22,7 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, rg
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels
 from robustbench_aigen.scenario.words import printable
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import label_of
 
 Refusal = Callable[[int, str, str], UserError]
 """Makes the error of an item: its number, what is wrong, what to do."""
@@ -101,7 +102,7 @@ def memory_source(
     images
         A tensor or an array N×3×H×W, or N images as :func:`levels_of` takes them.
     labels
-        N labels as :func:`label_of` takes them.
+        N labels as :func:`read_label` takes them.
     name
         The name of the data.
     generators, ids, splits
@@ -125,7 +126,7 @@ def memory_source(
         raise UserError("there are no images", hint="give at least one image of each class")
     values = listed(labels, "labels", len(items))
     called_images, called_labels = called
-    meanings = [label_of(value, f"{called_labels}[{row}]", words) for row, value in enumerate(values)]
+    meanings = [read_label(value, f"{called_labels}[{row}]", words) for row, value in enumerate(values)]
     paths = [_path(item) for item in items]
     base = Path(folder)
     _check_paths(paths, base, called_images)
@@ -169,7 +170,7 @@ def levels_of(image: object, where: str = "image") -> Tensor:
     return _levels(image, where)[0]
 
 
-def label_of(value: object, where: str = "label", words: Mapping[str, int] | None = None) -> int:
+def read_label(value: object, where: str = "label", words: Mapping[str, int] | None = None) -> int:
     """Return 0 for a label of a real image, 1 for one of an AI-generated image.
 
     Parameters
@@ -189,11 +190,10 @@ def label_of(value: object, where: str = "label", words: Mapping[str, int] | Non
     plain = plain_label(value)
     if words and (own := words.get(label_text(plain))) is not None:
         return own
-    if isinstance(plain, int | float) and plain in (0, 1):
-        return int(plain)
-    text = plain.strip().casefold() if isinstance(plain, str) else ""
-    if text in (*CLASS_NAMES, "0", "1"):
-        return int(text in ("fake", "1"))
+    if isinstance(plain, int | float | str) and label_text(plain) in ("0", "1"):
+        return int(label_text(plain))
+    if isinstance(plain, str) and (said := label_of(plain, context="column")) is not None:
+        return said
     raise UserError(f"{shortened(repr(plain))} is not a label", key=where, hint=_LABELS_ARE)
 
 

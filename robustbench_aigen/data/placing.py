@@ -10,8 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
-from robustbench_aigen.data.vocabulary import ends_with_split, label_of, says_nothing, split_of
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.words import ends_with_split, label_of, says_nothing, split_of
 
 _STEM = 150
 

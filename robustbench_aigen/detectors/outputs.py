@@ -1,6 +1,6 @@
 """What comes out of a network, and how it becomes two logits (real, fake)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Real
 from typing import NamedTuple
@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigen.detectors.labels import meaning_of
 from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import Outputs
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import label_of
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
@@ -138,7 +138,10 @@ def _chosen(candidates: dict[str, Tensor], tensors: dict[str, Tensor], name: str
 
 def _first_of_fake(places: list[str]) -> str:
     """Return the first place that is called after the AI-generated class, else the first of all."""
-    return next((place for place in places if meaning_of(place.rpartition(".")[2]) == FAKE_COLUMN), places[0])
+    return next(
+        (place for place in places if label_of(place.rpartition(".")[2], context="output") == FAKE_COLUMN),
+        places[0],
+    )
 
 
 def _names_a_class(raw: object, depth: int = 0) -> bool:
@@ -265,3 +268,38 @@ def look_like_probabilities(columns: Tensor) -> bool:
         return True
     # Two sigmoids saturate where the input is loud enough; two small logits do not.
     return bool(columns.min() < 0.01) or bool(columns.max() > 0.99)
+
+
+class Meanings(NamedTuple):
+    """Which outputs of a classifier mean real and which AI-generated; both empty where the names do not say."""
+
+    real: tuple[int, ...]
+    fake: tuple[int, ...]
+
+    @property
+    def fake_index(self) -> int | None:
+        """The output that means AI-generated, of two; None where the names do not say."""
+        if len(self.real) == len(self.fake) == 1 and set(self.real + self.fake) == {0, 1}:
+            return self.fake[0]
+        return None
+
+
+def meanings_of(names: Sequence[str]) -> Meanings:
+    """Sort the names of a classifier's classes.
+
+    Of two classes one that is understood is enough. Of more, those that are not understood are fakes where others are
+    real (names of generators), and real where others are fakes (names of subjects) — only if all the others agree.
+    """
+    meanings = [label_of(name, context="output") for name in names]
+    known = {meaning for meaning in meanings if meaning is not None}
+    if not known:
+        return Meanings((), ())
+    if len(known) == 1:
+        (only,) = known
+        meanings = [1 - only if meaning is None else meaning for meaning in meanings]
+    if None in meanings or len(set(meanings)) < 2:
+        return Meanings((), ())
+    return Meanings(
+        tuple(index for index, meaning in enumerate(meanings) if meaning == 0),
+        tuple(index for index, meaning in enumerate(meanings) if meaning == 1),
+    )

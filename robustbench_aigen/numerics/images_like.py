@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, rgb_levels
 from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels, to_pixels
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import label_of
 
 ImageLike: TypeAlias = Tensor | Image.Image | str | PathLike[str]
 ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
@@ -27,7 +28,6 @@ LabelsLike: TypeAlias = Tensor | ArrayLike | Sequence[int | str]
 _ROUND_OFF = 1e-6
 """How far a float pixel may lie outside [0, 1]: filters and normalisation that is undone leave as much."""
 _FORMS = "a tensor N×3×H×W, or a list of 3×H×W tensors, PIL images or paths"
-_WORDS = {"real": 0, "fake": 1}
 
 
 def to_levels_list(images: ImagesLike) -> list[Tensor]:
@@ -109,7 +109,9 @@ def labels_of(labels: LabelsLike, count: int) -> Tensor:
         raise UserError(
             f"there are {counted(len(listed), 'label')} for {counted(count, 'image')}", hint=_LABELS
         )
-    found = [_WORDS.get(item, item) if isinstance(item, str) else item for item in listed]
+    found: list[Any] = [
+        label_of(item, context="column") if isinstance(item, str) else item for item in listed
+    ]
     for place, item in enumerate(found):
         if not isinstance(item, int | float) or item not in (0, 1):
             raise UserError(

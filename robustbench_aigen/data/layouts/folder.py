@@ -11,13 +11,13 @@ from robustbench_aigen.data.image_files import SUFFIXES, find_images
 from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.meaning_hints import joined_names, labels_for, no_class
 from robustbench_aigen.data.samples import REAL_POOL, Sample
-from robustbench_aigen.data.vocabulary import NO_LABELS, Labels, is_weak, label_of, split_in, split_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.notices import warning
 from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.scenario.words import folded, printable
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import NO_LABELS, Labels, is_weak, label_of, split_in, split_of
 
 _KNOWN = {
     ("generator", "split", "class"): "GenImage",

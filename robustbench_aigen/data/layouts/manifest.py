@@ -25,11 +25,11 @@ from robustbench_aigen.data.listed_paths import (
     told_by_paths,
 )
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.data.vocabulary import split_in
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.file_reading import located_file, opened_file, read_file
 from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import split_in
 
 JSON_LINES = (".jsonl", ".ndjson")
 MANIFESTS = (".csv", ".tsv", *JSON_LINES)

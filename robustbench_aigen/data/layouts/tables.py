@@ -38,11 +38,11 @@ from robustbench_aigen.data.listed_paths import (
 from robustbench_aigen.data.parquet_pages import PageSizes, page_sizes
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
-from robustbench_aigen.data.vocabulary import split_in, split_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.file_reading import RefusedFileError, refuse_size
 from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import split_in, split_of
 
 NO_MEANING = TableMeaning()
 _HELD = 512 * 1024**2

@@ -18,12 +18,12 @@ from robustbench_aigen.data.listed_paths import generator_of_file, split_of_fold
 from robustbench_aigen.data.meaning_hints import joined_names
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.tar_members import Group, Member, read_members
-from robustbench_aigen.data.vocabulary import label_of, split_in
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.file_reading import refuse_size
 from robustbench_aigen.notices import warning
 from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
+from robustbench_aigen.words import label_of, split_in
 
 _LABELS = ("cls", "label", "class", "target")
 """Suffixes of files that hold a label."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
 

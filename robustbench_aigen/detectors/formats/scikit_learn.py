@@ -10,7 +10,7 @@ from robustbench_aigen.detectors.archives import check_unpacked_size
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
 from robustbench_aigen.detectors.identity import file_hash
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted

@@ -13,7 +13,7 @@ from robustbench_aigen.detectors.formats.image_processor import differentiable_p
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import GroupedLogits
 from robustbench_aigen.detectors.identity import files_hash
-from robustbench_aigen.detectors.labels import meanings_of
+from robustbench_aigen.detectors.outputs import meanings_of
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted

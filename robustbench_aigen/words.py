@@ -1,9 +1,10 @@
-"""The meaning of the names that data sets give their classes, splits and generators."""
+"""The meaning of the names that data sets and classifiers give their classes, splits and generators."""
 
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Literal
 
 from robustbench_aigen.scenario.class_words import (
     BETWEEN,
@@ -39,17 +40,61 @@ _VARIANT = re.compile(r"\D?\d+(\D\d+)?(px|k|p)?|n\d{8}")
 """Sizes, versions, compressions and ImageNet's classes: ``512x512``, ``v2``, ``c23``, ``n01440764``."""
 
 
-def label_of(name: str, own: Labels = NO_LABELS) -> int | None:
+Context = Literal["folder", "output", "column"]
+"""Where a name stands."""
+
+
+def label_of(name: str, own: Labels = NO_LABELS, context: Context = "folder") -> int | None:
     """Return 0 for a name of the real class, 1 for one of the fake class, None for neither or both.
+
+    The lists of words differ by context on purpose. A folder has a name of its own, and a guess would relabel images.
+    An output of a classifier has one of a few meanings: names of generators and words such as ``machine`` are fakes.
+    A label that a caller gives in Python means what it says: ``real`` or ``fake``.
+
+    Parameters
+    ----------
+    name
+        A name as somebody wrote it.
+    own
+        The user's own meanings of folded names, which go first.
+    context
+        ``folder`` for folders, files and class names of a data set, ``output`` for the outputs of a classifier,
+        ``column`` for the labels of images in memory.
 
     >>> label_of("1_fake"), label_of("nature"), label_of("AiArtData"), label_of("progan"), label_of("real_vs_fake")
     (1, 0, 1, None, None)
-    >>> label_of("midjourney", {"midjourney": 1})
-    1
+    >>> label_of("midjourney", {"midjourney": 1}), label_of("midjourney", context="output")
+    (1, 1)
+    >>> label_of("AI-generated", context="output"), label_of("AI-generated", context="column")
+    (1, None)
     """
     if own and (said := own.get(folded(name))) is not None:
         return said
-    return _class_of(name)[0]
+    if context == "column":
+        return _COLUMN.get(folded(name))
+    return _class_of(name)[0] if context == "folder" else _class_of_output(name)
+
+
+_COLUMN = {"real": 0, "fake": 1}
+_FAKE_OUTPUTS = {word for word, label in _CLASSES.items() if label == 1} | {
+    "machine", "computer", "midjourney", "dalle", "sd", "sdxl", "stylegan", "flux", "biggan", "glide", "imagen", "firefly",
+    "robot",
+}  # fmt: skip
+_REAL_OUTPUTS = {word for word, label in _CLASSES.items() if label == 0} | {"realism", "realistic", "hum"}
+
+
+def _class_of_output(name: str) -> int | None:
+    words = [word for word in words_of(name) if not word.isdigit()]
+    is_negated = any(word in NOT or word == "un" for word in words)
+    plain = "".join(words)
+    if plain in PLAIN:
+        return PLAIN[plain]
+    fake = bool({*words, plain} & _FAKE_OUTPUTS)
+    real = bool({*words, plain} & _REAL_OUTPUTS)
+    if fake == real:
+        # "ai_generated_photo" and "fake human" are fakes; nobody calls a real class after both.
+        return 1 if fake and not is_negated else None
+    return 1 if fake != is_negated else 0
 
 
 def is_weak(name: str) -> bool:
