@@ -52,11 +52,6 @@ class PreprocessingSettings:
     eight_bit: bool = False
     crop_rounds_down: bool = False
 
-    @property
-    def takes_mixed_sizes(self) -> bool:
-        """Whether images of different sizes come out as one size."""
-        return self.input_size is not None
-
 
 _NAMED: dict[str, Normalisation] = {
     "pixels in [0, 1]": PIXELS,

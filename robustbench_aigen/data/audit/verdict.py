@@ -6,6 +6,7 @@ is more than luck is a permutation test (Ojala and Garriga 2010, test 1): the la
 cross-validation is done again.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil, hypot, sqrt
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from robustbench_aigen.data.audit.features import features
+from robustbench_aigen.data.audit.facts import ImageFacts
 from robustbench_aigen.data.audit.survey import Surveyed
 from robustbench_aigen.data.splitting import order_key
 
@@ -100,7 +101,7 @@ def judge_facts(images: Sequence[Surveyed], *, comparisons: int = 1) -> Verdict:
     labels = np.array([image.sample.label for image in chosen], dtype=np.int64)
     if np.bincount(labels, minlength=2).min() < _FEWEST:
         return Verdict("too few", len(chosen), None, None, {})
-    groups = features([image.facts for image in chosen])
+    groups = _features([image.facts for image in chosen])
     fold = _folds(labels)
     by_fact = {
         name: _accuracy(_cross_validated(_Table(columns), labels, fold), labels)
@@ -219,3 +220,32 @@ def _permutation_test(table: _Table, labels: NDArray[np.int64], accuracy: float,
         if len(tried) == _FIRST and accuracy > np.mean(tried) + _PLAIN * np.std(tried):
             return _TAIL
     return (as_good + 1) / (len(tried) + 1)
+
+
+_MOST_WORDS = 12
+"""Different words of one fact that are told apart; the rarer ones are one."""
+
+
+def _features(facts: Sequence[ImageFacts]) -> dict[str, NDArray[np.float64]]:
+    """Return, for each group of facts, N×D numbers: sizes and qualities as they are, words one column each."""
+    metadata = [fact.metadata for fact in facts]
+    sides = np.array([[fact.width, fact.height] for fact in facts], dtype=np.float64).reshape(-1, 2)
+    quality = np.array([[-1 if fact.quality is None else fact.quality] for fact in facts], dtype=np.float64)
+    # As the first three digits say it: a crop by a pixel is no aspect of its own.
+    aspect = np.round(sides[:, :1] / sides[:, 1:], 2)
+    presence = np.array([[*data[:-1]] for data in metadata], dtype=np.float64).reshape(len(facts), -1)
+    return {
+        "format": _one_hot([f"{fact.format} {fact.mode} {fact.progressive}" for fact in facts]),
+        "JPEG quality": np.hstack([quality, _one_hot([str(fact.encoder) for fact in facts])]),
+        "subsampling": _one_hot([str(fact.subsampling) for fact in facts]),
+        "width": sides[:, :1],
+        "height": sides[:, 1:],
+        "aspect": aspect,
+        "metadata": np.hstack([presence, _one_hot([str(data.software) for data in metadata])]),
+    }
+
+
+def _one_hot(words: Sequence[str]) -> NDArray[np.float64]:
+    # By count and then by name: the same columns in whatever order the images come.
+    common = sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))[:_MOST_WORDS]
+    return np.array([[word == name for name, _ in common] for word in words], dtype=np.float64)

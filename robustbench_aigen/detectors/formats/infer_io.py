@@ -1,15 +1,15 @@
 """What no file says of a network and its answers to a few images do: its input size, and what its outputs are."""
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from robustbench_aigen.detectors.contract import Detector, scores
-from robustbench_aigen.detectors.formats.final_activation import without_final_activation
-from robustbench_aigen.detectors.formats.wrappers import PaddedBatch
+from robustbench_aigen.detectors.formats.wrappers import ChannelsLastInput, PaddedBatch
 from robustbench_aigen.detectors.hidden_networks import hidden_networks
 from robustbench_aigen.detectors.outputs import look_like_percentages
 from robustbench_aigen.detectors.preprocessing import Preprocessing
@@ -157,7 +157,7 @@ def find_out_outputs(detector: Detector) -> None:
             _tell(detector, warning(text))
     if detector.preprocessing.outputs == "logits":
         return
-    inner = without_final_activation(detector.network)
+    inner = _without_final_activation(detector.network)
     if inner is not None and _gives_the_same_scores(detector, inner):
         detector.network = inner.eval().requires_grad_(False)
         _set(detector, outputs="logits")
@@ -196,3 +196,45 @@ def _gives_the_same_scores(detector: Detector, inner: nn.Module) -> bool:
     )
     probes = detector.probes()
     return torch.allclose(scores(detector(probes)), scores(without(probes)), atol=1e-5)
+
+
+def _without_final_activation(network: nn.Module) -> nn.Module | None:
+    """Return a network without the sigmoid or softmax that it ends in, None where none is found.
+
+    Behind a saturated one every gradient is zero; before it there still is one.
+    """
+    if isinstance(network, fx.GraphModule):
+        return _graph_without_activation(network)
+    if isinstance(network, ChannelsLastInput | PaddedBatch):
+        inner = _without_final_activation(network.network)
+        return None if inner is None else network.around(inner)
+    if isinstance(network, nn.Sequential) and len(network):
+        *before, last = network.children()
+        if isinstance(last, _ACTIVATIONS):
+            return nn.Sequential(*before)
+        inner = _without_final_activation(last)
+        return None if inner is None else nn.Sequential(*before, inner)
+    return None
+
+
+_ACTIVATIONS = (nn.Sigmoid, nn.Softmax)
+_ACTIVATION_CALLS = {"sigmoid", "softmax"}
+
+
+def _graph_without_activation(network: fx.GraphModule) -> nn.Module | None:
+    changed = deepcopy(network)
+    output = next(node for node in reversed(changed.graph.nodes) if node.op == "output")
+    if len(output.all_input_nodes) != 1 or not _is_activation(changed, output.all_input_nodes[0]):
+        return None
+    activation = output.all_input_nodes[0]
+    output.replace_input_with(activation, activation.all_input_nodes[0])
+    changed.graph.eliminate_dead_code()
+    changed.recompile()
+    return changed
+
+
+def _is_activation(network: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(network.get_submodule(str(node.target)), _ACTIVATIONS)
+    name = getattr(node.target, "__name__", str(node.target))
+    return node.op == "call_function" and name.partition(".")[0] in _ACTIVATION_CALLS
