@@ -244,6 +244,10 @@ def _absolute(prefix: str, place: str, folder: Path) -> str:
     path, colon, function = place.rpartition(":") if prefix == "python" else (place, "", "")
     local = (folder / Path(path).expanduser()).resolve()
     # What a folder of transformers could be is one, where it cannot be the id of a hub.
-    is_local = path.endswith(".py") if prefix == "python" else local.is_dir()
-    is_local |= prefix == "hf" and path.count("/") != 1
+    if prefix == "python":
+        is_local = path.endswith(".py")
+    elif prefix in ("hf", "timm"):
+        is_local = local.is_dir() or (prefix == "hf" and path.count("/") != 1)
+    else:
+        is_local = local.exists()
     return f"{local}{colon}{function}" if is_local else place
