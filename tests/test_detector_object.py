@@ -361,28 +361,28 @@ def test_thresholds(module, levels):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (torch.full((2, 3, 8, 8), 1.5), "floats must be in"),
-        (torch.full((2, 3, 8, 8), -0.5), "floats must be in"),
-        (torch.full((1, 3, 8, 8), torch.nan), "image 0 has NaN"),
-        (torch.full((1, 3, 8, 8), torch.inf), "NaN or infinite"),
-        (torch.full((1, 3, 8, 8), 256), "whole numbers from 256 to 256"),
-        (torch.full((1, 3, 8, 8), -1), "0…255"),
-        (torch.zeros(3, 8, 8), "must be N×3×H×W, not 3×8×8"),
-        (torch.zeros(2, 8, 8, 3), "not 2×8×8×3"),
-        (torch.zeros(2, 1, 8, 8), "not 2×1×8×8"),
-        (torch.zeros(2, 3, 0, 8), "not 2×3×0×8"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.bool), "of type bool"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.complex64), "of type complex64"),
-        ([torch.zeros(3, 8, 8), torch.zeros(8, 8, 3)], "image 1 must be 3×H×W"),
-        ([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 2.0)], "image 1 has pixels"),
-        ([torch.zeros(1, 3, 8, 8)], "image 0 must be 3×H×W"),
+        (torch.full((2, 3, 8, 8), 1.5), r"images\[0\]: floats from 1.5 to 1.5"),
+        (torch.full((2, 3, 8, 8), -0.5), r"images\[0\]: floats from -0.5"),
+        (torch.full((1, 3, 8, 8), torch.nan), r"images\[0\]: the image has NaN"),
+        (torch.full((1, 3, 8, 8), torch.inf), "has infinite values"),
+        (torch.full((1, 3, 8, 8), 256), "integers from 256 to 256"),
+        (torch.full((1, 3, 8, 8), -1), "integers from 0 to 255"),
+        (torch.zeros(3, 8, 8), "the shape 3×8×8: one image"),
+        (torch.zeros(2, 8, 8, 3), "N×8×8×3, not N×3×H×W: the channels are last"),
+        (torch.zeros(2, 1, 8, 8), "there is one channel"),
+        (torch.zeros(2, 3, 0, 8), "the image is empty"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.bool), "truth values"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.complex64), "complex numbers"),
+        (torch.zeros(2, 3, 8, 8, device="meta"), "no values"),
+        ([torch.zeros(3, 8, 8), torch.zeros(8, 8, 3)], r"images\[1\]: .*, not 3×H×W"),
+        ([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 2.0)], r"images\[1\]: floats from 2"),
+        ([torch.zeros(1, 3, 8, 8)], r"images\[0\]: .* 1×3×8×8, not 3×H×W"),
         (["nowhere.png"], "nowhere.png: cannot be read"),
-        ([3], "image 0 is 3"),
-        ([None], "image 0 is None"),
+        ([3], r"images\[0\]: int is not an image"),
+        ([None], r"images\[0\]: NoneType is not an image"),
         (None, "images are None"),
         ({"a": 1}, "images are dict"),
-        (np.zeros((2, 3, 8, 8)), "NumPy array"),
-        ([np.zeros((8, 8, 3))], "image 0 is a NumPy array"),
+        ([np.zeros((8, 8, 3))], r"images\[0\]: .* the channels are last"),
         ((image for image in []), "read once"),
     ],
 )
@@ -390,6 +390,18 @@ def test_images_that_are_none_are_named(module, images, message):
     with pytest.raises(UserError, match=message) as caught:
         Detector(module).scores(images)
     assert caught.value.hint or caught.value.file
+
+
+def test_an_array_has_the_scores_of_its_tensor(module, levels):
+    detector = Detector(module)
+    assert torch.equal(detector.scores(levels.numpy()), detector.scores(levels))
+    pixels = (levels / 255).numpy()
+    assert torch.equal(detector.scores([*pixels]), detector.scores(levels))
+    for given in (pixels, levels.numpy(), [*pixels]):
+        back = like_given(to_levels_list(given), given)
+        assert type(back) is type(given)
+        assert back[0].dtype == given[0].dtype
+        assert np.array_equal(np.stack([*back]), np.stack([*given]))
 
 
 def test_a_file_that_is_no_image_is_named(module, tmp_path):

@@ -16,13 +16,14 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from robustbench_aigen.data.audit.inspection import audit
 from robustbench_aigen.data.image_data import ImageData, as_image_data
-from robustbench_aigen.data.memory import levels_of, read_label
+from robustbench_aigen.data.memory import read_label
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.engine import runner
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import run
 from robustbench_aigen.numerics.decoding import decode
+from robustbench_aigen.numerics.images_like import levels_of
 
 LEVELS = torch.arange(4 * 3 * 5 * 7).reshape(4, 3, 5, 7).mul(37).remainder(256).to(torch.uint8)
 PIXELS = LEVELS / 255

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from robustbench_aigen.data.memory import label_text, levels_of, plain_label, ppm, read_label
+from robustbench_aigen.data.memory import label_text, plain_label, ppm, read_label
 from robustbench_aigen.data.samples import CLASS_NAMES, REAL_POOL, Sample
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.imports import users_code
+from robustbench_aigen.numerics.images_like import levels_of
 from robustbench_aigen.words import label_of
 
 _ITEMS_ARE = "wrap the data set in a class whose __getitem__ returns (image, label)"

@@ -4,10 +4,8 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,11 +13,17 @@ from robustbench_aigen.data.columns import read_splits
 from robustbench_aigen.data.generators import read_generators
 from robustbench_aigen.data.label_values import LabelMeaning, class_of_folder
 from robustbench_aigen.data.samples import Sample
-from robustbench_aigen.errors import UserError, first_line, shortened
+from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.file_reading import located_file, read_file
 from robustbench_aigen.notices import warning
-from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, rgb_levels
-from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels
+from robustbench_aigen.numerics.eight_bit import LEVELS
+from robustbench_aigen.numerics.images_like import (
+    ACCEPTED,
+    check_stack,
+    described,
+    levels_and_rounding,
+    shape_text,
+)
 from robustbench_aigen.scenario.words import printable
 from robustbench_aigen.text import counted
 from robustbench_aigen.words import label_of
@@ -28,11 +32,6 @@ Refusal = Callable[[int, str, str], UserError]
 """Makes the error of an item: its number, what is wrong, what to do."""
 
 _LABELS_ARE = "labels are 0 or 'real' for photographs, 1 or 'fake' for AI-generated images"
-_ACCEPTED = "an image is a 3×H×W tensor or array, a PIL image, or a path"
-_SLACK = 1e-5
-"""How far outside [0, 1] floats may be by rounding."""
-_OFF_GRID = {torch.float16: 0.13}
-"""Levels by which multiples of 1/255 may miss the 8-bit grid in a type with few digits; 0.01 in others."""
 
 
 class MemorySource:
@@ -139,35 +138,11 @@ def memory_source(
         if path is not None:
             kept.append(path)
             continue
-        levels, is_rounded = _levels(item, f"{called_images}[{row}]")
+        levels, is_rounded = levels_and_rounding(item, f"{called_images}[{row}]")
         kept.append(levels)
         rounded += is_rounded
     told = [*notices, *_doubts(kept, rounded)]
     return MemorySource(name, samples, kept, _layout(kept), told, base)
-
-
-def levels_of(image: object, where: str = "image") -> Tensor:
-    """Return an image as levels.
-
-    Parameters
-    ----------
-    image
-        A 3×H×W tensor or NumPy array of floats in [0, 1] or integers from 0 to 255, a PIL image, or the path of a
-        file. Floats are rounded to the nearest level.
-    where
-        What messages call the image.
-
-    Returns
-    -------
-    Tensor
-        3×H×W uint8 on the CPU, a copy.
-
-    Raises
-    ------
-    UserError
-        If the image has another type, or its values are outside the range.
-    """
-    return _levels(image, where)[0]
 
 
 def read_label(value: object, where: str = "label", words: Mapping[str, int] | None = None) -> int:
@@ -225,15 +200,15 @@ def listed(values: object, name: str, count: int) -> list[object]:
     ):
         hint = f"for all images alike: [{values!r}] * {count}" if isinstance(values, str | int) else None
         raise UserError(
-            f"{name} must be a list, an array or a tensor with a value for each image, not {_described(values)}",
+            f"{name} must be a list, an array or a tensor with a value for each image, not {described(values)}",
             hint=hint,
         )
     shape = getattr(values, "shape", None)
     if shape is not None and len(shape) != 1:
         hint = f"{name}.flatten()" if max(shape, default=1) == int(np.prod(shape)) else None
         if len(shape) == 2 and shape[1] == 2:
-            hint = f"for one-hot vectors, write {name}.argmax(1)"
-        raise UserError(f"{name} have the shape {_shown(shape)}, not one value for each image", hint=hint)
+            hint = f"of one-hot vectors: {name}.argmax(1)"
+        raise UserError(f"{name} have the shape {shape_text(shape)}, not one value for each image", hint=hint)
     found = values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[call-overload]
     if len(found) != count:
         raise UserError(
@@ -253,20 +228,15 @@ def _items(images: object) -> Sequence[object]:
     if isinstance(images, Image.Image):
         raise UserError("one PIL image is not a list of images", hint="[image]")
     if isinstance(images, Mapping):
-        raise UserError("images must be a tensor, an array or a list, not a mapping", hint=_ACCEPTED)
+        raise UserError("images must be a tensor, an array or a list, not a mapping", hint=ACCEPTED)
     if isinstance(images, Tensor | np.ndarray):
-        if images.ndim == 3 and 3 in (images.shape[0], images.shape[-1]):
-            raise UserError(f"images have the shape {_shown(images.shape)}: one image", hint="[image]")
-        if images.ndim != 4 and images.dtype != np.dtype(object) and not _is_text(images):
-            raise UserError(f"images have the shape {_shown(images.shape)}, not N×3×H×W", hint=_ACCEPTED)
         if images.ndim != 1:
-            if len(images):
-                _check_shape(tuple(images.shape[1:]), "images", batch=True)
+            check_stack(images)
             return list(images)
         return list(images.tolist())
     if not isinstance(images, Iterable):
         raise UserError(
-            f"images must be a tensor, an array or a list, not {_described(images)}", hint=_ACCEPTED
+            f"images must be a tensor, an array or a list, not {described(images)}", hint=ACCEPTED
         )
     return list(images)
 
@@ -277,123 +247,6 @@ def _is_text(images: object) -> bool:
 
 def _path(item: object) -> str | None:
     return str(item) if isinstance(item, str | Path) else None
-
-
-def _levels(image: object, where: str) -> tuple[Tensor, bool]:
-    """Return the levels of an image, and whether it was rounded to the 8-bit grid."""
-    if isinstance(image, str | Path):
-        try:
-            return decode(read_file(located_file(str(image), (Path(),)))), False
-        except (OSError, UnreadableImageError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(f"'{shortened(str(image))}' cannot be read: {reason}", key=where) from error
-    if isinstance(image, Image.Image):
-        try:
-            return rgb_levels(image), False
-        except (OSError, ValueError, SyntaxError, UnreadableImageError) as error:
-            raise UserError(f"the PIL image cannot be read: {first_line(error)}", key=where) from error
-    pixels = _as_tensor(image, where)
-    _check_shape(tuple(pixels.shape), where)
-    if pixels.dtype.is_floating_point:
-        _check_floats(pixels, where)
-        levels = to_levels(pixels)
-        missed = (pixels.double() * LEVELS - levels).abs().max().item()
-        return levels, missed > _OFF_GRID.get(pixels.dtype, 0.01)
-    low, high = int(pixels.min()), int(pixels.max())
-    if low < 0 or high > LEVELS:
-        hint = "divide 16-bit levels by 257" if low >= 0 and high < 1 << 16 else None
-        raise UserError(
-            f"integers from {low} to {high}: levels are integers from 0 to 255", key=where, hint=hint
-        )
-    return pixels.to(torch.uint8).clone(), False
-
-
-def _as_tensor(image: object, where: str) -> Tensor:
-    """Return the values of an image as a dense tensor on the CPU; integers may be of any size."""
-    if isinstance(image, Tensor):
-        if image.layout != torch.strided or image.is_quantized:
-            raise UserError(
-                "a sparse or quantised tensor is not an image", key=where, hint="image.to_dense()"
-            )
-        kind = "b" if image.dtype == torch.bool else "c" if image.dtype.is_complex else ""
-        pixels = image.detach().cpu().resolve_conj().resolve_neg()
-        pixels = pixels.float() if pixels.dtype.itemsize == 1 and pixels.dtype.is_floating_point else pixels
-    else:
-        if not (isinstance(image, np.ndarray) or hasattr(image, "__array__")):
-            raise UserError(f"{_described(image)} is not an image", key=where, hint=_ACCEPTED)
-        array = np.asarray(image)
-        kind = array.dtype.kind if array.dtype.kind not in "fiu" else ""
-        if array.dtype.kind in "iu" and array.dtype != np.uint8:
-            # Larger than any level is refused as it is; torch has not every unsigned type.
-            array = (
-                array.astype(np.int64)
-                if array.dtype != np.uint64
-                else array.clip(0, 1 << 62).astype(np.int64)
-            )
-        elif array.dtype.kind == "f":
-            array = array.astype(np.float16 if array.dtype.itemsize == 2 else np.float32 if array.dtype.itemsize == 4 else np.float64)  # fmt: skip
-        pixels = torch.empty(0) if kind else torch.from_numpy(np.array(array))
-    if kind:
-        what = {"b": "truth values", "c": "complex numbers"}.get(kind, "values that are not numbers")
-        raise UserError(
-            f"{what} are not an image", key=where, hint="give floats in [0, 1] or integers from 0 to 255"
-        )
-    return pixels
-
-
-def _check_shape(shape: tuple[int, ...], where: str, *, batch: bool = False) -> None:
-    """Refuse what is not 3×H×W, and say how to make it so."""
-    shown = f"N×{_shown(shape)}" if batch else _shown(shape)
-    wanted, before = ("N×3×H×W", "0, ") if batch else ("3×H×W", "")
-    front = ":, " if batch else ""
-    if len(shape) == 3 and shape[0] == 3 and shape[1] and shape[2]:
-        return
-    hint: str | None = None
-    what = f"has the shape {shown}, not {wanted}"
-    if len(shape) == 3 and shape[1] and shape[2] and shape[0]:
-        last = [axis + batch for axis in (2, 0, 1)]
-        if shape[2] == 3:
-            what += ": the channels are last"
-            hint = f"put them first: .permute({before}{', '.join(map(str, last))}) of a tensor, .transpose(…) of an array"
-        elif shape[0] in (2, 4):
-            what += ": there is an alpha channel" if shape[0] == 4 else ": there are two channels"
-            hint = (
-                f"drop alpha: [{front}:3]" if shape[0] == 4 else "three channels are needed: red, green, blue"
-            )
-        elif shape[0] == 1:
-            what += ": there is one channel"
-            hint = f"repeat a grey channel: .repeat({'1, ' if batch else ''}3, 1, 1) of a tensor"
-        elif shape[2] in (1, 4):
-            what += f": the channels are last, and there {'is one' if shape[2] == 1 else 'are four'}"
-            hint = "three channels in front are needed: red, green, blue"
-    elif len(shape) == 2:
-        what += ": there is no axis of channels"
-        hint = "repeat a grey channel: torch.stack([image] * 3)"
-    elif len(shape) == 4:
-        hint = "give the images of a batch one by one: list(batch)"
-    elif 0 in shape:
-        what += ": the image is empty"
-    raise UserError(what, key=where, hint=hint)
-
-
-def _check_floats(pixels: Tensor, where: str) -> None:
-    low, high = pixels.min().item(), pixels.max().item()
-    if not np.isfinite([low, high]).all():
-        # The extremes of a tensor with NaN are NaN.
-        what = "NaN" if np.isnan(low) or np.isnan(high) else "infinite values"
-        raise UserError(
-            f"the image has {what}",
-            key=where,
-            hint="correct the source of these values, or leave the image out",
-        )
-    if low < -_SLACK or high > 1 + _SLACK:
-        if low < -_SLACK:
-            hint = "if they were normalised: images * std + mean; if they run from -1 to 1: (images + 1) / 2"
-        elif high > LEVELS:
-            hint = "scale them to [0, 1]"
-        else:
-            hint = "if they are levels from 0 to 255: images / 255"
-        raise UserError(f"floats from {low:.4g} to {high:.4g}: pixels are in [0, 1]", key=where, hint=hint)
 
 
 def _check_paths(paths: Sequence[str | None], folder: Path, called: str) -> None:
@@ -516,12 +369,3 @@ def _layout(images: Sequence[Tensor | str]) -> str:
     if len(kinds) > 1:
         return f"{kinds['in memory']} images in memory, {kinds['paths']} paths"
     return "images in memory" if "in memory" in kinds else "a list of paths"
-
-
-def _described(value: object) -> str:
-    shape: Any = getattr(value, "shape", None)
-    return f"{type(value).__name__}" + (f" {_shown(shape)}" if shape is not None else "")
-
-
-def _shown(shape: Iterable[int]) -> str:
-    return "×".join(map(str, shape)) or "of one number"
