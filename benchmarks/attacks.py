@@ -150,7 +150,7 @@ def _task(arguments: argparse.Namespace) -> tuple[Attack, AttackTask, int]:
 
 
 def _silent(images: int) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""
     del images
 
 

@@ -92,7 +92,7 @@ def _class_of_output(name: str) -> int | None:
     fake = bool({*words, plain} & _FAKE_OUTPUTS)
     real = bool({*words, plain} & _REAL_OUTPUTS)
     if fake == real:
-        # "ai_generated_photo" and "fake human" are fakes; nobody calls a real class after both.
+        # "ai_generated_photo" and "fake human" are fakes; no real class has both words.
         return 1 if fake and not is_negated else None
     return 1 if fake != is_negated else 0
 

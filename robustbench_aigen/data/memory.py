@@ -207,7 +207,7 @@ def listed(values: object, name: str, count: int) -> list[object]:
     if shape is not None and len(shape) != 1:
         hint = f"{name}.flatten()" if max(shape, default=1) == int(np.prod(shape)) else None
         if len(shape) == 2 and shape[1] == 2:
-            hint = f"of one-hot vectors: {name}.argmax(1)"
+            hint = f"for one-hot vectors, write {name}.argmax(1)"
         raise UserError(f"{name} have the shape {shape_text(shape)}, not one value for each image", hint=hint)
     found = values.tolist() if hasattr(values, "tolist") else list(values)  # type: ignore[call-overload]
     if len(found) != count:

@@ -245,7 +245,7 @@ def answers(
         return done
     streams, has_budget = SampleStreams(seed, tuple(names), 0), threat_of(attack).reach != 0
     if attack.through and (early_stop or not has_budget):
-        # Whom to attack, the verdict says that the detector gives behind what stands in between.
+        # The verdict behind the operations of ``through`` decides which images are attacked.
         shown = delivered(attack, levels, streams, batch_size)
         done.log_odds = log_odds_of(detector, shown, names, batch_size, detector.device)
     rows = done.clean.isfinite() & done.log_odds.isfinite() & has_budget

@@ -80,7 +80,7 @@ def levels_of(image: object, where: str = "image") -> Tensor:
     Raises
     ------
     UserError
-        If it is none of these, or its values are outside the range.
+        If the image has another type, or its values are outside the range.
     """
     return levels_and_rounding(image, where)[0]
 
@@ -196,7 +196,9 @@ def _check_floats(pixels: Tensor, where: str) -> None:
         # The extremes of a tensor with NaN are NaN.
         what = "NaN" if np.isnan(low) or np.isnan(high) else "infinite values"
         raise UserError(
-            f"the image has {what}", key=where, hint="find out where they come from, or leave the image out"
+            f"the image has {what}",
+            key=where,
+            hint="correct the source of these values, or leave the image out",
         )
     if low < -_SLACK or high > 1 + _SLACK:
         if low < -_SLACK:
@@ -219,7 +221,7 @@ def check_stack(images: Tensor | NDArray[Any]) -> None:
 
 
 def names_of(images: ImagesLike) -> list[str]:
-    """Return what to call images in a message: their paths, or their places."""
+    """Return names of images for messages: their paths, or their places."""
     listed = [*images] if _is_stack(images) else _listed(images)
     return [
         fspath(image) if isinstance(image, str | PathLike) else f"images[{place}]"

@@ -76,9 +76,7 @@ def _inside(stage: object) -> Perturbation:
     if isinstance(stage, Mapping):
         return perturbation_from_dict(stage)
     if not isinstance(stage, Perturbation):
-        raise PartError(
-            "only perturbations stand inside the attacked function", ("through",), "perturbations.jpeg()"
-        )
+        raise PartError("'through' takes only perturbations", ("through",), "perturbations.jpeg()")
     return stage
 
 
