@@ -1,7 +1,7 @@
-"""Writes what documents list of registered things: ``make docs``, or ``python -m benchmarks.documents``.
+"""Writes the generated parts of documents: ``make docs``, or ``python -m benchmarks.documents``.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a document; whole files are in
-:data:`FILES`. ``tests/test_generated_documents.py`` fails where one is stale.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a document; whole files are in
+:data:`FILES`. ``tests/test_generated_documents.py`` fails if a part is stale.
 """
 
 import re
@@ -29,7 +29,7 @@ _KINDS = (
     "verdicts only",
 )
 _FIRST = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "auto", "deepfool", "fab", "cw", "square", "simba")
-"""Attacks that a row of the README begins with; the others follow by name."""
+"""Attacks at the beginning of a row in the README; the others follow by name."""
 
 
 def markdown(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -46,7 +46,7 @@ def attacks() -> dict[str, AttackRecipe]:
 
 
 def attack_kinds() -> str:
-    """Return the attacks of the README: a row for each kind, by the library that computes an attack by default."""
+    """Return the table of attacks for the README: a row for each kind, grouped by the default library."""
     rows: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in _KINDS}
     by_rank = sorted(
         attacks(), key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
@@ -82,7 +82,7 @@ def _kind(recipe: AttackRecipe) -> str:
 
 
 def attack_catalogue() -> str:
-    """Return every attack with its norms, what it asks of a detector, and its backends."""
+    """Return the table of all attacks with norms, needed outputs of the detector, and backends."""
     rows = (
         (f"`{name}`", ", ".join(recipe.norms), recipe.access, ", ".join(recipe.backends.names()))
         for name, recipe in attacks().items()
@@ -91,7 +91,7 @@ def attack_catalogue() -> str:
 
 
 def trust_flags() -> str:
-    """Return every flag and when it is raised."""
+    """Return the table of all flags with their conditions."""
     when = {each.name: each.when for each in CHECKS} | {
         UNCHECKED.name: "the scenario says `trust: off`, and the attack uses gradients"
     }
@@ -99,7 +99,7 @@ def trust_flags() -> str:
 
 
 def architectures(present: str) -> str:
-    """Return every architecture of the zoo; study and architecture are prose and stay as they are."""
+    """Return the table of the zoo's architectures; the columns study and architecture are written by hand."""
     import torch
 
     from robustbench_aigen.detectors.published import PUBLISHED
@@ -135,7 +135,7 @@ def architectures(present: str) -> str:
 
 
 def report_tables(present: str) -> str:
-    """Return every table of a report in its order; rows and columns are prose and stay as they are."""
+    """Return the list of a report's tables in order; the columns 'rows' and 'columns' are written by hand."""
     from robustbench_aigen.views.table import TABLES
 
     said = _cells(present)
@@ -157,12 +157,12 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "architectures": architectures,
     "report_tables": report_tables,
 }
-"""What makes a part of what is there, by the name in its marker."""
+"""Functions that make a part from the existing part, by the name in the marker."""
 
 
 def library_attacks() -> str:
     """Return the document of the attacks of libraries."""
-    from benchmarks.library_attacks import document  # It imports both libraries.
+    from benchmarks.library_attacks import document  # This module imports both libraries.
 
     return document()
 
@@ -172,11 +172,11 @@ FILES: Mapping[str, Callable[[], str]] = {
     "robustbench_aigen/attacks/__init__.pyi": partial(stub_text, "attack"),
     "robustbench_aigen/perturbations/__init__.pyi": partial(stub_text, "perturb"),
 }
-"""What makes a whole file."""
+"""Functions that make a whole file."""
 
 
 def with_parts(text: str) -> str:
-    """Return a document with its generated parts made anew."""
+    """Return a document with its generated parts updated."""
     return _PART.sub(lambda match: f"{match[1]}{match[2]}{PARTS[match[1]](match[3])}", text)
 
 
@@ -191,7 +191,7 @@ def documents() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write what is stale, and print a line for each file that was."""
+    """Write the stale files, and print a line for each."""
     for name, text in documents().items():
         file = ROOT / name
         if not file.is_file() or file.read_text(encoding="utf-8") != text:

@@ -1,8 +1,8 @@
-"""Which attack classes of torchattacks and ART work on a detector, from a recipe alone.
+"""The attack classes of torchattacks and ART that work on a detector with only a recipe.
 
 ``python -m benchmarks.library_attacks`` tries every class, and ``make docs`` writes ``docs/LIBRARY_ATTACKS.md``;
-``tests/test_library_attacks.py`` holds the tables to what happens. What works is declared in
-``library_attacks.yaml`` beside this file, what does not in ``robustbench_aigen/attacks/library_limits.py``.
+``tests/test_library_attacks.py`` checks the tables. Classes that work are declared in ``library_attacks.yaml`` beside
+this file, other classes in ``robustbench_aigen/attacks/library_limits.py``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -253,7 +253,7 @@ def _does_not() -> Iterator[str]:
 
 
 def main() -> None:
-    """Try every class and print how it went."""
+    """Try every class and print the result."""
     start = perf_counter()
     for attack in working():
         for norm in attack.arguments:

@@ -1,9 +1,9 @@
 """Adversarial robustness of detectors of AI-generated images.
 
-``evaluate(detector, data, pipelines)`` measures a detector, ``attacks.pgd(eps=4/255)(detector, images, labels)`` attacks a
-batch, ``Scenario.from_yaml("pgd_eps4").run()`` runs a scenario file, ``benchmark(detector)`` runs a fixed one. The command
-line does the same. Public is what ``__all__`` names; everything else may change in any release. Everything is imported
-when first used, so that importing the package costs nothing.
+``evaluate(detector, data, pipelines)`` measures a detector, ``attacks.pgd(eps=4/255)(detector, images, labels)``
+attacks a batch, ``Scenario.from_yaml("pgd_eps4").run()`` runs a scenario file, ``benchmark(detector)`` runs a fixed
+one. The command line does the same. The names in ``__all__`` are public; everything else may change in any release.
+Modules are imported at first use, so that importing the package costs nothing.
 """
 
 from importlib import import_module
@@ -57,7 +57,7 @@ _OLD = {
     "load_scenario": ("scenario.scenario", "Scenario.from_yaml(file)"),
     "run": ("evaluation", "Scenario.from_yaml(file).run()"),
 }
-"""Names of the release before, where they are, and what is written instead. They go with the next release."""
+"""Deprecated names, each with its module and its replacement. They are removed in the next release."""
 
 
 def __getattr__(name: str) -> Any:
@@ -70,7 +70,7 @@ def __getattr__(name: str) -> Any:
 
         home, new = _OLD[name]
         warn(
-            f"robustbench_aigen.{name} goes with the next release: write {new}",
+            f"robustbench_aigen.{name} is removed in the next release: write {new}",
             DeprecationWarning,
             stacklevel=2,
         )

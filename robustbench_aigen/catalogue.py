@@ -1,6 +1,6 @@
-"""Finds the data that ships with the package: recipes (``attacks/``, ``perturbations/``) and scenarios (``scenarios/``).
+"""Paths of the shipped data: recipes (``attacks/``, ``perturbations/``) and scenarios (``scenarios/``).
 
-They stand at the top level of a checkout and are copied into the wheel under ``_catalogue``.
+The folders are at the top level of a checkout; the wheel contains copies under ``_catalogue``.
 """
 
 from pathlib import Path
@@ -21,8 +21,7 @@ _FINE_TUNING = "finetune_"
 def shipped_files(kind: str) -> dict[str, Path]:
     """Map the name of every shipped file of a kind to its file, sorted by name.
 
-    ``attacks`` and ``perturbations`` are recipes; ``scenarios`` are what is run, and ``finetunings`` what is trained,
-    both from ``scenarios/``.
+    ``attacks`` and ``perturbations`` are recipes; ``scenarios`` and ``finetunings`` are both in ``scenarios/``.
     """
     is_recipe = kind in ("attacks", "perturbations")
     files = sorted(catalogue_folder(kind if is_recipe else "scenarios").glob("*.yaml"))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 class Source(NamedTuple):
     """The place of a value in a file: the file, the 1-based line, and the dotted key (``pipelines.pgd[0].eps``).
 
-    None stands for each that is not known; a value that was given in Python has a key alone.
+    A part that is unknown is None; a value that was given in Python has only a key.
     """
 
     file: Path | None
@@ -19,20 +19,20 @@ class Source(NamedTuple):
 
 
 class UserError(Exception):
-    """The input is at fault, not the program. The command line prints it and exits with 2.
+    """An error in the input, not in the program. The command line prints the message and exits with code 2.
 
     Parameters
     ----------
     message
-        What is wrong, in the user's words.
+        The message, in the user's words.
     file, line, key
-        Where: the file, the 1-based line in it, and the dotted key (``pipelines.pgd[0].eps``).
+        The place: the file, the 1-based line in it, and the dotted key (``pipelines.pgd[0].eps``).
     source
-        The same three in one.
+        The file, the line and the key as one object.
     hint
-        What to do.
+        The text that tells the user what to type or do.
     lines
-        Lines to be copied into a file, shown as they are.
+        Lines to be copied into a file, printed unchanged.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class UserError(Exception):
         self.lines = tuple(lines)
 
     def at(self, source: Source | None) -> "UserError":
-        """Return the error at a place, or the error itself for None. A file that it names goes into the message."""
+        """Return the error with a place, or the error itself for None; the message keeps an earlier file."""
         if source is None:
             return self
         return UserError(self.sentence, source=source, hint=self.hint, lines=self.lines)
 
     @property
     def sentence(self) -> str:
-        """The message, after the file and the line that the error names."""
+        """The message with the file and the line that the error names in front."""
         if self.file is None:
             return self.message
         return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"

@@ -55,14 +55,14 @@ def run(
     trust_code
         Allow detectors' files that can run code when they are loaded.
     progress
-        Who is told how it goes.
+        Receives the progress.
     cache
-        Where finished shards are instead, for runs of several results folders that share them.
+        Folder of finished shards instead, for results folders that share them.
 
     Raises
     ------
     UserError
-        If the input is at fault. Nothing but finished shards is left behind.
+        If the input is wrong. Only finished shards are then kept.
     """
     result = runner.run(
         loaded,
@@ -114,41 +114,42 @@ def evaluate(
     Parameters
     ----------
     detector
-        A ``Detector``, any ``nn.Module`` (pixels in [0, 1] in, output 1 is fake), an id, a file, what a scenario may say
-        of one, or several of these. Modules stay as they are: mode, gradient flags, device, weights.
+        A ``Detector``, any ``nn.Module`` (pixels in [0, 1] in, output 1 is fake), an id, a file, a mapping as in a
+        scenario, or several of these. Modules keep their mode, gradient flags, device and weights.
     data
         ``minigen``, a folder or file, ``ImageData``, (images, labels), a data set of torch, or a data frame with the
         columns ``path`` and ``label``.
     pipelines
-        Names to a stage or a list of stages, or stages alone, each a pipeline named after its recipe. ``clean`` is always
-        run. A list of values for a parameter is a sweep.
+        A mapping from names to a stage or a list of stages, or a sequence of stages, each a pipeline named after its
+        recipe. ``clean`` is always run. A list of values for a parameter is a sweep.
     split
-        By default ``test`` of named sources, and ``all`` in memory.
+        The split to evaluate; by default ``test`` for named sources and ``all`` for images in memory.
     limit
-        At most so many images, stratified by class and generator.
+        Largest number of images, stratified by class and generator.
     threshold
-        From which score on an image is called fake: a number, ``youden``, ``fpr@0.01``, or None for the detector's own.
+        The score from which on an image is called fake: a number, ``youden``, ``fpr@0.01``, or None for the detector's
+        own.
     objective, mode, share_sweeps, seed, batch_size, precision
         As in a scenario.
     device
-        ``auto``: a module in memory stays where it is; what is loaded goes to the best device.
+        ``auto``: a module in memory stays on its device; a loaded detector goes to the best device.
     name
-        Of the run.
+        Name of the run.
     output
         Results folder; a run that was stopped continues when called again. None keeps everything in memory.
     keep_images
         ``some``: a few attacked images for the report. ``all``: every attacked image, whole.
     fresh
-        Compute everything again, also what is in the cache.
+        Compute everything again and ignore the cache.
     trust_code
         Allow detectors' files that can run code when they are loaded.
     progress
-        True for lines on standard error, or who is told how it goes.
+        True for lines on standard error, or an object that receives the progress.
 
     Raises
     ------
     UserError
-        If detectors, images or pipelines are wrong: what, where, and what to do.
+        If detectors, images or pipelines are wrong. The error says what is wrong, where, and what to type.
     """
     clock = time.perf_counter()
     told = as_progress(progress)
@@ -171,26 +172,26 @@ def benchmark(
     output: str | Path | None = None,
     progress: Progress | bool = False,
 ) -> Run:
-    """Evaluate a detector on a fixed suite, so that numbers of several detectors compare.
+    """Evaluate a detector on a fixed suite, so that the numbers of different detectors are comparable.
 
-    A suite names its images, attacks, budgets and degradations, and never changes: a new version gets a new name. The
-    name of the run is that of the suite with its version.
+    A suite fixes images, attacks, budgets and degradations, and never changes: a new version gets a new name. The run
+    has the name of the suite with its version.
 
     Parameters
     ----------
     detector
-        As of :func:`evaluate`.
+        As for :func:`evaluate`.
     suite
-        ``standard``; ``quick`` for a first look at a tenth of the images; or one with its version, ``standard_v1``.
+        ``standard``; ``quick``, which has a tenth of the images; or a suite with its version, ``standard_v1``.
     limit
-        At most so many images, stratified by class and generator. The name of the run then says so.
+        Largest number of images, stratified by class and generator. The name of the run then contains the limit.
     device, output, progress
-        As of :func:`evaluate`.
+        As for :func:`evaluate`.
 
     Raises
     ------
     UserError
-        If there is no such suite, or the detector is at fault.
+        If the suite does not exist, or the detector is wrong.
     """
     scenario = Scenario.from_yaml(_suite_file(suite))
     data, most = scenario.data, scenario.data.limit
@@ -210,14 +211,14 @@ def benchmark(
 
 
 def _suite_file(suite: str) -> Path:
-    """Return the file of a suite, of the newest version where none is named."""
+    """Return the file of a suite; without a version, of the newest one."""
     files = {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
     newest: dict[str, Path] = {}
     for name in sorted(files, key=lambda name: int(name.rpartition("_v")[2])):
         newest[name.rpartition("_v")[0]] = files[name]
     found = {**files, **newest}.get(suite) if isinstance(suite, str) else None
     if found is None:
-        raise UserError(f"no suite {suite!r}", hint=did_you_mean(str(suite), newest))
+        raise UserError(f"unknown suite {suite!r}", hint=did_you_mean(str(suite), newest))
     return found
 
 
@@ -236,7 +237,7 @@ def run_experiment(
 
 
 def as_progress(progress: Progress | bool) -> Progress | None:
-    """Return who is told how work goes: True is lines on standard error."""
+    """Return the object that receives the progress; True means lines on standard error."""
     if not isinstance(progress, bool) and not hasattr(progress, "work_on"):
         raise UserError(
             f"progress is a {type(progress).__name__}", hint="progress=True for lines on standard error"

@@ -70,7 +70,7 @@ def located_file(path: str, folders: Sequence[Path]) -> Path:
     path
         Absolute, or relative to one of the folders; ``file://`` before it says nothing more.
     folders
-        Where a relative path may start, in order.
+        The folders that a relative path may start at, in order.
 
     Raises
     ------

@@ -49,9 +49,9 @@ def writing(what: object = "results", instead: str = "choose another folder with
     Parameters
     ----------
     what
-        What is written, for the message.
+        Name of the written thing, for the message.
     instead
-        What the user can do.
+        Advice for the user.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def atomic_file(file: Path, *, within: Path | None = None, own: bool = False) ->
     Parameters
     ----------
     file
-        What is written or replaced. Its folder is made.
+        The file to write or replace. Its folder is made.
     within
         A folder on the same file system for the unfinished file; by default the file's own.
     own
@@ -129,7 +129,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     folder
-        What is made. An empty folder of that name is replaced.
+        The folder to make. An empty folder of that name is replaced.
     replace
         Whether a folder with content is replaced, too.
 

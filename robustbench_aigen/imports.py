@@ -191,7 +191,7 @@ def import_library(name: str, *, extra: str, what: str) -> ModuleType:
     extra
         The extra of this package that installs it.
     what
-        What needs it, for the message.
+        The feature that needs the module, for the message.
 
     Raises
     ------

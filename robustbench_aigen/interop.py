@@ -19,9 +19,10 @@ from robustbench_aigen.stages.stage import Attack, Stage
 
 
 class _Deployed(nn.Module):
-    """A detector with its threshold inside the logits, as other libraries take it: argmax is the verdict.
+    """A detector with its threshold inside the logits, for other libraries: argmax is the verdict.
 
-    Always in evaluation mode. A module of the user's is put into evaluation mode and frozen for each call alone.
+    The module is always in evaluation mode. A module of the user is put into evaluation mode and frozen only during
+    calls.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -30,12 +31,12 @@ class _Deployed(nn.Module):
         self.training = False
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode: libraries switch modes behind the caller's back."""
+        """Stay in evaluation mode: libraries switch modes without notice."""
         del mode
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Leave the gradient flags of the detector as they are."""
+        """Keep the gradient flags of the detector."""
         del requires_grad
         return self
 
@@ -97,9 +98,9 @@ def from_torchattacks(
     attack
         A class of torchattacks or its name: ``from_torchattacks(torchattacks.Jitter, eps=4/255, steps=10)``.
     norm, eps
-        The budget that is checked; several eps are a sweep.
+        The budget that is verified; several values of eps are a sweep.
     arguments
-        Of its constructor, beside the detector; ``eps`` is given where it takes one.
+        Arguments of the constructor besides the detector; ``eps`` is passed if the constructor takes it.
     """
     return _from_library("torchattacks", attack, norm, eps, arguments)
 
@@ -114,20 +115,20 @@ def from_art(
 def from_foolbox(attack: Any, *, eps: float | str | Sequence[float | str]) -> Attack:
     """Return an attack of foolbox, verified as all attacks are: ``from_foolbox(fb.attacks.LinfPGD(steps=10), eps=4/255)``.
 
-    The norm is that of the attack's distance. An attack that looks for the smallest perturbation is stopped at ``eps``.
-    An attack that starts from an image with the wrong verdict is given one.
+    The norm follows from the attack's distance. An attack that looks for the smallest perturbation is limited to
+    ``eps``. An attack that starts from an image with the wrong verdict gets such an image.
 
     Parameters
     ----------
     attack
-        An object of ``foolbox.attacks``. In a run its class and attributes are its identity.
+        An object of ``foolbox.attacks``. Its class and attributes are its identity in a run.
     eps
-        The budget that is checked, in pixel units; several are a sweep.
+        The budget that is verified, in pixel units; several values are a sweep.
 
     Raises
     ------
     UserError
-        If the object is no attack of foolbox, or its distance is not L∞, L2 or L0.
+        If the object is not an attack of foolbox, or its distance is not L∞, L2 or L0.
     """
     foolbox = import_library("foolbox", extra="bench", what="from_foolbox")
     base = foolbox.attacks.base
@@ -138,7 +139,7 @@ def from_foolbox(attack: Any, *, eps: float | str | Sequence[float | str]) -> At
         )
     if not isinstance(attack, base.FixedEpsilonAttack | base.MinimizationAttack):
         raise UserError(
-            f"{type(attack).__name__} is no attack of foolbox with a distance",
+            f"{type(attack).__name__} is not an attack of foolbox with a distance",
             hint="from_foolbox(foolbox.attacks.LinfPGD(steps=10), eps=4/255)",
         )
     name = type(attack).__name__
@@ -148,8 +149,8 @@ def from_foolbox(attack: Any, *, eps: float | str | Sequence[float | str]) -> At
         distance = "none"
     if distance not in ("linf", "l2", "l0"):
         raise UserError(
-            f"foolbox's {name} has the distance {distance}, and budgets are in linf, l2 or l0",
-            hint=f"{name}(distance=foolbox.distances.linf) where it takes one, or another attack",
+            f"foolbox's {name} has the distance {distance}, but budgets are in linf, l2 or l0",
+            hint=f"{name}(distance=foolbox.distances.linf) if the class takes a distance, or another attack",
         )
     starts = "starting_points" in signature(attack.run).parameters
     asks = name in _WITHOUT_GRADIENTS or "Noise" in name or "Contrast" in name
@@ -163,7 +164,7 @@ _WITHOUT_GRADIENTS = {
     "BinarizationRefinementAttack", "BoundaryAttack", "DatasetAttack", "GaussianBlurAttack", "GenAttack",
     "HopSkipJumpAttack", "InversionAttack", "PointwiseAttack",
 }  # fmt: skip
-"""Attacks of foolbox that ask for scores or verdicts alone, beside those with noise or contrast."""
+"""Attacks of foolbox that use only scores or verdicts, besides those with noise or contrast."""
 
 
 def from_function(
@@ -178,31 +179,32 @@ def from_function(
 
     ``f(module, pixels, labels)`` returns adversarial pixels. ``module`` maps N×3×H×W pixels in [0, 1] to N×2 logits
     (real, fake), whose argmax is the verdict at the detector's threshold; gradients flow through it. ``pixels`` is
-    N×3×H×W float32, ``labels`` N whole numbers, 0 real and 1 fake. What ``f`` returns has the shape of ``pixels``, lies
-    in [0, 1] and within ``eps`` of ``pixels``; it is then rounded to 8 bits inside the budget. ``f`` knows its own eps:
-    ``from_function(partial(my_attack, eps=4/255), eps=4/255)``. Draws from global generators are seeded for each image.
+    N×3×H×W float32, ``labels`` N whole numbers, 0 real and 1 fake. The result of ``f`` has the shape of ``pixels``,
+    lies in [0, 1] and within ``eps`` of ``pixels``; it is then rounded to 8 bits inside the budget. Bind the eps of
+    ``f`` yourself: ``from_function(partial(my_attack, eps=4/255), eps=4/255)``. Draws from global generators are seeded
+    for each image.
 
     Parameters
     ----------
     f
-        The function, or any object that can be called. In a run its source file, defaults and the values that it uses
-        are its identity.
+        The function, or any callable object. Its source file, its defaults and the values that it uses are its identity
+        in a run.
     norm
         ``linf``, ``l2``, ``l0`` or ``spatial``.
     eps
-        The budget that is checked, in pixel units; for ``l0`` a number of pixel positions, none for ``spatial``. Several
-        are a sweep: each checks the same function.
+        The budget that is verified, in pixel units; for ``l0`` a number of pixel positions, left out for ``spatial``.
+        Several values are a sweep: each verifies the same function.
     access
         ``gradients``; or ``scores`` or ``decisions`` for a function that only calls the module. It then gets one image
         at a time, and detectors without gradients are allowed.
     name
-        What tables call the attack; the name of the function by default.
+        Name of the attack in tables; by default the name of the function.
 
     Raises
     ------
     UserError
-        If ``f`` cannot be called or the budget makes no sense. When the attack runs: if ``f`` fails, returns another
-        shape, NaN, or pixels outside [0, 1] or the budget, or changes the module.
+        If ``f`` is not callable or the budget is invalid. When the attack runs: if ``f`` fails, returns another shape,
+        NaN, or pixels outside [0, 1] or the budget, or changes the module.
     """
     if not callable(f) or isinstance(f, type | Stage):
         shown = f"the class {f.__name__}" if isinstance(f, type) else type(f).__name__
@@ -214,14 +216,14 @@ def from_function(
         signature(f).bind(None, None, None)
     except TypeError as error:
         raise UserError(
-            f"the attack is called as f(module, pixels, labels), and that fails: {error}",
-            hint="write def my_attack(module, pixels, labels); functools.partial sets the rest",
+            f"the call f(module, pixels, labels) does not fit the function: {error}",
+            hint="write def my_attack(module, pixels, labels); functools.partial sets other parameters",
         ) from None
-    except ValueError:  # Of a compiled function nothing is known.
+    except ValueError:  # A compiled function has no signature to check.
         pass
     for what, value, known in (("norm", norm, get_args(Norm)), ("access", access, get_args(Access))):
         if value not in known:
-            raise UserError(f"no {what} {value!r}", hint=did_you_mean(str(value), known))
+            raise UserError(f"unknown {what} {value!r}", hint=did_you_mean(str(value), known))
     called = name or _function_name(f)
     return _in_memory(
         FunctionAttack(called, f), "function", "a function in memory", norm, eps, access, minimum_norm=False
@@ -251,7 +253,7 @@ def _in_memory(
 
 
 def _budget(norm: Norm) -> dict[str, Parameter]:
-    """Return the parameter that is checked of an attack made from an object; none for ``spatial``."""
+    """Return the budget parameter of an attack made from an object; no parameter for ``spatial``."""
     if norm == "l0":
         return {"eps": Parameter(kind="count", min=1)}
     return {} if norm == "spatial" else {"eps": Parameter(kind="pixels")}
@@ -259,7 +261,7 @@ def _budget(norm: Norm) -> dict[str, Parameter]:
 
 def _given(norm: Norm, eps: object) -> dict[str, object]:
     if norm == "spatial" and eps is not None:
-        raise UserError("a spatial attack has no budget, and eps was given", hint="leave eps out")
+        raise UserError("a spatial attack has no budget, but eps was given", hint="leave eps out")
     if norm != "spatial" and eps is None:
         raise UserError(f"an attack in {norm} needs a budget", hint="eps=4/255")
     return {} if eps is None else {"eps": eps}
@@ -279,11 +281,11 @@ def _from_library(
             f"from_{library} takes a class or its name, not {type(attack).__name__}",
             hint=f"from_{library}('PGD', eps=4/255)"
             if library == "torchattacks"
-            else "the class, not an object of it",
+            else "pass the class, not an object",
         )
     name = attack if isinstance(attack, str) else attack.__name__
     if norm not in get_args(Norm):
-        raise UserError(f"no norm {norm!r}", hint=did_you_mean(str(norm), get_args(Norm)))
+        raise UserError(f"unknown norm {norm!r}", hint=did_you_mean(str(norm), get_args(Norm)))
     made = library_class(library_module(library), LibraryCall.model_validate({"class": name}))
     taken = signature(made.__init__).parameters
     unknown = [key for key in arguments if key not in taken and "kwargs" not in taken]

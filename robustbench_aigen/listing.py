@@ -21,7 +21,7 @@ def list_attacks(norm: Norm | None = None, access: Access | None = None) -> list
     """Return the names of the attacks, of one norm or with one access (gradients, scores, decisions) if so asked."""
     for what, given, known in (("norm", norm, get_args(Norm)), ("access", access, get_args(Access))):
         if given is not None and given not in known:
-            raise UserError(f"no {what} {given!r}", hint=did_you_mean(str(given), known))
+            raise UserError(f"unknown {what} {given!r}", hint=did_you_mean(str(given), known))
     return sorted(
         recipe.name
         for recipe in known_recipes("attack")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def robust_gate() -> "Callable[..., GateResult]":
-    """Hold a run against a baseline and fail the test where it got less robust, with a sentence per number.
+    """Compare a run with a baseline and fail the test if the run is less robust, with a sentence per number.
 
-    Takes the run, the baseline and the options of the gate, and returns its result.
+    The fixture takes the run, the baseline and the options of the gate, and returns the result of the gate.
     """
 
     def hold(current: Any, baseline: Any, **options: Any) -> "GateResult":

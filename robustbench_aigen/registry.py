@@ -48,8 +48,8 @@ class Registry(Generic[T]):
     kind
         The noun of messages, such as ``metric``.
     folder
-        The package whose modules register the built-in objects, such as ``robustbench_aigen.metrics``; None where
-        plugins alone register objects.
+        The package whose modules register the built-in objects, such as ``robustbench_aigen.metrics``; None if only
+        plugins register objects.
     """
 
     def __init__(self, kind: str, folder: str | None) -> None:
@@ -183,7 +183,7 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
 
 
 def plugin_contents() -> dict[Path, dict[str, list[str]]]:
-    """Return what each plugin file has registered: names by kind, such as ``{"metric": ["mcc"]}``."""
+    """Return the registered names of each plugin file by kind, such as ``{"metric": ["mcc"]}``."""
     files = {module.__name__: file for file, module in _PLUGINS.items()}
     found: dict[Path, dict[str, list[str]]] = {}
     for registry in sorted(_REGISTRIES, key=lambda registry: registry.kind):

@@ -7,11 +7,11 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     Parameters
     ----------
     count
-        How many.
+        The number.
     one
-        What one of them is called, a verb behind its noun perhaps: ``image is``.
+        The singular, perhaps with a verb: ``image is``.
     several
-        What several are called, where that is not the singular with an s.
+        The plural, if not the singular with an s.
 
     >>> counted(1, "image"), counted(0, "image"), counted(2, "image is", "images are")
     ('1 image', '0 images', '2 images are')

@@ -1,4 +1,4 @@
-"""The meaning of the names that data sets and classifiers give their classes, splits and generators."""
+"""The meaning of names of classes, splits and generators in data sets and classifiers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -41,22 +41,22 @@ _VARIANT = re.compile(r"\D?\d+(\D\d+)?(px|k|p)?|n\d{8}")
 
 
 Context = Literal["folder", "output", "column"]
-"""Where a name stands."""
+"""The context of a name."""
 
 
 def label_of(name: str, own: Labels = NO_LABELS, context: Context = "folder") -> int | None:
     """Return 0 for a name of the real class, 1 for one of the fake class, None for neither or both.
 
-    The lists of words differ by context on purpose. A folder has a name of its own, and a guess would relabel images.
-    An output of a classifier has one of a few meanings: names of generators and words such as ``machine`` are fakes.
-    A label that a caller gives in Python means what it says: ``real`` or ``fake``.
+    The lists of words differ by context on purpose. Folders have arbitrary names, and a wrong guess would relabel
+    images. Outputs of classifiers have few meanings: names of generators and words such as ``machine`` mean fake.
+    Labels of images in memory are taken literally: ``real`` or ``fake``.
 
     Parameters
     ----------
     name
-        A name as somebody wrote it.
+        The name, in any spelling.
     own
-        The user's own meanings of folded names, which go first.
+        The user's meanings of folded names, which take precedence.
     context
         ``folder`` for folders, files and class names of a data set, ``output`` for the outputs of a classifier,
         ``column`` for the labels of images in memory.

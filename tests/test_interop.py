@@ -139,7 +139,7 @@ def test_draws_of_a_function_are_seeded_for_each_image(images, module):
 
 def test_a_function_that_asks_for_verdicts_alone_attacks_a_detector_without_gradients(images):
     detector = Detector(NoGradients())
-    with pytest.raises(UserError, match="follows gradients"):
+    with pytest.raises(UserError, match="needs gradients"):
         interop.from_function(several_tries, eps=EPS)(detector, images, LABELS)
     result = interop.from_function(several_tries, eps=EPS, access="decisions")(detector, images, LABELS)
     assert result.queries.min() >= 5
@@ -169,7 +169,7 @@ def test_attacks_from_objects_sweep_pickle_and_compare(images, module):
         (lambda m, x, y: x.numpy(), "returned a ndarray, and a tensor is needed"),
         (lambda m, x, y: None, "returned a NoneType"),
         (lambda m, x, y: x * torch.nan, "returned NaN"),
-        (lambda m, x, y: (x + 0.1).clamp(0, 1), "broke its budget: linf 0.1"),
+        (lambda m, x, y: (x + 0.1).clamp(0, 1), "exceeds its budget: linf 0.1"),
         (lambda m, x, y: x + EPS, "outside [0, 1]"),
         (lambda m, x, y: m(x[:, :2]), "expected input"),
         (lambda m, x, y: 1 / 0, "ZeroDivisionError: division by zero"),
@@ -198,13 +198,16 @@ def test_what_a_function_does_wrong_is_said_in_one_error(f, message, images, mod
         (lambda: interop.from_function(one_step, eps=[]), "list of values is empty"),
         (lambda: interop.from_function(one_step, norm="linfty", eps=EPS), "did you mean 'linf'"),
         (lambda: interop.from_function(one_step, norm="spatial", eps=EPS), "has no budget"),
-        (lambda: interop.from_function(one_step, eps=EPS, access="logits"), "no access 'logits'"),
-        (lambda: interop.from_function(lambda x: x, eps=EPS), "is called as f(module, pixels, labels)"),
+        (lambda: interop.from_function(one_step, eps=EPS, access="logits"), "unknown access 'logits'"),
+        (
+            lambda: interop.from_function(lambda x: x, eps=EPS),
+            "the call f(module, pixels, labels) does not fit",
+        ),
         (lambda: interop.from_torchattacks("PDG", eps=EPS), "did you mean 'PGD'"),
         (lambda: interop.from_torchattacks("PGD", eps=EPS, stepps=3), "did you mean 'steps'"),
         (lambda: interop.from_torchattacks(3, eps=EPS), "a class or its name"),
         (lambda: interop.from_torchattacks("PGD", eps="x"), "eps must be"),
-        (lambda: interop.from_art("PGD", norm="l3", eps=EPS), "no norm 'l3'"),
+        (lambda: interop.from_art("PGD", norm="l3", eps=EPS), "unknown norm 'l3'"),
     ],
 )
 def test_what_cannot_be_an_attack_is_refused_when_it_is_made(make, message):
@@ -272,10 +275,10 @@ def test_foolbox_finds_what_it_finds_in_its_own_words(foolbox, images):
 def test_what_is_no_attack_of_foolbox_is_refused(foolbox):
     for wrong, message in (
         (foolbox.attacks.LinfPGD, "takes an attack, not the class"),
-        (foolbox.attacks.SpatialAttack(), "no attack of foolbox with a distance"),
+        (foolbox.attacks.SpatialAttack(), "not an attack of foolbox with a distance"),
         (foolbox.attacks.L1PGD(), "has the distance l1"),
         (foolbox.attacks.InversionAttack(), "distance none"),
-        ("LinfPGD", "no attack of foolbox"),
+        ("LinfPGD", "not an attack of foolbox"),
     ):
         with pytest.raises(UserError, match=message):
             interop.from_foolbox(wrong, eps=EPS)

@@ -357,7 +357,7 @@ def test_two_layouts_in_one_folder_ask_which(tmp_path):
     with pytest.raises(UserError) as caught:
         opened(tmp_path)
     assert_matches(
-        "1 parquet file or 2 images in class folders\n  say which: layout: parquet or layout: folder",
+        "1 parquet file or 2 images in class folders\n  name the layout: layout: parquet or layout: folder",
         str(caught.value),
     )
     assert len(opened(tmp_path, layout="folder").samples) == 2

@@ -121,7 +121,7 @@ def test_both_are_functions_of_the_package(file, tmp_path):
     assert torch.equal(perturbations.flicker()(levels), levels)
     with pytest.raises(UserError, match="brighten has no parameter 'step'"):
         attacks.brighten(step=5)
-    with pytest.raises(AttributeError, match="no perturbation 'brighten'"):
+    with pytest.raises(AttributeError, match="unknown perturbation 'brighten'"):
         perturbations.brighten  # noqa: B018
 
 
@@ -156,8 +156,8 @@ def forget(folder: Path) -> None:
     [
         ("def brighten", "def pgd", "the attack 'pgd' is registered twice: attacks/pgd.yaml"),
         ("def brighten", "def jpeg", "perturbations/jpeg.yaml"),
-        ("def brighten", "def task", "no attack can have the name 'task'"),
-        ("def brighten", "def create", "no attack can have the name 'create'"),
+        ("def brighten", "def task", "'task' is a reserved name for attacks"),
+        ("def brighten", "def create", "'create' is a reserved name for attacks"),
         ("task, *, steps", "task, *, step", "does not take the declared parameters"),
         ('"linf"', '"lnf"', "'brighten': norms[0]: must be 'linf', 'l2'"),
         ('"scores"', '"score"', "access: must be 'gradients', 'scores' or 'decisions'"),

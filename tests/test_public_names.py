@@ -146,9 +146,9 @@ def test_the_public_names_are_exactly_these():
     ],
 )
 def test_the_names_of_the_release_before_work_and_name_the_new_ones(name, new, tmp_path):
-    with pytest.warns(DeprecationWarning, match="goes with the next release") as said:
+    with pytest.warns(DeprecationWarning, match="is removed in the next release") as said:
         old = getattr(robustbench_aigen, name)
-    assert str(said[0].message) == f"robustbench_aigen.{name} goes with the next release: write {new}"
+    assert str(said[0].message) == f"robustbench_aigen.{name} is removed in the next release: write {new}"
     assert said[0].filename == __file__
     scenario = Scenario(
         name="s", data={"source": "minigen", "limit": 8}, detectors=["minigen/lenet5", "minigen/cifake_cnn"],

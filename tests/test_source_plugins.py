@@ -154,7 +154,7 @@ def test_two_layouts_that_fit_ask_which(folder):
     with pytest.raises(UserError) as caught:
         ImageData.open(folder / "images")
     assert "1 csv file or 6 pictures in a pile" in caught.value.message
-    assert caught.value.hint == "say which: layout: csv or layout: pile"
+    assert caught.value.hint == "name the layout: layout: csv or layout: pile"
     assert len(ImageData.open(folder / "images", layout="csv", split="all")) == 2
 
 
@@ -162,7 +162,7 @@ def test_two_layouts_that_fit_ask_which(folder):
     ("body", "message"),
     [
         ("raise ValueError('no pile')", "the layout 'bad' fails: ValueError: no pile"),
-        ("return [1, 2]", "which is no source of images"),
+        ("return [1, 2]", "not a source of images"),
         ("return Source([])", "finds no images"),
         ("return Source([Sample('a', 2, 'real', None)])", "sample 0 is Sample(id='a', label=2"),
         ("return Source([('a', 1, 'x', None)] * 2)", "gives two images one id"),
@@ -204,7 +204,7 @@ def mine(tmp_path: Path) -> Path:
 
 def test_a_format_of_a_file_is_listed_validated_and_run(mine, cli):
     file = mine / "own.yaml"
-    assert "no file of a detector" in cli("validate", refused(file)).err
+    assert "not a detector file" in cli("validate", refused(file)).err
     assert cli("validate", file).code == 0
     assert "FILE.brightness, bright:…" in cli("list", "detectors").out
     outcome = cli("run", file, "--output", mine / "out")
@@ -243,7 +243,7 @@ def test_the_code_of_a_format_is_part_of_the_identity(mine):
 def test_wrong_suffixes_and_prefixes_of_detectors_are_named(mine):
     (mine / "other.brightnes").write_text("{}")
     load_plugin(mine / "formats.py")
-    with pytest.raises(UserError, match="is no file of a detector") as caught:
+    with pytest.raises(UserError, match="is not a detector file") as caught:
         load_detector(mine / "other.brightnes")
     assert ".brightness" in str(caught.value.hint)
     with pytest.raises(UserError, match="unknown detector 'brihgt:4'") as caught:
@@ -254,8 +254,8 @@ def test_wrong_suffixes_and_prefixes_of_detectors_are_named(mine):
 @pytest.mark.parametrize(
     ("decorator", "message"),
     [
-        ("suffixes=['.pt']", "'.pt' belongs to the detector format 'weights' already"),
-        ("prefix='timm'", "'timm:' belongs to the detector format 'timm' already"),
+        ("suffixes=['.pt']", "'.pt' already belongs to the detector format 'weights'"),
+        ("prefix='timm'", "'timm:' already belongs to the detector format 'timm'"),
         ("suffixes=['PT']", "the suffix 'PT' is not a dot"),
         ("prefix='a b'", "the prefix 'a b' is not a word"),
         ("", "has neither suffixes nor a prefix"),

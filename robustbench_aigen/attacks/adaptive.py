@@ -23,9 +23,9 @@ def stage_streams(streams: SampleStreams, position: int, draws: Sequence[int] | 
     Parameters
     ----------
     streams
-        Those of the attack.
+        The random streams of the attack.
     position
-        Of the stage among those inside.
+        Position of the stage inside ``through``.
     draws
         Per image the number of its random draw. The draw that is judged, 0, is not one that a search over random
         stages sees: it would attack that draw and not the stage.

@@ -29,7 +29,7 @@ class GridSearch:
     Parameters
     ----------
     task
-        Whose budget and verdicts.
+        The task with the budget and the verdicts.
     rows
         M row numbers.
     pixels

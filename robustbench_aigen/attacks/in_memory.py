@@ -1,4 +1,4 @@
-"""Attacks that were made from objects: a function of the user's, an attack of foolbox, a class of another library."""
+"""Attacks made from objects: a function of the user, an attack of foolbox, a class of torchattacks or ART."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ class LibraryClass:
 
 @dataclass(frozen=True)
 class FunctionAttack:
-    """A function of the user's as an attack.
+    """A function of the user as an attack.
 
     Parameters
     ----------
     name
-        What tables call the attack.
+        Name of the attack in tables.
     function
         (module, pixels, labels) → adversarial pixels.
     """
@@ -57,7 +57,7 @@ class FunctionAttack:
         return object_identity(self.function)
 
     def crafting(self, task: AttackTask, model: CountingDetector) -> Craft:
-        """Return what turns a batch into adversarial pixels."""
+        """Return the function that maps a batch to adversarial pixels."""
         del task
 
         def craft(pixels: Tensor, labels: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class FoolboxAttack:
     Parameters
     ----------
     name
-        What tables call the attack.
+        Name of the attack in tables.
     attack
         The object of foolbox.
     fills_budget
@@ -98,7 +98,7 @@ class FoolboxAttack:
         return object_identity(self.attack)
 
     def crafting(self, task: AttackTask, model: CountingDetector) -> Craft:
-        """Return what turns a batch into adversarial pixels."""
+        """Return the function that maps a batch to adversarial pixels."""
         foolbox = import_library("foolbox", extra="bench", what=f"the attack '{self.name}'")
 
         def craft(pixels: Tensor, labels: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class CountingDetector(nn.Module):
     queries
         Images put through the detector so far.
     failure
-        What the detector itself last raised: its errors are not the library's.
+        The last error of the detector, which is not an error of the library.
     """
 
     def __init__(self, task: AttackTask) -> None:
@@ -189,7 +189,7 @@ def run_library(
     craft
         The attack.
     recipe
-        Where the attack is from.
+        The recipe of the attack.
     name
         Library and class, for messages.
     single

@@ -36,9 +36,9 @@ _PLAIN = (
 def object_identity(thing: object) -> str:
     """Return the sha256 of an object: its attributes, values and weights, and the source files of its classes and functions.
 
-    Of a function these are its defaults, what it closes over, and the values of the global names that it uses. Where code
-    has no source file (in a notebook), the identity holds in this process alone. So does that of an object whose inside
-    cannot be read, a random generator for example.
+    The values of a function are its defaults, its closure, and the global names that it uses. Where code has no source
+    file (in a notebook), the identity is valid only in this process. The same holds for an object that cannot be read,
+    for example a random generator.
     """
     walk = _Walk()
     values = walk.plain(thing)
@@ -47,7 +47,7 @@ def object_identity(thing: object) -> str:
 
 
 class _Walk:
-    """Goes through an object once; ``code`` are the classes and functions met on the way, ``files`` what they import."""
+    """Visits an object once; ``code`` are the classes and functions that it uses, ``files`` the files they import."""
 
     def __init__(self) -> None:
         self.code: list[Any] = []
@@ -56,7 +56,7 @@ class _Walk:
         self._alive: list[object] = []
 
     def plain(self, thing: Any) -> Any:
-        """Return what stands for a thing, in plain values."""
+        """Return plain values that represent an object."""
         if isinstance(thing, _PLAIN):
             return [type(thing).__name__, repr(thing)]
         if isinstance(thing, bytes):
@@ -68,7 +68,7 @@ class _Walk:
         if id(thing) in self._seen:
             return ["again", self._seen[id(thing)]]
         self._seen[id(thing)] = len(self._seen)
-        # What is made on the way keeps its address until the walk is over.
+        # Temporary objects keep their addresses until the walk ends.
         self._alive.append(thing)
         return [type(thing).__qualname__, self._code(thing) if _is_code(thing) else self._value(thing)]
 
@@ -116,7 +116,7 @@ class _Walk:
         ]
 
     def _note(self, kind: Any) -> None:
-        # The versions of these are part of every key.
+        # Every key contains the versions of these packages.
         if (kind.__module__ or "").partition(".")[0] not in ("builtins", "torch", "numpy"):
             self.code.append(kind)
 
@@ -139,7 +139,7 @@ def _is_code(thing: object) -> bool:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Return the global names that some code uses, that of functions inside it included."""
+    """Return the global names that some code uses, including the code of its inner functions."""
     inner = [each for each in code.co_consts if isinstance(each, CodeType)]
     return {*code.co_names}.union(*map(_names, inner))
 

@@ -36,7 +36,7 @@ class AttackedDetector(Protocol):
 def check_attack(stage: Attack) -> None:
     """Raise UserError if the code of an attack stage is missing, before the first image."""
     backends, backend = stage.recipe.backends, stage.backend
-    if backends.names() == ():  # The object that the attack was made from computes it.
+    if backends.names() == ():  # The attack is computed by the object that it was made from.
         return
     if backends.native is not None and backend == "native":
         if not is_shipped(stage.recipe):

@@ -29,7 +29,7 @@ class AttackTask:
     Parameters
     ----------
     detector
-        Pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode: what is judged.
+        The judged function: pixels to logits whose argmax is the verdict, on ``device``, in evaluation mode.
     source_model
         The function that the search attacks: the same, or a surrogate.
     prepared
@@ -37,7 +37,7 @@ class AttackTask:
     levels
         N×3×H×W uint8 on the CPU: the attack's starting point and the centre of its budget.
     labels
-        N labels, 0 real and 1 fake: what the attack argues against.
+        N labels, 0 real and 1 fake: the verdicts that the attack has to change.
     streams
         The images' random streams.
     threat
@@ -48,7 +48,7 @@ class AttackTask:
         Whether an image is finished once its 8-bit version is fooled. Right for accuracy when the attack is the
         last stage; otherwise every image gets every step.
     batch_size, device
-        How to compute.
+        Images per batch, and the device.
     sizes
         N×2 heights and widths where the images differ: smaller ones are padded with black at the right and at the
         bottom, which no attack changes. None where all are H×W.
@@ -57,7 +57,7 @@ class AttackTask:
     eot
         Random draws of ``through`` that a gradient is averaged over.
     first_try
-        Number of the first restart: attacks that share a task draw noise of their own.
+        Number of the first restart: attacks that share a task draw different noise.
     """
 
     detector: DeployedDetector
@@ -120,7 +120,7 @@ class AttackTask:
         pixels
             M×3×H×W float32 on the device.
         draws
-            Of random ``through`` stages, which draw an image uses: 0, the default, is the one that is judged.
+            Number of the random draw of ``through`` for each image: 0, the default, is the draw that is judged.
         for_gradient
             Whether the result is differentiated, in the precision of the task, or a query, in float32.
         """
@@ -135,7 +135,7 @@ class AttackTask:
     def queried(self) -> DeployedDetector:
         """The function that the search queries: ``source_model`` in its fastest float32 form, made at the first query.
 
-        What is wrapped around a detector is asked as it is. A success is judged on ``detector`` itself.
+        Wrappers of a detector are called unchanged. A success is judged on ``detector`` itself.
         """
         module = self.source_model.detector
         fast = prepare(module, "fp32") if isinstance(module, Detector) else module
@@ -143,7 +143,7 @@ class AttackTask:
 
     @cached_property
     def _judging(self) -> nn.Module:
-        """The detector that judges, in its fastest form; no attack may change the weights that this is made of."""
+        """The judging detector in its fastest form; no attack may change its weights."""
         return laid_out(self.detector.detector)
 
     @property

@@ -24,7 +24,7 @@ def say(text: object = "", *, err: bool = False, style: str = "") -> None:
     Parameters
     ----------
     text
-        What to print.
+        The text to print.
     err
         Whether to standard error.
     style
@@ -61,7 +61,7 @@ def print_table(
     Parameters
     ----------
     table, title
-        What to print, and the line above it.
+        The table to print, and the line above the table.
     group
         A column whose value is printed once, above the rows that share it.
     """

@@ -8,6 +8,6 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
-        help="Load a Python file that registers own attacks, perturbations, metrics, checks, tables, figures, layouts or formats. It runs with your rights. Repeatable.",
+        help="Load a Python file that registers your own attacks, perturbations, metrics, checks, tables, figures, layouts or formats. It runs with your rights. Repeatable.",
     ),
 ]

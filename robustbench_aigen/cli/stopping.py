@@ -15,7 +15,7 @@ class StoppedError(BaseException):
     Parameters
     ----------
     number
-        Of the signal.
+        Number of the signal.
     """
 
     def __init__(self, number: int) -> None:

@@ -38,11 +38,11 @@ def arrange(
     pieces
         The pieces to move.
     folder
-        That of the copy, on the same file system.
+        Folder of the copy, on the same file system.
     shares
         The fractions of the splits; None keeps those that the pieces have and otherwise takes 80/10/10.
     seed
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------

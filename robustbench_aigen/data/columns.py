@@ -40,7 +40,7 @@ class TableMeaning(NamedTuple):
 
 
 def meaning_of(spec: SourceSpec) -> TableMeaning:
-    """Return what a scenario says of a source."""
+    """Return the declaration of a source from a scenario."""
     labels = {name: CLASS_NAMES.index(meaning) for name, meaning in (spec.labels or {}).items()}
     label = None if spec.label is None else CLASS_NAMES.index(spec.label)
     columns = {str(role): name for role, name in (spec.columns or {}).items()}
@@ -72,11 +72,11 @@ def find_columns(
     Parameters
     ----------
     schema
-        Of the table.
+        Schema of the table.
     meaning
         The user's keys on the source.
     file
-        Where it is from.
+        File of the table.
     holds_image
         Whether the first value of a column is an image, or the path of one: asked of text and of lists of numbers.
 
@@ -241,9 +241,9 @@ def read_samples(
     count
         The number of rows.
     columns, meaning
-        What the columns hold.
+        The columns, and the meaning of the labels.
     file, file_split
-        Where they are from, and the split that the file belongs to as a whole.
+        The file, and the split of the whole file.
 
     Returns
     -------

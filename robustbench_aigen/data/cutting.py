@@ -70,7 +70,7 @@ def cut(image: Tensor, crop: BottomCrop | None, grid: Grid | None) -> Iterator[T
     image
         3×H×W uint8.
     crop, grid
-        What to do; None for nothing.
+        The cuts; None for no cut.
 
     Yields
     ------

@@ -36,7 +36,7 @@ class DatasetSource:
     Parameters
     ----------
     dataset
-        What has a length and items.
+        An object with a length and items.
     labels
         The user's own meaning of labels or class names: ``{0: "fake", 1: "real"}``.
 

@@ -41,7 +41,7 @@ class Walk:
     Attributes
     ----------
     files
-        What was found, in no particular order.
+        The found files, in no particular order.
     hidden
         Suffixes of the files in hidden places, counted by the place's name.
     loops, dangling
@@ -147,7 +147,7 @@ _WALKED: ContextVar[dict[Path, list[FoundFile]] | None] = ContextVar("_WALKED", 
 
 @contextmanager
 def walked_once() -> Iterator[None]:
-    """Let :func:`files_below` look at a folder once meanwhile, however often it is called."""
+    """Cache :func:`files_below` inside the context, so that each folder is read once."""
     before = _WALKED.set({})
     try:
         yield

@@ -32,7 +32,7 @@ def frame_source(
     generator, split
         The columns of generators and splits; by default those of these names, where there are some.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
     labels
         The user's own meaning of labels.
 

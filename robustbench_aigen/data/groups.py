@@ -1,4 +1,4 @@
-"""Groups of images that belong together, because a chain of links leads from one to the other."""
+"""Groups of images that a chain of links connects."""
 
 from collections.abc import Iterable
 
@@ -6,21 +6,21 @@ import numpy as np
 
 
 def linked_groups(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the connected groups of ``count`` positions, those without links as groups of one.
+    """Return the connected groups of ``count`` positions; a position without links is a group.
 
     Parameters
     ----------
     count
-        How many positions there are, from 0.
+        Number of positions, numbered from 0.
     links
         Pairs of positions that belong together.
 
     Returns
     -------
     list
-        Groups of positions, each ascending, ordered by their first.
+        Groups of positions, each in ascending order, sorted by their first position.
     """
-    from scipy.sparse import coo_array  # Most commands divide no images, and start faster without.
+    from scipy.sparse import coo_array  # Few commands divide images; the others start faster without scipy.
     from scipy.sparse.csgraph import connected_components
 
     pairs = np.array([*links], dtype=np.intp).reshape(-1, 2)

@@ -38,15 +38,15 @@ class ImageData:
     Parameters
     ----------
     source
-        Where the images come from.
+        The source of the images.
     split
         One of the splits, or ``all``.
     limit
-        How many images at most, stratified by generator and label; None for all.
+        Largest number of images, stratified by generator and label; None for all.
     spec
-        What a scenario would say of the data; None for data in memory.
+        The data section of a scenario; None for data in memory.
     folder
-        Where the relative paths of ``spec`` start.
+        The folder that the relative paths of ``spec`` start at.
     """
 
     source: ImageSource
@@ -90,19 +90,19 @@ class ImageData:
         split
             One of the splits, or ``all``.
         limit
-            How many images at most, stratified by generator and label.
+            Largest number of images, stratified by generator and label.
         layout
-            How the images lie, where that is ambiguous.
+            The layout of the images, if ambiguous.
         labels
-            What the source's own labels or class folders mean: ``{"ai": "fake", "photos": "real"}``.
+            The meaning of the source's labels or class folders: ``{"ai": "fake", "photos": "real"}``.
         label
-            That all images are of one class.
+            The class of a source with only one class.
         generator
             The generator of all images.
         columns
             The columns of a table that are not called what they hold: ``{"image": …, "label": …}``.
         folder
-            Where relative paths start.
+            The folder that relative paths start at.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class ImageData:
         labels
             N labels: 0 or ``real``, 1 or ``fake``.
         generators
-            What made each image, for a real image whose counterpart it is; one name for all; None for one generator.
+            Generator of each image, for a real image that of its counterparts; one name for all; or None.
         ids
             Names of the images, unique; six-digit numbers by default. Random streams depend on them.
         splits
@@ -194,9 +194,9 @@ class ImageData:
         Parameters
         ----------
         dataset
-            With ``__len__`` and ``__getitem__``. Every item must read the same each time: no random augmentation.
+            An object with ``__len__`` and ``__getitem__``. Items are the same at every read: no random augmentation.
         labels
-            What labels or class names mean, where that is not 0 real, 1 fake: ``{0: "fake", 1: "real"}``.
+            The meaning of labels or class names, if not 0 real, 1 fake: ``{0: "fake", 1: "real"}``.
 
         Raises
         ------
@@ -230,9 +230,9 @@ class ImageData:
         generator, split
             The columns of generators and splits; by default those of these names, where there are some.
         folder
-            Where relative paths start.
+            The folder that relative paths start at.
         labels
-            What labels mean, where they are not 0 real, 1 fake, nor words of one class.
+            The meaning of the labels, if they are neither 0 real, 1 fake, nor words of a class.
 
         Raises
         ------
@@ -370,7 +370,7 @@ class ImageData:
         folder
             A folder that does not exist, or an empty one.
         crop_bottom
-            How much to cut off the lower edge: pixels (``24``) or per cent (``"8%"``).
+            Height of the strip to cut off the lower edge: pixels (``24``) or per cent (``"8%"``).
         split_grid
             Then cut every image into a grid: rows × columns (``"2x2"``).
         only
@@ -430,7 +430,7 @@ def as_image_data(data: DataLike, split: str | None = None, limit: int | None = 
         :class:`ImageData`, the name or path of a source, a mapping as in YAML, a pair of images and labels, a torch
         Dataset, or a data frame.
     split
-        One of the splits. None: the split that the data says itself, ``test`` for named sources, ``all`` in memory.
+        One of the splits. None: the split declared in the data, ``test`` for named sources, ``all`` in memory.
     limit
         Largest number of images; None for the limit of the data.
 
@@ -462,7 +462,7 @@ def _opened(
     content |= {key: value for key, value in said.items() if value is not None}
     content |= {key: _as_text(content[key]) for key in ("source", "sources") if key in content}
     folder = folder.expanduser().resolve()  # A program may change its folder before the images are read.
-    # Of a single source there is no place to tell.
+    # With a single source no place needs to be named.
     spec = validated(
         DataSpec, LocatedYaml(NOWHERE if "sources" in content else Path("data"), content), "data"
     )

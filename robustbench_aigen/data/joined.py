@@ -21,7 +21,7 @@ class JoinedSource:
     sources
         At least two.
     places
-        Where each is: a path or another reference.
+        Path or other reference of each source.
 
     Raises
     ------

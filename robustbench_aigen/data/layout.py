@@ -1,4 +1,4 @@
-"""What a layout of images on disk is, and the registry of all layouts: built-in ones, and those of plugins."""
+"""Layouts of images on disk, and the registry of all layouts: built-in layouts and those of plugins."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ Function = TypeVar("Function", bound=Callable[[Path, SourceSpec], Any])
 
 @dataclass(frozen=True)
 class Layout:
-    """A way in which images and their labels lie in a file or a folder.
+    """A layout of images and labels in a file or a folder.
 
     Parameters
     ----------
     name
-        In scenarios: ``layout: csv``.
+        The value of ``layout`` in scenarios: ``layout: csv``.
     function
-        ``(path, spec) -> ImageSource``; ``spec`` holds what the scenario says of the source.
+        ``(path, spec) -> ImageSource``; ``spec`` is the declaration of the source in the scenario.
     recognise
-        ``(path) -> str | None``, or ``(path, spec)`` where the answer depends on the scenario: why a file or a folder
-        is in this layout, such as ``3 parquet files``, or None. Without it the layout is used only where it is named.
+        ``(path) -> str | None``, or ``(path, spec)`` if the result depends on the scenario: the reason why a path has
+        this layout, such as ``3 parquet files``, or None. A layout without ``recognise`` is used only if it is named.
     built_in
-        Whether it is this package's own.
+        Whether the layout is part of this package.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Layout:
         Raises
         ------
         UserError
-            If it holds none, or they cannot be read; if a plugin's function fails or returns no source of images.
+            If there are no images, or images cannot be read; if a plugin's function fails or returns no source.
         """
         if self.built_in:
             opened: ImageSource = self.function(path, spec)
@@ -53,12 +53,12 @@ class Layout:
         return PluginSource(self, path, spec)
 
     def reason(self, path: Path, spec: SourceSpec) -> str | None:
-        """Return why a file or a folder is in this layout, or None.
+        """Return the reason why a file or a folder has this layout, or None.
 
         Raises
         ------
         UserError
-            If a plugin's function fails or returns something else than text.
+            If a plugin's function fails or does not return text.
         """
         if self.recognise is None:
             return None
@@ -70,7 +70,7 @@ class Layout:
         if found is not None and not isinstance(found, str):
             raise UserError(
                 f"{self._recogniser} returns {shortened(repr(found))}",
-                hint="return why the path is in this layout, as text, or None",
+                hint="return the reason why the path has this layout, as text, or None",
             )
         return found or None
 
@@ -90,13 +90,14 @@ def layout(
     Raises
     ------
     UserError
-        If the name is taken or has a meaning already.
+        If the name is taken or has another meaning.
     """
 
     def decorator(function: Function) -> Function:
         if not isinstance(name, str) or not name or "/" in name or is_roles(name) or name in NAMED_LAYOUTS:
             raise UserError(
-                f"a layout cannot be called {name!r}: folders are described so", hint="give it another name"
+                f"a layout cannot be called {name!r}: this name describes levels of folders",
+                hint="give it another name",
             )
         built_in = function.__module__.startswith(f"{LAYOUTS.folder}.")
         LAYOUTS.add(name, Layout(name, function, recognise, built_in), defined=function, order=order)
@@ -106,31 +107,31 @@ def layout(
 
 
 def recognised(path: Path, spec: SourceSpec) -> Mapping[str, str]:
-    """Return the layouts that a file or a folder may be in, with the reason of each."""
+    """Return the layouts that a file or a folder may have, each with its reason."""
     with walked_once():
         reasons = {each.name: each.reason(path, spec) for each in LAYOUTS}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 def check_layout(name: str | None) -> None:
-    """Raise UserError unless a layout has this name, or the name says what each level of folders is."""
+    """Raise UserError unless a layout has this name, or the name gives a role to each level of folders."""
     if name is not None and not is_roles(name) and name not in NAMED_LAYOUTS and name not in LAYOUTS:
         known = did_you_mean(name, [*LAYOUTS.names(), *NAMED_LAYOUTS])
         end = "" if known.endswith("?") else "."
         raise UserError(
             f"unknown layout '{shortened(name)}'",
-            hint=f"{known}{end} Or say what each level of folders is, such as layout: generator/split/class",
+            hint=f"{known}{end} Or name the role of each level of folders, such as layout: generator/split/class",
         )
 
 
 class PluginSource:
-    """The images that a plugin's layout has opened, checked.
+    """The checked images of a plugin's layout.
 
     Parameters
     ----------
     layout, path, spec
-        Which function opened what. The function's source has ``samples`` and ``encoded(index)``; ``name``, ``notices``
-        and ``layout``, as in :class:`ImageSource`, are optional.
+        The layout, the opened path and its declaration. The function's source has ``samples`` and ``encoded(index)``;
+        ``name``, ``notices`` and ``layout``, as in :class:`ImageSource`, are optional.
 
     Raises
     ------
@@ -145,19 +146,21 @@ class PluginSource:
             samples = list(getattr(self._source, "samples", ()))
         if not callable(getattr(self._source, "encoded", None)):
             raise UserError(
-                f"{self._what} returns {shortened(repr(self._source))}, which is no source of images",
+                f"{self._what} returns {shortened(repr(self._source))}, not a source of images",
                 hint="return an object with samples and encoded(index) -> bytes",
             )
         if not samples:
             raise UserError(f"{self._what} finds no images in {path}")
         self.samples = [self._checked(place, sample) for place, sample in enumerate(samples)]
         if len({sample.id for sample in self.samples}) < len(samples):
-            raise UserError(f"{self._what} gives two images one id", hint="ids are unique in a source")
+            raise UserError(
+                f"{self._what} gives two images one id", hint="give every image of a source a different id"
+            )
         self.name = str(getattr(self._source, "name", path.resolve().stem))
         self.notices = [str(notice) for notice in getattr(self._source, "notices", ())]
         self.layout = str(getattr(self._source, "layout", layout.name))
         self.files = source_files(layout.function)
-        """The source files that decide what the images are."""
+        """The source files that decide the content of the images."""
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded image of ``samples[index]``."""
@@ -169,7 +172,7 @@ class PluginSource:
             except OSError as error:
                 lost = error
         if lost is not None:
-            raise lost  # A file that cannot be read is left out, and the run says so.
+            raise lost  # A file that cannot be read is left out; the run lists these files.
         if not isinstance(content, bytes):
             raise UserError(
                 f"{self._what} returns {type(content).__name__} for {self.samples[index].id}",

@@ -71,7 +71,7 @@ def told_by_paths(
     samples
         All of a source.
     folders
-        Those of each one's path.
+        The folders of each path.
     meaning
         The user's keys on the source; ``roles`` has the meaning of each level of folders.
 

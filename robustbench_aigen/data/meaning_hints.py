@@ -66,9 +66,9 @@ def labels_for(folders: Sequence[Path], levels: Collection[int]) -> str:
     Parameters
     ----------
     folders
-        Those whose images are left out, relative to the root.
+        Folders whose images are left out, relative to the root.
     levels
-        How deep the class folders of the others stand.
+        Depth of the class folders of the others.
     """
     names: dict[str, None] = {}
     for parts in sorted({tuple(printable(part) for part in folder.parts) for folder in folders}):

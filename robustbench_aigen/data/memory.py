@@ -42,15 +42,15 @@ class MemorySource:
     name
         The name of the data in tables and messages.
     samples
-        Of each image.
+        Sample of each image.
     images
-        Of each sample its 3×H×W uint8 levels, or the path of its file.
+        The 3×H×W uint8 levels of each sample, or the path of its file.
     layout
         A description of the images.
     notices
-        What the user should know.
+        Notices for the user.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
     """
 
     def __init__(
@@ -105,20 +105,21 @@ def memory_source(
     name
         The name of the data.
     generators, ids, splits
-        N of each, one generator or split for all images, or None. Ids are paths or six-digit numbers by default.
+        N values each, or None; one generator or split may serve all images. Ids are paths or six-digit numbers by
+        default.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
     words
         The user's own meaning of labels.
     called
-        What messages call the images and the labels.
+        Names of the images and the labels in messages.
     notices
-        What is known already.
+        Notices to begin with.
 
     Raises
     ------
     UserError
-        For an image, a label, a generator, an id or a split that makes no sense, with its number.
+        For an invalid image, label, generator, id or split, with its number.
     """
     items = _items(images)
     if not items:
@@ -153,7 +154,7 @@ def read_label(value: object, where: str = "label", words: Mapping[str, int] | N
     value
         0, 1, ``real`` or ``fake``, as a number, text, or a tensor or array of one value.
     where
-        What messages call the label.
+        Name of the label in messages.
     words
         The user's own meaning of labels, which goes first: labels as text to 0 or 1.
 
@@ -311,8 +312,8 @@ def _ids(ids: object, paths: Sequence[str | None], called: str) -> list[str]:
         names = [printable(str(plain_label(value))) for value in values]
         empty = next((row for row, value in enumerate(values) if value is None or not names[row]), None)
         if empty is not None:
-            raise UserError("the id is empty", key=f"ids[{empty}]", hint="give every image an id of its own")
-        same, what, hint = names, "ids", "give every image an id of its own"
+            raise UserError("the id is empty", key=f"ids[{empty}]", hint="give every image a different id")
+        same, what, hint = names, "ids", "give every image a different id"
     first: dict[str, int] = {}
     for row, name in enumerate(same):
         if first.setdefault(name, row) != row:

@@ -23,19 +23,19 @@ _PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", 
 
 
 def open_data(spec: DataSpec, folder: Path) -> ImageSource:
-    """Open the source of a scenario, or all of them as one.
+    """Open the source of a scenario, or several sources as one.
 
     Parameters
     ----------
     spec
         The scenario's ``data``.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
 
     Raises
     ------
     UserError
-        As :func:`open_source` does, or if one source is there twice.
+        As :func:`open_source` does, or if a source is named twice.
     """
     check_layouts(spec)
     sources, places = [], []
@@ -80,7 +80,7 @@ def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
         ``minigen``, ``hf://org/name``, or the path of a folder of images, of a Parquet, Arrow, CSV or tar file, or of
         a folder of such files; with the keys of the scenario.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def _several(spec: SourceSpec, files: Sequence[Path]) -> ImageSource:
 def _open_path(spec: SourceSpec, path: Path) -> ImageSource:
     name = spec.layout if spec.layout in LAYOUTS else None
     if name is None and spec.layout is not None and path.is_dir():
-        name = "folder"  # Of one file, the roles of levels are those of the paths in it.
+        name = "folder"  # In a single file, the levels are those of the paths that the file lists.
     return LAYOUTS[name or _detected(path, spec)].open(path, spec)
 
 
@@ -198,7 +198,7 @@ def _detected(path: Path, spec: SourceSpec) -> str:
     if len(reasons) > 1:
         raise UserError(
             f"'{spec.source}' can be read in more than one way: {' or '.join(reasons.values())}",
-            hint=f"say which: {' or '.join(f'layout: {name}' for name in reasons)}",
+            hint=f"name the layout: {' or '.join(f'layout: {name}' for name in reasons)}",
         )
     return next(iter(reasons))
 

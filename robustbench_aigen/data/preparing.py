@@ -34,18 +34,18 @@ class Preparation:
     Parameters
     ----------
     crop, grid
-        What is cut off every image, and what it is then taken apart into; None for nothing.
+        The strip to cut off every image, and the grid to divide the rest by; None for no cut.
     only
         A glob pattern on the images' ids: only these are cut.
     shares
         The fractions of the splits; None keeps those that the source has and otherwise takes 80/10/10.
     seed
-        Of the splits.
+        Seed of the splits.
     encoding
         Of every image written. None: PNG where anything is cut, so that nothing is lost twice, and otherwise the
         files as they are.
     quality
-        Of JPEG, 4:4:4 above 90.
+        Quality of JPEG, 4:4:4 above 90.
     """
 
     crop: BottomCrop | None = None
@@ -133,7 +133,7 @@ def prepare(
     out
         The folder to make.
     wanted
-        What to do.
+        The cuts, the splits and the format.
     progress
         Called once for every image of the source.
 

@@ -71,7 +71,7 @@ def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> se
     Parameters
     ----------
     generators
-        Whose fakes.
+        The generators of the fakes.
     images
         Generator name and label of all images; each pair once is enough.
     """
@@ -84,19 +84,19 @@ def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> se
 def belongs_to(
     labels: Iterable[int], generators: Iterable[str], wanted: Collection[str]
 ) -> NDArray[np.bool_]:
-    """Return which images are fakes of some generators, or reals that those are compared with.
+    """Return a mask of the fakes of some generators and the reals that they are compared with.
 
     Parameters
     ----------
     labels, generators
-        Of N images: 0 (real) or 1 (fake), and generator name.
+        For each of N images: 0 (real) or 1 (fake), and the name of the generator.
     wanted
         Names of generators.
 
     Returns
     -------
     numpy.ndarray
-        N booleans; :func:`reals_of` says which reals are meant.
+        N booleans; :func:`reals_of` chooses the reals.
     """
     images = list(zip(generators, labels, strict=True))
     names = {1: {*wanted}, 0: reals_of(wanted, images)}
@@ -109,7 +109,7 @@ def fingerprint(images: Iterable[Sequence[object]]) -> str:
     Parameters
     ----------
     images
-        Of each, in their order: id, label (0 or 1), generator, and the sha256 of its file.
+        Id, label (0 or 1), generator, and sha256 of the file of each image, in order.
     """
     digest = sha256()
     for image in images:

@@ -78,13 +78,13 @@ def place_groups(
     Parameters
     ----------
     samples
-        What the groups hold indices of.
+        The samples that the indices in the groups refer to.
     groups
         Samples that stay together; each sample is in one.
     shares
         The fraction of each split; one of 0 gets nothing.
     seed
-        Of the order.
+        Seed of the order.
 
     Returns
     -------

@@ -27,7 +27,7 @@ def encoded_image(value: pa.Scalar, folders: Sequence[Path]) -> bytes:
         Binary, text (a path, base64 or a data URI), a list of numbers from 0 to 255, or a struct with ``bytes`` in
         one of these forms and the ``path`` that is read where it has no bytes.
     folders
-        Where relative paths may start, in order.
+        The folders that relative paths may start at, in order.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def build_untrained(
     arch
         A name of the zoo, ``timm:NAME``, ``torchvision:NAME``, or one of torchvision that the zoo does not have.
     outputs
-        How many numbers it answers; networks of the zoo have two.
+        Number of outputs; networks of the zoo have two.
     options
         Further arguments of the architecture.
     input_size

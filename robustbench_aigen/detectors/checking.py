@@ -19,7 +19,7 @@ class KnownDetector:
     Parameters
     ----------
     name
-        What it is called.
+        Name of the detector.
     differentiable, changes
         As of a :class:`~robustbench_aigen.detectors.contract.Detector`: every shipped one has gradients, and none
         changes with its answers.

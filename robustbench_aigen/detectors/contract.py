@@ -64,7 +64,7 @@ class Detector(nn.Module):
     resize_to
         Before a centre crop to ``input_size``: the shorter side, or height and width.
     threshold
-        From which score on an image is called fake.
+        The score from which on an image is called fake.
     name
         Under which tables list it, the name of its class by default. A name is no part of the identity.
     version
@@ -82,7 +82,7 @@ class Detector(nn.Module):
     preprocessing
         Resize, normalisation, order of channels and outputs.
     threshold
-        From where on :meth:`predict` calls an image fake.
+        The threshold of :meth:`predict`.
     architecture
         Name of the architecture, for records.
     libraries
@@ -90,7 +90,7 @@ class Detector(nn.Module):
     borrows
         Whether its network is a user's module; what is loaded from files is the program's own, and stays frozen.
     assumptions
-        What was taken for granted because nothing said it; shown to the user.
+        Assumptions about undeclared settings; shown to the user.
     declared
         The declared settings of the preprocessing: from the scenario, a card, the file's own metadata.
     shown_by
@@ -98,7 +98,7 @@ class Detector(nn.Module):
     differentiable
         Whether gradients reach the pixels. Attacks with gradients refuse a detector without.
     made_of
-        What decides its answers beside weights, architecture and preprocessing: options, files that its code read.
+        Other parts of the identity besides weights, architecture and preprocessing: options, files read by the code.
     draws
         Whether a pass draws from a global random generator, as a random defence does. A run seeds it then.
     changes

@@ -154,7 +154,7 @@ class Affine(nn.Module, Rewritten):
     Parameters
     ----------
     norm
-        What it stands for.
+        The batch norm that the layer replaces.
     only_positive
         Whether only positive scales can be taken through what is in between. With others, which training may bring,
         the map is applied here and the layer after it absorbs nothing.

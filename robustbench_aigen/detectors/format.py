@@ -1,4 +1,4 @@
-"""What a format of detectors is, and the registry of all formats: built-in ones, and those of plugins."""
+"""Formats of detectors, and the registry of all formats: built-in formats and those of plugins."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,17 +29,17 @@ class Format:
     function
         ``(request) -> Loaded``.
     suffixes
-        What the names of its files end in, in lower case.
+        Endings of its file names, in lower case.
     prefix
-        What ids of its detectors begin with, without the colon; None where there are only files.
+        Prefix of the ids of its detectors, without the colon; None if the format has only files.
     gradients
-        Whether attacks can differentiate it, in words.
+        Whether attacks can differentiate the detector, in words.
     trust
-        When ``--trust-code`` is needed, in words; empty where never.
+        When ``--trust-code`` is needed, in words; empty if never.
     written, what
-        How a user writes it, and what it is.
+        How a user writes such a detector, and a description of the format.
     built_in
-        Whether it is this package's own.
+        Whether the format is part of this package.
     """
 
     name: str
@@ -53,15 +53,15 @@ class Format:
     built_in: bool = False
 
     def load(self, request: "Request") -> "Loaded | Detector":
-        """Load a detector of this kind.
+        """Load a detector of this format.
 
         Raises
         ------
         UserError
-            If it cannot be loaded; if a plugin's function fails or returns something else.
+            If the detector cannot be loaded; if a plugin's function fails or does not return ``Loaded``.
         """
         from robustbench_aigen.detectors.contract import (
-            Detector,  # With torch, which a list of formats can spare.
+            Detector,  # This import loads torch, which a list of formats does not need.
         )
         from robustbench_aigen.detectors.formats.request import Loaded
 
@@ -122,7 +122,7 @@ def _check(made: Format) -> None:
     if not made.suffixes and not made.prefix:
         raise UserError(
             f"the detector format '{made.name}' has neither suffixes nor a prefix",
-            hint="such as suffixes=['.mlpackage'] or prefix='coreml'",
+            hint="give suffixes=['.mlpackage'] or prefix='coreml'",
         )
     for suffix in made.suffixes:
         if not isinstance(suffix, str) or not _SUFFIX.fullmatch(suffix):
@@ -134,6 +134,6 @@ def _check(made: Format) -> None:
         taken += [f"{made.prefix}:"] * (made.prefix is not None and made.prefix == other.prefix)
         if taken and other.name != made.name:
             raise UserError(
-                f"'{taken[0]}' belongs to the detector format '{other.name}' already",
+                f"'{taken[0]}' already belongs to the detector format '{other.name}'",
                 hint="choose another suffix or prefix",
             )

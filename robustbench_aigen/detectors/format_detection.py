@@ -1,4 +1,4 @@
-"""Finds out which format a detector is in: by the prefix of its id, by what is in its file, by the file's name."""
+"""Recognition of a detector's format: by the prefix of its id, the content of its file, and the file's name."""
 
 import zipfile
 from pathlib import Path
@@ -15,7 +15,7 @@ _PICKLES = (".pkl", ".pickle", ".joblib")
 
 
 def format_of_id(text: str) -> tuple[Format, str] | None:
-    """Return the kind of ``timm:``, ``hf:``, ``python:`` and the like and what follows; None for any other id."""
+    """Return the kind and the rest of an id such as ``timm:NAME``; None for an id without a known prefix."""
     prefix, colon, place = text.partition(":")
     kind = next((each for each in DETECTOR_FORMATS if each.prefix == prefix), None) if colon else None
     return None if kind is None else (kind, place)
@@ -60,7 +60,7 @@ def format_of_path(path: Path, text: str) -> Found:
         )
     if by_name is None:
         known = ", ".join(sorted(_suffixes()))
-        raise UserError(f"'{text}' is not a detector file", hint=f"known are {known}")
+        raise UserError(f"'{text}' is not a detector file", hint=f"known formats: {known}")
     return Found(by_name)
 
 
@@ -96,7 +96,7 @@ _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def _format_of_content(path: Path, text: str) -> str | None:
-    """Return the name of the kind that the first bytes and the names in an archive show, None where they show nothing."""
+    """Return the kind that the first bytes and the names in an archive identify; None if they identify no kind."""
     start = beginning(path, 64)
     if not start:
         raise UserError(f"'{text}' is empty")

@@ -17,7 +17,7 @@ class CropAndNormalise(nn.Module):
     size
         Side of the square crop in pixels; None keeps the whole image.
     normalisation
-        Of each channel.
+        Mean and standard deviation of each channel.
     """
 
     def __init__(self, size: int | None, normalisation: Normalisation) -> None:

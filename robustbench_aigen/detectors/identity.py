@@ -147,14 +147,14 @@ def _answers_somewhere(detector: "Detector") -> str:
 
 
 def code_of(kinds: Iterable[Any], own_word: str = "") -> list[str]:
-    """Return what stands for the code of some classes and functions: hashes of files, versions of packages, tokens.
+    """Return the identity of the code of some classes and functions: hashes of files, versions of packages, tokens.
 
     Parameters
     ----------
     kinds
         Classes and functions.
     own_word
-        The user's own word for code without a source file, in the place of tokens of this process.
+        The user's version of code without a source file; replaces the tokens of this process.
     """
     files, packages, tokens = set[Path](), set[str](), set[str]()
     for kind in kinds:
@@ -202,7 +202,7 @@ def _source_of(kind: Any) -> Path | None:
 
 
 PROCESS = token_hex(16)
-"""Stands for what holds in this process alone."""
+"""A token for values that are valid only in this process."""
 _NUMBERS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 _COUNTER = count()
 

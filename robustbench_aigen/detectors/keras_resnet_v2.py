@@ -54,7 +54,7 @@ class ResNet50V2(nn.Module):
     Parameters
     ----------
     outputs
-        Of the dense layer. With 1000 there are 25,613,800 parameters as Keras counts, running statistics included.
+        Outputs of the dense layer. With 1000, Keras counts 25,613,800 parameters, running statistics included.
     dropout
         Share of the pooled features that is dropped in training.
     """
@@ -96,7 +96,7 @@ def keras_weights(network: ResNet50V2, file: str | None = None) -> dict[str, Ten
     Parameters
     ----------
     network
-        Whose names and shapes they are to have.
+        The network whose names and shapes the weights need.
     file
         An ``.h5`` file of Keras' legacy layout, as its applications download it; None downloads that into torch's
         hub cache.

@@ -64,7 +64,7 @@ def load_detector(
         Architecture of a file of weights that has no card beside it: a name of the zoo or of torchvision, or
         ``timm:NAME``.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
     device
         Where to put it; ``auto`` for the best device. A module in memory is never moved: it has to be there, and with
         ``auto`` it may be anywhere.
@@ -231,7 +231,7 @@ def requested(
     spec
         Neither an ensemble nor a published detector.
     folder, device, trust_code
-        As of :func:`load_detector`.
+        As for :func:`load_detector`.
 
     Raises
     ------

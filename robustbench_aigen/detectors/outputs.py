@@ -50,11 +50,11 @@ def find_answer(raw: object, name: str, count: int, output: str | None = None) -
     Parameters
     ----------
     raw
-        What the network returned.
+        The return value of the network.
     name
         The detector, for the message.
     count
-        How many images it was given.
+        Number of images in the input.
     output
         The declared place of the tensor to use, if any.
 

@@ -56,14 +56,14 @@ class FollowingDetector:
     Parameters
     ----------
     detector
-        On its device already; no ensemble.
+        A detector on its device; not an ensemble.
     precision
         As :func:`prepare` takes it.
 
     Attributes
     ----------
     prepared
-        What is differentiated to the pixels.
+        The detector that is differentiated.
     """
 
     def __init__(self, detector: Detector, precision: Literal["fp32", "bf16"]) -> None:

@@ -24,7 +24,7 @@ class PreprocessingSettings:
     channels
         The order of the network's channels; ``grey`` is the luma of ITU-R 601, ``rgba`` adds an opaque alpha.
     outputs
-        What the network's outputs are.
+        The kind of the network's outputs.
     output
         Which of several outputs holds the verdict: its name or position. None where there is one.
     resample

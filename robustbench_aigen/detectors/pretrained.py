@@ -40,13 +40,13 @@ def initialise(network: nn.Module, weights: str, imagenet: Download, *, head: st
     Parameters
     ----------
     network
-        With the names of the library that the weights come from.
+        The network, with the names of the library that the weights come from.
     weights
         ``none``, ``imagenet``, or a state dict in a ``.safetensors``, ``.pt`` or ``.pth`` file.
     imagenet
         Downloads the ImageNet weights.
     head
-        Where the names of the head begin; such weights are left out.
+        Prefix of the names of the head; such weights are left out.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def timm_backbone(name: str, weights: str, **options: Any) -> nn.Module:
     weights
         ``none``, ``imagenet``, or a file of the model's weights in timm's layout, for any input size.
     options
-        Of ``timm.create_model``.
+        Options of ``timm.create_model``.
 
     Raises
     ------
@@ -111,11 +111,11 @@ def hub_file(url: str, sha256: str | None = None, name: str | None = None) -> Pa
     Parameters
     ----------
     url
-        Where it is.
+        Address of the file.
     sha256
         Its hash, where that is known: what has another is thrown away, in the cache, too.
     name
-        What it is called in the cache; by default the last part of the URL's path.
+        Name of the file in the cache; by default the last part of the URL's path.
 
     Raises
     ------

@@ -12,9 +12,9 @@ class RemoteFile:
     Parameters
     ----------
     url
-        Where its authors keep it.
+        Address where the authors publish the file.
     name
-        What it is called in the cache.
+        Name of the file in the cache.
     licence
         Licence of the weights, if stated by the authors.
     sha256
@@ -46,7 +46,7 @@ class Published:
         The function of ``published_weights.py`` from the network and the tensors of each file to the network's state
         dict.
     options
-        Of the architecture.
+        Options of the architecture.
     """
 
     architecture: str

@@ -61,7 +61,7 @@ def load_published(name: str, catalogue: Mapping[str, Published] = PUBLISHED) ->
     name
         ``cnnspot``, ``npr`` or ``univfd``.
     catalogue
-        What the names stand for.
+        The published detectors by name.
 
     Raises
     ------

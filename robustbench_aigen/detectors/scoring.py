@@ -38,9 +38,9 @@ def predict(
     levels
         N×3×H×W uint8, or N images 3×H×W of one size.
     batch_size
-        At most so many images per forward pass.
+        Largest number of images per forward pass.
     device
-        Where the detector is.
+        The device of the detector.
     sizes
         N×2 heights and widths, where the images are padded to H×W.
 
@@ -60,7 +60,7 @@ def predict_as_laid_out(
     device: torch.device,
     sizes: Tensor | None = None,
 ) -> Tensor:
-    """Return what :func:`predict` does, of what :func:`laid_out` has returned: a search asks at every step."""
+    """Return the result of :func:`predict` for a module from :func:`laid_out`, which a search reuses at every step."""
     size = batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size
     if device.type == "cpu" and len(levels):
         # A forward pass alone wants smaller batches than one with gradients: what fits the cache.
@@ -129,7 +129,7 @@ def default_batch_size(detector: Detector, device: torch.device) -> int:
 
 
 _CALLER = 4
-"""Levels of calls up to the line of the user's that calls :meth:`Detector.scores`."""
+"""Levels of the call stack up to the user's line that calls :meth:`Detector.scores`."""
 _CACHED = 2**16
 """Pixels of a channel in a batch: 64 images of 32 pixels a side."""
 
@@ -137,8 +137,8 @@ _CACHED = 2**16
 def laid_out(detector: nn.Module) -> nn.Module:
     """Return a copy whose convolutions run on channels-last tensors: the same sums, up to 1.5 times as fast.
 
-    Every call looks at all weights, and makes the copy again where they have changed. A network from elsewhere that
-    fixes its strides, or cannot be copied, is returned as it is; so is a module that is no :class:`Detector`.
+    Every call checks all weights, and copies again if they have changed. A network that fixes its strides or cannot be
+    copied is returned unchanged; so is a module that is not a :class:`Detector`.
     """
     if not isinstance(detector, Detector) or not detector.differentiable:
         return detector

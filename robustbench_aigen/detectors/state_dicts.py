@@ -60,7 +60,7 @@ class WeightSet(NamedTuple):
     Parameters
     ----------
     key
-        Where they are in the file, keys joined by dots; empty for the file itself.
+        Place of the weights in the file, keys joined by dots; empty for the file itself.
     weights
         Tensors by their names.
     module

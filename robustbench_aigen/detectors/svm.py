@@ -75,7 +75,7 @@ class RBFDecision(nn.Module):
     features
         Length of x and of the support vectors sᵢ.
     support_vectors
-        How many.
+        Number of support vectors.
     """
 
     vectors: Tensor
@@ -160,17 +160,17 @@ def grid_search(
     Parameters
     ----------
     network
-        Whose estimator is fitted; it stays as it is.
+        The network whose estimator is fitted; it is not changed.
     features, labels
         N×F features and N labels.
     grid
         The values of each hyper-parameter, every combination of which is tried.
     folds
-        How many.
+        Number of folds.
     groups
         N group labels, of near-duplicates for example: a group is in one fold.
     seed
-        Of the folds.
+        Seed of the folds.
 
     Raises
     ------

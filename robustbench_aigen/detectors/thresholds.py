@@ -72,7 +72,7 @@ def both_classes(labels: NDArray[np.integer], rule: str) -> NDArray[np.integer]:
     """
     found = {*labels.tolist()}
     if len(found) < 2:
-        only = "there are none" if not found else f"all are {'fake' if 1 in found else 'real'}"
+        only = "there are no labels" if not found else f"all labels are {'fake' if 1 in found else 'real'}"
         raise UserError(f"threshold '{rule}' is fitted on images of both classes; {only}")
     return labels
 

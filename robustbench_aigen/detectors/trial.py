@@ -90,11 +90,11 @@ def failure(
     Parameters
     ----------
     detector, error
-        Who raised what.
+        The detector, and its error.
     height, width
-        Of the images.
+        Height and width of the images.
     hint
-        What to do, where the error itself does not say it.
+        Advice, if the error itself has none.
     image
         One of the images.
     """
@@ -117,13 +117,13 @@ def check_finite(detector: "Detector", numbers: Tensor, names: Sequence[str], af
     Parameters
     ----------
     detector
-        Who answered.
+        The detector with these outputs.
     numbers
         N log-odds.
     names
-        What to call the images.
+        Names of the images for the message.
     after
-        What was done to the images before, for the message.
+        The processing of the images before, for the message.
     """
     bad = [name for name, fine in zip(names, numbers.isfinite().tolist(), strict=True) if not fine]
     if bad:
@@ -225,13 +225,13 @@ def _settle_output(detector: "Detector", probes: Tensor) -> None:
             )
     for sentence in _what_it_answers(found):
         _tell(detector, sentence)
-    # A file says what it answers, or is read as what its answers look like.
+    # A file declares the kind of its outputs; otherwise the values of the outputs decide.
     is_bounded = (
         detector.borrows and own.outputs == "logits" and look_like_probabilities(found.columns.float())
     )
     if is_bounded and detector.answers_probabilities():
         text = (
-            "its outputs look like probabilities (in [0, 1] whatever it is shown) and are read as logits; "
+            "its outputs look like probabilities (in [0, 1] for every image) and are read as logits; "
             'Detector(module, outputs="probabilities") reads them as they are'
         )
         _tell(detector, warning(text))

@@ -107,7 +107,7 @@ class TrimmedNetwork(nn.Module):
     Parameters
     ----------
     detector
-        Whose network it is, with its own kind of outputs.
+        The detector whose network is used, with its own kind of outputs.
     spec
         Noise, draws and limits. The noise is in pixel units.
     """

@@ -12,10 +12,10 @@ from robustbench_aigen.errors import Source, UserError, did_you_mean
 M = TypeVar("M", bound=BaseModel)
 
 
-class Section(BaseModel):  # noqa: PLW1641  pydantic makes the hash of frozen models
-    """A mapping in one of the project's YAML files: unknown keys are errors, and nothing changes afterwards.
+class Section(BaseModel):  # noqa: PLW1641  pydantic provides the hash of frozen models
+    """A mapping in one of the project's YAML files: unknown keys are errors, and values never change.
 
-    A section knows its place in the file; the place takes no part in equality and hash.
+    A section knows its place in the file; equality and hash ignore the place.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -28,12 +28,12 @@ class Section(BaseModel):  # noqa: PLW1641  pydantic makes the hash of frozen mo
     def where(self, *path: str | int) -> Source | None:
         """Return the place of the section, or of a value below it.
 
-        None where there is none: the section was made in Python, or the value was replaced after the file was read.
+        None if the section was made in Python, or if the value was replaced after the file was read.
         """
         return None if self._yaml is None else self._yaml.source((*self._path, *path))
 
     def part(self, model: type[M], value: object, *path: str | int) -> M:
-        """Validate a value below the section, at ``path``, that the schema leaves open.
+        """Validate a value below the section, at ``path``, whose type the schema does not declare.
 
         Raises
         ------
@@ -43,14 +43,14 @@ class Section(BaseModel):  # noqa: PLW1641  pydantic makes the hash of frozen mo
         return validated_part(model, value, self._yaml or LocatedYaml(NOWHERE, {}), (*self._path, *path))
 
     def replaced(self, changes: Mapping[str, object], named: Path = NOWHERE) -> Self:
-        """Return the same section with some keys replaced; these have no place in the file.
+        """Return the section with some keys replaced; the new values have no place in the file.
 
         Parameters
         ----------
         changes
             The keys and their new values.
         named
-            What stands in place of the file in messages about the new values.
+            Name used instead of the file in messages about the new values.
 
         Raises
         ------
@@ -70,12 +70,12 @@ class Section(BaseModel):  # noqa: PLW1641  pydantic makes the hash of frozen mo
 
 
 class Document(Section):
-    """A whole file, or what a file would hold. Relative paths in it start at :attr:`folder`."""
+    """A whole file, or the same content made in Python. Relative paths start at :attr:`folder`."""
 
     _folder: Path | None = PrivateAttr(default=None)
 
     def model_post_init(self, _: object, /) -> None:
-        """Set the places of sections that are made in Python: keys alone."""
+        """Set the places of sections that are made in Python; these are keys without a file."""
         _mark(self, LocatedYaml(NOWHERE, {}), ())
 
     @property
@@ -97,7 +97,7 @@ class Document(Section):
 
 
 def _mark(value: object, yaml: LocatedYaml, path: Path_) -> None:
-    """Set the places of a section and of all sections below it, but for replaced ones."""
+    """Set the places of a section and of all sections below it, except replaced sections."""
     if path in yaml.replaced or not yaml.has_places:
         return
     if isinstance(value, Section):
@@ -120,12 +120,12 @@ def not_a_boolean(value: object) -> object:
 
 
 class PartError(UserError, ValueError):
-    """A part of a document is wrong. A ``ValueError`` too, so that pydantic collects it.
+    """Error in a part of a document. It is also a ``ValueError``, so that pydantic collects it.
 
     Attributes
     ----------
     path
-        Where, below the part that was read.
+        Place of the error below the part that was read.
     """
 
     def __init__(self, message: str, path: Path_ = (), hint: str | None = None) -> None:
@@ -138,7 +138,7 @@ class PartError(UserError, ValueError):
 
     @classmethod
     def of(cls, error: UserError, *path: str | int) -> "PartError":
-        """Return an error of another file as one of the part that names this file."""
+        """Return an error of another file as an error of the part that names the file."""
         return cls(error.sentence, path, error.hint)
 
 
@@ -152,9 +152,9 @@ def validated(model: type[M], located: LocatedYaml, what: str, context: object =
     located
         The parsed file.
     what
-        What such a file is, for the error when it is not even a mapping.
+        Name for this kind of file, for the error if the content is not a mapping.
     context
-        What the validators of the schema are told.
+        Context for the validators of the schema.
 
     Raises
     ------

@@ -23,13 +23,13 @@ class LocatedYaml:
     Parameters
     ----------
     file
-        Where it was read, :data:`NOWHERE` for values made in Python.
+        The file, or :data:`NOWHERE` for values made in Python.
     content
         Plain Python values.
     lines
         The 1-based line of every value, by its path of keys and indices.
     replaced
-        Paths of values that were replaced after the file was read: they have no place in it.
+        Paths of values that were replaced after the file was read; these have no place in the file.
     """
 
     file: Path
@@ -46,11 +46,11 @@ class LocatedYaml:
 
     @property
     def has_places(self) -> bool:
-        """Whether values have places: not where ``file`` is the name of an option."""
+        """Whether values have places; false if ``file`` is the name of an option."""
         return bool(self.lines) or self.file == NOWHERE
 
     def source(self, path: Path_) -> Source | None:
-        """Return the place of ``path``; None where the value was replaced after the file was read."""
+        """Return the place of ``path``; None if the value was replaced after the file was read."""
         if any(path[:length] in self.replaced for length in range(1, len(path) + 1)):
             return None
         return Source(None if self.file == NOWHERE else self.file, self.line(path), dotted(path) or None)
@@ -60,7 +60,7 @@ class LocatedYaml:
         return UserError(message, source=self.source(path), hint=hint)
 
     def without(self, paths: Iterable[Path_]) -> "LocatedYaml":
-        """Return the same file with values that were replaced after it was read."""
+        """Return the file with some paths marked as replaced."""
         return replace(self, replaced=self.replaced | frozenset(paths))
 
 

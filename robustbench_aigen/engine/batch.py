@@ -1,4 +1,4 @@
-"""One batch of images through a detector, or through one attack: the one way of runs, calls and predictions."""
+"""One batch of images through a detector or an attack; runs, calls and predictions all use this module."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,11 +26,11 @@ class AttackedBatch(NamedTuple):
     Parameters
     ----------
     outcome
-        Of the attack: log-odds, norms, steps, queries.
+        The attack's results: log-odds, norms, steps, queries.
     images
         3×H×W uint8 each, before the attack's ``through``.
     task
-        What was searched.
+        The task that was searched.
     """
 
     outcome: AttackOutcome
@@ -38,7 +38,7 @@ class AttackedBatch(NamedTuple):
     task: AttackTask
 
     def delivered(self) -> list[Tensor]:
-        """Return what the detector gets of the images, behind ``through``."""
+        """Return the images after ``through``, as the detector gets them."""
         return list(self.task.deliver_all(self.outcome.levels)) if self.task.through else self.images
 
 
@@ -73,7 +73,7 @@ def log_odds_of(
 def delivered(
     attack: Attack, levels: Sequence[Tensor], streams: SampleStreams, batch_size: int
 ) -> list[Tensor]:
-    """Return what the detector gets of images that nobody changes, behind an attack's ``through``."""
+    """Return unattacked images after an attack's ``through``, as the detector gets them."""
     images = list(levels)
     for group in same_size(images, range(len(images))):
         for batch in torch.tensor(group).split(batch_size):
@@ -103,13 +103,13 @@ def attack_batch(
     Parameters
     ----------
     attack, detector, surrogate
-        What searches, whom it has to fool, and what it is crafted on where that is another detector.
+        The attack, the detector that it has to fool, and the detector that it is crafted on, if another.
     images, labels, streams
-        N images 3×H×W uint8, N labels, and what random numbers are keyed by.
+        N images 3×H×W uint8, N labels, and the random streams of the images.
     threshold, early_stop, batch_size, device, precision
-        As of a task.
+        As for :class:`~robustbench_aigen.attacks.task.AttackTask`.
     advance
-        Told how many more images are finished.
+        Called with the number of newly finished images.
     """
     stack, sizes = padded(images)
     task = make_task(

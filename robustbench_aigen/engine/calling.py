@@ -1,4 +1,4 @@
-"""One batch of images through one attack or perturbation: what happens when a stage is called, and predictions for files."""
+"""Calls of a single attack or perturbation on one batch of images, and predictions for files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,36 +150,38 @@ def _check_settings(seed: object, batch_size: object = None, precision: str = "a
             f"batch_size must be a whole number above 0, not {batch_size!r}", hint="batch_size=64"
         )
     if precision not in get_args(Precision):
-        raise UserError(f"no precision {precision!r}", hint=did_you_mean(str(precision), get_args(Precision)))
+        raise UserError(
+            f"unknown precision {precision!r}", hint=did_you_mean(str(precision), get_args(Precision))
+        )
 
 
 def check_call(attack: Attack, detector: Detector, surrogate: Detector | None) -> None:
-    """Refuse an attack that follows gradients which are not there, and detectors that change.
+    """Refuse an attack that needs missing gradients, and detectors that change.
 
     Raises
     ------
     UserError
-        With what stands in the way.
+        With the reason.
     """
     check_gradients(attack, surrogate or detector)
     check_unchanging(detector)
 
 
 class Answers:
-    """What a detector answers to N images, before and after an attack; without an attack both are the same.
+    """The outputs of a detector for N images, before and after an attack; equal if there is no attack.
 
     Attributes
     ----------
     clean, log_odds
         Log-odds of *fake* before and after the attack.
     labels
-        What the attack argues against, 0 or 1.
+        The verdicts that the attack has to change, 0 or 1.
     levels
         The images after the attack, 3×H×W uint8.
     searched
-        Which images the attack searched; of the others the following are zero.
+        Which images the attack searched; for the others the following values are zero.
     correct_float, linf, l2, steps, queries
-        As of :class:`AttackResult`.
+        As in :class:`AttackResult`.
     """
 
     def __init__(self, levels: Sequence[Tensor], clean: Tensor, labels: Tensor) -> None:
@@ -192,7 +194,7 @@ class Answers:
         self.queries = torch.zeros(count, dtype=torch.long)
 
     def put(self, rows: list[int], batch: AttackedBatch) -> None:
-        """Fill in what an attack made of some of the images."""
+        """Fill in an attack's results for some of the images."""
         for row, image in zip(rows, batch.images, strict=True):
             self.levels[row] = image
         self.searched[rows] = True
@@ -220,24 +222,25 @@ def answers(
     precision: Precision = "auto",
     advance: Callable[[int], None] = _silent,
 ) -> Answers:
-    """Return what a detector answers to images, and what one attack makes of them.
+    """Return the outputs of a detector for some images, before and after an attack.
 
     Parameters
     ----------
     detector, threshold
-        Who is asked, and from which score on an image is called fake.
+        The detector, and the score from which on an image is called fake.
     levels, names
-        N images 3×H×W uint8 of any sizes, and what their random streams are keyed by.
+        N images 3×H×W uint8 of any sizes, and the keys of their random streams.
     attack, surrogate
-        The attack, and what it is crafted on where that is another detector; None for no attack.
+        The attack, and the detector that it is crafted on, if another; None for no attack.
     labels
-        What the attack argues against, N times 0 or 1; by default the detector's own verdicts.
+        N labels, 0 or 1, that the attack has to change; by default the detector's own verdicts.
     early_stop
-        Whether an image is finished once its verdict is wrong. What is wrong already is then not searched, as in a run.
+        Whether an image is finished once its verdict is wrong. Images with a wrong verdict are then not searched, as in
+        a run.
     seed, batch_size, precision
-        As of a run.
+        As for a run.
     advance
-        Told how many more images the attack has finished.
+        Called with the number of images that the attack has newly finished.
     """
     clean = log_odds_of(detector, levels, names, batch_size, detector.device)
     done = Answers(levels, clean, verdicts(clean, threshold) if labels is None else labels)
@@ -349,8 +352,8 @@ def _score(log_odds: float) -> float:
 class Attacked(NamedTuple):
     """A picture after an attack.
 
-    ``label`` is what the attack argued against; ``levels`` the 8-bit picture, 3×H×W uint8, None once the picture is
-    not needed; ``linf`` and ``l2`` are its distance to the original in pixel units.
+    ``label`` is the verdict that the attack had to change; ``levels`` the 8-bit picture, 3×H×W uint8, or None once the
+    picture is not needed; ``linf`` and ``l2`` are its distance to the original in pixel units.
     """
 
     label: int
@@ -408,13 +411,13 @@ class Predictor:
     Parameters
     ----------
     detector, threshold
-        Who is asked, and from which score on a picture is called fake.
+        The detector, and the score from which on a picture is called fake.
     attack
-        The attack; None for none.
+        The attack, or None.
     label
-        What the attack argues against, 0 or 1; None for the detector's own verdict on each picture.
+        The label that the attack has to change, 0 or 1; None for the detector's own verdict on each picture.
     surrogate
-        What the attack is crafted on, where its stage names another detector.
+        The detector that the attack is crafted on, if its stage names another detector.
     """
 
     detector: Detector
@@ -426,15 +429,15 @@ class Predictor:
     def predict(
         self, files: Sequence[Path], advance: Callable[[int], None] = _silent
     ) -> Iterator[Prediction | NoVerdict | UnreadablePicture]:
-        """Yield the prediction for every picture, in order, holding some hundred at a time.
+        """Yield the prediction for every picture, in order, with about a hundred in memory.
 
-        With an attack every picture gets every step: what is shown is a score, not only whether it crossed the
-        threshold. ``advance`` is told how many more pictures are done, which with an attack is before they are yielded.
+        With an attack every picture gets every step, because the score is shown and not only the verdict. ``advance``
+        is called with the number of newly finished pictures; with an attack, before they are yielded.
 
         Raises
         ------
         UserError
-            If there is not enough memory for a single picture, or the attack follows gradients that are not there.
+            If there is not enough memory for a single picture, or the attack needs gradients that the detector lacks.
         """
         if self.attack is not None:
             check_call(self.attack, self.detector, self.surrogate)
@@ -495,7 +498,7 @@ class _Counted:
 
 
 class Picture(NamedTuple):
-    """A picture that was read: 3×H×W uint8."""
+    """A decoded picture: 3×H×W uint8."""
 
     file: Path
     levels: Tensor

@@ -68,10 +68,10 @@ class Cell:
             Memo of the images after the first ``length`` stages: ``prefix(length, make)``. Sweeps over a later
             stage share the attack before it.
         advance
-            Told how many more images an attack has finished.
+            Called with the number of images that an attack has newly finished.
         smaller_eps_records
-            The records of the same shard at the next smaller eps of the final attack, where a sweep shares work:
-            what fell there is not attacked again.
+            The records of the same shard at the next smaller eps of the final attack, if a sweep shares work: images
+            that it fooled are not attacked again.
         """
         labels = torch.tensor([sample.label for sample in images.samples])
         source = PipelineState.before(images.levels, clean_log_odds)

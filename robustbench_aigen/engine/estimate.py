@@ -64,7 +64,7 @@ def _pace(experiment: Experiment, detector: Detector) -> Pace:
 
 
 def work_of(stage: Attack) -> Work:
-    """Return what an attack stage asks for an image at most."""
+    """Return the largest work of an attack stage per image."""
     # The libraries draw once a query.
     return stage.recipe.work(stage.params, stage.eot if stage.backend == "native" else 1)
 
@@ -86,9 +86,9 @@ def cell_seconds(
     Parameters
     ----------
     pipeline, pace
-        What the cell does, on which detector.
+        The pipeline of the cell, and the pace of the detector.
     surrogates
-        Of those that attacks are crafted on.
+        Paces of the surrogates.
     standing
         Images judged right are attacked. Survivors of an attack take all of its steps; the others take a
         part of the steps of the attack that fools them, and nothing of those after it.

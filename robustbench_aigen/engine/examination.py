@@ -56,17 +56,17 @@ def _decoded(shard: Shard) -> FewImages:
 
 
 def examine_detectors(experiment: Experiment, cache: Cache, checks: Checks) -> list[Probed]:
-    """Ask every detector of an experiment for a few images, alone and together; what is in the cache is not asked again.
+    """Score a few images with every detector, alone and in a batch; cached outputs are reused.
 
     Returns
     -------
     list
-        What the checks on such answers measured.
+        The measurements of the checks on repeated outputs.
 
     Raises
     ------
     UserError
-        If one fails on an image or answers NaN or infinity, with both named.
+        If a detector fails on an image, or its output is NaN or infinite; the error names both.
     """
     found: list[Probed] = []
     samples = experiment.selection.source.samples
@@ -94,7 +94,7 @@ def examine_detectors(experiment: Experiment, cache: Cache, checks: Checks) -> l
 
 
 def judge_repeats(repeated: Repeated, checks: Checks) -> dict[str, Measurement]:
-    """Return what the checks on repeated answers say, by their flags."""
+    """Return the measurements of the checks on repeated outputs, by their flags."""
     found = {
         each.name: checks.ask(each, lambda: each.parts["repeats"](repeated), Measurement)  # noqa: B023
         for each in checks.on("repeats")
@@ -115,13 +115,13 @@ def examine(
     Parameters
     ----------
     detector
-        On ``device``.
+        The detector, on ``device``.
     levels
         3×H×W uint8 of any sizes.
     names
-        What to call the images.
+        Names of the images for messages.
     device
-        Where the detector is.
+        The device of the detector.
     needs_finite
         Whether NaN and infinity are refused.
 

@@ -41,11 +41,11 @@ class Execution:
     Parameters
     ----------
     plan
-        What to compute.
+        The experiment to compute.
     cache
         Finished shards.
     progress
-        Who is told.
+        The receiver of the progress.
     """
 
     def __init__(self, experiment: Experiment, cache: Cache, progress: Progress) -> None:
@@ -122,16 +122,16 @@ class Execution:
     def within_memory(
         self, cell: Cell, call: Callable[[Cell], T], release: Callable[[], None] = lambda: None
     ) -> tuple[T, int]:
-        """Return what is computed of a cell in batches that there is memory for, and their size.
+        """Return the result of a cell, computed in batches that fit into memory, and their size.
 
         Parameters
         ----------
         cell
-            As the experiment has it; its detector keeps the size that was found from now on.
+            The cell of the experiment; its detector keeps the batch size that fits.
         call
             Computes, in batches of the cell's settings.
         release
-            Lets go of what is held, before each new try.
+            Releases memory before each new try.
 
         Raises
         ------

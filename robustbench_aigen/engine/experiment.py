@@ -305,7 +305,7 @@ def _in_memory(
 
 
 def _with_read_surrogates(pipeline: Pipeline, modules: dict[nn.Module, Detector]) -> Pipeline:
-    """Return a pipeline whose surrogates are detectors, or what a scenario says of a detector; modules get one each."""
+    """Return a pipeline whose surrogates are detectors or declarations of detectors; each module becomes a detector."""
 
     def read(stage: Stage) -> Stage:
         given = stage.surrogate
@@ -349,7 +349,7 @@ def _device_of(detectors: Sequence[object], device: str | torch.device) -> torch
     wanted = resolve_device(str(device))
     if devices and next(iter(devices)) != wanted:
         raise UserError(
-            f"the module is on {next(iter(devices))}, and {wanted} was asked for",
+            f"the module is on {next(iter(devices))}, and device={wanted} was given",
             hint=f"module.to('{wanted}')",
         )
     return wanted

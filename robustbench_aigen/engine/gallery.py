@@ -48,15 +48,15 @@ def encode_png(levels: Tensor, *, whole: bool = False) -> bytes:
 def choose_gallery(kept: pd.DataFrame, shards: Sequence[Shard]) -> pd.DataFrame:
     """Return the gallery of a run: of each cell up to three images per class, or all where shards keep all.
 
-    Attacked images go first, then the fixed pseudo-random order of the ids. Whether an attack succeeded does not
-    matter: what withstood it is shown as well.
+    Attacked images go first, then the fixed pseudo-random order of the ids. Images that withstood the attack are shown
+    as well.
 
     Parameters
     ----------
     kept
         Records of the kept images, their PNG in ``image``.
     shards
-        Of the run, for the source images.
+        The shards of the run, for the source images.
 
     Returns
     -------

@@ -70,9 +70,9 @@ def shard_key(
 ) -> str:
     """Return the content address of a shard's records in a cell.
 
-    Names of detectors and pipelines are not in it: records are found again under another name. ComputeSettings that a
-    pipeline does not read are not either. ``shown_on`` is a shard on which a user's code shows itself, by default
-    ``shard``.
+    The address leaves out names of detectors and pipelines, so that records are found again under another name, and
+    settings that a pipeline does not read. ``shown_on`` is the shard whose images the user's code is tried on, by
+    default ``shard``.
     """
     kept = asdict(settings)
     if not pipeline.attack_positions:
@@ -176,7 +176,7 @@ def probe_key(
     settings: ComputeSettings,
     shown_on: Shard,
 ) -> str:
-    """Return the content address of what a probe with some attacks answers on a few images of a shard.
+    """Return the content address of the answers of a probe with some attacks on a few images of a shard.
 
     ``code`` is the hash of the code of a plugin's probe.
     """
@@ -225,7 +225,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
         code.append(_implementation_code(backends.native.implementation))
     elif backend in _DISTRIBUTIONS:
         code.append(version(_DISTRIBUTIONS[backend]))
-    # Arguments of an attack in memory may be objects, and are in its identity.
+    # Arguments of an attack in memory may be objects; its identity contains them.
     in_memory = isinstance(stage.recipe, ObjectRecipe)
     recipe = None if in_memory else backends.model_dump(include={backend}, mode="json")
     if recipe is not None and backends.native is not None and backend == "native":
@@ -261,7 +261,7 @@ def plugin_code(made: type) -> str:
 
 
 def _function_name(reference: str) -> str:
-    """Return a function's name without its module: the code is hashed, wherever its file lies."""
+    """Return a function's name without its module: the hash covers the code, and the place of the file may change."""
     return reference.rpartition(":")[2]
 
 

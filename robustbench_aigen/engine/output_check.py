@@ -39,16 +39,16 @@ class _Labelled(NamedTuple):
 
 
 def read_detectors(experiment: Experiment) -> tuple[Experiment, list[Notice]]:
-    """Find out on labelled images whether the detectors of an experiment are read as they were meant.
+    """Check on labelled images whether the outputs of the detectors are read correctly.
 
-    On validation images, else training images, else any that the run does not test. Which output is fake is set
-    accordingly where nobody declared it. All else is told and left as it is: a declared setting is the user's. Where
-    every labelled image is tested, they are told of and set nothing.
+    The check uses validation images, else training images, else any images that the run does not test. An undeclared
+    index of the fake output is set accordingly. Other findings are only reported, because a declared setting is the
+    user's. If the run tests every labelled image, nothing is set.
 
     Returns
     -------
     tuple
-        The experiment with its detectors as they are read, and lines for the user, one for each issue.
+        The experiment with corrected detectors, and a line for the user per issue.
     """
     notices: list[Notice] = []
     detectors = tuple(

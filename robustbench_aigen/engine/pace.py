@@ -44,7 +44,7 @@ class Pace(NamedTuple):
     query
         A query of a black-box attack of the package, in a batch.
     beside
-        What an attacked image takes beside the steps: rounding, the search on the 8-bit grid, image quality.
+        Other work per attacked image: rounding, the search on the 8-bit grid, image quality.
     perturbed
         A perturbation with the image quality after it, by the name of the recipe. What is not there takes nothing.
     """
@@ -97,7 +97,7 @@ def measured_pace(
     Parameters
     ----------
     detector
-        On the device.
+        The detector, on the device.
     stages
         The stages to time, with composed attacks as their parts.
     images
@@ -105,7 +105,7 @@ def measured_pace(
     settings
         Batch size, precision and seed. No record is kept.
     device
-        Where.
+        The device.
     """
     images = _chosen(images, range(min(settings.batch_size, len(images.levels))))
     few = _chosen(images, range(min(_FEW, len(images.levels))))

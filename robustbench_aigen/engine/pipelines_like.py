@@ -10,7 +10,7 @@ from robustbench_aigen.stages.stage import Stage, stage_from_dict
 
 Stages = Stage | Mapping[str, Any] | Sequence[Stage | Mapping[str, Any]]
 PipelinesLike = Mapping[str, Stages] | Sequence[Stages] | Stage
-"""Names to a stage or a list of stages, or stages alone, each a pipeline named after its recipe."""
+"""A mapping from names to a stage or a list of stages, or a sequence of stages, each named after its recipe."""
 
 
 def read_pipelines(pipelines: PipelinesLike, *, share: bool) -> list[Pipeline]:
@@ -55,7 +55,7 @@ def _shown(stage: Any) -> str:
 
 
 def _what_to_give(stage: Any) -> str:
-    """Return what to write instead of something that is no stage."""
+    """Return the code to write instead of an object that is not a stage."""
     library = type(stage).__module__.partition(".")[0]
     if isinstance(stage, Factory):
         return f"{'attacks' if stage.recipe.kind == 'attack' else 'perturbations'}.{stage.recipe.name}()"

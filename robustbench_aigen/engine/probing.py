@@ -48,7 +48,7 @@ _MEMORY = 256 * 1024**2
 
 
 class Probed(NamedTuple):
-    """What a check measured on a detector or on one of its cells, and the pipelines that it speaks of."""
+    """A check's measurement on a detector or a cell, and the pipelines that it concerns."""
 
     detector: str
     pipelines: tuple[str, ...]
@@ -124,14 +124,14 @@ class _Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Probing:
-    """Probes after the records are there.
+    """The probes of a run after its records are computed.
 
     Parameters
     ----------
     execution
-        What was run, with its cache of earlier answers and the batch sizes that there is memory for.
+        The execution of the run, with its cache of earlier answers and the batch sizes that fit into memory.
     shards, records
-        Its images and records: they say what the detectors get right, and what withstood an attack.
+        Its images and records; these show the images that are judged right and the images that withstood an attack.
     began
         When the run began, in seconds of ``time.perf_counter``: the progress line has the share of its time.
     checks
@@ -195,7 +195,7 @@ class Probing:
     def _of_detector(
         self, detector: Detector, samples: list[str], records: pd.DataFrame
     ) -> Iterator[tuple[str, Measurement]]:
-        """Yield what the probe images show of a detector, by the flags."""
+        """Yield the measurements of a detector on the probe images, by their flags."""
         for each in self.checks.on("detector"):
             self._tell(detector, each.name)
             found = self.checks.ask(
@@ -210,7 +210,7 @@ class Probing:
     def _measured(
         self, detector: Detector, each: Check, samples: list[str], records: pd.DataFrame
     ) -> Measurement:
-        """Ask a check on probe images; quick, on the first of them where these are clear."""
+        """Run a check on the probe images; a quick check uses only the first images if their answers are clear."""
         part = each.detector
         code = "" if each.built_in else plugin_code(type(part))
         known = part.known(records)
@@ -252,7 +252,7 @@ class Probing:
     def _second_attacks(
         self, detector: Detector, rung: _Rung, held_at_largest: float, is_quick: bool
     ) -> Iterator[tuple[str, Measurement]]:
-        """Yield what other attacks do to what withstood an attack, by the flags."""
+        """Yield the measurements of second attacks on images that withstood an attack, by their flags."""
         withstood = Withstood(
             rung.stage, is_quick, rung.held, held_at_largest, tuple(self.experiment.pipelines)
         )
@@ -268,7 +268,7 @@ class Probing:
     def _second(
         self, detector: Detector, following: NextAttack | None, rung: _Rung, is_quick: bool
     ) -> Measurement | None:
-        """Attack survivors again, in looks, until the answer is clear; None where there is no attack for it."""
+        """Attack survivors again, in looks, until the answer is clear; None if the check has no second attack."""
         if following is None:
             return None
         what, attack = following
@@ -317,7 +317,7 @@ class Probing:
         samples: Sequence[str],
         probe: Callable[[ProbeImages], Tensor],
     ) -> Tensor:
-        """Return a probe's answer to each image, from the cache where they are."""
+        """Return a probe's answer for each image, from the cache where possible."""
         if not samples:
             return torch.empty(0)
         images, cache = self._shard(set(samples)), self.execution.cache
@@ -350,7 +350,7 @@ class Probing:
     def _probe_images(
         self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: ComputeSettings
     ) -> list[ProbeImages]:
-        """Decode the images and return those that the attacks take together; checks that ask for the same share them."""
+        """Return the decoded images that fit into one batch of the attacks; checks with equal images share them."""
         asked = detector.name, attacks, shard.indices, settings
         if asked not in self._batches:
             self._batches.clear()

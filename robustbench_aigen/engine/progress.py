@@ -50,7 +50,7 @@ class Recording:
     Parameters
     ----------
     progress
-        Who is told.
+        The receiver of the progress.
     """
 
     def __init__(self, progress: Progress) -> None:

@@ -101,11 +101,11 @@ def run_experiment(
     Parameters
     ----------
     experiment
-        What to compute.
+        The experiment to compute.
     output, fresh, cache
-        As of :func:`robustbench_aigen.evaluation.run`.
+        As for :func:`robustbench_aigen.evaluation.run`.
     progress
-        Who is told how it goes.
+        The receiver of the progress.
     clock
         When the work began, in seconds of ``time.perf_counter``.
     """
@@ -193,7 +193,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
 
 
 def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:
-    """Return the flags of the checks that failed, which are looked for nowhere."""
+    """Return the flags of the checks that failed; these flags are not computed for any cell."""
     names = tuple(pipeline.name for pipeline in experiment.pipelines)
     return [
         Unchecked(detector.name, names, (flag,), f"the check fails: {said}")
@@ -337,7 +337,7 @@ def _title(experiment: Experiment) -> str:
 
 
 def _data_argument(data: DataSpec) -> str:
-    """Return the ``--data`` of a command: the bare source where nothing is declared of it, or the section as JSON."""
+    """Return the ``--data`` of a command: the source alone, or the section as JSON if it has more keys."""
     declared = data.model_dump(mode="json", exclude_unset=True, exclude={"split", "limit"}, exclude_none=True)
     return (
         str(declared["source"]) if declared.keys() == {"source"} else json.dumps(declared, ensure_ascii=False)

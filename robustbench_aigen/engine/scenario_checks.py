@@ -104,7 +104,7 @@ def selected_images(loaded: Scenario) -> Selection:
 
 
 def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[DetectorSpec]:
-    """Yield the detectors that attacks are crafted on."""
+    """Yield the surrogates of the attacks."""
     for pipeline in pipelines:
         for stage in pipeline.stages:
             if isinstance(stage.surrogate, DetectorSpec):
@@ -206,7 +206,7 @@ def check_scenario(loaded: Scenario) -> Checked:
 
 
 def check_stages(pipelines: Sequence[Pipeline]) -> None:
-    """Refuse pipelines whose recipes name code that is not there."""
+    """Refuse pipelines whose recipes name missing code."""
     for pipeline in pipelines:
         for stage in pipeline.stages:
             try:

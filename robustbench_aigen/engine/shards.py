@@ -34,9 +34,9 @@ def content_digest(encoded: bytes) -> str:
 class Shard:
     """A slice of the sample list, with the hash of every source image.
 
-    ``hashes`` are those of :func:`content_digest`, or :data:`NOT_HASHED` where nothing is stored under them. ``kept``
-    are the ids of the samples whose attacked images go into the run's gallery, ``whole`` says whether large ones are kept
-    whole, ``ssim`` on which images SSIM is measured.
+    ``hashes`` are those of :func:`content_digest`, or :data:`NOT_HASHED` if no file is named after them. ``kept`` are
+    the ids of the samples whose attacked images go into the run's gallery, ``whole`` is true if large images are kept
+    whole, ``ssim`` are the images on which SSIM is measured.
     """
 
     selection: Selection
@@ -111,8 +111,8 @@ def make_shards(
 ) -> Iterator[Shard]:
     """Cut a selection into shards, reading and hashing every source image once.
 
-    ``kept`` are the ids of the samples whose attacked images are wanted, ``ssim`` the images to measure SSIM on, ``whole``
-    says whether large images are kept whole.
+    ``kept`` are the ids of the samples whose attacked images are kept, ``ssim`` the images on which SSIM is measured;
+    ``whole`` is true if large images are kept whole.
     """
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])

@@ -65,7 +65,7 @@ def ssim_sample(samples: Iterable[Sample], rule: SsimRule) -> SsimSample:
     Parameters
     ----------
     samples
-        Of the run.
+        Samples of the run.
     rule
         ``all``; ``off``; or ``sample``: all images of at most 64×64 pixels, and of larger ones one in 32, at least 4.
     """

@@ -39,7 +39,7 @@ class ShardCache:
     Parameters
     ----------
     folder
-        Where they are.
+        Folder of the shards.
     fresh
         Whether to ignore existing files. Results are stored in any case.
     """

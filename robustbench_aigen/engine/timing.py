@@ -14,7 +14,7 @@ class Steps:
     Attributes
     ----------
     rows
-        Of ``timings``; what belongs to cells alone is empty.
+        Rows of ``timings``; columns that only cells have are empty.
     """
 
     def __init__(self) -> None:

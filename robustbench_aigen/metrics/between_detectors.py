@@ -28,7 +28,7 @@ def between_detectors(records: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     records
-        Of a run: every cell has the same images in the same order.
+        Records of a run: every cell has the same images in the same order.
 
     Returns
     -------

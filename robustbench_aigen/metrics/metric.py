@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 class OneClassError(UserError):
-    """The function of a plugin's metric fails on images of one class: its text is the error of the function."""
+    """Error of a plugin's metric on images of one class, with the error of the function as text."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Metric:
         OneClassError
             If the function of a plugin fails on images of one class.
         UserError
-            If it fails on images of both classes, or returns something else than a number.
+            If it fails on images of both classes, or does not return a number.
         """
         if self.needs == "scores":
             given = expit(given.astype(np.float64))
@@ -92,7 +92,7 @@ class Metric:
             raise UserError(f"the metric '{self.name}' fails: {reason}", hint=hint) from error
 
     def or_empty(self, given: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """Return the value as a call does, NaN where the function of a plugin fails on images of one class."""
+        """Return the value of a call; NaN if the function of a plugin fails on images of one class."""
         try:
             return self(given, labels)
         except OneClassError:

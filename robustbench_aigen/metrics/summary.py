@@ -27,7 +27,7 @@ COLUMNS = [
 
 
 class Summarised(Protocol):
-    """A pipeline before or after its run: what a summary needs of it."""
+    """The properties of a pipeline that a summary needs, before or after a run."""
 
     @property
     def name(self) -> str:
@@ -60,10 +60,10 @@ def summarise(
     pipelines
         Its pipelines.
     mode
-        In accuracy mode a score after a final attack is where the search happened to stop: the metrics of scores of
-        such pipelines are empty.
+        In accuracy mode a search stops at a success, so that scores after a final attack are not comparable: the
+        metrics of scores of such pipelines are empty.
     tell
-        Told, once for each metric, where the function of a plugin fails on images of one class: these values are empty.
+        Called once for each metric whose plugin function fails on images of one class; these values are empty.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def with_added_metrics(
     Parameters
     ----------
     summary
-        Of a run.
+        Summary of a run.
     records
         Returns the records of the run; called only where a column is missing.
     compares
@@ -143,7 +143,7 @@ def scores_compare(stages: Sequence[str], mode: str) -> bool:
     stages
         ``attack`` or ``perturb`` of each.
     mode
-        Of the scenario.
+        Mode of the scenario.
     """
     return mode == "score" or not stages or stages[-1] != "attack"
 
@@ -167,7 +167,7 @@ def metric_value(metric: Metric, part: pd.DataFrame) -> float:
 
 
 def _answers(metric: Metric, part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return what a metric is computed from: verdicts or log-odds, and labels."""
+    """Return the inputs of a metric: verdicts or log-odds, and labels."""
     return (_verdicts(part) if metric.of_verdicts else _log_odds(part)), _labels(part)
 
 

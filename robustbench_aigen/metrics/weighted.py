@@ -21,7 +21,7 @@ def count_metric(name: str, found: Floats, fakes: Floats, kept: Floats, reals: F
     Parameters
     ----------
     name
-        Of the metric.
+        Name of the metric.
     found, fakes, kept, reals
         Arrays of one shape: fakes called fake, fakes, reals called real, reals.
     """
@@ -50,7 +50,7 @@ def score_metric(
     Parameters
     ----------
     name
-        Of the metric.
+        Name of the metric.
     log_odds, labels
         N each; log-odds of *fake*.
     weights

@@ -70,7 +70,7 @@ def levels_of(image: object, where: str = "image") -> Tensor:
         A 3×H×W tensor or NumPy array of floats in [0, 1] or integers from 0 to 255, a PIL image, or the path of a
         file. Floats are rounded to the nearest level.
     where
-        What messages call the image.
+        Name of the image in messages.
 
     Returns
     -------

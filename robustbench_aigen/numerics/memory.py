@@ -25,7 +25,7 @@ def batch_in_reused_memory(batch_size: int, values: int, device: torch.device) -
     values
         Numbers in each image, 3·H·W.
     device
-        Where they are computed with.
+        The device of the computation.
     """
     return min(batch_size, max(1, _REUSED // max(1, values))) if device.type == "cpu" else batch_size
 
@@ -69,18 +69,19 @@ class BoundedCache(Generic[T]):
 def within_memory(
     call: Callable[[int], T], batch_size: int, what: str, told: Callable[[str], None] = lambda _: None
 ) -> tuple[T, int]:
-    """Return what a computation gives in batches that there is memory for, and their size.
+    """Return the result of a computation in batches that fit into memory, and their size.
 
     Parameters
     ----------
     call
-        Computes in batches of at most so many images. It is called again, with half as many, where memory runs out.
+        Computes in batches of at most the given number of images. It is called again with half the number if memory
+        runs out.
     batch_size
-        How many to begin with.
+        Number of images to begin with.
     what
         The name of the detector, for messages.
     told
-        Is given a line for the user before each new try; nobody by default.
+        Called with a line for the user before each new try; optional.
 
     Raises
     ------
@@ -96,8 +97,8 @@ def within_memory(
                 raise
             if size == 1:
                 raise UserError(f"not enough memory for one image through {what} at a time") from error
-        # Here the failed try is forgotten, and with it the memory that its frames held.
-        told(f"{what}: out of memory with batches of {size}; going on with {size // 2}")
+        # Here the error of the failed try is released, and with it the memory of its frames.
+        told(f"{what}: out of memory with batches of {size}; continuing with {size // 2}")
         size //= 2
 
 

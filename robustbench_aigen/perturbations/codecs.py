@@ -22,7 +22,7 @@ def jpeg(levels: Tensor, *, quality: int, subsampling: str, repeats: int) -> Ten
     quality
         libjpeg's quality factor, 1 to 100.
     subsampling
-        Of the chroma: ``4:2:0``, ``4:2:2`` or ``4:4:4``.
+        Subsampling of the chroma: ``4:2:0``, ``4:2:2`` or ``4:4:4``.
     repeats
         Generations of encoding.
     """

@@ -14,9 +14,9 @@ def text_overlay(levels: Tensor, *, text: str, height: float, opacity: float) ->
     levels
         N×3×H×W uint8.
     text
-        What to write, in Pillow's own font; what does not fit runs out of the image on the left.
+        The text, in Pillow's own font; a text that does not fit runs out of the image on the left.
     height
-        Of the letters, as a share of the image's height.
+        Height of the letters, as a share of the image's height.
     opacity
         1 covers what is below, 0 is invisible.
     """

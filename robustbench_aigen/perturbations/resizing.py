@@ -61,7 +61,7 @@ def screenshot(levels: Tensor, *, scale: float, quality: int) -> Tensor:
     scale
         Display pixels per image pixel. The capture keeps the new size.
     quality
-        Of the JPEG, 1 to 100.
+        Quality of the JPEG, 1 to 100.
     """
     shown = resize(levels, scale=scale, filter="bicubic", back=False)
     return jpeg(shown, quality=quality, subsampling="4:2:0", repeats=1)

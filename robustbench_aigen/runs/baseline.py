@@ -42,14 +42,14 @@ def is_baseline(folder: str | Path) -> bool:
 
 
 def write_baseline(target: Path, info: RunInfo, records: pd.DataFrame) -> None:
-    """Write a run as a baseline, in place of the baseline that may be there.
+    """Write a run as a baseline and replace an existing baseline.
 
-    Scores that do not compare between images (after a final attack in accuracy mode) are left out.
+    Scores that are not comparable between images (after a final attack in accuracy mode) are left out.
 
     Raises
     ------
     UserError
-        If something else than a baseline is there, or it cannot be written.
+        If the folder exists and is not a baseline, or if the baseline cannot be written.
     """
     if target.exists() and not is_baseline(target):
         raise UserError(f"'{target}' exists and is not a baseline", hint="choose a new folder")
@@ -81,7 +81,7 @@ def read_baseline(folder: Path) -> tuple[ReadInfo, pd.DataFrame]:
     Raises
     ------
     UserError
-        If it is damaged, or of a newer format.
+        If the file is damaged, or of a newer format.
     """
 
     def damaged(reason: object) -> UserError:

@@ -1,7 +1,7 @@
-"""The files of a run folder: written, found, read back, and what is wrong with a folder that cannot be read.
+"""The files of a run folder: writing, finding and reading, with precise errors for damaged folders.
 
-``run.json`` holds the digests of its own values and of the other files. They are not in a file of their own: whoever
-copies ``run.json`` and ``summary.csv``, as committed results do, has them, and what is not copied is not asked for.
+``run.json`` contains the digests of its own values and of the other files. A copy of ``run.json`` and ``summary.csv``,
+such as the committed results, then includes the digests, and files that were not copied are not required.
 """
 
 import json
@@ -35,7 +35,7 @@ _GALLERY_COLUMNS = [
 ]  # fmt: skip
 _TEXT = {"family": str, "generator": str, "detector": str, "pipeline": str, "trust": str}
 _ROW = ["detector", "pipeline", "generator"]
-"""What a row of a summary is of: the columns that nothing can stand in for."""
+"""The columns that identify a row of a summary; nothing can replace them."""
 
 
 def write_run(
@@ -88,7 +88,7 @@ def find_folder(folder: str | Path) -> Path:
     Raises
     ------
     UserError
-        If there is none.
+        If there is no run.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -103,7 +103,7 @@ def find_folder(folder: str | Path) -> Path:
 
 
 def folders_below(output: str | Path) -> Iterator[Path]:
-    """Yield the folders below a results folder that hold a file of a run, each once."""
+    """Yield every folder below a results folder that contains a file of a run."""
     folders = {
         file.parent.resolve(): file.parent
         for name in (RUN, SUMMARY, RECORDS)
@@ -161,8 +161,8 @@ def read_info(folder: Path) -> ReadInfo:
 def read_summary(folder: Path, read: ReadInfo) -> pd.DataFrame:
     """Read the ``summary.csv`` of a run folder, checked against its ``run.json``.
 
-    Columns that an earlier version did not write are computed from the records, and empty where there are none. Of
-    ``records.parquet`` it is checked that it is whole.
+    Columns that an earlier version did not write are computed from the records; without records they are empty.
+    ``records.parquet`` is checked for completeness.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def _check_footer(folder: Path, info: RunInfo) -> None:
     if footer.num_rows != cells * images:
         raise _damaged(
             folder,
-            f"{RECORDS} has {counted(footer.num_rows, 'row')}, and {RUN} speaks of {cells * images} "
+            f"{RECORDS} has {counted(footer.num_rows, 'row')}, but {RUN} declares {cells * images} "
             f"({counted(cells, 'cell')} on {counted(images, 'image')})",
         )
 
@@ -263,7 +263,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
 
 
 def read_gallery(folder: Path, read: ReadInfo) -> pd.DataFrame:
-    """Read the records of the few attacked images that a run kept, with ``original`` and ``image`` as PNGs.
+    """Read the records of the attacked images that a run kept, with ``original`` and ``image`` as PNGs.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The content of a ``run.json``: checked and completed when a run folder is opened, so that readers need not."""
+"""The content of a ``run.json``, checked and completed when a run folder is opened."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,21 +24,21 @@ from robustbench_aigen.text import counted
 
 
 class _InfoPart(BaseModel):
-    """Values that do not change; keys of later versions are kept for whoever writes the file again."""
+    """Immutable values; keys of later versions are kept when the file is written again."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     @classmethod
     def of(cls, content: Mapping[str, object]) -> Self:
-        """Return the part that some plain values are of; for the whole of ``run.json``, in the present format.
+        """Return the object for some plain values; the whole of ``run.json`` has to be in the present format.
 
         Raises
         ------
         ValueError
-            If what no reader can do without is missing or of another kind: with the key.
+            If a required key is missing or has another type; the error names the key.
         """
         try:
-            # As a file gives it back: tuples become lists, keys become text.
+            # The values as a file would return them: tuples become lists, keys become text.
             return cls.model_validate_json(json.dumps(content))
         except ValidationError as error:
             problem = error.errors()[0]
@@ -46,7 +46,7 @@ class _InfoPart(BaseModel):
             raise ValueError(f"{key}: {problem['msg'].lower()}") from None
 
     def to_dict(self) -> dict[str, object]:
-        """Return what the file holds of this part, keys that the file lacks left out."""
+        """Return the values of this part in the file, without the keys that the file lacks."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -127,7 +127,7 @@ class FlagInfo(_InfoPart):
 
 
 class UncheckedInfo(_InfoPart):
-    """What the trust checks did not look at, and why."""
+    """A part that the trust checks skipped, and the reason."""
 
     detector: str
     pipelines: tuple[str, ...]
@@ -136,7 +136,7 @@ class UncheckedInfo(_InfoPart):
 
 
 class TrustInfo(_InfoPart):
-    """What the trust checks of a run raised, measured, and left out; ``checks`` are the meanings of plugins' flags."""
+    """The flags, measurements and skipped parts of trust checks; ``checks`` are the meanings of plugins' flags."""
 
     flags: tuple[FlagInfo, ...] = ()
     mode: str = ""
@@ -156,14 +156,14 @@ class HardwareInfo(_InfoPart):
 
 
 class SsimInfo(_InfoPart):
-    """On how many of the changed images SSIM was measured."""
+    """The number of changed images, and the number on which SSIM was measured."""
 
     measured: int
     images: int
 
 
 class NoticeInfo(_InfoPart):
-    """A line that the run had for its user."""
+    """A line that the run printed for the user."""
 
     level: str = "information"
     subject: str = ""
@@ -171,7 +171,7 @@ class NoticeInfo(_InfoPart):
 
 
 class AuditInfo(_InfoPart):
-    """Whether the way in which images are stored tells real from fake."""
+    """The audit's result: whether the storage of the images separates real from fake."""
 
     call: str = ""
     images: int = 0
@@ -179,7 +179,7 @@ class AuditInfo(_InfoPart):
 
 
 class TimingInfo(_InfoPart):
-    """How long a cell took, or a step beside the cells; ``detector`` and ``pipeline`` are empty for the whole run."""
+    """The duration of a cell or of another step; ``detector`` and ``pipeline`` are empty for the whole run."""
 
     step: str = "cell"
     detector: str = ""
@@ -191,7 +191,7 @@ class TimingInfo(_InfoPart):
 
 
 class SweptInfo(_InfoPart):
-    """One value of a sweep: where it stands in the stages, ``(0, "eps")``."""
+    """One value of a sweep, and its place in the stages, ``(0, "eps")``."""
 
     path: tuple[int | str, ...]
     value: JsonValue
@@ -209,9 +209,9 @@ class PipelineInfo(_InfoPart):
     swept
         The values of this member of a sweep.
     smaller
-        The name of the pipeline at the next smaller eps whose work this pipeline shared, None where there is none.
+        The name of the pipeline at the next smaller eps whose work this pipeline shared, or None.
     stages
-        What was done to an image: name and parameters of each stage.
+        The stages that change an image, each with name and parameters.
     """
 
     name: str
@@ -227,7 +227,7 @@ class PipelineInfo(_InfoPart):
 
 
 class RunOutline(NamedTuple):
-    """What a gate block is checked against, before and after a run: mode, pipelines by name, names of the others."""
+    """The outline of a run that a gate block is checked against: mode, pipelines, names of detectors and generators."""
 
     mode: str
     pipelines: Mapping[str, PipelineInfo]
@@ -247,7 +247,7 @@ def _instant(text: str) -> str:
 
 
 class RunInfo(_InfoPart):
-    """What is known of a run beside its numbers: the content of ``run.json``, in the present format."""
+    """The facts about a run besides its numbers: the content of ``run.json``, in the present format."""
 
     run_id: str = ""
     format: int = FORMAT
@@ -293,7 +293,7 @@ class RunInfo(_InfoPart):
 
     @property
     def outline(self) -> RunOutline:
-        """What a gate block is checked against."""
+        """The outline that a gate block is checked against."""
         return RunOutline(
             self.scenario.mode, self.by_pipeline, self.detector_names, list(self.data.generators)
         )
@@ -340,7 +340,7 @@ class ReadInfo(NamedTuple):
     info
         The content in the present format.
     digests
-        Of the other files, by their names; empty where the file has none.
+        Digests of the other files, by their names; empty if the file has none.
     written
         The format that the file is written in.
     """
@@ -355,28 +355,28 @@ def parse_info(
 ) -> ReadInfo:
     """Read the text of a ``run.json`` or ``baseline.json`` of any format up to :data:`FORMAT`.
 
-    Unknown keys are kept and read by nobody. Missing keys are computed from others, or empty; without pipelines,
-    detectors with their thresholds, and the number of images there is no run.
+    Unknown keys are kept and ignored. Missing keys are computed from others, or empty. Pipelines, detectors with their
+    thresholds, and the number of images are required.
 
     Parameters
     ----------
     text
-        Of the file.
+        The text of the file.
     folder
-        Where it is, for messages and for the run's name.
+        The folder of the file, for messages and for the run's name.
     name
-        Of the file, for messages.
+        The name of the file, for messages.
     free
         Keys that its digest leaves out.
 
     Raises
     ------
     ValueError
-        If it is not JSON, or what no reader can do without is missing or of another kind: with the key.
+        If the text is not JSON, or a required key is missing or has another type; the error names the key.
     DamagedFileError
-        If its content is not as it was written.
+        If the content differs from what was written.
     UserError
-        If it is of a newer format.
+        If the file is of a newer format.
     """
     content = json.loads(text)
     if not isinstance(content, dict):
@@ -396,7 +396,7 @@ def parse_info(
 
 
 def _completed(content: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """Return a content with those of its missing values that follow from others."""
+    """Return the content with missing values computed from the others."""
     scenario, data = content.get("scenario", {}), content.get("data")
     completed = {"run_id": folder.name, **content}
     if isinstance(scenario, Mapping):

@@ -38,7 +38,7 @@ class JoinedRuns:
     runs, labels
         The runs, and what each is called.
     detectors
-        How the detectors of each run are called in this report.
+        Names of the detectors of each run in this report.
     repeated
         By run: detectors whose clean rows an earlier run has brought already.
     """
@@ -184,7 +184,7 @@ def _run_labels(runs: Sequence[Run]) -> list[str]:
         if not len(run.summary):
             raise UserError(
                 f"'{run.folder}' is a baseline, which has no summary",
-                hint="give the run folder it was made of",
+                hint="give the run folder that the baseline was made from",
             )
     choices = (
         [run.info.scenario.name for run in runs],

@@ -1,4 +1,4 @@
-"""The plugin files of a run: noted in ``run.json``, and asked for where its report or its gate lacks them."""
+"""The plugin files of a run: listed in ``run.json``, and named in a report or gate that lacks them."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def noted_plugins() -> list[dict[str, object]]:
 def missing_plugins(info: RunInfo) -> Iterator[Notice]:
     """Yield a line for each plugin file of a run that is not loaded.
 
-    The file is not loaded here: opening a run folder runs no code.
+    The plugin file is not loaded, because opening a run folder runs no code.
     """
     for noted in info.plugins:
         if noted.adds in plugin_contents().values():

@@ -29,9 +29,9 @@ def _empty(records: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 class Missing(NamedTuple):
-    """How a column that older folders lack is computed: from which other column, and by which function of the records.
+    """The computation of a column that older folders lack: the other column, and a function of the records.
 
-    Where nothing else tells the values, the column is empty, and ``source`` is None.
+    If no other column determines the values, the column is empty, and ``source`` is None.
     """
 
     source: str | None = None
@@ -39,9 +39,9 @@ class Missing(NamedTuple):
 
 
 class RecordColumn(NamedTuple):
-    """A column of records: its dtype, the format that it came with, and how to compute it where it is missing.
+    """A column of records: its dtype, the format that introduced it, and how to compute a missing one.
 
-    Without a column that has no ``missing``, records cannot be read.
+    Columns without ``missing`` are required.
     """
 
     name: str
@@ -98,7 +98,7 @@ _IMAGE = ["sample", "generator", "label", "sha256"]
 def with_later_columns(records: pd.DataFrame) -> pd.DataFrame:
     """Return records with the columns that older versions did not write.
 
-    Log-odds are computed from the float32 scores, ties and all; what nothing tells is empty.
+    Log-odds are computed from the float32 scores, including ties; values that no column determines are empty.
     """
     computed = {
         column.name: column.missing.compute(records)
@@ -114,7 +114,7 @@ def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images:
     Parameters
     ----------
     records
-        With ``detector``, ``pipeline``, ``sample``, ``generator``, ``label`` and ``sha256``.
+        Records with ``detector``, ``pipeline``, ``sample``, ``generator``, ``label`` and ``sha256``.
     cells
         Detectors and pipelines that they must be of.
     images

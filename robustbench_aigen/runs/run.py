@@ -91,7 +91,7 @@ def _given(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run: computed just now, or read from a run folder or a baseline.
+    """A finished run: just computed, or read from a run folder or a baseline.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Run:
     folder
         The folder of the run or baseline; None for a run in memory.
     digests
-        Of the other files of the folder, by their names; a run of an earlier version has none.
+        Digests of the other files of the folder, by file name; empty for a run of an earlier version.
     written
         The format of the files; ``info`` and ``summary`` are in the present one.
     """
@@ -119,12 +119,12 @@ class Run:
     def load(cls, folder: str | Path) -> "Run":
         """Open a run folder, the newest run of a scenario's folder, or a baseline.
 
-        ``run.json`` and ``summary.csv`` are read and checked. Records and gallery are read when asked for.
+        ``run.json`` and ``summary.csv`` are read and checked. Records and gallery are read on demand.
 
         Raises
         ------
         UserError
-            If it is none, or damaged: missing, truncated, foreign, or at odds with itself.
+            If the folder is not a run or baseline, or if a file is missing, truncated, foreign, or contradicts another.
         """
         if is_baseline(folder):
             read, records = read_baseline(Path(folder))
@@ -167,7 +167,7 @@ class Run:
 
     @property
     def place(self) -> str:
-        """The folder, or that the run is in memory, for messages."""
+        """The folder, or a text for a run in memory, for messages."""
         return f"{self.info.scenario.name}, in memory" if self.folder is None else str(self.folder)
 
     @property
@@ -188,7 +188,7 @@ class Run:
 
     @cached_property
     def gallery(self) -> pd.DataFrame:
-        """Records of the few attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
+        """Records of the attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
 
         Raises
         ------
@@ -217,7 +217,7 @@ class Run:
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """Images that could not be read, and why."""
+        """Unreadable images, each with the reason."""
         return [(each.sample, each.reason) for each in self.info.data.unreadable]
 
     @property
@@ -348,7 +348,7 @@ def as_run(run: str | Path | Run) -> Run:
     Raises
     ------
     UserError
-        If it is neither, or damaged.
+        If the path is neither a run folder nor a baseline, or the folder is damaged.
     """
     if not isinstance(run, str | Path | Run):
         raise UserError(f"a run is a {type(run).__name__}", hint="give a Run, or the path of a run folder")
@@ -365,8 +365,8 @@ class FoundRuns(NamedTuple):
 def find_runs(output: str | Path) -> FoundRuns:
     """Open every run below a results folder.
 
-    Whatever holds a file of a run and is no baseline is taken for a run. A folder that cannot be opened is among the
-    broken ones and does not stop the others.
+    Every folder that contains a file of a run and is not a baseline counts as a run. A folder that cannot be opened is
+    among the broken ones and does not stop the others.
     """
     below = FoundRuns([], [])
     for folder in folders_below(output):

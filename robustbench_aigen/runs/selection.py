@@ -61,7 +61,7 @@ def matching(patterns: Iterable[str], names: Iterable[str] | Mapping[str, str], 
 
 
 def check_metrics(spec: GateSpec) -> None:
-    """Refuse metrics that no gate takes.
+    """Refuse metrics that a gate cannot check.
 
     Raises
     ------
@@ -83,21 +83,21 @@ def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:
 
 
 def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, str]) -> list[GatedNumber]:
-    """Return what is held against the baseline: every detector, gated pipeline, generator and metric.
+    """Return the numbers to compare with the baseline: every detector, gated pipeline, generator and metric.
 
     Parameters
     ----------
     spec
         The gate's settings.
     outline
-        Of the current run.
+        The outline of the current run.
     families
         The pipelines to choose from, the family of each by its name.
 
     Raises
     ------
     UserError
-        If a name is of nothing, or no number that is asked for has a meaning.
+        If a name is unknown, or none of the chosen numbers is defined.
     """
     pipelines = outline.pipelines
     chosen = matching(spec.pipelines, families, "pipeline")
@@ -152,19 +152,19 @@ def _floor_checks(text: str, floor: Floor, outline: RunOutline) -> list[GatedNum
 
 
 def check_block(spec: GateSpec, outline: RunOutline) -> None:
-    """Find out whether a scenario's ``gate:`` block speaks of what its runs will hold.
+    """Check that a scenario's ``gate:`` block names only parts of its runs.
 
     Parameters
     ----------
     spec
         The block.
     outline
-        Of the runs to come.
+        The outline of the scenario's runs.
 
     Raises
     ------
     UserError
-        If a name is of nothing, or a number that is asked for has no meaning.
+        If a name is unknown, or a chosen number is undefined.
     """
     select_checks(spec, outline, outline.families)
     select_floors(spec, outline)

@@ -19,14 +19,14 @@ def step_row(step: str, seconds: float, detector: str = "") -> TimingInfo:
 
 
 def with_report_times(info: RunInfo, seconds: Mapping[str, float]) -> RunInfo:
-    """Return an info with the seconds of steps of the run's report in ``timings`` and in the total.
+    """Return the info with the seconds of the report's steps added to ``timings`` and to the total.
 
     Parameters
     ----------
     info
         The info so far. Earlier times of the same steps are replaced.
     seconds
-        By step: ``tables``, ``figures``.
+        Seconds by step: ``tables``, ``figures``.
     """
     earlier = [row for row in info.timings if row.step in seconds]
     kept = [row for row in info.timings if row.step not in seconds]

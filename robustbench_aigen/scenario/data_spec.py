@@ -18,13 +18,13 @@ NAMED_LAYOUTS = {
     "cifake": "split/class",
     "forensynths": "generator/category/class",
 }
-"""What each level of folders is in known data sets."""
+"""The roles of the levels of folders in known data sets."""
 Column = Literal["image", "label", "generator", "split", "sample"]
 ClassName = Literal["real", "fake"]
 
 
 def is_roles(layout: str) -> bool:
-    """Whether a layout says what each level of folders is: ``generator/split/class``."""
+    """Whether a layout names the role of each level of folders: ``generator/split/class``."""
     return set(layout.split("/")) <= set(ROLES)
 
 
@@ -60,11 +60,11 @@ class _SourceKeys(Section):
 class SourceSpec(_SourceKeys):
     """One source of images, or a bare string.
 
-    ``source`` is ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file.
-    ``layout`` says how the images lie where that is ambiguous: a registered layout, the name of a known data set, or
-    the role of each level of folders. ``labels`` says which of the source's own labels or class
-    folders are real and which fake, ``label`` that all of it is one class; ``generator`` replaces the source's own;
-    ``columns`` names the columns of a table that are not called what they hold.
+    ``source`` is ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file. ``layout``
+    resolves an ambiguous layout: a registered layout, the name of a known data set, or the role of each level of
+    folders. ``labels`` maps the source's labels or class folders to real and fake; ``label`` is the class of a source
+    with only one class; ``generator`` replaces the source's generators; ``columns`` names the columns of a table with
+    unusual names.
     """
 
     source: str

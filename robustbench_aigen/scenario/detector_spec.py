@@ -106,7 +106,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
 
 
 def library_prefix(text: str) -> str:
-    """Return what an id begins with that names a model of a library or a function: ``timm:``; empty for none."""
+    """Return the prefix of an id of a library model or a function, such as ``timm:``; empty for other ids."""
     found = _PREFIX.match(text)
     return found[0] if found else ""
 
@@ -157,11 +157,11 @@ class DetectorSpec(FileSpec):
         Parameters
         ----------
         text
-            It.
+            The detector as written on the command line.
         arch
             The architecture of a file of weights.
         folder
-            Where relative paths start; they become absolute. None leaves them as they are.
+            The folder that relative paths start at; paths become absolute. None leaves them as they are.
 
         Raises
         ------

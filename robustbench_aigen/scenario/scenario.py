@@ -31,7 +31,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Trust = Literal["quick", "full", "off"]
 """Depths of the trust checks."""
 SsimRule = Literal["sample", "all", "off"]
-"""On which images SSIM is measured."""
+"""The images on which SSIM is measured."""
 KeepImages = Literal["some", "all"]
 """Which attacked images a run keeps."""
 
@@ -88,34 +88,35 @@ def _stages(value: object) -> object:
 
 
 class RunSettings(Document):
-    """How a run is done, whatever its detectors, images and pipelines are.
+    """Settings of a run besides detectors, images and pipelines.
 
     Parameters
     ----------
     name, summary
-        What it is called, and a line about it.
+        Name and description in one line.
     threshold
-        From which score on an image is called fake: a number, ``youden``, or ``fpr@0.01``.
+        The score from which on an image is called fake: a number, ``youden``, or ``fpr@0.01``.
     objective
-        Which class is attacked.
+        The attacked class.
     mode
-        ``accuracy``: attacks stop at a success. ``score``: every image gets every step, so that scores compare.
+        ``accuracy``: attacks stop at a success. ``score``: every image gets every step, so that scores are comparable.
     share_sweeps
-        Whether what fell at a smaller eps counts as fallen at a larger one.
+        Whether an image that is fooled at a smaller eps counts as fooled at a larger eps.
     ssim
-        On which images SSIM is measured.
+        The images on which SSIM is measured.
     keep_images
-        ``some``: a few attacked images for the report, large ones cut to their middle. ``all``: every one, whole.
+        ``some``: a few attacked images for the report, large ones cut to their middle. ``all``: every attacked image,
+        whole.
     seed
-        Of everything that is random.
+        Seed of all random numbers.
     batch_size
-        Images per batch; None for what fits the detector.
+        Images per batch; None for the detector's default.
     precision
-        Of gradients.
+        Precision of gradients.
     trust
-        How much the trust checks look at.
+        Extent of the trust checks.
     gate
-        What may not get worse.
+        Limits for losses against a baseline.
     """
 
     name: Name
@@ -134,7 +135,7 @@ class RunSettings(Document):
 
 
 class Scenario(RunSettings):
-    """An experiment written down as plain values: data, detectors, pipelines, settings.
+    """An experiment as plain values: data, detectors, pipelines, settings.
 
     ``Scenario.from_yaml("pgd_eps4")`` reads a file or a shipped scenario, ``Scenario(name=…, data=…, detectors=[…],
     pipelines={…})`` makes one in Python. Relative paths start at the folder of the file, or at the current one.
@@ -145,7 +146,7 @@ class Scenario(RunSettings):
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
     pipelines: dict[str, Annotated[list[dict[str, object]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    """Python files that register own metrics, layouts or formats; paths start at :attr:`folder`."""
+    """Python files that register plugins of any kind; paths start at :attr:`folder`."""
 
     def __init__(self, **content: Any) -> None:
         try:
@@ -154,7 +155,7 @@ class Scenario(RunSettings):
             validated_values(Scenario, content, "a scenario")
             raise
 
-    # Validation of a whole file makes the object itself, and collects what is wrong.
+    # Validation of a whole file makes the object itself, and collects all errors.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
@@ -195,7 +196,7 @@ class Scenario(RunSettings):
         content
             Keys and plain values.
         folder
-            Where relative paths start.
+            The folder that relative paths start at.
 
         Raises
         ------
@@ -218,12 +219,12 @@ class Scenario(RunSettings):
         }
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """Return the scenario as YAML, and write it to a file where one is named.
+        """Return the scenario as YAML, and write it to a file if a path is given.
 
         Raises
         ------
         UserError
-            If an attack was made from an object, or is crafted on a detector in memory: no file can name these.
+            If an attack was made from an object, or is crafted on a detector in memory; a file cannot name these.
         """
         content = self.to_dict()
         for name, stages in self.pipelines.items():
@@ -231,8 +232,8 @@ class Scenario(RunSettings):
                 attack, surrogate = stage.get("attack"), stage.get("surrogate")
                 if isinstance(attack, Mapping):
                     raise UserError(
-                        f"pipeline '{name}': the attack '{attack.get('memory')}' was made from an object, which no file can name",
-                        hint="evaluate(detector, data, pipelines) takes it",
+                        f"pipeline '{name}': the attack '{attack.get('memory')}' was made from an object, which a file cannot name",
+                        hint="use evaluate(detector, data, pipelines)",
                     )
                 if isinstance(surrogate, Mapping) and "memory" in surrogate:
                     raise UserError(

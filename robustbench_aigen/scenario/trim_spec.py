@@ -32,7 +32,7 @@ class TrimSpec(Section):
     entropy, shift
         Limits in nats above which an image counts as adversarial.
     seed
-        Of the perturbations.
+        Seed of the perturbations.
     """
 
     defence: Literal["trim"]

@@ -86,13 +86,13 @@ def factory(kind: Kind, name: str) -> Factory:
     Raises
     ------
     AttributeError
-        If there is none of that name and kind.
+        If there is no recipe with this name and kind.
     """
     recipe = known_recipe(name)
     if recipe is not None and recipe.kind == kind:
         return Factory(recipe)
     word = "attack" if kind == "attack" else "perturbation"
-    raise AttributeError(f"no {word} '{name}': {did_you_mean(name, recipe_names(kind))}")
+    raise AttributeError(f"unknown {word} '{name}': {did_you_mean(name, recipe_names(kind))}")
 
 
 def create(kind: Kind, recipe: str | Path, given: Mapping[str, object]) -> Stage:
@@ -135,7 +135,7 @@ def _documentation(recipe: Recipe) -> str:
 
 
 def _described(name: str, parameter: Parameter, recipe: Recipe) -> str:
-    """Return kind, bounds and default of a parameter in a line."""
+    """Return the kind, the bounds and the default of a parameter as one line."""
     what = {
         "pixels": "length in pixel units, where a channel goes from 0 to 1",
         "number": "number",

@@ -1,4 +1,4 @@
-"""What an attack asks for an image: arithmetic over its parameters, as its recipe writes it."""
+"""The work of an attack per image: arithmetic over the attack's parameters, declared in its recipe."""
 
 import ast
 import math
@@ -29,7 +29,7 @@ def _arithmetic(value: object) -> str:
     Raises
     ------
     ValueError
-        If it is something else than arithmetic.
+        If the formula is not arithmetic.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be arithmetic such as 'steps * restarts', not {show(value)}")  # noqa: TRY004
@@ -78,7 +78,7 @@ def _value(node: ast.expr, params: Mapping[str, Value]) -> float:
     if isinstance(node, ast.Name):
         return float(params[node.id] or 0)
     assert isinstance(node, ast.Constant)
-    return float(node.value)  # type: ignore[arg-type]  # _check let numbers through alone.
+    return float(node.value)  # type: ignore[arg-type]  # _check admits only numbers.
 
 
 class Work(NamedTuple):
@@ -89,21 +89,21 @@ class Work(NamedTuple):
 
 
 class Cost(Section):
-    """What an attack asks for an image, each in the form of arithmetic over the parameters of the recipe.
+    """The work of an attack per image, as arithmetic over the parameters of the recipe.
 
     Parameters
     ----------
     gradients
         Forward and backward passes.
     queries
-        Forward passes alone.
+        Forward passes without a backward pass.
     """
 
     gradients: Annotated[str, BeforeValidator(_arithmetic)] = "0"
     queries: Annotated[str, BeforeValidator(_arithmetic)] = "0"
 
     def check(self, numbers: Iterable[str]) -> None:
-        """Check that every name is one of the parameters that are numbers.
+        """Check that every name is a parameter with a number.
 
         Raises
         ------
@@ -119,14 +119,14 @@ class Cost(Section):
                     )
 
     def work(self, params: Mapping[str, Value], draws: int = 1) -> Work:
-        """Return what an attack asks for an image, rounded.
+        """Return the work of an attack per image, rounded.
 
         Parameters
         ----------
         params
             The values of all parameters.
         draws
-            Random draws that each gradient or query is averaged over.
+            Number of random draws that each gradient or query is averaged over.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Functions of plugins as attacks and perturbations: a decorator makes the recipe that others write as a file."""
+"""Functions of plugins as attacks and perturbations: a decorator makes the recipe, instead of a file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
@@ -30,11 +30,11 @@ def attack(
     norms
         Norms of the budget that the attack keeps.
     params
-        Its parameters, ``eps`` included, as a recipe file declares them. The function is called with all but ``eps``.
+        The parameters, ``eps`` included, as in a recipe file. The function is called with all of them except ``eps``.
     access
-        What it asks of the detector: ``gradients``, ``scores``, or ``decisions``.
+        The outputs that the attack needs: ``gradients``, ``scores``, or ``decisions``.
     cost
-        Gradients and queries of an image: ``{"gradients": "steps * restarts"}``.
+        Gradients and queries per image: ``{"gradients": "steps * restarts"}``.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def perturbation(
 ) -> Callable[[Function], Function]:
     """Register a function ``(levels[, streams], *, quality: int) -> levels`` as a perturbation of its name.
 
-    ``levels`` are N×3×H×W uint8; N×3×H'×W' uint8 come back.
+    ``levels`` are N×3×H×W uint8; the function returns N×3×H'×W' uint8.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def perturbation(
     severities
         The values of some parameters at severities 1 to 5.
     random
-        Whether it draws random numbers: it then takes the random streams of the images as second argument.
+        Whether the function draws random numbers; its second argument is then the random streams of the images.
     differentiable
-        A stand-in for the gradients of adaptive attacks: the same function of N×3×H×W float32 pixels.
+        An approximation with gradients, for adaptive attacks: a function of N×3×H×W float32 pixels.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def perturbation(
 
 
 def check_signature(function: Callable[..., object], leading: Sequence[str], names: Iterable[str]) -> None:
-    """Raise UserError unless a function takes some leading arguments, and parameters by keyword."""
+    """Raise UserError unless a function takes the leading arguments, and its parameters as keywords."""
     listed = [*names]
     try:
         signature(function).bind(*leading, **dict.fromkeys(listed))
@@ -122,13 +122,13 @@ def _reference(function: Callable[..., object]) -> str:
     Raises
     ------
     UserError
-        If it cannot be found again by its name.
+        If the function cannot be imported by its name.
     """
     if not hasattr(function, "__code__"):
         raise UserError(f"{function!r} is not a function", hint="write it with def")
     if function.__qualname__ != function.__name__ or not function.__name__.isidentifier():
         raise UserError(
-            f"'{function.__name__}' stands inside another function or class",
+            f"'{function.__name__}' is defined inside another function or class",
             hint="define it at the top level of its file",
         )
     return f"{function.__module__}:{function.__name__}"
@@ -150,7 +150,7 @@ def _register(
             hint="rename the function",
         )
     if name == "create" or name.startswith("_") or find_spec(f"robustbench_aigen.{package}.{name}"):
-        raise UserError(f"no {word} can have the name '{name}'", hint="rename the function")
+        raise UserError(f"'{name}' is a reserved name for {word}s", hint="rename the function")
     summary = (getdoc(function) or name).splitlines()[0]
     whole = {"name": name, "summary": summary, **content}
     try:

@@ -69,8 +69,9 @@ class Parameter(Section):
         ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``;
         ``text``.
     default
-        Its value where the scenario gives none; None where the scenario must give one; ``auto`` where the attack
-        works it out. A mapping gives the defaults of an attack by norm: a length in one norm says nothing in another.
+        The value if the scenario gives no value; None if the scenario must give a value; ``auto`` if the attack
+        computes the value. A mapping contains the defaults of an attack by norm, because lengths in different norms are
+        not comparable.
     min, max
         Bounds, both included. ``pixels`` are positive.
     choices
@@ -93,13 +94,13 @@ class Parameter(Section):
 
     @cached_property
     def by_norm(self) -> Mapping[str, Value]:
-        """The defaults in the norms of an attack, where they differ; empty elsewhere."""
+        """The defaults by norm, if they differ between the norms of an attack; else empty."""
         written = self.written if isinstance(self.written, dict) else {}
         return {str(norm): self.read(value) for norm, value in written.items()}
 
     @cached_property
     def default(self) -> Value:
-        """The default, in the first norm where norms differ."""
+        """The default; if the defaults differ by norm, the default of the first norm."""
         if isinstance(self.written, dict):
             return next(iter(self.by_norm.values()), None)
         return None if self.written is None else self.read(self.written)

@@ -30,7 +30,7 @@ class Pipeline:
     name
         Unique in a run: ``pgd[eps=1/255]``.
     stages
-        What is done to an image, in order.
+        The stages, in order.
     smaller
         The same pipeline at the next smaller eps of its final attack, where a sweep shares work: what falls there has
         fallen here.
@@ -90,7 +90,7 @@ def expand(name: str, stages: Sequence[Stage], *, share: bool = False) -> list[P
     Parameters
     ----------
     name
-        Of the family.
+        Name of the family.
     stages
         One or more, swept or not.
     share

@@ -1,4 +1,4 @@
-"""Recipes: named attacks, perturbations and chains of perturbations, their parameters, and who computes them."""
+"""Recipes: named attacks, perturbations and chains of perturbations, their parameters and implementations."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -23,15 +23,15 @@ def _kind(value: object) -> object:
 
 
 class InMemory(Protocol):
-    """What computes an attack that was made from an object, and that no file can name."""
+    """The object that computes an attack in memory; a file cannot name such an object."""
 
     @property
     def name(self) -> str:
-        """What tables call the attack."""
+        """The name of the attack in tables."""
         ...
 
     def identity(self) -> str:
-        """Return the sha256 of what decides the results."""
+        """Return the sha256 of everything that decides the results."""
         ...
 
 
@@ -92,7 +92,7 @@ class Backends(Section):
         return None if backend == "native" else (getattr(self, backend, None) or {}).get(norm)
 
     def references(self) -> Iterator[tuple[Path_, str]]:
-        """Yield where the arguments of libraries stand for parameters, and the names of these."""
+        """Yield the places where arguments of libraries refer to parameters, and the names of the parameters."""
         for library in ("torchattacks", "art"):
             for norm, call in (getattr(self, library) or {}).items():
                 for argument, value in call.args.items():
@@ -107,14 +107,14 @@ class Backends(Section):
 
 
 class _BaseRecipe(Section):
-    """What all recipes have.
+    """Base class of all recipes.
 
     Parameters
     ----------
     kind, name, summary, source
-        What it is, a line about it, and the paper it comes from.
+        Kind, name, a description in one line, and the paper that describes the method.
     params
-        The parameters that its file declares.
+        The parameters declared in the recipe file.
     """
 
     kind: Annotated[Kind, BeforeValidator(_kind)]
@@ -124,7 +124,7 @@ class _BaseRecipe(Section):
     params: dict[str, Parameter] = Field(default_factory=dict)
 
     refused: ClassVar[Mapping[str, str]] = {}
-    """Keys of other recipes, and why this one has none."""
+    """Keys of other kinds of recipes, each with the reason why this kind lacks the key."""
 
     @model_validator(mode="before")
     @classmethod
@@ -141,7 +141,7 @@ class _BaseRecipe(Section):
 
     @property
     def recorded(self) -> str | dict[str, str]:
-        """What stands for the recipe in a record: its name."""
+        """The value that identifies the recipe in a record: its name."""
         return self.name
 
     def bind(self, given: Mapping[str, object]) -> dict[str, Value]:
@@ -173,7 +173,7 @@ class _BaseRecipe(Section):
         return bound
 
     def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        """Set the parameters that others decide."""
+        """Set the parameters that follow from others."""
 
     def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         """Check the parameters together."""
@@ -185,22 +185,22 @@ class AttackRecipe(_BaseRecipe):
     Parameters
     ----------
     norms
-        Norms of the budget that it keeps.
+        Norms of the attack's budget.
     backends
-        Per backend what its adapter needs: class and arguments, or an implementation.
+        Class and arguments, or an implementation, for each backend.
     access
-        What it asks of the detector: gradients, scores, or verdicts alone.
+        The outputs that the attack needs: gradients, scores, or only verdicts.
     minimum_norm
-        Whether it looks for the smallest perturbation instead of filling the budget. What it finds is then moved past
-        the boundary, on the 8-bit grid inside eps.
+        Whether the attack looks for the smallest perturbation instead of filling the budget. Its result is then moved
+        past the boundary, on the 8-bit grid inside eps.
     needs_surrogate
-        Whether it is crafted on another detector, which the scenario names.
+        Whether the attack is crafted on another detector, which the scenario names.
     same_size
         Whether the native version takes images of one size only.
     joint
-        Whether it finds one thing for many images: what it does to one then depends on the others.
+        Whether the attack finds one perturbation for many images; the result for an image then depends on the others.
     cost
-        What it asks for an image; by default ``steps * restarts`` gradients, or queries where it has no gradients.
+        Work per image; by default ``steps * restarts`` gradients, or as many queries if the attack uses no gradients.
     """
 
     norms: tuple[Norm, ...] = ()
@@ -227,7 +227,7 @@ class AttackRecipe(_BaseRecipe):
         }
 
     def work(self, params: Mapping[str, Value], draws: int = 1) -> Work:
-        """Return what the attack asks for an image; see :meth:`Cost.work`."""
+        """Return the work of the attack per image; see :meth:`Cost.work`."""
         if self.cost.model_fields_set:
             return self.cost.work(params, draws)
         formula = " * ".join(name for name in ("steps", "restarts") if name in self.params) or "1"
@@ -296,14 +296,14 @@ class AttackRecipe(_BaseRecipe):
 
 
 class ObjectRecipe(AttackRecipe):
-    """An attack that was made from an object in memory. No file holds one.
+    """An attack that was made from an object in memory, without a recipe file.
 
     Parameters
     ----------
     made_from
         The object, with its name and identity.
     computed_by
-        The one backend: ``function``, ``foolbox``, ``torchattacks`` or ``art``.
+        The only backend: ``function``, ``foolbox``, ``torchattacks`` or ``art``.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -313,7 +313,7 @@ class ObjectRecipe(AttackRecipe):
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """The backend, the norm and the budget: each has one value but for the budget."""
+        """The backend, the norm and the budget; backend and norm have one value each."""
         backend, norm = self.computed_by, self.norms[0]
         return {
             "backend": Parameter(kind="choice", default=backend, choices=(backend,)),
@@ -323,7 +323,7 @@ class ObjectRecipe(AttackRecipe):
 
     @property
     def recorded(self) -> dict[str, str]:
-        """What stands for the recipe in a record: name and identity of the object."""
+        """The value that identifies the recipe in a record: name and identity of the object."""
         return {"memory": self.made_from.name, "identity": self.made_from.identity()}
 
     @model_validator(mode="after")
@@ -331,7 +331,7 @@ class ObjectRecipe(AttackRecipe):
         return self
 
     def _complete(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
-        """Set nothing: no parameter decides another."""
+        """Set no parameter, because the parameters are independent."""
 
     def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         del given
@@ -339,7 +339,7 @@ class ObjectRecipe(AttackRecipe):
 
 
 class _SevereRecipe(_BaseRecipe):
-    """What perturbations and chains have: severities 1 to 5, which set some of the parameters.
+    """Base class of perturbations and chains: severities 1 to 5 set some of the parameters.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ class _SevereRecipe(_BaseRecipe):
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """Everything a scenario may set, ``severity`` included where there are severities."""
+        """Everything a scenario may set, including ``severity`` if the recipe has severities."""
         severity = {"severity": Parameter(kind="count", min=1, max=5)} if self.severities else {}
         return {**self.params, **severity}
 
@@ -390,7 +390,7 @@ class _SevereRecipe(_BaseRecipe):
             bound[name] = values[int(bound["severity"] or 1) - 1]
 
     def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
-        """Return what a function is called with: bound parameters less the severity that set them."""
+        """Return the arguments of the function: bound parameters without ``severity``."""
         return {name: value for name, value in bound.items() if name != "severity"}
 
 
@@ -402,9 +402,9 @@ class PerturbationRecipe(_SevereRecipe):
     implementation
         ``package.module:name`` of its function, ``(levels[, streams], **parameters) → levels``.
     random
-        Whether it draws random numbers.
+        Whether the perturbation draws random numbers.
     differentiable
-        ``package.module:name`` of a differentiable stand-in, for the gradients of adaptive attacks:
+        ``package.module:name`` of a differentiable approximation, for the gradients of adaptive attacks:
         ``(pixels[, streams], **parameters) → pixels``, float32.
     """
 
@@ -412,7 +412,7 @@ class PerturbationRecipe(_SevereRecipe):
     random: bool = False
     differentiable: str | None = None
     chain: None = None
-    """Of chains alone; named here so that a misspelt key is told from it."""
+    """Always None: only chains have this key; declared so that a misspelt key is distinguished from it."""
 
     @model_validator(mode="after")
     def _check_implementation(self) -> Self:
@@ -423,7 +423,7 @@ class PerturbationRecipe(_SevereRecipe):
         return self
 
     def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
-        """Return what the perturbation does to an image, step by step: itself alone."""
+        """Return the operations on an image, in order: only this perturbation."""
         return (Operation(self, bound),)
 
 
@@ -470,18 +470,18 @@ class ChainRecipe(_SevereRecipe):
             stage.bind(bound)
 
     def operations(self, bound: Mapping[str, Value]) -> "tuple[Operation, ...]":
-        """Return what the chain does to an image, step by step: the operations of its stages."""
+        """Return the operations on an image, in order: those of the chain's stages."""
         return tuple(
             operation for stage in self.chain for operation in stage.recipe.operations(stage.bind(bound))
         )
 
 
 Recipe = AttackRecipe | PerturbationRecipe | ChainRecipe
-"""Told apart by ``kind`` and ``chain``."""
+"""A recipe of any kind; ``kind`` and ``chain`` decide which."""
 
 
 def recipe_class(content: object) -> type[Recipe]:
-    """Return the class of the recipe that the content of a file is."""
+    """Return the class of recipe for the content of a file."""
     keys: Mapping[object, object] = content if isinstance(content, Mapping) else {}
     kind = keys.get("kind")
     if kind == "attack" or (kind is None and ("norms" in keys or "backends" in keys)):
@@ -497,14 +497,14 @@ class Operation(NamedTuple):
 
 
 class ChainStage(Section):
-    """One perturbation of a chain: in a file ``{perturb: jpeg, quality: $level}``.
+    """One perturbation of a chain, in a file ``{perturb: jpeg, quality: $level}``.
 
     Parameters
     ----------
     recipe
-        The perturbation; it may be a chain itself.
+        The perturbation, which may be a chain.
     given
-        Values of its parameters as the chain's file gives them; ``$name`` stands for a parameter of the chain.
+        Values of its parameters in the chain's file; ``$name`` is the value of a parameter of the chain.
     """
 
     recipe: PerturbationRecipe | ChainRecipe
@@ -523,12 +523,12 @@ class ChainStage(Section):
         return {"recipe": find(name), "given": given}
 
     def check(self, outer: Mapping[str, Parameter]) -> None:
-        """Check the values as far as the parameters of the chain have defaults.
+        """Check the values with the defaults of the chain's parameters.
 
         Raises
         ------
         PartError
-            If a parameter is unknown, or a value is not what the perturbation takes.
+            If a parameter is unknown, or the perturbation does not accept a value.
         """
         owns = {key: own for key, value in self.given.items() if (own := reference(value)) is not None}
         for key, own in owns.items():

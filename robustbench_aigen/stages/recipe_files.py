@@ -73,7 +73,7 @@ def _import_beside(file: Path, recipe: Recipe) -> None:
 
 _FOLDERS: Mapping[Kind, str] = {"attack": "attacks", "perturb": "perturbations"}
 RECIPES: Registry[Recipe] = Registry("attack or perturbation", None)
-"""The recipes of plugins; those of the catalogue are files."""
+"""The recipes of plugins; recipes of the catalogue are files."""
 
 
 @cache
@@ -107,10 +107,10 @@ def is_shipped(recipe: Recipe) -> bool:
 
 
 def known_recipe(name: str) -> Recipe | None:
-    """Return a recipe of the catalogue or of a plugin; None where there is none of that name."""
+    """Return a recipe of the catalogue or of a plugin; None if the name is unknown."""
     if name in recipe_files():
         return shipped_recipe(name)
-    return RECIPES[name] if name in RECIPES else None  # noqa: SIM401  A registry is no dict.
+    return RECIPES[name] if name in RECIPES else None  # noqa: SIM401  A registry is not a dict.
 
 
 def recipe_names(kind: Kind) -> list[str]:
@@ -129,16 +129,16 @@ def find_recipe(kind: Kind, name: str, folder: Path) -> Recipe:
     Parameters
     ----------
     kind
-        ``attack`` or ``perturb``, as the scenario calls it.
+        ``attack`` or ``perturb``, the key in the scenario.
     name
         A name of the catalogue or of a plugin, or a path ending in ``.yaml``, relative to ``folder``.
     folder
-        Where the scenario file is.
+        The folder of the scenario file.
 
     Raises
     ------
     UserError
-        If there is none of that name and kind.
+        If there is no recipe with this name and kind.
     """
     if name.endswith((".yaml", ".yml")):
         recipe = read_recipe(folder / name)

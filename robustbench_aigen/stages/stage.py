@@ -43,27 +43,27 @@ _EOT = Parameter(kind="count", default=1, min=1)
 
 @dataclass(frozen=True)
 class Stage:
-    """A recipe with values for its parameters. Checks itself when made.
+    """A recipe with values for its parameters, checked when the stage is made.
 
     Parameters
     ----------
     recipe
         The attack or perturbation.
     given
-        Values of parameters as written; a list of values is a sweep. What is not given has the recipe's default.
+        Values of parameters as written; a list of values is a sweep. Other parameters have the recipe's defaults.
     through
-        Of an attack: perturbations inside the attacked function.
+        For attacks: perturbations inside the attacked function.
     eot
-        Of an attack: random draws of ``through`` that a gradient is averaged over (Athalye et al. 2018).
+        For attacks: random draws of ``through`` that a gradient is averaged over (Athalye et al. 2018).
     surrogate
-        Of an attack: the detector that it is crafted on, where that is not the scored one.
+        For attacks: the detector that the attack is crafted on, if not the scored detector.
     source
         The place in the scenario, for messages.
 
     Raises
     ------
     PartError
-        For an unknown parameter, or a value that the recipe does not take.
+        For an unknown parameter, or a value that the recipe does not accept.
     """
 
     recipe: Recipe
@@ -199,7 +199,7 @@ class Stage:
         return stage
 
     def values_of(self, name: str) -> list[object]:
-        """Return the values of a parameter that is given: all of a sweep, or the only one."""
+        """Return the values of a given parameter: all values of a sweep, or a single value."""
         value = self.given[name]
         return value if isinstance(value, list) else [value]
 
@@ -229,7 +229,7 @@ class SurrogateInMemory(Protocol):
     name: str
 
     def identity(self) -> str:
-        """Return what tells it from every other detector."""
+        """Return a value that identifies the detector."""
         ...
 
 
@@ -251,7 +251,7 @@ class Perturbation(Stage):
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """What it does to an image, step by step: itself, or the stages of a chain."""
+        """The operations on an image, in order: this perturbation, or the stages of a chain."""
         return self.recipe.operations(self.params)
 
     @overload
@@ -272,9 +272,9 @@ class Perturbation(Stage):
         images
             A tensor N×3×H×W (float in [0, 1] or uint8), a list of 3×H×W tensors, PIL images or paths, or one of these.
         seed
-            Of perturbations that draw random numbers.
+            Seed of perturbations that draw random numbers.
         ids
-            What the random numbers of each image are keyed by; without, the sha256 of the image.
+            Keys of the random numbers of each image; by default the sha256 of the image.
 
         Raises
         ------
@@ -356,18 +356,18 @@ class Attack(Stage):
         labels
             N labels: 0 or "real", 1 or "fake".
         threshold
-            From which score on an image is called fake; the detector's own by default.
+            The score from which on an image is called fake; by default the detector's own threshold.
         early_stop
             Whether an image is finished once its verdict is wrong. Otherwise every image gets every step.
         seed
-            Of everything that is random.
+            Seed of all random numbers.
         ids
             What the random numbers of each image are keyed by; without, the sha256 of the image, so that results do not
             depend on the batch.
         batch_size
             Images computed together; by default what fits the detector's input.
         precision
-            Of gradients: ``auto``, ``fp32`` or ``bf16``. Verdicts are in float32.
+            Precision of gradients: ``auto``, ``fp32`` or ``bf16``. Verdicts are in float32.
 
         Raises
         ------
@@ -408,7 +408,7 @@ def make_stage(
     eot: int = 1,
     surrogate: object = None,
 ) -> Stage:
-    """Return the attack or the perturbation of a recipe; the last three parameters are those of an attack."""
+    """Return the attack or the perturbation of a recipe; only attacks have the last three parameters."""
     if isinstance(recipe, AttackRecipe):
         return Attack(recipe, given, tuple(through), eot, surrogate)
     return Perturbation(recipe, given)
@@ -424,23 +424,23 @@ def stage_from_dict(
     read_surrogate: Callable[[object], object] = _as_read,
     only: Kind | None = None,
 ) -> Stage:
-    """Read a stage as it is written: ``{attack: pgd, eps: 4/255}``.
+    """Return the stage for a mapping as in a scenario: ``{attack: pgd, eps: 4/255}``.
 
     Parameters
     ----------
     stage
         The attack or perturbation by the name of its recipe, and its parameters.
     folder
-        Where the paths of recipe files start.
+        The folder that the paths of recipe files start at.
     read_surrogate
-        Makes the detector that an attack is crafted on of what is written.
+        Makes the surrogate from its declaration.
     only
-        The kind that it must be of.
+        The required kind of stage.
 
     Raises
     ------
     PartError
-        For anything that is wrong, with its path in the stage.
+        For any error, with its path in the stage.
     """
     recipe = _recipe_of(stage, Path(folder), only)
     given = {name: value for name, value in stage.items() if name not in {recipe.kind, *ATTACK_KEYS}}
@@ -460,7 +460,7 @@ def stage_from_dict(
 
 
 def perturbation_from_dict(stage: Given, folder: str | Path = ".") -> Perturbation:
-    """Read a perturbation inside the attacked function; see :func:`stage_from_dict`."""
+    """Return a perturbation inside the attacked function; see :func:`stage_from_dict`."""
     made = stage_from_dict(stage, folder, only="perturb")
     assert isinstance(made, Perturbation)
     return made
@@ -485,8 +485,8 @@ def _recipe_of(stage: Given, folder: Path, only: Kind | None) -> Recipe:
     if only not in {None, kind}:
         raise PartError("'through' takes only perturbations", (kind,))
     if isinstance(name, Mapping) and "memory" in name:
-        message = f"the attack '{name['memory']}' was made from an object, which no scenario can name"
-        raise PartError(message, (kind,), "evaluate(detector, data, pipelines) takes it")
+        message = f"the attack '{name['memory']}' was made from an object, which a scenario cannot name"
+        raise PartError(message, (kind,), "use evaluate(detector, data, pipelines)")
     if not isinstance(name, str):
         raise PartError("must be the name of one recipe", (kind,), "use a pipeline for each attack")
     try:

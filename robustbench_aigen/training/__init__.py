@@ -1,6 +1,7 @@
-"""Trains the detectors of the zoo, fine-tunes detectors, and compares detectors of different generators.
+"""Training of the zoo's detectors, fine-tuning, and comparison of detectors trained on different generators.
 
-``training.train``, ``training.finetune`` and ``training.cross_generator`` are what the commands of these names call.
+``training.train``, ``training.finetune`` and ``training.cross_generator`` are the functions behind the commands of the
+same names.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What the command line says of keys of a recipe, ``KEY=VALUE`` and ``KEY=VALUE,VALUE``. Without torch."""
+"""Parsing of ``KEY=VALUE`` and ``KEY=VALUE,VALUE`` options of the command line, without torch."""
 
 from collections.abc import Sequence
 

@@ -21,9 +21,9 @@ def augment(pixels: Tensor, augmentations: Sequence[Augmentation], generator: to
     pixels
         N×3×H×W in [0, 1].
     augmentations
-        What is applied.
+        The augmentations to apply.
     generator
-        On the CPU, so that the draws are the same on every device.
+        Random generator on the CPU, so that the draws are the same on every device.
 
     Returns
     -------

@@ -64,11 +64,11 @@ class Shuffled:
     Parameters
     ----------
     images
-        What is trained on.
+        The training images.
     batch_size
         Every batch is full; a set smaller than one is one batch.
     seed
-        Of the order.
+        Seed of the order.
     balance
         Whether an epoch has as many images of one class as of the other.
     """

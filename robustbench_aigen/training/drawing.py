@@ -29,9 +29,9 @@ def draw_training(
     Parameters
     ----------
     folder
-        Where ``NAME.png`` and ``NAME.pdf`` go; made if it is not there.
+        Folder of ``NAME.png`` and ``NAME.pdf``; made if missing.
     name
-        Of the detector.
+        Name of the detector.
     fitted
         For the learning curves; a support vector machine has none.
     found

@@ -13,13 +13,13 @@ class Fitted:
     Parameters
     ----------
     network
-        With the weights that are kept, on the CPU, in evaluation mode.
+        The network with the best weights, on the CPU, in evaluation mode.
     arch_options
-        What ``build`` needs to make a network that these weights fit.
+        Options of ``build`` for a network that these weights fit.
     precision
-        Of the training passes.
+        Precision of the training passes.
     seconds, steps
-        What it took; a support vector machine has no steps.
+        Duration of the training; a support vector machine has no steps.
     history
         A row per epoch: losses, accuracies, learning rate. Empty for a support vector machine.
     best_epoch

@@ -53,19 +53,19 @@ def fit(
     Parameters
     ----------
     settings
-        How.
+        Settings of the training.
     train, val
-        On what, and what decides which epoch is kept.
+        Training images, and the validation images that decide which epoch is kept.
     checkpoint
         Written after every epoch and every two minutes; an existing checkpoint is resumed.
     name
-        For the progress.
+        Name for the progress.
     identity
         Identity of this training; a checkpoint of another training is refused.
     device
-        Where.
+        The device.
     progress
-        Is told of every batch and every epoch.
+        Receives the progress of every batch and every epoch.
     make
         Returns the network to train for a number of steps; None is a new network of the settings' architecture.
     callbacks

@@ -53,9 +53,9 @@ def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataF
     Parameters
     ----------
     summary
-        Of a run.
+        Summary of a run.
     seen
-        What each detector was trained on.
+        The generators that each detector was trained on.
 
     Returns
     -------

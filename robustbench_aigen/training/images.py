@@ -32,13 +32,13 @@ class LevelStore:
     Parameters
     ----------
     folder
-        Where the map is kept under a hash of what is in it, for the next training on the same images.
+        Folder of the map, whose name is a hash of its content, for the next training on the same images.
     source, indices
         Which images.
     size
         Height and width. Other images are resized as a detector does it: bilinear, antialiased.
     progress
-        Is told of images that cannot be read; those are left out.
+        Receives a line for unreadable images, which are left out.
 
     Attributes
     ----------

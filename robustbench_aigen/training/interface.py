@@ -1,4 +1,4 @@
-"""The public functions of training: plain values in, detectors and tables out. The command line calls the same."""
+"""The public functions of training, which the command line calls as well."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class GeneratorComparison(NamedTuple):
-    """Detectors that were trained on different generators: the run, and what a detector keeps on foreign generators.
+    """The comparison of detectors trained on different generators: the run, and the accuracy on foreign generators.
 
-    ``matrix`` has a row per detector, pipeline and generator, ``gaps`` one per detector and pipeline; both are also in
-    the ``tables`` of the run folder.
+    ``matrix`` has a row per detector, pipeline and generator, ``gaps`` a row per detector and pipeline. Both are also
+    in the folder ``tables`` of the run.
     """
 
     run: Run
@@ -66,48 +66,49 @@ def train(
     progress: Progress | bool = False,
     finished: "Callable[[Trained], None] | None" = None,
 ) -> "list[Trained]":
-    """Train detectors of the zoo; a stopped training goes on, a finished one is returned as it is.
+    """Train detectors of the zoo; a stopped training is resumed, and a finished training is returned.
 
     Parameters
     ----------
     recipe
         A shipped recipe (``lenet5``), a YAML file, or its content.
     data
-        What :func:`robustbench_aigen.evaluate` takes. Splits decide what is trained on, what selects, and what is tested.
+        The same values as for :func:`robustbench_aigen.evaluate`. The splits are those for training, selection and
+        test.
     output
-        Above the folders of the detectors.
+        Folder that contains the folders of the detectors.
     name
-        Of the detector, instead of the recipe's.
+        Name of the detector, instead of the recipe's.
     settings
         Values of keys of the recipe, ``{"learning_rate": 0.01}``.
     published
-        Use the settings of the study where the recipe departs from it.
+        Use the settings of the published study where the recipe differs.
     weights
-        What a backbone starts from: ``imagenet``, ``none`` or a file.
+        Initial weights of a backbone: ``imagenet``, ``none`` or a file.
     epochs, seed
         Instead of the recipe's.
     seeds
-        Train with so many seeds, from the recipe's on.
+        Number of trainings with different seeds, starting at the recipe's seed.
     sweep
         Keys with several values; every combination is trained.
     folds
-        Of a cross-validation; for a support vector machine, of its grid search.
+        Number of folds of a cross-validation, or of the grid search of a support vector machine.
     generators
-        Train on the fakes of these alone.
+        Train only on the fakes of these generators.
     each, all_but_one
-        Train a detector for each generator, for all but each.
+        Train a detector on each generator, or on all generators but one.
     limit
-        At most so many images of each split.
+        Largest number of images of each split.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     half
         Store the weights as float16.
     fresh
-        Give up a finished or stopped training, and start again.
+        Discard a finished or stopped training, and start again.
     progress
-        True for lines on standard error, or who is told how it goes.
+        True for lines on standard error, or an object that receives the progress.
     finished
-        Called with each detector when it is there.
+        Called with each finished detector.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def train(
     Raises
     ------
     UserError
-        If the recipe, the settings or the images are at fault.
+        If the recipe, the settings or the images are wrong.
     """
     import_library("lightning", extra="train", what="training")
     from robustbench_aigen.training.planning import Variants, seeds_of
@@ -167,37 +168,37 @@ def finetune(
     finished: "Callable[[Tuned], None] | None" = None,
     began: float | None = None,
 ) -> "Tuned":
-    """Fine-tune a detector by adversarial training, and report on it before and after; a stopped one goes on.
+    """Fine-tune a detector by adversarial training, and report on it before and after; a stopped training is resumed.
 
     Parameters
     ----------
     file
         A shipped fine-tuning (``finetune_pgd_eps2``), a YAML file, or its content.
     detector, arch
-        Instead of the file's: an id, a file of weights with its architecture, or a mapping. The card of the weights names
-        it, so that a module in memory is saved first.
+        Instead of the file's: an id, a file of weights with its architecture, or a mapping. Save a module in memory
+        first, because the card of the new weights names a file.
     data
         Instead of the file's: ``minigen``, a folder or file, or a mapping as in YAML.
     limit
-        At most so many images of each split.
+        Largest number of images of each split.
     epochs, minutes
         The budget, instead of the file's.
     name
-        Of the folder and the weights, instead of the file's.
+        Name of the folder and the weights, instead of the file's.
     report
         Attack the detector before and after, and compare.
     report_images
-        So many test images, or ``all``, however long it takes; by default as many as take no longer than the training.
+        Number of test images, or ``all``; by default as many as take no longer than the training.
     device, half, fresh, progress
-        As of :func:`train`.
+        As for :func:`train`.
     output
-        Above the detector's folder.
+        Folder that contains the detector's folder.
     trust_code
         Allow detectors' files that can run code when they are loaded.
     finished
-        Called when the weights are there, before the report.
+        Called when the weights are saved, before the report.
     began
-        When the work began, on the clock of :func:`time.perf_counter`, for the forecast; now by default.
+        Start of the work in seconds of :func:`time.perf_counter`, for the forecast; by default now.
 
     Returns
     -------
@@ -207,7 +208,7 @@ def finetune(
     Raises
     ------
     UserError
-        If the file, the detector or the images are at fault, or the training collapsed.
+        If the file, the detector or the images are wrong, or the training collapsed.
     """
     began = time.perf_counter() if began is None else began
     if report_images is not None and not report:
@@ -260,20 +261,20 @@ def cross_generator(
     Parameters
     ----------
     recipe
-        As of :func:`train`; None compares the detectors of the scenario, which are there.
+        As for :func:`train`; None compares the existing detectors of the scenario.
     data
         For training and test, instead of the scenario's: ``minigen``, a folder or file, or a mapping as in YAML.
     scenario
-        Whose pipelines are applied: a name, a file or a scenario.
+        The scenario whose pipelines are applied: a name, a file or a scenario.
     generators, all_but_one, settings, published, epochs, limit, device, progress
-        As of :func:`train`.
+        As for :func:`train`.
     output
-        Results folder; detectors go to ``output/detectors``.
+        Results folder; detectors are saved in ``output/detectors``.
 
     Raises
     ------
     UserError
-        If the recipe, the scenario or the images are at fault, or nothing says what a detector was trained on.
+        If the recipe, the scenario or the images are wrong, or the training data of a detector is unknown.
     """
     from robustbench_aigen.evaluation import run
     from robustbench_aigen.training.drawing import draw_matrix
@@ -345,7 +346,7 @@ def _trained(
     progress: Progress,
     finished: "Callable[[Trained], None] | None" = None,
 ) -> "list[Trained]":
-    """Do the trainings of a recipe one after the other."""
+    """Run the trainings of a recipe one after the other."""
     from robustbench_aigen.training.jobs import train_job
     from robustbench_aigen.training.planning import plan_jobs
     from robustbench_aigen.training.splits import split_source
@@ -370,7 +371,7 @@ def _recipe(
     published: bool,
     **changes: object,
 ) -> "TrainingRecipe":
-    """Read a recipe with what replaces some of its keys."""
+    """Return a recipe with some keys replaced."""
     from robustbench_aigen.training.recipe import TrainingRecipe, load_recipe
 
     if isinstance(recipe, Mapping):
@@ -394,10 +395,10 @@ def _names(generators: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _data_spec(data: str | Path | Mapping[str, Any], base: DataSpec | None = None) -> DataSpec:
-    """Read what a file may say of its images; split and limit that are not said are those of ``base``."""
+    """Return the declaration of some images; a missing split or limit is taken from ``base``."""
     if not isinstance(data, str | Path | Mapping):
         raise UserError(
-            f"data is {type(data).__name__}, and is opened again here",
+            f"data is {type(data).__name__}, which cannot be opened again",
             hint="give minigen, a path, or a mapping as in YAML",
         )
     content = dict(data) if isinstance(data, Mapping) else {"source": str(data)}
@@ -419,7 +420,7 @@ def _finetuning(
     minutes: float | None,
     name: str | None,
 ) -> "FineTuning":
-    """Read a fine-tuning file with what replaces some of its keys."""
+    """Return a fine-tuning file with some keys replaced."""
     from robustbench_aigen.training.adversarial.file import FineTuning, load_finetuning
 
     if arch is not None and detector is None:
@@ -446,7 +447,7 @@ def _finetuning(
 def _data_changes(
     loaded: "FineTuning", data: str | Path | Mapping[str, Any] | None, limit: int | None
 ) -> dict[str, object]:
-    """Return the data of a fine-tuning where other data or another limit replaces it."""
+    """Return the data of a fine-tuning, with other data or another limit if given."""
     said = loaded.data.model_dump(exclude_unset=True)
     content = said
     if data is not None:
@@ -458,14 +459,14 @@ def _data_changes(
 
 
 def _detector_spec(detector: str | Path | Mapping[str, Any], arch: str | None) -> DetectorSpec:
-    # Paths given here start at the current folder, those in the file at the file's.
+    # Given paths start at the current folder, paths in the file at the folder of the file.
     if isinstance(detector, Mapping):
         content = {**detector} if arch is None else {"arch": arch, **detector}
         return validated_values(DetectorSpec, content, "a detector")
     if not isinstance(detector, str | Path):
         raise UserError(
-            f"the detector is a {type(detector).__name__} in memory, and the card of the new weights names a file",
-            hint="save its weights, and give {'path': FILE, 'arch': NAME}",
+            f"the detector is a {type(detector).__name__} in memory, but the card of the new weights has to name a file",
+            hint="save the weights, and give {'path': FILE, 'arch': NAME}",
         )
     return DetectorSpec.from_text(str(detector), arch, Path.cwd())
 

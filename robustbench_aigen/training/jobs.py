@@ -35,15 +35,15 @@ class Job:
     Parameters
     ----------
     name
-        Of the detector, its files and its folder.
+        Name of the detector, its files and its folder.
     recipe
         Name of the recipe, for the card.
     settings
-        How it is trained.
+        Settings of the training.
     splits
-        On which images.
+        The images of each split.
     variant
-        What tells it from the other jobs of a command: swept keys, seed, fold.
+        The differences from the other jobs of a command: swept keys, seed, fold.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """What the detector is called."""
+        """The name of the detector."""
         return self.job.name
 
     @property
@@ -93,17 +93,17 @@ def train_job(
     Parameters
     ----------
     job
-        What is trained.
+        The job to train.
     output
         Above the detector's folder.
     device
-        Where it is trained and evaluated.
+        The device of training and evaluation.
     half
         Whether the weights are stored as float16.
     fresh
         Whether to discard a finished or stopped training and start again.
     progress
-        Who is told.
+        The receiver of the progress.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class TrainedNetwork(lightning.LightningModule):
     network
         Takes normalised images, returns N×2 logits.
     settings
-        How it is trained.
+        Settings of the training.
     steps
         Optimiser steps of the whole training, for schedules.
 

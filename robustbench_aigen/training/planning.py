@@ -23,7 +23,7 @@ class Variants:
     folds
         Number of folds of cross-validation, 0 for none. A support vector machine searches its grid with them.
     generators
-        On whose fakes; None is all.
+        Generators of the training fakes; None is all.
     each, all_but_one, together
         Whether there is a detector for each generator alone, for all but each, for all of them.
     """

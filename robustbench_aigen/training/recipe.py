@@ -92,7 +92,7 @@ class Settings(Section):
     select
         By which validation figure the epoch that is kept is chosen.
     label_smoothing
-        Of the cross-entropy.
+        Label smoothing of the cross-entropy.
     augmentation
         Applied in this order.
     balance
@@ -103,9 +103,9 @@ class Settings(Section):
     threshold
         Number, or the rule by which it is fitted on validation.
     precision
-        Of the training passes: ``auto`` is bf16 where the hardware has it.
+        Precision of the training passes: ``auto`` is bf16 if the hardware supports bf16.
     seed
-        Of initial weights, order and augmentations.
+        Seed of initial weights, order and augmentations.
     svm
         How a network of the zoo is fitted that is a support vector machine on features. Of the others it then
         reads the architecture's, ``validation``, ``threshold`` and ``seed`` alone.
@@ -189,7 +189,7 @@ class TrainingRecipe(Settings):
         return Settings.model_validate(self.model_dump(include=set(Settings.model_fields)))
 
     def overridden(self, changes: Mapping[str, object], option: str = "--set") -> "TrainingRecipe":
-        """Return the same with keys that an option of the command line replaces.
+        """Return the recipe with some keys replaced.
 
         Raises
         ------

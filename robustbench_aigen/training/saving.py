@@ -23,7 +23,7 @@ def encode_weights(network: nn.Module, *, half: bool) -> bytes:
     Parameters
     ----------
     network
-        Whose state is stored, in the ordinary memory layout.
+        The network whose state is stored, in the ordinary memory layout.
     half
         Whether floating-point values are stored as float16; the loader computes in float32 in either case.
     """
@@ -61,11 +61,11 @@ def read_json(file: Path, progress: Progress, consequence: str) -> dict[str, Any
     Parameters
     ----------
     file
-        Where it should be.
+        Expected path of the file.
     progress
-        Is told if the document or one of those files is damaged.
+        Receives a line if the document or one of those files is damaged.
     consequence
-        What then happens.
+        The consequence, for the message.
 
     Returns
     -------

@@ -50,7 +50,7 @@ def split_source(source: ImageSource, held_out: float, limit: int | None) -> Spl
         Share of the training split that becomes validation where the source has no validation split of its own:
         stratified, near-duplicates together. The test split is never used for it.
     limit
-        At most so many images of each split.
+        Largest number of images of each split.
 
     Raises
     ------

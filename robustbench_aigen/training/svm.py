@@ -31,15 +31,15 @@ def fit_svm(
     Parameters
     ----------
     settings, svm
-        How.
+        Settings of the training and of the support vector machine.
     train
-        On what. Nothing is augmented, and validation images are used for the threshold alone.
+        The training images. They are not augmented; validation images are used only for the threshold.
     name
-        For the progress.
+        Name for the progress.
     device
-        Where features are computed.
+        The device that computes the features.
     progress
-        Is told of every batch and of what the search found.
+        Receives the progress of every batch and the result of the search.
     """
     began = time.perf_counter()
     with preserved_global_rng():

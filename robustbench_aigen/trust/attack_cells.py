@@ -1,4 +1,4 @@
-"""Cells that end in an attack, compared with each other: a stronger attack may not leave more standing."""
+"""Comparison of cells that end in an attack: a stronger attack may not leave a higher accuracy."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -119,5 +119,5 @@ def compare_cells(detector: str, cells: Sequence[AttackCell], checks: Checks) ->
 
 
 def _is_rival(each: Check, checks: Checks, cell: AttackCell, other: AttackCell) -> bool:
-    """Whether a check says that ``other`` may not leave clearly less than ``cell``."""
+    """Whether a check forbids that ``other`` leaves a clearly lower accuracy than ``cell``."""
     return bool(checks.ask(each, lambda: each.parts["pair"](cell, other), bool))

@@ -1,4 +1,4 @@
-"""What a trust check is, and the registry of all checks: built-in ones, and those of plugins."""
+"""Trust checks, and the registry of all checks: built-in checks and those of plugins."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from robustbench_aigen.registry import Registry
 from robustbench_aigen.stages.stage import Attack
 from robustbench_aigen.trust.flags import UNCHECKED, Flag, Measurement
 
-if TYPE_CHECKING:  # A report names all checks, and needs no torch.
+if TYPE_CHECKING:  # A report names all checks without torch.
     import pandas as pd
     from torch import Tensor
 
@@ -24,36 +24,36 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class DetectorCheck:
-    """What a check on a detector is made of: a small experiment on images that the detector gets right.
+    """A check on a detector: a small experiment on images that the detector judges right.
 
     A subclass writes ``probe`` and ``judge``.
 
     Attributes
     ----------
     attacks
-        The attacks that ``probe`` makes.
+        The attacks that ``probe`` runs.
     stepwise
-        Whether quick checks ask the first eight images, and the others only where ``is_clear`` says no.
+        Whether quick checks probe the first eight images, and the others only if ``is_clear`` is false.
     """
 
     attacks: tuple[Attack, ...] = ()
     stepwise: bool = False
 
     def probe(self, images: "ProbeImages") -> "Tensor":
-        """Return an answer for each image, N numbers or booleans on the CPU. They are cached."""
+        """Return N numbers or booleans on the CPU, an answer for each image. Answers are cached."""
         raise NotImplementedError
 
     def judge(self, answers: "Tensor") -> Measurement:
-        """Judge the answers to all images, in no particular order."""
+        """Return the measurement from the answers for all images, which are in no particular order."""
         raise NotImplementedError
 
     def is_clear(self, answers: "Tensor") -> bool:
-        """Whether the answers to the first images are enough."""
+        """Whether the answers for the first images decide."""
         del answers
         return False
 
     def known(self, records: "pd.DataFrame") -> Mapping[str, float]:
-        """Return the answers, by sample id, that follow from the detector's records; they are not asked."""
+        """Return the answers that follow from the detector's records, by sample id; these images are not probed."""
         del records
         return {}
 
@@ -65,17 +65,17 @@ class Check:
     Parameters
     ----------
     name, meaning
-        The flag: in the ``trust`` column and in ``run.json``; in reports, a clause without a full stop.
+        The flag in the ``trust`` column and in ``run.json``, and its meaning in reports, a clause without a full stop.
     when
-        When it is raised, with the thresholds.
+        The condition of the flag, with the thresholds.
     parts
-        What answers, by what it is asked about. ``cell``: ``(CellRecords) -> str | None``, the evidence where the flag
-        is raised. ``pair``: ``(AttackCell, AttackCell) -> bool``, whether the second may not leave clearly less than
-        the first. ``detector``: a :class:`DetectorCheck`. ``survivors``: ``(Withstood) -> NextAttack | None``, the
-        attack that images are tried with that withstood the one of a cell. ``repeats``: ``(Repeated) -> Measurement``,
-        of the same images asked several times.
+        The functions, by the checked object. ``cell``: ``(CellRecords) -> str | None``, the evidence if the flag is
+        raised. ``pair``: ``(AttackCell, AttackCell) -> bool``, whether the second attack may not leave a clearly lower
+        accuracy than the first. ``detector``: a :class:`DetectorCheck`. ``survivors``: ``(Withstood) -> NextAttack |
+        None``, a second attack for images that withstood the attack of a cell. ``repeats``: ``(Repeated) ->
+        Measurement``, from repeated calls on the same images.
     built_in
-        Whether it is this package's own.
+        Whether the check is part of this package.
     order
         Its place among the flags of a report.
     """
@@ -89,13 +89,13 @@ class Check:
 
     @property
     def detector(self) -> DetectorCheck:
-        """The part that is asked about a detector."""
+        """The part of the check on a detector."""
         part: DetectorCheck = self.parts["detector"]
         return part
 
 
 CHECKS: Registry[Check] = Registry("trust check", "robustbench_aigen.trust.checks")
-"""In the order of modules and of writing, in which checks of one kind are asked."""
+"""All checks in the order of modules and of lines; checks of one kind run in this order."""
 
 
 def check(
@@ -103,26 +103,26 @@ def check(
 ) -> Callable[[Item], Item]:
     """Register a function or class as a trust check; see :class:`Check`.
 
-    A class is registered where ``on`` is ``detector``, a :class:`DetectorCheck`, or where ``on`` names several: then
-    its methods have these names.
+    For ``detector``, register a subclass of :class:`DetectorCheck`. If ``on`` names several objects, register a class
+    whose methods have these names.
 
     Parameters
     ----------
     name
-        The flag that it raises.
+        The flag that the check raises.
     meaning
-        What a raised flag means, a clause.
+        The meaning of a raised flag, a clause.
     when
-        When it is raised, with the thresholds: a clause for the table of flags.
+        The condition of the flag with the thresholds, a clause for the table of flags.
     on
-        What it is asked about.
+        The checked object: ``cell``, ``pair``, ``detector``, ``survivors``, ``repeats``, or several of these.
     order
-        Its place among the built-in flags of a report; those of plugins follow.
+        Place among the built-in flags of a report; flags of plugins follow.
 
     Raises
     ------
     UserError
-        If the name is taken or is no word of small letters, or what is registered does not fit.
+        If the name is taken or malformed, or the registered object does not fit.
     """
 
     def decorator(item: Item) -> Item:
@@ -141,18 +141,17 @@ def check(
 
 def _refuse(name: str, kinds: tuple[On, ...], item: object) -> None:
     if not _NAME.fullmatch(name) or name in ("ok", UNCHECKED.name):
-        raise UserError(
-            f"the trust check {name!r} needs a name of small letters, digits and '_' that is free"
-        )
+        raise UserError(f"the trust check {name!r} needs an unused name of small letters, digits and '_'")
     for kind in kinds:
         if kind not in get_args(On):
             raise UserError(
-                f"the trust check '{name}' is on {kind!r}", hint=did_you_mean(str(kind), get_args(On))
+                f"the trust check '{name}' has an unknown on={kind!r}",
+                hint=did_you_mean(str(kind), get_args(On)),
             )
         if kind == "detector" and not (isinstance(item, type) and issubclass(item, DetectorCheck)):
             raise UserError(
                 f"the trust check '{name}' on a detector is not a subclass of DetectorCheck",
-                hint=f"class {getattr(item, '__name__', 'Check')}(DetectorCheck), with probe and judge",
+                hint=f"write class {getattr(item, '__name__', 'Check')}(DetectorCheck), with probe and judge",
             )
 
 
@@ -174,29 +173,29 @@ def flag_names(*kinds: On) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Checks:
-    """The trust checks of one run. A plugin's check that fails is noted and not asked again.
+    """The trust checks of one run. A plugin's check that fails is noted and not called again.
 
     Parameters
     ----------
     failed
-        Why checks failed, by their names.
+        The reasons of failed checks, by their names.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
 
     def on(self, kind: On) -> list[Check]:
-        """Return the checks on a kind of thing that have not failed."""
+        """Return the checks on a kind of object that have not failed."""
         return [each for each in CHECKS if kind in each.parts and each.name not in self.failed]
 
     def ask(self, asked: Check, call: Callable[[], T], kind: type | tuple[type, ...]) -> T | None:
-        """Return what a part of a check answers, which has to be of some type; None where a plugin's fails."""
+        """Return the result of a part of a check, with its type verified; None if the part of a plugin fails."""
         if asked.built_in:
             return call()
         try:
             answer = call()
             if not isinstance(answer, kind):
                 raise TypeError(f"the check returned {answer!r}")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001  Whatever a plugin raises, the numbers of the run are kept.
+        except Exception as error:  # noqa: BLE001  For any error of a plugin, the numbers of the run are kept.
             said = first_line(error)
             self.failed[asked.name] = (
                 said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"

@@ -1,4 +1,4 @@
-"""The flags of the ``trust`` column: what one means, and where one was raised."""
+"""The flags of the ``trust`` column: their meanings, and the cells that raised them."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class RaisedFlag(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What a check measured: whether its flag is raised, and the measured value in a sentence."""
+    """The result of a check: whether its flag is raised, and the measured value in a sentence."""
 
     raised: bool
     evidence: str
@@ -29,4 +29,4 @@ class Measurement(NamedTuple):
 ONE_CLASS = "one_class"
 """The flag of a detector that gives nearly every image the same verdict."""
 UNCHECKED = Flag("unchecked", "no check for hidden gradients and for weak attacks was run")
-"""The flag of cells that no probe looked at, because the run says ``trust: off``."""
+"""The flag of cells that no probe examined, because the run has ``trust: off``."""

@@ -57,9 +57,9 @@ class OutputIssue(NamedTuple):
     Parameters
     ----------
     settings
-        What to set instead.
+        The settings to use instead.
     sentence
-        What was measured, and what to write.
+        The measurement, and the setting to write.
     """
 
     settings: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The images that checks probe a detector with, and what these have in common: logits, gradients, attacks."""
+"""The images that checks probe a detector with, and their shared logits, gradients and attacks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ProbeImages:
     streams
         The images' random streams.
     batch_size, device, precision
-        How the run computes.
+        The settings of the run.
     sizes
         N×2 heights and widths where the images differ: smaller ones are padded with black at the right and at the
         bottom. None where all are H×W.
@@ -75,18 +75,18 @@ class ProbeImages:
 
     @cached_property
     def clean_logits(self) -> Tensor:
-        """The logits of the images themselves, N×2 float32 on the CPU."""
+        """The logits of the clean images, N×2 float32 on the CPU."""
         return self.logits(self.levels)
 
     @cached_property
     def input_gradients(self) -> InputGradients:
-        """The gradients of the images, which several checks look at.
+        """The gradients of the images, shared by several checks.
 
-        Of the margin and not of a loss, which may be saturated where the detector is not; zero where the detector hides
-        its input from autograd.
+        They are gradients of the margin, because a loss may be saturated although the detector is not; they are zero if
+        the detector hides its input from autograd.
         """
         parts, margins = [], []
-        # A detector that draws answers the same to whichever check asks first.
+        # A detector that draws random numbers gives the same answer in any order of checks.
         with seeded_global_rng(f"input gradients of {' '.join(self.streams.samples)}"):
             for rows in self.batches():
                 pixels = to_pixels(self.levels[rows].to(self.device)).requires_grad_()
@@ -102,7 +102,7 @@ class ProbeImages:
 
     @cached_property
     def is_inside(self) -> Tensor:
-        """Which places are the images' own and not padding, N×H×W booleans."""
+        """The pixels that are not padding, N×H×W booleans."""
         height, width = self.levels.shape[2:]
         if self.sizes is None:
             return torch.ones(len(self), height, width, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The flags that the records of a run raise, and the ``trust`` column."""
+"""The flags from the records of a run, and the ``trust`` column."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CellRecords:
-    """The records of a detector under a pipeline, and what a check may need beside them.
+    """The records of a detector under a pipeline, with further facts that checks need.
 
     Parameters
     ----------
     records, clean
         A row per image: under the pipeline, and of the same detector on clean images.
     pipeline
-        What was done to the images.
+        The stages that changed the images.
     stored
-        The JPEG quality of the source images, where they have one.
+        The JPEG quality of the source images, if they have one.
     """
 
     records: pd.DataFrame
@@ -42,7 +42,7 @@ class CellRecords:
         return bool(self.records["attacked"].any())
 
     def of_clean(self, judge: Callable[[pd.DataFrame], T]) -> T:
-        """Return what a function says of the clean records, which it is asked once for a detector."""
+        """Return the result of a function for the clean records, computed once per detector."""
         if judge not in self._of_clean:
             self._of_clean[judge] = judge(self.clean)
         return cast(T, self._of_clean[judge])
@@ -63,7 +63,7 @@ def raised_by_records(
     pipelines
         Its pipelines.
     stored
-        The JPEG quality of the source images, where they have one.
+        The JPEG quality of the source images, if they have one.
     checks
         The checks of the run.
     """

@@ -32,7 +32,7 @@ class Repeated(NamedTuple):
     Parameters
     ----------
     margin
-        Of every image by itself, fake over real, in nats.
+        Margin of every image alone, fake over real, in nats.
     by_call, by_batch
         By how many nats it moves from call to call, and from the image alone to the image among others.
     moved_by_call, moved_by_batch
@@ -62,13 +62,13 @@ def repeat(detector: Detector, levels: Tensor, device: torch.device, among: int 
     Parameters
     ----------
     detector
-        On ``device``.
+        The detector, on ``device``.
     levels
         N×3×H×W uint8.
     device
-        Where the detector is.
+        The device of the detector.
     among
-        How many images are in a batch at least: as many as in those of a run.
+        Least number of images in a batch, as in a run.
     """
     count, pixels = len(levels), to_pixels(levels.to(device))
     batch = torch.cat([pixels, *_changed_copies(pixels)])

@@ -30,16 +30,16 @@ FIRST_PROBED = 8
 
 
 class Withstood(NamedTuple):
-    """A cell whose attack some images withstood, as a check on survivors sees it.
+    """A cell with images that withstood its attack, the input of a check on survivors.
 
     Parameters
     ----------
     stage
-        The attack, L∞ or L2, on the detector itself.
+        The attack, L∞ or L2, without a surrogate.
     quick
-        Whether the run asks for quick checks.
+        Whether the run has quick checks.
     held, held_at_largest
-        The share of the attacked images that withstood it, and the same at the largest eps of its sweep.
+        The share of the attacked images that withstood the attack, and this share at the largest eps of its sweep.
     pipelines
         All pipelines of the run.
     """
@@ -52,7 +52,7 @@ class Withstood(NamedTuple):
 
 
 class NextAttack(NamedTuple):
-    """The attack that images are tried with that withstood another one, and what to call it in a sentence."""
+    """A second attack for images that withstood the first, and its name in a sentence."""
 
     what: str
     attack: Attack
@@ -135,19 +135,20 @@ def takes_off_clearly(fallen: int, count: int, held: float) -> bool:
 
 
 def judge_second(what: str, fallen: int, asked: int, test: SecondAttack) -> Measurement:
-    """Judge what a second attack did to images that withstood the attack of a cell.
+    """Judge the effect of a second attack on images that withstood the attack of a cell.
 
-    Flagged where it takes clearly more than five points off the accuracy. PGD-10 is never quite converged: on the
-    shipped detectors five times its steps take off up to 4.4 points, and Square none.
+    The flag is raised if the second attack lowers the accuracy by clearly more than five points. PGD-10 is never fully
+    converged: on the shipped detectors, five times the steps lower the accuracy by up to 4.4 points, and Square by
+    nothing.
 
     Parameters
     ----------
     what
         The second attack in words.
     fallen, asked
-        How many of how many survivors fell to it.
+        Number of fooled survivors, and number of attacked survivors.
     test
-        The looks that were taken.
+        The sequential test with its looks.
     """
     return Measurement(
         test.is_flagged(fallen, asked),

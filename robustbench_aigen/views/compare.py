@@ -49,7 +49,7 @@ class Comparison:
         A row per image whose verdict differs: ``detector, pipeline, sample, generator, label, score_a, score_b,
         correct_a, correct_b``.
     differences
-        What the two did not do alike: data, attacks, thresholds, detectors. Empty where the numbers compare.
+        Differences between the runs: data, attacks, thresholds, detectors. Empty if the numbers are comparable.
     a, b
         Folders of the two.
     """
@@ -79,14 +79,13 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
     Parameters
     ----------
     run_a, run_b
-        Run folders, scenarios' results folders for their newest runs, baselines, or
-        :class:`robustbench_aigen.Run`. A run with one detector is compared with another of one, whatever
-        their names.
+        Run folders, scenarios' results folders for their newest runs, baselines, or :class:`robustbench_aigen.Run`. Two
+        runs with one detector each are compared even if the names differ.
 
     Raises
     ------
     UserError
-        If one cannot be read, or the two have no image, detector or pipeline in common.
+        If a run cannot be read, or the runs have no image, detector or pipeline in common.
     """
     a, b = as_run(run_a), as_run(run_b)
     issues = ComparisonIssues()
@@ -143,7 +142,7 @@ def compare_detectors(run: str | Path | Run) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If it cannot be read.
+        If the run cannot be read.
     """
     opened = as_run(run)
     table = between_detectors(opened.records)

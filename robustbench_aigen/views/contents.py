@@ -12,7 +12,7 @@ from robustbench_aigen.views.table import TABLES, Table, with_one_class_marks, w
 
 
 def report_tables(joined: JoinedRuns, faults: list[str]) -> list[Table]:
-    """Return the tables of a report, the shortest answer first; those that would say nothing are left out.
+    """Return the tables of a report, the most important first; empty tables are left out.
 
     Parameters
     ----------
@@ -36,18 +36,18 @@ def report_tables(joined: JoinedRuns, faults: list[str]) -> list[Table]:
 def draw_figures(joined: JoinedRuns, folder: Path, faults: list[str]) -> list[Drawn]:
     """Draw the figures of a report as ``NAME.png`` and ``NAME.pdf``.
 
-    What needs single images is drawn from the runs that have records; the gallery from those that kept images.
+    Figures of single images use the runs that have records; the gallery uses the runs that kept images.
 
     Parameters
     ----------
     joined
         The runs.
     folder
-        Where the files go.
+        Folder of the files.
     faults
         Takes a line for each figure of a plugin that fails.
     """
-    from robustbench_aigen.views.figures.drawing import save, style  # A report in text needs no matplotlib.
+    from robustbench_aigen.views.figures.drawing import save, style  # A text report does not need matplotlib.
 
     def finish(figure: Figure) -> Drawn:
         try:

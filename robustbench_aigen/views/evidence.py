@@ -24,7 +24,7 @@ def evidence(joined: JoinedRuns) -> list[Evidence]:
     """Return every flag that was raised, in the order of the checks; then the issues of the data."""
     known = dict(known_flags())
     for run in joined.runs:
-        # The checks of plugins that are not loaded here.
+        # The checks of plugins that are not loaded.
         known |= {name: meaning for name, meaning in run.info.trust.checks.items() if name not in known}
     flags = joined.flags()
     order = [*known, *dict.fromkeys(flag.flag for flag in flags if flag.flag not in known)]

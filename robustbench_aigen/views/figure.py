@@ -1,11 +1,11 @@
-"""Figures of a report: what one is, and the registry of all figures, built-in ones and those of plugins."""
+"""Figures of a report, and the registry of all figures: built-in figures and those of plugins."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from robustbench_aigen.registry import Registry
 from robustbench_aigen.views.making import Maker, register
 
-if TYPE_CHECKING:  # A report in text needs no matplotlib.
+if TYPE_CHECKING:  # A text report does not need matplotlib.
     from matplotlib.figure import Figure as Drawing
 
 

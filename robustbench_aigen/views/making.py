@@ -1,4 +1,4 @@
-"""What makes a table or a figure of a report, and what is told of one that fails."""
+"""Functions that make the tables and figures of a report, and errors of functions that fail."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,12 +11,12 @@ from robustbench_aigen.registry import Registry
 from robustbench_aigen.runs.joined import JoinedRuns
 
 LAST = 1000
-"""The place of what says nothing of its order."""
+"""The place of a table or figure without an order."""
 _STEM = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
 
 
 class NamedView(Protocol):
-    """What has a name that files can have."""
+    """An object with a name that is valid for files."""
 
     @property
     def name(self) -> str:
@@ -30,18 +30,18 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 @dataclass(frozen=True)
 class Maker(Generic[Made]):
-    """A function that makes a table or a figure of runs, or None where it would say nothing.
+    """A function that makes a table or a figure of runs, or returns None if it would be empty.
 
     Parameters
     ----------
     name
-        Of the function.
+        Name of the function.
     order
-        Its place in a report: 10 and more for the built-in ones.
+        Its place in a report; built-in functions have 10 or more.
     make
         The function.
     built_in
-        Whether it is this package's own.
+        Whether the function is part of this package.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Maker(Generic[Made]):
 
 
 class Register(Protocol):
-    """A decorator that takes the place in the report."""
+    """A decorator whose argument is the place in the report."""
 
     def __call__(self, *, order: float = LAST) -> Callable[[Function], Function]:
         """Return the decorator of a function."""
 
 
 def register(registry: Registry[Maker[Made]]) -> Register:
-    """Return the decorator that registers functions of :class:`~robustbench_aigen.runs.joined.JoinedRuns`."""
+    """Return the decorator that registers functions of ``JoinedRuns``."""
 
     def ordered(*, order: float = LAST) -> Callable[[Function], Function]:
         def decorator(function: Function) -> Function:
@@ -80,16 +80,16 @@ def made_by(
     finish: Callable[[Made], Done],
     faults: list[str],
 ) -> list[Done]:
-    """Return what the functions of a registry make of runs, in the order of a report.
+    """Return the tables or figures that the functions of a registry make, in the order of a report.
 
     Parameters
     ----------
     registry, kind
-        The functions, and what they return.
+        The functions, and the type of their results.
     joined
         The runs.
     finish
-        What is done with each.
+        Called on each table or figure.
     faults
         Takes a line for each function of a plugin that fails; its table or figure is left out.
     """
@@ -124,12 +124,12 @@ def _refuse(made: object, kind: type[Made], done: Iterable[str]) -> None:
 
 
 def raise_faults(faults: list[str], folder: str | Path) -> None:
-    """Say which tables or figures are missing, once all else is written.
+    """Raise an error that names the missing tables or figures, after everything else is written.
 
     Raises
     ------
     UserError
-        With a line for each, where there are any.
+        With a line for each missing table or figure.
     """
     if faults:
         raise UserError(

@@ -23,28 +23,29 @@ HTML, FIGURES = "report.html", "figures"
 
 
 def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -> Path:
-    """Build the whole report of some runs and return the folder that it is in.
+    """Build the whole report of some runs and return its folder.
 
-    ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report when
-    all of them are there; other files of the folder stay. In its own folder the run's ``run.json`` then has how long
-    tables and figures took; one of an earlier format stays as it is.
+    ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report once
+    all of them are complete; other files of the folder stay. If the report is in the run's own folder, ``run.json``
+    then contains the seconds for tables and figures, unless the file has an earlier format.
 
     Parameters
     ----------
     runs
         Run folders, a scenario's results folder for its newest run, or runs.
     output
-        Where; a single run's own folder by default.
+        Folder of the report; by default the run's own folder.
 
     Raises
     ------
     UserError
-        If one is not a whole run folder, or there is no folder for several runs. After everything else is written: if
+        If a run folder is incomplete, or several runs are given without a folder. After everything else is written: if
         a table or figure of a plugin fails.
     """
     if not isinstance(runs, list | tuple) or not runs:
         raise UserError(
-            "a report is of a list of runs", hint="report([run_a, run_b], 'paper/'); run.report() of one"
+            "report takes a list of runs",
+            hint="report([run_a, run_b], 'paper/'), or run.report() for one run",
         )
     joined = join_runs([_with_added_metrics(as_run(run)) for run in runs])
     if output is None and len(joined.runs) > 1:
@@ -74,7 +75,7 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
 
 
 def _with_added_metrics(run: Run) -> Run:
-    """Return a run with the metrics of plugins that were loaded after it was computed, where it has records."""
+    """Return the run with the metrics of plugins that were loaded later, if the run has records."""
     if not run.has_records:
         return run
     mode, pipelines = run.info.scenario.mode, run.info.by_pipeline
@@ -86,7 +87,7 @@ def _with_added_metrics(run: Run) -> Run:
 
 
 def _replace(made: Path, target: Path) -> None:
-    """Move a finished report over the one that is there."""
+    """Replace an existing report with the finished report."""
     for name in (TABLES, FIGURES):
         old = target / name
         if old.is_dir() and not old.is_symlink():

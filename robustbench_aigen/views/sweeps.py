@@ -22,7 +22,7 @@ class Curve:
     pipeline
         The name that the pipelines of the sweep share.
     variant
-        What else varies, as text; empty where nothing does.
+        The other varying parameters, as text; empty if there are none.
     parameter
         Name of the swept number, with its unit.
     points

@@ -1,4 +1,4 @@
-"""Tables of a report before they are Markdown, CSV, LaTeX or HTML, and the registry of all tables."""
+"""Tables of a report, independent of their output format, and the registry of all tables."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,11 +57,11 @@ class Table:
     name
         Stem of its files.
     title, caption
-        What it shows; the caption ends with what a reader needs to know of the numbers.
+        Title and caption; the caption ends with the conditions of the measurement.
     columns, rows
         Its content; rows are as long as ``columns``.
     notes
-        What the marks mean.
+        The meaning of the marks.
     """
 
     name: str

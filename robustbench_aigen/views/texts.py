@@ -15,7 +15,7 @@ MARKDOWN, LATEX, TABLES = "report.md", "report.tex", "tables"
 
 
 def write_run_texts(folder: Path) -> list[str]:
-    """Write the texts of a run's report, without figures, into its folder; return a line for each table that fails."""
+    """Write the text files of a run's report into its folder; return a line for each table that fails."""
     joined = join_runs([Run.load(folder)])
     faults: list[str] = []
     write_texts(joined, report_tables(joined, faults), [], folder)

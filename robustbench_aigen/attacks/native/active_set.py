@@ -104,7 +104,7 @@ def iterate(
     Parameters
     ----------
     task, search
-        What is attacked, and how.
+        The images to attack, and the search.
     far_end
         (images, gradients at ``images["current"]``) → the pixels at the end of the budget in their direction. With
         early stopping these are judged too where success is likely.

@@ -48,9 +48,9 @@ class AutoPGD:
     Parameters
     ----------
     steps, restarts
-        Of one try inside the budget, and tries.
+        Number of steps of a try inside the budget, and number of tries.
     loss
-        What is followed.
+        The loss whose gradient is followed.
     widened
         How many times as large the budget is in which half as many steps are taken first. What they come to is
         projected into the budget, and the search begins there (Croce and Hein 2021, Mind the box, arXiv:2103.01208, for

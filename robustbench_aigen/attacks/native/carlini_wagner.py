@@ -37,7 +37,7 @@ class CarliniWagner:
     Parameters
     ----------
     steps
-        Of Adam for each c.
+        Number of steps of Adam for each c.
     searches
         Values of c.
     constant
@@ -45,7 +45,7 @@ class CarliniWagner:
     confidence
         Margin in logits that counts as success (κ).
     learning_rate
-        Of Adam, in the variable of the change of variables, where pixels are (tanh w + 1) / 2.
+        Learning rate of Adam, in the variable of the change of variables, where pixels are (tanh w + 1) / 2.
     """
 
     steps: int

@@ -24,7 +24,7 @@ class DeepFool:
     Parameters
     ----------
     steps
-        At most so many.
+        Largest number of steps.
     overshoot
         Share by which a step goes beyond the boundary.
     """

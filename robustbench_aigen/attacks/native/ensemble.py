@@ -41,9 +41,9 @@ def auto(task: AttackTask, *, steps: int, queries: int, restarts: int) -> Iterat
     task
         The images.
     steps
-        Of the first three.
+        Steps of the first three attacks.
     queries
-        Of Square.
+        Queries of Square.
     restarts
         Starts of a close call.
     """

@@ -37,7 +37,7 @@ class FastAdaptiveBoundary:
     Parameters
     ----------
     evaluations, restarts
-        Of one try, and tries. The first try begins at the image, the others at random in half the budget.
+        Steps of a try, and number of tries. The first try begins at the image, the others at random in half the budget.
     """
 
     evaluations: int
@@ -91,7 +91,7 @@ def to_plane(threat: ThreatModel, pixels: Tensor, gradient: Tensor, offset: Tens
     Parameters
     ----------
     threat
-        Whose norm is to be small, ``linf`` or ``l2``.
+        The threat model, whose norm (``linf`` or ``l2``) is minimised.
     pixels, gradient
         N×3×H×W.
     offset

@@ -30,7 +30,7 @@ def reach_of(found: Evaluation, moved: Tensor, loss: Loss) -> Tensor:
     moved
         N×3×H×W, the step.
     loss
-        What the gradient is of.
+        The loss of the gradient.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class GradientSteps:
     random_start
         Whether a try begins at random in the budget instead of at the image.
     decay
-        Of the momentum (Dong et al. 2018, algorithm 1); None for the plain gradient.
+        Decay of the momentum (Dong et al. 2018, algorithm 1); None for the plain gradient.
     """
 
     evaluations: int

@@ -58,11 +58,11 @@ def write_equalised(
     Parameters
     ----------
     audit, selection
-        What was found, and where.
+        The findings of the audit, and the audited images.
     folder
-        Where to: a folder that does not exist, or an empty one.
+        Folder of the copy: a new or an empty folder.
     advance
-        Told how many more images are done.
+        Called with the number of newly finished images.
 
     Raises
     ------

@@ -91,9 +91,9 @@ def judge_facts(images: Sequence[Surveyed], *, comparisons: int = 1) -> Verdict:
     Parameters
     ----------
     images
-        Both classes. Exact duplicates count once, and of more than ``MOST`` a fixed sample is taken.
+        Images of both classes. Exact duplicates count once, and of more than ``MOST`` a fixed sample is taken.
     comparisons
-        How many verdicts are made together; they share the chance of a false alarm (Bonferroni).
+        Number of verdicts that share the chance of a false alarm (Bonferroni).
     """
     chosen = _sampled(images)
     labels = np.array([image.sample.label for image in chosen], dtype=np.int64)

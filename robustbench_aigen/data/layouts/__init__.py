@@ -1,1 +1,1 @@
-"""How images lie on disk: one module for each family of layouts."""
+"""Layouts of images on disk: one module for each family of layouts."""

@@ -192,7 +192,7 @@ class FolderSource:
 
 
 def in_class_folders(folder: Path, spec: SourceSpec) -> int:
-    """Return how many images of a folder are in class folders: pictures of a description are in none."""
+    """Return the number of images in class folders; the pictures of a description are outside of these."""
     labels = meaning_of(spec).labels
     counts = Counter(file.parent for file in files_below(folder, SUFFIXES))
     return sum(
@@ -214,7 +214,7 @@ def open_folder(path: Path, spec: SourceSpec) -> FolderSource:
     Raises
     ------
     UserError
-        If it is no folder, or as :class:`FolderSource` does.
+        If ``path`` is not a folder, or as :class:`FolderSource` does.
     """
     if not path.is_dir():
         raise UserError(f"'{spec.source}' is not a folder, as layout: {spec.layout} says")

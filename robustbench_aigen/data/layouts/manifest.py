@@ -117,12 +117,12 @@ def _why(path: Path) -> str | None:
 
 @layout("csv", recognise=_why, order=4)
 def open_manifest(path: Path, spec: SourceSpec) -> ManifestSource:
-    """Open a CSV or JSON Lines file, or the one of a folder.
+    """Open a CSV or JSON Lines file, or the only such file of a folder.
 
     Raises
     ------
     UserError
-        If the folder has none or several, or as :class:`ManifestSource` does.
+        If the folder has no such file or several, or as :class:`ManifestSource` does.
     """
     found = [path] if path.is_file() else manifests_below(path)
     if not found:

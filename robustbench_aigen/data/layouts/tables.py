@@ -300,7 +300,7 @@ class TableSource:
 
 
 def _why(kind: str, path: Path, spec: SourceSpec) -> str | None:
-    """Say how many files of a kind there are; beside images in class folders, tables of something else are notes."""
+    """Return the number of files of a kind as text; beside images in class folders, other tables are notes."""
     if path.is_file():
         return f"1 {kind} file" if path.suffix.lower() == f".{kind}" else None
     files = files_below(path, {f".{kind}"})

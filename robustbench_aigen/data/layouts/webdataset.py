@@ -128,7 +128,7 @@ def open_webdataset(path: Path, spec: SourceSpec) -> WebDatasetSource:
     Raises
     ------
     UserError
-        If there is none, or as :class:`WebDatasetSource` does.
+        If there is no tar file, or as :class:`WebDatasetSource` does.
     """
     if path.is_dir() and not files_below(path, {".tar"}):
         raise UserError(f"no .tar files in {path}")

@@ -1,1 +1,1 @@
-"""Loaders of detectors, one module for each kind of file."""
+"""Loaders of detectors, one module for each format."""

@@ -31,9 +31,9 @@ class Matched:
     Parameters
     ----------
     key
-        Where they are in the file.
+        Place of the weights in the file.
     prefix
-        What stands before the network's names there.
+        Prefix before the network's names.
     weights
         Tensors under the network's names.
     left_out

@@ -29,7 +29,7 @@ def differentiable_preprocessing(processor: Any, name: str) -> dict[str, Any]:
     processor
         From ``AutoImageProcessor``.
     name
-        Of the detector, for the message.
+        Name of the detector, for the message.
 
     Raises
     ------

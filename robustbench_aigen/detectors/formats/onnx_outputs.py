@@ -29,7 +29,7 @@ class ChosenOutput(NamedTuple):
     is_alone
         Whether the model has no other output.
     notes
-        What is told of the choice.
+        Notices about the choice.
     metadata
         Settings of a preprocessing that the model's names of classes say.
     """
@@ -52,7 +52,7 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
     wanted
         The name that a scenario or a card gives, None where none does.
     file
-        Of the model, for messages.
+        File of the model, for messages.
 
     Raises
     ------

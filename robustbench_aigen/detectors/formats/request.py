@@ -28,15 +28,15 @@ class Request:
     place
         The file or folder it is in, or what follows the prefix of ``timm:``, ``hf:`` and ``python:``.
     folder
-        Where relative paths start.
+        The folder that relative paths start at.
     card
         The card beside its file, empty if missing.
     trust_code
         Whether the user allows files that can run code when they are loaded.
     device
-        Where it will be put.
+        The device for the detector.
     notes
-        What is told of the files beside it.
+        Notices about the files beside the detector.
     """
 
     spec: DetectorSpec
@@ -78,9 +78,9 @@ class Request:
         Parameters
         ----------
         what
-            What can run code: the sentence is "FILE is WHAT, which can run code when it is loaded".
+            Description of the file: the sentence is "FILE is WHAT, which can run code when it is loaded".
         instead
-            What to do for those who do not trust it.
+            Advice for users who do not trust the file.
         """
         if not self.trust_code:
             raise NeedsTrustError(
@@ -90,7 +90,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network and what its own files say of it.
+    """A network and the settings in its own files.
 
     Parameters
     ----------
@@ -99,17 +99,17 @@ class Loaded:
     architecture
         Its name, for records.
     sha256
-        Hash of everything that it was loaded from; empty for that of the network's weights.
+        Hash of all loaded files; if empty, the hash of the network's weights is used.
     metadata
-        Settings of :class:`~robustbench_aigen.detectors.preprocessing.Preprocessing` that its own files say.
+        Settings of :class:`~robustbench_aigen.detectors.preprocessing.Preprocessing` from its own files.
     assumptions
-        What was taken for granted.
+        Assumptions about the detector, for notices.
     libraries
-        Packages that compute it, beside torch.
+        Packages that compute the network, besides torch.
     assumed
-        Those of ``metadata`` that are usual for the architecture, and that nothing says of these weights.
+        Settings of ``metadata`` that are usual for the architecture and not declared for these weights.
     made_of
-        What decides its answers beside weights, architecture and preprocessing.
+        Everything else that decides the outputs, besides weights, architecture and preprocessing.
     """
 
     network: nn.Module

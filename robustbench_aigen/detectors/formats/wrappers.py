@@ -57,7 +57,7 @@ class PaddedBatch(nn.Module):
     Parameters
     ----------
     network
-        It.
+        The wrapped network.
     smallest, largest
         The batch sizes that it takes. Smaller ones are filled with copies of the last image, larger ones taken in
         parts.

@@ -24,9 +24,9 @@ class ResNet18SVM(nn.Module):
     Parameters
     ----------
     support_vectors
-        How many the decision function holds; a fit changes it.
+        Number of support vectors of the decision function; a fit changes it.
     weights
-        Of the backbone: ``imagenet``, ``none`` or a file.
+        Weights of the backbone: ``imagenet``, ``none`` or a file.
     """
 
     def __init__(self, support_vectors: int = 1, weights: str = "none") -> None:

@@ -19,7 +19,7 @@ class UnivFD(nn.Module):
     Parameters
     ----------
     width, depth, heads
-        Of the vision transformer.
+        Dimensions of the vision transformer.
     features
         Width of CLIP's projection.
     """

@@ -58,9 +58,9 @@ def length_of(
     folder, identity
         File with the measurements, for a resumed training.
     module, train
-        What is trained, and on what.
+        The module to train, and the training images.
     device, progress
-        Where; who is told of the epochs that fit.
+        The device, and the receiver of the number of epochs.
     """
     batch_size = min(tuning.schedule.batch_size, len(train))
     steps = max(1, len(train) // batch_size)

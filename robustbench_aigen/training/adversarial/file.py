@@ -56,7 +56,7 @@ class Method(Section):
     name
         Or the whole method as a bare string.
     steps
-        Of the inner search: 7 for ``pgd``, 10 for ``trades`` where None.
+        Steps of the inner search; None means 7 for ``pgd`` and 10 for ``trades``.
     step_size
         In pixel units; where None 2.5 eps / steps for ``pgd`` and ``trades``, 1.25 eps for ``fast``.
     clean_share

@@ -32,7 +32,7 @@ class AdversarialNetwork(TrainedNetwork):
     Parameters
     ----------
     detector
-        On its device; its network is what is trained.
+        The detector on its device; its network is trained.
     tuning
         The fine-tuning file.
     settings
@@ -40,11 +40,11 @@ class AdversarialNetwork(TrainedNetwork):
     steps
         Optimiser steps of the whole training.
     precision
-        Of the search.
+        Precision of the search.
     images
-        Of validation.
+        Validation images.
     batch_size
-        Of checks.
+        Batch size of checks.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class AdversarialNetwork(TrainedNetwork):
     checks
         A row per check of the collapse watch.
     collapse
-        What stopped the training, if it was one.
+        The collapse that stopped the training, if any.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Objective:
     following
         The same detector, prepared for the search.
     label_smoothing
-        Of the cross-entropy that is trained on; the search is on the plain one.
+        Label smoothing of the training loss; the search uses the plain cross-entropy.
     """
 
     method: Method
@@ -61,7 +61,7 @@ class Objective:
         eps
             The budget at this point of the training.
         generator
-            Of the random start, on the CPU.
+            Generator of the random start, on the CPU.
         """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.method.name == "trades":

@@ -105,9 +105,9 @@ class Judge:
     following
         The same detector, prepared for gradients.
     norm, eps, steps
-        Of the attack.
+        Budget and steps of the attack.
     seed
-        Of its random starts, which are the same at every check.
+        Seed of the random starts, which are the same at every check.
     """
 
     def __init__(

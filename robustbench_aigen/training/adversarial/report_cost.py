@@ -52,11 +52,11 @@ class ReportCost:
     loaded
         The fine-tuning.
     detector
-        On its device, in evaluation mode at the first measurement.
+        The detector on its device, in evaluation mode at the first measurement.
     source, validation
         The images of the training, and which of them the pace is measured on: none that the report is about.
     device
-        Where it will run.
+        The device of the report.
     loading, opening
         Seconds that loading the detector took, and opening and dividing the images.
     """

@@ -40,7 +40,7 @@ class Depth:
     transfer
         Whether there is an attack crafted on the detector before.
     severities
-        Of the degradations.
+        Severities of the degradations.
     trust
         Depth of the trust checks; ``off`` if only Square and the transfer serve as checks.
     """

@@ -32,7 +32,7 @@ class ReportSize:
     images
         Test images; ``most`` is how many it would have without a limit of time, ``available`` how many there are.
     depth
-        How far its scenario goes.
+        Depth of the report's scenario.
     seconds
         The expected seconds of the report.
     training
@@ -110,7 +110,7 @@ def fitted(
     most
         Images that are wanted at most.
     depths
-        How far the scenario can go, the whole one first.
+        Possible depths of the scenario, the whole scenario first.
     per_image, fixed
         Seconds for an image and beside all images.
     training

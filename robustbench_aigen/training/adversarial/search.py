@@ -40,9 +40,9 @@ def ascend(
     clean, start
         N×3×H×W float32 pixels: the centre of the budget, and where the search begins.
     loss
-        What is raised.
+        The loss to maximise.
     steps, step_size
-        How many, and how long in pixel units.
+        Number of steps, and their length in pixel units.
 
     Returns
     -------

@@ -58,7 +58,7 @@ _BATCH_OF_CHECKS = 128
 
 @dataclass(frozen=True)
 class Tuned:
-    """A finished fine-tuning: its file, its folder, the content of its ``metrics.json``, what a report costs, the report."""
+    """A finished fine-tuning: file, folder, content of ``metrics.json``, cost of a report, and the report."""
 
     loaded: FineTuning
     folder: Path
@@ -99,7 +99,7 @@ def finetune(
     fresh
         Whether to discard a finished or stopped training and start again.
     progress
-        Who is told.
+        The receiver of the progress.
     trust_code
         Allow detectors whose files can run code when they are loaded.
     report

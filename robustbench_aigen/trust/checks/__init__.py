@@ -1,1 +1,1 @@
-"""The built-in trust checks, one family a file."""
+"""The built-in trust checks, one family per file."""

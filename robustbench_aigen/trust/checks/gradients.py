@@ -1,4 +1,4 @@
-"""Checks on a detector's input gradients: whether an attack that follows them can find anything.
+"""Checks on a detector's input gradients: whether a gradient-based attack can succeed.
 
 After the flags of AutoAttack (Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness), the signs of
 Athalye et al. 2018, Obfuscated Gradients Give a False Sense of Security, section 3.1, and the indicators of Pintor et
@@ -47,17 +47,17 @@ def unbounded_attack() -> Attack:
     order=8,
 )
 class ZeroGradients(DetectorCheck):
-    """Which images have a gradient that is zero or not finite."""
+    """The share of images whose gradient is zero or not finite."""
 
     def probe(self, images: "ProbeImages") -> "Tensor":
-        """Return 0, 1 where the gradient is zero and 2 where it is not finite, N."""
+        """Return N numbers: 1 for a gradient of zero, 2 for a gradient that is not finite, else 0."""
         gradients = images.input_gradients.gradients
         not_finite = ~gradients.isfinite().flatten(1).all(dim=1)
         answers = zero_gradients(gradients, images.is_inside).long()
         return answers.masked_fill(not_finite, _NOT_FINITE)
 
     def judge(self, answers: "Tensor") -> Measurement:
-        """Judge the share that has none, and whether any is not finite."""
+        """Judge the share of images without a gradient, and whether any gradient is not finite."""
         zero = float((answers != _USABLE).double().mean())
         not_finite = int((answers == _NOT_FINITE).sum())
         # Dead units leave single images without a gradient; none of the shipped detectors has one, and none a NaN.
@@ -77,10 +77,10 @@ class ZeroGradients(DetectorCheck):
     order=10,
 )
 class SaturatedLogits(DetectorCheck):
-    """By how many nats the right class leads."""
+    """The lead of the right class in nats."""
 
     def probe(self, images: "ProbeImages") -> "Tensor":
-        """Return the margins in nats, N."""
+        """Return the N margins in nats."""
         return images.input_gradients.margins
 
     def judge(self, answers: "Tensor") -> Measurement:
@@ -98,13 +98,13 @@ class SaturatedLogits(DetectorCheck):
     order=9,
 )
 class UninformativeGradients(DetectorCheck):
-    """Whether a step along the gradient beats a random one, which half of the images do by chance."""
+    """The share of images for which a step along the gradient beats a random step; 50 % by chance."""
 
     attacks = (unbounded_attack(),)
     stepwise = True
 
     def probe(self, images: "ProbeImages") -> "Tensor":
-        """Return whether the step does, N booleans."""
+        """Return N booleans: whether the step beats the random step."""
         return gradient_informs(images)
 
     def is_clear(self, answers: "Tensor") -> bool:
@@ -114,7 +114,7 @@ class UninformativeGradients(DetectorCheck):
     def judge(self, answers: "Tensor") -> Measurement:
         """Judge the share, which is 50 % by chance and 100 % for an ordinary detector."""
         share = float(answers.double().mean())
-        # 24 of 32 come up by chance in 0.4 % of cases, 8 of 8 too.
+        # By chance, 24 of 32 happens in 0.4 % of cases, and so does 8 of 8.
         return Measurement(
             share < 0.75,
             f"a step along the gradient beats a random one for {100 * share:.0f} % of {len(answers)} probe images "
@@ -132,19 +132,19 @@ class UninformativeGradients(DetectorCheck):
     order=11,
 )
 class UnboundedAttackFails(DetectorCheck):
-    """Which images withstand an attack that may change everything."""
+    """The share of images that withstand an attack with a nearly unlimited budget."""
 
     attacks = (unbounded_attack(),)
     stepwise = True
 
     def known(self, records: pd.DataFrame) -> Mapping[str, float]:
-        """Return the images that an attack of the run fooled with a smaller budget, which falls with more, too."""
+        """Return the images that an attack of the run fooled with a smaller budget; a larger budget fools them, too."""
         budget = float(self.attacks[0].params["eps"] or 0)
         plain = records["attacked"] & records["correct_clean"] & (records["linf"] <= budget)
         return dict.fromkeys(records.loc[plain & ~records["correct"], "sample"], _FELL_IN_RUN)
 
     def probe(self, images: "ProbeImages") -> "Tensor":
-        """Return 1 where an image withstands the attack and 0 where it falls, N."""
+        """Return N numbers: 1 for an image that withstands the attack, else 0."""
         return images.held(self.attacks[0]).long()
 
     def is_clear(self, answers: "Tensor") -> bool:
@@ -165,8 +165,8 @@ class UnboundedAttackFails(DetectorCheck):
 def zero_gradients(gradients: "Tensor", is_inside: "Tensor | None" = None) -> "Tensor":
     """Whether a gradient is zero or not finite, N booleans for N×3×H×W.
 
-    Zero also where it is so in 99 % of an image's values that have a gradient in any of the images. What a crop
-    leaves out has none in any, and is not counted, and neither is what is not inside the images, N×H×W booleans.
+    A gradient also counts as zero if 99 % of an image's values are zero, among the values with a gradient in any image.
+    So the pixels that a crop removes are not counted; neither are pixels outside ``inside``, N×H×W booleans.
     """
     nonzero = gradients != 0
     reached = nonzero.any(dim=0).expand_as(nonzero)

@@ -1,4 +1,4 @@
-"""Checks on the records of a cell: verdicts, rounding, budgets, and the quality that images are stored at."""
+"""Checks on the records of a cell: verdicts, rounding, budgets, and the JPEG quality of the source images."""
 
 from collections.abc import Iterable
 
@@ -30,7 +30,7 @@ _COUNTED = 60
     order=1,
 )
 def one_class(cell: CellRecords) -> str | None:
-    """Flag all cells of a detector that answers one class on clean images.
+    """Flag all cells of a detector that predicts one class on clean images.
 
     An attack that turns every verdict of an ordinary detector is a result, not a flaw.
     """
@@ -39,7 +39,7 @@ def one_class(cell: CellRecords) -> str | None:
 
 
 def nearly_one_class(records: pd.DataFrame) -> str | None:
-    """Say how many verdicts are one class, where at least 99 % are although both classes are there."""
+    """Return the share of verdicts of one class as a sentence, if at least 99 % although both classes occur."""
     fake = (records["correct"] == (records["label"] == 1)).mean()
     if records["label"].nunique() != 2 or 1 - _ONE_CLASS_SHARE < fake < _ONE_CLASS_SHARE:
         return None
@@ -57,16 +57,16 @@ def nearly_one_class(records: pd.DataFrame) -> str | None:
     order=2,
 )
 def worse_than_chance(cell: CellRecords) -> str | None:
-    """Flag all cells of a detector that ranks clean images the wrong way round."""
+    """Flag all cells of a detector that ranks clean images in the wrong order."""
     return cell.of_clean(below_chance)
 
 
 def below_chance(cell: pd.DataFrame) -> str | None:
-    """Say by how much real images rank above AI-generated ones, None where that may be chance.
+    """Return evidence that real images rank above AI-generated images; None if not significant.
 
     The one-sided test of Mann and Whitney (1947) of an AUROC below one half: at p < 0.01, or at p <= 0.05 where the
-    AUROC is at most 0.25. Three images of each class are the fewest that show it. Each detector is tested on its own: a
-    mirrored one stays flagged however many stand beside it.
+    AUROC is at most 0.25. Three images of each class are the fewest that show it. Each detector is tested separately: a
+    mirrored detector is flagged in a run with many detectors, too.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _mann_whitney(fake: NDArray[np.float64], real: NDArray[np.float64]) -> tuple
     order=5,
 )
 def lost_to_rounding(cell: CellRecords) -> str | None:
-    """Flag where at least 2 % of the attacked images are fooled as float images but not as 8-bit ones."""
+    """Flag a cell if at least 2 % of the attacked images are fooled only as float images, not as 8-bit images."""
     tried = cell.records[cell.records["attacked"] & cell.records["correct_float"].notna()]
     lost = (tried["correct"] & ~tried["correct_float"].astype(bool)).mean()
     if tried.empty or lost < _ROUNDING_LOSS:
@@ -125,7 +125,7 @@ def lost_to_rounding(cell: CellRecords) -> str | None:
     order=6,
 )
 def eps_floored(cell: CellRecords) -> str | None:
-    """Flag a pipeline with an attack whose budget is between two 8-bit levels."""
+    """Flag a pipeline with an attack whose eps is between two 8-bit levels."""
     floored = has_floored_eps(cell.pipeline.stages)
     return "the budget is smaller than the stated eps" if floored else None
 
@@ -144,12 +144,12 @@ def has_floored_eps(stages: Iterable[Stage]) -> bool:
 @check(
     "jpeg_at_own_quality",
     meaning="the last JPEG has the quality of the stored images and largely restores them",
-    when="the last stage is a JPEG of the quality that most of the source images are stored at",
+    when="the last stage is a JPEG of the same quality as most source images",
     on="cell",
     order=7,
 )
 def jpeg_at_own_quality(cell: CellRecords) -> str | None:
-    """Flag a pipeline that ends in a JPEG of the quality that most images are stored at."""
+    """Flag a pipeline that ends in a JPEG of the same quality as most source images."""
     stored = cell.stored
     if stored is None or not ends_at_quality(cell.pipeline, stored.quality):
         return None

@@ -1,4 +1,4 @@
-"""Checks on the answers to the same images, asked several times."""
+"""Checks on repeated calls with the same images."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     order=4,
 )
 def stochastic_output(answers: "Repeated") -> Measurement:
-    """Judge whether an answer moves from call to call."""
+    """Judge whether the margin of an image changes from call to call."""
     return _judged(answers.moved_by_call, answers.by_call, "at a second call")
 
 
@@ -37,7 +37,7 @@ def stochastic_output(answers: "Repeated") -> Measurement:
     order=3,
 )
 def depends_on_batch(answers: "Repeated") -> Measurement:
-    """Judge whether an answer depends on the images beside it."""
+    """Judge whether the margin of an image depends on the other images in its batch."""
     return _judged(answers.moved_by_batch, answers.by_batch, "in a batch than alone")
 
 

@@ -1,4 +1,4 @@
-"""Checks that attack again what withstood an attack: with more steps, and without gradients."""
+"""Checks with a second attack on images that withstood the first: with more steps, or without gradients."""
 
 from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import Attack, make_stage
@@ -18,7 +18,7 @@ _QUERIES, _FEW_QUERIES = 250, 100
     order=12,
 )
 def loss_still_rising(withstood: Withstood) -> NextAttack | None:
-    """Return the attack with five times its steps."""
+    """Return the attack with five times the steps."""
     more = more_steps(withstood.stage, quick=withstood.quick)
     return None if more is None else NextAttack("five times the steps", more)
 
@@ -33,7 +33,7 @@ def loss_still_rising(withstood: Withstood) -> NextAttack | None:
     order=13,
 )
 class BlackBoxOfSurvivors:
-    """A black box against an attack with gradients: of the run, or Square on what withstood the attack."""
+    """A black box against an attack with gradients: an attack of the run, or Square on the surviving images."""
 
     def pair(self, cell: AttackCell, other: AttackCell) -> bool:
         """Whether the second attack is a black box under the threat model of the first, which has gradients."""
@@ -41,7 +41,7 @@ class BlackBoxOfSurvivors:
         return cell.is_direct and is_black_box and cell.faces(other)
 
     def survivors(self, withstood: Withstood) -> NextAttack | None:
-        """Return Square, unless the run tries it itself or a larger eps shows that gradients lead somewhere."""
+        """Return Square, unless the run contains Square or a larger eps shows that the gradients are useful."""
         box = black_box(withstood.stage, quick=withstood.quick)
         if box is None or (withstood.quick and withstood.held_at_largest <= POINTS):
             return None

@@ -18,7 +18,7 @@ from robustbench_aigen.views.sweeps import representatives
 
 _MOST_ATTACKS = 4
 _MOST_IMAGES = 8
-"""Images per class; a run may have kept all of them."""
+"""Number of drawn images per class, although a run may have kept all images."""
 _MOST_GALLERIES = 2
 _SMALL = 64
 _FITTING = 28

@@ -34,7 +34,7 @@ _REAL, _FAKE = "#0173b2", "#de8f05"
 
 
 class _Shown(NamedTuple):
-    """Which detectors and pipelines stand in a grid of panels, their rows on all images, and what a caption says."""
+    """The detectors and pipelines of a grid of panels, their rows on all images, and limits for the caption."""
 
     detectors: list[str]
     pipelines: list[str]

@@ -31,7 +31,7 @@ def markdown_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequen
     for figure in figures:
         parts += [f"![{escaped(figure.caption)}](figures/{figure.name}.png)", escaped(figure.caption)]
     parts += ["## Trust flags and warnings", _evidence(joined)]
-    commands = [run.info.command or "from Python, with objects in memory" for run in joined.runs]
+    commands = [run.info.command or "Computed in Python, with objects in memory" for run in joined.runs]
     parts += ["## Reproduction", "\n".join(f"    {_one_line(command)}" for command in commands)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

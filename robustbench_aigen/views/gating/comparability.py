@@ -24,12 +24,12 @@ class ComparisonIssues:
 
 
 def pair_detectors(current: RunInfo, baseline: RunInfo, issues: ComparisonIssues) -> dict[str, str]:
-    """Return the baseline's detector for each of the current run's: the one of its name, or the only one.
+    """Return the baseline's detector for each detector of the current run: of the same name, or the only one.
 
     Parameters
     ----------
     current, baseline
-        The ``run.json`` of each.
+        The content of ``run.json`` of each run.
     issues
         Differences and notices are added here.
     """

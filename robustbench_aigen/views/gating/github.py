@@ -16,9 +16,9 @@ def report_to_github(result: GateResult, stream: TextIO) -> None:
     Parameters
     ----------
     result
-        Of the gate.
+        Result of the gate.
     stream
-        Where annotations go: the runner reads standard output and standard error alike.
+        The stream for annotations; the runner reads standard output and standard error.
     """
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for row in result.failures.to_dict(orient="records"):

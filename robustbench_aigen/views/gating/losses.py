@@ -91,7 +91,7 @@ def unpaired_loss(metric: Metric, baseline: pd.DataFrame, current: pd.DataFrame,
     Parameters
     ----------
     metric, baseline, current, draws
-        As of :func:`paired_loss`, of any images.
+        As for :func:`paired_loss`, from any images.
     """
     sides = (baseline, current)
     before, after = (_resampled(metric, part, draws, SEED + number) for number, part in enumerate(sides))

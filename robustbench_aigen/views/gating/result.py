@@ -36,7 +36,7 @@ class GateResult:
     spec
         The settings.
     notices
-        What should be known of the comparison.
+        Notices about the comparison.
     current, baseline
         Folders of the two.
     """

@@ -47,11 +47,11 @@ def gate(
     config: Config | None = None,
     unpaired: bool = False,
 ) -> GateResult:
-    """Hold a run against a baseline.
+    """Compare a run with a baseline.
 
-    A number fails where it is lower than the baseline's by more than the tolerance **and** a one-sided test on the
-    images that both have rejects "no loss", after Holm's correction for all numbers that are gated; and where it is
-    below a floor. All of it is computed from the records.
+    A number fails if it is lower than the baseline's number by more than the tolerance **and** a one-sided test on the
+    common images rejects "no loss", after Holm's correction for all gated numbers. A number below a floor fails, too.
+    All numbers are computed from the records.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def gate(
     Raises
     ------
     UserError
-        If a run cannot be read, or the two do not compare: other data, attacks or thresholds.
+        If a run cannot be read, or the runs are not comparable: other data, attacks or thresholds.
     """
     now, then = as_run(current), as_run(baseline)
     spec = read_spec(config, now.info)
@@ -94,7 +94,7 @@ def gate(
         hint = "run both on the same data, or write a new baseline with --update"
         if issues.differences == images.differences:
             hint += "; --unpaired compares different images"
-        raise UserError(f"the runs do not compare. {'; '.join(issues.differences)}", hint=hint)
+        raise UserError(f"the runs are not comparable: {'; '.join(issues.differences)}", hint=hint)
     checks = [check for check in select_checks(spec, now.info.outline, known) if check.pipeline in gated]
     if not checks and not spec.floors:
         raise UserError("there is nothing to gate: none of the pipelines is in the baseline")

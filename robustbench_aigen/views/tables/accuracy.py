@@ -26,13 +26,13 @@ from robustbench_aigen.views.table import (
 
 @table(order=20)
 def accuracy(runs: JoinedRuns) -> Table:
-    """Return the numbers of each detector under each pipeline."""
+    """Return the metrics of each detector under each pipeline."""
     return accuracy_table(runs.summary, conditions(runs))
 
 
 @table(order=30)
 def pipelines(runs: JoinedRuns) -> Table | None:
-    """Return several detectors beside one another."""
+    """Return the accuracy of several detectors side by side."""
     several = len(runs.summary["detector"].unique()) > 1
     return pipeline_table(runs.summary, conditions(runs)) if several else None
 
@@ -46,9 +46,9 @@ def accuracy_table(summary: pd.DataFrame, measured: str = "") -> Table:
     Parameters
     ----------
     summary
-        Of a run, or of several.
+        The summary of one run or of several runs.
     measured
-        What the caption says of how it was measured.
+        The conditions of the measurement, for the caption.
     """
     rows = summary[summary["generator"] == ALL_GENERATORS]
     added = added_columns(summary)

@@ -65,7 +65,7 @@ def degradation_table(summary: pd.DataFrame, measured: str = "") -> Table | None
     titles = (*DEGRADATIONS, "average")
     columns = (Column(DETECTOR), *(Column(title, 1, compared=True) for title in titles))
     caption = (
-        "Accuracy in per cent on degraded images, as GenImage has them: shorter side 112 and 64 pixels (LR), JPEG "
+        "Accuracy in per cent on images with the degradations of GenImage: shorter side 112 and 64 pixels (LR), JPEG "
         f"quality 65 and 30, Gaussian blur of sigma 3 and 5 pixels. {measured}{'.' if measured else ''}"
     ).strip()
     return with_best(Table("degradations", "GenImage's degradations", caption, columns, content))

@@ -13,13 +13,13 @@ from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, pe
 
 @table(order=50)
 def cross_generator(runs: JoinedRuns) -> Table | None:
-    """Return the matrix of detectors and generators."""
+    """Return the balanced accuracy of each detector on each generator."""
     return cross_generator_table(runs.summary, conditions(runs)) if _has_generators(runs) else None
 
 
 @table(order=60)
 def generators(runs: JoinedRuns) -> Table | None:
-    """Return the numbers of each generator."""
+    """Return the metrics on each generator."""
     return generator_table(runs.summary, conditions(runs)) if _has_generators(runs) else None
 
 
@@ -63,8 +63,8 @@ def cross_generator_table(summary: pd.DataFrame, measured: str = "") -> Table:
     titles = [*generators, "average", ALL_GENERATORS]
     columns = (Column("pipeline"), Column(DETECTOR), *(Column(title, 1, compared=True) for title in titles))
     caption = (
-        "Balanced accuracy in per cent on each generator's fakes and the reals they belong to; the best detector in "
-        f"bold; all: every image at once. {measured}{'.' if measured else ''}"
+        "Balanced accuracy in per cent on the fakes of each generator and their real images; the best detector in "
+        f"bold; the column 'all' is for all images. {measured}{'.' if measured else ''}"
     ).strip()
     return with_best(
         Table("cross_generator", "Detectors and generators", caption, columns, tuple(content)), within=(0,)
@@ -107,7 +107,7 @@ def generator_table(summary: pd.DataFrame, measured: str = "") -> Table:
         for row, p_value in zip(rows.itertuples(), holm(rows["p_value"]), strict=True)
     )
     caption = (
-        "By generator: its fakes with the reals they belong to, in per cent; TPR is the share of its fakes that are "
-        f"found. {measured}{'.' if measured else ''}"
+        "Metrics by generator, on its fakes and their real images, in per cent; TPR is the share of its fakes that are "
+        f"judged fake. {measured}{'.' if measured else ''}"
     ).strip()
     return Table("generators", "Each generator", caption, columns, content, (STARS_NOTE,))

@@ -37,7 +37,7 @@ class _Worst(NamedTuple):
 
 @table(order=10)
 def summary(runs: JoinedRuns) -> Table:
-    """Return what is left of each detector."""
+    """Return the accuracy of each detector, clean and in the worst case."""
     return leaderboard(runs, conditions(runs))
 
 
@@ -91,7 +91,7 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
     shown = without_empty_columns(with_best(shown, within=(2,)))
     meanings = explanations(shown, _MEANINGS)
     explained = f" {meanings[0].upper()}{meanings[1:]}." if meanings else ""
-    caption = f"What is left of each detector, in per cent of all images.{explained} {measured}"
+    caption = f"Accuracy of each detector, in per cent of all images.{explained} {measured}"
     return replace(shown, caption=f"{caption}{'.' if measured else ''}".strip())
 
 

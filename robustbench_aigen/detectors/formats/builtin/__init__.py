@@ -1,1 +1,1 @@
-"""The formats of detectors that the package loads."""
+"""The built-in formats of detectors."""

@@ -1,4 +1,4 @@
-"""Models of other libraries. None imports torch before it loads something."""
+"""Formats of other libraries. No function imports torch before a model is loaded."""
 
 from typing import TYPE_CHECKING
 

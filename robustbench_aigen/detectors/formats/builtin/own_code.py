@@ -1,4 +1,4 @@
-"""Functions of the user's that return a detector. None imports torch before it loads something."""
+"""The format for functions of the user that return a detector; torch is imported when such a function is called."""
 
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @detector_format(
     prefix="python",
-    gradients="as it has them",
+    gradients="if the returned module has gradients",
     trust="never",
     written="python:MODULE:FACTORY, python:FILE.py:FACTORY",
     what="the return value of your function",
     order=9,
 )
 def load_python(request: "Request") -> "Loaded | Detector":
-    """Load what a function of the user's returns."""
+    """Load the detector that a function of the user returns."""
     from robustbench_aigen.detectors.formats import python_factory
 
     return python_factory.load_python(request)

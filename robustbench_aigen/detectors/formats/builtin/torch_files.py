@@ -1,4 +1,4 @@
-"""Files of torch: weights, exported programs, TorchScript. None imports torch before it loads something."""
+"""Formats of torch: weights, exported programs, TorchScript. No function imports torch before a file is loaded."""
 
 from typing import TYPE_CHECKING
 
