@@ -284,7 +284,7 @@ def test_evaluation_mode_reaches_networks_that_torch_does_not_see(load, images, 
         ("as_array", "no gradients"),
         ("an_image_each", ""),
         ("half", "float16"),
-        ("one_at_a_time", "it takes one image at a time"),
+        ("one_at_a_time", "the network takes exactly one image at a time"),
     ],
 )
 def test_the_answer_is_found_and_what_was_chosen_is_said(load, images, right, name, said):

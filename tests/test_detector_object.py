@@ -36,6 +36,7 @@ from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.stages.recipe_files import shipped_recipe
 from robustbench_aigen.stages.stage import make_stage
+from robustbench_aigen.trust.check import Checks
 
 
 class Net(nn.Module):
@@ -581,7 +582,7 @@ def records(module, folder, seed_of_code, monkeypatch):
     experiment = experiment.replaced(detectors=(detector,), thresholds={"mine": HALF}, specs=(None,))
     execution = Execution(experiment, ShardCache(folder, fresh=False), Silent())
     with lent(experiment):
-        examine_detectors(experiment, execution.cache)
+        examine_detectors(experiment, execution.cache, Checks())
         found = execution.records(list(make_shards(experiment.selection)))
     return found, detector
 

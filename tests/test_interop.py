@@ -87,7 +87,7 @@ def test_a_function_is_an_attack_on_a_batch_and_in_a_run(images, module, tmp_pat
     assert (~result.success).tolist() == records["correct"].tolist()
     (stage,) = json.loads((run.folder / "run.json").read_text())["pipelines"][1]["stages"]
     assert stage == {
-        "attack": {"memory": "one_step", "identity": attack.recipe.in_memory.identity()},
+        "attack": {"memory": "one_step", "identity": attack.recipe.made_from.identity()},
         "backend": "function",
         "norm": "linf",
         "eps": EPS,
@@ -103,7 +103,7 @@ def test_a_run_with_a_function_comes_from_the_cache_until_the_function_changes(
 ):
     def computed(attack):
         run = evaluate(module.eval(), (images, LABELS), {"mine": attack}, output=tmp_path)
-        return sum(row["shards_computed"] for row in run.info["timings"] if row["step"] == "cell")
+        return sum(row.shards_computed for row in run.info.timings if row.step == "cell")
 
     assert computed(interop.from_function(one_step, eps=EPS)) == 2
     assert computed(interop.from_function(one_step, eps=EPS)) == 0

@@ -17,7 +17,7 @@ from robustbench_aigen.plugins import Column, Figure, Table, TableCell, figure, 
 
 @table(order=15)
 def sizes(runs):
-    rows = tuple((TableCell(run.info["scenario"]["name"]), TableCell(float(run.info["data"]["images"]))) for run in runs.runs)
+    rows = tuple((TableCell(run.info.scenario.name), TableCell(float(run.info.data.images))) for run in runs.runs)
     return Table("sizes", "Sizes", "Images of each run.", (Column("run"), Column("images", 0)), rows)
 
 @table()

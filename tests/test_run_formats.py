@@ -18,9 +18,9 @@ from robustbench_aigen.runs.info import PipelineInfo, parse_info
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.migrations import upgrade
 from robustbench_aigen.runs.run import Run
+from robustbench_aigen.views.contents import report_tables
 from robustbench_aigen.views.gating.verdict import gate
 from robustbench_aigen.views.report import report
-from robustbench_aigen.views.tables.listing import report_tables
 
 RUNS = REPOSITORY / "tests" / "data" / "runs"
 FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
@@ -123,7 +123,8 @@ RESULTS = sorted(path.parent for path in (REPOSITORY / "results").rglob("run.jso
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda folder: folder.name)
 def test_the_committed_results_open_and_give_their_tables(folder: Path):
     tables = {
-        f"{table.name}.csv": csv_of(table.frame()) for table in report_tables(join_runs([Run.load(folder)]))
+        f"{table.name}.csv": csv_of(table.frame())
+        for table in report_tables(join_runs([Run.load(folder)]), [])
     }
     written = {file.name: file.read_text(encoding="utf-8") for file in (folder / "tables").glob("*.csv")}
     # A column of the leaderboard needs records, which are not committed.

@@ -110,7 +110,7 @@ def test_a_crafted_file_does_not_run_and_the_line_says_what_to_do(tmp_path, mark
     arch = ["--arch", "lenet5"] if file.suffix in (".ckpt", ".pth") else []
     with pytest.raises(UserError) as raised:
         load_detector(file, arch=arch[1] if arch else None)
-    assert "can run code when it is loaded: add --trust-code" in str(raised.value)
+    assert "can execute code on load: add --trust-code" in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
     for command, code in (("run", 2), ("validate", 0)):
         outcome = cli(command, "pgd_eps4", "--detector", file, *arch)

@@ -57,7 +57,7 @@ def test_shards_with_the_same_keys_stay_apart_and_a_sample_that_continues_is_one
     assert facts(source) == {
         "x-0/0": (1, "fake", None), "x-0/9": (0, "real", None), "x-1/0": (0, "real", None),
     }  # fmt: skip
-    assert source.notices == ["samples that continue in the next tar file: 1, put together"]
+    assert source.notices == ["samples that continue in the next tar file: 1, joined"]
 
 
 def test_of_several_images_the_plain_one_is_taken_or_it_is_asked(tmp_path):

@@ -82,7 +82,7 @@ def reals_of(generators: Iterable[str], images: Iterable[tuple[str, int]]) -> se
 
 
 def belongs_to(
-    labels: Iterable[int], generators: Iterable[str], wanted: Collection[str]
+    labels: Sequence[int], generators: Sequence[str], wanted: Collection[str]
 ) -> NDArray[np.bool_]:
     """Return a mask of the fakes of some generators and the reals that they are compared with.
 
@@ -98,9 +98,15 @@ def belongs_to(
     numpy.ndarray
         N booleans; :func:`reals_of` chooses the reals.
     """
-    images = list(zip(generators, labels, strict=True))
-    names = {1: {*wanted}, 0: reals_of(wanted, images)}
-    return np.array([name in names[label] for name, label in images], dtype=bool)
+    fake = np.asarray(labels) == 1
+    names, places = np.unique(np.asarray(generators, dtype=str), return_inverse=True)
+    # Of all images with one name and label, one: records have millions of rows.
+    pairs = {
+        (str(names[place]), int(is_fake))
+        for place, is_fake in {*zip(places.tolist(), fake.tolist(), strict=True)}
+    }
+    fakes, reals = np.isin(names, [*wanted]), np.isin(names, [*reals_of(wanted, pairs)])
+    return np.where(fake, fakes[places], reals[places])
 
 
 def fingerprint(images: Iterable[Sequence[object]]) -> str:

@@ -238,6 +238,8 @@ def described(surrogate: object) -> object:
     if isinstance(surrogate, str | Mapping):
         return surrogate
     if not isinstance(surrogate, BaseModel):
+        if not hasattr(surrogate, "identity"):  # A module, before a run makes a detector of it.
+            return {"memory": type(surrogate).__name__}
         held = cast(SurrogateInMemory, surrogate)
         return {"memory": held.name, "identity": held.identity()}
     said = surrogate.model_dump(exclude_none=True, mode="json")
@@ -319,7 +321,7 @@ class Attack(Stage):
             raise PartError("eot needs the native backend", ("eot",))
         surrogate = self.surrogate
         is_named = surrogate is None or isinstance(surrogate, str | Mapping | BaseModel)
-        if not is_named and not hasattr(surrogate, "identity"):
+        if not is_named and not callable(surrogate):
             raise PartError(
                 f"the surrogate is a {type(surrogate).__name__}",
                 ("surrogate",),
