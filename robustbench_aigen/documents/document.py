@@ -96,10 +96,10 @@ class Document(Section):
         return frozenset() if self._yaml is None else frozenset(str(path[0]) for path in self._yaml.replaced)
 
 
-def _mark(value: object, yaml: LocatedYaml, path: Path_) -> None:
-    """Set the places of a section and of all sections below it, except replaced sections."""
-    if path in yaml.replaced or not yaml.has_places:
-        return
+def _mark(value: object, yaml: LocatedYaml | None, path: Path_) -> None:
+    """Set the places of a section and of all sections below it; replaced sections have none."""
+    if yaml is not None and (path in yaml.replaced or not yaml.has_places):
+        yaml = None
     if isinstance(value, Section):
         value._yaml, value._path = yaml, path  # noqa: SLF001  One mechanism.
         for name, field in type(value).model_fields.items():

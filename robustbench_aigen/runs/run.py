@@ -126,6 +126,10 @@ class Run:
         UserError
             If the folder is not a run or baseline, or if a file is missing, truncated, foreign, or contradicts another.
         """
+        if not isinstance(folder, str | Path):
+            raise UserError(
+                f"a run is a {type(folder).__name__}", hint="give a Run, or the path of a run folder"
+            )
         if is_baseline(folder):
             read, records = read_baseline(Path(folder))
             return cls(read.info, pd.DataFrame(columns=COLUMNS), Path(folder), partial(_given, records))
@@ -350,8 +354,6 @@ def as_run(run: str | Path | Run) -> Run:
     UserError
         If the path is neither a run folder nor a baseline, or the folder is damaged.
     """
-    if not isinstance(run, str | Path | Run):
-        raise UserError(f"a run is a {type(run).__name__}", hint="give a Run, or the path of a run folder")
     return run if isinstance(run, Run) else Run.load(run)
 
 
@@ -370,6 +372,10 @@ def find_runs(output: str | Path) -> FoundRuns:
     """
     below = FoundRuns([], [])
     for folder in folders_below(output):
+        if not isinstance(folder, str | Path):
+            raise UserError(
+                f"a run is a {type(folder).__name__}", hint="give a Run, or the path of a run folder"
+            )
         if is_baseline(folder):
             continue
         try:

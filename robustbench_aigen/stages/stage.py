@@ -321,7 +321,7 @@ class Attack(Stage):
             raise PartError("eot needs the native backend", ("eot",))
         surrogate = self.surrogate
         is_named = surrogate is None or isinstance(surrogate, str | Mapping | BaseModel)
-        if not is_named and not callable(surrogate):
+        if not is_named and (isinstance(surrogate, Stage) or not callable(surrogate)):
             raise PartError(
                 f"the surrogate is a {type(surrogate).__name__}",
                 ("surrogate",),
