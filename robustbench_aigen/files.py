@@ -136,7 +136,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder cannot be written, or is there and not to be replaced.
+        If the folder cannot be written, or exists and may not be replaced.
     """
     with temporary_folder(folder.parent) as temporary:
         yield temporary

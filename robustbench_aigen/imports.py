@@ -97,7 +97,7 @@ def source_files(function: Callable[..., Any], also: Iterable[str] = ()) -> list
 
 @cache
 def _place(file: str) -> str | None:
-    """Return where a file is, links followed; cached, because every function of a pipeline needs thousands of modules."""
+    """Return the resolved path of a file; cached, because every function of a pipeline needs thousands of modules."""
     return os.path.realpath(file) if Path(file).is_absolute() else None
 
 

@@ -153,7 +153,7 @@ _REGISTRIES: WeakSet[Registry[Any]] = WeakSet()
 _PLUGINS: dict[Path, ModuleType] = {}
 _ENTRY_POINTS_LOADED: set[str] = set()
 _searched: tuple[object, ...] | None = None
-"""Where entry points were looked for last: a search reads the metadata of every installed package."""
+"""Places of the last search for entry points; a search reads the metadata of every installed package."""
 
 
 def load_plugin(path: str | Path) -> ModuleType:

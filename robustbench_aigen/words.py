@@ -26,7 +26,7 @@ from robustbench_aigen.scenario.class_words import (
 from robustbench_aigen.scenario.words import folded, words_of
 
 Labels = Mapping[str, int]
-"""What a source's own labels mean, folded text to 0 or 1: the scenario's ``labels:``."""
+"""The meanings of a source's labels, folded text to 0 or 1: the scenario's ``labels:``."""
 NO_LABELS: Labels = MappingProxyType({})
 
 _CLASSES = {**WEAK, **PLAIN}

@@ -162,7 +162,7 @@ def test_a_check_that_fails_costs_a_line_and_no_number(file, tmp_path, cli, kind
     ("text", "said"),
     [
         ('@check("one_class", meaning="m", on="cell")\ndef own(cell): ...', "registered twice"),
-        ('@check("unchecked", meaning="m", on="cell")\ndef own(cell): ...', "that is free"),
+        ('@check("unchecked", meaning="m", on="cell")\ndef own(cell): ...', "an unused name"),
         ('@check("Two Words", meaning="m", on="cell")\ndef own(cell): ...', "small letters"),
         ('@check("mine", meaning="m", on="cells")\ndef own(cell): ...', "did you mean 'cell'"),
         ('@check("mine", meaning="m", on="detector")\ndef own(images): ...', "subclass of DetectorCheck"),

@@ -129,7 +129,7 @@ def run_in_memory(
 
 
 def _checked(name: str, crafted: object, pixels: Tensor) -> Tensor:
-    """Return what an attack has made, where that is images of the same shape and finite numbers."""
+    """Return the attacked images, checked for their shape and for finite numbers."""
     if not isinstance(crafted, Tensor):
         raise UserError(
             f"attack '{name}' returned {_article(type(crafted).__name__)}, and a tensor is needed",

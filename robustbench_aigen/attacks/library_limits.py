@@ -54,7 +54,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
 
 
 def reason_against(library: str, class_name: str) -> str | None:
-    """Return why a class cannot attack a detector, None where nothing is known against it.
+    """Return the reason why a class cannot attack a detector; None if no reason is known.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from robustbench_aigen.numerics.eight_bit import LEVELS, to_levels, to_pixels
 from robustbench_aigen.stages.parameters import Norm
 
 _ROUND_OFF = 1e-5
-"""What float32 arithmetic may add to a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
+"""Round-off of float32 that is allowed beyond a budget, in pixel units: ART returns 8.000007/255 for 8/255."""
 
 
 TINY = 1e-30

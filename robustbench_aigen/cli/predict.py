@@ -214,7 +214,7 @@ def _attack(
 
 
 def _bound(attack: str, given: "Mapping[str, object]") -> "Attack":
-    """Bind a recipe to parameters, as a stage of a scenario would be."""
+    """Return the stage of a recipe with its parameters, as in a scenario."""
     from robustbench_aigen.attacks.requirements import check_attack
     from robustbench_aigen.documents.document import validated_part
     from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml
@@ -310,7 +310,7 @@ def _print(predictor: "Predictor", done: "list[Prediction | NoVerdict]") -> None
 
 
 def _distance(stage: "Attack | None", after: "Attacked") -> dict[str, str]:
-    """Return how far an attacked picture is from the original, in the norm of its budget."""
+    """Return the distance of an attacked picture from the original, in the norm of the budget."""
     if stage is not None and stage.params["norm"] == "l2":
         return {"L2": f"{after.l2:.3f}"}
     return {"L∞": f"{255 * after.linf:.0f}/255"}

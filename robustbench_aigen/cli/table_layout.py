@@ -76,7 +76,7 @@ def lay_out(
 
 
 def wrap(text: str, width: int, *, breaks_words: bool = True) -> list[str]:
-    """Break text at spaces into lines of at most ``width`` columns, and longer words inside unless told otherwise."""
+    """Break text at spaces into lines of at most ``width`` columns, and longer words inside by default."""
     lines, line = list[str](), ""
     for piece in re.findall(r"\s+|\S+", text):
         if cell_len(line + piece) <= width:

@@ -92,7 +92,7 @@ class FolderReader:
                 self._level[depth].add(part)
 
     def read(self, folder: PurePath) -> Told | None:
-        """Return what a folder tells of the images in it, None where it tells no class.
+        """Return the class, split and generator that a folder's path names; None if no folder names a class.
 
         Raises
         ------

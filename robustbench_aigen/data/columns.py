@@ -83,7 +83,7 @@ def find_columns(
     Raises
     ------
     UserError
-        If the image or label column is missing or cannot be told, or does not hold encoded images.
+        If the image or label column is missing or ambiguous, or the image column has no encoded images.
     """
     types = dict(_leaves(schema))
     found = {role: _named(role, types, meaning, file) for role in USUAL}
@@ -253,7 +253,7 @@ def read_samples(
     Raises
     ------
     UserError
-        If the meaning of a label cannot be told; it names the row.
+        If the meaning of a label is unknown; the error names the row.
     """
 
     def refusal(row: int, message: str, hint: str) -> UserError:

@@ -19,7 +19,7 @@ class BottomCrop:
     is_share: bool
 
     def rows(self, height: int) -> int:
-        """Return how many rows of an image of some height are taken off."""
+        """Return the number of rows to cut off an image of some height."""
         return round(self.amount * height) if self.is_share else int(self.amount)
 
 

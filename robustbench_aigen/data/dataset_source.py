@@ -43,7 +43,7 @@ class DatasetSource:
     Raises
     ------
     UserError
-        If the data set has no length or no items of that form, the meaning of a label cannot be told, or the first
+        If the data set has no length or no items of that form, the meaning of a label is unknown, or the first
         item reads differently the second time.
     """
 
@@ -101,7 +101,7 @@ class DatasetSource:
                 return
 
     def _meanings(self, found: Sequence[_Label], own: Mapping[str, int]) -> dict[str, int]:
-        """Return what each label means, and tell where names of classes decide it."""
+        """Return the meaning of each label, with a notice if names of classes decide it."""
         meanings: dict[str, int] = {}
         by_name: dict[str, int] = {}
         unclear: dict[str, None] = {}

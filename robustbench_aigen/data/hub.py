@@ -16,7 +16,7 @@ _KINDS = ("parquet", "arrow", "csv", "tar", "jpg", "jpeg", "png", "webp", "JPG",
 
 
 def is_here(reference: str) -> bool:
-    """Whether opening a data set needs no download; no network is asked.
+    """Whether a data set can be opened without a download; this check uses no network.
 
     Opening reports an invalid reference.
     """

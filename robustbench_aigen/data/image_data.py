@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from robustbench_aigen.data.audit.inspection import Audit
 
 DataLike = Union["ImageData", str, Path, Mapping[str, Any], tuple[Any, Any], "Dataset[Any]", "pd.DataFrame"]
-"""What :func:`as_image_data` takes."""
+"""Data that :func:`as_image_data` accepts."""
 _FORMS = (
     "give ImageData, a path, 'minigen', a mapping as in YAML, (images, labels), a Dataset or a data frame"
 )
@@ -107,7 +107,7 @@ class ImageData:
         Raises
         ------
         UserError
-            If there are no such images, or their meaning cannot be told.
+            If there are no such images, or the meaning of their labels is unknown.
         """
         _check_limit(limit)
         said = {
@@ -201,7 +201,7 @@ class ImageData:
         Raises
         ------
         UserError
-            If it has no such items, or a label's meaning cannot be told; later, if an item reads differently.
+            If the data set has no such items, or the meaning of a label is unknown; later, if an item has changed.
         """
         from robustbench_aigen.data.dataset_source import DatasetSource
 

@@ -26,7 +26,7 @@ class JoinedSource:
     Raises
     ------
     UserError
-        If one is there twice.
+        If a source is named twice.
     """
 
     def __init__(self, sources: Sequence[ImageSource], places: Sequence[str]) -> None:
@@ -69,6 +69,6 @@ def _told_apart(names: list[str], places: Sequence[str]) -> list[str]:
 
 
 def _longer(name: str, place: str, depth: int) -> str:
-    """Put the last so many folders above a place before its name."""
+    """Put the last ``depth`` folders above a place before its name."""
     above = [part for part in Path(place).parts[:-1] if part != "/"]
     return "/".join([*above[len(above) - depth :], name]) if depth else name

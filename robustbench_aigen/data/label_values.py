@@ -90,7 +90,7 @@ def read_labels(
     Raises
     ------
     UserError
-        If the meaning of a value cannot be told.
+        If the meaning of a value is unknown.
     """
     keys = [label_value(value, names) for value in values]
     first_rows: dict[LabelValue, int] = {}
@@ -193,7 +193,7 @@ def _told_by_folders(
     first_rows: dict[LabelValue, int],
     refusal: Refusal,
 ) -> dict[LabelValue, int]:
-    """Return what bare values mean by the class folders of their images."""
+    """Return the meanings of bare values according to the class folders of their images."""
     wanted = set(unclear)
     folders = {
         (key, str(PurePosixPath(path.replace("\\", "/")).parent))

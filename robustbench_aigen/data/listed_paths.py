@@ -163,7 +163,7 @@ def _kinds(kinds: Collection[str], folders: Sequence[PurePosixPath]) -> list[str
 def _contradicted(
     samples: Sequence[Sample], folders: Sequence[PurePosixPath], meaning: TableMeaning
 ) -> list[str]:
-    """Say for how many images the label is not what a class folder in their path says; nothing where none is."""
+    """Return a line on images whose label contradicts a class folder in the path; empty if there are no such images."""
     if meaning.label is not None or meaning.roles is not None:
         return []
     # One by one: a single path with contradictory names does not affect the others.
@@ -212,7 +212,7 @@ def _reading(reader: FolderReader) -> _Read:
 
 
 def _shared(folders: Iterable[PurePosixPath]) -> int:
-    """Return how many folders all paths have in common, above the first that is called after a published generator."""
+    """Return the number of folders that all paths share, above the first with the name of a published generator."""
     different = {folder.parts for folder in folders}
     levels = zip(*different, strict=False)
     shared = takewhile(lambda names: len(set(names)) == 1 and not names_generator(names[0]), levels)

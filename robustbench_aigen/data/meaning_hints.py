@@ -61,7 +61,7 @@ def no_class(
 
 
 def labels_for(folders: Sequence[Path], levels: Collection[int]) -> str:
-    """Return what to write for folders of images that tell no class, beside some that do; nothing for the root itself.
+    """Return the keys to write for folders without a class, beside folders with a class; empty for the root itself.
 
     Parameters
     ----------

@@ -251,7 +251,7 @@ def _path(item: object) -> str | None:
 
 
 def _check_paths(paths: Sequence[str | None], folder: Path, called: str) -> None:
-    """Refuse paths that are folders, and paths none of which is there."""
+    """Refuse paths that are folders, and paths if all files are missing."""
     base = folder.expanduser().resolve()
     missing: list[int] = []
     count = 0

@@ -23,7 +23,7 @@ class Names:
         self._taken: set[str] = set()
 
     def take(self, path: Path) -> bool:
-        """Take a path unless one that some file system holds for the same is taken, and say whether it was free."""
+        """Reserve a path, and return whether it was free; paths that a file system regards as equal count as one."""
         key = unicodedata.normalize("NFC", path.as_posix()).casefold()
         is_free = key not in self._taken
         self._taken.add(key)

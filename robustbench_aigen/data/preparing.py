@@ -24,7 +24,7 @@ from robustbench_aigen.numerics.decoding import UnreadableImageError, decode, op
 
 Format = Literal["png", "jpeg"]
 _PIECES = ".pieces"
-"""Where images are before their splits are known."""
+"""Folder of images whose splits are not known yet."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _strata(samples: Sequence[Sample], indices: Sequence[int]) -> dict[Stratum, 
 
 
 def _shares(sizes: Mapping[Stratum, int], limit: int) -> dict[Stratum, int]:
-    """Return how many images of each stratum a sample takes: largest remainders."""
+    """Return the number of images that a sample takes from each stratum, by largest remainders."""
     total = sum(sizes.values())
     shares = {key: limit * size / total for key, size in sizes.items()}
     counts = {key: int(share) for key, share in shares.items()}

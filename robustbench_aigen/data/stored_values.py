@@ -67,7 +67,7 @@ def path_in(value: pa.Scalar) -> str | None:
 
 
 def is_image(value: pa.Scalar, folders: Sequence[Path]) -> bool:
-    """Whether a cell of text or numbers holds an image, or names a file that there is or that is called like one."""
+    """Whether a cell of text or numbers holds an image, or names an existing file or a path of an image."""
     if _is_text(_plain(value)) and (path := path_in(value)) is not None and _is_called_image(path):
         return True
     try:

@@ -9,7 +9,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 _HARMLESS = 2**28
 """Unpacked size that is always accepted, in bytes."""
 _RATIO = 20
-"""How many times its own size a larger archive may unpack to; weights hardly compress."""
+"""Largest ratio of unpacked size to stored size of a large archive; weights hardly compress."""
 LARGEST_TEXT = 2**26
 """Bytes of a configuration."""
 
@@ -77,7 +77,7 @@ def _size(count: int) -> str:
 
 
 def file_kind(file: Path) -> str:
-    """Return what a file of torch is: ``exported`` (torch.export), ``torchscript`` or ``weights``."""
+    """Return the kind of a file of torch: ``exported`` (torch.export), ``torchscript`` or ``weights``."""
     if not is_zip(file) or not zipfile.is_zipfile(file):
         return "weights"
     with zipfile.ZipFile(file) as archive:

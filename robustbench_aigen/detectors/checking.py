@@ -44,7 +44,7 @@ def check_detector(spec: DetectorSpec, *, folder: Path) -> "Detector | KnownDete
     """Check a detector without running code that comes with it.
 
     Weights are loaded and tried, except those of the package. Of ``python:`` the form alone is checked, of files that
-    need ``--trust-code`` that they are there.
+    need ``--trust-code`` only the existence.
 
     Returns
     -------

@@ -172,7 +172,7 @@ class Detector(nn.Module):
         libraries
             Packages that compute it beside torch.
         borrows
-            Whether the network uses a module of the user's, which stays as it is.
+            Whether the network uses a module of the user, which is not changed.
         """
         detector = Detector.__new__(Detector)
         nn.Module.__init__(detector)
@@ -368,7 +368,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def answer(self, pixels: Tensor) -> Answer:
-        """Return what the network itself answers for N×3×H×W pixels in [0, 1], of its own dtype."""
+        """Return the raw outputs of the network for N×3×H×W pixels in [0, 1], in the network's dtype."""
         return find_answer(
             self._asked(self.normalised(pixels)), self.name, len(pixels), self.preprocessing.output
         )
@@ -379,7 +379,7 @@ class Detector(nn.Module):
             return self.network(images)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Return what the network gets of N×3×H×W pixels in [0, 1]."""
+        """Return the input of the network for N×3×H×W pixels in [0, 1]."""
         return self._normalised(self.preprocessing.fit(pixels))
 
     def _normalised(self, pixels: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def _reading(detector: Detector) -> str:
 
 
 def _reason(detector: Detector) -> str:
-    """Say why an output is read as fake; nothing where it is declared."""
+    """Return the reason why an output is read as fake; empty if it is declared."""
     if "fake_index" in detector.declared:
         return ""
     return f" (as {detector.shown_by} show)" if detector.shown_by else " (assumed; set fake_index)"

@@ -72,7 +72,7 @@ class Ensemble(Detector):
         return [network for member in self.members for network in member.networks()]
 
     def see(self, height: int, width: int) -> None:
-        """Try the members that borrow a module of the user's; as :meth:`Detector.see`."""
+        """Try the members that borrow a module of the user; as :meth:`Detector.see`."""
         if not self._is_tried:
             for member in self.members:
                 member.see(height, width)

@@ -154,7 +154,7 @@ class Affine(nn.Module, Rewritten):
     Parameters
     ----------
     norm
-        The batch norm that the layer replaces.
+        The batch norm that this layer replaces.
     only_positive
         Whether only positive scales can be taken through what is in between. With others, which training may bring,
         the map is applied here and the layer after it absorbs nothing.
@@ -169,7 +169,7 @@ class Affine(nn.Module, Rewritten):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Compute scale and shift, and who applies them, again."""
+        """Compute scale and shift again, and choose the layer that applies them."""
         norm = cast(nn.BatchNorm2d, self._sources[0])
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
         weight = torch.ones_like(mean) if norm.weight is None else norm.weight

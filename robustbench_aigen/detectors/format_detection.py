@@ -92,7 +92,7 @@ def _content_text(path: Path, kind: Format) -> str:
 
 
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch before 1.6 begin."""
+"""First bytes of files of torch before 1.6."""
 
 
 def _format_of_content(path: Path, text: str) -> str | None:

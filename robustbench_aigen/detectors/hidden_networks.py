@@ -98,7 +98,7 @@ def called_in_evaluation_mode() -> Iterator[None]:
 
 
 def _held_by(thing: Any) -> Iterator[Any]:
-    """Yield what an object holds, one level deep."""
+    """Yield the objects inside an object, one level deep."""
     if isinstance(thing, FunctionType):
         yield from _held_by_function(thing)
     elif isinstance(thing, MethodType):
@@ -153,7 +153,7 @@ def _held_by_function(function: FunctionType) -> Iterator[Any]:
 
 
 def _held_by_module(module: ModuleType, names: set[str], depth: int = 0) -> Iterator[Any]:
-    """Yield what code that uses some names can take from a module, through the packages above it."""
+    """Yield the objects that code with some names can reach in a module, through the packages above it."""
     if _is_of_a_library(module.__name__):
         return
     for key, held in list(vars(module).items()):

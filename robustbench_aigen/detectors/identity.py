@@ -52,7 +52,7 @@ def files_hash(files: Iterable[Path]) -> str:
 
 
 def _values(packed: object) -> object:
-    """Return what stands for packed weights, all their values included."""
+    """Return the identity of packed weights, with all their values."""
     if isinstance(packed, Tensor):
         numbers = packed.dequantize() if packed.is_quantized else packed
         return sha256(
@@ -85,11 +85,11 @@ def network_hash(network: nn.Module, *sources: str) -> str:
 
 
 PYTHON = "python:"
-"""What the architectures of detectors begin with that a user's own function makes."""
+"""Prefixes of the architectures of detectors from functions of the user."""
 
 
 def identity_of(detector: "Detector") -> list[Any]:
-    """Return what decides the answers of a detector, as plain values; its name is no part of it.
+    """Return everything that decides the outputs of a detector, as plain values; the name is left out.
 
     Of a detector that was loaded: the hash of its weights, its preprocessing, its architecture, what else it is made
     of, and versions of libraries. Of a user's module: the hash of its state, of the source files of its classes
@@ -208,7 +208,7 @@ _COUNTER = count()
 
 
 def _token(kind: Any) -> str:
-    """Return what no other process, and no other class or function of this process, has."""
+    """Return a token that no other process, and no other class or function of this process, has."""
     if kind not in _NUMBERS:
         _NUMBERS[kind] = next(_COUNTER)
     return f"{PROCESS}-{_NUMBERS[kind]}"

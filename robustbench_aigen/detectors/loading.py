@@ -113,7 +113,7 @@ def _loaded(spec: DetectorSpec, folder: Path, device: torch.device, *, trust_cod
 
 
 def _as_spec(given: object, arch: str | None) -> DetectorSpec:
-    """Return what a scenario may say of a detector, of an id, a path or a mapping."""
+    """Return the declaration of a detector from an id, a path or a mapping."""
     if isinstance(given, Mapping):
         content = {**given} if arch is None else {"arch": arch, **given}
         return validated_values(DetectorSpec, content, "a detector")
@@ -224,7 +224,7 @@ def _published(spec: DetectorSpec, device: torch.device) -> Detector:
 def requested(
     spec: DetectorSpec, folder: Path, device: torch.device, *, trust_code: bool
 ) -> tuple[Format, Request]:
-    """Find out which kind of detector is meant, and where it is.
+    """Return the format and the place of a detector.
 
     Parameters
     ----------

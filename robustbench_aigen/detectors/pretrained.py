@@ -22,7 +22,7 @@ Download = Callable[[], Mapping[str, Tensor]]
 
 
 def torchvision_weights(weights: "WeightsEnum") -> Download:
-    """Return what downloads weights of torchvision into torch's hub cache, with a progress bar and its own hash."""
+    """Return a function that downloads weights of torchvision into torch's hub cache and checks their hash."""
 
     def download() -> Mapping[str, Tensor]:
         # torch checks the hash in the file's name when it downloads, and not when it finds the file in its cache.
@@ -134,7 +134,7 @@ def _cached(name: str) -> Path:
 
 
 def downloaded(download: Callable[[], Any], what: str = "ImageNet weights") -> Any:
-    """Return what a library downloads.
+    """Return the result of a library's download.
 
     Raises
     ------

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def remembered(detector: "Detector", what: Hashable, make: Callable[[], T]) -> T:
-    """Return what ``make`` has made of a detector before, made again where the detector has changed since.
+    """Return the cached result of ``make`` for a detector, made again if the detector has changed.
 
     Changes are seen by the version counters of floating-point parameters and buffers, and by their places in memory:
     an optimiser's step, ``load_state_dict``, another device, another layer. Whole numbers count calls. A value that is
@@ -94,7 +94,7 @@ def _tensors(networks: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def _writes(tensor: Tensor) -> tuple[object, ...]:
-    """Return what changes when a tensor is written to, moved or replaced."""
+    """Return a value that changes when a tensor is written to, moved or replaced."""
     counts = tensor.is_floating_point() and not tensor.is_inference()
     try:
         place = tensor.data_ptr()

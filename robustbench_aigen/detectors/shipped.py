@@ -3,7 +3,7 @@
 from pathlib import Path
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
-"""Where the weights and cards of shipped detectors are, below it by id."""
+"""Folder of the weights and cards of shipped detectors, which are below it by id."""
 
 
 def shipped_detectors() -> dict[str, Path]:

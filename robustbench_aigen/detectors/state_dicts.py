@@ -51,7 +51,7 @@ _INERT: list[tuple[Callable[..., Any], str]] = [
     ),
     *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
-"""What training scripts store beside weights and what runs nothing: hyperparameters, paths and numbers."""
+"""Harmless types that training scripts store beside weights: hyperparameters, paths and numbers."""
 
 
 class WeightSet(NamedTuple):
@@ -111,7 +111,7 @@ def read_weights(file: Path, need_trust: Callable[[str, str], None]) -> Weights 
 
 
 def copy_words(name: str) -> int:
-    """Return how many words say that weights are a copy of those being trained: an average, a teacher, an earlier state.
+    """Return the number of words that mark weights as a copy: an average, a teacher, an earlier state.
 
     >>> copy_words("module.model"), copy_words("teacher.backbone"), copy_words("best_ema")
     (0, 1, 2)
@@ -180,7 +180,7 @@ def _read_pickle(file: Path) -> object:
 
 
 _DEEPEST, _LONGEST = 4, 16
-"""How deep in a checkpoint weights are looked for, and in lists of how many entries."""
+"""Largest depth of weights in a checkpoint, and largest length of searched lists."""
 
 
 def _weight_sets(value: object, key: str, depth: int = 0) -> Iterator[WeightSet]:

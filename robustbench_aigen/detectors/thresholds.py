@@ -109,4 +109,4 @@ def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.
 
 
 _BELOW = 1e-6
-"""How far a fitted threshold lies below its image, in nats, or as a share of the image's log-odds from one nat on."""
+"""Distance of a fitted threshold below its image, in nats, or as a share of the image's log-odds from one nat on."""

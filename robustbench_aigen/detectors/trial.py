@@ -85,7 +85,7 @@ def refuse_classes(detector: "Detector") -> None:
 def failure(
     detector: "Detector", error: Exception, height: int, width: int, *, hint: str, image: str = ""
 ) -> UserError:
-    """Return what a detector raised for images of a size as the user's error.
+    """Return the error of a detector on images of a size as a UserError.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def _check_weights(detector: "Detector") -> None:
 
 
 def _state(detector: "Detector") -> dict[str, object]:
-    """Return what an answer may not change: weights and buffers by their version, and the modes."""
+    """Return the state that a call may not change: versions of weights and buffers, and the modes."""
     state: dict[str, object] = {}
     for number, network in enumerate((detector.network, *hidden_networks(detector.network))):
         place = f"hidden network {number}: " if number else ""

@@ -69,7 +69,7 @@ def trimmed(detector: Detector, spec: TrimSpec, name: str | None = None) -> Dete
 def fit_trim(
     detector: Detector, levels: Tensor, spec: TrimSpec, *, rate: float = 0.02, batch_size: int = 64
 ) -> TrimSpec:
-    """Choose the limits that so many clean images pass.
+    """Return the limits that a given share of the clean images passes.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class TrimmedNetwork(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def _noise(self, images: Tensor, draw: int) -> Tensor:
-        # The same for every image, so that it does not depend on who shares its batch.
+        # The same for every image, so that the result does not depend on the batch.
         generator = torch.Generator().manual_seed(1000 * self.spec.seed + draw)
         drawn = torch.randn(images.shape[1:], generator=generator)
         return self.spec.noise * drawn.to(images.device) / self.std

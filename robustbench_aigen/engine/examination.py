@@ -24,7 +24,7 @@ from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
 _PIXELS = 2**16
-"""Of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
+"""Largest number of pixels of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
 _FEWEST, _MOST = 4, 16
 
 

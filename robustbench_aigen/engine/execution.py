@@ -241,7 +241,7 @@ class _ShardWork:
         count, done = len(self.shard.indices), 0
 
         def advance_part(images: int) -> None:
-            # A second attack stage, or a second try, goes over the same images again; others are never told of.
+            # A second attack stage, or a second try, goes over the same images again; other images are not counted.
             nonlocal done
             part = min(images, count - done)
             done += part

@@ -21,7 +21,7 @@ from robustbench_aigen.numerics.decoding import decode
 _CANDIDATES = 8
 """Images per class that shards keep: an accuracy run leaves those alone that are misjudged without an attack."""
 _SHOWN = 3
-"""Of these, images per class and cell in ``gallery.parquet``."""
+"""Images per class and cell in ``gallery.parquet``, chosen from the kept images."""
 _SIDE = 256
 """Larger images are cut to their middle, so that what is kept stays small."""
 

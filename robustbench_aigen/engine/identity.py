@@ -113,7 +113,7 @@ def seed_key(
     settings: ComputeSettings,
     surrogates: Mapping[object, Detector],
 ) -> str:
-    """Return what seeds the draws of detectors on a shard in a cell: as :func:`shard_key`, without any code.
+    """Return the seed of the draws of detectors on a shard in a cell: as :func:`shard_key`, without any code.
 
     An edit of the package's code, or of the user's, moves no draw.
     """
@@ -237,7 +237,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
 
 @cache
 def decoding_code() -> list[str]:
-    """Return what decides the levels that an image is decoded to: the package's code and its libraries."""
+    """Return the identity of the decoder: hashes of the package's code and versions of its libraries."""
     code = [_source_hash(path) for path in ("numerics/decoding.py", "numerics/eight_bit.py")]
     return code + [f"{name}={version(name)}" for name in ("torch", "pillow")]
 

@@ -21,7 +21,7 @@ from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.trust.output_issues import Reading, read
 
 _PIXELS = 2**18
-"""Of all labelled images together, by the input size of the detector: 256 images of 32 pixels a side."""
+"""Largest number of pixels of all labelled images, at the detector's input size: 256 images of 32 pixels a side."""
 _FEWEST, _MOST, _ENOUGH = 48, 256, 32
 """Number of images for the check: with too few of one kind, the next kind is used."""
 

@@ -13,7 +13,7 @@ from robustbench_aigen.engine.sizes import same_size
 from robustbench_aigen.metrics.image_quality import psnr, ssim
 
 _VALUES = 2**18
-"""Of the images that are compared together: what fits a processor's cache."""
+"""Size of the images that are compared together; they fit into a processor's cache."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Self
 from robustbench_aigen.engine.shards import Shard, ShardImages, decode_shard
 
 _MOST = 512 * 1024**2
-"""Bytes of a decoded shard beyond which the next one waits: two of them would be held at a time."""
+"""Bytes of a decoded shard beyond which the next shard waits, because two shards would be in memory."""
 
 
 class Lookahead:

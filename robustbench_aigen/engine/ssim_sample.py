@@ -41,7 +41,7 @@ class SsimSample:
     small: int = _SMALL
 
     def has(self, sample: str, pixels: int) -> bool:
-        """Whether SSIM is measured on an image of so many pixels."""
+        """Whether SSIM is measured on an image with this number of pixels."""
         return pixels <= self.small or sample in self.chosen
 
     def of(self, samples: Collection[str]) -> "SsimSample":

@@ -109,7 +109,7 @@ class MemoryCache:
         self._held: dict[str, tuple[pd.DataFrame, list[Problem]]] = {}
 
     def has(self, key: str) -> bool:
-        """Whether a shard is held."""
+        """Whether a shard is stored."""
         return key in self._held
 
     def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
@@ -117,7 +117,7 @@ class MemoryCache:
         return self._held.get(key)
 
     def save(self, key: str, records: pd.DataFrame, problems: list[Problem]) -> None:
-        """Hold a shard."""
+        """Keep a shard."""
         self._held[key] = (records, problems)
 
     def notices(self) -> list[str]:
@@ -168,7 +168,7 @@ def _parsed(key: str, content: bytes) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def _place_of_digest(content: bytes) -> int:
-    """Return where the digest begins: metadata follow all columns and their statistics."""
+    """Return the position of the digest: metadata follow all columns and their statistics."""
     place = content.rfind(_DIGEST)
     if place < 0:
         raise DamagedFileError("the file has no digest")

@@ -64,7 +64,7 @@ def resampled_sums(
 def resampled_weights(
     count: int, clusters: Codes | None = None, draws: int = SCORE_DRAWS, seed: int = SEED
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield how often each of ``count`` rows is in a resample, blocks of B×N float32, ``draws`` rows of them in all."""
+    """Yield the weights of ``count`` rows in resamples, as blocks of B×N float32 with ``draws`` rows in all."""
     rng = np.random.default_rng(seed)
     units = count if clusters is None else int(clusters.max()) + 1
     size = max(1, _BLOCK // count)

@@ -43,7 +43,7 @@ def mcnemar_p_value(
 
 
 def _sign_flip(changes: NDArray[np.int_]) -> float:
-    """Return how often random signs make the sum of whole numbers as large as it is, exactly."""
+    """Return the exact probability that random signs make the sum of whole numbers at least as large."""
     sizes, counts = np.unique(np.abs(changes[changes != 0]), return_counts=True)
     observed = int(changes[changes > 0].sum())
     if not len(sizes) or observed == 0:

@@ -12,7 +12,7 @@ from scipy.special import betainc, ndtr
 
 
 def binomial_tail(successes: int, count: int, chance: float = 0.5) -> float:
-    """Return the probability of at least so many successes in ``count`` trials that succeed with a probability.
+    """Return the probability of at least ``successes`` successes in ``count`` trials.
 
     With one half, the p-value of the one-sided sign test.
     """

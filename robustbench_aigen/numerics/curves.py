@@ -32,7 +32,7 @@ class PrecisionRecall(NamedTuple):
 def roc_curve(
     labels: NDArray[np.integer], scores: NDArray[np.floating], *, drop_intermediate: bool = False
 ) -> Roc:
-    """Return the ROC curve of N finite scores, higher for label 1; both labels are there.
+    """Return the ROC curve of N finite scores, higher for label 1; both labels occur.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def roc_curve(
 def precision_recall_curve(
     labels: NDArray[np.integer], scores: NDArray[np.floating], *, drop_intermediate: bool = False
 ) -> PrecisionRecall:
-    """Return the precision-recall curve of N finite scores, higher for label 1; label 1 is there.
+    """Return the precision-recall curve of N finite scores, higher for label 1; label 1 occurs.
 
     Parameters
     ----------

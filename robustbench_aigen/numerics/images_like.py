@@ -26,7 +26,7 @@ LabelsLike: TypeAlias = Tensor | ArrayLike | Sequence[int | str]
 """0 or "real", 1 or "fake", one for each image."""
 
 _SLACK = 1e-5
-"""How far a float pixel may lie outside [0, 1]: filters and normalisation that is undone leave as much."""
+"""Distance that a float pixel may have outside [0, 1]; filters and undone normalisation cause such distances."""
 _OFF_GRID = {torch.float16: 0.13}
 """Levels by which multiples of 1/255 may miss the 8-bit grid in a type with few digits; 0.01 in others."""
 ACCEPTED = "an image is a 3×H×W tensor or array, a PIL image, or a path"

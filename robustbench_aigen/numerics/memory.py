@@ -16,7 +16,7 @@ for every tensor, and filling new memory takes longer than the arithmetic."""
 
 
 def batch_in_reused_memory(batch_size: int, values: int, device: torch.device) -> int:
-    """Return how many images to compute with at a time: on a CPU fewer large ones, at least one.
+    """Return the number of images per batch: on a CPU fewer if they are large, at least one.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class BoundedCache(Generic[T]):
         self._values: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value of ``key``, made by ``make`` where it is not held."""
+        """Return the value of ``key``, made by ``make`` if it is not cached."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]

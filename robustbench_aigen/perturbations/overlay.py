@@ -27,7 +27,7 @@ def text_overlay(levels: Tensor, *, text: str, height: float, opacity: float) ->
 
 
 def text_mask(rows: int, columns: int, text: str, height: float, opacity: float) -> Image.Image:
-    """Return how much of each pixel the text covers, 0 to 255, as a grey picture."""
+    """Return the coverage of each pixel by the text, 0 to 255, as a grey picture."""
     mask = Image.new("L", (columns, rows), 0)
     margin = max(1, rows // 50)
     font = ImageFont.load_default(max(4, round(rows * height)))

@@ -14,7 +14,7 @@ from robustbench_aigen.numerics.parallel_map import in_threads
 Floats = NDArray[np.float64]
 
 _PIXELS = 2**16
-"""Of the images that are changed together: what fits a processor's cache."""
+"""Size of the images that are changed together; they fit into a processor's cache."""
 _ALONE = 2**14
 """Pixels of an image from which on threads save time: smaller images hold Python's lock most of the time."""
 

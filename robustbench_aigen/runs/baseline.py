@@ -21,7 +21,7 @@ _FORMAT = 1
 _EDITABLE = (("scenario", "gate"),)
 """Editable keys of a committed baseline, which do not affect measurements."""
 _HASH_DIGITS = 16
-"""Of the hashes of the images: 64 bits distinguish the images of a run."""
+"""Length of the stored hashes of images: 64 bits distinguish the images of a run."""
 _DTYPES = {
     "detector": "category",
     "pipeline": "category",

@@ -128,7 +128,7 @@ def _foreign(folder: Path, reason: object) -> UserError:
 
 
 def _check_digest(folder: Path, name: str, digests: Mapping[str, str]) -> None:
-    """Refuse a file that is not as the run wrote it. What is missing is told of where it is needed."""
+    """Refuse a file that differs from what the run wrote. A missing file is reported where it is needed."""
     file = folder / name
     if name not in digests or not file.exists():
         return
@@ -254,7 +254,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
     except ValueError as error:
         raise _damaged(folder, f"{RECORDS} does not fit {RUN}: {error}") from error
     if info.data.fingerprint and not info.data.unreadable:
-        # The fingerprint is over unreadable images too, of which there are no records.
+        # The fingerprint includes unreadable images, which have no records.
         first = records.head(info.data.images)
         images = zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
         if fingerprint(images) != info.data.fingerprint:

@@ -86,7 +86,7 @@ class JoinedRuns:
         return self.summary[self.summary["generator"] == ALL_GENERATORS]
 
     def info_of(self, label: str) -> DetectorInfo:
-        """Return what ``run.json`` says of a detector."""
+        """Return the entry of a detector in ``run.json``."""
         for run, names in zip(self.runs, self.detectors, strict=True):
             for detector in run.info.detectors:
                 if names[detector.name] == label:
@@ -100,7 +100,7 @@ class JoinedRuns:
         return list(rows.loc[flagged & (rows["pipeline"] == CLEAN), "detector"])
 
     def flags(self) -> list[FlagInfo]:
-        """Return what the trust checks of all runs raised."""
+        """Return the raised trust flags of all runs."""
         return [
             flag.model_copy(update={"detector": names[flag.detector]})
             for run, names in zip(self.runs, self.detectors, strict=True)

@@ -52,7 +52,7 @@ def from_0(content: dict[str, object]) -> dict[str, object]:
 
 
 _STEPS: Mapping[int, Callable[[dict[str, object]], dict[str, object]]] = {0: from_0}
-"""How the content of each earlier format becomes that of the next."""
+"""Functions from the content of each earlier format to the next format."""
 
 
 def _are_stages(stages: object) -> TypeGuard[list[dict[str, object]]]:

@@ -11,7 +11,7 @@ from robustbench_aigen.text import counted
 
 
 def _log_odds_of(score: str) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
-    """Return what computes log-odds from a column of float32 scores, ties and all.
+    """Return a function that computes log-odds from a column of float32 scores, including ties.
 
     A score of 1.0 counts as half-way to the next lower float32, a score of 0.0 as the smallest above it.
     """

@@ -176,7 +176,7 @@ class Run:
 
     @property
     def has_records(self) -> bool:
-        """Whether the records are there: committed results have none."""
+        """Whether the run has records; committed results lack them."""
         return self.folder is None or (self.folder / RECORDS).is_file()
 
     @cached_property
@@ -290,7 +290,7 @@ class Run:
         Raises
         ------
         UserError
-            If something is there, or it cannot be written.
+            If the folder exists or cannot be written.
         """
         from robustbench_aigen.views.making import raise_faults
         from robustbench_aigen.views.texts import write_run_texts
@@ -305,7 +305,7 @@ class Run:
         return target
 
     def save_baseline(self, folder: str | Path) -> Path:
-        """Write the run as a baseline for a gate, in place of a baseline that is there, and return its folder."""
+        """Write the run as a baseline for a gate, replace an existing baseline, and return the folder."""
         named = self.info if self.folder is None else self.info.replace(run_id=self.folder.name)
         write_baseline(Path(folder), named, self.records)
         return Path(folder)
@@ -335,7 +335,7 @@ class Run:
         return compare_detectors(self)
 
     def gate(self, baseline: "Run | str | Path", config: "Config | None" = None) -> "GateResult":
-        """Hold the run against a baseline; ``result.passed`` says whether nothing got worse."""
+        """Compare the run with a baseline; ``result.passed`` is true if nothing got worse."""
         from robustbench_aigen.views.gating.verdict import gate
 
         return gate(self, baseline, config=config)

@@ -123,7 +123,7 @@ def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, st
 
 
 def select_floors(spec: GateSpec, outline: RunOutline) -> list[GatedNumber]:
-    """Return what may not fall below a floor, in the current run.
+    """Return the numbers of the current run that have a floor.
 
     Raises
     ------

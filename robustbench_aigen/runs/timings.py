@@ -37,7 +37,7 @@ def with_report_times(info: RunInfo, seconds: Mapping[str, float]) -> RunInfo:
 
 
 def seconds_without_report(info: RunInfo) -> float:
-    """Return how long a run took up to its tables and figures, however often its report is made again."""
+    """Return the duration of a run without its tables and figures, which does not depend on later reports."""
     return info.seconds - sum(row.seconds for row in info.timings if row.step in _OF_REPORTS)
 
 

@@ -81,7 +81,7 @@ NOUNS = (
     "image images img imgs picture pictures pic pics face faces photo photos data dataset datasets set sets art arts "
     "artwork artworks sample samples frame frames video videos bild bilder daten datensatz"
 ).split()
-"""What is sorted into classes; also written in one word with a class or a split: ``fakefaces``, ``testimages``."""
+"""Words for pictures; also written in one word with a class or a split: ``fakefaces``, ``testimages``."""
 BY = frozenset("by with of from using via par por von mit".split())
 """Words between a class and what made it: ``generated_by_flux``."""
 TRUTHS = frozenset("true false positive negative pos neg yes".split())

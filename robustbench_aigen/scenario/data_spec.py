@@ -48,7 +48,7 @@ def _labels(value: object) -> object:
 
 
 class _SourceKeys(Section):
-    """What may be said of a source beside where it is."""
+    """Keys that declare a source, besides ``source`` itself."""
 
     layout: Annotated[str | None, BeforeValidator(_layout)] = None
     labels: Annotated[dict[str, ClassName], BeforeValidator(_labels)] | None = None

@@ -19,7 +19,7 @@ Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "grey", "rgba"]
 Outputs = Literal["logits", "probabilities", "percentages"]
 Rule = Literal["mean_score", "mean_logit", "majority"]
-"""How an ensemble is combined."""
+"""Combination rule of an ensemble."""
 
 
 def read_triple(value: object) -> object:

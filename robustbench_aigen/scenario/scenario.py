@@ -79,7 +79,7 @@ ThresholdRule = Annotated[float | str, BeforeValidator(read_threshold)]
 
 
 def _stages(value: object) -> object:
-    """Take stages made in Python, one or several, as they are written in a scenario."""
+    """Convert stages made in Python, one or several, to the form in a scenario."""
     if isinstance(value, Stage):
         value = [value]
     if isinstance(value, list | tuple):
@@ -212,7 +212,7 @@ class Scenario(RunSettings):
         return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
     def to_dict(self) -> dict[str, object]:
-        """Return what a file would hold: the keys that were given, as plain values."""
+        """Return the content of a file for this scenario: the given keys, as plain values."""
         return {
             "version": self.version,
             **self.model_dump(mode="json", exclude_unset=True, exclude_none=True),

@@ -88,7 +88,7 @@ class Backends(Section):
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
 
     def call(self, backend: str, norm: object) -> LibraryCall | None:
-        """Return how a library is called for a norm; None of the native backend."""
+        """Return the class and arguments of a library for a norm; None for the native backend."""
         return None if backend == "native" else (getattr(self, backend, None) or {}).get(norm)
 
     def references(self) -> Iterator[tuple[Path_, str]]:

@@ -102,7 +102,7 @@ def shipped_recipes() -> dict[str, Recipe]:
 
 
 def is_shipped(recipe: Recipe) -> bool:
-    """Whether a recipe is one of the catalogue, all of it: what it names is there."""
+    """Whether a recipe, with everything that it names, is part of the catalogue."""
     return recipe.name in recipe_files() and recipe == shipped_recipe(recipe.name)
 
 

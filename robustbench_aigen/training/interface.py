@@ -472,7 +472,7 @@ def _detector_spec(detector: str | Path | Mapping[str, Any], arch: str | None) -
 
 
 def _reporting_on(loaded: "FineTuning", images: int | str) -> "FineTuning":
-    """Return the file with a report on so many images, or on all."""
+    """Return the file with a report on the given number of images, or on all."""
     wanted = str(images).strip().lower()
     if wanted != "all" and not (wanted.isdecimal() and int(wanted)):
         raise UserError(f"--report-images takes a number of images or all, not '{images}'")

@@ -40,7 +40,7 @@ def encode_weights(network: nn.Module, *, half: bool) -> bytes:
 def write_weights(file: Path, content: bytes, card: Mapping[str, Any]) -> dict[str, str]:
     """Write encoded weights, and their card beside them; return the digest of the weights by their file's name.
 
-    The weights come last: where they are, their card is there, and weights of an earlier training do not fit its
+    The weights are written last: if they exist, their card exists, and weights of an earlier training do not fit its
     hash.
     """
     digest = sha256(content).hexdigest()

@@ -22,7 +22,7 @@ from robustbench_aigen.metrics.tail_tests import binomial_tail, mann_whitney_les
 from robustbench_aigen.numerics.memory import is_out_of_memory
 
 LogOdds = Callable[[Detector, int], Tensor]
-"""The log-odds of *fake* of the first so many labelled images by a detector, float32."""
+"""The log-odds of *fake* by a detector for the first ``count`` labelled images, float32."""
 
 _LEVEL = (1 / 255, 1 / 255, 1 / 255)
 _NORMALISATIONS = {
@@ -33,7 +33,7 @@ _NORMALISATIONS = {
     "levels from 0 to 255": Normalisation((0.0, 0.0, 0.0), _LEVEL),
     "levels less Caffe's mean": Normalisation((103.939 / 255, 116.779 / 255, 123.68 / 255), _LEVEL),
 }
-"""What networks are trained on: mean and standard deviation in pixel units."""
+"""Usual normalisations of networks: mean and standard deviation in pixel units."""
 _SIDES = (224, 32)
 """Input sizes that are tried on a network that takes any."""
 _SURE = 0.01
@@ -83,7 +83,7 @@ class _Way(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what is set otherwise than now."""
+        """Return the settings that differ from the present ones."""
         return {name: value for _, own in self.parts.values() for name, value in own.items()}
 
     def without(self, part: str) -> "_Way":
@@ -99,7 +99,7 @@ class _Tried(NamedTuple):
     labels: Tensor
 
     def of_first(self, count: int) -> "_Tried":
-        """Return what it makes of the first images."""
+        """Return the log-odds of the first images under these settings."""
         return self._replace(log_odds=self.log_odds[:count], labels=self.labels[:count])
 
     @property
@@ -153,7 +153,7 @@ def read(
     detector
         As it is read now.
     log_odds
-        Log-odds of *fake* of the first so many images by a detector.
+        Function for the log-odds of *fake* of the first images by a detector.
     labels
         N labels of the same images, both classes among them, and as evenly among the first as among all.
     sides
@@ -197,7 +197,7 @@ def _best_way(
         height, width = detector.preprocessing.input_size or sides or (224, 224)
         few = min(_FEW_LARGE if height * width >= _LARGE else _FEW, count)
         screened = [each for way in ways if (each := tried(way, few)) is not None]
-        # The ranking is asked where verdicts are not clear, and at a tenth of their significance.
+        # The ranking is tested if verdicts are not clear, at a tenth of their significance level.
         for right, tests in ((_verdict, len(ways)), (_rank, 10 * len(ways))):
             screened.sort(key=lambda each: (-right(each).sum(), each.loss))
             finalists = [
@@ -308,7 +308,7 @@ def _separates_better(before: _Tried, after: _Tried) -> bool:
 
 
 def _issue(before: _Tried, after: _Tried, settings: dict[str, Any]) -> OutputIssue:
-    """Say what looks wrong, how often the detector is right as it is set and otherwise, and what to write."""
+    """Return a sentence on a wrong setting: accuracy with the present and the other settings, and the key to write."""
     parts = list(after.way.parts)
     what = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     seems = "look" if len(parts) > 1 else "looks"

@@ -16,7 +16,7 @@ from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 
 _FLOAT32 = 1e-3
-"""How far a margin may move, in logits: sums in another order move that of a deep network by up to 1e-4."""
+"""Tolerated change of a margin, in logits: in a deep network, another order of sums changes margins by up to 1e-4."""
 _EPSILONS = 4
 """The same of networks that compute in half precision, in units of its last place."""
 _LEAST, _LEAST_SCORE = 1e-5, 1e-5
@@ -151,7 +151,7 @@ class _Dtypes(TorchDispatchMode):
 
 
 def _precision(detector: Detector, pixels: Tensor) -> float:
-    """Return how far a margin may move, relative to the logits, for the precision that a network computes in."""
+    """Return the tolerated change of a margin, relative to the logits, for the precision of a network."""
     noted = _Dtypes()
     try:
         with noted:

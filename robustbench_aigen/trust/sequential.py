@@ -16,7 +16,7 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.trust.flags import Measurement
 
 POINTS = 0.05
-"""What a second attack may take off the accuracy."""
+"""Largest loss of accuracy by a second attack without a flag."""
 SIGNIFICANCE = 0.01
 """Probability of a flag for a sufficient attack, for one cell and second attack."""
 MISSED = 0.05
@@ -66,7 +66,7 @@ class SecondAttack(NamedTuple):
     held
         The share of the attacked images that withstood the attack.
     looks
-        Numbers of survivors after which the answer may be clear; the last is the most that are asked.
+        Numbers of survivors after which the answer may be clear; the last is the largest number that is attacked.
     """
 
     held: float
@@ -158,7 +158,7 @@ def judge_second(what: str, fallen: int, asked: int, test: SecondAttack) -> Meas
 
 
 def survivors_to_probe(survivors: int, attacked: int) -> int:
-    """Return how many of the images that withstood an attack to attack again: none where no outcome could be a flag.
+    """Return the number of survivors to attack again; 0 if no outcome could raise a flag.
 
     As many as 32 attacked images have on average, and at least 8.
 

@@ -26,7 +26,7 @@ _TAKEN = frozenset(
 
 
 _OF_PIPELINES = ("stages",)
-"""What joined runs know of a pipeline beside its metrics."""
+"""Columns of joined runs on a pipeline, besides its metrics."""
 
 
 def added_columns(summary: pd.DataFrame) -> dict[str, str]:

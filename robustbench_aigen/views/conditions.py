@@ -92,7 +92,7 @@ def describe(run: Run) -> list[Line]:
 
 
 def _image_quality(info: RunInfo) -> list[Line]:
-    """Say on how many images SSIM was measured, where it was not on all that were attacked or perturbed."""
+    """Return a line on the number of images with SSIM, if SSIM was not measured on all changed images."""
     counts = info.ssim  # Runs of an earlier version measured all.
     if counts is None or counts.measured == counts.images:
         return []
@@ -108,7 +108,7 @@ def _image_quality(info: RunInfo) -> list[Line]:
 
 
 def _preprocessing(detectors: Iterable[DetectorInfo]) -> list[Line]:
-    """Say what detectors do to an image before their network sees it, those that do the same together."""
+    """Return lines on the preprocessing of the detectors; detectors with equal preprocessing share a line."""
     by_text: dict[str, list[str]] = {}
     for detector in detectors:
         declared = detector.preprocessing
@@ -135,7 +135,7 @@ def _preprocessing(detectors: Iterable[DetectorInfo]) -> list[Line]:
 
 
 def _sweeps(info: RunInfo) -> str:
-    """Say whether pipelines that differ in the eps of their last attack shared work; empty where none do."""
+    """Return a text on work shared by pipelines that differ in the eps of the last attack; may be empty."""
     shared = [pipeline.name for pipeline in info.pipelines if pipeline.smaller is not None]
     if shared:
         return (

@@ -22,7 +22,7 @@ class Curve:
     pipeline
         The name that the pipelines of the sweep share.
     variant
-        The other varying parameters, as text; empty if there are none.
+        The other varying parameters, as text; may be empty.
     parameter
         Name of the swept number, with its unit.
     points
@@ -99,7 +99,7 @@ def _curve(
 
 
 def representatives(summary: pd.DataFrame, most: int) -> list[str]:
-    """Return at most so many pipelines that stand for all but ``clean``, in the order of the run.
+    """Return at most ``most`` pipelines that represent all but ``clean``, in the order of the run.
 
     Of a sweep that is the one that costs the most accuracy, over all detectors. Where that is still too many, attacks
     go before processing, and what costs more before what costs less.

@@ -14,7 +14,7 @@ from robustbench_aigen.attacks.threat_model import column
 
 _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 _EDGE = 1 - 1e-6
-"""How near to black and white the variable of the change of variables may be."""
+"""Distance that the variable of the change of variables keeps from black and white."""
 
 
 def carlini_wagner(

@@ -20,7 +20,7 @@ from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import Attack, Perturbation
 
 _WIDENED = 3
-"""How much wider than the budget the second attack begins, so that it is more than another start of the first."""
+"""Factor by which the second attack begins outside the budget, which differs from another start of the first attack."""
 _IMPLEMENTATION = "robustbench_aigen.attacks.native.ensemble:auto"
 _CLOSE = 0.5
 """Largest remaining margin of a close call, as a share of the lost margin."""

@@ -19,7 +19,7 @@ from robustbench_aigen.attacks.threat_model import ThreatModel, column
 _ETA = 1.05
 """Overshoot of the projections (section 3.3)."""
 _BETA = 0.9
-"""How far a found image is moved back towards the clean one (section 3.3)."""
+"""Share by which a found image is moved back towards the clean image (section 3.3)."""
 _BIAS = 0.1
 """Largest weight of the projection of the clean image (section 3.2)."""
 _NEWTON_STEPS = 12

@@ -18,7 +18,7 @@ from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
 def rotation_translation(
     task: AttackTask, *, steps: int, max_rotation: float, max_translation: float
 ) -> Iterator[AttackChunk]:
-    """Worst of so many random rotations with translations (section 3.2), the image itself among them.
+    """Worst of random rotations with translations (section 3.2), including the image itself.
 
     Parameters
     ----------

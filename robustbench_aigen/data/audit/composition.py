@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 def parts(images: Sequence[Surveyed]) -> list[Part]:
-    """Return every generator and class that is there, reals first."""
+    """Return every generator and class of the images, reals first."""
     found: dict[tuple[str, int], list[ImageFacts]] = {}
     for image in images:
         found.setdefault((image.sample.generator, image.sample.label), []).append(image.facts)

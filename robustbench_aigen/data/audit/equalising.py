@@ -17,7 +17,8 @@ _LOWEST, _HIGHEST = 50, 95
 _SMALLEST_SHARE = 5
 """Per cent of a class that may be smaller than the copy's size; these are left out rather than enlarged."""
 _FIRST_TO_KEEP = ("test", "val", "train")
-"""Of a picture in several splits the copies of the first of them stay: what is tested on is kept whole."""
+"""Splits in order of precedence: a picture in several splits stays in the first, so that the test split is kept
+whole."""
 
 
 class StorageRule(NamedTuple):

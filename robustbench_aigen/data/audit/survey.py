@@ -12,7 +12,7 @@ from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 
 _CHUNK = 256
-"""Encoded images held at a time."""
+"""Encoded images in memory at a time."""
 
 
 class Surveyed(NamedTuple):
@@ -79,7 +79,7 @@ def _looked_at(
 
 
 def _look_at(encoded: bytes) -> tuple[ImageFacts, Fingerprint] | str:
-    """Return what an image is, or why it cannot be read."""
+    """Return the facts of an image, or the reason why it cannot be read."""
     try:
         with opened_image(encoded) as image:
             return read_facts(image, encoded), fingerprint_opened(image, encoded)

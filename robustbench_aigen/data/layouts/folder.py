@@ -50,7 +50,7 @@ class FolderSource:
     Raises
     ------
     UserError
-        If there are no images, or images of which neither class can be told, or names or links that say two things.
+        If there are no images, or images without a class, or contradictory names or links.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class ManifestSource:
     Raises
     ------
     UserError
-        With the line, if a row cannot be read or the meaning of its label cannot be told.
+        With the line, if a row cannot be read or the meaning of its label is unknown.
     """
 
     def __init__(self, file: Path, meaning: TableMeaning) -> None:

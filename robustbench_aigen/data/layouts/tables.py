@@ -46,12 +46,12 @@ from robustbench_aigen.words import split_in, split_of
 
 NO_MEANING = TableMeaning()
 _HELD = 512 * 1024**2
-"""Bytes of a column in a row group up to which they are held; a larger one is read some rows at a time.
+"""Largest size of a column in a row group in memory, in bytes; a larger column is read some rows at a time.
 
 Also of a single page that is far smaller before it is unpacked, and of images no page is: it is not read.
 """
 _ROWS = 16
-"""Rows of a large row group that are held at a time, fewer where its pages are large."""
+"""Rows of a large row group in memory at a time; fewer if its pages are large."""
 _MOST_ROWS = 1024
 """Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
@@ -217,7 +217,7 @@ class TableSource:
     Raises
     ------
     UserError
-        If a file cannot be read or a column is missing, or the meaning of the labels cannot be told.
+        If a file cannot be read or a column is missing, or the meaning of the labels is unknown.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class WebDatasetSource:
     Raises
     ------
     UserError
-        If a file is no plain tar file, has no images, or the meaning of a label or the image of a sample cannot be told.
+        If a file is no plain tar file, has no images, or the meaning of a label or the image of a sample is ambiguous.
     """
 
     def __init__(self, path: Path, meaning: TableMeaning, files: Sequence[Path] | None = None) -> None:
@@ -158,7 +158,7 @@ def _continues(last: Group, first: Group) -> bool:
 def _choose_images(groups: Sequence[Group], said: str | None, notices: list[str]) -> list[Member | None]:
     """Return the image of each sample, None where it has none.
 
-    Of several the one whose suffix is a bare format (``jpg``, not ``seg.png``) is taken, and that is told.
+    Of several images, the image with a plain suffix is used (``jpg``, not ``seg.png``), with a notice.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def _is_label(text: str, meaning: TableMeaning) -> bool:
 
 
 def _facts(members: Mapping[str, Member], said: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the small files of a sample say of its label, generator and split."""
+    """Return label, generator and split from the small files of a sample."""
     try:
         content = json.loads(_text(members.get(_FACTS)) or "{}")
     except (ValueError, RecursionError):

@@ -163,7 +163,7 @@ def dtype_text(tensor: Tensor) -> str:
 
 
 def classes_of(matched: Matched, network: nn.Module) -> int | None:
-    """Return how many classes weights answer that fit a network but for its head; None where more is wrong."""
+    """Return the number of classes of weights that fit a network except for its head; None if more differs."""
     expected = network.state_dict()
     wrong = [
         name

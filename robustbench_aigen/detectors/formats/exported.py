@@ -74,7 +74,7 @@ def load_torchscript(request: Request) -> Loaded:
     check_unpacked_size(request.path)
     try:
         with warnings.catch_warnings():
-            # That TorchScript is deprecated is no news to who has such a file.
+            # The deprecation of TorchScript does not help users of such a file.
             warnings.simplefilter("ignore", FutureWarning)
             network = torch.jit.load(request.path, map_location=request.device)
     except Exception as error:  # As above.

@@ -106,7 +106,7 @@ def _found_channels_or_size(detector: Detector, fault: Exception) -> bool:
 
 
 def _tell_input(detector: Detector, before: Preprocessing) -> None:
-    """Say which settings were found by trying."""
+    """Return the settings that were found by trying, as text."""
     found = detector.preprocessing
     if found.input_size != before.input_size and found.input_size is not None:
         _tell(
@@ -135,7 +135,7 @@ def takes_its_probes(detector: Detector) -> bool:
 
 @torch.no_grad()
 def _fault(detector: Detector) -> Exception | None:
-    """Return what a detector raises for its probes: a UserError where it takes them and answers something else."""
+    """Return the error of a detector on its probes; a UserError if it accepts them and its outputs are wrong."""
     try:
         detector(detector.probes())
     except (
@@ -148,7 +148,7 @@ def _fault(detector: Detector) -> Exception | None:
 
 
 def find_out_outputs(detector: Detector) -> None:
-    """Find out whether a network returns logits or probabilities if undeclared, and remove a final softmax."""
+    """Decide whether a network returns logits or probabilities if undeclared, and remove a final softmax."""
     if "outputs" not in detector.declared:
         _set(detector, outputs="probabilities" if _answers_probabilities(detector) else "logits")
         if _answers_percentages(detector):

@@ -173,7 +173,7 @@ def _text_in_archive(file: Path) -> bytes:
 
 
 def _bytes_of(archive: Any, file: Path) -> int:
-    """Return what the arrays in an HDF5 file take in memory; refuse arrays that are in other files."""
+    """Return the memory of the arrays in an HDF5 file in bytes; refuse arrays that are in other files."""
     import h5py
 
     count = 0
@@ -236,7 +236,7 @@ def _parts_with_code(configuration: object) -> Iterator[str]:
 
 
 def _without_activation(keras: Any, model: Any, probe: Tensor) -> str | None:
-    """Take the last layer's sigmoid or softmax off; return what the outputs now are, None where that is unknown.
+    """Remove the sigmoid or softmax of the last layer; return the kind of the outputs then, or None if unknown.
 
     That it was the last one is seen by putting it back on the outputs.
     """

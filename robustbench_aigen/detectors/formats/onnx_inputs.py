@@ -8,7 +8,7 @@ import numpy as np
 
 
 def in_float32(onnx: Any, model: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return a model whose half-precision parts are float32, and what is told of it; the model itself where none are.
+    """Return a model whose half-precision parts are float32, and notices; other models are returned unchanged.
 
     The values are those that are stored; the arithmetic is float32's. A model with double input becomes float32 as
     well.

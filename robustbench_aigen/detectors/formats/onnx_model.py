@@ -176,7 +176,7 @@ def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Modu
         network: nn.Module = onnx2torch.convert(model).eval()
         with torch.no_grad():
             ours = network(example)
-    except Exception as error:  # noqa: BLE001  An operator that is not known, or does what torch cannot; it is told.
+    except Exception as error:  # noqa: BLE001  An unknown operator, or an operator that torch lacks; a notice reports it.
         return None, f"onnx2torch cannot convert it ({first_line(error)})"
     ours = ours[0] if isinstance(ours, list | tuple) else ours
     theirs = torch.from_numpy(_Session(session)(example.numpy()))

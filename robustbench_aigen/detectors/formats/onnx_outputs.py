@@ -85,7 +85,7 @@ def choose_output(model: Any, session: Any, images: Array, wanted: str | None, f
 
 
 def _the_one(scores: Sequence[Any], session: Any, images: Array, file: Path) -> str:
-    """Return the name of the only output that could be scores of two classes; the logits where both forms are there."""
+    """Return the name of the only output that could be scores of two classes; the logits if both forms exist."""
     answers = session.run([each.name for each in scores], {session.get_inputs()[0].name: images})
     tables = {
         each.name: table

@@ -124,7 +124,7 @@ class _HeardEnvironment(type(os.environ)):  # type: ignore[misc]
 
 
 def _asked_by_the_user() -> bool:
-    """Whether the code that asks is neither Python's own nor installed; ``os`` itself hands questions on."""
+    """Whether the calling code is neither Python's own nor installed; frames of ``os`` are skipped."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  There is no other way to see who calls.
     while frame is not None and frame.f_code.co_filename.startswith(("<frozen", os.__file__)):
         frame = frame.f_back

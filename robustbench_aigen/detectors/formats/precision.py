@@ -20,7 +20,7 @@ def other_kinds(network: nn.Module) -> Kinds:
 
 
 def to_float32(network: nn.Module) -> str | None:
-    """Turn a network into float32, in place; return what is told of it, None where it was float32 before."""
+    """Turn a network into float32, in place; return a notice, or None if it was float32 before."""
     kinds = other_kinds(network)
     if not kinds:
         return None

@@ -46,7 +46,7 @@ def load_weights(request: Request) -> Loaded:
             "the card beside these weights belongs to other weights", file=request.path, hint=hint
         )
     if request.arch is not None:
-        # A misspelt name is told before a large file is read.
+        # A misspelt name is reported before a large file is read.
         check_architecture(request.arch)
     sets = read_checkpoint(request)
     told = _told_of_shards(request, len(files))
@@ -81,7 +81,7 @@ def load_weights(request: Request) -> Loaded:
 
 
 def made_of_choices(request: Request) -> tuple[str, ...]:
-    """Return what a card or scenario chose that decides which network the same file makes."""
+    """Return the settings of card and scenario that decide which network a file becomes."""
     options = tuple(f"{name}={value}" for name, value in sorted(request.card.arch_options.items()))
     return options if request.weights_key is None else (*options, f"weights_key={request.weights_key}")
 
@@ -95,7 +95,7 @@ def _told_of_shards(request: Request, count: int) -> tuple[str, ...]:
 
 
 def _whole_network(request: Request, sets: Sequence[WeightSet]) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return the network that a file holds whole, and what is told of others in it."""
+    """Return the complete network of a file, and notices about others in the file."""
     networks = [each for each in sets if each.module is not None]
     if not networks:
         raise unknown_architecture(request, sets)
@@ -191,7 +191,7 @@ def _same(one: Matched, other: Matched) -> bool:
 
 
 def _left_out(matched: Matched, others: Sequence[Matched]) -> tuple[str, ...]:
-    """Say which entries beside the weights were left out, those of other weights excepted."""
+    """Return a line on the entries beside the weights that were left out, except other sets of weights."""
     prefixes = tuple(each.prefix for each in others if each.key == matched.key and each.prefix)
     names = (
         [name for name in matched.left_out if not name.startswith(prefixes)] if prefixes else matched.left_out
@@ -214,7 +214,7 @@ def fill_network(network: nn.Module, request: Request, what: str) -> None:
 
 
 def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> tuple[str, ...]:
-    """Fill weights into a network; return what is told of their kind."""
+    """Fill weights into a network; return notices about their precision."""
     weights, expected = matched.weights, network.state_dict()
     if matched.problems:
         classes = classes_of(matched, network)

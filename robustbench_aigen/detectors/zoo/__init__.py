@@ -27,7 +27,7 @@ def architecture_names() -> list[str]:
 
 
 def default_input_size(name: str) -> tuple[int, int] | None:
-    """Return the height and width that an architecture wants unless told otherwise; None where any will do."""
+    """Return the default height and width of an architecture; None if any size works."""
     size: tuple[int, int] | None = _module(name).INPUT_SIZE
     return size
 

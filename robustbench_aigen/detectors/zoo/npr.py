@@ -37,7 +37,7 @@ class NPR(nn.Module):
 
 
 def neighbour_relations(images: Tensor) -> Tensor:
-    """Return what each pixel differs by from the upper left one of its 2×2 block, N×3×H×W with even H and W."""
+    """Return the difference of each pixel from the upper left pixel of its 2×2 block, N×3×H×W with even H and W."""
     height, width = images.shape[2] // 2 * 2, images.shape[3] // 2 * 2
     even = images[:, :, :height, :width]
     corners = even[:, :, ::2, ::2]

@@ -14,7 +14,7 @@ LogOdds = NDArray[np.float32]
 Labels = NDArray[np.integer]
 _NAN = float("nan")
 _BINS = 15
-"""Of the expected calibration error, as in Guo et al. 2017."""
+"""Bins of the expected calibration error, as in Guo et al. 2017."""
 
 
 def _both(labels: Labels) -> bool:

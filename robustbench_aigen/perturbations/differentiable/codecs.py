@@ -21,7 +21,7 @@ from robustbench_aigen.perturbations.differentiable.rounding import (
 _BLOCK = 8
 _MIDDLE = 128
 _FACTORS = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
-"""How many rows and columns share one chroma sample."""
+"""Number of rows and columns that share one chroma sample."""
 
 _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
@@ -125,7 +125,7 @@ def _shrunk(chroma: Tensor, rows: int, columns: int) -> Tensor:
     # Columns are padded before averaging and rows after it: jcprepct.c and jcsample.c do so.
     chroma = _padded(chroma, -chroma.shape[-2] % rows, -chroma.shape[-1] % (_BLOCK * columns))
     means = functional.avg_pool2d(chroma, (rows, columns))
-    # What is added before the division by a shift, in turn, so that the error is zero on average.
+    # Added in turn before the division by a shift, so that the error is zero on average.
     added = torch.arange(means.shape[-1], device=means.device) % 2 + (rows * columns) // 4
     return straight_through(means, (means + added / (rows * columns)).floor())
 

@@ -11,7 +11,7 @@ def straight_through(values: Tensor, forward: Tensor) -> Tensor:
 
 
 _SLACK = 1e-3
-"""What float32 may have lost below a half: exact halves are frequent where integers are averaged."""
+"""Round-off of float32 below a half: exact halves are frequent where integers are averaged."""
 
 
 def rounded(values: Tensor) -> Tensor:

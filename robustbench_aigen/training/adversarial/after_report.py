@@ -219,7 +219,7 @@ def _across_generators(summary: pd.DataFrame, before: str, after: str) -> str:
         lambda value: "" if pd.isna(value) else f"{100 * value:+.1f}"
     )
     table = matrix.loc[after].map(percent) + " (" + gain + ")"
-    text = "Balanced accuracy after, on each generator's fakes with the reals they belong to; in brackets the gain in points."
+    text = "Balanced accuracy after fine-tuning, on the fakes of each generator and their real images; in brackets the gain in points."
     return f"## By generator\n\n{text}\n\n{markdown_frame(table.reset_index())}"
 
 

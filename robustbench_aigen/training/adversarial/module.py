@@ -138,14 +138,14 @@ class AdversarialNetwork(TrainedNetwork):
             self.average.swap()
 
     def on_validation_epoch_end(self) -> None:
-        """Attack the validation images, and hand the figure that decides to early stopping."""
+        """Attack the validation images, and log the rate that decides for early stopping."""
         self.rates = self._rates(self.images)
         if self.average is not None:
             self.average.swap()
         self.log("val", self.value())
 
     def value(self) -> float:
-        """Return what the kept epoch is chosen by: :attr:`Rates.value`."""
+        """Return the value that decides which epoch is kept: :attr:`Rates.value`."""
         return self.rates.value
 
     def check(self) -> Rates:
@@ -228,7 +228,7 @@ class AdversarialNetwork(TrainedNetwork):
 
 
 class Watching(Callback):
-    """Looks for a collapse every so many steps, and stops where the time is up.
+    """Checks for a collapse at fixed intervals, and stops at the end of the time.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ class Watching(Callback):
             self.watch.load_state_dict(self._state)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Check, every so many steps."""
+        """Check at fixed intervals of steps."""
         assert isinstance(pl_module, AdversarialNetwork)
         assert self.watch is not None
         if trainer.global_step % self.every == 0:

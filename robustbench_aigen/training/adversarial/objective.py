@@ -75,7 +75,7 @@ class Objective:
         return self._cross_entropy(logits, labels), logits
 
     def found(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what the method's own search finds with the full budget; for ``standard`` the images themselves."""
+        """Return the images of the method's search with the full budget; for ``standard`` the clean images."""
         if self._searches_nothing(self.threat.eps):
             return pixels
         pixels = pixels.contiguous(memory_format=torch.channels_last)

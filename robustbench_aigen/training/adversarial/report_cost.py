@@ -187,7 +187,7 @@ class ReportCost:
         return probed * (steps * self.pace.gradient + ends * queries * self.pace.query)
 
     def size(self, training: float, before: Standing, after: Standing) -> ReportSize:
-        """Return the size of the report after a training of so many seconds.
+        """Return the size of the report after a training of the given seconds.
 
         Raises
         ------

@@ -13,14 +13,14 @@ from robustbench_aigen.training.adversarial.report_scenario import Depth, Extent
 SIZE = "report.json"
 """File with the size of a report and its state."""
 FEWEST = 32
-"""Images below which no report goes, where there are so many.
+"""Least number of images of a report, if the data has enough.
 
 The 95 % interval of an accuracy is up to ±16 points wide on 32 images. A gain is significant in a table of twenty
 pipelines (McNemar's exact test, Holm-corrected) from ten images on that only the detector after judges right: on
 fewer images than these, hardly any gain is.
 """
 _OF_A_CLASS = 4
-"""Images of a class in the smallest sample, where there are so many: a rate of fewer says nothing."""
+"""Least number of images of a class in a sample, if the data has enough: rates of fewer images are too uncertain."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _ON_DARK = {INK: "#e6e8ea", PAPER: "#16191d", GRID: "#3a4047", FAINT: "#9aa1a8",
 
 
 def first_of(most: int, count: int, what: str) -> str:
-    """Say that only some are shown, where that is so."""
+    """Return a text if only some are shown; else empty."""
     return f" The first {most} of {count} {what}." if count > most else ""
 
 

@@ -28,7 +28,7 @@ def generators(runs: JoinedRuns) -> ReportFigure | None:
     if summary["generator"].nunique() <= 2:
         return None
     chosen = [CLEAN, *representatives(summary, MOST_PIPELINES)]
-    caption = "Balanced accuracy in per cent on each generator's fakes with the reals they belong to."
+    caption = "Balanced accuracy in per cent on the fakes of each generator and their real images."
     pipelines = summary["pipeline"].nunique()
     if summary["detector"].nunique() <= 2:
         caption += first_of(MOST_ROWS, pipelines, "pipelines")

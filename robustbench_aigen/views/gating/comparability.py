@@ -12,7 +12,7 @@ from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.run import Run
 
 _DIGITS = 16
-"""Of an image's hash, as many as a baseline keeps."""
+"""Length of an image's hash in a baseline."""
 
 
 @dataclass

@@ -20,8 +20,8 @@ COLUMNS = [
     "kind", "detector", "pipeline", "generator", "metric", "n", "baseline", "current", "loss", "low", "high", "allowed",
     "p_value", "p_holm", "failed", "trust",
 ]  # fmt: skip
-"""Of the table of checks. ``kind`` is ``loss`` or ``floor``; ``low`` and ``high`` bound the loss (95 %); ``allowed`` is
-the tolerance, or the floor; fractions."""
+"""Columns of the table of checks. ``kind`` is ``loss`` or ``floor``; ``low`` and ``high`` bound the loss (95 %);
+``allowed`` is the tolerance, or the floor; fractions."""
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -161,7 +161,7 @@ class GateResult:
 
 
 def name_of(row: Any) -> str:
-    """Return what a check is about: ``accuracy of pgd``, ``tpr of pgd on dcgan``."""
+    """Return the subject of a check: ``accuracy of pgd``, ``tpr of pgd on dcgan``."""
     where = "" if row["generator"] == ALL_GENERATORS else f" on {row['generator']}"
     return f"{row['metric']} of {row['pipeline']}{where}"
 

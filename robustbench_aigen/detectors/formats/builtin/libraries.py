@@ -64,7 +64,7 @@ def load_keras(request: "Request") -> "Loaded":
 
 @detector_format(
     suffixes=(".skops",),
-    gradients="no: scores alone",
+    gradients="no: scores only",
     trust="for types that skops does not trust",
     what="scikit-learn classifier of flattened pixels",
     order=8,
