@@ -115,8 +115,8 @@ def timm_transform(images, config):
 def test_benchmark_is_frozen_and_says_what_it_is(tmp_path):
     data = ImageData.open("minigen", limit=20)
     run = benchmark("minigen/lenet5", "quick", limit=20, output=tmp_path)
-    assert run.info["scenario"]["name"] == "quick_v1-limit20"
-    assert run.info["data"]["images"] == len(data)
+    assert run.info.scenario.name == "quick_v1-limit20"
+    assert run.info.data.images == len(data)
     assert run.folder.parent.name == "quick_v1-limit20"
     again = benchmark("minigen/lenet5", "quick_v1", limit=20)
     assert (again.summary["accuracy"] == run.summary["accuracy"]).all()

@@ -49,7 +49,7 @@ def to_levels_list(images: ImagesLike) -> list[Tensor]:
         listed: list[Any] = [*(images.cpu() if isinstance(images, Tensor) and not images.is_meta else images)]
     else:
         listed = _listed(images)
-    # Rounded in float32, whatever type they have: half precision is coarser than a level in places.
+    # Rounded in float32: half precision is coarser than a level for bright pixels.
     plain = [
         image.float() if isinstance(image, Tensor) and image.is_floating_point() else image
         for image in listed
