@@ -34,10 +34,10 @@ class _Kind:
 KINDS: Mapping[str, _Kind] = {
     "flip_horizontal": _Kind(None, meaning="mirrored left to right, half of the images"),
     "flip_vertical": _Kind(None, meaning="mirrored top to bottom, half of the images"),
-    "rotation": _Kind(15, 180, "turned by up to so many degrees either way"),
+    "rotation": _Kind(15, 180, "rotation by up to this many degrees either way"),
     "zoom": _Kind(0.1, 0.9, "enlarged or made smaller by up to this share"),
     "random_crop": _Kind(0.5, 1.0, "a rectangle of at least this share of the area, resized to the whole"),
-    "shift": _Kind(2, 512, "moved by up to so many whole pixels, the edges mirrored"),
+    "shift": _Kind(2, 512, "shift by up to this many whole pixels, with mirrored edges"),
     "brightness": _Kind(0.1, 1.0, "every pixel plus up to this much, either way"),
     "gaussian_noise": _Kind(0.02, 1.0, "noise of a standard deviation up to this much"),
     "resize": _Kind(

@@ -201,9 +201,9 @@ def _wilson(successes: int, count: int) -> tuple[float, float]:
 def _permutation_test(table: _Table, labels: NDArray[np.int64], accuracy: float, level: float) -> float:
     """Return the chance of such an accuracy, or a better one, with shuffled labels.
 
-    It ends early when the result is clear: as chance once so many shuffles reach the accuracy that the others cannot bring it
-    below ``level`` (Besag and Clifford 1991), and as significant if the accuracy is four standard deviations above 99 shuffles. Their
-    normal tail is then returned.
+    It ends early when the result is clear: as chance once enough shuffles reach the accuracy, so that the others cannot
+    bring it below ``level`` (Besag and Clifford 1991), and as significant if the accuracy is four standard deviations
+    above 99 shuffles. Their normal tail is then returned.
     """
     if len(table.rows) == 1 or accuracy <= 0.5:
         return 1.0

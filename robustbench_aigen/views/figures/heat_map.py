@@ -40,8 +40,8 @@ def generators(runs: JoinedRuns) -> ReportFigure | None:
 def draw_heat_map(summary: pd.DataFrame, pipelines: list[str], most: int) -> Figure:
     """Draw balanced accuracy by generator in per cent.
 
-    A panel per pipeline with a row per detector; where there are one or two detectors, a panel for each with a row for
-    at most so many pipelines.
+    A panel per pipeline with a row per detector; for one or two detectors, a panel for each with a row for at most
+    ``most`` pipelines.
     """
     matrix = 100 * generator_matrix(summary)
     detectors = list(matrix.index.get_level_values("detector").unique())
