@@ -108,7 +108,7 @@ def test_a_network_with_other_outputs_is_refused():
 
 
 def test_without_normalisation_the_user_is_told(weights):
-    assert "as they are" in load_detector(weights, arch="lenet5").assumptions[0]
+    assert "receives pixels in [0, 1]" in load_detector(weights, arch="lenet5").assumptions[0]
     assert load_detector("minigen/lenet5").assumptions == ()
 
 
@@ -157,7 +157,7 @@ def test_fpr_rule_stays_below_its_rate_even_when_scores_saturate():
         ({"arch": 5}, "arch: must be text"),
         ({"arch_options": {"input_size": 33}}, "does not take these options"),
         ({"meen": [0.5, 0.5, 0.5]}, "did you mean 'mean'?"),
-        ({"sha256": "0" * 64}, "of other weights"),
+        ({"sha256": "0" * 64}, "belongs to other weights"),
     ],
 )
 def test_a_mistake_in_a_card_is_named(weights, card, message):

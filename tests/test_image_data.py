@@ -99,7 +99,7 @@ def test_tensors_get_the_records_of_the_same_images_in_files_and_come_from_the_c
     assert set(records[0]["pipeline"]) == {"clean", "pgd", "noise"}
     again = run(file, output=tmp_path / "memory")
     cells = [row for row in again.info.timings if row.step == "cell"]
-    assert [row["shards_computed"] for row in cells] == [0] * 3
+    assert [row.shards_computed for row in cells] == [0] * 3
     pd.testing.assert_frame_equal(again.records, in_memory.records)
 
 

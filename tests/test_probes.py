@@ -416,7 +416,7 @@ def test_what_fell_to_an_attack_of_the_run_is_not_attacked_without_bounds(tmp_pa
     )
     result = run(file, output=tmp_path / "out")
     assert set(result.summary["trust"]) == {"ok"}
-    (probe,) = [each for each in result.info["trust"]["probes"] if each["flag"] == "unbounded_attack_fails"]
+    (probe,) = [each for each in result.info.trust.probes if each["flag"] == "unbounded_attack_fails"]
     assert "leave 0 % of 8 probe images (8 of them fell to an attack of the run)" in probe["evidence"]
     assert asked == []
 

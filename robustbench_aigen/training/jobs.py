@@ -150,7 +150,7 @@ def _fit(
     with preserved_global_rng():
         is_svm = isinstance(build_architecture(settings.arch, **settings.untrained_options), FittedNetwork)
     if is_svm != (settings.svm is not None):
-        verb = "has no gradient to train by" if is_svm else "is no support vector machine"
+        verb = "has no gradient to train by" if is_svm else "is not a support vector machine"
         raise UserError(
             f"'{settings.arch}' {verb}",
             hint="write svm: {grid: {c: [1]}} for support vector machines, and only for them",
