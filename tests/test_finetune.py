@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -179,15 +180,17 @@ def trained_once(tmp_path_factory, pictures) -> Trained:
 
 
 @pytest.fixture
-def trained(trained_once, tmp_path, monkeypatch) -> Trained:
+def trained(trained_once, tmp_path, monkeypatch) -> Iterator[Trained]:
     """Eight seconds an image of the whole scenario, half a second of any other, and twenty beside them."""
+    content = trained_once.file.read_text()
     output = tmp_path / "out"
     shutil.copytree(trained_once.output, output)
     monkeypatch.setattr(ReportCost, "pace", Pace(1.0, 1.0, 1.0, 1.0))
     monkeypatch.setattr(ReportCost, "per_image", lambda _, depth, *__: 8.0 if depth == Depth() else 0.5)
     monkeypatch.setattr(ReportCost, "beside", lambda *_: 20.0)
     monkeypatch.setattr(report_size, "FEWEST", 4)
-    return Trained(trained_once.file, output, output / "tuned")
+    yield Trained(trained_once.file, output, output / "tuned")
+    trained_once.file.write_text(content)  # Some tests write other settings into it.
 
 
 def images_of(trained: Trained) -> set[str]:
