@@ -231,7 +231,7 @@ def _bound(attack: str, given: "Mapping[str, object]") -> "Attack":
         if not stage.is_swept:
             check_attack(stage)
     except UserError as error:
-        # There is no file and no line to it.
+        # The parameters come from the command line: no file and no line to name.
         raise UserError(error.message, hint=error.hint) from None
     if stage.is_swept:
         raise UserError("give one value for each parameter; sweeps need a scenario")

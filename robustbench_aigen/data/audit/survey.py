@@ -16,7 +16,7 @@ _CHUNK = 256
 
 
 class Surveyed(NamedTuple):
-    """Properties of one image. ``fingerprint`` is None where copies are not looked for."""
+    """Properties of one image. ``fingerprint`` is None if the audit does not search for copies."""
 
     sample: Sample
     facts: ImageFacts
