@@ -112,6 +112,7 @@ def architectures(present: str) -> str:
     )
 
     said, rows = _cells(present), []
+    published = {each.architecture for each in PUBLISHED.values()}
     for name in architecture_names():
         with torch.device("meta"):
             network = build_architecture(name)
@@ -121,7 +122,7 @@ def architectures(present: str) -> str:
         size = default_input_size(name)
         weights = ["ImageNet"] if "weights" in architecture_options(name) else []
         weights += ["fitted"] if is_fitted else []
-        weights += ["its authors'"] if name in PUBLISHED else []
+        weights += ["its authors'"] if name in published else []
         rows.append(
             (
                 f"`{name}`",

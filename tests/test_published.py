@@ -10,11 +10,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED_DATA
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 from torchvision.models import mobilenet_v2, resnet50
+from torchvision.transforms.functional import center_crop, to_tensor
 
-from robustbench_aigen.detectors import pretrained
+from robustbench_aigen import load_detector
+from robustbench_aigen.detectors import mean_in_tiles, pretrained
+from robustbench_aigen.detectors.medians import neighbour_median
 from robustbench_aigen.detectors.pretrained import downloaded, hub_file
 from robustbench_aigen.detectors.published import PUBLISHED, Published
 from robustbench_aigen.detectors.published_weights import load_published
@@ -61,11 +66,17 @@ def test_cnnspot_is_its_authors_network(tmp_path, cache):
     )
 
 
-def test_cnnspot_crops_the_centre_as_in_the_paper():
-    network = build_architecture("cnnspot", crop=32).eval()
+def test_a_published_detector_takes_another_crop(tmp_path, monkeypatch):
+    """As CNNSpot's paper crops the centre."""
+    torch.manual_seed(0)
+    torch.save({"model": resnet50(num_classes=1).state_dict()}, tmp_path / "blur.pth")
+    (entry,) = from_files("cnnspot", tmp_path / "blur.pth").values()
+    monkeypatch.setitem(PUBLISHED, "cnnspot", entry)
+    detector = load_detector({"id": "cnnspot", "input_size": 32, "crop": "center", "name": "cropped"})
     pixels = torch.rand(1, 3, 48, 40)
     with torch.no_grad():
-        assert torch.allclose(network(pixels), network(pixels[:, :, 8:40, 4:36]))
+        assert torch.allclose(detector(pixels), load_detector("cnnspot")(pixels[:, :, 8:40, 4:36]), atol=1e-5)
+    assert detector.name == "cropped"
 
 
 def test_npr_loads_and_is_told_apart_from_a_damaged_download(tmp_path, cache):
@@ -162,6 +173,146 @@ def test_univfd_is_a_probe_on_openais_encoder(tmp_path):
     small = detector(pixels[:, :, :100, :100])
     framed = functional.pad(pixels[:, :, :100, :100], (62, 62, 62, 62))
     assert torch.allclose(small, detector(framed), atol=1e-5)
+
+
+FERRETNET = SHARED_DATA / "detectors" / "ferretnet-s-median-3.pth"
+needs_ferretnet = pytest.mark.skipif(not FERRETNET.is_file(), reason="the weights of FerretNet-S are absent")
+
+
+def plain_ferretnet(weights, images):
+    """FerretNet-S in functions of torch, from a checkpoint's tensors: N logits of fake for N×3×256×256 pixels."""
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    x = (images - mean) / std
+
+    def norm(x, name):
+        parts = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(x, *parts)
+
+    windows = functional.unfold(x.flatten(0, 1)[:, None], 3, padding=1).view(*x.shape[:2], 9, *x.shape[2:])
+    windows[:, :, 4] = 0
+    x = x - windows.median(dim=2).values
+    for name, stride in (("cbr1", 1), ("cbr2", 2)):
+        x = functional.conv2d(x, weights[f"{name}.0.weight"], stride=stride, padding=1)
+        x = norm(x, f"{name}.1").relu()
+    for stage in (0, 1):
+        for block in (0, 1):
+            name, stride, groups = f"feature.{stage}.{block}", 2 - block, x.shape[1]
+            inner = f"{name}.layers.0"
+            near = functional.conv2d(x, weights[f"{inner}.conv1.weight"], None, stride, 1, 1, groups)
+            far = functional.conv2d(x, weights[f"{inner}.conv2.weight"], None, stride, 2, 2, groups)
+            y = norm(
+                functional.conv2d(near + far, weights[f"{inner}.conv3.weight"]), f"{name}.layers.1"
+            ).relu()
+            deep = weights[f"{name}.layers.3.depth_wise.weight"]
+            y = functional.conv2d(y, deep, padding=1, groups=len(deep))
+            y = norm(functional.conv2d(y, weights[f"{name}.layers.3.point_wise.weight"]), f"{name}.layers.4")
+            if block == 0:
+                short = weights[f"{name}.shortcut.0.weight"], weights[f"{name}.shortcut.0.bias"], stride
+                x = norm(functional.conv2d(x, *short), f"{name}.shortcut.1")
+            x = (x + y).relu()
+    x = functional.conv2d(x, weights["feature.2.weight"]).mean(dim=(2, 3))
+    return functional.linear(x, weights["logit.1.weight"], weights["logit.1.bias"])[:, 0]
+
+
+@needs_ferretnet
+@torch.no_grad()
+def test_ferretnet_gives_the_scores_of_a_plain_reading_of_its_file(monkeypatch):
+    weights = torch.load(FERRETNET, map_location="cpu", weights_only=True)["model"]
+    monkeypatch.setitem(PUBLISHED, "ferretnet_s", from_files("ferretnet_s", FERRETNET)["ferretnet_s"])
+    files = [
+        *sorted((SHARED_DATA / "faces").glob("*/*"))[::400],
+        *sorted((SHARED_DATA / "genimage8").glob("*/val/*/*"))[::120],
+    ]
+    crops = [center_crop(to_tensor(Image.open(file).convert("RGB")), [256, 256]) for file in files]
+    wanted = plain_ferretnet(weights, torch.stack(crops)).double()
+    assert wanted.std() > 0.5
+    for spec in ("ferretnet_s", {"path": str(FERRETNET), "arch": "ferretnet_s"}):
+        odds = load_detector(spec).log_odds(files).double()
+        assert (odds.sigmoid() - wanted.sigmoid()).abs().max() < 1e-5
+        assert torch.allclose(odds, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "front"), [("WildRF", "gradient"), ("ForenSynth", "npr")])
+@torch.no_grad()
+def test_tiny_ladeda_gives_the_scores_of_a_plain_reading_of_its_file(name, front, monkeypatch):
+    file = SHARED_DATA / "detectors" / f"{name}_Tiny_LaDeDa.pth"
+    if not file.is_file():
+        pytest.skip("the weights of Tiny-LaDeDa are absent")
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    entry = f"tiny_ladeda/{name.lower()}"
+    monkeypatch.setitem(PUBLISHED, entry, from_files(entry, file, front=front)[entry])
+    levels = torch.randint(0, 256, (3, 3, 256, 256), generator=torch.Generator().manual_seed(0)).byte()
+    levels[1] = levels[1] // 8 * 8
+    x = (levels / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).view(3, 1, 1)
+    if front == "gradient":
+        kernel = torch.tensor([[-2.0, -1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 1.0, 2.0]]).view(1, 1, 3, 3)
+        x = functional.conv2d(x.flatten(0, 1)[:, None], kernel, padding=1).view(x.shape)
+    else:
+        x = x - functional.interpolate(functional.interpolate(x, scale_factor=0.5), scale_factor=2)
+
+    def norm(x, name):
+        parts = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(x, *parts).relu()
+
+    x = functional.conv2d(functional.conv2d(x, weights["conv1.weight"]), weights["conv2.weight"])
+    x = norm(functional.conv2d(norm(x, "bn1"), weights["layer1.0.conv1.weight"]), "layer1.0.bn1")
+    x = norm(functional.conv2d(x, weights["layer1.0.conv2.weight"], stride=2), "layer1.0.bn2")
+    wanted = functional.linear(x.mean(dim=(2, 3)), weights["fc.weight"], weights["fc.bias"])[:, 0]
+    spec = {"path": str(file), "arch": "tiny_ladeda", "arch_options": {"front": front}}
+    for detector in (load_detector(entry), load_detector(spec)):
+        assert torch.allclose(detector.log_odds(levels), wanted, rtol=1e-4, atol=1e-4)
+    # The other front gives another network, and its answers are another detector's.
+    other = load_detector({**spec, "arch_options": {"front": "npr" if front == "gradient" else "gradient"}})
+    assert other.identity() != detector.identity()
+
+
+@needs_ferretnet
+def test_weights_of_another_architecture_name_their_own():
+    with pytest.raises(UserError, match="do not fit architecture 'tiny_ladeda'") as raised:
+        load_detector({"path": str(FERRETNET), "arch": "tiny_ladeda"})
+    assert "those of ferretnet_s" in str(raised.value.hint)
+    options = {"path": str(FERRETNET), "arch": "ferretnet_s", "arch_options": {"width": 3}}
+    with pytest.raises(UserError, match="'ferretnet_s' does not take these options"):
+        load_detector(options)
+    with pytest.raises(UserError, match="brings its"):
+        load_detector({"id": "minigen/lenet5", "arch_options": {"width": 3}})
+
+
+def test_the_median_of_the_neighbours_and_its_gradient_are_torchs():
+    images = torch.randn(2, 3, 9, 7, requires_grad=True)
+    windows = functional.unfold(images.flatten(0, 1)[:, None], 3, padding=1).view(2, 3, 9, 9, 7)
+    windows = torch.cat([windows[:, :, :4], torch.zeros(2, 3, 1, 9, 7), windows[:, :, 5:]], dim=2)
+    wanted, ours = windows.median(dim=2).values, neighbour_median(images)
+    assert torch.equal(wanted, ours)
+    weights = torch.randn(2, 3, 9, 7)
+    gradients = [torch.autograd.grad((each * weights).sum(), images)[0] for each in (wanted, ours)]
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("name", ["ferretnet_s", "npr"])
+@pytest.mark.parametrize("sides", [(173, 141), (64, 200)])
+def test_large_images_in_tiles_have_the_logits_and_gradients_of_whole_ones(name, sides, monkeypatch):
+    torch.manual_seed(0)
+    network = build_architecture(name).eval().requires_grad_(False)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_(0, 0.1), norm.running_var.uniform_(0.5, 2), norm.bias.normal_()
+    images = torch.randn(1, 3, *sides)
+
+    def answer():
+        pixels = images.clone().requires_grad_()
+        logits = network(pixels)
+        return logits.detach(), torch.autograd.grad(logits[:, 1].sum(), pixels)[0]
+
+    whole, gradient = answer()
+    monkeypatch.setattr(mean_in_tiles, "_AT_ONCE", 1)
+    monkeypatch.setattr(mean_in_tiles, "_TILE", 40)
+    tiled, again = answer()
+    assert torch.allclose(whole, tiled, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(gradient, again, atol=1e-5 * float(gradient.abs().max()))
 
 
 def test_weights_of_something_else_are_told(tmp_path):

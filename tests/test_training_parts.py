@@ -39,7 +39,7 @@ from robustbench_aigen.training.splits import split_source
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-PUBLISHED_DETECTORS = {"npr", "univfd"}
+PUBLISHED_DETECTORS = {"ferretnet_s", "npr", "tiny_ladeda", "univfd"}
 """Their authors' checkpoints are what people run."""
 
 

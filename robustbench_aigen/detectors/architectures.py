@@ -5,7 +5,12 @@ from typing import Any, NamedTuple, get_args
 
 from torch import nn
 
-from robustbench_aigen.detectors.zoo import architecture_names, build_architecture, default_input_size
+from robustbench_aigen.detectors.zoo import (
+    architecture_names,
+    build_architecture,
+    default_input_size,
+    published_preprocessing,
+)
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.scenario.detector_spec import Resample
@@ -52,7 +57,8 @@ def build_untrained(
     name = arch.removeprefix(TORCHVISION)
     if name == arch and arch in architecture_names():
         size = default_input_size(arch)
-        metadata = {"outputs": "logits"} | ({"input_size": size} if size else {})
+        metadata: dict[str, Any] = {"outputs": "logits"} | ({"input_size": size} if size else {})
+        metadata |= published_preprocessing(arch)
         return Untrained(build_architecture(arch, **options), metadata, (), frozenset(metadata) - {"outputs"})
     return _torchvision(arch, name, outputs, options)
 

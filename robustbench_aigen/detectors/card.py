@@ -3,9 +3,9 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
 from robustbench_aigen.detectors.archives import LARGEST_TEXT
 from robustbench_aigen.digests import DamagedFileError, read_sealed
@@ -20,7 +20,6 @@ class DetectorCard(FileSpec):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    arch_options: dict[str, Any] = Field(default_factory=dict)
     sha256: str | None = None
     base: DetectorSpec | None = None
     """The detector that the weights are filled into, where they are not of a named architecture."""

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from robustbench_aigen.detectors.borrowing import borrowed, borrowers
 from robustbench_aigen.detectors.guests import called_as_a_guest
@@ -21,7 +22,7 @@ from robustbench_aigen.detectors.outputs import (
     look_like_probabilities,
     two_logits,
 )
-from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing import Preprocessing, Window
 from robustbench_aigen.detectors.preprocessing_settings import FAKE_COLUMN
 from robustbench_aigen.detectors.remembering import forget, remembered
 from robustbench_aigen.detectors.settings import checked_module, checked_settings, checked_word
@@ -29,7 +30,7 @@ from robustbench_aigen.detectors.thresholds import HALF, Threshold, as_threshold
 from robustbench_aigen.detectors.trial import try_out
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.images_like import ImagesLike, LabelsLike, labels_of
-from robustbench_aigen.scenario.detector_spec import Channels, Outputs, Resample
+from robustbench_aigen.scenario.detector_spec import Channels, Crop, Outputs, Resample
 
 REAL, FAKE = 0, FAKE_COLUMN
 """Labels, and the columns of the logits."""
@@ -62,7 +63,17 @@ class Detector(nn.Module):
     resample
         The filter of the resize: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, antialiased where it shrinks.
     resize_to
-        Before a centre crop to ``input_size``: the shorter side, or height and width.
+        Before a crop to ``input_size``: the shorter side, or height and width.
+    crop
+        Which views of ``input_size`` the module sees: ``center``, ``five`` or ``tiles``. None resizes to ``input_size``,
+        or crops the centre after a ``resize_to``.
+    stride
+        Distance of tiles in pixels; ``input_size`` by default.
+    combine
+        How the answers to several views become one: ``mean_score``, ``mean_logit``, ``max_score``, or ``top3`` for the
+        mean of the three highest scores.
+    pad
+        What surrounds images that are smaller than the crop: ``reflect``, or a level in [0, 1]; black by default.
     threshold
         The score from which on an image is called fake.
     name
@@ -117,6 +128,10 @@ class Detector(nn.Module):
         channels: Channels = "rgb",
         resample: Resample = "bilinear",
         resize_to: int | tuple[int, int] | None = None,
+        crop: Crop | None = None,
+        stride: int | tuple[int, int] | None = None,
+        combine: str = "mean_score",
+        pad: float | Literal["reflect"] | None = None,
         threshold: float | Threshold = 0.5,
         name: str | None = None,
         version: str | None = None,
@@ -124,7 +139,8 @@ class Detector(nn.Module):
         super().__init__()
         settings = {
             "mean": mean, "std": std, "input_size": input_size, "fake_index": fake_index, "outputs": outputs,
-            "channels": channels, "resample": resample, "resize_to": resize_to,
+            "channels": channels, "resample": resample, "resize_to": resize_to, "crop": crop, "stride": stride,
+            "combine": combine, "pad": pad,
         }  # fmt: skip
         kind = checked_module(module)
         self._hold(
@@ -351,16 +367,48 @@ class Detector(nn.Module):
         sizes
             N×2 heights and widths of the images, where they are not all H×W.
         """
-        if sizes is not None:
-            pieces = [image[None, :, :h, :w] for image, (h, w) in zip(pixels, sizes.tolist(), strict=True)]
-            # Without an input size the images of a batch are of one size, and stay of it.
-            pixels = torch.cat([self.preprocessing.fit(piece) for piece in pieces])
-        else:
-            pixels = self.preprocessing.fit(pixels)
-        logits = two_logits(
-            self.columns(self._normalised(pixels)).to(pixels.device), self.preprocessing.outputs
+        images = (
+            [pixels]
+            if sizes is None
+            else [image[None, :, :h, :w] for image, (h, w) in zip(pixels, sizes.tolist(), strict=True)]
         )
+        if self.preprocessing.has_views:
+            return self._logits_of_views([self.preprocessing.resized(each) for each in images])
+        fitted = [self.preprocessing.fit(each) for each in images]
+        # Without an input size the images of a batch are of one size, and stay of it.
+        return self._logits(fitted[0] if len(fitted) == 1 else torch.cat(fitted))
+
+    def _logits(self, fitted: Tensor) -> Tensor:
+        """Return N×2 float32 logits (real, fake) for views of the input size."""
+        columns = self.columns(self._normalised(fitted)).to(fitted.device)
+        logits = two_logits(columns, self.preprocessing.outputs)
         return logits if self.preprocessing.fake_index == FAKE else logits.flip(1)
+
+    def _logits_of_views(self, images: list[Tensor]) -> Tensor:
+        """Return the combined logits of several views, for stacks of resized images.
+
+        Views stream through the network in groups. Where there are several groups, gradients are computed by a second
+        pass over each group, so that the memory is that of one group whatever the size of the images.
+        """
+        own = self.preprocessing
+        views = [
+            (place, window) for place, stack in enumerate(images) for window in own.windows(*stack.shape[-2:])
+        ]
+        groups = _groups_of_views(views, [len(stack) for stack in images], own.input_size or (1, 1))
+
+        def answer(group: list[tuple[int, Window]], *images: Tensor) -> Tensor:
+            return self._logits(torch.cat([own.cut(images[place], window) for place, window in group]))
+
+        found: list[list[Tensor]] = [[] for _ in images]
+        for group in groups:
+            if len(groups) > 1 and torch.is_grad_enabled():
+                logits = checkpoint(answer, group, *images, use_reentrant=False)
+            else:
+                logits = answer(group, *images)
+            parts = logits.split([len(images[place]) for place, _ in group])
+            for (place, _), part in zip(group, parts, strict=True):
+                found[place].append(part)
+        return torch.cat([own.combined(torch.stack(each)) for each in found])
 
     def columns(self, images: Tensor) -> Tensor:
         """Return the network's own numbers for normalised images, N×1 or N×2 float32."""
@@ -439,6 +487,26 @@ class Detector(nn.Module):
         normalised = self.normalised(self.probes())
         loud = [self.columns(normalised * factor) for factor in (1.0, -10.0, 100.0, -1000.0)]
         return look_like_probabilities(torch.cat(loud))
+
+
+_VIEWS_AT_ONCE = 32 * 224 * 224
+"""Pixels of the views that go through a network at once."""
+
+
+def _groups_of_views(
+    views: list[tuple[int, Window]], counts: list[int], size: tuple[int, int]
+) -> list[list[tuple[int, Window]]]:
+    """Group views of stacks of images, in order; a group has at least one view of one stack."""
+    groups: list[list[tuple[int, Window]]] = []
+    room = 0
+    for place, window in views:
+        needed = counts[place] * size[0] * size[1]
+        if not groups or needed > room:
+            groups.append([])
+            room = max(_VIEWS_AT_ONCE, needed)
+        groups[-1].append((place, window))
+        room -= needed
+    return groups
 
 
 def log_odds(logits: Tensor) -> Tensor:

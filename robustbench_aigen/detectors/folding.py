@@ -7,14 +7,15 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from robustbench_aigen.detectors.mean_in_tiles import MeanInTiles
 from robustbench_aigen.detectors.rewriting import Rewritten
 
 
 class _Tracer(fx.Tracer):
-    """Leaves what is rewritten already in one piece."""
+    """Leaves in one piece what is rewritten already, and what decides by the size of images."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Rewritten) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Rewritten | MeanInTiles) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(network: nn.Module) -> fx.GraphModule | None:

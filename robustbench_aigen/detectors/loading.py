@@ -1,7 +1,7 @@
 """Loading of detectors: shipped detectors by id, other detectors from files."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from robustbench_aigen.detectors.guests import in_the_same_folder
 from robustbench_aigen.detectors.hidden_networks import called_in_evaluation_mode, settle
 from robustbench_aigen.detectors.identity import file_hash, files_hash, network_hash
 from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing_settings import WHOLE, check_geometry, check_whole
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.published_weights import load_published
 from robustbench_aigen.detectors.settings import checked_module
@@ -40,7 +41,7 @@ from robustbench_aigen.errors import UserError, did_you_mean, printable, shorten
 from robustbench_aigen.imports import source_files
 from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.scenario.detector_spec import DetectorSpec, PreprocessingSpec, library_prefix
+from robustbench_aigen.scenario.detector_spec import GEOMETRY, DetectorSpec, PreprocessingSpec, library_prefix
 from robustbench_aigen.text import counted
 
 
@@ -193,6 +194,11 @@ def _in_float32(detector: Detector) -> None:
 
 def _check_choices(kind: Format, request: Request) -> None:
     """Refuse a choice that a kind of file does not have."""
+    if request.spec.arch_options and kind.name != "weights":
+        raise UserError(
+            f"'arch_options' are arguments of an architecture, and '{request.place}' brings its own",
+            hint="leave arch_options out",
+        )
     if request.weights_key is not None and kind.name != "weights":
         needed = DETECTOR_FORMATS["weights"].what
         raise UserError(f"'weights_key' needs {needed}; '{request.place}' is a file of another kind")
@@ -216,8 +222,14 @@ def _published(spec: DetectorSpec, device: torch.device) -> Detector:
     """Load what others published; their code says all of its preprocessing."""
     with preserved_global_rng():
         detector = load_published(str(spec.id))
-    detector.name = spec.name or detector.name
-    detector.declared = frozenset(field.name for field in fields(Preprocessing))
+    declared = frozenset(field.name for field in fields(Preprocessing))
+    said = spec.model_dump(include=set(GEOMETRY), exclude_none=True)
+    if said:
+        settings = _merged(asdict(detector.preprocessing), said)
+        check_geometry(Preprocessing(**settings))
+        detector = detector.read_as(**settings)
+        detector.check()
+    detector.name, detector.declared = spec.name or detector.name, declared
     return detector.to(device)
 
 
@@ -283,9 +295,11 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     settings = _merged(loaded.metadata, said)
     # Of an ONNX model the output has been chosen.
     output = None if loaded.architecture == "ONNX" else request.output
+    preprocessing = replace(Preprocessing(**settings), output=output)
+    check_geometry(preprocessing)
     detector = Detector.assembled(
         loaded.network,
-        replace(Preprocessing(**settings), output=output),
+        preprocessing,
         name=spec.name or called(spec, request.place),
         architecture=loaded.architecture,
         weights_sha256=loaded.sha256 or network_hash(loaded.network),
@@ -310,6 +324,9 @@ _WITHOUT_A_KEY = {"eight_bit", "crop_rounds_down"}
 def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a preprocessing; declared settings replace those of the file."""
     settings = {**metadata, **said}
+    if said.get("crop") == "none":
+        check_whole(said)
+        settings |= WHOLE
     if "input_size" in said and "resize_to" not in said and said["input_size"] != metadata.get("input_size"):
         # The file's resize was for the file's size, and is not that of another.
         settings.pop("resize_to", None)

@@ -12,6 +12,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.depthwise import keep_depthwise_float32
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.folding import fold_batch_norms_backwards, fold_batch_norms_forwards
+from robustbench_aigen.detectors.mean_in_tiles import MeanInTiles
 from robustbench_aigen.detectors.outputs import as_columns
 from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.rewriting import rewritten_modules, unshuffle_stems, with_the_same_weights
@@ -99,7 +100,9 @@ def _fastest(
         network = _copied(detector.network, copy)
         if network is None:
             break
-        rewritten = _rewritten(network, probe, output)
+        for part in [module for module in network.modules() if isinstance(module, MeanInTiles)]:
+            part.body = _rewritten(part.body, lambda body: body(probe))
+        rewritten = _rewritten(network, lambda whole: as_columns(whole(probe), "", len(probe), output))
         if form_precision == "bf16" and probe.device.type == "cpu":
             keep_depthwise_float32(rewritten)
         form = _Prepared(rewritten, form_precision, channels_last=channels_last)
@@ -166,14 +169,14 @@ def _is_same(
     return same and bool(found[1].isfinite().all()) and bool(found[1].any()) == bool(expected[1].any())
 
 
-def _rewritten(network: nn.Module, probe: Tensor, output: str | None) -> nn.Module:
-    """Return the network with all rewritings that keep its function."""
+def _rewritten(network: nn.Module, answers: Callable[[nn.Module], Tensor]) -> nn.Module:
+    """Return the network with all rewritings that keep its answers."""
     for rewrite in (fold_batch_norms_backwards, fold_batch_norms_forwards, unshuffle_stems):
         changed = rewrite(network)
         if changed is network:
             continue
         with torch.no_grad():
-            before, after = (as_columns(each(probe), "", len(probe), output) for each in (network, changed))
+            before, after = answers(network), answers(changed)
         if torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
             network = changed
     return network

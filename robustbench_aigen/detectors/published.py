@@ -56,6 +56,11 @@ class Published:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LADEDA = (
+    "https://raw.githubusercontent.com/barcavia/RealTime-DeepfakeDetection-in-the-RealWorld/"
+    "e734562b/weights/Tiny_LaDeDa/"
+)
+
 PUBLISHED: dict[str, Published] = {
     "cnnspot": Published(
         "cnnspot",
@@ -65,6 +70,19 @@ PUBLISHED: dict[str, Published] = {
                 "https://www.dropbox.com/s/2g2jagq2jn1fd0i/blur_jpg_prob0.5.pth?dl=1",
                 "cnnspot_blur_jpg_prob0.5.pth",
                 "CC BY-NC-SA 4.0",
+            ),
+        ),
+    ),
+    "ferretnet_s": Published(
+        "ferretnet_s",
+        "Liang et al. 2025, FerretNet: Efficient Synthetic Image Detection via Local Pixel Dependencies (ProGAN, 4 classes)",
+        (
+            RemoteFile(
+                "https://raw.githubusercontent.com/xigua7105/FerretNet/e92796c1a2fb/"
+                "checkpoints/4cls_ckpt/ferretnet-s-median-3.pth",
+                "ferretnet-s-median-3.pth",
+                "Apache-2.0",
+                "5604ab1ade78dc615181b7d014242bf26f7bc5e2bc82351e6e8d42ce5f28f485",
             ),
         ),
     ),
@@ -80,6 +98,32 @@ PUBLISHED: dict[str, Published] = {
                 "b67a91555ce786a6d0463ff0cb2b0b874d1c3f971b0e3febd2ae5618a80f7e8a",
             ),
         ),
+    ),
+    "tiny_ladeda/forensynth": Published(
+        "tiny_ladeda",
+        "Cavia et al. 2024, Real-Time Deepfake Detection in the Real-World (ForenSynth: ProGAN)",
+        (
+            RemoteFile(
+                f"{_LADEDA}ForenSynth_Tiny_LaDeDa.pth",
+                "ForenSynth_Tiny_LaDeDa.pth",
+                "research only",
+                "4624258c70489cbff2778153ce6fc7f5ed16170b59a541a06dc3d4c759fd68a6",
+            ),
+        ),
+        options={"front": "npr"},
+    ),
+    "tiny_ladeda/wildrf": Published(
+        "tiny_ladeda",
+        "Cavia et al. 2024, Real-Time Deepfake Detection in the Real-World (WildRF: images of social networks)",
+        (
+            RemoteFile(
+                f"{_LADEDA}WildRF_Tiny_LaDeDa.pth",
+                "WildRF_Tiny_LaDeDa.pth",
+                "research only",
+                "5e063100564d2ddfe9bf48074e351c8f2b38855552574a18a0738e7f2a764d80",
+            ),
+        ),
+        options={"front": "gradient"},
     ),
     "univfd": Published(
         "univfd",

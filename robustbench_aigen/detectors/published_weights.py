@@ -13,7 +13,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.pretrained import downloaded, hub_file, read_state_dict
 from robustbench_aigen.detectors.published import PUBLISHED, Published, RemoteFile
-from robustbench_aigen.detectors.zoo import build_architecture, default_input_size, default_normalisation
+from robustbench_aigen.detectors.zoo import build_architecture, published_preprocessing
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.files import sha256_of_file
 
@@ -59,7 +59,7 @@ def load_published(name: str, catalogue: Mapping[str, Published] = PUBLISHED) ->
     Parameters
     ----------
     name
-        ``cnnspot``, ``npr`` or ``univfd``.
+        A name of the catalogue, such as ``ferretnet_s``.
     catalogue
         The published detectors by name.
 
@@ -81,10 +81,9 @@ def load_published(name: str, catalogue: Mapping[str, Published] = PUBLISHED) ->
         raise UserError(
             f"these are not the weights of '{name}': {first_line(error)}", hint=f"delete {shown}"
         ) from error
-    normalisation = default_normalisation(published.architecture)
     detector = Detector.assembled(
         network,
-        Preprocessing(default_input_size(published.architecture), normalisation.mean, normalisation.std),
+        Preprocessing(**published_preprocessing(published.architecture)),
         name=name,
         architecture=published.architecture,
         weights_sha256=_digest(files),

@@ -5,6 +5,12 @@ from typing import Any
 
 from torch import nn
 
+from robustbench_aigen.detectors.preprocessing_settings import (
+    WHOLE,
+    PreprocessingSettings,
+    check_geometry,
+    check_whole,
+)
 from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import PreprocessingSpec
@@ -40,10 +46,14 @@ def checked_settings(given: Mapping[str, object]) -> dict[str, Any]:
     """
     plain = {key: _plain(value) for key, value in given.items()}
     for key, value in plain.items():
-        if value is None and key not in ("input_size", "resize_to"):
+        if value is None and key not in ("input_size", "resize_to", "crop", "stride", "pad"):
             raise UserError(f"{key}=None is not a value; leave {key} out for the default")
     read = validated_values(PreprocessingSpec, plain, "a preprocessing")
     settings = {key: getattr(read, key) for key in given}
+    if settings["crop"] == "none":
+        check_whole(settings)
+        settings |= WHOLE
+    check_geometry(PreprocessingSettings(**settings))
     if settings["resize_to"] is not None and settings["input_size"] is None:
         raise UserError(
             "resize_to needs input_size, the size of the centre crop after the resize",

@@ -25,6 +25,7 @@ from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
+from robustbench_aigen.engine.sizes import smaller_than_crops
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_folder
 from robustbench_aigen.engine.timing import Steps
@@ -152,6 +153,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         progress.notice(
             warning(f"{stored.sentence()}; see robust-aigen audit, whose --fix writes an equalised copy")
         )
+    progress.notice_all(smaller_than_crops(experiment.selection, experiment.detectors))
     if isinstance(experiment.scenario.threshold, str):
         experiment = _with_thresholds(experiment, execution, experiment.scenario.threshold)
         execution.experiment = experiment

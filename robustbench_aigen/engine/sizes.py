@@ -6,8 +6,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from robustbench_aigen.data.audit.survey import survey_headers
+from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.stages.stage import Attack
+from robustbench_aigen.text import counted
 
 _WASTE = 1.5
 """Largest ratio of the padded area to the area of an image."""
@@ -58,6 +63,36 @@ def attack_groups(
         for stage in stages
     )
     return nearby_sizes(levels, rows) if mixed else same_size(levels, rows)
+
+
+def smaller_than_crops(selection: Selection, detectors: Iterable[Detector]) -> list[Notice]:
+    """Return a warning for each detector that pads images with black because they are smaller than its crop.
+
+    Only where no ``pad`` is declared; sizes are read from the headers of the images.
+    """
+    undeclared = [
+        one
+        for each in detectors
+        for one in (each.members if isinstance(each, Ensemble) else [each])
+        if one.preprocessing.crops and one.preprocessing.pad is None
+    ]
+    if not undeclared:
+        return []
+    shapes = [
+        (found.facts.height, found.facts.width)
+        for found in survey_headers(selection.source, selection.indices)
+    ]
+    notices = []
+    for detector in undeclared:
+        small = sum(detector.preprocessing.pads(height, width) for height, width in shapes)
+        if small:
+            size = "×".join(map(str, detector.preprocessing.input_size or ()))
+            text = (
+                f"{small} of {counted(len(shapes), 'image')} {'is' if small == 1 else 'are'} smaller than the crop of {size} "
+                "and padded with black; set pad: reflect or pad: black, or resize_to to resize them first"
+            )
+            notices.append(warning(text, detector.name))
+    return notices
 
 
 def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:

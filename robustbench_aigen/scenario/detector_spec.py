@@ -4,7 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
@@ -18,6 +18,7 @@ from robustbench_aigen.stages.parameters import read_fraction
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr", "grey", "rgba"]
 Outputs = Literal["logits", "probabilities", "percentages"]
+Crop = Literal["center", "five", "tiles"]
 Rule = Literal["mean_score", "mean_logit", "majority"]
 """Combination rule of an ensemble."""
 
@@ -61,6 +62,41 @@ Sides = Annotated[tuple[Side, Side] | None, BeforeValidator(_sides)]
 Triple = Annotated[tuple[float, float, float] | None, BeforeValidator(read_triple)]
 
 
+_CROPS = {
+    "centre": "center", "center_crop": "center", "five_crop": "five", "five_crops": "five", "tile": "tiles",
+}  # fmt: skip
+
+
+def _crop(value: object) -> object:
+    """Take other spellings of the crops."""
+    return _CROPS.get(value, value) if isinstance(value, str) else value
+
+
+_COMBINE = re.compile(r"mean_score|mean_logit|max_score|top[1-9][0-9]*")
+
+
+def read_combine(value: object) -> object:
+    """Read the rule that makes one answer of those to several views; raise ValueError for anything else but None."""
+    if value is None:
+        return None
+    text = {"mean": "mean_score", "max": "max_score"}.get(value, value) if isinstance(value, str) else value
+    if not isinstance(text, str) or not _COMBINE.fullmatch(text):
+        raise ValueError(f"must be mean_score, mean_logit, max_score or topK such as top3, not {show(value)}")
+    return text
+
+
+def read_pad(value: object) -> object:
+    """Read the padding of images that are smaller than the crop: ``reflect``, or a level as a number in [0, 1]."""
+    if value is None or value == "reflect":
+        return value
+    level = 0.0 if value in ("black", "constant") else read_fraction(value)
+    if level is None or not 0 <= level <= 1:
+        raise ValueError(
+            f"must be reflect, black, or a grey level from 0 to 1 such as 0.5, not {show(value)}"
+        )
+    return level
+
+
 def _outputs(value: object) -> object:
     """Take the names of the functions that make probabilities, and other words for percentages."""
     words = {"sigmoid": "probabilities", "softmax": "probabilities", "percent": "percentages"}
@@ -76,7 +112,9 @@ class PreprocessingSpec(Section):
     """Preprocessing keys of a scenario or a card; None if undeclared.
 
     ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
-    are resized to before a centre crop to ``input_size``: the shorter side, or height and width.
+    are resized to before a crop to ``input_size``: the shorter side, or height and width. ``crop`` cuts views of
+    ``input_size`` out of the image: one, five, or tiles with a ``stride``; ``combine`` makes one answer of them;
+    ``pad`` is what surrounds images that are smaller. ``crop: none`` is the whole image at its own size.
     """
 
     input_size: Sides = None
@@ -87,16 +125,25 @@ class PreprocessingSpec(Section):
     outputs: Annotated[Outputs | None, BeforeValidator(_outputs)] = None
     resample: Resample | None = None
     resize_to: Side | tuple[Side, Side] | None = None
+    crop: Annotated[Crop | Literal["none"] | None, BeforeValidator(_crop)] = None
+    stride: Sides = None
+    combine: Annotated[str | None, BeforeValidator(read_combine)] = None
+    pad: Annotated[float | Literal["reflect"] | None, BeforeValidator(read_pad)] = None
+
+
+GEOMETRY = frozenset({"input_size", "resize_to", "resample", "crop", "stride", "combine", "pad"})
+"""Keys that a shipped or published detector takes as well: what of an image its network sees."""
 
 
 class FileSpec(PreprocessingSpec):
     """Keys of a scenario or a card for a detector's file, besides the preprocessing.
 
     ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
-    outputs, by its name or position.
+    outputs, by its name or position. ``arch_options`` are arguments of the architecture.
     """
 
     arch: str | None = None
+    arch_options: dict[str, Any] = Field(default_factory=dict)
     weights_key: str | None = None
     output: Annotated[str | None, BeforeValidator(_place)] = None
 
@@ -131,9 +178,10 @@ class DetectorSpec(FileSpec):
     @model_validator(mode="after")
     def _is_one_of_three(self) -> Self:
         given = self.model_fields_set - {"name", "wrap"}
-        if self.id is not None and not library_prefix(self.id) and given - {"id"}:
+        if self.id is not None and not library_prefix(self.id) and given - {"id"} - GEOMETRY:
             raise ValueError(
-                "a shipped detector brings all its settings: only 'name' and 'wrap' go with 'id'"
+                "a shipped detector brings its settings: only 'name', 'wrap' and what it sees of an image "
+                f"({', '.join(sorted(GEOMETRY))}) go with 'id'"
             )
         if sum(each is not None for each in (self.id, self.path, self.ensemble)) != 1:
             raise ValueError(

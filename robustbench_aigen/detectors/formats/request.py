@@ -58,6 +58,11 @@ class Request:
         return self.spec.arch or self.card.arch
 
     @property
+    def arch_options(self) -> dict[str, Any]:
+        """The arguments of the architecture that the card and the scenario say; those of the scenario win."""
+        return {**self.card.arch_options, **self.spec.arch_options}
+
+    @property
     def weights_key(self) -> str | None:
         """Which of several sets of weights the scenario or else the card names."""
         return self.spec.weights_key or self.card.weights_key

@@ -9,6 +9,7 @@ from robustbench_aigen.detectors.architectures import TIMM, TORCHVISION, torchvi
 from robustbench_aigen.detectors.formats.checkpoint import shape_text
 from robustbench_aigen.detectors.formats.request import Request
 from robustbench_aigen.detectors.state_dicts import WeightSet
+from robustbench_aigen.detectors.zoo import architecture_names, build_architecture
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
 
@@ -69,7 +70,7 @@ def _factory(request: Request, chosen: WeightSet) -> tuple[str, ...]:
 
 
 def nearest_architectures(weights: Mapping[str, Tensor]) -> list[str]:
-    """Return architectures of torchvision and timm most of whose tensors the weights have, the nearest first.
+    """Return architectures of the zoo, torchvision and timm most of whose tensors the weights have, the nearest first.
 
     Names may have a prefix, and the head may have another number of outputs.
     """
@@ -80,11 +81,14 @@ def nearest_architectures(weights: Mapping[str, Tensor]) -> list[str]:
             key = ".".join(parts[start:]), tuple(tensor.shape)
             ends[key] = ends.get(key, 0) + 1
     found = []
-    for arch in [*torchvision_architectures(), *(TIMM + name for name in _TIMM)]:
+    for arch in [*architecture_names(), *torchvision_architectures(), *(TIMM + name for name in _TIMM)]:
         shapes = _shapes(arch)
         hits = sum(key in ends for key in shapes)
         if shapes and hits >= _NEAR * len(shapes) and hits >= _NEAR * len(weights) / 2:
             distance = abs(len(shapes) - hits) + abs(len(weights) - hits)
+            if distance == 0 and arch in architecture_names():
+                # The libraries have a hundred and thirty, which take most of a minute to build.
+                return [arch]
             found.append((distance, arch))
     best = min((distance for distance, _ in found), default=0)
     return [arch for distance, arch in sorted(found) if distance <= best + 2]
@@ -94,7 +98,9 @@ def _shapes(arch: str) -> list[tuple[str, tuple[int, ...]]]:
     """Return the names and shapes of an architecture's tensors; none where it cannot be built without values."""
     try:
         with torch.device("meta"):
-            if arch.startswith(TIMM):
+            if arch in architecture_names():
+                network = build_architecture(arch)
+            elif arch.startswith(TIMM):
                 import timm
 
                 network = timm.create_model(arch.removeprefix(TIMM), pretrained=False)
@@ -104,6 +110,6 @@ def _shapes(arch: str) -> list[tuple[str, tuple[int, ...]]]:
                 name = arch.removeprefix(TORCHVISION)
                 extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
                 network = torchvision.models.get_model(name, weights=None, **extra)
-    except (ImportError, RuntimeError, NotImplementedError, ValueError, TypeError):
+    except (ImportError, UserError, RuntimeError, NotImplementedError, ValueError, TypeError):
         return []
     return [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]

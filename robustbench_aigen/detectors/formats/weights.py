@@ -22,9 +22,12 @@ from robustbench_aigen.detectors.formats.checkpoint import (
 )
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.sharding import shards_of
-from robustbench_aigen.detectors.formats.unknown_architecture import unknown_architecture
+from robustbench_aigen.detectors.formats.unknown_architecture import (
+    nearest_architectures,
+    unknown_architecture,
+)
 from robustbench_aigen.detectors.identity import file_hash, files_hash
-from robustbench_aigen.detectors.state_dicts import WeightSet
+from robustbench_aigen.detectors.state_dicts import Weights, WeightSet
 from robustbench_aigen.detectors.zoo import architecture_names
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
@@ -82,7 +85,7 @@ def load_weights(request: Request) -> Loaded:
 
 def made_of_choices(request: Request) -> tuple[str, ...]:
     """Return the settings of card and scenario that decide which network a file becomes."""
-    options = tuple(f"{name}={value}" for name, value in sorted(request.card.arch_options.items()))
+    options = tuple(f"{name}={value}" for name, value in sorted(request.arch_options.items()))
     return options if request.weights_key is None else (*options, f"weights_key={request.weights_key}")
 
 
@@ -118,7 +121,7 @@ def _fitting(request: Request, arch: str, sets: Sequence[WeightSet]) -> tuple[st
     """Return the architecture, with as many outputs as the weights have, and all weights under its names."""
     found = []
     for name, outputs in _candidates(arch):
-        built = build_untrained(name, outputs, request.card.arch_options, request.input_size)
+        built = build_untrained(name, outputs, request.arch_options, request.input_size)
         choices = matched_weights(sets, built.network)
         found.append((name, built, choices))
         wanted = [
@@ -233,7 +236,9 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
         raise UserError(
             f"the weights do not fit {what}: {'; '.join(matched.problems)}{beside}",
             file=request.path,
-            hint=_QUANTISED if any(name.endswith(_OF_QUANTISED) for name in weights) else None,
+            hint=_QUANTISED
+            if any(name.endswith(_OF_QUANTISED) for name in weights)
+            else _nearest(request, weights),
         )
     own = {key: weights[key] for key in expected if key in weights}
     check_values(own, request)
@@ -242,6 +247,12 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
     if matched.quantised:
         return ("stored quantised; the weights are dequantised and computed in float32",)
     return stored_in(list(own.values()))
+
+
+def _nearest(request: Request, weights: Weights) -> str | None:
+    """Return a hint on the architectures whose names and shapes the weights have; None where there is no other."""
+    near = [arch for arch in nearest_architectures(weights) if arch != request.arch]
+    return f"their names and shapes are those of {' or '.join(near[:3])}" if near else None
 
 
 _OF_QUANTISED = (

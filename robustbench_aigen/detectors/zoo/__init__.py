@@ -2,7 +2,8 @@
 
 The module's name is the architecture's; ``build`` makes the network, ``INPUT_SIZE`` is the height and width it wants
 (None: any), and ``NORMALISATION`` what it is trained with unless a card declares another normalisation. An option ``weights`` of
-``build`` says what a backbone starts from: ``none`` (the default), ``imagenet``, or a file.
+``build`` says what a backbone starts from: ``none`` (the default), ``imagenet``, or a file. An architecture that others
+published also has ``PREPROCESSING``: the settings, besides size and normalisation, that its authors' weights need.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
 normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.
@@ -12,7 +13,7 @@ from importlib import import_module
 from inspect import Parameter, signature
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustbench_aigen.detectors.normalisation import Normalisation
 from robustbench_aigen.errors import UserError, did_you_mean
@@ -36,6 +37,15 @@ def default_normalisation(name: str) -> Normalisation:
     """Return the mean and standard deviation per channel that an architecture is trained with."""
     normalisation: Normalisation = _module(name).NORMALISATION
     return normalisation
+
+
+def published_preprocessing(name: str) -> dict[str, Any]:
+    """Return the preprocessing that the authors' weights of a published architecture need; empty for all others."""
+    module = _module(name)
+    if not hasattr(module, "PREPROCESSING"):
+        return {}
+    size = {} if module.INPUT_SIZE is None else {"input_size": module.INPUT_SIZE}
+    return {**size, **module.NORMALISATION._asdict(), **module.PREPROCESSING}
 
 
 def architecture_options(name: str) -> dict[str, Parameter]:

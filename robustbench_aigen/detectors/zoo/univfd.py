@@ -1,14 +1,17 @@
 """UnivFD (Ojha et al. 2023, arXiv:2302.10174): a linear probe on the image features of CLIP ViT-L/14."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
-from robustbench_aigen.detectors.framing import CropAndNormalise
 from robustbench_aigen.detectors.heads import TwoLogits
-from robustbench_aigen.detectors.normalisation import CLIP, PIXELS
+from robustbench_aigen.detectors.normalisation import CLIP
 from robustbench_aigen.detectors.pretrained import timm_backbone
 
-INPUT_SIZE = None
-NORMALISATION = PIXELS
+INPUT_SIZE = (224, 224)
+NORMALISATION = CLIP
+PREPROCESSING: Mapping[str, Any] = {"crop": "center"}
 
 
 class UnivFD(nn.Module):
@@ -26,7 +29,6 @@ class UnivFD(nn.Module):
 
     def __init__(self, width: int = 1024, depth: int = 24, heads: int = 16, features: int = 768) -> None:
         super().__init__()
-        self.frame = CropAndNormalise(224, CLIP)
         # OpenAI's networks use the quick approximation of GELU.
         self.backbone = timm_backbone(
             "vit_large_patch14_clip_quickgelu_224", "none", embed_dim=width, depth=depth, num_heads=heads
@@ -35,9 +37,9 @@ class UnivFD(nn.Module):
         self.fc = nn.Linear(features, 1)
         self.two_logits = TwoLogits()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map N×3×H×W pixels in [0, 1] to N×2 logits."""
-        logits: Tensor = self.two_logits(self.fc(self.projection(self.backbone(self.frame(pixels)))))
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised N×3×224×224 images to N×2 logits."""
+        logits: Tensor = self.two_logits(self.fc(self.projection(self.backbone(images))))
         return logits
 
 
