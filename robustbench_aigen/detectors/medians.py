@@ -64,5 +64,5 @@ def neighbour_median(images: Tensor) -> Tensor:
     Tensor
         N×C×H×W. The gradient goes to the one neighbour that is the median.
     """
-    median: Tensor = _NeighbourMedian.apply(images)  # type: ignore[no-untyped-call]
+    median: Tensor = _NeighbourMedian.apply(images)
     return median

@@ -197,6 +197,8 @@ class Probing:
     ) -> Iterator[tuple[str, Measurement]]:
         """Yield the measurements of a detector on the probe images, by their flags."""
         for each in self.checks.on("detector"):
+            if not each.detector.applies(detector):
+                continue
             self._tell(detector, each.name)
             found = self.checks.ask(
                 each,

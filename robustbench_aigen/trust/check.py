@@ -13,7 +13,7 @@ from robustbench_aigen.trust.flags import UNCHECKED, Flag, Measurement
 
 if TYPE_CHECKING:  # A report names all checks without torch.
     import pandas as pd
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from robustbench_aigen.trust.probe_images import ProbeImages
 
@@ -38,6 +38,11 @@ class DetectorCheck:
 
     attacks: tuple[Attack, ...] = ()
     stepwise: bool = False
+
+    def applies(self, detector: "nn.Module") -> bool:
+        """Whether the check is about this detector."""
+        del detector
+        return True
 
     def probe(self, images: "ProbeImages") -> "Tensor":
         """Return N numbers or booleans on the CPU, an answer for each image. Answers are cached."""

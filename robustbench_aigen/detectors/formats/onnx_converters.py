@@ -18,6 +18,8 @@ from onnx2torch.utils.common import OnnxToTorchModule, OperationConverterResult,
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustbench_aigen.detectors.formats.onnx_quantised import OPERATORS
+
 Attributes = Mapping[str, Any]
 
 
@@ -184,9 +186,12 @@ _OWN: dict[str, tuple[int, Callable[..., Any]]] = {
     "CastLike": (15, _cast_like),
     "GlobalMaxPool": (1, _global_max_pool),
     "Size": (1, _size),
+    **OPERATORS,
     **{name: (18, partial(_reduce, reduction)) for name, reduction in _REDUCTIONS.items()},
 }
 """Operator: the first version that the function is right for, and the function."""
+_SEVERAL = ("Split", "DynamicQuantizeLinear")
+"""Operators above that return several tensors."""
 _ATTRIBUTES_WITHOUT_EFFECT = {("dilations", (1, 1))}
 """New attributes that may be written out at the value which means nothing."""
 
@@ -207,7 +212,7 @@ def register_converters() -> None:
 def _own(function: Callable[..., Any]) -> TConverter:
     def convert(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
         del graph
-        if len([name for name in node.output_values if name]) > 1 and node.operation_type != "Split":
+        if len([name for name in node.output_values if name]) > 1 and node.operation_type not in _SEVERAL:
             raise NotImplementedError(f"{node.operation_type} with several outputs")
         return OperationConverterResult(
             OnnxOperation(function, node.attributes), onnx_mapping_from_node(node)

@@ -1,5 +1,6 @@
 """ONNX models: made into torch, with gradients; scored by onnxruntime where that fails."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from robustbench_aigen.detectors.formats.onnx_inputs import (
     with_float_input,
 )
 from robustbench_aigen.detectors.formats.onnx_outputs import choose_output, with_one_output
+from robustbench_aigen.detectors.formats.onnx_quantised import QuantisedNetwork, is_quantised, twin_graph
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox, ChannelsLastInput, PaddedBatch
 from robustbench_aigen.detectors.identity import file_hash, files_hash
@@ -58,8 +60,13 @@ def load_onnx(request: Request) -> Loaded:
     if not output.is_alone:
         model = with_one_output(onnx, model, output.name)
         session = _session(runtime, model, request.path)
-    network, reason = _converted(model, session, example)
-    if network is None:
+    quantised = is_quantised(model)
+    network, reason = _converted(onnx, model, session, example)
+    if quantised and network is not None:
+        network = QuantisedNetwork(BlackBox(_Session(session)), network)
+        text = "quantised: onnxruntime computes the verdicts on the integers; gradients are those of a twin in torch"
+        notes = (text, *notes)
+    elif network is None:
         network = BlackBox(_Session(session))
         text = f"no gradients: {reason}; onnxruntime computes scores, for attacks without gradients"
         notes = (text, *notes)
@@ -166,14 +173,20 @@ def _example(shape: list[Any], size: tuple[int, int], *, is_channels_last: bool)
     return torch.rand((batch, *sides), generator=torch.Generator().manual_seed(0))
 
 
-def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module | None, str]:
-    """Return the model as a torch network with the outputs of onnxruntime, or the reason for failure."""
+def _converted(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module | None, str]:
+    """Return the model as a torch network with the outputs of onnxruntime, or the reason for failure.
+
+    Of a quantised model, the network is its twin. Roundings in another order move its outputs by whole steps, so they
+    are not compared here; the trust check ``twin_differs`` does so on the images of a run.
+    """
+    quantised = is_quantised(model)
     onnx2torch = import_library("onnx2torch", extra="onnx", what="an ONNX detector with gradients")
     from robustbench_aigen.detectors.formats.onnx_converters import register_converters
 
     register_converters()
     try:
-        network: nn.Module = onnx2torch.convert(model).eval()
+        source = twin_graph(onnx, model) if quantised else model
+        network: nn.Module = onnx2torch.convert(source).eval()
         with torch.no_grad():
             ours = network(example)
     except Exception as error:  # noqa: BLE001  An unknown operator, or an operator that torch lacks; a notice reports it.
@@ -181,6 +194,8 @@ def _converted(model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Modu
     ours = ours[0] if isinstance(ours, list | tuple) else ours
     theirs = torch.from_numpy(_Session(session)(example.numpy()))
     far = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
+    if quantised and math.isfinite(far):
+        return network, ""
     if not far <= _EQUAL * max(1.0, float(theirs.abs().max())):
         return None, f"the outputs of the torch conversion differ by {far:.2g} from onnxruntime"
     return network, ""

@@ -1,0 +1,156 @@
+"""Quantised ONNX models: verdicts of onnxruntime on the integers, gradients of a twin in torch."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_aigen import attacks, evaluate, load_detector
+from robustbench_aigen.data.opening import open_source
+from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.formats.onnx_quantised import QuantisedNetwork, has_twin, twins_answer
+from robustbench_aigen.numerics.decoding import decode
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx2torch")
+pytest.importorskip("onnxscript")
+quantization = pytest.importorskip("onnxruntime.quantization")
+
+INPUT = "images"
+NORMALISED = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "fake_index": 1}
+KINDS = ("qdq", "qdq_channels", "operators", "dynamic")
+
+
+class Calibration(quantization.CalibrationDataReader):
+    def __init__(self, images):
+        self.batches = iter(images.split(32))
+
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def minigen(count: int):
+    selection = select(open_source("minigen", Path()), "test", count)
+    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    return levels, torch.tensor([sample.label for sample in selection.samples])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """The float model of a shipped detector, and four quantised ones."""
+    folder = tmp_path_factory.mktemp("quantised")
+    detector = load_detector("minigen/lenet5")
+    levels, _ = minigen(64)
+    images = levels / 255 * 2 - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = ({0: torch.export.Dim("batch")},)
+        torch.onnx.export(
+            detector.network, (images[:2],), folder / "float.onnx", input_names=[INPUT], dynamic_shapes=shapes, verbose=False
+        )  # fmt: skip
+        prepared, static = folder / "prepared.onnx", quantization.quantize_static
+        quantization.shape_inference.quant_pre_process(folder / "float.onnx", prepared)
+        formats, types = quantization.QuantFormat, quantization.QuantType
+        static(prepared, folder / "qdq.onnx", Calibration(images), quant_format=formats.QDQ)
+        static(
+            prepared, folder / "qdq_channels.onnx", Calibration(images), quant_format=formats.QDQ, per_channel=True,
+            activation_type=types.QInt8, weight_type=types.QInt8,
+        )  # fmt: skip
+        static(
+            prepared, folder / "operators.onnx", Calibration(images), quant_format=formats.QOperator,
+            activation_type=types.QUInt8,
+        )  # fmt: skip
+        quantization.quantize_dynamic(prepared, folder / "dynamic.onnx", weight_type=types.QUInt8)
+    return folder
+
+
+def opened(folder, kind):
+    return load_detector({"path": str(folder / f"{kind}.onnx"), **NORMALISED})
+
+
+def operators_of(file):
+    return {node.op_type for node in onnx.load(file).graph.node}
+
+
+def test_the_models_are_of_four_kinds(models):
+    assert "DequantizeLinear" in operators_of(models / "qdq.onnx")
+    assert "QLinearConv" in operators_of(models / "operators.onnx")
+    assert "ConvInteger" in operators_of(models / "dynamic.onnx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_verdict_is_that_of_the_integers(models, kind):
+    detector = opened(models, kind)
+    levels, _ = minigen(48)
+    session = onnxruntime.InferenceSession(models / f"{kind}.onnx")
+    (answer,) = session.run(None, {INPUT: (levels / 255 * 2 - 1).numpy()})
+    logits = torch.from_numpy(answer)
+    assert torch.allclose(detector.log_odds(levels), logits[:, 1] - logits[:, 0], atol=1e-4)
+    assert detector.differentiable
+    assert has_twin(detector)
+    assert any("gradients are those of a twin" in told for told in detector.assumptions)
+    # Also where gradients are wanted: every step of an attack is judged on the integers.
+    pixels = (levels / 255).requires_grad_()
+    assert torch.allclose(detector(pixels).detach(), detector(pixels.detach()), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_twin_agrees_and_its_attacks_reach_those_on_the_float_model(models, kind):
+    detector, whole = opened(models, kind), opened(models, "float")
+    levels, labels = minigen(160)
+    model = detector.log_odds(levels)
+    with twins_answer(detector):
+        twin = detector.log_odds(levels)
+    assert ((model >= 0) == (twin >= 0)).float().mean() >= 0.99
+    assert (model - twin).abs().median() < 0.1 * model.abs().median()
+    pgd = attacks.pgd(eps=2 / 255, steps=10)
+    through_twin = pgd(detector, levels, labels).success.float().mean()
+    # The attack on the float model, judged on the integers as well.
+    crafted = pgd(whole, levels, labels).images
+    on_float = (detector.predict(crafted) != labels).float().mean()
+    assert through_twin > 0.2
+    assert through_twin >= on_float - 0.03
+
+
+def test_a_twin_that_judges_otherwise_raises_a_flag(models):
+    detector = opened(models, "qdq")
+    levels, labels = minigen(48)
+    pgd = {"pgd": attacks.pgd(eps=1 / 255, steps=2)}
+    run = evaluate(detector, (levels, labels), pgd)
+    assert "twin_differs" not in " ".join(run.summary["trust"].astype(str))
+    (measured,) = [probe for probe in run.info.trust.probes if probe["flag"] == "twin_differs"]
+    assert "agree on 100 % of" in measured["evidence"]
+
+    (network,) = [module for module in detector.modules() if isinstance(module, QuantisedNetwork)]
+
+    class Other(nn.Module):
+        def forward(self, images):
+            return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([[-1.0, 1.0]]) - 5
+
+    network.twin = Other()
+    detector.refresh()
+    run = evaluate(detector, (levels, labels), pgd)
+    assert "twin_differs" in " ".join(run.summary["trust"].astype(str))
+
+
+def test_an_unknown_quantised_operator_leaves_scores(models, tmp_path):
+    model = onnx.load(models / "operators.onnx")
+    # QLinearConv without a constant bias is beyond the twin: verdicts stay, gradients do not.
+    first = next(node for node in model.graph.node if node.op_type == "QLinearConv" and len(node.input) > 8)
+    bias = next(each for each in model.graph.initializer if each.name == first.input[8])
+    doubled = onnx.helper.make_node("Identity", [bias.name], ["moved_bias"])
+    model.graph.node.insert(0, doubled)
+    first.input[8] = "moved_bias"
+    onnx.save(model, tmp_path / "moved.onnx")
+    detector = load_detector({"path": str(tmp_path / "moved.onnx"), **NORMALISED})
+    assert not detector.differentiable
+    assert any(
+        "no gradients: onnx2torch cannot convert it (a bias that is no constant)" in told
+        for told in detector.assumptions
+    )
+    levels, _ = minigen(16)
+    assert torch.allclose(detector.log_odds(levels), opened(models, "operators").log_odds(levels), atol=1e-4)
