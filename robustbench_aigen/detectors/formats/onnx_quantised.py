@@ -129,21 +129,21 @@ class _Graph:
         elif kind in _UNARY:
             if attributes.pop("channels_last", 0):
                 raise NotImplementedError(f"{kind} with the channels last")
-            self._quantised(_UNARY[kind], [self._floats(*inputs[:3])], inputs[3:], result, attributes)
+            self._quantised(_UNARY[kind], [self._floats(inputs[:3])], inputs[3:], result, attributes)
         elif kind in _BINARY:
-            both = [self._floats(*inputs[:3]), self._floats(*inputs[3:6])]
+            both = [self._floats(inputs[:3]), self._floats(inputs[3:6])]
             self._quantised(_BINARY[kind], both, inputs[6:], result, attributes)
         elif kind == "QLinearConv":
-            image, weight = self._floats(*inputs[:3]), self._floats(*inputs[3:6], axis=0)
+            image, weight = self._floats(inputs[:3]), self._floats(inputs[3:6], axis=0)
             bias = [self._bias(inputs[8], inputs[1], inputs[4])] if len(inputs) > 8 and inputs[8] else []
             self._quantised("Conv", [image, weight, *bias], inputs[6:8], result, attributes)
         elif kind == "QGemm":
             axis = 0 if attributes.get("transB") else 1
-            image, weight = self._floats(*inputs[:3]), self._floats(*inputs[3:6], axis=axis)
+            image, weight = self._floats(inputs[:3]), self._floats(inputs[3:6], axis=axis)
             bias = [self._bias(inputs[6], inputs[1], inputs[4])] if len(inputs) > 6 and inputs[6] else []
             self._quantised("Gemm", [image, weight, *bias], inputs[7:9], result, attributes)
         elif kind == "QLinearConcat":
-            parts = [self._floats(*inputs[first : first + 3]) for first in range(2, len(inputs), 3)]
+            parts = [self._floats(inputs[first : first + 3]) for first in range(2, len(inputs), 3)]
             self._quantised("Concat", parts, inputs[:2], result, attributes)
         elif kind in _KEPT:
             # Also those of onnxruntime's own domain.
@@ -164,9 +164,9 @@ class _Graph:
             "QuantizeLinear", [self._node(kind, inputs, [self._name()], attributes), *scale], [result], {}
         )
 
-    def _floats(self, values: str, scale: str, zero: str = "", axis: int = 1) -> str:
-        """Add the dequantisation of some values."""
-        inputs = [values, scale, *([zero] if zero else [])]
+    def _floats(self, quantised: Sequence[str], axis: int = 1) -> str:
+        """Add the dequantisation of some values: their name, and those of scale and zero point."""
+        inputs = [name for name in quantised if name]
         if all(name in self.constants for name in inputs):
             return self._constant(
                 self._name(), _dequantised([self.constants[name] for name in inputs], {"axis": axis})
