@@ -78,7 +78,7 @@ def paired_drop_interval(
 
 def auroc_interval(
     labels: NDArray[np.int64],
-    log_odds: NDArray[np.float32],
+    log_odds: NDArray[np.floating],
     confidence: float = 0.95,
     draws: int = SCORE_DRAWS,
     clusters: Codes | None = None,
