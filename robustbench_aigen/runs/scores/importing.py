@@ -24,7 +24,8 @@ from robustbench_aigen.runs.plugins import noted_plugins
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES, as_records
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns
-from robustbench_aigen.runs.scores.names import (
+from robustbench_aigen.runs.scores.table import ScoreTable, open_table
+from robustbench_aigen.runs.scores.values import (
     Coded,
     Codes,
     Floats,
@@ -37,7 +38,6 @@ from robustbench_aigen.runs.scores.names import (
     of_probabilities,
     required,
 )
-from robustbench_aigen.runs.scores.table import ScoreTable, open_table
 from robustbench_aigen.runs.timings import step_row
 from robustbench_aigen.runs.versions import git_revision, package_versions
 from robustbench_aigen.scenario.scores_spec import ScoresSpec
