@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.collector import resume_collector
-from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notices, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
@@ -104,9 +104,7 @@ def run(
 def _import(scores: str, output: str, json_output: bool, has_other_options: bool) -> None:
     """Import a table of scores, and write the run."""
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.runs.scores.importing import import_scores
-    from robustbench_aigen.scenario.scores_spec import read_scores
-    from robustbench_aigen.scenario.words import shell_word
+    from robustbench_aigen.runs.run import Run
     from robustbench_aigen.views.saving import save_below
 
     if has_other_options:
@@ -114,9 +112,7 @@ def _import(scores: str, output: str, json_output: bool, has_other_options: bool
             "scores have no detectors, images and attacks: only --output, --plugin and --json apply to them",
             hint="columns and threshold are written with the file: '{path: scores.csv, score: prob, threshold: 0.4}'",
         )
-    spec = read_scores(scores)
-    command = f"robust-aigen run {shell_word(scores)}"
-    _show_result(save_below(import_scores(spec.path, spec, command=command), output), json_output)
+    _show_result(save_below(Run.load(scores), output), json_output)
 
 
 def _overridden(
@@ -197,8 +193,7 @@ def _show_result(result: "Run", json_output: bool) -> None:
             f"{counted(len(result.problems), 'image could not be read and was', 'images could not be read and were')} skipped (run.json names them)"
         )
     if result.info.scores is not None:
-        for notice in result.notices:
-            say(str(notice) if not notice.is_warning else f"warning: {notice}")
+        say_notices(result.notices)
         say(f"{result.info.seconds:.1f} s, written to {result.folder}")
         return
     say_warnings(result.notices)

@@ -1,6 +1,6 @@
 """The records of a run: their columns, and what must hold for them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -121,12 +121,16 @@ def as_records(frame: pd.DataFrame) -> pd.DataFrame:
     KeyError, TypeError, ValueError
         If a required column is missing or does not have values of its dtype.
     """
-    frame = with_later_columns(frame)
-    dtypes = {
+    return typed(with_later_columns(frame), RUN_RECORD_DTYPES)
+
+
+def typed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return the columns of some dtypes, in their order; the wider dtypes of imported scores stay."""
+    kept = {
         name: frame[name].dtype if str(frame[name].dtype) in _WIDER.get(dtype, ()) else dtype
-        for name, dtype in RUN_RECORD_DTYPES.items()
+        for name, dtype in dtypes.items()
     }
-    return frame.astype(dtypes)[list(RUN_RECORD_DTYPES)]
+    return frame.astype(kept)[list(dtypes)]
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:

@@ -30,6 +30,7 @@ from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.selection import matching
 from robustbench_aigen.scenario.scores_spec import names_scores, read_scores, scores_spec
+from robustbench_aigen.scenario.words import shell_word
 from robustbench_aigen.stages.pipeline import CLEAN
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Run:
             from robustbench_aigen.runs.scores.importing import import_scores
 
             spec = read_scores(folder)
-            return import_scores(spec.path, spec)
+            return import_scores(spec.path, spec, command=f"robust-aigen run {shell_word(str(folder))}")
         if is_baseline(folder):
             read, records = read_baseline(Path(folder))
             return cls(read.info, pd.DataFrame(columns=COLUMNS), Path(folder), partial(_given, records))

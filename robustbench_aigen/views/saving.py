@@ -9,6 +9,9 @@ from robustbench_aigen.runs.run import Run
 from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
 
+RESULTS = "results"
+"""The usual results folder."""
+
 
 def save_below(run: Run, output: str | Path) -> Run:
     """Write a run in memory into ``output/<name>/<run id>`` with the texts of its report; return the written run.

@@ -223,7 +223,9 @@ class _Finder:
         if self._spec.score is not None:
             return self._read([self._named(name) for name in self._spec.score])
         numeric = [name for name in self._free if self._holds_numbers(name)]
-        plain = [name for name in numeric if _meaning(name) in ("score", "logit", "fake")]
+        # What is called a score is one; values that are no numbers are then reported at their rows.
+        called = [name for name in self._free if _simple(name) in _SCORES + _LOGITS or name in numeric]
+        plain = [name for name in called if _meaning(name) in ("score", "logit", "fake")]
         if len(plain) > 1:
             raise self._table.error(
                 f"several columns may be the score: {_listed(plain)}",

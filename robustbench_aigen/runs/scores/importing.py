@@ -209,6 +209,9 @@ def _read(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> _Entrie
     conditions = _conditions(table, columns, spec)
     words = _label_words(table, columns.label, labels)
     said = [_read_as(columns, words), *said]
+    if len({*labels.tolist()}) < 2:
+        only = CLASS_NAMES[labels[0]]
+        said.append(warning(f"all labels are {only}: what needs both classes is empty", columns.label))
     return _Entries(
         table, columns, rows, _tiled(samples, count), np.tile(labels, count), _tiled(generators, count),
         None if hashes is None else _tiled(hashes, count), None if splits is None else _tiled(splits, count),
@@ -447,21 +450,23 @@ def _twice(entries: _Entries, kept: Codes, places: Codes) -> UserError:
     telling = [
         name for name in entries.columns.unused if _differ(entries, name, int(kept[first]), int(kept[second]))
     ]
-    about = f"the sample '{shortened(sample)}' is there twice, first in {entries.place(int(kept[first]))}"
-    if again.mean() > 0.3:
-        share = f"{len(places) / (len(places) - again.sum()):.3g}".rstrip("0").rstrip(".")
-        about = f"every sample is there {share} times on average, '{shortened(sample)}' first in {entries.place(int(kept[first]))}"
+    start = entries.place(int(kept[first]))
+    about = f"the sample '{shortened(sample)}' is there twice, first in {start}"
+    counts = np.unique(places, return_counts=True)[1]
+    if counts.min() > 1:
+        about = f"every sample is there {counts.min()} times or more, '{shortened(sample)}' first in {start}"
+    hint = "delete one of the rows, or add a column detector or condition"
     if telling:
-        ways = " or ".join(f"detector: {name} or condition: {name}" for name in telling[:3])
-        return entries.error(
-            int(kept[second]),
-            f"{about}; no column tells detectors or conditions apart",
-            column,
-            f"name the column: {ways}",
-        )
-    return entries.error(
-        int(kept[second]), about, column, "delete one of the rows, or add a column detector or condition"
-    )
+        about += "; no column tells detectors or conditions apart"
+        given = entries.columns.condition
+        ways = [f"detector: {name} or condition: {_all_of((*given, name))}" for name in telling[:3]]
+        hint = f"name the column: {' or '.join(ways)}"
+    return entries.error(int(kept[second]), about, column, hint)
+
+
+def _all_of(names: Sequence[str]) -> str:
+    """Return columns as a scenario writes them."""
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
 
 
 def _differ(entries: _Entries, name: str, one: int, other: int) -> bool:

@@ -1,5 +1,6 @@
 """The values of a table of scores: text as codes, labels, scores, and the log-odds that keep their order."""
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from robustbench_aigen.words import label_of
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
+_THOUSANDS = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 _COMMAS = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$"
 _LEAST = float(np.log(5e-324) - np.log(2))
 """Log-odds of the score 0: half-way to the smallest float64."""
@@ -112,7 +114,7 @@ def label_column(
     _, rows = np.unique(codes, return_index=True)
 
     def refusal(place: int, message: str, hint: str) -> UserError:
-        return table.error(message, row=int(rows[place]), column=column, hint=hint)
+        return table.error(message, row=int(rows[place]), column=column, hint=_own_keys(hint))
 
     read = read_labels([key for key, _ in keys], [path for _, path in keys], own, None, refusal)
     for place, meaning in enumerate(read):
@@ -123,10 +125,16 @@ def label_column(
     return numbers[codes], meanings, codes
 
 
+def _own_keys(hint: str) -> str:
+    """Return a hint on images with the keys of scores, where columns are named without ``columns:``."""
+    return re.sub(r"columns: \{(label|generator): …\}", r"\1: …", hint)
+
+
 def _usual_meanings(values: Sequence[str], column: str) -> dict[str, int]:
-    """Return the meanings of bare labels: of 0 and 1, or true and false."""
+    """Return the meanings of bare labels: of 0 and 1, or true and false; none where there are other numbers."""
     read = [label_value(value, None) for value in values]
-    if not any(value is not None and value.is_bare for value in read):
+    bare = {value.text for value in read if value is not None and value.is_bare}
+    if not bare or not bare <= {"0", "1", "true", "false"}:
         return {}
     words = [word for word in words_of(column) if word not in ("is", "label")]
     of_real = bool(words) and label_of(" ".join(words)) == 0
@@ -167,7 +175,7 @@ def generator_column(
     pairs, first, places = _pairs(codes, texts.codes)
 
     def refusal(place: int, message: str, hint: str) -> UserError:
-        return table.error(message, row=int(first[place]), column=column, hint=hint)
+        return table.error(message, row=int(first[place]), column=column, hint=_own_keys(hint))
 
     values = [None if text < 0 else texts.names[text] for _, text in pairs]
     names = read_generators(values, [meanings[meaning] for meaning, _ in pairs], refusal)
@@ -226,6 +234,14 @@ def _parsed(table: ScoreTable, column: str, array: pa.ChunkedArray) -> tuple[pa.
             row = int(np.flatnonzero(points)[0])
             raise table.error(
                 f"'{table.text(row, column)}' has a point, and {table.place(int(np.flatnonzero(commas)[0]))} a decimal comma",
+                row=row,
+                column=column,
+                hint="write all numbers with a point",
+            )
+        if pc.all(pc.match_substring_regex(array, _THOUSANDS)).as_py():
+            row = int(np.flatnonzero(commas)[0])
+            raise table.error(
+                f"the comma of '{table.text(row, column)}' may be a decimal comma or separate thousands",
                 row=row,
                 column=column,
                 hint="write all numbers with a point",
