@@ -25,6 +25,7 @@ from robustbench_aigen.runs.records import (
     RUN_RECORD_DTYPES,
     as_records,
     check_cells,
+    images_in,
 )
 from robustbench_aigen.text import counted
 
@@ -255,8 +256,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
     if info.data.fingerprint and not info.data.unreadable:
         # The fingerprint includes unreadable images, which have no records.
         first = records.head(info.data.images)
-        images = zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
-        if fingerprint(images) != info.data.fingerprint:
+        if fingerprint(images_in(first)) != info.data.fingerprint:
             raise _damaged(folder, f"{RECORDS} has other images than {RUN}")
     return records
 

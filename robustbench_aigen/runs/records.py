@@ -1,6 +1,6 @@
 """The records of a run: their columns, and what must hold for them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -131,6 +131,13 @@ def typed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
         for name, dtype in dtypes.items()
     }
     return frame.astype(kept)[list(dtypes)]
+
+
+def images_in(cell: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+    """Yield id, label, generator and hash of each image of a cell, which the fingerprint of a run is of."""
+    columns = ("sample", "label", "generator", "sha256")
+    # Lists: one by one, the values of an Arrow column take microseconds each.
+    return zip(*(cell[name].tolist() for name in columns), strict=True)
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:

@@ -21,7 +21,7 @@ from robustbench_aigen.runs.folder import no_gallery
 from robustbench_aigen.runs.info import PipelineInfo, RunInfo
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.plugins import noted_plugins
-from robustbench_aigen.runs.records import RUN_RECORD_DTYPES, as_records
+from robustbench_aigen.runs.records import RUN_RECORD_DTYPES, as_records, images_in
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns
 from robustbench_aigen.runs.scores.table import ScoreTable, open_table
@@ -113,9 +113,7 @@ def import_scores(source: object, spec: ScoresSpec, *, command: str | None = Non
             "real": int((first["label"] == 0).sum()),
             "fake": int((first["label"] == 1).sum()),
             "generators": sorted(first.loc[first["label"] == 1, "generator"].unique()),
-            "fingerprint": fingerprint(
-                zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
-            ),
+            "fingerprint": fingerprint(images_in(first)),
             "unreadable": [],
         },
         "detectors": [
