@@ -1,6 +1,8 @@
 """Runs from tables of scores: exact numbers, matching with other runs, and the refusal of unclear tables."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -205,8 +207,16 @@ def test_a_run_of_our_own_is_matched_by_path_and_equal_to_its_own_scores(tmp_pat
     assert (cells["change"].abs() < 1e-12).all()
     assert any("matched" in text for text in comparison.differences)
     assert set(cells["generator"]) == {"all", *own.info.data.generators}
-    result = scores.gate(own)
+    assert scores.gate(own, {"pipelines": ["clean"]}).passed
+    # Conditions that are called like a pipeline are compared with it.
+    attacked = own.records[own.records["detector"] == own.detectors[0]]
+    attacked = attacked[attacked["pipeline"].isin(["clean", "pgd[eps=2/255]"])]
+    named = attacked.assign(logit=attacked["log_odds"].astype(float))[
+        ["sample", "label", "pipeline", "logit"]
+    ]
+    result = Run.from_scores(named).gate(own, {"pipelines": ["clean", "pgd[eps=2/255]"]})
     assert result.passed
+    assert any("by the name of the condition: pgd[eps=2/255]" in notice for notice in result.notices)
     table["path"] = [f"other{number}" for number in range(len(table))]
     with pytest.raises(UserError, match="no image of one run is in the other"):
         Run.from_scores(table).gate(own)
@@ -384,3 +394,21 @@ def test_the_interval_of_many_images_is_that_of_the_bootstrap():
     spread = np.std([sk.roc_auc_score(labels[rows], score[rows]) for rows in draws])
     assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(spread, rel=0.15)
     assert (interval.high + interval.low) / 2 == pytest.approx(sk.roc_auc_score(labels, score), abs=1e-12)
+
+
+def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / "docs" / "SCORES.md").read_text(encoding="utf-8")
+    table = long_table().query("detector == 'clip'").drop(columns=["detector", "split"])
+    for name in ("scores.csv", "last_week.csv"):
+        table.to_csv(name, index=False)
+    wide = long_table().query("condition == 'clean'").pivot_table("score", ["path", "label"], "detector")
+    wide.to_csv("wide.csv")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    for line in blocks["console"].splitlines():
+        outcome = cli(*shlex.split(line.removeprefix("$ robust-aigen ")))
+        assert outcome.code == 0, (line, outcome.err)
+    exec(compile(blocks["python"], "SCORES.md", "exec"), {})
+    Path("scores.csv").write_text("path,label,score\na,0,0.1\nb,1,4.2\n")
+    outcome = cli("run", "scores.csv")
+    assert outcome.err.strip() == blocks["text"].strip()
