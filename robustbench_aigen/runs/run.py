@@ -190,7 +190,7 @@ class Run:
         sample, sha256, generator, split
             The columns of ids or paths, of hashes of the images' files, of generators, and of splits.
         detector, condition
-            The columns that tell apart the rows of one sample. Later columns of conditions are parameters.
+            The columns that distinguish the rows of one sample. Later columns of conditions are parameters.
         clean
             The condition of the unchanged images.
         logit

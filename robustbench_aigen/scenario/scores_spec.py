@@ -40,7 +40,7 @@ class ScoresSpec(Section):
     sample, sha256, generator, split
         The columns of the samples' ids or paths, of the hashes of their files, of generators and of splits.
     detector, condition
-        The columns that tell apart the rows of one sample: the detector, and what was done to the images. Of several
+        The columns that distinguish the rows of one sample: the detector, and what was done to the images. Of several
         columns of conditions, the later ones are parameters: ``pgd[eps=4/255]``.
     clean
         The condition of the unchanged images.

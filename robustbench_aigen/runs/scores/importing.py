@@ -29,7 +29,7 @@ from robustbench_aigen.runs.scores.values import (
     Coded,
     Codes,
     Floats,
-    Scored,
+    ImportedScores,
     coded,
     generator_column,
     label_column,
@@ -169,7 +169,7 @@ class _Entries(NamedTuple):
     splits: Coded | None
     detectors: Coded
     conditions: Coded
-    scored: Scored
+    scored: ImportedScores
     label_words: dict[str, str]
     notices: list[str]
 
@@ -246,7 +246,7 @@ def _read_as(columns: ScoreColumns, words: dict[str, str]) -> str:
     return f"columns: {'; '.join(parts)}{unused}"
 
 
-def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple[Scored, list[str]]:
+def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple[ImportedScores, list[str]]:
     """Return the scores of all columns, one after another, and notices on them."""
     read = [numbers(table, name) for name in columns.scores]
     said = []
@@ -455,7 +455,7 @@ def _twice(entries: _Entries, kept: Codes, places: Codes) -> UserError:
         about = f"every sample is there {counts.min()} times or more, '{shortened(sample)}' first in {start}"
     hint = "delete one of the rows, or add a column detector or condition"
     if telling:
-        about += "; no column tells detectors or conditions apart"
+        about += "; no column distinguishes detectors or conditions"
         given = entries.columns.condition
         ways = [f"detector: {name} or condition: {_all_of((*given, name))}" for name in telling[:3]]
         hint = f"name the column: {' or '.join(ways)}"

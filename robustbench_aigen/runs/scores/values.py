@@ -264,7 +264,7 @@ def _parsed(table: ScoreTable, column: str, array: pa.ChunkedArray) -> tuple[pa.
     return pa.chunked_array([pa.array([float(text) for text in array.to_pylist()])]), bool(commas.any())
 
 
-class Scored(NamedTuple):
+class ImportedScores(NamedTuple):
     """N scores: the probability of *fake*, its log-odds in the order of the given scores, and the threshold's."""
 
     scores: Floats
@@ -273,15 +273,17 @@ class Scored(NamedTuple):
     threshold_log_odds: float
 
 
-def of_logits(given: Floats, *, is_low: bool, threshold: float, threshold_logit: float | None) -> Scored:
+def of_logits(
+    given: Floats, *, is_low: bool, threshold: float, threshold_logit: float | None
+) -> ImportedScores:
     """Return the scores of logits in nats; with ``is_low`` they are those of *real*."""
     log_odds = -given if is_low else given
     limit = float(logit(threshold)) if threshold_logit is None else threshold_logit
     chance = threshold if threshold_logit is None else float(expit(threshold_logit))
-    return Scored(expit(log_odds), log_odds, chance, limit)
+    return ImportedScores(expit(log_odds), log_odds, chance, limit)
 
 
-def of_probabilities(given: Floats, *, is_low: bool, threshold: float, is_single: bool) -> Scored:
+def of_probabilities(given: Floats, *, is_low: bool, threshold: float, is_single: bool) -> ImportedScores:
     """Return the scores of probabilities.
 
     Log-odds of neighbouring probabilities may round to one float64, and those of 0 and 1 are infinite. Here, different
@@ -304,7 +306,7 @@ def of_probabilities(given: Floats, *, is_low: bool, threshold: float, is_single
         limit = float(np.float32(limit))
     log_odds = _ordered_log_odds(np.append(given, limit))
     log_odds = -log_odds if is_low else log_odds
-    return Scored(1 - given if is_low else given, log_odds[:-1], threshold, float(log_odds[-1]))
+    return ImportedScores(1 - given if is_low else given, log_odds[:-1], threshold, float(log_odds[-1]))
 
 
 def _ordered_log_odds(scores: Floats) -> Floats:
