@@ -184,7 +184,7 @@ class _Finder:
         return list(self._free)
 
     def only(self, role: str) -> str | None:
-        """Return the column of a role, None where there is none."""
+        """Return the column of a role, or None."""
         said = getattr(self._spec, role)
         if said is not None:
             return self._named(said)
@@ -310,7 +310,7 @@ class _Finder:
         if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
             return not pa.types.is_null(column.type)
         given = column.filter(pc.not_equal(column, ""))
-        # One value that is no number is a mistake in a column of numbers; half of them make it text.
+        # One value that is not a number is a mistake in a column of numbers; half of them make it text.
         matches = pc.sum(pc.match_substring_regex(given, _NUMBER.pattern)).as_py() or 0
         return bool(2 * matches > len(given))
 
