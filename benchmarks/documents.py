@@ -93,7 +93,7 @@ def attack_catalogue() -> str:
 def trust_flags() -> str:
     """Return the table of all flags with their conditions."""
     when = {each.name: each.when for each in CHECKS} | {
-        UNCHECKED.name: "the scenario says `trust: off`, and the attack uses gradients"
+        UNCHECKED.name: "the scenario says `trust: off`, and the attack uses gradients; or the scores were imported"
     }
     return markdown(("flag", "raised when"), ((f"`{flag.name}`", when[flag.name]) for flag in flags()))
 

@@ -5,12 +5,15 @@ it (OWASP, CSV Injection). So does one with apostrophes before such a beginning,
 the name.
 """
 
+import codecs
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 
+SEPARATOR = re.compile(r"\"?sep=([,;\t|])\"?(?=[\r\n]|$)")
+"""The line with which spreadsheets begin a list to say what separates its columns."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n].+", re.DOTALL)
 
 
@@ -51,6 +54,35 @@ def unguarded_frame(frame: pd.DataFrame) -> pd.DataFrame:
 def guarded_row(cells: Iterable[object]) -> list[object]:
     """Return a row for :func:`csv.writer` none of whose texts is a formula."""
     return [_each(guarded)(cell) for cell in cells]
+
+
+def decoded(content: bytes, *, is_cut_off: bool = False) -> str:
+    """Decode UTF-8 or, as spreadsheets write it, UTF-16, with a mark at the front or without.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        If it is in another encoding; not of a text that is cut off, which is read for its first line.
+    """
+    encoding = "utf-8-sig"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    # Whether a list whose later lines are in no known encoding is one shows in its header.
+    decoder = codecs.getincrementaldecoder(encoding)("replace" if is_cut_off else "strict")
+    return decoder.decode(content, final=not is_cut_off)
+
+
+def header_line(text: str) -> str:
+    """Return the line that names the columns: the first, or the one below the ``sep=;`` of spreadsheets."""
+    first, *more = re.split(r"\r\n|\r|\n", text, maxsplit=2)
+    return more[0] if more and SEPARATOR.fullmatch(first) else first
+
+
+def separator_of(header: str) -> str:
+    """Return what separates the columns: the most frequent of comma, semicolon, tab and bar."""
+    return max(",;\t|", key=header.count)
 
 
 def _texts(frame: pd.DataFrame) -> list[int]:

@@ -116,6 +116,7 @@ TESTED_ELSEWHERE = {
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
     "docs/PYTHON.md": "test_python_document.py",
+    "docs/SCORES.md": "test_scores.py",
     "docs/STATISTICS.md": "test_plugins.py",
     "docs/TRAINING.md": "test_training_parts.py",
 }

@@ -18,12 +18,12 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from robustbench_aigen.engine import identity
-from robustbench_aigen.engine.store import run_folder
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import run
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.metrics.summary import COLUMNS
 from robustbench_aigen.numerics.memory import BoundedCache
+from robustbench_aigen.runs.results_folder import run_folder
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
 

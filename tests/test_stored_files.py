@@ -30,7 +30,7 @@ from robustbench_aigen.digests import (
 )
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.shards import Problem
-from robustbench_aigen.engine.store import ShardCache, run_folder
+from robustbench_aigen.engine.store import ShardCache
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import (
     atomic_file,
@@ -41,6 +41,7 @@ from robustbench_aigen.files import (
     write_atomically,
 )
 from robustbench_aigen.runs.folder import no_gallery, write_run
+from robustbench_aigen.runs.results_folder import run_folder
 from robustbench_aigen.runs.run import Run, find_runs
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore

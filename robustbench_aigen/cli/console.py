@@ -43,6 +43,12 @@ def say_notice(text: str, *, err: bool = False) -> None:
     say(f"warning: {notice}" if notice.is_warning else notice, err=err, style="warning" * notice.is_warning)
 
 
+def say_notices(notices: Iterable[str], *, err: bool = False) -> None:
+    """Print all of some notices."""
+    for notice in dict.fromkeys(map(Notice, notices)):
+        say_notice(notice, err=err)
+
+
 def say_warnings(notices: Iterable[str], *, err: bool = False) -> None:
     """Repeat the warnings among some notices, below a result."""
     for notice in dict.fromkeys(map(Notice, notices)):

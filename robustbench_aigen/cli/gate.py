@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notices, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 def gate(
     current: Annotated[
-        str, typer.Argument(help="A run folder, or the results folder of a scenario for its newest run.")
+        str,
+        typer.Argument(
+            help="A run folder, the results folder of a scenario for its newest run, or a table of scores."
+        ),
     ],
     baseline: Annotated[
-        str, typer.Option(help="The baseline: a folder written by --update, or a run folder.")
+        str,
+        typer.Option(help="The baseline: a folder written by --update, a run folder, or a table of scores."),
     ],
     config: Annotated[
         str | None,
@@ -65,6 +69,7 @@ def gate(
     from robustbench_aigen.runs.plugins import missing_plugins
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.gate_spec import spec_from_options
+    from robustbench_aigen.scenario.scores_spec import names_scores
     from robustbench_aigen.views.gating.verdict import gate as hold_against
     from robustbench_aigen.views.gating.verdict import read_spec
 
@@ -74,6 +79,8 @@ def gate(
     load_plugins(plugin or ())
     run = Run.load(current)
     say_warnings(missing_plugins(run.info), err=True)
+    if run.folder is None:
+        say_notices(run.notices, err=True)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:
         if unpaired or junit:
@@ -82,7 +89,7 @@ def gate(
             )
         _update(run.save_baseline(baseline), json_output)
         return
-    if not Path(baseline).exists():
+    if not names_scores(baseline) and not Path(baseline).exists():
         raise UserError(f"no baseline '{baseline}'", hint="add --update to write CURRENT as the baseline")
     with shown_progress() as progress:
         progress.start(0)

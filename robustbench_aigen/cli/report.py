@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigen.cli.console import say, say_warnings
+from robustbench_aigen.cli.console import say, say_notices, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 
 
 def report(
     run: Annotated[
-        list[str], typer.Argument(help="Run folders, or the results folder of a scenario for its newest run.")
+        list[str],
+        typer.Argument(
+            help="Run folders, the results folder of a scenario for its newest run, or tables of scores."
+        ),
     ],
     output: Annotated[
-        str | None, typer.Option(help="Folder of the report; by default the folder of the single run.")
+        str | None,
+        typer.Option(
+            help="Folder of the report; by default the folder of the single run, for scores a new one below results."
+        ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -28,13 +34,19 @@ def report(
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.views.report import HTML
     from robustbench_aigen.views.report import report as build
+    from robustbench_aigen.views.saving import RESULTS, save_below
 
     load_plugins(plugin or ())
-    for each in run:
-        say_warnings(missing_plugins(Run.load(each).info), err=True)
+    runs = [Run.load(each) for each in run]
+    for opened in runs:
+        say_warnings(missing_plugins(opened.info), err=True)
+        if opened.folder is None:
+            say_notices(opened.notices, err=True)
+    if output is None and len(runs) == 1 and runs[0].folder is None:
+        runs = [save_below(runs[0], RESULTS)]
     clock = time.perf_counter()
     with shown_progress() as progress:
         progress.start(0)
         progress.work_on("", "tables and figures")
-        folder = build(run, output)
+        folder = build(runs, output)
     say(f"{time.perf_counter() - clock:.1f} s, written to {folder}; open {folder / HTML}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.collector import resume_collector
-from robustbench_aigen.cli.console import print_json, print_table, say, say_warnings
+from robustbench_aigen.cli.console import print_json, print_table, say, say_notices, say_warnings
 from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def run(
     scenario: Annotated[
-        str, typer.Argument(help="A scenario file, or the name of a shipped scenario, such as pgd_eps4.")
+        str,
+        typer.Argument(
+            help="A scenario file, the name of a shipped scenario, such as pgd_eps4, or a table of scores: CSV, Parquet, npz."
+        ),
     ],
     detector: Annotated[
         list[str] | None,
@@ -75,8 +78,13 @@ def run(
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
     from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.scenario import load_scenario
+    from robustbench_aigen.scenario.scores_spec import names_scores
 
     load_plugins(plugin or ())
+    if names_scores(scenario):
+        replaced = (detector, arch, data, split, limit, precision, trust)
+        _import(scenario, output, json_output, any(replaced) or dry_run or trust_code)
+        return
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     # A mistake in the file is reported before torch is imported.
     bound_pipelines(loaded)
@@ -91,6 +99,20 @@ def run(
             loaded, output=output, device=device, fresh=fresh, trust_code=trust_code, progress=progress
         )
     _show_result(result, json_output)
+
+
+def _import(scores: str, output: str, json_output: bool, has_other_options: bool) -> None:
+    """Import a table of scores, and write the run."""
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.runs.run import Run
+    from robustbench_aigen.views.saving import save_below
+
+    if has_other_options:
+        raise UserError(
+            "scores have no detectors, images and attacks: only --output, --plugin and --json apply to them",
+            hint="columns and threshold are written with the file: '{path: scores.csv, score: prob, threshold: 0.4}'",
+        )
+    _show_result(save_below(Run.load(scores), output), json_output)
 
 
 def _overridden(
@@ -170,6 +192,10 @@ def _show_result(result: "Run", json_output: bool) -> None:
         say(
             f"{counted(len(result.problems), 'image could not be read and was', 'images could not be read and were')} skipped (run.json names them)"
         )
+    if result.info.scores is not None:
+        say_notices(result.notices)
+        say(f"{result.info.seconds:.1f} s, written to {result.folder}")
+        return
     say_warnings(result.notices)
     checks = f"trust checks: {result.info.trust.mode}, {100 * trust_share(result.info):.0f} % of the time"
     say(f"{result.info.seconds:.1f} s, written to {result.folder} ({checks})")

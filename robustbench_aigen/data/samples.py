@@ -119,5 +119,5 @@ def fingerprint(images: Iterable[Sequence[object]]) -> str:
     """
     digest = sha256()
     for image in images:
-        digest.update("\0".join(str(value) for value in image).encode() + b"\n")
+        digest.update("\0".join(map(str, image)).encode() + b"\n")
     return digest.hexdigest()

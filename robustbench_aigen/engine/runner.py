@@ -23,11 +23,11 @@ from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
-from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
 from robustbench_aigen.engine.sizes import smaller_than_crops
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
-from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_folder
+from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
@@ -37,8 +37,10 @@ from robustbench_aigen.runs.folder import no_gallery, write_run
 from robustbench_aigen.runs.info import RunInfo, TimingInfo
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.plugins import noted_plugins
+from robustbench_aigen.runs.results_folder import run_folder
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
+from robustbench_aigen.runs.versions import git_revision, package_versions
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable

@@ -24,9 +24,14 @@ def clusters_of(images: NDArray[np.object_]) -> Codes | None:
     Parameters
     ----------
     images
-        N hashes of source images.
+        N hashes of source images; empty ones are unknown, and their rows are images of their own.
     """
     found, codes = np.unique(images.astype(str), return_inverse=True)
+    codes = codes.astype(np.intp)
+    if len(found) and not found[0]:
+        unknown = codes == 0
+        codes[unknown] = len(found) + np.arange(unknown.sum())
+        found, codes = np.unique(codes, return_inverse=True)
     return None if len(found) == len(images) else codes
 
 

@@ -78,16 +78,41 @@ def paired_drop_interval(
 
 def auroc_interval(
     labels: NDArray[np.int64],
-    log_odds: NDArray[np.float32],
+    log_odds: NDArray[np.floating],
     confidence: float = 0.95,
     draws: int = SCORE_DRAWS,
     clusters: Codes | None = None,
 ) -> Interval:
-    """Return the percentile bootstrap interval of the AUROC of N log-odds; NaN where a class is missing."""
+    """Return the percentile bootstrap interval of the AUROC of N log-odds; NaN where a class is missing.
+
+    Above 50,000 images, each its own source image, the interval is the normal one with DeLong's standard error (DeLong
+    et al. 1988), which the bootstrap approaches and which takes seconds for a million.
+    """
+    if len(np.unique(labels)) < 2:
+        return Interval(np.nan, np.nan)
+    if clusters is None and len(labels) > _MOST_RESAMPLED:
+        return _delong_interval(labels, log_odds, confidence)
 
     def auroc(weights: NDArray[np.float32]) -> NDArray[np.float64]:
         return score_metric("auroc", log_odds, labels, weights)
 
-    if len(np.unique(labels)) < 2:
-        return Interval(np.nan, np.nan)
     return Interval(*percentile_interval(weighted_values(auroc, len(labels), clusters, draws), confidence))
+
+
+_MOST_RESAMPLED = 50_000
+"""Images above which an AUROC is not resampled."""
+
+
+def _delong_interval(
+    labels: NDArray[np.int64], log_odds: NDArray[np.floating], confidence: float
+) -> Interval:
+    fake, real = (np.sort(log_odds[labels == label]) for label in (1, 0))
+    # The share of the other class below each score; ties count half.
+    below, above = (
+        (np.searchsorted(other, own, "left") + np.searchsorted(other, own, "right")) / (2 * len(other))
+        for own, other in ((fake, real), (real, fake))
+    )
+    auroc = below.mean()
+    error = np.sqrt(below.var(ddof=1) / len(fake) + above.var(ddof=1) / len(real))
+    reach = float(ndtri(0.5 + confidence / 2) * error)
+    return Interval(float(max(0.0, auroc - reach)), float(min(1.0, auroc + reach)))

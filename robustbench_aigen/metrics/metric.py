@@ -37,8 +37,8 @@ class Metric:
         In scenarios, commands and columns of ``summary.csv``; in tables.
     needs
         What the function takes besides the labels, N each. ``verdicts``: 0 (real) or 1 (fake). ``scores``: the
-        probability of *fake*, float64. ``log_odds``: the log-odds of *fake*, float32, which order images whose
-        probability is 0 or 1 to the last digit.
+        probability of *fake*, float64. ``log_odds``: the log-odds of *fake*, float32 (float64 in runs of imported
+        scores), which order images whose probability is 0 or 1 to the last digit.
     function
         ``(verdict or score, labels) -> float``, NaN where a class that it needs is missing.
     gated
@@ -69,7 +69,7 @@ class Metric:
         return self.needs == "verdicts"
 
     def __call__(self, given: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """Return the value of N verdicts, or of N log-odds where the metric needs scores or log-odds.
+        """Return the value of N verdicts, scores or log-odds, as the metric needs them.
 
         Raises
         ------
@@ -78,8 +78,6 @@ class Metric:
         UserError
             If it fails on images of both classes, or does not return a number.
         """
-        if self.needs == "scores":
-            given = expit(given.astype(np.float64))
         if self.built_in:
             return float(self.function(given, labels))
         try:
@@ -121,14 +119,14 @@ class Metric:
         return np.array(values, dtype=np.float64)[place.ravel()]
 
     def of_weights(
-        self, log_odds: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32]
+        self, log_odds: NDArray[np.floating], labels: NDArray[np.int64], weights: NDArray[np.float32]
     ) -> Floats:
         """Return the values of B resamples of N log-odds; ``weights`` is B×N, how often each image is in a resample."""
+        given = expit(log_odds.astype(np.float64)) if self.needs == "scores" else log_odds
         if self.resampled is not None:
-            given = expit(log_odds.astype(np.float64)) if self.needs == "scores" else log_odds
             return self.resampled(given, labels, weights)
         drawn = (np.repeat(np.arange(len(labels)), row) for row in weights.astype(np.int64))
-        return np.array([self.or_empty(log_odds[rows], labels[rows]) for rows in drawn], dtype=np.float64)
+        return np.array([self.or_empty(given[rows], labels[rows]) for rows in drawn], dtype=np.float64)
 
 
 METRICS: Registry[Metric] = Registry("metric", "robustbench_aigen.metrics.builtin")

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from robustbench_aigen.data.samples import belongs_to
 from robustbench_aigen.metrics.bootstrap import clusters_of
@@ -167,8 +168,9 @@ def metric_value(metric: Metric, part: pd.DataFrame) -> float:
 
 
 def _answers(metric: Metric, part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the inputs of a metric: verdicts or log-odds, and labels."""
-    return (_verdicts(part) if metric.of_verdicts else _log_odds(part)), _labels(part)
+    """Return the inputs of a metric: verdicts, scores or log-odds, and labels."""
+    given = {"verdicts": _verdicts, "scores": _scores, "log_odds": _log_odds}[metric.needs]
+    return given(part), _labels(part)
 
 
 def _verdicts(part: pd.DataFrame) -> NDArray[np.int64]:
@@ -177,8 +179,14 @@ def _verdicts(part: pd.DataFrame) -> NDArray[np.int64]:
     return np.where(part["correct"].to_numpy(bool), labels, 1 - labels)
 
 
-def _log_odds(part: pd.DataFrame) -> NDArray[np.float32]:
-    return part["log_odds"].to_numpy(np.float32)
+def _log_odds(part: pd.DataFrame) -> NDArray[np.floating]:
+    return part["log_odds"].to_numpy()
+
+
+def _scores(part: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the probabilities of *fake*: float64 ones as they are; float32 ones are rounded, and log-odds are not."""
+    score = part["score"].to_numpy()
+    return score if score.dtype == np.float64 else expit(_log_odds(part).astype(np.float64))
 
 
 def _labels(part: pd.DataFrame) -> NDArray[np.int64]:
@@ -206,7 +214,7 @@ def _row(part: pd.DataFrame, pipeline: Summarised, *, with_scores: bool) -> dict
             **_size_of_change(part, attacked="attack" in pipeline.kinds),
         }
     if with_scores:
-        row |= ranking(_log_odds(part), _labels(part))
+        row |= ranking(_log_odds(part), _labels(part), _scores(part))
     tried = part["attacked"].to_numpy(bool) & before
     if "attack" in pipeline.kinds and tried.any():
         row["attack_success"] = 1 - after[tried].mean()

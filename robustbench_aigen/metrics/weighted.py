@@ -43,7 +43,7 @@ def count_metric(name: str, found: Floats, fakes: Floats, kept: Floats, reals: F
 
 
 def score_metric(
-    name: str, log_odds: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32]
+    name: str, log_odds: NDArray[np.floating], labels: NDArray[np.int64], weights: NDArray[np.float32]
 ) -> Floats:
     """Return one of :data:`SCORE_METRICS` of B resamples; NaN where a class has no weight.
 

@@ -14,7 +14,7 @@ from robustbench_aigen.files import atomic_folder, require_regular, write_atomic
 from robustbench_aigen.metrics.summary import scores_compare
 from robustbench_aigen.runs.folder import RECORDS
 from robustbench_aigen.runs.info import ReadInfo, RunInfo, check_format, parse_info
-from robustbench_aigen.runs.records import check_cells, with_later_columns
+from robustbench_aigen.runs.records import check_cells, typed, with_later_columns
 
 BASELINE = "baseline.json"
 _FORMAT = 1
@@ -63,7 +63,7 @@ def _fill(folder: Path, info: RunInfo, records: pd.DataFrame) -> None:
     mode = info.scenario.mode
     stopped = [each.name for each in info.pipelines if not scores_compare(each.kinds, mode)]
     records.loc[records["pipeline"].isin(stopped), ["score", "log_odds"]] = float("nan")
-    table = pa.Table.from_pandas(records.astype(_DTYPES), preserve_index=False).replace_schema_metadata()
+    table = pa.Table.from_pandas(typed(records, _DTYPES), preserve_index=False).replace_schema_metadata()
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=19)
     stored: bytes = sink.getvalue().to_pybytes()
@@ -102,8 +102,7 @@ def read_baseline(folder: Path) -> tuple[ReadInfo, pd.DataFrame]:
         content = (folder / RECORDS).read_bytes()
         if sha256(content).hexdigest() != about["records_sha256"]:
             raise damaged(f"{RECORDS} is not the file that belongs to {BASELINE}")
-        records = with_later_columns(pd.read_parquet(folder / RECORDS))[list(_READ_DTYPES)]
-        records = records.astype(_READ_DTYPES)
+        records = typed(with_later_columns(pd.read_parquet(folder / RECORDS)), _READ_DTYPES)
         check_cells(records, read.info.cells, read.info.data.images)
     except FileNotFoundError:
         raise damaged(f"{RECORDS} is missing") from None

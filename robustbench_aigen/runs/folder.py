@@ -23,8 +23,9 @@ from robustbench_aigen.runs.info import ReadInfo, RunInfo, parse_info
 from robustbench_aigen.runs.records import (
     LATER_COLUMNS,
     RUN_RECORD_DTYPES,
+    as_records,
     check_cells,
-    with_later_columns,
+    images_in,
 )
 from robustbench_aigen.text import counted
 
@@ -245,8 +246,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
             f"'{folder}' has no {RECORDS}", hint="run the scenario again: records are not committed"
         )
     try:
-        records = with_later_columns(pd.read_parquet(folder / RECORDS)).astype(RUN_RECORD_DTYPES)
-        records = records[list(RUN_RECORD_DTYPES)]  # Later versions may add columns.
+        records = as_records(pd.read_parquet(folder / RECORDS))
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
     try:
@@ -256,8 +256,7 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
     if info.data.fingerprint and not info.data.unreadable:
         # The fingerprint includes unreadable images, which have no records.
         first = records.head(info.data.images)
-        images = zip(first["sample"], first["label"], first["generator"], first["sha256"], strict=True)
-        if fingerprint(images) != info.data.fingerprint:
+        if fingerprint(images_in(first)) != info.data.fingerprint:
             raise _damaged(folder, f"{RECORDS} has other images than {RUN}")
     return records
 

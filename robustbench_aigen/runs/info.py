@@ -190,11 +190,37 @@ class TimingInfo(_InfoPart):
     batch_size: int | None = None
 
 
+class ScoresInfo(_InfoPart):
+    """The table that an imported run was made from.
+
+    ``columns`` are the columns by their meanings, ``unused`` those that were not read, ``labels`` the class of each
+    label, ``fitted_on`` the number of rows on which a threshold was fitted.
+    """
+
+    file: str | None = None
+    sha256: str = ""
+    rows: int = 0
+    columns: dict[str, JsonValue] = {}
+    unused: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    logit: bool = False
+    fake_is: str = "high"
+    fitted_on: int | None = None
+
+    @property
+    def has_generators(self) -> bool:
+        """Whether the table has a column of generators."""
+        return "generator" in self.columns
+
+
 class SweptInfo(_InfoPart):
     """One value of a sweep, and its place in the stages, ``(0, "eps")``."""
 
     path: tuple[int | str, ...]
     value: JsonValue
+
+
+_KINDS = ("attack", "condition")
 
 
 class PipelineInfo(_InfoPart):
@@ -222,8 +248,8 @@ class PipelineInfo(_InfoPart):
 
     @property
     def kinds(self) -> list[str]:
-        """``attack`` or ``perturb`` of each stage."""
-        return ["attack" if "attack" in stage else "perturb" for stage in self.stages]
+        """``attack`` or ``perturb`` of each stage; ``condition`` where imported scores only have a name for it."""
+        return [next((kind for kind in _KINDS if kind in stage), "perturb") for stage in self.stages]
 
 
 class RunOutline(NamedTuple):
@@ -270,6 +296,8 @@ class RunInfo(_InfoPart):
     trust: TrustInfo = TrustInfo()
     seconds: float = 0.0
     timings: tuple[TimingInfo, ...] = ()
+    scores: ScoresInfo | None = None
+    """The table of an imported run; None for a run of detectors on images."""
 
     def replace(self, **changes: object) -> "RunInfo":
         """Return the info with some values replaced: plain values, or parts."""

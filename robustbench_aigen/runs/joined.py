@@ -172,7 +172,8 @@ def join_runs(runs: Sequence[Run]) -> JoinedRuns:
 
 
 def _identity(run: Run, detector: DetectorInfo) -> tuple[object, ...]:
-    return detector.name, detector.weights_sha256, detector.threshold, run.info.data.fingerprint
+    table = run.info.scores.sha256 if run.info.scores is not None else ""
+    return detector.name, detector.weights_sha256, detector.threshold, run.info.data.fingerprint, table
 
 
 def _run_labels(runs: Sequence[Run]) -> list[str]:

@@ -1,6 +1,6 @@
 """The records of a run: their columns, and what must hold for them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,8 @@ above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustben
 ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
+_WIDER = {"float32": ("float64",), "int32": ("Int32",)}
+"""Dtypes that a column may have instead: float64 scores of imported runs, and whole numbers that may be empty."""
 RECORD_DTYPES = {column.name: column.dtype for column in RECORDS}
 """Columns of the records of a shard."""
 RUN_RECORD_DTYPES = {"detector": "str", "pipeline": "str", **RECORD_DTYPES}
@@ -106,6 +108,36 @@ def with_later_columns(records: pd.DataFrame) -> pd.DataFrame:
         if column.missing and column.name not in records and column.missing.source in (None, *records)
     }
     return records.assign(**computed)
+
+
+def as_records(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a run's stored records with the columns and dtypes of :data:`RUN_RECORD_DTYPES`.
+
+    Columns of later versions are left out, and missing ones are computed. Wider dtypes stay: runs of imported scores
+    store float64 scores, and no steps and queries.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If a required column is missing or does not have values of its dtype.
+    """
+    return typed(with_later_columns(frame), RUN_RECORD_DTYPES)
+
+
+def typed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return the columns of some dtypes, in their order; the wider dtypes of imported scores stay."""
+    kept = {
+        name: frame[name].dtype if str(frame[name].dtype) in _WIDER.get(dtype, ()) else dtype
+        for name, dtype in dtypes.items()
+    }
+    return frame.astype(kept)[list(dtypes)]
+
+
+def images_in(cell: pd.DataFrame) -> Iterator[tuple[object, ...]]:
+    """Yield id, label, generator and hash of each image of a cell, which the fingerprint of a run is of."""
+    columns = ("sample", "label", "generator", "sha256")
+    # Lists: one by one, the values of an Arrow column take microseconds each.
+    return zip(*(cell[name].tolist() for name in columns), strict=True)
 
 
 def check_cells(records: pd.DataFrame, cells: Iterable[tuple[str, str]], images: int) -> None:

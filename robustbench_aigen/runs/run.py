@@ -1,11 +1,11 @@
 """A finished run: its records, summary and settings, in memory or in a folder."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -29,6 +29,8 @@ from robustbench_aigen.runs.folder import (
 from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.selection import matching
+from robustbench_aigen.scenario.scores_spec import names_scores, read_scores, scores_spec
+from robustbench_aigen.scenario.words import shell_word
 from robustbench_aigen.stages.pipeline import CLEAN
 
 if TYPE_CHECKING:
@@ -117,9 +119,10 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
-        """Open a run folder, the newest run of a scenario's folder, or a baseline.
+        """Open a run folder, the newest run of a scenario's folder, or a baseline; or import a table of scores.
 
-        ``run.json`` and ``summary.csv`` are read and checked. Records and gallery are read on demand.
+        ``run.json`` and ``summary.csv`` are read and checked. Records and gallery are read on demand. A CSV, Parquet or
+        npz file, or ``{path: scores.csv, score: prob}``, is imported as :meth:`from_scores` does.
 
         Raises
         ------
@@ -130,6 +133,11 @@ class Run:
             raise UserError(
                 f"a run is a {type(folder).__name__}", hint="give a Run, or the path of a run folder"
             )
+        if names_scores(folder) and not Path(folder).is_dir():
+            from robustbench_aigen.runs.scores.importing import import_scores
+
+            spec = read_scores(folder)
+            return import_scores(spec.path, spec, command=f"robust-aigen run {shell_word(str(folder))}")
         if is_baseline(folder):
             read, records = read_baseline(Path(folder))
             return cls(read.info, pd.DataFrame(columns=COLUMNS), Path(folder), partial(_given, records))
@@ -139,6 +147,81 @@ class Run:
             read.info, read_summary(path, read), path, partial(read_records, path, read),
             partial(read_gallery, path, read), read.digests, read.written,
         )  # fmt: skip
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: "str | Path | pd.DataFrame | Mapping[str, object]",
+        *,
+        name: str | None = None,
+        score: str | Sequence[str] | None = None,
+        label: str | None = None,
+        labels: Mapping[object, str] | None = None,
+        sample: str | None = None,
+        sha256: str | None = None,
+        generator: str | None = None,
+        split: str | None = None,
+        detector: str | None = None,
+        condition: str | Sequence[str] | None = None,
+        clean: str | None = None,
+        logit: bool | None = None,
+        fake_is: Literal["high", "low"] | None = None,
+        threshold: float | str = 0.5,
+        threshold_logit: float | None = None,
+        evaluate: str | None = None,
+        samples: Literal["same", "common"] = "same",
+    ) -> "Run":
+        """Import scores that were computed elsewhere as a run in memory.
+
+        Metrics, intervals and tests are those of any run. What needs images or the detector is empty: norms, PSNR,
+        SSIM, success rates, trust checks, the gallery.
+
+        Parameters
+        ----------
+        scores
+            A CSV, Parquet or npz file, a data frame, or a mapping from names to arrays of N values.
+        name
+            Name of the run; by default that of the file.
+        score
+            The column of the scores, or several, each of a detector. Columns that are not named are found by their
+            usual names; what is ambiguous is an error.
+        label, labels
+            The column of the classes, and the meaning of its values: ``{0: "real", 1: "fake"}``.
+        sample, sha256, generator, split
+            The columns of ids or paths, of hashes of the images' files, of generators, and of splits.
+        detector, condition
+            The columns that distinguish the rows of one sample. Later columns of conditions are parameters.
+        clean
+            The condition of the unchanged images.
+        logit
+            Whether scores are log-odds in nats, and not probabilities.
+        fake_is
+            ``high``: a high score means AI-generated; ``low``: a high score means real.
+        threshold
+            The probability of *fake* from which on the verdict is *fake*, or ``youden`` or ``fpr@0.01``, fitted on the
+            clean rows of the split ``val``.
+        threshold_logit
+            The threshold of logits, in nats.
+        evaluate
+            The evaluated split, or ``all``; by default ``test`` where there are splits.
+        samples
+            ``same``: every detector and condition must have the same samples. ``common``: samples that one of them
+            lacks are left out.
+
+        Raises
+        ------
+        UserError
+            If the table cannot be understood: with file, line and column, and with what to write.
+        """
+        from robustbench_aigen.runs.scores.importing import import_scores
+
+        given = {
+            "name": name, "score": score, "label": label, "labels": labels, "sample": sample, "sha256": sha256,
+            "generator": generator, "split": split, "detector": detector, "condition": condition, "clean": clean,
+            "logit": logit, "fake_is": fake_is, "threshold": threshold, "threshold_logit": threshold_logit,
+            "evaluate": evaluate, "samples": samples,
+        }  # fmt: skip
+        return import_scores(scores, scores_spec(given))
 
     @classmethod
     def computed(

@@ -36,7 +36,8 @@ def _layout(value: object) -> object:
     return value
 
 
-def _labels(value: object) -> object:
+def read_label_meanings(value: object) -> object:
+    """Return the meanings of labels by their folded names; raise ValueError for another form."""
     if not isinstance(value, Mapping) or not value:
         raise ValueError(
             f"must give the meaning of each label, such as {{0: fake, 1: real}}, not {show(value)}"
@@ -51,7 +52,7 @@ class _SourceKeys(Section):
     """Keys that declare a source, besides ``source`` itself."""
 
     layout: Annotated[str | None, BeforeValidator(_layout)] = None
-    labels: Annotated[dict[str, ClassName], BeforeValidator(_labels)] | None = None
+    labels: Annotated[dict[str, ClassName], BeforeValidator(read_label_meanings)] | None = None
     label: ClassName | None = None
     generator: Annotated[str, Field(min_length=1)] | None = None
     columns: dict[Column, str] | None = None

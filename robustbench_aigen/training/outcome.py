@@ -15,7 +15,8 @@ from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.thresholds import HALF, Threshold, fit_threshold
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.provenance import hardware
+from robustbench_aigen.runs.versions import git_revision, package_versions
 from robustbench_aigen.training.drawing import draw_training
 from robustbench_aigen.training.evaluation import (
     Scored,

@@ -29,4 +29,4 @@ class Measurement(NamedTuple):
 ONE_CLASS = "one_class"
 """The flag of a detector that gives nearly every image the same verdict."""
 UNCHECKED = Flag("unchecked", "no check for hidden gradients and for weak attacks was run")
-"""The flag of cells that no probe examined, because the run has ``trust: off``."""
+"""The flag of cells that no probe examined, because the run has ``trust: off`` or imported scores."""

@@ -95,8 +95,8 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
     compare_attacks(b.info, a.info, pipelines, issues)
     compare_thresholds(b.info, a.info, pairs, issues)
     compare_data(b, a, issues)
-    in_b, in_a = common_images(b, a)
-    for what, there in (("image", len(in_a)), ("detector", len(pairs)), ("pipeline", len(pipelines))):
+    common = common_images(b, a)
+    for what, there in (("image", len(common.now)), ("detector", len(pairs)), ("pipeline", len(pipelines))):
         if not there:
             raise UserError(f"'{a.place}' and '{b.place}' have no {what} in common")
     rows: list[dict[str, object]] = []
@@ -104,7 +104,7 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
     by_cell = [dict(iter(run.records.groupby(["detector", "pipeline"], observed=True))) for run in (a, b)]
     for name, other in pairs.items():
         for pipeline in pipelines:
-            before, after = by_cell[0][other, pipeline].iloc[in_a], by_cell[1][name, pipeline].iloc[in_b]
+            after, before = common.parts(by_cell[1][name, pipeline], by_cell[0][other, pipeline])
             head = {"detector": name, "pipeline": pipeline}
             trust = {
                 "trust_a": a.info.flags_of(other, pipeline),

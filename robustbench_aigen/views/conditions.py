@@ -43,12 +43,13 @@ def conditions(joined: JoinedRuns) -> str:
     """Return the conditions for a caption: images, eps, seed, intervals."""
     counts = list(dict.fromkeys(run.info.data.images for run in joined.runs))
     sources = list(dict.fromkeys(f"{run.info.data.source} ({run.info.data.split})" for run in joined.runs))
-    seeds = list(dict.fromkeys(run.info.seed for run in joined.runs))
+    seeds = list(dict.fromkeys(run.info.seed for run in joined.runs if run.info.scores is None))
     parts = [f"n = {_listed(counts)} {'image' if counts == [1] else 'images'} of {_listed(sources)}"]
     for norm, values in threat_models(joined.summary["stages"]).items():
         texts = [write_threat_model(norm, value).split(" ", 1)[1] for value in values]
         parts.append(f"{_NORMS[norm]} eps {_listed(texts)}")
-    parts.append(f"seed {_listed(seeds)}")
+    if seeds:
+        parts.append(f"seed {_listed(seeds)}")
     return ", ".join(parts)
 
 
@@ -69,26 +70,63 @@ def describe(run: Run) -> list[Line]:
             "Data",
             f"{data.source}, split {data.split}, {counts}, fingerprint {data.fingerprint[:12]}",
         ),
-        Line(
-            "Search",
-            f"objective {scenario.objective}, {scenario.mode} mode, seed {info.seed}, "
-            f"gradients in {info.precision}, verdicts in float32 on 8-bit images",
-        ),
+        *_computation(info),
     ]
     sweeps = _sweeps(info)
     lines += [Line("Sweeps over eps", sweeps)] if sweeps else []
     lines += _image_quality(info)
+    if info.scores is not None and info.scores.fitted_on is not None:
+        thresholds += f", fitted by {scenario.threshold} on {counted(info.scores.fitted_on, 'clean row')} of the validation split"
     lines += [
         Line("Thresholds", thresholds),
         *_preprocessing(info.detectors),
         Line(
             "Made with",
-            f"robustbench-aigen {packages.get('robustbench-aigen', '')}{revision}, torch {packages.get('torch', '')}, "
-            f"python {packages.get('python', '')}, {info.hardware.device}, {seconds_without_report(info):.1f} s, {info.started}",
+            f"robustbench-aigen {packages.get('robustbench-aigen', '')}{revision}, {_machine(info)}"
+            f"{seconds_without_report(info):.1f} s, {info.started}",
         ),
     ]
     lines += [Line("Warning", notice) for notice in run.notices if notice.is_warning]
     return lines
+
+
+def _computation(info: RunInfo) -> list[Line]:
+    """Return lines on how the scores were computed; of imported scores, on the table and on what is missing."""
+    scenario, scores = info.scenario, info.scores
+    if scores is None:
+        return [
+            Line(
+                "Search",
+                f"objective {scenario.objective}, {scenario.mode} mode, seed {info.seed}, "
+                f"gradients in {info.precision}, verdicts in float32 on 8-bit images",
+            )
+        ]
+    columns = "; ".join(
+        f"{role} {', '.join(map(str, name)) if isinstance(name, list) else name}"
+        for role, name in scores.columns.items()
+    )
+    labels = ", ".join(f"{value} {meaning}" for value, meaning in scores.labels.items())
+    kind = (
+        f"{'logits' if scores.logit else 'probabilities'} of {'real' if scores.fake_is == 'low' else 'fake'}"
+    )
+    origin = (
+        f"{scores.file or 'a table in memory'}, {counted(scores.rows, 'row')}, sha256 {scores.sha256[:12]}"
+    )
+    return [
+        Line("Imported scores", f"{origin}; columns: {columns}; labels: {labels}; scores are {kind}"),
+        Line(
+            "Empty, because there are no images and no detector",
+            "norms, PSNR, SSIM, success rates of attacks, the gallery, trust checks of gradients and outputs",
+        ),
+    ]
+
+
+def _machine(info: RunInfo) -> str:
+    """Return the versions and the device that numbers of a detector depend on; nothing for imported scores."""
+    python = f"python {info.packages.get('python', '')}, "
+    if info.scores is not None:
+        return python
+    return f"torch {info.packages.get('torch', '')}, {python}{info.hardware.device}, "
 
 
 def _image_quality(info: RunInfo) -> list[Line]:

@@ -1,6 +1,5 @@
 """A CSV or JSON Lines file that lists images: ``path,label[,generator,split]``."""
 
-import codecs
 import csv
 import io
 import json
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from robustbench_aigen.csv_text import SEPARATOR, decoded, header_line, separator_of
 from robustbench_aigen.data.arranging import PREPARED
 from robustbench_aigen.data.columns import PATH_NAMES, USUAL, TableMeaning, meaning_of, read_splits
 from robustbench_aigen.data.file_search import files_below
@@ -37,8 +37,6 @@ _ROLES = ("image", "label", "generator", "split")
 _PATHS = (*PATH_NAMES, "image", "image_file", "image_name", "img")
 _HEAD = 64 * 1024
 """Bytes read to recognise a manifest."""
-_SEPARATOR = re.compile(r"\"?sep=([,;\t|])\"?(?=[\r\n]|$)")
-"""The line with which spreadsheets begin a list to say what separates its columns."""
 
 
 class _Row(NamedTuple):
@@ -148,11 +146,11 @@ def is_manifest(file: Path) -> bool:
     try:
         with opened_file(file) as stream:
             # A line of UTF-16 or with the line ends of old Macs is no line to the stream.
-            head = _header(_decoded(stream.read(_HEAD), is_cut_off=True))
+            head = header_line(decoded(stream.read(_HEAD), is_cut_off=True))
         if file.suffix.lower() in JSON_LINES:
             names = set(_flat(json.loads(head)))
         else:
-            names = set(next(csv.reader([head], delimiter=_separator(head)), []))
+            names = set(next(csv.reader([head], delimiter=separator_of(head)), []))
     except (OSError, ValueError, csv.Error, AttributeError):
         return False
     found = {name.strip().casefold() for name in names}
@@ -161,7 +159,7 @@ def is_manifest(file: Path) -> bool:
 
 def _text(file: Path) -> str:
     try:
-        return _decoded(read_file(file))
+        return decoded(read_file(file))
     except UnicodeDecodeError as error:
         hint = "save it as UTF-8"
         raise UserError(f"cannot be read as text: {error}", file=file, hint=hint) from error
@@ -169,32 +167,10 @@ def _text(file: Path) -> str:
         raise UserError(f"cannot be read as text: {error}", file=file) from error
 
 
-def _decoded(content: bytes, *, is_cut_off: bool = False) -> str:
-    """Decode UTF-8 or, as spreadsheets write it, UTF-16, with a mark at the front or without."""
-    encoding = "utf-8-sig"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in content[:2]:
-        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
-    # Whether a list whose later lines are in no known encoding is one shows in its header.
-    decoder = codecs.getincrementaldecoder(encoding)("replace" if is_cut_off else "strict")
-    return decoder.decode(content, final=not is_cut_off)
-
-
-def _header(text: str) -> str:
-    """Return the line that names the columns: the first, or the one below the ``sep=;`` of spreadsheets."""
-    first, *more = re.split(r"\r\n|\r|\n", text, maxsplit=2)
-    return more[0] if more and _SEPARATOR.fullmatch(first) else first
-
-
-def _separator(head: str) -> str:
-    return max(",;\t|", key=head.count)
-
-
 def _csv_rows(text: str, file: Path) -> tuple[list[str], list[_Row]]:
     """Return the names of the columns and every row that holds something."""
-    said = _SEPARATOR.match(text)
-    separator = _separator(_header(text)) if said is None else said[1]
+    said = SEPARATOR.match(text)
+    separator = separator_of(header_line(text)) if said is None else said[1]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[_Row] = []
     try:

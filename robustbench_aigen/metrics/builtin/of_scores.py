@@ -1,16 +1,15 @@
-"""Metrics of log-odds of *fake*; NaN where a class is missing."""
+"""Metrics of log-odds or scores of *fake*; NaN where a class is missing."""
 
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from robustbench_aigen.metrics.metric import metric
 from robustbench_aigen.metrics.weighted import score_metric
 from robustbench_aigen.numerics.curves import area_under, average_precision, roc_curve
 
-LogOdds = NDArray[np.float32]
+LogOdds = NDArray[np.floating]
 Labels = NDArray[np.integer]
 _NAN = float("nan")
 _BINS = 15
@@ -57,12 +56,11 @@ def tpr_at_fpr_5(log_odds: LogOdds, labels: Labels) -> float:
     return _highest_tpr(log_odds, labels, 0.05)
 
 
-@metric("ece", title="ECE", needs="log_odds")
-def ece(log_odds: LogOdds, labels: Labels) -> float:
+@metric("ece", title="ECE", needs="scores")
+def ece(score: NDArray[np.float64], labels: Labels) -> float:
     """Return the expected calibration error of the probability of *fake* (Guo et al. 2017, equation 3)."""
     if not _both(labels):
         return _NAN
-    score = expit(log_odds.astype(float))
     # In a bin of n images, n/N · |their share of fakes − their mean score| is |sum of both's differences| / N.
     bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], score)
     return float(np.abs(np.bincount(bins, weights=score - labels)).sum() / len(score))

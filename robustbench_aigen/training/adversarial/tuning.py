@@ -15,11 +15,12 @@ from robustbench_aigen.data.selection import stratified
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import discard, writing
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import preserved_global_rng
+from robustbench_aigen.runs.versions import git_revision, package_versions
 from robustbench_aigen.stages.parameters import write_pixels
 from robustbench_aigen.training.adversarial.budget import LENGTH, Length, length_of
 from robustbench_aigen.training.adversarial.card import card_of

@@ -132,13 +132,13 @@ def eps_floored(cell: CellRecords) -> str | None:
 
 def has_floored_eps(stages: Iterable[Stage]) -> bool:
     """Whether an L∞ attack among the stages of a pipeline has a budget between two 8-bit levels."""
+    budgets = [(stage.norm, stage.eps) for stage in stages if stage.kind == "attack"]
+    if not budgets:
+        return False
+    # It imports torch, which imported scores do without.
     from robustbench_aigen.attacks.threat_model import ThreatModel
 
-    return any(
-        ThreatModel(stage.norm, stage.eps).is_floored
-        for stage in stages
-        if stage.kind == "attack" and stage.eps is not None
-    )
+    return any(ThreatModel(norm, eps).is_floored for norm, eps in budgets if eps is not None)
 
 
 @check(

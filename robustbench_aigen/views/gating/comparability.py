@@ -6,13 +6,16 @@ from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.run import Run
-
-_DIGITS = 16
-"""Length of an image's hash in a baseline."""
+from robustbench_aigen.views.gating.matching import (
+    DIGITS,
+    CommonImages,
+    is_imported,
+    match_images,
+    matching_notice,
+)
 
 
 @dataclass
@@ -70,7 +73,18 @@ def compare_attacks(
 ) -> None:
     """Compare what was done to the images in some pipelines of the baseline."""
     now, then = ({each.name: each.stages for each in info.pipelines} for info in (current, baseline))
+    named = [
+        name
+        for name in pipelines
+        if name in now and any("condition" in stage for stage in (*now[name], *then[name]))
+    ]
+    if named:
+        issues.notices.append(
+            f"imported scores do not say what was done to the images: compared by the name of the condition: {_few(named)}"
+        )
     for name in pipelines:
+        if name in named:
+            continue
         if name not in now:
             issues.differences.append(f"pipelines: {name} of the baseline is not in this run")
         elif now[name] != then[name]:
@@ -78,7 +92,7 @@ def compare_attacks(
     added = [name for name in now if name not in then]
     if added:
         issues.notices.append(f"not in the baseline, and not compared: {_few(added)}")
-    if any("attack" in stage for name in pipelines for stage in then[name]):
+    if any("attack" in stage for name in pipelines if name not in named for stage in then[name]):
         for key in ("objective", "mode", "share_sweeps"):
             one, other = (getattr(info.scenario, key) for info in (current, baseline))
             if one != other:
@@ -90,6 +104,8 @@ def compare_data(current: Run, baseline: Run, issues: ComparisonIssues) -> bool:
     one, other = current.info.data, baseline.info.data
     if one.fingerprint == other.fingerprint:
         return True
+    if is_imported(current, baseline):
+        return _compare_imported(current, baseline, issues)
     now, then = images_of(current), images_of(baseline)
     both = now.index.intersection(then.index)
     changed = int((now.loc[both] != then.loc[both]).any(axis=1).sum())
@@ -108,6 +124,34 @@ def compare_data(current: Run, baseline: Run, issues: ComparisonIssues) -> bool:
     return False
 
 
+def _compare_imported(current: Run, baseline: Run, issues: ComparisonIssues) -> bool:
+    """Compare the images of two runs of which one was imported, and return whether they are the same ones."""
+    common = match_images(current, baseline)
+    if not len(common.now):
+        names = [str(run.records["sample"].iloc[0]) for run in (current, baseline)]
+        issues.differences.append(
+            f"data: no image of one run is in the other by sha256, id, path or file name: '{names[0]}' now, "
+            f"'{names[1]}' in the baseline"
+        )
+        return False
+    missing = [run.info.data.images - len(common.now) - common.relabelled for run in (current, baseline)]
+    counts = [
+        f"{count} {what}"
+        for count, what in (
+            (missing[0], "only now"),
+            (missing[1], "only in the baseline"),
+            (common.relabelled, "with another label or generator"),
+        )
+        if count
+    ]
+    notice = matching_notice(common, current, baseline)
+    if counts:
+        issues.differences.append(f"data: {notice}; {', '.join(counts)}")
+    else:
+        issues.notices.append(notice)
+    return not counts
+
+
 def images_of(run: Run) -> pd.DataFrame:
     """Return label, generator and hash of a run's images, by sample id, in the order of its records."""
     first = run.records.head(run.info.data.images)
@@ -115,20 +159,22 @@ def images_of(run: Run) -> pd.DataFrame:
     return frame.assign(
         label=frame["label"].astype(int),
         generator=frame["generator"].astype(str),
-        sha256=frame["sha256"].astype(str).str[:_DIGITS],
+        sha256=frame["sha256"].astype(str).str[:DIGITS],
     )
 
 
-def common_images(current: Run, baseline: Run) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def common_images(current: Run, baseline: Run) -> CommonImages:
     """Return the places of the images that two runs have in common, in each run's cells."""
     one, other = current.info.data, baseline.info.data
     if one.fingerprint == other.fingerprint and not one.unreadable + other.unreadable:
         everywhere = np.arange(one.images)
-        return everywhere, everywhere
+        return CommonImages(everywhere, everywhere)
+    if is_imported(current, baseline):
+        return match_images(current, baseline)
     now, then = images_of(current), images_of(baseline)
     both = now.index.intersection(then.index, sort=False)
     both = both[(now.loc[both] == then.loc[both]).all(axis=1).to_numpy()]
-    return now.index.get_indexer(both), then.index.get_indexer(both)
+    return CommonImages(now.index.get_indexer(both), then.index.get_indexer(both))
 
 
 def _stage_differences(

@@ -66,7 +66,7 @@ def paired_loss(
         losses = metric.of_counts(sums[:, :4]) - metric.of_counts(sums[:, 4:])
     else:
         labels = baseline["label"].to_numpy(np.int64)
-        log_odds = [part["log_odds"].to_numpy(np.float32) for part in (baseline, current)]
+        log_odds = [part["log_odds"].to_numpy() for part in (baseline, current)]
 
         def lost(weights: NDArray[np.float32]) -> Floats:
             first, second = (metric.of_weights(odds, labels, weights) for odds in log_odds)
@@ -121,7 +121,7 @@ def _resampled(metric: Metric, part: pd.DataFrame, draws: int, seed: int) -> Flo
     clusters = clusters_of(part["sha256"].to_numpy())
     if metric.of_verdicts:
         return metric.of_counts(resampled_sums(_counts(part), clusters, draws, seed))
-    labels, log_odds = part["label"].to_numpy(np.int64), part["log_odds"].to_numpy(np.float32)
+    labels, log_odds = part["label"].to_numpy(np.int64), part["log_odds"].to_numpy()
 
     def value(weights: NDArray[np.float32]) -> Floats:
         return metric.of_weights(log_odds, labels, weights)

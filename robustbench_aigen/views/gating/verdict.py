@@ -82,6 +82,7 @@ def gate(
     compare_thresholds(now.info, then.info, pairs, issues)
     images = ComparisonIssues()
     same = compare_data(now, then, images)
+    issues.notices += images.notices
     if unpaired:
         issues.notices += ["unpaired: tests for independent samples", *images.differences]
         if same:
@@ -135,15 +136,15 @@ class _Comparison:
         self._empty: list[str] = []
         self._cells = [_cells(run.records) for run in (now, then)]
         self._common = None if unpaired else common_images(now, then)
-        if self._common is not None and not len(self._common[0]):
+        if self._common is not None and not len(self._common.now):
             raise UserError("the two runs have no image in common")
 
     def notices(self) -> list[str]:
         """Return notices on images left out, and after :meth:`losses` on numbers left out."""
         counts = [run.info.data.images for run in (self._now, self._then)]
-        if self._common is None or len(self._common[0]) == max(counts):
+        if self._common is None or len(self._common.now) == max(counts):
             return self._empty
-        common = f"{counted(len(self._common[0]), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
+        common = f"{counted(len(self._common.now), 'image is', 'images are')} common, of {counts[0]} now and {counts[1]} in the baseline"
         return [*self._empty, common]
 
     def losses(self, checks: Sequence[GatedNumber], spec: GateSpec) -> list[dict[str, Any]]:
@@ -189,7 +190,7 @@ class _Comparison:
         now = self._cells[0][check.detector, check.pipeline]
         then = self._cells[1][self._pairs[check.detector], check.pipeline]
         if self._common is not None:
-            now, then = now.iloc[self._common[0]], then.iloc[self._common[1]]
+            now, then = self._common.parts(now, then)
         return generator_part(now, check.generator), generator_part(then, check.generator)
 
     def _head(self, check: GatedNumber) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
     """Return a row per detector and threat model.
 
     ``robust`` is the accuracy under the attack that leaves least; ``degraded`` under the processing that leaves least;
-    ``in all`` the share of images that are right clean, under every attack of the threat model and every
+    ``lowest`` in the condition of imported scores that leaves least; ``in all`` the share of images that are right clean, under every attack of the threat model and every
     processing. That needs records. What no row has is left out, and so is its explanation.
     """
     rows = joined.overall()
@@ -59,32 +59,41 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
         Column("strongest attack"),
         Column("degraded", 1, compared=True),
         Column("strongest processing"),
+        Column("lowest", 1, compared=True),
+        Column("in condition"),
         Column("in all", 1, compared=True),
         Column("trust"),
     )
     content = []
     for detector, mine in rows.groupby("detector", sort=False):
         models = {row.pipeline: _threat_model(row.stages) for row in mine.itertuples()}
-        processed = mine[[models[name] == _NONE and name != CLEAN for name in mine["pipeline"]]]
+        # Imported scores do not say whether their conditions are attacks or processing.
+        named = {row.pipeline for row in mine.itertuples() if any("condition" in each for each in row.stages)}
+        imported = mine[mine["pipeline"].isin(named)]
+        processed = mine[[models[name] == _NONE and name not in named | {CLEAN} for name in mine["pipeline"]]]
         clean = mine[mine["pipeline"] == CLEAN]
         for model in list(dict.fromkeys(m for m in models.values() if m != _NONE)) or [_NONE]:
             attacked = mine[[models[name] == model and name != CLEAN for name in mine["pipeline"]]]
             attacked = attacked if model != _NONE else attacked.iloc[:0]
-            robust, degraded = _worst(attacked), _worst(processed)
-            together = [CLEAN, *attacked["pipeline"], *processed["pipeline"]]
+            robust, degraded, lowest = _worst(attacked), _worst(processed), _worst(imported)
+            together = [CLEAN, *attacked["pipeline"], *processed["pipeline"], *imported["pipeline"]]
             content.append(
                 (
                     TableCell(str(detector)),
                     TableCell(str(joined.info_of(str(detector)).architecture)),
-                    TableCell(model),
+                    TableCell("" if named else model),
                     TableCell(100 * float(clean["accuracy"].iloc[0])),
                     TableCell(robust.accuracy),
                     TableCell(robust.interval),
                     TableCell(robust.pipeline),
                     TableCell(degraded.accuracy),
                     TableCell(degraded.pipeline),
+                    TableCell(lowest.accuracy),
+                    TableCell(lowest.pipeline),
                     TableCell(_right_in_all(joined.records, str(detector), together)),
-                    TableCell(_flags([*clean["trust"], *attacked["trust"], *processed["trust"]])),
+                    TableCell(
+                        _flags([*clean["trust"], *attacked["trust"], *processed["trust"], *imported["trust"]])
+                    ),
                 )
             )
     shown = Table("summary", "Summary", "", columns, tuple(content))
@@ -98,6 +107,7 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
 _MEANINGS = {
     "robust": "robust: lowest accuracy under attacks",
     "degraded": "degraded: lowest accuracy under processing",
+    "lowest": "lowest: lowest accuracy in a condition of imported scores, attack or processing",
     "in all": "in all: share of images right clean, under every attack of the threat model and under every processing",
 }
 

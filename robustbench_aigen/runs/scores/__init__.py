@@ -1,0 +1,1 @@
+"""Runs that are imported from a table of scores."""
