@@ -147,6 +147,10 @@ class FileSpec(PreprocessingSpec):
     weights_key: str | None = None
     output: Annotated[str | None, BeforeValidator(_place)] = None
 
+    def __hash__(self) -> int:
+        # The options are a dict, which has no hash.
+        return hash(self.model_dump_json())
+
 
 _PREFIX = re.compile(r"[A-Za-z]\w+:")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
