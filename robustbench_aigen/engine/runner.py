@@ -15,6 +15,8 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.remote.network import services_of
+from robustbench_aigen.detectors.remote.service import usage_text
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
@@ -30,7 +32,7 @@ from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_f
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
-from robustbench_aigen.notices import warning
+from robustbench_aigen.notices import about, warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import no_gallery, write_run
 from robustbench_aigen.runs.info import RunInfo, TimingInfo
@@ -116,6 +118,9 @@ def run_experiment(
         store = ShardCache(Path(cache), fresh=fresh)
     else:
         store = MemoryCache() if output is None else ShardCache(_writable(output) / ".cache", fresh=fresh)
+    services = services_of(*experiment.detectors, *experiment.surrogates.values())
+    for service in services:
+        service.begin(store.folder, fresh=fresh, tell=recording.notice)
     done = _computed(experiment, store, recording, clock)
 
     def info(run_id: str) -> RunInfo:
@@ -170,6 +175,8 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             summarise(records, experiment.pipelines, experiment.settings.mode, progress.notice), raised
         )
     measured = ssim_counts(records)
+    services = services_of(*experiment.detectors, *experiment.surrogates.values())
+    progress.notice_all([about(service.name, usage_text(service)) for service in services])
     progress.notice_all(
         [*execution.cache.notices(), *measured.notices(experiment.scenario.ssim), *checks.notices()]
     )
