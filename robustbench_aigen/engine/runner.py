@@ -15,7 +15,7 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
-from robustbench_aigen.detectors.remote.network import services_of
+from robustbench_aigen.detectors.remote.network import is_remote, services_of
 from robustbench_aigen.detectors.remote.service import usage_text
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.examination import examine_detectors
@@ -44,7 +44,7 @@ from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
-from robustbench_aigen.trust.check import Checks
+from robustbench_aigen.trust.check import Checks, flag_names
 from robustbench_aigen.trust.records import add_trust, raised_by_records
 
 
@@ -191,7 +191,10 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             "flags": [flag._asdict() for flag in raised],
             "mode": experiment.scenario.trust,
             "probes": [found.as_dict() for found in probed],
-            "unchecked": [left.as_dict() for left in (*probes.unchecked, *_failed(checks, experiment))],
+            "unchecked": [
+                left.as_dict()
+                for left in (*probes.unchecked, *_failed(checks, experiment), *_unrepeated(experiment))
+            ],
             **({"checks": checks.added()} if checks.added() else {}),
         },
     }
@@ -206,6 +209,17 @@ def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:
         Unchecked(detector.name, names, (flag,), f"the check fails: {said}")
         for flag, said in checks.failed.items()
         for detector in experiment.detectors
+    ]
+
+
+def _unrepeated(experiment: Experiment) -> list[Unchecked]:
+    """Return the flags that need repeated answers, for detectors that answer each image once."""
+    names = tuple(pipeline.name for pipeline in experiment.pipelines)
+    reason = "each image is sent once, and its stored answer is used from then on"
+    return [
+        Unchecked(detector.name, names, flag_names("repeats"), reason)
+        for detector in experiment.detectors
+        if is_remote(detector)
     ]
 
 

@@ -20,7 +20,7 @@ from robustbench_aigen.detectors.remote.request import (
     request_parts,
     texts_with_variables,
 )
-from robustbench_aigen.detectors.remote.store import Answer, AnswerStore, Queries, store_in
+from robustbench_aigen.detectors.remote.store import FILE, Answer, AnswerStore, Queries, store_in
 from robustbench_aigen.detectors.remote.transport import Reply, Transport, Unanswered
 from robustbench_aigen.errors import Source, UserError
 from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
@@ -104,6 +104,12 @@ class HttpService:
         self._after, self._rechecks, self._tells = 0, self.spec.recheck, True
         self.usage = Usage()
 
+    def __copy__(self) -> "HttpService":
+        return self  # One connection, one rate limit and one count of queries.
+
+    def __deepcopy__(self, _: object) -> "HttpService":
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         kept = ("address", "spec", "name", "limit", "identity")
         return {key: self.__dict__[key] for key in kept}
@@ -135,6 +141,11 @@ class HttpService:
             self._store = store_in(folder)
         self._after = self.store.last() if fresh else 0
         self._rechecks, self._tells, self.usage, self.tell = self.spec.recheck, True, Usage(), tell
+
+    def look_in(self, folder: Path) -> None:
+        """Read earlier answers of a folder, which is not made if it is missing."""
+        if self.spec.answers is None and (folder / FILE).is_file():
+            self._store = store_in(folder)
 
     @property
     def store(self) -> AnswerStore:
@@ -230,6 +241,8 @@ class HttpService:
     def _reply(self, image: Tensor, stop: Event) -> Reply:
         """Send one image until it has an answer."""
         spec = self.spec
+        # Threads that wait for it behind their slots would send all at once.
+        self._transport.opened()
         parts = request_parts(spec, self._credentials, encoded(image, spec.image))
         said = ""
         for attempt in range(spec.retries + 1):

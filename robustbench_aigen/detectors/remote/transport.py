@@ -75,7 +75,7 @@ class Transport:
         httpx, until = self._httpx, time.monotonic() + self._spec.timeout
         address = self._credentials.filled(self._address, in_address=True)
         try:
-            with self._opened().stream(self._spec.method, address, **parts) as response:
+            with self.opened().stream(self._spec.method, address, **parts) as response:
                 body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -110,7 +110,8 @@ class Transport:
     def _too_slow(self) -> str:
         return f"no whole answer within {self._spec.timeout:g} s"
 
-    def _opened(self) -> Any:
+    def opened(self) -> Any:
+        """Return the client of httpx; it is made at the first call, which takes a moment."""
         with self._lock:
             if self._client is None:
                 most = self._spec.concurrent

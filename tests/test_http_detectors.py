@@ -1,0 +1,583 @@
+"""Detectors behind HTTP, on a real server on the loopback interface."""
+
+import base64
+import io
+import json
+import logging
+import math
+import os
+import random
+import signal
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_image
+from http_service import Service, checkerboard_score, serving
+from PIL import Image
+
+from robustbench_aigen import load_detector
+from robustbench_aigen.detectors.remote import transport
+from robustbench_aigen.detectors.remote.network import services_of
+from robustbench_aigen.detectors.remote.store import FILE, AnswerStore
+from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import run
+from robustbench_aigen.scenario.scenario import load_scenario
+
+TOKEN = "tok-4711/secret+value"
+SCORE = {"path": "result.score", "of": "fake"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving(Service()) as service:
+        yield service
+
+
+@pytest.fixture
+def service(server, monkeypatch):
+    server.reset()
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    # No proxy of the machine stands between the tests and the loopback interface.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,::1")
+    return server
+
+
+def loaded(service, folder=None, path="/detect", **keys):
+    keys = {"score": SCORE, "wait": 0.01, **keys}
+    if folder is not None:
+        keys["answers"] = str(folder)
+    return load_detector(service.address + path, http=keys)
+
+
+def pictures(count: int, side: int = 8, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
+
+def expected(images: torch.Tensor) -> list[float]:
+    return [checkerboard_score(image.permute(1, 2, 0).numpy()) for image in images]
+
+
+# What is sent, and how the answer is read.
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "name"),
+    [
+        ({}, "PNG", "image"),
+        ({"image": "webp", "field": "upload", "fields": {"model": "v2", "n": 3}}, "WEBP", "upload"),
+        ({"send": "json", "fields": {"model": "v2", "options": {"a": [1]}}}, "PNG", None),
+        ({"send": "json", "field": "inputs[0].content", "data_url": True}, "PNG", None),
+        ({"send": "raw", "method": "PUT"}, "PNG", None),
+    ],
+)
+def test_the_server_receives_exactly_the_8_bit_image(service, tmp_path, keys, kind, name):
+    images = pictures(3, 9)
+    detector = loaded(service, tmp_path, headers={"X-Auth-Token": "${MY_TOKEN}"}, **keys)
+    scores = detector.scores(images)
+    assert scores.tolist() == pytest.approx(expected(images), abs=1e-6)
+    received = {note["levels"].tobytes() for note in service.requests}
+    assert received == {image.permute(1, 2, 0).numpy().tobytes() for image in images}
+    note = service.requests[0]
+    assert note["format"] == kind
+    assert note["headers"]["x-auth-token"] == TOKEN
+    assert note["method"] == keys.get("method", "POST")
+    if name is not None:
+        assert note["name"] == name
+        assert note["type"] == f"image/{kind.lower()}"
+    if keys.get("fields") and "json" not in note:
+        assert note["fields"] == {"model": "v2", "n": "3"}
+    if keys.get("data_url"):
+        assert note["json"]["inputs"][0]["content"].startswith("data:image/png;base64,")
+    elif "json" in note:
+        assert note["json"].keys() == {"model", "options", "image"}
+
+
+def test_jpeg_is_the_image_that_pillow_writes(service, tmp_path):
+    images = pictures(1, 16)
+    loaded(service, tmp_path, image={"format": "jpeg", "quality": 60}).scores(images)
+    stream = io.BytesIO()
+    Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(stream, "jpeg", quality=60)
+    assert (service.requests[0]["levels"] == np.asarray(Image.open(stream).convert("RGB"))).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "answer", "probability"),
+    [
+        ({"path": "s", "of": "real"}, {"s": 0.2}, 0.8),
+        ({"path": "s", "of": "fake", "scale": "percentage"}, {"s": "73.5 %"}, 0.735),
+        ({"path": "s", "of": "fake", "scale": "logit"}, {"s": -1.5}, 1 / (1 + math.exp(1.5))),
+        ({"path": "s", "of": "fake"}, {"s": "1e-2"}, 0.01),
+        ({"path": "$", "of": "fake"}, 0.25, 0.25),
+        ({"path": "data[-1]['é.ü']", "of": "fake"}, {"data": [1, {"é.ü": 0.3}]}, 0.3),
+        (
+            {"path": "[?@.label=='artificial'].score", "of": "fake"},
+            [{"label": "human", "score": 0.9}, {"label": "artificial", "score": 0.1}],
+            0.1,
+        ),
+        ({"path": "v", "fake": ["AI", "generated"], "real": "human"}, {"v": " Generated"}, 1.0),
+        ({"path": "v", "fake": True, "real": False}, {"v": False}, 0.0),
+    ],
+)
+def test_an_answer_is_read_as_described(service, tmp_path, score, answer, probability):
+    service.answer = lambda _: answer
+    assert float(loaded(service, tmp_path, score=score).scores(pictures(1))) == pytest.approx(
+        probability, abs=1e-7
+    )
+
+
+def test_scores_that_float32_cannot_tell_from_1_keep_their_order(service, tmp_path):
+    detector = loaded(service, tmp_path)
+    found = []
+    for number, probability in enumerate([0.0, 1e-30, 0.5, 1 - 1e-12, 1 - 1e-15, 1.0]):
+        service.answer = lambda _, probability=probability: {"result": {"score": probability}}
+        found.append(float(detector.log_odds(pictures(1, seed=number))))
+    assert found == sorted(found)
+    assert len(set(found)) == 6
+    assert found[1] == pytest.approx(math.log(1e-30))
+
+
+@pytest.mark.parametrize(
+    ("score", "answer", "said"),
+    [
+        (SCORE, {"result": {"probability": 0.5}}, "$.result has no member 'score' (it has probability)"),
+        (SCORE, {"result": {"score": 73}}, "is 73, outside a probability's range from 0 to 1"),
+        (SCORE, {"result": {"score": None}}, "$.result.score is null, not a probability"),
+        (SCORE, {"result": {"score": "73 %"}}, "is '73 %', not a probability"),
+        (SCORE, {"result": {"score": True}}, "is True, not a probability"),
+        (SCORE, [], "$ is a list, without a member 'result'"),
+        ({"path": "v", "fake": ["AI"], "real": ["human"]}, {"v": "maybe"}, "is 'maybe', not a verdict"),
+        ({"path": "v", "fake": [True], "real": [False]}, {"v": 1}, "is 1, not a verdict"),
+        (
+            {"path": "[?@.l=='f'].s", "of": "fake"},
+            [{"l": "f"}, {"l": "f"}],
+            "has 2 entries with l 'f', not 1",
+        ),
+    ],
+)
+def test_an_answer_that_is_not_what_was_described_is_shown(service, tmp_path, score, answer, said):
+    service.answer = lambda _: answer
+    with pytest.raises(UserError) as error:
+        loaded(service, tmp_path, score=score).scores(pictures(1))
+    assert said in error.value.message
+    assert f"the answer begins {json.dumps(answer, ensure_ascii=False)}"[:60] in error.value.message
+    assert error.value.key.startswith("http.score")
+    assert service.total == 1
+
+
+def test_an_answer_is_read_again_when_the_path_is_corrected(service, tmp_path):
+    service.answer = lambda score: {"score": score, "heatmap": "x" * 20}
+    with pytest.raises(UserError, match="no member 'result'"):
+        loaded(service, tmp_path, concurrent=1).scores(pictures(1))
+    assert loaded(service, tmp_path, score={"path": "score", "of": "fake"}).scores(
+        pictures(1)
+    ).tolist() == pytest.approx(expected(pictures(1)))
+    assert service.total == 1
+
+
+def test_of_a_long_answer_only_the_score_is_kept(service, tmp_path):
+    service.answer = lambda score: {
+        "maps": ["x" * 50_000],
+        "all": [{"k": "other"}, {"k": "fake", "s": score}],
+    }
+    score = {"path": "all[?@.k=='fake'].s", "of": "fake"}
+    first = loaded(service, tmp_path, score=score).scores(pictures(2))
+    assert loaded(service, tmp_path, score=score).scores(pictures(2)).tolist() == first.tolist()
+    assert service.total == 2
+    assert (tmp_path / FILE).stat().st_size < 40_000
+
+
+# Bad descriptions.
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("id: https://x/y", 5, "an address needs 'http'"),
+        ("id: https://x/y\n    http: {score: {path: s}}", 6, "must say which class the score means"),
+        ("id: https://x/y\n    http:\n      score: {path: 'a..b', of: fake}", 7, "is not a path at '..b'"),
+        ("id: https://x/y\n    http:\n      image: bmp\n      score: {path: s, of: fake}", 7, "must be 'png', 'webp' or 'jpeg'"),
+        ("id: https://x/y\n    http:\n      image: jpeg\n      score: {path: s, of: fake}", 7, "jpeg needs a quality"),
+        ("id: https://x/y\n    http:\n      headers: {Authorization: Bearer abc}\n      score: {path: s, of: fake}", 7, "'Authorization' is a credential"),
+        ("id: https://x/y\n    http:\n      headers: {X: '${NOT_SET_HERE}'}\n      score: {path: s, of: fake}", 7, "the environment variable NOT_SET_HERE is not set"),
+        ("id: https://x/y\n    http:\n      budget: {money: 5}\n      score: {path: s, of: fake}", 7, "'money' needs 'per_query'"),
+        ("id: https://x/y?api_key=abc\n    http: {score: {path: s, of: fake}}", 5, "'api_key' is a credential"),
+        ("id: https://me:pw@x/y\n    http: {score: {path: s, of: fake}}", 5, "holds a name or a password"),
+        ("id: https://x/y\n    mean: [0, 0, 0]\n    http: {score: {path: s, of: fake}}", 6, "'mean' does not go with an address"),
+        ("id: https://x/y\n    http: {score: {path: s, of: fake}, tiemout: 3}", 6, "unknown key 'tiemout'"),
+        ("id: minigen/lenet5\n    http: {score: {path: s, of: fake}}", 5, "only 'name' and 'wrap' go with 'id'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_description_is_named_with_its_line(tmp_path, cli, text, line, said):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        f"version: 1\nname: s\ndata: {{source: minigen}}\ndetectors:\n  - {text}\npipelines: {{}}\n"
+    )
+    outcome = cli("validate", file)
+    assert outcome.code == 2
+    assert f"s.yaml:{line}:" in outcome.err
+    assert said in outcome.err
+    assert outcome.err.count("s.yaml") == 1
+    assert "abc" not in outcome.err.replace("abc'", "") or "Bearer" not in outcome.err
+    assert ":pw" not in outcome.err
+
+
+def test_a_bare_address_says_what_is_missing(cli, tmp_path):
+    write_image(tmp_path / "a.png", 1, fake=True)
+    outcome = cli("predict", tmp_path / "a.png", "--detector", "https://x/y")
+    assert outcome.code == 2
+    assert "an address needs 'http', the description of the service" in outcome.err
+    assert "score: {path: score, of: fake}" in outcome.err
+
+
+# Faults.
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [408, 429, 500, 503, (429, {"Retry-After": "0"}), "cut"],
+)
+def test_a_passing_fault_is_repeated_and_each_request_counts(service, tmp_path, fault):
+    service.faults.extend([fault, fault])
+    detector = loaded(service, tmp_path, concurrent=1, retries=2)
+    assert detector.scores(pictures(1)).tolist() == pytest.approx(expected(pictures(1)))
+    (found,) = services_of(detector)
+    assert found.queries == (3, 1, 2)
+    assert service.total == 3
+
+
+def test_after_the_last_request_the_last_answer_is_shown(service, tmp_path):
+    service.faults.extend([503] * 3)
+    with pytest.raises(UserError, match=r'does not answer: HTTP 503 .*\{"error": "no"\}, after 3 requests'):
+        loaded(service, tmp_path, retries=2).scores(pictures(1))
+    assert service.total == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_other_errors_are_not_repeated(service, tmp_path, status):
+    service.faults.append((status, {}, f'{{"error": "no {TOKEN} here"}}'.encode()))
+    with pytest.raises(UserError) as error:
+        loaded(service, tmp_path, headers={"Authorization": "Bearer ${MY_TOKEN}"}).scores(pictures(1))
+    assert f"HTTP {status}" in error.value.message
+    assert "no *** here" in error.value.message
+    assert TOKEN not in str(error.value)
+    assert service.total == 1
+
+
+def test_a_redirection_is_not_followed(service, tmp_path):
+    service.faults.append((307, {"Location": f"{service.address}/other?key={TOKEN}"}))
+    with pytest.raises(UserError, match="a redirection to .*/other.* that is not followed") as error:
+        loaded(service, tmp_path, headers={"Authorization": "Bearer ${MY_TOKEN}"}).scores(pictures(1))
+    assert TOKEN not in str(error.value)
+    assert service.total == 1
+
+
+def test_retry_after_pauses_every_thread(service, tmp_path):
+    service.faults.append((429, {"Retry-After": "1"}))
+    detector = loaded(service, tmp_path, concurrent=2)
+    assert len(detector.scores(pictures(6))) == 6
+    first, *rest = sorted(service.times)
+    # One other request was on its way; all others came after the pause.
+    assert sum(when - first < 0.9 for when in rest) <= 1
+
+
+def test_a_date_as_retry_after_is_read_and_a_long_one_stops(service, tmp_path):
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    service.faults.append((503, {"Retry-After": later}))
+    with pytest.raises(
+        UserError, match=r"answers HTTP 503 with Retry-After 7\d\d\d s, longer than longest_wait"
+    ):
+        loaded(service, tmp_path).scores(pictures(1))
+    assert service.total == 1
+
+
+def test_a_slow_answer_is_given_up_and_repeated(service, tmp_path):
+    service.faults.append(0.6)
+    detector = loaded(service, tmp_path, timeout=0.2)
+    assert detector.scores(pictures(1)).tolist() == pytest.approx(expected(pictures(1)))
+    assert services_of(detector)[0].queries == (2, 1, 1)
+
+
+@pytest.mark.parametrize("body", [b"<html>Busy</html>", b"", b'{"result": {"score": NaN}}', b"\xff\xfe"])
+def test_an_answer_that_is_not_json_is_shown(service, tmp_path, body):
+    service.faults.append((200, {}, body))
+    with pytest.raises(UserError, match="the answer is not JSON; the answer begins"):
+        loaded(service, tmp_path).scores(pictures(1))
+    assert services_of(loaded(service, tmp_path))[0].queries == (1, 0, 1)
+
+
+def test_damaged_compression_is_repeated(service, tmp_path):
+    service.faults.append((200, {"Content-Encoding": "gzip"}, b"not gzip at all"))
+    assert len(loaded(service, tmp_path).scores(pictures(1))) == 1
+
+
+def test_a_refused_connection_costs_no_query(service, tmp_path):
+    detector = load_detector(
+        "http://127.0.0.1:9/detect",
+        http={"score": SCORE, "wait": 0.01, "retries": 2, "answers": str(tmp_path)},
+    )
+    with pytest.raises(UserError, match="does not answer: no connection: .*refused.*, after 3 requests"):
+        detector.scores(pictures(1))
+    assert services_of(detector)[0].queries == (0, 0, 0)
+
+
+# Rate and concurrency.
+
+
+def test_concurrent_requests_stay_within_their_number_and_use_it(service, tmp_path):
+    service.delay = 0.05
+    loaded(service, tmp_path, concurrent=3).scores(pictures(12))
+    assert service.most_at_once == 3
+
+
+def test_requests_stay_within_the_rate(service, tmp_path):
+    began = time.monotonic()
+    loaded(service, tmp_path, concurrent=8, rate=20).scores(pictures(9))
+    assert time.monotonic() - began >= 8 / 20
+    # Requests arrive later than they are sent, by what the machine has else to do.
+    assert max(service.times) - min(service.times) >= 4 / 20
+
+
+def test_answers_belong_to_their_images_when_they_arrive_out_of_order(service, tmp_path):
+    service.faults.extend([0.3, 0.01, 0.2, 0.01])
+    images = pictures(4)
+    assert loaded(service, tmp_path, concurrent=4).scores(images).tolist() == pytest.approx(expected(images))
+
+
+def test_images_of_several_sizes_and_equal_images(service, tmp_path):
+    images = [pictures(1, 8)[0], pictures(1, 12)[0], pictures(1, 8)[0], pictures(1, 5)[0].repeat(1, 1, 2)]
+    found = loaded(service, tmp_path).scores(images)
+    assert found.tolist() == pytest.approx([expected(image[None])[0] for image in images])
+    assert service.total == 3
+
+
+# Budget.
+
+
+def test_the_budget_is_never_exceeded(service, tmp_path):
+    detector = loaded(service, tmp_path, budget={"queries": 5}, concurrent=4)
+    with pytest.raises(UserError, match="budget of detector .* is used up: 5 queries of 5 sent"):
+        detector.scores(pictures(12))
+    assert service.total == 5
+    assert services_of(detector)[0].queries == (5, 5, 0)
+    # All that was answered is kept; a larger budget continues, and asks nothing twice.
+    larger = loaded(service, tmp_path, budget={"queries": 12}, concurrent=4)
+    assert larger.scores(pictures(12)).tolist() == pytest.approx(expected(pictures(12)))
+    assert max(service.asked.values()) == 1
+    assert service.total == 12
+
+
+def test_repeated_requests_count_for_the_budget(service, tmp_path):
+    service.faults.extend([500] * 10)
+    with pytest.raises(UserError, match="is used up: 3 queries of 3 sent"):
+        loaded(service, tmp_path, budget={"queries": 3}).scores(pictures(1))
+    assert service.total == 3
+
+
+def test_money_is_counted_in_decimals(service, tmp_path):
+    # In binary floating point 0.3 / 0.1 is below 3.
+    budget = {"money": 0.3, "per_query": 0.1, "currency": "EUR"}
+    with pytest.raises(UserError, match=r"3 queries of 3 sent for 0\.3 EUR"):
+        loaded(service, tmp_path, budget=budget).scores(pictures(4))
+    assert service.total == 3
+
+
+def _reserve_in_a_process(file: Path) -> int:
+    store = AnswerStore(file)
+    return sum(store.reserve("a", 100) for _ in range(60))
+
+
+def test_no_number_of_threads_and_processes_reserves_more_than_the_budget(tmp_path):
+    file = tmp_path / FILE
+    AnswerStore(file)
+    with get_context("fork").Pool(2) as pool:
+        in_processes = pool.map_async(_reserve_in_a_process, [file, file])
+        store = AnswerStore(file)
+        with ThreadPoolExecutor(3) as threads:
+            in_threads = list(
+                threads.map(lambda _: sum(store.reserve("a", 100) for _ in range(20)), range(3))
+            )
+        counts = [*in_processes.get(60), *in_threads]
+    assert sum(counts) == 100
+    assert store.queries("a").sent == 100
+
+
+# Runs.
+
+
+def scenario(folder: Path, service, *, images=4, steps=6, name="s", extra="", http="") -> Path:
+    data = folder / "images"
+    if not data.is_dir():
+        for number in range(images // 2):
+            write_image(data / "real" / f"{number}.png", number, fake=False, size=(16, 16))
+            write_image(data / "fake" / f"{number}.png", 100 + number, fake=True, size=(16, 16))
+    file = folder / f"{name}.yaml"
+    file.write_text(
+        f"""version: 1
+name: {name}
+data: {{source: images, split: all}}
+detectors:
+  - id: {service.address}/detect?key=${{MY_TOKEN}}
+    name: service
+    http:
+      headers: {{Authorization: "Bearer ${{MY_TOKEN}}"}}
+      score: {{path: result.score, of: fake}}
+      wait: 0.01
+{http}
+pipelines:
+  square: [{{attack: square, eps: 24/255, steps: {steps}}}]
+{extra}
+"""
+    )
+    return file
+
+
+def test_a_run_of_score_and_verdict_attacks_counts_its_queries(service, tmp_path):
+    extra = "  hop: [{attack: hopskipjump, norm: l2, eps: 2, steps: 1, evaluations: 4}]\n  jpeg: [{perturb: jpeg, quality: 50}]"
+    plan = load_scenario(scenario(tmp_path, service, extra=extra)).experiment()
+    table = plan.estimate()
+    assert service.total == 0
+    result = run(load_scenario(tmp_path / "s.yaml"), output=tmp_path / "out")
+    assert max(service.asked.values()) == 1
+    assert service.total <= table["queries"].sum()
+    assert result.accuracy("clean") == 1
+    records = result.records.set_index(["pipeline", "sample"])
+    assert (records.loc["square", "queries"] <= 6).all()
+    assert (records.loc["square", "queries"] >= 1).all()
+    assert (records.loc["hop", "queries"] > 4).all()
+    notices = " ".join(result.notices)
+    assert f"{service.total} queries sent" in notices
+    assert "output check and the trust probes are left out" in notices
+    unchecked = {flag for left in result.info.trust.unchecked for flag in left["flags"]}
+    assert {"stochastic_output", "depends_on_batch"} <= unchecked
+    # The same run again, and the same records from the stored answers alone.
+    asked = service.total
+    again = run(load_scenario(tmp_path / "s.yaml"), output=tmp_path / "out")
+    assert again.records.equals(result.records)
+    for file in (tmp_path / "out" / ".cache").rglob("*.parquet"):
+        file.unlink()
+    again = run(load_scenario(tmp_path / "s.yaml"), output=tmp_path / "out")
+    assert again.records.equals(result.records)
+    assert service.total == asked
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(
+        file.read_bytes() for file in folder.rglob("*") if file.is_file() and not file.is_symlink()
+    )
+
+
+def test_no_credential_is_in_any_file_message_log_or_identity(service, tmp_path, cli, caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    forms = [TOKEN, base64.b64encode(TOKEN.encode()).decode(), "tok-4711%2Fsecret%2Bvalue", "tok-4711"]
+    # A server that returns what it was sent.
+    service.answer = lambda score: {"result": {"score": score}, "echo": f"Bearer {TOKEN}", TOKEN: [forms[2]]}
+    service.headers = {"X-Echo": TOKEN}
+    scenario(tmp_path, service)
+    outcomes = [cli("run", tmp_path / "s.yaml", "--output", tmp_path / "out")]
+    outcomes.append(cli("report", tmp_path / "out" / "s" / "latest", "--output", tmp_path / "out" / "report"))
+    outcomes.append(cli("run", tmp_path / "s.yaml", "--output", tmp_path / "out", "--dry-run", "--json"))
+    assert [each.code for each in outcomes] == [0, 0, 0]
+    for status in (401, 418):
+        service.faults.append((status, {"X-Echo": TOKEN}, f"who is {TOKEN} or {forms[1]}?".encode()))
+        (tmp_path / "s.yaml").write_text(
+            (tmp_path / "s.yaml").read_text().replace("eps: 24", f"eps: {status - 400}")
+        )
+        outcomes.append(cli("--debug", "run", tmp_path / "s.yaml", "--output", tmp_path / "out"))
+        assert outcomes[-1].code == 2
+        assert "who is *** or ***?" in outcomes[-1].err
+        assert "Traceback" in outcomes[-1].err
+    assert service.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert service.requests[0]["query"] == f"key={forms[2]}"
+    texts = [each.out + each.err for each in outcomes] + [caplog.text]
+    assert "HTTP Request" in caplog.text
+    (tmp_path / "s.yaml").unlink()
+    content = everything(tmp_path)
+    assert b"${MY_TOKEN}" in content
+    for form in forms:
+        assert form.encode() not in content
+        assert not any(form in text for text in texts)
+    assert not any(form in repr(vars(transport)) for form in forms)
+
+
+def test_a_new_token_changes_neither_identity_nor_answers(service, tmp_path, monkeypatch):
+    keys = {"headers": {"Authorization": "Bearer ${MY_TOKEN}"}}
+    first = loaded(service, tmp_path, **keys)
+    first.scores(pictures(2))
+    monkeypatch.setenv("MY_TOKEN", "another-token")
+    monkeypatch.setenv("OTHER", "third-token")
+    second = loaded(service, tmp_path, headers={"Authorization": "Bearer ${OTHER}"})
+    second.scores(pictures(2))
+    assert first.identity() == second.identity()
+    assert service.total == 2
+    versioned = loaded(service, tmp_path, version="2", **keys)
+    versioned.scores(pictures(2))
+    assert versioned.identity() != first.identity()
+    assert service.total == 4
+
+
+def test_the_budget_of_a_run_ends_it_in_one_line_and_a_larger_one_continues(service, tmp_path, cli):
+    file = scenario(tmp_path, service, http="      budget: {queries: 9}")
+    outcome = cli("run", file, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "s.yaml:11: http.budget" in outcome.err.replace("detectors[0].", "")
+    assert "is used up: 9 queries of 9 sent" in outcome.err
+    assert service.total == 9
+    file.write_text(file.read_text().replace("queries: 9", "queries: 500"))
+    assert cli("run", file, "--output", tmp_path / "out").code == 0
+    assert max(service.asked.values()) == 1
+
+
+def test_an_attack_with_gradients_is_refused_before_anything_is_sent(service, tmp_path, cli):
+    file = scenario(tmp_path, service, extra="  pgd: [{attack: pgd}]")
+    for command in ("validate", "run"):
+        outcome = cli(command, file, *(["--output", tmp_path / "out"] if command == "run" else []))
+        assert outcome.code == 2
+        assert "pgd needs gradients, and detector 'service' has none" in outcome.err
+        assert "square" in outcome.err
+    assert service.total == 0
+
+
+def _run_and_stay(file: str, output: str) -> None:
+    os.setpgrp()
+    run(load_scenario(file), output=output)
+
+
+def test_a_run_that_is_killed_at_any_moment_asks_nothing_twice(service, tmp_path):
+    """SIGKILL after a random number of queries, several times; then the run continues to its end."""
+    service.delay = 0.01
+    file = scenario(tmp_path, service, steps=25)
+    store, chance = tmp_path / "out" / ".cache" / FILE, random.Random(7)
+    unstored: set[str] = set()
+    for _ in range(5):
+        before = service.total
+        process = get_context("fork").Process(target=_run_and_stay, args=(str(file), str(tmp_path / "out")))
+        process.start()
+        wanted, until = before + chance.randint(1, 12), time.monotonic() + 60
+        while service.total < wanted and process.is_alive():
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        time.sleep(chance.random() * 0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        time.sleep(0.05)
+        rows = sqlite3.connect(store).execute("SELECT count(*) FROM answers").fetchone()[0]
+        # What the server was asked and the run did not store was on its way.
+        assert len(service.asked) - rows <= 4
+        unstored |= {image for image, count in service.asked.items() if count > 1}
+    asked_before = service.asked.copy()
+    on_the_way = len(service.asked) - rows
+    result = run(load_scenario(file), output=tmp_path / "out")
+    again = [image for image in asked_before if service.asked[image] > asked_before[image]]
+    assert len(again) <= on_the_way
+    assert sum(count - 1 for count in service.asked.values()) <= 4 * 5
+    whole = run(load_scenario(file), output=tmp_path / "other")
+    assert result.records.equals(whole.records)
