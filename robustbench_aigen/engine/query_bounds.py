@@ -12,6 +12,7 @@ from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.detectors.remote.service import HttpService
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.notices import Notice, about
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.stages.stage import Attack
 from robustbench_aigen.text import counted
@@ -89,7 +90,7 @@ def cell_queries(experiment: Experiment, detector: Detector, pipeline: Pipeline)
     return found
 
 
-def describe_queries(experiment: Experiment) -> Iterator[str]:
+def describe_queries(experiment: Experiment) -> Iterator[Notice]:
     """Yield a line for each service: the most queries of the experiment, their price, and the budget."""
     cells = [(detector, pipeline) for detector in experiment.detectors for pipeline in experiment.pipelines]
     totals: dict[HttpService, int] = defaultdict(int)
@@ -105,12 +106,18 @@ def describe_queries(experiment: Experiment) -> Iterator[str]:
         budget = service.spec.budget
         price = "" if budget is None or budget.per_query is None else f" for {budget.cost(count)}"
         most = "at most" if is_certain else "about"
-        sent = service.queries.sent
-        limit = "no budget" if budget is None else f"budget {budget.limit}"
-        yield (
-            f"{service.name}: {most} {counted(count, 'query', 'queries')}{price}, without retries and stored answers; "
-            f"{limit}, {sent} sent so far"
-        )
+        parts = [
+            f"{most} {counted(count, 'query', 'queries')}{price} without retries; stored answers cost nothing"
+        ]
+        if not is_certain:
+            parts.append("attacks of libraries decide their number themselves")
+        if budget is None:
+            parts.append("no budget")
+        else:
+            parts.append(f"budget {budget.limit}, {service.queries.sent} sent so far")
+            if budget.limit - service.queries.sent < count:
+                parts.append("the budget may end the run")
+        yield about(service.name, "; ".join(parts))
 
 
 def _validation_images(experiment: Experiment) -> int:

@@ -26,6 +26,7 @@ from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import git_revision, hardware, package_versions
+from robustbench_aigen.engine.query_bounds import describe_queries
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache, run_folder
@@ -149,7 +150,8 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         execution.experiment = experiment
         checks = Checks()
         examined = examine_detectors(experiment, execution.cache, checks)
-    progress.notice_all([*experiment.described_data(), *experiment.notices(), *checked])
+    asked = describe_queries(experiment)
+    progress.notice_all([*experiment.described_data(), *experiment.notices(), *asked, *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")
         stored = glance(experiment.selection.source, experiment.selection.indices)

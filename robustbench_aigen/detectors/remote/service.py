@@ -138,7 +138,10 @@ class HttpService:
             Receives lines for the user.
         """
         if folder is not None and self.spec.answers is None:
-            self._store = store_in(folder)
+            earlier, self._store = self._store, store_in(folder)
+            if earlier is not None and earlier.file is None:
+                # Answers before the run are paid for, and count.
+                self._store.receive(earlier, self.address, self.identity)
         self._after = self.store.last() if fresh else 0
         self._rechecks, self._tells, self.usage, self.tell = self.spec.recheck, True, Usage(), tell
 

@@ -76,6 +76,7 @@ class AnswerStore:
     def __init__(self, file: Path | None) -> None:
         self.file = file
         self._lock = RLock()
+        self._copied: dict[tuple[Path | None, str], Queries] = {}
         if file is not None:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +160,26 @@ class AnswerStore:
                 "UPDATE queries SET answered = answered + 1 WHERE address = ?", (address,)
             )
         return answer
+
+    def receive(self, other: "AnswerStore", address: str, service: str) -> None:
+        """Copy the answers of a service, and the counts of an address that have not been copied before."""
+        with other._lock:  # noqa: SLF001  Its own class.
+            rows = other._connection.execute(  # noqa: SLF001
+                "SELECT service, image, answer, whole, answered FROM answers WHERE service = ?", (service,)
+            ).fetchall()
+            now, before = other.queries(address), other._copied.get((self.file, address), Queries())  # noqa: SLF001
+            other._copied[self.file, address] = now  # noqa: SLF001
+        more = [new - old for new, old in zip(now, before, strict=True)]
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO answers (service, image, answer, whole, answered) VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+            self._connection.execute("INSERT OR IGNORE INTO queries VALUES (?, 0, 0, 0)", (address,))
+            self._connection.execute(
+                "UPDATE queries SET sent = sent + ?, answered = answered + ?, failed = failed + ? WHERE address = ?",
+                (*more, address),
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from threading import Lock
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 from robustbench_aigen.detectors.remote.credentials import Credentials
@@ -93,7 +95,7 @@ class Transport:
             raise Unanswered(self._too_slow(), arrived=True) from None
         except httpx.ConnectError as error:
             untrusted = _is_untrusted(error)
-            text = f"no connection: {self._credentials.masked(first_line(error))}"
+            text = f"no connection{self._through_a_proxy()}: {self._credentials.masked(first_line(error))}"
             raise Unanswered(text, arrived=False, may_repeat=not untrusted) from None
         except httpx.ProxyError as error:
             text = f"the proxy of the environment refuses: {self._credentials.masked(first_line(error))}"
@@ -106,6 +108,12 @@ class Transport:
             )
             text = f"{type(error).__name__}: {self._credentials.masked(first_line(error))}"
             raise Unanswered(text, arrived=not is_ours, may_repeat=not is_ours) from None
+
+    def _through_a_proxy(self) -> str:
+        parts = urlsplit(self._address)
+        if parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+            return f" (through the proxy of {parts.scheme.upper()}_PROXY)"
+        return ""
 
     def _too_slow(self) -> str:
         return f"no whole answer within {self._spec.timeout:g} s"
