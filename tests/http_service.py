@@ -28,7 +28,7 @@ class Service:
     """What the server was asked, and how it answers next.
 
     ``faults`` are answers for the next requests: a status, ``(status, headers)``, ``(status, headers, body)``, ``"cut"``
-    for half an answer, or a number of seconds to sleep before the answer. ``answer`` makes the JSON of a score.
+    for half an answer, ``"drip"`` for single bytes every 0.05 seconds, or a number of seconds to sleep before the answer. ``answer`` makes the JSON of a score.
     """
 
     def __init__(self) -> None:
@@ -112,6 +112,11 @@ class Service:
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         raw += [(b"content-type", b"application/json"), (b"content-length", str(length).encode())]
         await send({"type": "http.response.start", "status": status, "headers": raw})
+        if fault == "drip":
+            for place in range(len(body)):
+                await send({"type": "http.response.body", "body": body[place : place + 1], "more_body": True})
+                await asyncio.sleep(0.05)
+            body = b""
         await send({"type": "http.response.body", "body": body, "more_body": fault == "cut"})
         if status == 200 and fault != "cut":
             with self.lock:

@@ -156,6 +156,7 @@ def test_scores_that_float32_cannot_tell_from_1_keep_their_order(service, tmp_pa
     ("score", "answer", "said"),
     [
         (SCORE, {"result": {"probability": 0.5}}, "$.result has no member 'score' (it has probability)"),
+        (SCORE, {"result": {"score": 10**400}}, "not a probability"),
         (SCORE, {"result": {"score": 73}}, "is 73, outside a probability's range from 0 to 1"),
         (SCORE, {"result": {"score": None}}, "$.result.score is null, not a probability"),
         (SCORE, {"result": {"score": "73 %"}}, "is '73 %', not a probability"),
@@ -216,6 +217,7 @@ def test_of_a_long_answer_only_the_score_is_kept(service, tmp_path):
         ("id: https://x/y\n    http:\n      headers: {Authorization: Bearer abc}\n      score: {path: s, of: fake}", 7, "'Authorization' is a credential"),
         ("id: https://x/y\n    http:\n      headers: {X: '${NOT_SET_HERE}'}\n      score: {path: s, of: fake}", 7, "the environment variable NOT_SET_HERE is not set"),
         ("id: https://x/y\n    http:\n      budget: {money: 5}\n      score: {path: s, of: fake}", 7, "'money' needs 'per_query'"),
+        ("id: https://x/y\n    http:\n      fields: {image: abc}\n      score: {path: s, of: fake}", 6, "'image' is among the fields"),
         ("id: https://x/y?api_key=abc\n    http: {score: {path: s, of: fake}}", 5, "'api_key' is a credential"),
         ("id: https://me:pw@x/y\n    http: {score: {path: s, of: fake}}", 5, "holds a name or a password"),
         ("id: https://x/y\n    mean: [0, 0, 0]\n    http: {score: {path: s, of: fake}}", 6, "'mean' does not go with an address"),
@@ -306,14 +308,17 @@ def test_a_date_as_retry_after_is_read_and_a_long_one_stops(service, tmp_path):
     assert service.total == 1
 
 
-def test_a_slow_answer_is_given_up_and_repeated(service, tmp_path):
-    service.faults.append(0.6)
-    detector = loaded(service, tmp_path, timeout=0.2)
+@pytest.mark.parametrize("fault", [0.6, "drip"])
+def test_a_slow_answer_is_given_up_and_repeated(service, tmp_path, fault):
+    service.faults.append(fault)
+    detector = loaded(service, tmp_path, timeout=0.3)
     assert detector.scores(pictures(1)).tolist() == pytest.approx(expected(pictures(1)))
     assert services_of(detector)[0].queries == (2, 1, 1)
 
 
-@pytest.mark.parametrize("body", [b"<html>Busy</html>", b"", b'{"result": {"score": NaN}}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body", [b"<html>Busy</html>", b"", b'{"result": {"score": NaN}}', b"\xff\xfe", b"[" * 5000]
+)
 def test_an_answer_that_is_not_json_is_shown(service, tmp_path, body):
     service.faults.append((200, {}, body))
     with pytest.raises(UserError, match="the answer is not JSON; the answer begins"):
@@ -340,8 +345,8 @@ def test_a_refused_connection_costs_no_query(service, tmp_path):
 
 
 def test_concurrent_requests_stay_within_their_number_and_use_it(service, tmp_path):
-    service.delay = 0.05
-    loaded(service, tmp_path, concurrent=3).scores(pictures(12))
+    service.delay = 0.3
+    loaded(service, tmp_path, concurrent=3).scores(pictures(6))
     assert service.most_at_once == 3
 
 

@@ -236,6 +236,8 @@ class HttpSpec(Section):
             )
         if self.send == "json":
             self.put(deepcopy(self.fields), "")
+        elif self.field in self.fields:
+            raise PartError(f"'{self.field}' is among the fields, and the image belongs there", ("field",))
         for name, value in self.fields.items():
             if self.send == "multipart" and not isinstance(value, str | int | float | bool):
                 raise PartError("must be a text or a number in a form", ("fields", name))

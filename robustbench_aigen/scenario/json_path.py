@@ -117,9 +117,9 @@ class JsonPath:
             is_last = number == len(self.steps) - 1
             fresh: Any = value if is_last else [] if isinstance(self.steps[number + 1], int) else {}
             if isinstance(step, str) and isinstance(held, dict):
-                if is_last or step not in held:
-                    held[step] = fresh
-                held = held[step]
+                if is_last and step in held:
+                    raise ValueError(f"'{self}' is among the fields, and the image belongs there")
+                held = held.setdefault(step, fresh)
             elif isinstance(step, int) and isinstance(held, list) and 0 <= step <= len(held):
                 if step == len(held):
                     held.append(fresh)

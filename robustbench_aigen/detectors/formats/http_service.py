@@ -43,7 +43,7 @@ def load_http(request: Request) -> Detector:
     detector.differentiable = False
     # The service does its own preprocessing, and the description says the rest.
     detector.declared = frozenset(field.name for field in fields(Preprocessing))
-    detector.assumptions = tuple(_description(http))
+    detector.assumptions = tuple(_description(spec.id, http))
     return detector
 
 
@@ -73,12 +73,12 @@ def default_name(address: str) -> str:
     return re.sub(r"\$\{[^}]*\}", "…", address.partition("://")[2].partition("?")[0]).rstrip("/")
 
 
-def _description(http: HttpSpec) -> list[str]:
+def _description(address: str, http: HttpSpec) -> list[str]:
     """Return what the user has to know of a service, in short phrases."""
     image = http.image.format if http.image.quality is None else f"jpeg, quality {http.image.quality}"
     score = http.score
     what = "verdicts" if score.is_verdict else f"{score.scale or 'probability'} of {score.of}"
-    parts = [f"{http.method} {http.send} ({image}), {what} at {score.path}"]
+    parts = [f"{http.method} {address} ({http.send}, {image}), {what} at {score.path}"]
     parts.append(
         "answers are stored, and the output check and the trust probes are left out: each image costs a query"
     )

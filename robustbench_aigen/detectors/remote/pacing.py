@@ -13,7 +13,7 @@ class Stopped(Exception):  # noqa: N818  No error: other requests have failed, o
     """The wait was ended before its time."""
 
 
-class Pace:
+class RateLimit:
     """Slots for requests, at most ``rate`` per second; all threads of a service share them.
 
     Parameters

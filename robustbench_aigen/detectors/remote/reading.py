@@ -12,6 +12,7 @@ from robustbench_aigen.scenario.json_path import JsonPath, NotFoundError
 _CERTAIN = 87.0
 """Log-odds in nats of a probability of exactly 0 or 1, and of a verdict: beyond those of any other probability
 above 1e-37, and finite."""
+_TOO_LARGE = 10**300
 _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*(%?)\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -66,7 +67,8 @@ class Reader:
     def _number(self, value: Any) -> float:
         spec, number, percent = self._spec, math.nan, False
         if isinstance(value, int | float) and not isinstance(value, bool):
-            number = float(value)
+            # No float has the value of an integer beyond the range.
+            number = float(value) if abs(value) < _TOO_LARGE else math.inf
         elif isinstance(value, str) and (found := _NUMBER.fullmatch(value)):
             number, percent = float(found[1]), bool(found[4])
         if not math.isfinite(number) or (percent and spec.scale != "percentage"):

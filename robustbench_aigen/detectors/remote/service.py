@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from robustbench_aigen.detectors.remote.credentials import read_variables
-from robustbench_aigen.detectors.remote.pacing import Pace, back_off, retry_after, sleep
+from robustbench_aigen.detectors.remote.pacing import RateLimit, back_off, retry_after, sleep
 from robustbench_aigen.detectors.remote.reading import Reader, UnreadableAnswerError
 from robustbench_aigen.detectors.remote.request import (
     codec,
@@ -20,7 +20,7 @@ from robustbench_aigen.detectors.remote.request import (
     request_parts,
     texts_with_variables,
 )
-from robustbench_aigen.detectors.remote.store import FILE, Answer, AnswerStore, Queries, store_in
+from robustbench_aigen.detectors.remote.store import FILE, AnswerStore, Queries, StoredAnswer, store_in
 from robustbench_aigen.detectors.remote.transport import Reply, Transport, Unanswered
 from robustbench_aigen.errors import Source, UserError
 from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
@@ -99,7 +99,7 @@ class HttpService:
         self._credentials = read_variables(texts_with_variables(self.address, self.spec))
         self._reader = Reader(self.spec.score)
         self._transport = Transport(self.address, self.spec, self._credentials)
-        self._pace, self._lock = Pace(self.spec.rate), Lock()
+        self._pace, self._lock = RateLimit(self.spec.rate), Lock()
         self._store: AnswerStore | None = None
         self._after, self._rechecks, self._tells = 0, self.spec.recheck, True
         self.usage = Usage()
@@ -206,8 +206,7 @@ class HttpService:
     def _answer(self, key: str, image: Tensor, stop: Event) -> float:
         """Send one image, store the answer, and return its log-odds."""
         reply = self._reply(image, stop)
-        document = self._document(reply)
-        masked = self._credentials.masked_json(document)
+        document, masked = self._document(reply)
         text = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
         is_whole = len(text) <= _LARGEST
         try:
@@ -226,12 +225,13 @@ class HttpService:
             self.usage = self.usage.with_answer(kept.answered, stored=False)
         return odds
 
-    def _recheck(self, image: Tensor, odds: float, answer: Answer) -> None:
+    def _recheck(self, image: Tensor, odds: float, answer: StoredAnswer) -> None:
         """Send an image with a stored answer again, and compare."""
         reply = self._reply(image, Event())
+        document, _ = self._document(reply)
         self.store.note_answered(self.address)
         try:
-            now = self._reader.log_odds(self._document(reply))
+            now = self._reader.log_odds(document)
         except UnreadableAnswerError as error:
             raise self._error(str(error), error.source, reply) from None
         if abs(now - odds) > _CHANGED * (1 + max(abs(now), abs(odds))):
@@ -321,11 +321,12 @@ class HttpService:
             self.tell(f"{self.name}: HTTP {reply.status}, next request in {asked:.0f} s (Retry-After)")
         return asked
 
-    def _document(self, reply: Reply) -> Any:
-        """Return the JSON of an answer."""
+    def _document(self, reply: Reply) -> tuple[Any, Any]:
+        """Return the JSON of an answer, and the same without credentials."""
         try:
             # NaN and infinity are not JSON.
-            return json.loads(reply.body, parse_constant=_refuse_constant)
+            document = json.loads(reply.body, parse_constant=_refuse_constant)
+            return document, self._credentials.masked_json(document)
         except (ValueError, RecursionError):
             self.store.fail(self.address)
             raise self._error("the answer is not JSON", self.spec.where("score"), reply) from None

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS queries (
 """
 
 
-class Answer(NamedTuple):
+class StoredAnswer(NamedTuple):
     """A stored answer.
 
     Parameters
@@ -94,9 +94,9 @@ class AnswerStore:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)
 
-    def found(self, service: str, images: Sequence[str], after: int = 0) -> dict[str, Answer]:
+    def found(self, service: str, images: Sequence[str], after: int = 0) -> dict[str, StoredAnswer]:
         """Return the stored answers of a service to some images, by image; those up to number ``after`` are ignored."""
-        found: dict[str, Answer] = {}
+        found: dict[str, StoredAnswer] = {}
         with self._told():
             for first in range(0, len(images), _PART):
                 part = images[first : first + _PART]
@@ -105,7 +105,7 @@ class AnswerStore:
                     f"SELECT image, answer, whole, answered FROM answers WHERE service = ? AND number > ? AND image IN ({marks})",  # noqa: S608  Question marks alone.
                     (service, after, *part),
                 )
-                found |= {image: Answer(text, bool(whole), when) for image, text, whole, when in rows}
+                found |= {image: StoredAnswer(text, bool(whole), when) for image, text, whole, when in rows}
         return found
 
     def last(self) -> int:
@@ -148,9 +148,9 @@ class AnswerStore:
                 "UPDATE queries SET answered = answered + 1 WHERE address = ?", (address,)
             )
 
-    def keep(self, address: str, service: str, image: str, text: str, *, whole: bool) -> Answer:
+    def keep(self, address: str, service: str, image: str, text: str, *, whole: bool) -> StoredAnswer:
         """Store the answer to a query, in place of an earlier answer, and return it."""
-        answer = Answer(text, whole, datetime.now(UTC).isoformat(timespec="seconds"))
+        answer = StoredAnswer(text, whole, datetime.now(UTC).isoformat(timespec="seconds"))
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO answers (service, image, answer, whole, answered) VALUES (?, ?, ?, ?, ?)",
