@@ -1,7 +1,8 @@
 """Stored answers of services, and the count of the queries sent to them.
 
 An answer is in the file, on the disk, before it is used. A query is counted in the file before it is sent, in one
-step with the comparison with the budget, so that no number of threads and processes exceeds the budget together.
+step with the comparison with the budget, so that no number of threads and processes exceeds the budget together. The
+count survives the end of a process at any moment; a failure of power may lose the queries that were on their way.
 """
 
 import sqlite3
@@ -89,9 +90,7 @@ class AnswerStore:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            # Without shared memory between processes, so that network file systems work. Each commit reaches the disk.
-            self._connection.execute("PRAGMA journal_mode=TRUNCATE")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_TABLES)
 
     def found(self, service: str, images: Sequence[str], after: int = 0) -> dict[str, StoredAnswer]:
@@ -151,7 +150,7 @@ class AnswerStore:
     def keep(self, address: str, service: str, image: str, text: str, *, whole: bool) -> StoredAnswer:
         """Store the answer to a query, in place of an earlier answer, and return it."""
         answer = StoredAnswer(text, whole, datetime.now(UTC).isoformat(timespec="seconds"))
-        with self._transaction():
+        with self._transaction(on_disk=True):
             self._connection.execute(
                 "INSERT OR REPLACE INTO answers (service, image, answer, whole, answered) VALUES (?, ?, ?, ?, ?)",
                 (service, image, *answer),
@@ -182,8 +181,13 @@ class AnswerStore:
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, *, on_disk: bool = False) -> Iterator[None]:
+        """Write in one step; ``on_disk`` waits for the disk, which takes some milliseconds.
+
+        Without the wait, a transaction survives the end of the process, and not a failure of power.
+        """
         with self._told():
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if on_disk else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
