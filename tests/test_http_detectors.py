@@ -409,7 +409,6 @@ def _reserve_in_a_process(file: Path) -> int:
 
 def test_no_number_of_threads_and_processes_reserves_more_than_the_budget(tmp_path):
     file = tmp_path / FILE
-    AnswerStore(file)
     with get_context("fork").Pool(2) as pool:
         in_processes = pool.map_async(_reserve_in_a_process, [file, file])
         store = AnswerStore(file)
@@ -420,6 +419,27 @@ def test_no_number_of_threads_and_processes_reserves_more_than_the_budget(tmp_pa
         counts = [*in_processes.get(60), *in_threads]
     assert sum(counts) == 100
     assert store.queries("a").sent == 100
+
+
+def _error_of(call) -> str:
+    try:
+        return f"no error: {call()}"
+    except UserError as error:
+        return error.message
+
+
+def _errors_in_a_fork(sending, store: AnswerStore) -> None:
+    sending.send([_error_of(lambda: store.reserve("a", 1)), _error_of(lambda: AnswerStore(store.file))])
+
+
+def test_a_forked_process_does_not_use_the_connection_of_its_parent(tmp_path):
+    store = AnswerStore(tmp_path / FILE)
+    receiving, sending = get_context("fork").Pipe(duplex=False)
+    process = get_context("fork").Process(target=_errors_in_a_fork, args=(sending, store))
+    process.start()
+    assert receiving.recv() == ["the stored answers were opened before this process was forked"] * 2
+    process.join()
+    assert store.reserve("a", 1)
 
 
 # Runs.

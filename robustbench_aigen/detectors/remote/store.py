@@ -5,6 +5,7 @@ step with the comparison with the budget, so that no number of threads and proce
 count survives the end of a process at any moment; a failure of power may lose the queries that were on their way.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ class AnswerStore:
     def __init__(self, file: Path | None) -> None:
         self.file = file
         self._lock = RLock()
+        self._process = os.getpid() if file is None else _OPENED.setdefault(file, os.getpid())
         self._copied: dict[tuple[Path | None, str], Queries] = {}
         if file is not None:
             try:
@@ -198,7 +200,16 @@ class AnswerStore:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Use the connection alone, and turn errors of SQLite into errors of the file."""
+        """Use the connection alone, and turn errors of SQLite into errors of the file.
+
+        A forked process would believe to hold the locks of its parent, and write over the parent's counts.
+        """
+        if self._process != os.getpid():
+            raise UserError(
+                "the stored answers were opened before this process was forked",
+                file=self.file,
+                hint="start the process with the method 'spawn'",
+            )
         with self._lock:
             try:
                 yield
@@ -210,6 +221,8 @@ class AnswerStore:
                 ) from error
 
 
+_OPENED: dict[Path, int] = {}
+"""The process that opened each file first, in this process or in one that it was forked from."""
 _STORES: dict[Path | None, AnswerStore] = {}
 _STORES_LOCK = RLock()
 
