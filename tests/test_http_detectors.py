@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import gzip
 import io
 import json
 import logging
@@ -324,6 +325,31 @@ def test_an_answer_that_is_not_json_is_shown(service, tmp_path, body):
     with pytest.raises(UserError, match="the answer is not JSON; the answer begins"):
         loaded(service, tmp_path).scores(pictures(1))
     assert services_of(loaded(service, tmp_path))[0].queries == (1, 0, 1)
+
+
+def test_a_compressed_answer_is_read(service, tmp_path):
+    body = gzip.compress(b'{"result": {"score": 0.125}}')
+    service.faults.append((200, {"Content-Encoding": "gzip"}, body))
+    assert loaded(service, tmp_path).scores(pictures(1)).tolist() == [0.125]
+
+
+def test_a_hostile_answer_reaches_neither_the_terminal_nor_the_store_unescaped(service, tmp_path):
+    body = b'{"result": {"score": 0.5, "\\u001b[2J": "\\ud800", "x": "' + b"y" * 900 + b'"}}'
+    service.faults.append((200, {}, body))
+    assert loaded(service, tmp_path).scores(pictures(1)).tolist() == [0.5]
+    service.faults.append((200, {}, b'{"\\u001b[2J\\ud800": 1}'))
+    with pytest.raises(UserError) as error:
+        loaded(service, tmp_path, score={"path": "a", "of": "fake"}).scores(pictures(1, seed=2))
+    assert "(it has ·[2J·)" in error.value.message
+    assert error.value.message.isprintable()
+
+
+def test_threads_of_the_user_do_not_send_an_image_twice(service, tmp_path):
+    detector = loaded(service, tmp_path)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: detector.scores(pictures(4)).tolist(), range(3)))
+    assert found[0] == found[1] == found[2]
+    assert service.total == 4
 
 
 def test_damaged_compression_is_repeated(service, tmp_path):

@@ -100,6 +100,8 @@ class HttpService:
         self._reader = Reader(self.spec.score)
         self._transport = Transport(self.address, self.spec, self._credentials)
         self._pace, self._lock = RateLimit(self.spec.rate), Lock()
+        # Two threads of the user do not send the same image.
+        self._calls = Lock()
         self._store: AnswerStore | None = None
         self._after, self._rechecks, self._tells = 0, self.spec.recheck, True
         self.usage = Usage()
@@ -172,6 +174,10 @@ class HttpService:
         ServiceError
             If an image has no answer. All answers that arrived are stored.
         """
+        with self._calls:
+            return self._log_odds(levels)
+
+    def _log_odds(self, levels: Sequence[Tensor]) -> list[float]:
         images = {image_hash(each): each for each in levels}
         order = [image_hash(each) for each in levels]
         found: dict[str, float] = {}
@@ -207,7 +213,7 @@ class HttpService:
         """Send one image, store the answer, and return its log-odds."""
         reply = self._reply(image, stop)
         document, masked = self._document(reply)
-        text = json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(masked, separators=(",", ":"))
         is_whole = len(text) <= _LARGEST
         try:
             odds = self._reader.log_odds(document)
@@ -219,7 +225,7 @@ class HttpService:
                 self.store.fail(self.address)
             raise self._error(str(error), error.source, reply) from None
         if not is_whole:
-            text = json.dumps(self._reader.path.alone(masked), ensure_ascii=False, separators=(",", ":"))
+            text = json.dumps(self._reader.path.alone(masked), separators=(",", ":"))
         kept = self.store.keep(self.address, self.identity, key, text, whole=is_whole)
         with self._lock:
             self.usage = self.usage.with_answer(kept.answered, stored=False)
@@ -333,17 +339,22 @@ class HttpService:
 
     def _refusal(self, reply: Reply) -> str:
         """Return the status of an answer, and its beginning, as text."""
-        text = f"HTTP {reply.status} {reply.reason}".strip()
+        text = f"HTTP {reply.status} {self._plain(reply.reason)}".strip()
         place = reply.header("location")
         if 300 <= reply.status < 400 and place:
-            return f"{text}, a redirection to {self._credentials.masked(place)} that is not followed"
+            return f"{text}, a redirection to {self._plain(place)} that is not followed"
         return f"{text}{self._beginning(reply, ': ')}"
 
     def _beginning(self, reply: Reply, before: str) -> str:
+        text = self._plain(reply.body.decode("utf-8", "replace"))
+        return f"{before}{text}" if text else ""
+
+    def _plain(self, text: str) -> str:
+        """Return the beginning of a service's text without credentials and without control characters."""
         # Masked before it is cut: a part of a credential would stay.
-        text = " ".join(self._credentials.masked(reply.body.decode("utf-8", "replace")).split())
-        shown = "".join(each if each.isprintable() else "·" for each in text[:_BEGINNING])
-        return f"{before}{shown}{'…' * (len(text) > _BEGINNING)}" if text else ""
+        masked = " ".join(self._credentials.masked(text).split())
+        shown = "".join(each if each.isprintable() else "·" for each in masked[:_BEGINNING])
+        return f"{shown}{'…' * (len(masked) > _BEGINNING)}"
 
     def _unanswered(self, said: str) -> ServiceError:
         hint = "all answers are kept: the same command continues"
@@ -355,7 +366,7 @@ class HttpService:
 
     def _error(self, problem: str, source: Source | None, reply: Reply) -> ServiceError:
         return ServiceError(
-            f"detector '{self.name}': {self._credentials.masked(problem)}; the answer begins {self._beginning(reply, '') or 'with nothing'}",
+            f"detector '{self.name}': {self._plain(problem)}; the answer begins {self._beginning(reply, '') or 'with nothing'}",
             source=source,
             hint="correct 'score' in the description; the answer is kept and is not requested again",
         )
