@@ -204,6 +204,24 @@ def test_of_a_long_answer_only_the_score_is_kept(service, tmp_path):
     assert (tmp_path / FILE).stat().st_size < 40_000
 
 
+def test_a_wrong_description_costs_one_query(service, tmp_path):
+    with pytest.raises(UserError, match="no member 'probability'"):
+        loaded(service, tmp_path, score={"path": "probability", "of": "fake"}, concurrent=8).scores(
+            pictures(8)
+        )
+    assert service.total == 1
+
+
+def test_a_credential_inside_a_score_does_not_change_it(service, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "2345")
+    service.answer = lambda _: {"result": {"score": "0.12345", "echo": "2345"}}
+    keys = {"headers": {"X-Token": "${MY_TOKEN}"}}
+    first = loaded(service, tmp_path, **keys).scores(pictures(1))
+    assert loaded(service, tmp_path, **keys).scores(pictures(1)).tolist() == first.tolist()
+    assert first.tolist() == pytest.approx([0.12345])
+    assert service.total == 1
+
+
 # Bad descriptions.
 
 

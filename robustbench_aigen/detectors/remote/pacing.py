@@ -24,7 +24,7 @@ class RateLimit:
 
     def __init__(self, rate: float | None) -> None:
         self._interval = 0.0 if rate is None else 1.0 / rate
-        self._next = 0.0
+        self._next = self._paused_until = 0.0
         self._lock = Lock()
 
     def wait(self, stop: Event) -> None:
@@ -46,8 +46,6 @@ class RateLimit:
                 # Another thread was told to pause after this slot was given.
                 slot = max(self._paused_until, self._next)
                 self._next = slot + self._interval
-
-    _paused_until = 0.0
 
     def pause(self, seconds: float) -> None:
         """Give no slot for some seconds."""
