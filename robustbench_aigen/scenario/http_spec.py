@@ -212,9 +212,6 @@ class HttpSpec(Section):
         # Mappings have no hash.
         return hash(self.model_dump_json())
 
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other)
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.data_url and self.send != "json":

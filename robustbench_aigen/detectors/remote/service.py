@@ -26,7 +26,8 @@ from robustbench_aigen.errors import Source, UserError
 from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
 from robustbench_aigen.text import counted
 
-_AGAIN = (408, 429)
+_TOO_MANY = 429
+_AGAIN = (408, _TOO_MANY)
 _BEGINNING = 160
 """Characters of an answer in a message."""
 _LARGEST = 16_384
@@ -329,7 +330,10 @@ class HttpService:
             raise self._unanswered(said)
         asked = retry_after(reply.header("retry-after"))
         if asked is None:
-            return back_off(self.spec.wait, attempt)
+            wait = back_off(self.spec.wait, attempt)
+            if reply.status == _TOO_MANY:
+                self._pace.pause(wait)
+            return wait
         if asked > self.spec.longest_wait:
             raise ServiceError(
                 f"detector '{self.name}' answers HTTP {reply.status} with Retry-After {asked:.0f} s, longer than longest_wait",
