@@ -680,6 +680,22 @@ def test_a_pickled_detector_has_no_credential_and_a_copy_no_second_budget(servic
     assert services_of(copy.deepcopy(detector)) == services_of(detector)
 
 
+def test_a_function_that_returns_a_service_sends_nothing_when_it_is_loaded(service, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from robustbench_aigen import load_detector\n"
+        "def build():\n"
+        f"    return load_detector({service.address!r}, http={{'score': {SCORE}, 'headers': {{'X-Token': '${{MY_TOKEN}}'}}}})\n"
+    )
+    detector = load_detector(f"python:{tmp_path / 'mine.py'}:build")
+    identity = detector.identity()
+    assert service.total == 0
+    done = evaluate(detector, (pictures(4, 16), [0, 1, 0, 1]), output=tmp_path / "out")
+    assert done.records["score"].tolist() == pytest.approx(expected(pictures(4, 16)), abs=1e-6)
+    assert service.total == 4
+    monkeypatch.setenv("MY_TOKEN", "another-token")
+    assert load_detector(f"python:{tmp_path / 'mine.py'}:build").identity() == identity
+
+
 def test_damaged_stored_answers_are_named(service, tmp_path):
     (tmp_path / FILE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     with pytest.raises(UserError, match="the stored answers cannot be used") as error:
