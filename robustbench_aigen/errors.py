@@ -53,8 +53,11 @@ class UserError(Exception):
         self.lines = tuple(lines)
 
     def at(self, source: Source | None) -> "UserError":
-        """Return the error with a place, or the error itself for None; the message keeps an earlier file."""
-        if source is None:
+        """Return the error with a place; the message keeps an earlier file.
+
+        The error itself is returned for None, and if its own place is a line of the same file.
+        """
+        if source is None or (source.file is not None and self.file == source.file and self.line is not None):
             return self
         return UserError(self.sentence, source=source, hint=self.hint, lines=self.lines)
 

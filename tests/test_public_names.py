@@ -44,7 +44,7 @@ SIGNATURES = {
     Detector.scores: "self, images",
     Detector.predict: "self, images",
     Detector.with_threshold: "self, rule, images=None, labels=None",
-    load_detector: "spec, *, arch=None, folder='.', device='cpu', trust_code=False",
+    load_detector: "spec, *, arch=None, http=None, folder='.', device='cpu', trust_code=False",
     type(
         attacks.pgd()
     ).__call__: "self, detector, images, labels, *, threshold=None, early_stop=False, seed=42, "

@@ -78,6 +78,8 @@ def predict(
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
     from robustbench_aigen.detectors.description import describe_detector
     from robustbench_aigen.detectors.loading import load_detector
+    from robustbench_aigen.detectors.remote.network import services_of
+    from robustbench_aigen.detectors.remote.service import usage_text
     from robustbench_aigen.engine.calling import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
@@ -131,6 +133,9 @@ def predict(
         say_warnings(notices)
     if targets and len(done) > len(silent):
         say(f"{len(done) - len(silent)} attacked pictures written to {save}", err=json_output)
+    services = services_of(loaded, *([surrogate] if surrogate is not None else []))
+    for service in services:
+        say(f"{service.name}: {usage_text(service)}", err=True)
     _refuse_silence(silent, len(done))
 
 

@@ -1,5 +1,6 @@
 """``robust-aigen run``."""
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,7 +90,7 @@ def run(
     # A mistake in the file is reported before torch is imported.
     bound_pipelines(loaded)
     if dry_run:
-        _show_plan(loaded, device, trust_code, json_output)
+        _show_plan(loaded, device, trust_code, json_output, output)
         return
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.evaluation import run as run_scenario
@@ -152,23 +153,34 @@ def _overridden(
     return loaded.replace(**changes)
 
 
-def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: bool) -> None:
+def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: bool, output: str) -> None:
+    from pathlib import Path
+
+    from robustbench_aigen.detectors.remote.network import services_of
     from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.experiment import make_experiment
+    from robustbench_aigen.engine.query_bounds import describe_queries
 
     resume_collector()
     plan = make_experiment(loaded, device=device, trust_code=trust_code)
     table = estimate_cells(plan)
+    for service in services_of(*plan.detectors, *plan.surrogates.values()):
+        service.look_in(Path(output) / ".cache")
     if json_output:
         print_json(table.to_dict(orient="records"))
         return
     seconds = table["seconds"].sum()
-    shown = table.assign(seconds=table["seconds"].map("{:.1f}".format))
+    time = f"at most about {seconds:.0f} s (all steps, no cache)"
+    if table["seconds"].isna().any():
+        time += " without the services that declare no rate"
+    shown = table.assign(seconds=table["seconds"].map(lambda own: "–" if math.isnan(own) else f"{own:.1f}"))
     print_table(
         shown,
-        f"{loaded.name}: {counted(len(table), 'cell')}, at most about {seconds:.0f} s (all steps, no cache)",
+        f"{loaded.name}: {counted(len(table), 'cell')}, {time}",
         group="detector",
     )
+    for line in describe_queries(plan):
+        say(line)
 
 
 def _show_result(result: "Run", json_output: bool) -> None:

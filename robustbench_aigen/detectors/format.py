@@ -30,8 +30,8 @@ class Format:
         ``(request) -> Loaded``.
     suffixes
         Endings of its file names, in lower case.
-    prefix
-        Prefix of the ids of its detectors, without the colon; None if the format has only files.
+    prefixes
+        Prefixes of the ids of its detectors, without the colon; empty if the format has only files.
     gradients
         Whether attacks can differentiate the detector, in words.
     trust
@@ -45,7 +45,7 @@ class Format:
     name: str
     function: Callable[..., Any]
     suffixes: tuple[str, ...]
-    prefix: str | None
+    prefixes: tuple[str, ...]
     gradients: str
     trust: str
     written: str
@@ -86,7 +86,7 @@ DETECTOR_FORMATS: Registry[Format] = Registry(
 def detector_format(
     *,
     suffixes: Sequence[str] = (),
-    prefix: str | None = None,
+    prefix: str | Sequence[str] = (),
     gradients: str = "yes",
     trust: str = "",
     written: str = "",
@@ -106,10 +106,11 @@ def detector_format(
 
     def decorator(function: Function) -> Function:
         built_in = function.__module__.startswith(f"{DETECTOR_FORMATS.folder}.")
-        text = written or ", ".join([f"FILE{suffix}" for suffix in suffixes] + [f"{prefix}:…"] * bool(prefix))
+        prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix or ())
+        text = written or ", ".join([f"FILE{each}" for each in suffixes] + [f"{each}:…" for each in prefixes])
         about = what or (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
         name = function.__name__.removeprefix("load_")
-        made = Format(name, function, tuple(suffixes), prefix, gradients, trust, text, about, built_in)
+        made = Format(name, function, tuple(suffixes), prefixes, gradients, trust, text, about, built_in)
         if not built_in:
             _check(made)
         DETECTOR_FORMATS.add(name, made, defined=function, order=order)
@@ -119,7 +120,7 @@ def detector_format(
 
 
 def _check(made: Format) -> None:
-    if not made.suffixes and not made.prefix:
+    if not made.suffixes and not made.prefixes:
         raise UserError(
             f"the detector format '{made.name}' has neither suffixes nor a prefix",
             hint="give suffixes=['.mlpackage'] or prefix='coreml'",
@@ -127,11 +128,12 @@ def _check(made: Format) -> None:
     for suffix in made.suffixes:
         if not isinstance(suffix, str) or not _SUFFIX.fullmatch(suffix):
             raise UserError(f"the suffix {suffix!r} is not a dot, a small letter, and letters or digits")
-    if made.prefix is not None and library_prefix(f"{made.prefix}:") != f"{made.prefix}:":
-        raise UserError(f"the prefix {made.prefix!r} is not a word of two or more letters or digits")
+    for prefix in made.prefixes:
+        if library_prefix(f"{prefix}:") != f"{prefix}:":
+            raise UserError(f"the prefix {prefix!r} is not a word of two or more letters or digits")
     for other in DETECTOR_FORMATS:
         taken = [suffix for suffix in made.suffixes if suffix in other.suffixes]
-        taken += [f"{made.prefix}:"] * (made.prefix is not None and made.prefix == other.prefix)
+        taken += [f"{prefix}:" for prefix in made.prefixes if prefix in other.prefixes]
         if taken and other.name != made.name:
             raise UserError(
                 f"'{taken[0]}' already belongs to the detector format '{other.name}'",

@@ -17,7 +17,7 @@ _PICKLES = (".pkl", ".pickle", ".joblib")
 def format_of_id(text: str) -> tuple[Format, str] | None:
     """Return the kind and the rest of an id such as ``timm:NAME``; None for an id without a known prefix."""
     prefix, colon, place = text.partition(":")
-    kind = next((each for each in DETECTOR_FORMATS if each.prefix == prefix), None) if colon else None
+    kind = next((each for each in DETECTOR_FORMATS if prefix in each.prefixes), None) if colon else None
     return None if kind is None else (kind, place)
 
 

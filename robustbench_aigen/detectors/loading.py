@@ -32,6 +32,7 @@ from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.preprocessing_settings import WHOLE, check_geometry, check_whole
 from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.published_weights import load_published
+from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.settings import checked_module
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.detectors.trial import refuse_classes
@@ -42,6 +43,7 @@ from robustbench_aigen.imports import source_files
 from robustbench_aigen.numerics.precision import resolve_device
 from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.scenario.detector_spec import GEOMETRY, DetectorSpec, PreprocessingSpec, library_prefix
+from robustbench_aigen.scenario.http_spec import HttpSpec
 from robustbench_aigen.text import counted
 
 
@@ -49,6 +51,7 @@ def load_detector(
     spec: DetectorSpec | Detector | nn.Module | Mapping[str, Any] | str | Path,
     *,
     arch: str | None = None,
+    http: HttpSpec | Mapping[str, Any] | None = None,
     folder: str | Path = ".",
     device: str | torch.device = "cpu",
     trust_code: bool = False,
@@ -60,10 +63,13 @@ def load_detector(
     spec
         A detector or a module in memory: of a bare module, pixels are in [0, 1] and output 1 is fake. Or
         The id of a shipped or published detector (``minigen/lenet5``, ``cnnspot``), a file (weights, ``.pt2``, ``.onnx``, ``.keras``, ``.h5``,
-        ``.skops``), ``timm:…``, ``hf:…``, ``python:…``, or what a scenario's ``detectors:`` holds.
+        ``.skops``), ``timm:…``, ``hf:…``, ``python:…``, ``https://…`` with ``http``, or what a scenario's ``detectors:`` holds.
     arch
         Architecture of a file of weights that has no card beside it: a name of the zoo or of torchvision, or
         ``timm:NAME``.
+    http
+        The description of a service, where ``spec`` is its address, as in a scenario: ``{"score": {"path": "score",
+        "of": "fake"}}``.
     folder
         The folder that relative paths start at.
     device
@@ -79,6 +85,14 @@ def load_detector(
         If there is no such detector, it cannot be read, needs trust, or does not fit its architecture. Of a module in
         memory: if it is on another device, or has more than two outputs.
     """
+    if http is not None:
+        if not isinstance(spec, str) or arch is not None:
+            raise UserError("http describes the service at an address, which is a text")
+        described = {
+            "id": spec,
+            "http": http.model_dump(exclude_unset=True) if isinstance(http, HttpSpec) else http,
+        }
+        spec = validated_values(DetectorSpec, described, "a detector")
     if isinstance(spec, nn.Module):
         return _in_memory(spec, arch, device)
     target = resolve_device(str(device))
@@ -157,6 +171,8 @@ def _ready(kind: Format, request: Request) -> Detector:
     if request.spec.name is not None:
         detector.name = request.spec.name
     detector.to(request.device)
+    if is_remote(detector):
+        return detector
     settle(detector.network, request.device)
     _in_float32(detector)
     with called_in_evaluation_mode():
@@ -261,7 +277,7 @@ def requested(
             raise UserError(f"unknown detector '{spec.id}'", hint=hint)
         prefix = library_prefix(spec.id)
         if spec.id not in shipped and prefix:
-            known = [f"{each.prefix}:" for each in DETECTOR_FORMATS if each.prefix is not None]
+            known = [f"{prefix}:" for each in DETECTOR_FORMATS for prefix in each.prefixes]
             raise UserError(f"unknown detector '{spec.id}'", hint=did_you_mean(prefix, known))
         if spec.id not in shipped:
             hint = f"{did_you_mean(spec.id, [*shipped, *PUBLISHED])} (your own detector: {{path: FILE, arch: NAME}})"

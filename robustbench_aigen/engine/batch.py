@@ -10,6 +10,7 @@ from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.remote.service import ServiceError
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.detectors.trial import failure, size_hint
@@ -62,7 +63,7 @@ def log_odds_of(
         try:
             result[rows] = predict(detector, images, batch_size, device)
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or isinstance(error, ServiceError):
                 raise
             sides = (images[0].shape[1], images[0].shape[2])
             hint = size_hint(detector, *sides)

@@ -1,5 +1,6 @@
 """Estimates of the time of an experiment, from a timed batch per detector."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import pandas as pd
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.pace import Pace, network_pace
@@ -38,8 +40,17 @@ def estimate_cells(experiment: Experiment) -> pd.DataFrame:
     smaller eps or from stopping at success. A budget that holds no other 8-bit image costs nothing. It leaves out
     decoding, perturbations, the search on the 8-bit grid (up to 17 verdicts and 10 gradients for what rounding loses),
     the further starts that ``auto`` gives close calls, and the trust probes.
+
+    With a detector behind HTTP there is a column ``queries``, the most queries to services
+    (:mod:`robustbench_aigen.engine.query_bounds`). Nothing is sent: the seconds of such a detector follow from its rate
+    limit, and are NaN without a rate limit.
     """
-    rows = []
+    from robustbench_aigen.engine.query_bounds import (
+        cell_queries,  # It knows experiments, which offer estimates.
+    )
+
+    is_queried = bool(services_of(*experiment.detectors, *experiment.surrogates.values()))
+    rows: list[dict[str, object]] = []
     paces = {detector.name: _pace(experiment, detector) for detector in experiment.detectors}
     surrogates = {spec: _pace(experiment, detector) for spec, detector in experiment.surrogates.items()}
     for detector in experiment.detectors:
@@ -55,10 +66,17 @@ def estimate_cells(experiment: Experiment) -> pd.DataFrame:
                     "seconds": images * seconds,
                 }
             )
+            if is_queried:
+                rows[-1]["queries"] = sum(cell_queries(experiment, detector, pipeline).values())
     return pd.DataFrame(rows)
 
 
 def _pace(experiment: Experiment, detector: Detector) -> Pace:
+    services = services_of(detector)
+    if services:
+        # Every image that is timed would cost a query.
+        query = sum(1 / service.spec.rate if service.spec.rate else math.nan for service in services)
+        return Pace(query, query, math.nan, query)
     batch_size = experiment.scenario.batch_size or default_batch_size(detector, experiment.device)
     return network_pace(detector, batch_size, experiment.device, experiment.settings.precision)
 

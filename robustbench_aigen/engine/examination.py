@@ -10,6 +10,7 @@ from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.engine.experiment import Experiment
@@ -110,7 +111,7 @@ def examine(
     *,
     needs_finite: bool = True,
 ) -> Repeated | None:
-    """Score as many images as are fast and fit into memory; None if there is no image.
+    """Score as many images as are fast and fit into memory; None if there is no image, or if each costs a query.
 
     Parameters
     ----------
@@ -130,6 +131,8 @@ def examine(
     UserError
         If it fails on an image, or answers NaN or infinity.
     """
+    if is_remote(detector):
+        return None
     height, width = detector.preprocessing.input_size or (224, 224)
     if detector.preprocessing.input_size is None and levels:
         height, width = max((image.shape[1:] for image in levels), key=lambda sides: sides[0] * sides[1])

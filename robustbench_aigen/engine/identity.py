@@ -16,6 +16,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.identity import PYTHON, answers_of, identity_of, network_hash
 from robustbench_aigen.detectors.remembering import remembered
+from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
@@ -142,7 +143,7 @@ def _shown(detector: Detector, shard: Shard) -> Iterator[str]:
     if isinstance(detector, Ensemble):
         for member in detector.members:
             yield from _shown(member, shard)
-    elif PYTHON in detector.architecture and not detector.draws:
+    elif PYTHON in detector.architecture and not detector.draws and not is_remote(detector):
         yield remembered(detector, "answers", lambda: answers_of(detector))
         yield remembered(detector, ("answers", shard), lambda: _answers_on(detector, shard))
 

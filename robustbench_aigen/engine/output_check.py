@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.contract import Detector, log_odds
 from robustbench_aigen.detectors.ensembles import Ensemble
+from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine.examination import few_images
@@ -78,6 +79,8 @@ def _as_meant(
             for own, member in zip(specs, detector.members, strict=True)
         ]
         return detector if members == detector.members else detector.of(members)
+    if is_remote(detector):
+        return detector  # Each image would cost a query, and the description declares the class of the score.
     images = _labelled_images(experiment, detector)
     is_declared = "fake_index" in detector.declared
     if images is None:

@@ -15,6 +15,8 @@ from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.remote.network import is_remote, services_of
+from robustbench_aigen.detectors.remote.service import usage_text
 from robustbench_aigen.detectors.thresholds import fit_threshold
 from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
@@ -24,6 +26,7 @@ from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent
 from robustbench_aigen.engine.provenance import hardware
+from robustbench_aigen.engine.query_bounds import describe_queries
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
 from robustbench_aigen.engine.sizes import smaller_than_crops
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
@@ -31,7 +34,7 @@ from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
-from robustbench_aigen.notices import warning
+from robustbench_aigen.notices import about, warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
 from robustbench_aigen.runs.folder import no_gallery, write_run
 from robustbench_aigen.runs.info import RunInfo, TimingInfo
@@ -45,7 +48,7 @@ from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.scenario.words import shell_word, storable
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
-from robustbench_aigen.trust.check import Checks
+from robustbench_aigen.trust.check import Checks, flag_names
 from robustbench_aigen.trust.records import add_trust, raised_by_records
 
 
@@ -119,6 +122,9 @@ def run_experiment(
         store = ShardCache(Path(cache), fresh=fresh)
     else:
         store = MemoryCache() if output is None else ShardCache(_writable(output) / ".cache", fresh=fresh)
+    services = services_of(*experiment.detectors, *experiment.surrogates.values())
+    for service in services:
+        service.begin(store.folder, fresh=fresh, tell=recording.notice)
     done = _computed(experiment, store, recording, clock)
 
     def info(run_id: str) -> RunInfo:
@@ -147,7 +153,8 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         execution.experiment = experiment
         checks = Checks()
         examined = examine_detectors(experiment, execution.cache, checks)
-    progress.notice_all([*experiment.described_data(), *experiment.notices(), *checked])
+    asked = describe_queries(experiment)
+    progress.notice_all([*experiment.described_data(), *experiment.notices(), *asked, *checked])
     with steps.timed("audit"):
         progress.work_on("", "audit of formats and sizes")
         stored = glance(experiment.selection.source, experiment.selection.indices)
@@ -174,6 +181,8 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             summarise(records, experiment.pipelines, experiment.settings.mode, progress.notice), raised
         )
     measured = ssim_counts(records)
+    services = services_of(*experiment.detectors, *experiment.surrogates.values())
+    progress.notice_all([about(service.name, usage_text(service)) for service in services])
     progress.notice_all(
         [*execution.cache.notices(), *measured.notices(experiment.scenario.ssim), *checks.notices()]
     )
@@ -188,7 +197,10 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
             "flags": [flag._asdict() for flag in raised],
             "mode": experiment.scenario.trust,
             "probes": [found.as_dict() for found in probed],
-            "unchecked": [left.as_dict() for left in (*probes.unchecked, *_failed(checks, experiment))],
+            "unchecked": [
+                left.as_dict()
+                for left in (*probes.unchecked, *_failed(checks, experiment), *_unrepeated(experiment))
+            ],
             **({"checks": checks.added()} if checks.added() else {}),
         },
     }
@@ -203,6 +215,17 @@ def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:
         Unchecked(detector.name, names, (flag,), f"the check fails: {said}")
         for flag, said in checks.failed.items()
         for detector in experiment.detectors
+    ]
+
+
+def _unrepeated(experiment: Experiment) -> list[Unchecked]:
+    """Return the flags that need repeated answers, for detectors that answer each image once."""
+    names = tuple(pipeline.name for pipeline in experiment.pipelines)
+    reason = "each image is sent once, and its stored answer is used from then on"
+    return [
+        Unchecked(detector.name, names, flag_names("repeats"), reason)
+        for detector in experiment.detectors
+        if is_remote(detector)
     ]
 
 

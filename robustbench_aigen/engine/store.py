@@ -45,6 +45,11 @@ class ShardCache:
         self._damaged: dict[str, _Damage] = {}
         remove_leftovers(folder)
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder."""
+        return self._folder
+
     def has(self, key: str) -> bool:
         """Whether a usable file of a shard exists."""
         if self._stale is not None and key not in self._stale:
@@ -102,6 +107,11 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[pd.DataFrame, list[Problem]]] = {}
+
+    @property
+    def folder(self) -> Path | None:
+        """There is no folder."""
+        return None
 
     def has(self, key: str) -> bool:
         """Whether a shard is stored."""

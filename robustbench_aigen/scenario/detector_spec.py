@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from robustbench_aigen.documents.document import Section, show, validated
+from robustbench_aigen.documents.document import PartError, Section, show, validated, validated_values
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError, printable, shortened
+from robustbench_aigen.scenario.http_spec import HttpSpec, answers_beside, check_address
 from robustbench_aigen.scenario.trim_spec import TrimSpec
 from robustbench_aigen.stages.parameters import read_fraction
 
@@ -162,8 +163,16 @@ def library_prefix(text: str) -> str:
     return found[0] if found else ""
 
 
+def is_address(text: str) -> bool:
+    """Whether an id is the address of a detector behind HTTP."""
+    return library_prefix(text) in ("http:", "https:")
+
+
 class DetectorSpec(FileSpec):
-    """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors."""
+    """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors.
+
+    The id of a detector behind HTTP is its address, and ``http`` says how it is queried.
+    """
 
     id: str | None = None
     path: str | None = None
@@ -171,6 +180,7 @@ class DetectorSpec(FileSpec):
     by: Rule | None = None
     name: Annotated[str, Field(pattern=r"\S")] | None = None
     wrap: TrimSpec | None = None
+    http: HttpSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -198,7 +208,28 @@ class DetectorSpec(FileSpec):
             raise ValueError("'by' needs an 'ensemble'")
         if self.id is not None and self.arch is not None:
             raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
+        self._check_http()
         return self
+
+    def _check_http(self) -> None:
+        if self.id is None or not is_address(self.id):
+            if self.http is not None:
+                raise ValueError("'http' needs the address of the service: id: https://host/path")
+            return
+        check_address(self.id)
+        others = self.model_fields_set - {"id", "name", "http"}
+        if others:
+            raise PartError(
+                f"'{min(others)}' does not go with an address: the service does its own preprocessing",
+                (min(others),),
+                "describe the answer in 'http: {score: …}'",
+            )
+        if self.http is None:
+            raise PartError(
+                "an address needs 'http', the description of the service",
+                (),
+                f"{{id: '{self.id}', http: {{score: {{path: score, of: fake}}}}}}, or a YAML file with these keys",
+            )
 
     @classmethod
     def from_text(cls, text: str, arch: str | None = None, folder: Path | None = None) -> Self:
@@ -225,6 +256,8 @@ class DetectorSpec(FileSpec):
         if library_prefix(text):
             if arch is not None:
                 raise UserError(f"'{text}' brings its own architecture: leave '{arch}' out")
+            if is_address(text):
+                return validated_values(cls, {"id": text}, "a detector")
             prefix, _, place = text.partition(":")
             return cls(id=text if folder is None else f"{prefix}:{_absolute(prefix, place, folder)}")
         if arch is None and not _is_file(text):
@@ -254,9 +287,12 @@ class DetectorSpec(FileSpec):
         if self.path is not None:
             changes["path"] = _beside(folder, self.path)
         if self.id is not None and library_prefix(self.id):
-            changes["id"] = self.from_text(self.id, None, folder).id
+            prefix, _, place = self.id.partition(":")
+            changes["id"] = f"{prefix}:{_absolute(prefix, place, folder)}"
         if self.ensemble is not None:
             changes["ensemble"] = tuple(member.starting_at(folder) for member in self.ensemble)
+        if self.http is not None:
+            changes["http"] = answers_beside(self.http, folder)
         return self.model_copy(update=changes)
 
     @field_serializer("id", "path", when_used="json")
@@ -293,6 +329,8 @@ def _beside(folder: Path, text: str) -> str:
 
 def _absolute(prefix: str, place: str, folder: Path) -> str:
     """Make the local path in an id absolute, where it is one."""
+    if is_address(f"{prefix}:"):
+        return place
     path, colon, function = place.rpartition(":") if prefix == "python" else (place, "", "")
     local = (folder / Path(path).expanduser()).resolve()
     # What a folder of transformers could be is one, where it cannot be the id of a hub.

@@ -1,0 +1,1 @@
+"""Detectors behind HTTP: requests, stored answers, budget."""

@@ -1,0 +1,97 @@
+"""Values of environment variables in a request, and texts without these values."""
+
+import base64
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from robustbench_aigen.errors import Source, UserError
+from robustbench_aigen.scenario.http_spec import VARIABLE
+
+MASK = "***"
+_SHORTEST = 4
+"""Shorter values are not credentials, and masking them would damage other words."""
+
+
+class Credentials:
+    """The environment variables that a request uses.
+
+    Parameters
+    ----------
+    values
+        The values by name, as read by :func:`read_variables`.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        forms: set[str] = set()
+        for value in self._values.values():
+            # "Basic ${MY_LOGIN}" may be written as one variable with a space in it.
+            for part in {value, *value.split()}:
+                if len(part) >= _SHORTEST:
+                    encoded = base64.b64encode(part.encode()).decode()
+                    forms |= {part, quote(part, safe=""), quote_plus(part), encoded, encoded.rstrip("=")}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._secret = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(sorted(self._values))})"
+
+    def filled(self, value: Any, *, in_address: bool = False) -> Any:
+        """Return a value of JSON with the variables replaced; in an address they are percent-encoded."""
+        if isinstance(value, str):
+            return VARIABLE.sub(
+                lambda found: (
+                    quote(self._values[found[1]], safe="") if in_address else self._values[found[1]]
+                ),
+                value,
+            )
+        if isinstance(value, dict):
+            return {key: self.filled(below) for key, below in value.items()}
+        return [self.filled(below) for below in value] if isinstance(value, list) else value
+
+    def masked(self, text: str) -> str:
+        """Return a text without the values."""
+        return text if self._secret is None else self._secret.sub(MASK, text)
+
+    def masked_json(self, value: Any) -> Any:
+        """Return a value of JSON without the values in its texts; numbers stay, because they are the answer."""
+        if isinstance(value, str):
+            return self.masked(value)
+        if isinstance(value, dict):
+            return {self.masked(key): self.masked_json(below) for key, below in value.items()}
+        return [self.masked_json(below) for below in value] if isinstance(value, list) else value
+
+
+def read_variables(texts: Iterable[tuple[str, Source | None]]) -> Credentials:
+    """Return the environment variables that some texts name.
+
+    Parameters
+    ----------
+    texts
+        Texts with references such as ``${MY_TOKEN}``, each with its place in a file.
+
+    Raises
+    ------
+    UserError
+        If a variable is not set, or has a character that a header cannot have.
+    """
+    values: dict[str, str] = {}
+    for text, source in texts:
+        for name in VARIABLE.findall(text):
+            # Files of secrets end in a line feed.
+            value = os.environ.get(name, "").strip()
+            if not value:
+                raise UserError(
+                    f"the environment variable {name} is not set", source=source, hint=f"export {name}=…"
+                )
+            if not (value.isascii() and value.isprintable()):
+                raise UserError(
+                    f"the environment variable {name} has a character that is not printable ASCII",
+                    source=source,
+                    hint=f"export {name}=… without line breaks",
+                )
+            values[name] = value
+    return Credentials(values)

@@ -1,0 +1,72 @@
+"""The request for an image: its encoding, and the parts of the request around it."""
+
+import base64
+import io
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+from torch import Tensor
+
+from robustbench_aigen.detectors.remote.credentials import Credentials
+from robustbench_aigen.errors import Source
+from robustbench_aigen.scenario.http_spec import HttpSpec, ImageSpec
+
+
+def image_hash(levels: Tensor) -> str:
+    """Return the sha256 of a 3×H×W uint8 image: of its levels, not of a file."""
+    return sha256(f"{tuple(levels.shape)}".encode() + levels.contiguous().numpy().tobytes()).hexdigest()
+
+
+def encoded(levels: Tensor, spec: ImageSpec) -> bytes:
+    """Return a 3×H×W uint8 image as a file; PNG and WebP are lossless."""
+    image = Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
+    stream = io.BytesIO()
+    options: dict[str, Any] = {"png": {}, "webp": {"lossless": True}, "jpeg": {"quality": spec.quality}}
+    image.save(stream, spec.format, **options[spec.format])
+    return stream.getvalue()
+
+
+def codec(spec: ImageSpec) -> str:
+    """Return the version of a codec that decides the image that arrives; empty for lossless formats."""
+    return f"jpeg={features.version_codec('jpg')}" if spec.format == "jpeg" else ""
+
+
+def request_parts(spec: HttpSpec, credentials: Credentials, image: bytes) -> dict[str, Any]:
+    """Return the arguments of :meth:`httpx.Client.stream` for the image's file."""
+    mime = f"image/{spec.image.format}"
+    headers = {name: credentials.filled(value) for name, value in spec.headers.items()}
+    if spec.send == "multipart":
+        files = {spec.field: (f"image.{spec.image.format}", image, mime)}
+        return {"headers": headers, "files": files, "data": credentials.filled(spec.fields)}
+    if spec.send == "json":
+        text = base64.b64encode(image).decode()
+        prefix = f"data:{mime};base64," if spec.data_url else ""
+        # The image is filled in last: base64 holds no variables, and is long.
+        body = credentials.filled(spec.fields)
+        return {"headers": headers, "json": spec.put(body, prefix + text)}
+    named = {name.lower() for name in headers}
+    return {
+        "headers": headers if "content-type" in named else {"Content-Type": mime, **headers},
+        "content": image,
+    }
+
+
+def texts_with_variables(address: str, spec: HttpSpec) -> Iterator[tuple[str, Source | None]]:
+    """Yield every text of a description that may name environment variables, with its place."""
+    yield address, spec.where()
+    for name, text in spec.headers.items():
+        yield text, spec.where("headers", name)
+    for name, value in spec.fields.items():
+        for text in _texts(value):
+            yield text, spec.where("fields", name)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for below in value.values() if isinstance(value, dict) else value:
+            yield from _texts(below)

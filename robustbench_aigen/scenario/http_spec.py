@@ -1,0 +1,340 @@
+"""The section ``http:`` of a detector: how a service receives an image, and where its answer holds the score."""
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from decimal import ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BeforeValidator, Field, JsonValue, StrictBool, StrictInt, StrictStr, model_validator
+
+from robustbench_aigen.documents.document import PartError, Section, not_a_boolean, show
+from robustbench_aigen.scenario.json_path import Filter, JsonPath
+from robustbench_aigen.stages.parameters import read_fraction
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
+"""A reference to an environment variable, such as ``${MY_TOKEN}``."""
+_CREDENTIAL = re.compile(
+    r"authorization|(^|[-_])auth$|token$|secret|passw|cookie|api.?key|(^|[-_])(key|sig|signature)$",
+    re.IGNORECASE,
+)
+"""Names of headers, fields and parameters whose values are credentials."""
+
+_OWN_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "accept-encoding")
+
+
+def _path(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a path such as result.score, not {show(value)}")  # noqa: TRY004  pydantic collects ValueErrors
+    JsonPath.parsed(value)
+    return value
+
+
+def _positive(value: object) -> object:
+    number = read_fraction(value)
+    if number is None or number <= 0:
+        raise ValueError(f"must be a number greater than 0, not {show(value)}")
+    return number
+
+
+def _decimal(value: object) -> object:
+    # The text of a float is the number that was written; its binary value is not.
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Word = StrictStr | StrictBool | StrictInt
+
+
+def _words(value: object) -> object:
+    return value if isinstance(value, list | tuple) or value is None else (value,)
+
+
+def _image(value: object) -> object:
+    return {"format": value} if isinstance(value, str) else value
+
+
+PathText = Annotated[str, BeforeValidator(_path)]
+Positive = Annotated[float, BeforeValidator(_positive)]
+Count = Annotated[int, Field(strict=True, gt=0)]
+CountOrZero = Annotated[int, Field(strict=True, ge=0)]
+Amount = Annotated[Decimal, BeforeValidator(_decimal), BeforeValidator(not_a_boolean), Field(gt=0)]
+Words = Annotated[tuple[Word, ...] | None, BeforeValidator(_words)]
+
+
+class ImageSpec(Section):
+    """The format in which an image is sent. PNG and WebP are lossless; ``quality`` is that of JPEG."""
+
+    format: Literal["png", "webp", "jpeg"] = "png"
+    quality: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _quality_of_jpeg(self) -> Self:
+        if (self.quality is None) == (self.format == "jpeg"):
+            raise ValueError(
+                "jpeg needs a quality: {format: jpeg, quality: 95}"
+                if self.format == "jpeg"
+                else f"'quality' goes with jpeg: {self.format} is lossless"
+            )
+        return self
+
+
+class ScoreSpec(Section):
+    """Where the answer holds the score, and how the score is read.
+
+    A number has ``of``, the class whose score it is, and ``scale``. A verdict has ``fake`` and ``real``, the words of
+    the two classes.
+    """
+
+    path: PathText = "$"
+    of: Literal["fake", "real"] | None = None
+    scale: Literal["probability", "percentage", "logit"] | None = None
+    fake: Words = None
+    real: Words = None
+
+    @model_validator(mode="after")
+    def _is_number_or_verdict(self) -> Self:
+        if self.fake is not None or self.real is not None:
+            if not self.fake or not self.real:
+                raise ValueError("a verdict needs the words of both classes: fake: [AI], real: [human]")
+            if self.of is not None or self.scale is not None:
+                raise ValueError("'of' and 'scale' belong to a number, 'fake' and 'real' to a verdict")
+            # In Python, true equals 1.
+            shared = {(type(word), word) for word in self.fake} & {(type(word), word) for word in self.real}
+            if shared:
+                raise ValueError(f"{show(next(iter(shared))[1])} is a word of both classes")
+        elif self.of is None:
+            raise ValueError(
+                "must say which class the score means: of: fake, or of: real; for a verdict the words: "
+                "fake: [AI], real: [human]"
+            )
+        return self
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the answer is a verdict without a score."""
+        return self.fake is not None
+
+
+class BudgetSpec(Section):
+    """The most queries that may be sent, directly or as money: ``money`` divided by ``per_query``."""
+
+    queries: Count | None = None
+    money: Amount | None = None
+    per_query: Amount | None = None
+    currency: str = ""
+
+    @model_validator(mode="after")
+    def _says_a_limit(self) -> Self:
+        if self.money is not None and self.per_query is None:
+            raise ValueError("'money' needs 'per_query', the price of a query")
+        if self.queries is None and self.money is None:
+            raise ValueError("needs 'queries', or 'money' with 'per_query'")
+        return self
+
+    @property
+    def limit(self) -> int:
+        """The most queries."""
+        limits = [] if self.queries is None else [self.queries]
+        if self.money is not None and self.per_query is not None:
+            limits.append(int((self.money / self.per_query).to_integral_value(ROUND_FLOOR)))
+        return min(limits)
+
+    def cost(self, queries: int) -> str:
+        """Return the price of some queries as text; empty without a price."""
+        return "" if self.per_query is None else f"{queries * self.per_query} {self.currency}".strip()
+
+
+class HttpSpec(Section):
+    """How a service receives images and answers.
+
+    Parameters
+    ----------
+    send
+        ``multipart`` form, base64 in ``json``, or the ``raw`` bytes as body.
+    image
+        The format of the image.
+    field
+        Name of the image's field; in JSON also a path (``inputs[0].content``).
+    data_url
+        Whether the base64 in JSON begins with ``data:image/png;base64,``.
+    fields
+        Further fields of the form or of the JSON object.
+    headers
+        Further headers. ``${NAME}`` in headers, fields and the address is the environment variable.
+    method
+        ``POST`` or ``PUT``.
+    score
+        How the answer is read.
+    rate
+        Most requests per second.
+    concurrent
+        Most requests at a time.
+    timeout
+        Seconds for a whole request.
+    retries
+        Further requests for an image after 408, 429, 5xx and failures of the connection.
+    wait
+        Seconds before the first further request; doubled each time. The ``Retry-After`` of an answer has priority.
+    longest_wait
+        The longest ``Retry-After`` in seconds that is waited for.
+    budget
+        The most queries.
+    recheck
+        Number of images with a stored answer that are sent again, to find a changed service.
+    answers
+        Folder of the stored answers, instead of the cache of the run.
+    version
+        The user's word for the version of the service: a new version is asked again.
+    """
+
+    send: Literal["multipart", "json", "raw"] = "multipart"
+    image: Annotated[ImageSpec, BeforeValidator(_image)] = ImageSpec()
+    field: str = "image"
+    data_url: bool = False
+    fields: dict[str, JsonValue] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
+    method: Literal["POST", "PUT"] = "POST"
+    score: ScoreSpec
+    rate: Positive | None = None
+    concurrent: Annotated[int, Field(strict=True, gt=0, le=256)] = 4
+    timeout: Positive = 30.0
+    retries: CountOrZero = 5
+    wait: Positive = 1.0
+    longest_wait: Positive = 600.0
+    budget: BudgetSpec | None = None
+    recheck: CountOrZero = 0
+    answers: str | None = None
+    version: Annotated[str, Field(pattern=r"\S")] | None = None
+
+    def __hash__(self) -> int:
+        # Mappings have no hash.
+        return hash(self.model_dump_json())
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.data_url and self.send != "json":
+            raise PartError("'data_url' goes with send: json", ("data_url",))
+        self._check_fields()
+        for name, text in self.headers.items():
+            self._check_header(name, text)
+        for place, name, text in self._named_texts():
+            _refuse_literal_credential(name, text, place)
+        return self
+
+    def _check_fields(self) -> None:
+        given = self.model_fields_set & {"field", "fields"}
+        if self.send == "raw" and given:
+            raise PartError(
+                "a raw body is the image alone, without fields",
+                (min(given),),
+                "write further values into headers or into the address: ?model=v2",
+            )
+        if self.send == "json":
+            self.put(deepcopy(self.fields), "")
+        elif self.field in self.fields:
+            raise PartError(f"'{self.field}' is among the fields, and the image belongs there", ("field",))
+        for name, value in self.fields.items():
+            if self.send == "multipart" and not isinstance(value, str | int | float | bool):
+                raise PartError("must be a text or a number in a form", ("fields", name))
+
+    def _check_header(self, name: str, text: str) -> None:
+        place = ("headers", name)
+        if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+            raise PartError(f"'{name}' is not the name of a header", place)
+        if name.lower() in _OWN_HEADERS or (name.lower() == "content-type" and self.send != "raw"):
+            raise PartError(f"the header '{name}' follows from the request: leave it out", place)
+        if not (text.isascii() and text.isprintable()):
+            raise PartError("the value of a header is printable ASCII", place)
+
+    def put(self, body: dict[str, JsonValue], image: str) -> dict[str, JsonValue]:
+        """Set the image's field in a JSON object.
+
+        Raises
+        ------
+        PartError
+            If the image's place does not fit into the object.
+        """
+        try:
+            path = JsonPath.parsed(self.field)
+        except ValueError as error:
+            raise PartError(str(error), ("field",)) from error
+        if not path.steps or any(isinstance(step, Filter) for step in path.steps):
+            raise PartError(f"'{self.field}' does not name a field", ("field",))
+        try:
+            path.put(body, image)
+        except ValueError as error:
+            raise PartError(str(error), ("field",)) from error
+        return body
+
+    def _named_texts(self) -> Iterator[tuple[tuple[str, ...], str, str]]:
+        for name, text in self.headers.items():
+            yield ("headers", name), name, text
+        for name, value in self.fields.items():
+            for inner, text in _texts(name, value):
+                yield ("fields", name), inner, text
+
+
+def _refuse_literal_credential(name: str, text: str, place: tuple[str, ...] = ()) -> None:
+    if _CREDENTIAL.search(name) and text and not VARIABLE.search(text):
+        raise PartError(
+            f"the value of '{name}' is a credential, and this file is copied into the results",
+            place,
+            'export it as an environment variable and name the variable here: "${MY_TOKEN}"',
+        )
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts below a value of JSON, each with the name of its member."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _texts(str(key), below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _texts(name, below)
+
+
+def check_address(text: str) -> None:
+    """Check the address of a service.
+
+    Raises
+    ------
+    ValueError
+        If the address has no host, or holds a credential.
+    """
+    try:
+        parts = urlsplit(VARIABLE.sub("x", text))
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"'{without_credentials(text)}' is not an address: {error}") from error
+    if VARIABLE.search(urlsplit(text).netloc):
+        raise ValueError(f"the host of '{text}' is a variable: write the host, because results belong to it")
+    if not host or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError(f"'{without_credentials(text)}' is not an address such as https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise PartError(
+            f"'{without_credentials(text)}' holds a name or a password",
+            (),
+            'write a header: headers: {Authorization: "Basic ${MY_LOGIN}"}',
+        )
+    if parts.fragment:
+        raise ValueError(f"'{text}' has a fragment '#{parts.fragment}', which is never sent")
+    for name, value in parse_qsl(urlsplit(text).query):
+        _refuse_literal_credential(name, value)
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without the name and password before its host."""
+    return re.sub(r"(?<=//)[^/?#]*@", "", address)
+
+
+def answers_beside(spec: HttpSpec, folder: Path) -> HttpSpec:
+    """Return the section with the absolute path of its folder of answers."""
+    if spec.answers is None:
+        return spec
+    return spec.model_copy(
+        update={"answers": str((Path.cwd() / folder / Path(spec.answers).expanduser()).resolve())}
+    )
