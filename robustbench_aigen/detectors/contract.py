@@ -388,7 +388,7 @@ class Detector(nn.Module):
         """Return the combined logits of several views, for stacks of resized images.
 
         Views stream through the network in groups. Where there are several groups, gradients are computed by a second
-        pass over each group, so that the memory is that of one group whatever the size of the images.
+        pass over each group, so that the memory is that of one group at any size of the images.
         """
         own = self.preprocessing
         views = [

@@ -24,7 +24,7 @@ class FerretNetS(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # A feature depends on 63 pixels on each side: 3 in front, 20 in the first stage, 40 in the second.
-        self.local = MeanInTiles(_LocalFeatures(), stride=8, reach=64)
+        self.local = MeanInTiles(_FerretFeatures(), stride=8, reach=64)
         self.logit = nn.Sequential(nn.Dropout(0.2), nn.Linear(128, 1))
         self.two_logits = TwoLogits()
         hide_level(self, "local.body.")
@@ -35,14 +35,14 @@ class FerretNetS(nn.Module):
         return logits
 
 
-class _LocalFeatures(nn.Module):
+class _FerretFeatures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cbr1 = _convolution(3, 16, 1)
         self.cbr2 = _convolution(16, 32, 2)
         self.feature = nn.Sequential(
-            nn.Sequential(_Block(32, 64, 2), _Block(64, 64, 1)),
-            nn.Sequential(_Block(64, 128, 2), _Block(128, 128, 1)),
+            nn.Sequential(_DilatedBlock(32, 64, 2), _DilatedBlock(64, 64, 1)),
+            nn.Sequential(_DilatedBlock(64, 128, 2), _DilatedBlock(128, 128, 1)),
             nn.Conv2d(128, 128, 1, bias=False),
         )
 
@@ -61,7 +61,7 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     )
 
 
-class _Block(nn.Module):
+class _DilatedBlock(nn.Module):
     """A dilated and a separable convolution beside a shortcut (DSBlock)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:

@@ -26,7 +26,7 @@ class NPR(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # A feature depends on 43 pixels on each side: 3 in front, 12 in the first stage, 28 in the second.
-        self.local = MeanInTiles(_LocalFeatures(), stride=8, reach=48)
+        self.local = MeanInTiles(_RelationFeatures(), stride=8, reach=48)
         self.fc1 = nn.Linear(512, 1)
         self.two_logits = TwoLogits()
         hide_level(self, "local.body.")
@@ -37,7 +37,7 @@ class NPR(nn.Module):
         return logits
 
 
-class _LocalFeatures(nn.Module):
+class _RelationFeatures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         whole = resnet50(weights=None)

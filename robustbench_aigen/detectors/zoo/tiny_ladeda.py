@@ -46,7 +46,7 @@ class TinyLaDeDa(nn.Module):
         self.conv2 = nn.Conv2d(8, 8, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(8)
         self.relu = nn.ReLU()
-        self.layer1 = nn.Sequential(_Block())
+        self.layer1 = nn.Sequential(_PatchBlock())
         self.fc = nn.Linear(8, 1)
         self.two_logits = TwoLogits()
 
@@ -61,7 +61,7 @@ class TinyLaDeDa(nn.Module):
         return logits
 
 
-class _Block(nn.Module):
+class _PatchBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8)
