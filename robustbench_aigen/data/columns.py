@@ -1,6 +1,5 @@
 """Columns of a table with images, labels, generators and splits, and the samples of its rows."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -309,9 +308,13 @@ def _by_names(values: Sequence[object], names: Sequence[str] | None) -> Sequence
 
 def _inside(path: str | None, folder: Path) -> str | None:
     """Return a path relative to a resolved folder that it is inside of: an id does not say where a data set stands."""
-    if path is None or not os.path.isabs(path) or not PurePath(path).is_relative_to(folder):
+    if path is None:
+        return None
+    written = PurePath(path)
+    # Most paths are relative, and cheaper to tell than to compare.
+    if not (written.is_absolute() and written.is_relative_to(folder)):
         return path
-    return PurePath(path).relative_to(folder).as_posix()
+    return written.relative_to(folder).as_posix()
 
 
 def qualified(samples: list[Sample]) -> list[Sample]:
