@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,20 +106,24 @@ def drawn() -> None:
     """Asked for by tests that look at the files of figures."""
 
 
+SAVE_FILES = "robustbench_aigen.views.figures.drawing.save_files"
+
+
+def save_empty(_figure: object, folder: Path, name: str) -> None:
+    """In place of painting the files of a figure."""
+    for kind in ("pdf", "png"):
+        (folder / f"{name}.{kind}").touch()
+
+
 @pytest.fixture
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not painted where nobody looks at them: they take nine tenths of a small training's or report's time.
 
     Trainings have none. Of a report, ``NAME.pdf`` and ``NAME.png`` are empty, and its page has the figures all the same.
     """
-
-    def save_empty(_figure: object, folder: Path, name: str) -> None:
-        for kind in ("pdf", "png"):
-            (folder / f"{name}.{kind}").touch()
-
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("robustbench_aigen.training.drawing.save_files", lambda *_: None)
-        monkeypatch.setattr("robustbench_aigen.views.figures.drawing.save_files", save_empty)
+        monkeypatch.setattr(SAVE_FILES, save_empty)
 
 
 @pytest.fixture
@@ -169,4 +174,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with a whole report, all of whose names try to be markup."""
     from hostile_report import hostile_report
 
-    return hostile_report(tmp_path_factory.mktemp("hostile"))
+    with pytest.MonkeyPatch.context() as patch:
+        if shutil.which("pdflatex") is None:  # Nothing else opens the files of its figures.
+            patch.setattr(SAVE_FILES, save_empty)
+        return hostile_report(tmp_path_factory.mktemp("hostile"))

@@ -180,7 +180,7 @@ def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
     """SIGKILL once five of its eight shards are there, and the detector's examination; then the same command again."""
     pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 4}], noise: [{perturb: gaussian_noise}]}"
-    keys = {"data": "{source: minigen, split: test, limit: 400}", "mode": "score"}
+    keys = {"data": "{source: minigen, split: test, limit: 280}", "mode": "score"}
     file = scenario(tmp_path, pipelines, **keys)
     undisturbed = run(file, output=tmp_path / "undisturbed")
     out = tmp_path / "killed"
