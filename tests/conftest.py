@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,14 +103,49 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def drawn() -> None:
-    """Asked for by tests of trainings that look at the figures."""
+    """Asked for by tests that look at the files of figures."""
+
+
+SAVE_FILES = "robustbench_aigen.views.figures.drawing.save_files"
+
+
+def save_empty(_figure: object, folder: Path, name: str) -> None:
+    """In place of painting the files of a figure."""
+    for kind in ("pdf", "png"):
+        (folder / f"{name}.{kind}").touch()
 
 
 @pytest.fixture
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings without figures, which take nine tenths of a small one's time, where nobody looks at them."""
+    """Figures are not painted where nobody looks at them: they take nine tenths of a small training's or report's time.
+
+    Trainings have none. Of a report, ``NAME.pdf`` and ``NAME.png`` are empty, and its page has the figures all the same.
+    """
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr("robustbench_aigen.training.drawing.save_files", lambda *_: None)
+        monkeypatch.setattr(SAVE_FILES, save_empty)
+
+
+@pytest.fixture
+def no_similar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No search for a similar architecture in torchvision and timm: it builds over a hundred, and changes only a hint."""
+    place = "robustbench_aigen.detectors.formats.unknown_architecture.nearest_architectures"
+    monkeypatch.setattr(place, lambda weights: [])
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished shards of the tests of one file."""
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture
+def output(tmp_path: Path, shards: Path) -> Path:
+    """The folder of a test's own runs, which takes from earlier tests of the file what they have computed already."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / ".cache").symlink_to(shards, target_is_directory=True)
+    return folder
 
 
 class Outcome(NamedTuple):
@@ -138,4 +174,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with a whole report, all of whose names try to be markup."""
     from hostile_report import hostile_report
 
-    return hostile_report(tmp_path_factory.mktemp("hostile"))
+    with pytest.MonkeyPatch.context() as patch:
+        if shutil.which("pdflatex") is None:  # Nothing else opens the files of its figures.
+            patch.setattr(SAVE_FILES, save_empty)
+        return hostile_report(tmp_path_factory.mktemp("hostile"))

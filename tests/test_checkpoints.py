@@ -209,7 +209,7 @@ def test_tied_weights_may_stand_once(tmp_path):
     assert matched_weights([WeightSet("", weights)], network)[0].problems == ("missing 1.weight, 2.weight",)
 
 
-def test_the_refusal_of_an_unknown_architecture_shows_a_factory_that_works(tmp_path):
+def test_the_refusal_of_an_unknown_architecture_shows_a_factory_that_works(tmp_path, no_similar):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     torch.save({"model": network.state_dict(), "epoch": 1}, tmp_path / "mine.pt")
     with pytest.raises(UserError, match="no card that names its architecture") as raised:

@@ -70,7 +70,7 @@ def test_their_accuracy_is_that_of_their_cards(cifake, tmp_path):
         assert abs(accuracy - expected) <= 3 * (expected * (1 - expected) / 1000) ** 0.5
 
 
-def test_only_float16_with_a_card_is_shipped(tmp_path):
+def test_only_float16_with_a_card_is_shipped(tmp_path, no_similar):
     detector = load_detector("minigen/lenet5")
     file = tmp_path / "mine.safetensors"
     file.write_bytes(encode_weights(detector.network, half=False))

@@ -13,6 +13,8 @@ from robustbench_aigen.evaluation import run
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import load_scenario
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = [
     "=1+1",
     "+cmd|'/C calc'!A0",

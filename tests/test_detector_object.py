@@ -1,5 +1,6 @@
 """The public Detector: any module in memory, borrowed, evaluated as it is now."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -517,15 +518,16 @@ def test_identity_follows_weights_settings_and_not_the_name(module):
 
 
 SCRIPT = """
-import sys, torch
+import json, sys, torch
 from robustbench_aigen.detectors.contract import Detector
-exec(sys.argv[1])
-torch.manual_seed(0)
-net = Net()
-detector = Detector(net, **eval(sys.argv[3]))
-if sys.argv[2] == "seen":
-    detector.scores(torch.zeros(1, 3, 40, 40))
-print(detector.identity())
+for code, seen, arguments in json.loads(sys.argv[1]):
+    space = {"torch": torch, "__name__": "__main__"}
+    exec(code, space)
+    torch.manual_seed(0)
+    detector = Detector(space["Net"](), **arguments)
+    if seen:
+        detector.scores(torch.zeros(1, 3, 40, 40))
+    print(detector.identity())
 """
 OF_A_NOTEBOOK = """
 class Net(torch.nn.Module):
@@ -537,27 +539,30 @@ class Net(torch.nn.Module):
 """
 
 
-def identity_elsewhere(code, seen="", arguments="{}"):
+def identities_elsewhere(*given):
+    """Of detectors of a new process: each by the code of its class, whether it has scored, and its arguments."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, code, seen, arguments],
+        [sys.executable, "-c", SCRIPT, json.dumps(given)],
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
-    return done.stdout.strip()
+    return done.stdout.split()
 
 
 def test_identity_in_another_process(tmp_path):
     file = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from own_network import Net"
     (tmp_path / "own_network.py").write_text("import torch\n" + OF_A_NOTEBOOK)
-    of_file = identity_elsewhere(file)
-    assert identity_elsewhere(file, "seen") == of_file
-    assert identity_elsewhere(OF_A_NOTEBOOK) != identity_elsewhere(OF_A_NOTEBOOK)
-    named = [identity_elsewhere(OF_A_NOTEBOOK, arguments="{'version': 'v3'}") for _ in range(2)]
-    assert named[0] == named[1]
+    of_a_notebook = ((OF_A_NOTEBOOK, False, {}), (OF_A_NOTEBOOK, False, {"version": "v3"}))
+    of_file, unnamed, named = identities_elsewhere((file, False, {}), *of_a_notebook)
+    of_file_seen, unnamed_again, named_again = identities_elsewhere((file, True, {}), *of_a_notebook)
+    assert of_file_seen == of_file
+    assert unnamed_again != unnamed
+    assert named_again == named
     (tmp_path / "own_network.py").write_text("import torch\n" + OF_A_NOTEBOOK + "# changed\n")
-    assert identity_elsewhere(file) != of_file
+    (changed,) = identities_elsewhere((file, False, {}))
+    assert changed != of_file
 
 
 class Noisy(Net):

@@ -76,7 +76,7 @@ def test_a_run_folder_holds_what_the_design_says(tmp_path):
 @pytest.mark.parametrize("mode", ["accuracy", "score"])
 def test_scikit_learn_finds_the_summarys_numbers_in_the_records(tmp_path, mode):
     pipelines = "{pgd: [{attack: pgd, eps: 1/255}], jpeg: [{perturb: jpeg, quality: 50}]}"
-    result = run(scenario(tmp_path, pipelines, mode=mode), output=tmp_path / "out")
+    result = run(scenario(tmp_path, pipelines, mode=mode, trust="off"), output=tmp_path / "out")
     records, summary = (
         pd.read_parquet(result.folder / "records.parquet"),
         pd.read_csv(result.folder / "summary.csv"),
@@ -180,7 +180,7 @@ def test_whatever_a_detector_computes_with_is_in_the_key(tmp_path, monkeypatch, 
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path):
     """SIGKILL once five of its eight shards are there, and the detector's examination; then the same command again."""
     pipelines = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 4}], noise: [{perturb: gaussian_noise}]}"
-    keys = {"data": "{source: minigen, split: test, limit: 400}", "mode": "score"}
+    keys = {"data": "{source: minigen, split: test, limit: 280}", "mode": "score"}
     file = scenario(tmp_path, pipelines, **keys)
     undisturbed = run(file, output=tmp_path / "undisturbed")
     out = tmp_path / "killed"
@@ -214,7 +214,7 @@ def test_batch_sizes_agree(tmp_path, mode):
     frames, limit = {}, 200 if mode == "accuracy" else 60
     for size in (1, 7, 256):
         data = f"{{source: minigen, split: test, limit: {limit}}}"
-        keys = {"batch_size": size, "precision": "fp32", "data": data}
+        keys = {"batch_size": size, "precision": "fp32", "data": data, "trust": "off"}
         frames[size] = run(
             scenario(tmp_path, PGD_AND_NOISE, mode=mode, **keys), output=tmp_path / "out"
         ).records
@@ -276,7 +276,9 @@ def test_accuracy_mode_attacks_only_what_was_right_and_divides_by_all(tmp_path):
 
 @pytest.mark.parametrize(("objective", "label"), [("fake_to_real", 1), ("real_to_fake", 0)])
 def test_an_objective_attacks_one_class(tmp_path, objective, label):
-    file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 4/255}]}", objective=objective, mode="score")
+    file = scenario(
+        tmp_path, "{pgd: [{attack: pgd, eps: 4/255}]}", objective=objective, mode="score", trust="off"
+    )
     cell = run(file, output=tmp_path / "out").records.query("pipeline == 'pgd'")
     assert (cell["attacked"] == (cell["label"] == label)).all()
     assert (cell.loc[~cell["attacked"], "linf"] == 0).all()
@@ -295,7 +297,7 @@ def test_a_threshold_decides_ties_alike_in_the_run_and_in_the_records(tmp_path, 
 
 @pytest.mark.parametrize("rule", ["youden", "fpr@0.05"])
 def test_a_fitted_threshold_comes_from_validation_and_stays(tmp_path, rule):
-    file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}", threshold=rule)
+    file = scenario(tmp_path, "{pgd: [{attack: pgd, eps: 1/255}]}", threshold=rule, trust="off")
     result = run(file, output=tmp_path / "out")
     threshold = result.info.detectors[0].threshold
     assert result.records["threshold"].unique().tolist() == [threshold]
@@ -347,7 +349,9 @@ def test_a_folder_of_unreadable_images_is_an_error(tmp_path, image_folder, weigh
 
 
 @pytest.mark.parametrize("missing", ["real", "fake"])
-def test_one_class_runs_with_what_needs_the_other_left_empty(tmp_path, image_folder, weights, cli, missing):
+def test_one_class_runs_with_what_needs_the_other_left_empty(
+    tmp_path, image_folder, weights, cli, missing, undrawn
+):
     shutil.rmtree(image_folder / missing)
     keys = {
         "data": f"{{source: {image_folder}, split: all}}",

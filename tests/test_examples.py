@@ -2,8 +2,8 @@
 
 import ast
 import json
-import subprocess
-import sys
+import runpy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,14 @@ def code_of(file: Path) -> str:
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs_in_a_fresh_folder_and_leaves_nothing(script, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", script],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+def test_every_example_runs_in_a_fresh_folder_and_leaves_nothing(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=DeprecationWarning, module="__main__")
+        runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

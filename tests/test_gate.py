@@ -83,8 +83,8 @@ def test_two_seeds_pass_and_a_perturbed_last_layer_fails(tmp_path, cli):
 
     data = f"{{source: minigen, split: test, limit: {N}}}"
     pipelines = "{pgd: [{attack: pgd, eps: 1/255, steps: 5}]}"
-    first = run(scenario(tmp_path, pipelines, data=data, seed=1), output=tmp_path / "out")
-    second = run(scenario(tmp_path, pipelines, data=data, seed=2), output=tmp_path / "out")
+    first = run(scenario(tmp_path, pipelines, data=data, seed=1, trust="off"), output=tmp_path / "out")
+    second = run(scenario(tmp_path, pipelines, data=data, seed=2, trust="off"), output=tmp_path / "out")
     assert not second.records["score"].equals(first.records["score"])
     assert gate(second, first).passed
     weights = load_file(shipped_detectors()["minigen/lenet5"])
@@ -96,7 +96,7 @@ def test_two_seeds_pass_and_a_perturbed_last_layer_fails(tmp_path, cli):
         card = json.loads(shipped_detectors()["minigen/lenet5"].with_suffix(".json").read_text())
         kept = {key: card[key] for key in ("arch", "mean", "std") if key in card}
         detectors = json.dumps([{"path": str(tmp_path / "perturbed.safetensors"), **kept}])
-        file = scenario(tmp_path, pipelines, data=data, seed=3, detectors=detectors)
+        file = scenario(tmp_path, pipelines, data=data, seed=3, detectors=detectors, trust="off")
         perturbed = run(file, output=tmp_path / "out")
         left = perturbed.summary.query("pipeline == 'pgd' and generator == 'all'")["accuracy"].item()
         if left <= robust - 0.03:

@@ -74,7 +74,7 @@ def several_tries(module, pixels, labels):
     return found
 
 
-def test_a_function_is_an_attack_on_a_batch_and_in_a_run(images, module, tmp_path):
+def test_a_function_is_an_attack_on_a_batch_and_in_a_run(images, module, tmp_path, undrawn):
     before = state_of(module)
     attack = interop.from_function(one_step, eps=EPS)
     result = attack(module, images, LABELS)

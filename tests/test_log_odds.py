@@ -1,6 +1,7 @@
 """Rankings, fitted thresholds and verdicts at any scale of the logits, compared with scikit-learn on the log-odds."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,9 @@ def folder(tmp_path_factory):
     return root
 
 
+@cache
 def result_of(folder, threshold):
+    """A run, made once; the tests of this file only read it."""
     detectors = ", ".join(
         f"{{id: 'python:{folder / 'hue.py'}:{name}', name: {name}, fake_index: 1, mean: [0, 0, 0], std: [1, 1, 1]}}"
         for name in NAMES

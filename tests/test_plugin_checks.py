@@ -13,6 +13,8 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.registry import load_plugin
 from robustbench_aigen.trust.check import CHECKS, flag_names, flags
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OWN = """
 from robustbench_aigen.plugins import DetectorCheck, Measurement, check
 
@@ -68,11 +70,11 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_checks_of_a_file_are_in_trust_column_report_and_list(file, tmp_path, cli):
+def test_checks_of_a_file_are_in_trust_column_report_and_list(file, tmp_path, output, cli):
     (tmp_path / "own_checks.py").write_text(OWN)
-    outcome = cli("run", file, "--output", tmp_path / "out")
+    outcome = cli("run", file, "--output", output)
     assert outcome.code == 0, outcome.err
-    folder = tmp_path / "out" / "own" / "latest"
+    folder = output / "own" / "latest"
     summary = pd.read_csv(folder / "summary.csv")
     trust = summary[summary["generator"] == "all"].set_index("pipeline")["trust"]
     assert trust["clean"].split()[-1] == "few_images"
@@ -91,15 +93,15 @@ def test_checks_of_a_file_are_in_trust_column_report_and_list(file, tmp_path, cl
     assert "- `timid_margins`: no image is decided clearly." in report
 
 
-def test_a_changed_probe_is_asked_again(file, tmp_path, cli):
+def test_a_changed_probe_is_asked_again(file, tmp_path, output, cli):
     for times in ("1", "1000"):
         source = OWN.replace(".abs()", f".abs() * {times}")
         (tmp_path / "own_checks.py").write_text(source)
         module = registry._PLUGINS.pop(tmp_path / "own_checks.py", None)
         sys.modules.pop(getattr(module, "__name__", ""), None)
         registry._restore({CHECKS: frozenset()})
-        assert cli("run", file, "--output", tmp_path / "out").code == 0
-    runs = sorted(path for path in (tmp_path / "out" / "own").iterdir() if path.name != "latest")
+        assert cli("run", file, "--output", output).code == 0
+    runs = sorted(path for path in (output / "own").iterdir() if path.name != "latest")
     told = [
         next(
             probe["evidence"]
@@ -140,14 +142,14 @@ def test_a_changed_probe_is_asked_again(file, tmp_path, cli):
         ("repeats", "def broken(answers): return 1 / 0", "ZeroDivisionError"),
     ],
 )
-def test_a_check_that_fails_costs_a_line_and_no_number(file, tmp_path, cli, kind, body, said):
+def test_a_check_that_fails_costs_a_line_and_no_number(file, tmp_path, output, cli, kind, body, said):
     (tmp_path / "own_checks.py").write_text(BROKEN.replace("KIND", kind).replace("BODY", body))
     pair = "{pgd: [{attack: pgd, eps: [1/255, 2/255], steps: 2}]}"
     file.write_text(SCENARIO.replace("{pgd: [{attack: pgd, eps: 1/255, steps: 2}]}", pair))
-    outcome = cli("run", file, "--output", tmp_path / "out")
+    outcome = cli("run", file, "--output", output)
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("the trust check 'broken' fails: ") == 1
-    folder = tmp_path / "out" / "own" / "latest"
+    folder = output / "own" / "latest"
     (notice,) = [
         each["text"] for each in json.loads((folder / "run.json").read_text())["notices"]
         if "broken" in each["text"]

@@ -18,6 +18,8 @@ from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.registry import load_plugin
 from robustbench_aigen.views.compare import compare
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MCC = """
 import numpy as np
 from robustbench_aigen.plugins import metric

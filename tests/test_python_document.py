@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 TEXT = (REPOSITORY / "docs" / "PYTHON.md").read_text(encoding="utf-8")
 
 
-def test_the_blocks_of_the_python_document_run(tmp_path, monkeypatch, capsys):
+def test_the_blocks_of_the_python_document_run(tmp_path, monkeypatch, capsys, undrawn):
     monkeypatch.chdir(tmp_path)
     space = {"__name__": "python_document"}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -312,7 +312,7 @@ def test_a_detector_that_answers_one_class_is_marked_in_every_table(swept, tmp_p
     )
 
 
-def test_committed_results_without_records_still_make_a_report(swept, tmp_path):
+def test_committed_results_without_records_still_make_a_report(swept, tmp_path, undrawn):
     for name in ("run.json", "summary.csv"):
         shutil.copy(swept / name, tmp_path)
     assert report([tmp_path]) == tmp_path

@@ -22,6 +22,8 @@ from robustbench_aigen.views.contents import report_tables
 from robustbench_aigen.views.gating.verdict import gate
 from robustbench_aigen.views.report import report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RUNS = REPOSITORY / "tests" / "data" / "runs"
 FOLDERS = sorted(path.parent for path in RUNS.glob("format_*/*/run.json"))
 

@@ -32,6 +32,8 @@ from robustbench_aigen import (
     report,
 )
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 COUNT = 16
 DETECTOR = "minigen/lenet5"
 PIPELINES = {

@@ -11,6 +11,8 @@ from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.views.report import report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PGD = "{pgd: [{attack: pgd, eps: 1/255, steps: 2}]}"
 KEYS = {"data": "{source: minigen, split: test, limit: 20}"}
 

@@ -197,7 +197,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("good", "bad", "line", "parts"), MISTAKES)
 def test_a_mistake_is_named_with_file_and_line_and_leaves_nothing_behind(
-    tmp_path, image_folder, weights, cli, good, bad, line, parts
+    tmp_path, image_folder, weights, cli, no_similar, good, bad, line, parts
 ):
     (tmp_path / "empty").mkdir()
     (tmp_path / "unlabelled" / "cats").mkdir(parents=True)

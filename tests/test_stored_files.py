@@ -47,6 +47,8 @@ from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.splits import split_source
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 KEY = "ab" + "0" * 62
 RECORDS = pd.DataFrame({"sample": ["a", "b"], "score": np.float32([0.25, 0.5]), "image": [None, b"png"]})
 PROBLEMS = [Problem("c", "not an image")]

@@ -272,9 +272,11 @@ def read_samples(
     splits = read_splits(of(columns.split), is_sure=columns.split in ("split", meaning.columns.get("split")))
     rows = [row for row, label in enumerate(labels) if label is not None]
     ids = of(columns.sample)
+    # Once for all rows: resolving a folder asks the file system about each folder above it.
+    folder = file.parent.resolve()
     return rows, [
         Sample(
-            plain_text(ids[row]) or _inside(paths[row], file.parent) or f"{file.stem}#{row}",
+            plain_text(ids[row]) or _inside(paths[row], folder) or f"{file.stem}#{row}",
             label.label,
             generators[row],
             splits[row] or file_split,
@@ -305,10 +307,14 @@ def _by_names(values: Sequence[object], names: Sequence[str] | None) -> Sequence
 
 
 def _inside(path: str | None, folder: Path) -> str | None:
-    """Return a path relative to a folder that it is inside of: an id does not say where a data set stands."""
-    if path is None or not PurePath(path).is_relative_to(folder.resolve()):
+    """Return a path relative to a resolved folder that it is inside of: an id does not say where a data set stands."""
+    if path is None:
+        return None
+    written = PurePath(path)
+    # Most paths are relative, and cheaper to tell than to compare.
+    if not (written.is_absolute() and written.is_relative_to(folder)):
         return path
-    return PurePath(path).relative_to(folder.resolve()).as_posix()
+    return written.relative_to(folder).as_posix()
 
 
 def qualified(samples: list[Sample]) -> list[Sample]:

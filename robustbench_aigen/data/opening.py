@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from robustbench_aigen.data.columns import TableMeaning, meaning_of
@@ -97,10 +99,7 @@ def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
 
 def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
     if spec.source == "minigen":
-        named = TableMeaning(class_names={"label": ("real", "fake")})
-        built_in = TableSource(Path(__file__).parent / "minigen", meaning=named)
-        built_in.layout = IN_PACKAGE
-        return built_in
+        return _minigen()
     if spec.source.startswith(PREFIX):
         path, there = fetch(spec.source), True
     else:
@@ -127,6 +126,22 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         # The cache's folder is called after the revision.
         opened.name = spec.source.removeprefix(PREFIX).removeprefix("datasets/").partition("@")[0]
     return opened
+
+
+def _minigen() -> TableSource:
+    """Return the built-in images, with lists of their own, because callers change them."""
+    built_in = copy(_minigen_tables())
+    built_in.samples, built_in.notices = [*built_in.samples], [*built_in.notices]
+    return built_in
+
+
+@cache
+def _minigen_tables() -> TableSource:
+    """Read the tables of the package once in a process: a small run takes little longer than that."""
+    named = TableMeaning(class_names={"label": ("real", "fake")})
+    built_in = TableSource(Path(__file__).parent / "minigen", meaning=named)
+    built_in.layout = IN_PACKAGE
+    return built_in
 
 
 def _near(spec: SourceSpec, path: Path) -> str | None:

@@ -92,8 +92,10 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawn:
 
 def save_files(figure: Figure, folder: Path, name: str) -> None:
     """Write ``NAME.pdf`` and ``NAME.png``."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # It is laid out now, and need not be for every file.
+    # It is laid out once, and not for every file.
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+    figure.set_layout_engine("none")
     # Without a date in it the same table gives the same file.
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     painted = io.BytesIO()
