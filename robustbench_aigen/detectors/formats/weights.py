@@ -65,7 +65,7 @@ def load_weights(request: Request) -> Loaded:
     arch, built, choices = _fitting(request, request.arch, sets)
     chosen = _chosen(choices, request)
     others = [each for each in choices if each is not chosen and not each.problems]
-    notes = _fill(built.network, chosen, request, f"architecture '{request.arch}'")
+    notes = _fill(built.network, chosen, request, f"architecture '{request.arch}'", sets)
     return Loaded(
         built.network,
         arch,
@@ -213,10 +213,13 @@ def fill_network(network: nn.Module, request: Request, what: str) -> None:
     UserError
         If they do not fit ``what`` it is.
     """
-    _fill(network, _chosen(matched_weights(read_checkpoint(request), network), request), request, what)
+    sets = read_checkpoint(request)
+    _fill(network, _chosen(matched_weights(sets, network), request), request, what, sets)
 
 
-def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> tuple[str, ...]:
+def _fill(
+    network: nn.Module, matched: Matched, request: Request, what: str, sets: Sequence[WeightSet]
+) -> tuple[str, ...]:
     """Fill weights into a network; return notices about their precision."""
     weights, expected = matched.weights, network.state_dict()
     if matched.problems:
@@ -238,7 +241,7 @@ def _fill(network: nn.Module, matched: Matched, request: Request, what: str) -> 
             file=request.path,
             hint=_QUANTISED
             if any(name.endswith(_OF_QUANTISED) for name in weights)
-            else _nearest(request, weights),
+            else _nearest(request, next(each.weights for each in sets if each.key == matched.key)),
         )
     own = {key: weights[key] for key in expected if key in weights}
     check_values(own, request)
