@@ -19,15 +19,15 @@ class Fitted:
     precision
         Precision of the training passes.
     seconds, steps
-        Duration of the training; a support vector machine has no steps.
+        Duration of the training; support vector machines and probes have no steps.
     history
-        A row per epoch: losses, accuracies, learning rate. Empty for a support vector machine.
+        A row per epoch: losses, accuracies, learning rate. Empty for support vector machines and probes.
     best_epoch
         The epoch whose weights are kept, from 1; 0 without epochs.
     stopped_early
         Whether epochs were left out.
     hyper_parameters, search
-        Of a support vector machine: those it was fitted with, and a row for every combination that was compared.
+        Of a support vector machine or a probe: those it was fitted with, and a row for every combination that was compared.
     """
 
     network: nn.Module

@@ -182,9 +182,13 @@ def _card(
 def _training(settings: Settings, fitted: Fitted) -> dict[str, Any]:
     if settings.svm is not None:
         return {"estimator": "support vector machine", "seed": settings.seed, **fitted.hyper_parameters}
+    if settings.probe is not None:
+        said = {"estimator": "logistic regression", "balance": settings.balance, "seed": settings.seed}
+        return {**said, **fitted.hyper_parameters}
     best = fitted.history[fitted.best_epoch - 1]
     said = settings.model_dump(
-        mode="json", exclude={"arch", "arch_options", "input_size", "mean", "std", "threshold", "svm"}
+        mode="json",
+        exclude={"arch", "arch_options", "input_size", "mean", "std", "threshold", "svm", "probe"},
     )
     return {
         **said,
