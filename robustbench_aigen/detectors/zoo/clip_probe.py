@@ -24,24 +24,34 @@ class ClipImageEncoder(nn.Module):
         Dimensions of the vision transformer.
     features
         Width of the projection.
+    input_size
+        Side of the square input in pixels, a multiple of 16.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, features: int) -> None:
+    def __init__(self, width: int, depth: int, heads: int, features: int, input_size: int) -> None:
         super().__init__()
+        if input_size < 16 or input_size % 16:
+            raise ValueError(f"input_size must be a positive multiple of 16, not {input_size}")
         # OpenAI's networks use the quick approximation of GELU.
         self.transformer = timm_backbone(
-            "vit_base_patch16_clip_quickgelu_224", "none", embed_dim=width, depth=depth, num_heads=heads
-        )
+            "vit_base_patch16_clip_quickgelu_224", "none",
+            embed_dim=width, depth=depth, num_heads=heads, img_size=input_size,
+        )  # fmt: skip
         self.projection = nn.Linear(width, features, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised N×3×224×224 images to N×features image embeddings, not normalised."""
+        """Map normalised N×3×input_size×input_size images to N×features image embeddings, not normalised."""
         embeddings: Tensor = self.projection(self.transformer(images))
         return embeddings
 
 
 def build(
-    width: int = 768, depth: int = 12, heads: int = 12, features: int = 512, weights: str = "none"
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    features: int = 512,
+    input_size: int = 224,
+    weights: str = "none",
 ) -> LinearProbe:
     """Build the probe, not yet fitted: it answers 0 to everything.
 
@@ -51,6 +61,8 @@ def build(
     ----------
     width, depth, heads, features
         Dimensions of the encoder: ViT-B/16 by default.
+    input_size
+        Side of the square input in pixels. CLIP's weights are for 224.
     weights
         ``clip``: of an installed package, without a download; a checkpoint then holds the probe alone and names the
         encoder's weights by their hash. ``none``, or a file in the names of transformers'
@@ -61,7 +73,7 @@ def build(
     UserError
         If timm or the package of the weights is missing, or the weights are of another network.
     """
-    options = {"width": width, "depth": depth, "heads": heads, "features": features}
+    options = {"width": width, "depth": depth, "heads": heads, "features": features, "input_size": input_size}
     encoder = ClipImageEncoder(**options)
     if weights == "none":
         return LinearProbe(encoder, features, options)
