@@ -30,8 +30,10 @@ from robustbench_aigen.detectors.zoo import build_architecture, clip_probe
 from robustbench_aigen.engine.progress import Recording, Silent
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import sha256_of_file
+from robustbench_aigen.training import probe as probe_fitting
 from robustbench_aigen.training import train
 from robustbench_aigen.training.batches import LabelledRows, Shuffled
+from robustbench_aigen.training.features import features_of
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.recipe import load_recipe
 
@@ -97,6 +99,9 @@ def test_its_validation_loss_is_that_of_the_detector(trained, data):
     odds = detector.log_odds([data / sample.id for sample in samples]).double()
     labels = torch.tensor([sample.label for sample in samples])
     losses = nn.functional.softplus(torch.where(labels == 1, -odds, odds)).numpy()
+    # Of features of images at the network's input size; the detector's are of images at their own, here the same.
+    stored = trained.metrics["figures"]["validation"]["at_half"]
+    assert stored["loss"] == pytest.approx(losses.mean(), rel=1e-3)
     groups = pd.DataFrame({"loss": losses, "label": labels, "generator": [s.generator for s in samples]})
     by_class = groups.groupby(["label", "generator"])["loss"].mean().groupby("label").mean()
     search = pd.read_csv(trained.folder / "grid_search.csv")
@@ -104,22 +109,28 @@ def test_its_validation_loss_is_that_of_the_detector(trained, data):
 
 
 def test_features_are_computed_once(trained, data, monkeypatch):
-    """Another grid on the same images: the encoder is called by the evaluation alone."""
-    seen, forward = [], clip_probe.ClipImageEncoder.forward
+    """Another grid on the same images needs no pass of the encoder, and another normalisation all of them."""
+    seen, found, forward = [], [], clip_probe.ClipImageEncoder.forward
 
     def counted(self, images):
         seen.append(len(images))
         return forward(self, images)
 
+    def watched(*arguments, **options):
+        seen.clear()
+        features = features_of(*arguments, **options)
+        found.append(sum(seen))
+        return features
+
     monkeypatch.setattr(clip_probe.ClipImageEncoder, "forward", counted)
+    monkeypatch.setattr(probe_fitting, "features_of", watched)
     splits = trained.job.splits
     again = {**RECIPE, "name": "other", "probe": {"c": [1]}}
     train(again, data, output=trained.folder.parent, device="cpu")
-    # The last image is that of the count of operations.
-    assert sum(seen) == len(splits.val) + len(splits.test) + 1
-    seen.clear()
-    train({**again, "name": "brighter", "mean": 0.4}, data, output=trained.folder.parent, device="cpu")
-    assert sum(seen) == len(splits.train) + 2 * len(splits.val) + len(splits.test) + 1
+    assert found == [0, 0]
+    brighter = {**again, "name": "brighter", "mean": [0.4, 0.4, 0.4]}
+    train(brighter, data, output=trained.folder.parent, device="cpu")
+    assert found[2:] == [len(splits.train), len(splits.val)]
 
 
 def test_damaged_features_are_computed_again(trained, data):
@@ -142,7 +153,7 @@ def test_damaged_features_are_computed_again(trained, data):
         ({"probe": None}, "is a linear probe"),
         ({"arch": "lenet5", "arch_options": {}}, "neither a support vector machine nor a linear probe"),
         ({"arch": "hog_svm", "arch_options": {}}, "is a support vector machine"),
-        ({"probe": {"c": []}}, "at least 1 item"),
+        ({"probe": {"c": []}}, "one value or several"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_network_is_told(data, tmp_path, changes, message):
@@ -151,7 +162,7 @@ def test_a_recipe_that_does_not_fit_its_network_is_told(data, tmp_path, changes,
 
 
 def test_an_epoch_is_balanced_over_classes_and_generators(data, tmp_path):
-    """Reals have one group and fakes two: 16 reals, 8 of each generator; as weights, both classes count alike."""
+    """One group of 16 reals, and fakes of two generators: 15 and 16. As weights, both classes count alike."""
     source = ImageData.open(data, split="train").source
     indices = [index for index, sample in enumerate(source.samples) if sample.split == "train"]
     indices.remove(next(index for index in indices if source.samples[index].generator == "one"))
@@ -159,10 +170,11 @@ def test_an_epoch_is_balanced_over_classes_and_generators(data, tmp_path):
     rows = LabelledRows.of(store, indices, source.samples)
     drawn = Shuffled(rows, 4, 0, balance="generators")
     chosen = drawn._order()
-    counts = pd.Series([(rows.labels[n], rows.generators[n]) for n in chosen]).value_counts().to_dict()
-    assert counts == {(0, ""): 16, (1, "one"): 8, (1, "two"): 8}
+    counts = pd.Series([(rows.labels[n], str(rows.generators[n])) for n in chosen]).value_counts().to_dict()
+    assert counts == {(0, "real"): 16, (1, "one"): 8, (1, "two"): 8}
     weights = pd.Series(rows.importances("generators")).groupby([rows.labels, rows.generators]).sum()
-    assert weights[0, ""] == pytest.approx(2 * weights[1, "one"]) == pytest.approx(2 * weights[1, "two"])
+    assert weights[1, "one"] == pytest.approx(weights[1, "two"])
+    assert weights[0, "real"] == pytest.approx(2 * weights[1, "one"])
     assert np.allclose(rows.importances(balance=False), 1)
 
 

@@ -132,7 +132,7 @@ def train_job(
     said = {"name": job.name, "identity": identity, "half": half, "variant": dict(job.variant)}
     metrics = write_outcome(
         job.name, job.recipe, job.settings, splits, fitted, size, folder, said,
-        train_images=len(train), device=device, half=half, progress=progress,
+        val_indices=store.readable(splits.val), train_images=len(train), device=device, half=half, progress=progress,
     )  # fmt: skip
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return Trained(job, folder, metrics)

@@ -1,6 +1,6 @@
 """Output files of a training: weights, card, metrics, learning curves, ROC points, figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def write_outcome(
     folder: Path,
     said: Mapping[str, Any],
     *,
+    val_indices: Sequence[int],
     train_images: int,
     device: torch.device,
     half: bool,
@@ -57,13 +58,17 @@ def write_outcome(
 ) -> dict[str, Any]:
     """Evaluate the stored weights, fit the threshold on validation, and write every file.
 
+    ``val_indices`` are the readable validation images, of which a probe's fit has the log-odds.
     ``metrics.json`` is the last: where it is, the training is finished. Its content is returned; ``said`` is part of
     it first.
     """
     content = encode_weights(fitted.network, half=half)
     preprocessing = Preprocessing(size, settings.mean, settings.std)
     detector = _deployed(fitted.network, content, preprocessing, name, settings.arch, device)
-    val = score_images(detector, splits.source, splits.val, device, progress, "validation")
+    if fitted.val_log_odds is None:
+        val = score_images(detector, splits.source, splits.val, device, progress, "validation")
+    else:
+        val = Scored([splits.source.samples[index] for index in val_indices], fitted.val_log_odds)
     rule = settings.threshold
     threshold = fit_threshold(rule, val.log_odds, val.labels) if isinstance(rule, str) else Threshold.at(rule)
     parts = {"validation": val}

@@ -71,6 +71,7 @@ def fit_probe(
     )
     return Fitted(
         network.cpu(), fitted.architecture_options(), "fp32", time.perf_counter() - began,
+        val_log_odds=estimators[best].decision_function(held_out).astype(np.float32),
         hyper_parameters={"c": row["c"]}, search=table,
     )  # fmt: skip
 

@@ -58,6 +58,13 @@ def _grid(value: object) -> object:
     return numbers
 
 
+def _penalties(value: object) -> object:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("must be one value or several, [0.01, 0.1, 1]")
+    return [_rate(each) for each in values]
+
+
 class SvmSettings(Section):
     """Settings of the fit of a support vector machine.
 
@@ -75,7 +82,7 @@ class ProbeSettings(Section):
     ``c`` holds values of the inverse L2 penalty; the value with the best validation figure (``select``) is taken.
     """
 
-    c: Annotated[list[Rate], Field(min_length=1)]
+    c: Annotated[list[float], BeforeValidator(_penalties)]
 
 
 class Settings(Section):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_aigen.detectors.frozen_backbone import FrozenBackbone
@@ -74,12 +75,14 @@ def build(
         If timm or the package of the weights is missing, or the weights are of another network.
     """
     options = {"width": width, "depth": depth, "heads": heads, "features": features, "input_size": input_size}
-    encoder = ClipImageEncoder(**options)
     if weights == "none":
-        return LinearProbe(encoder, features, options)
+        return LinearProbe(ClipImageEncoder(**options), features, options)
     state = packaged_clip() if weights == "clip" else read_state_dict(Path(weights))
+    with torch.device("meta"):  # Random values of 86 M weights take seconds, and are replaced at once.
+        encoder = ClipImageEncoder(**options)
     try:
-        encoder.load_state_dict(clip_as_timm(state))
+        own = {name: tensor.float() for name, tensor in clip_as_timm(state).items()}
+        encoder.load_state_dict(own, assign=True)
     except (RuntimeError, KeyError) as error:
         raise UserError(f"weights '{weights}' are not of this CLIP encoder: {first_line(error)}") from error
     if weights != "clip":
