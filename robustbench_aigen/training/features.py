@@ -58,7 +58,7 @@ def features_of(
     progress
         Receives the progress of every batch.
     """
-    stored = _Stored(cache / f"{_key(network, settings, device)}.features", progress)
+    stored = _FeatureFile(cache / f"{_key(network, settings, device)}.features", progress)
     mean, std = (torch.tensor(t, device=device).view(1, 3, 1, 1) for t in (settings.mean, settings.std))
     progress.start(len(images))
     progress.work_on(name, "features")
@@ -82,7 +82,7 @@ def _key(network: nn.Module, settings: Settings, device: torch.device) -> str:
     return network_hash(network, json.dumps(said), *feature_code(network))[:32]
 
 
-class _Stored:
+class _FeatureFile:
     """Features by the sha256 of the image's levels, in a file that is written every minute."""
 
     def __init__(self, file: Path, progress: Progress) -> None:

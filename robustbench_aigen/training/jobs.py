@@ -163,7 +163,7 @@ def _fit(
 
 
 def _check_kind(settings: Settings) -> None:
-    """Raise UserError where a recipe has ``svm`` or ``probe`` and the network is another, or the other way round."""
+    """Raise UserError where the recipe's key ``svm`` or ``probe`` and the network do not belong together."""
     with torch.device("meta"):
         network = build_architecture(settings.arch, **settings.untrained_options)
     wanted = (
