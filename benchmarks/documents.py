@@ -102,6 +102,7 @@ def architectures(present: str) -> str:
     """Return the table of the zoo's architectures; the columns study and architecture are written by hand."""
     import torch
 
+    from robustbench_aigen.detectors.probe import LinearProbe
     from robustbench_aigen.detectors.published import PUBLISHED
     from robustbench_aigen.detectors.svm import FittedNetwork
     from robustbench_aigen.detectors.zoo import (
@@ -120,7 +121,8 @@ def architectures(present: str) -> str:
         fitted = network.get_submodule("decision").buffers() if isinstance(network, FittedNetwork) else ()
         count = sum(tensor.numel() for tensor in (*network.parameters(), *fitted))
         size = default_input_size(name)
-        weights = ["ImageNet"] if "weights" in architecture_options(name) else []
+        source = "CLIP" if isinstance(network, LinearProbe) else "ImageNet"
+        weights = [source] if "weights" in architecture_options(name) else []
         weights += ["fitted"] if is_fitted else []
         weights += ["its authors'"] if name in published else []
         rows.append(

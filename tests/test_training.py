@@ -243,7 +243,7 @@ def test_a_network_is_not_fitted_as_a_support_vector_machine(tmp_path, recipe, d
         "train", recipe, "--data", data, "--output", tmp_path / "out", "--set", "svm={grid: {c: [1]}}"
     )
     assert outcome.code == 2
-    assert "is not a support vector machine" in outcome.err
+    assert "is neither a support vector machine nor a linear probe" in outcome.err
 
 
 def test_divergence_is_said(tmp_path, recipe, data, cli, monkeypatch):

@@ -24,6 +24,7 @@ from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import make_stage
 
 SMALL = {
+    "clip_probe": {"width": 32, "depth": 2, "heads": 2, "features": 16, "input_size": 32},
     "deit_bottleneck": {"variant": "tiny", "input_size": 32},
     "growing_kernel_cnn": {"input_size": 80},
     "hog_svm": {"input_size": 32},
@@ -169,6 +170,8 @@ def test_the_sigmoid_of_study_b_says_real():
     ("name", "options", "message"),
     [
         ("cifake_cnn", {"input_size": 33}, "a multiple of 8"),
+        ("clip_probe", {"input_size": 30}, "multiple of 16"),
+        ("efficientnet_lite", {"size": 3}, "0, 1 or 2"),
         ("shoes_cnn", {"input_size": 35}, "at least 36"),
         ("wide_kernel_cnn", {"input_size": 20}, "multiple of 16"),
         ("growing_kernel_cnn", {"convolutions": 3}, "4 or 5"),

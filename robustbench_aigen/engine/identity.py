@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from robustbench_aigen.data.layout import plugin_files
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.detectors.identity import PYTHON, answers_of, identity_of, network_hash
+from robustbench_aigen.detectors.identity import PYTHON, answers_of, code_of, identity_of, network_hash
 from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.thresholds import Threshold
@@ -241,6 +242,17 @@ def decoding_code() -> list[str]:
     """Return the identity of the decoder: hashes of the package's code and versions of its libraries."""
     code = [_source_hash(path) for path in ("numerics/decoding.py", "numerics/eight_bit.py")]
     return code + [f"{name}={version(name)}" for name in ("torch", "pillow")]
+
+
+def feature_code(network: nn.Module) -> list[str]:
+    """Return the identity of the code of a network's features: hashes of the package's code and versions of its libraries."""
+    classes = {type(module) for module in network.modules()}
+    return [
+        _source_hash("detectors"),
+        _source_hash("numerics"),
+        *code_of(classes),
+        f"torch={version('torch')}",
+    ]
 
 
 @cache

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustbench_aigen.training.images import LevelStore
+
+Balance = bool | Literal["generators"]
 
 
 def stream(seed: int, *place: object) -> int:
@@ -23,21 +25,45 @@ def stream(seed: int, *place: object) -> int:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows of a level store with their labels."""
+    """Rows of a level store with their labels and the names of their generators."""
 
     store: LevelStore
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
+    generators: NDArray[np.str_]
 
     @classmethod
     def of(cls, store: LevelStore, indices: Sequence[int], samples: Sequence[Any]) -> "LabelledRows":
         """Return the readable images among some indices of a source."""
         readable = store.readable(indices)
         labels = np.array([samples[index].label for index in readable], dtype=np.int64)
-        return cls(store, store.rows(readable), labels)
+        generators = np.array([samples[index].generator for index in readable], dtype=np.str_)
+        return cls(store, store.rows(readable), labels, generators)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def shares(self, balance: Balance) -> list[tuple[NDArray[np.int64], int]]:
+        """Return groups of positions, and how many of each an epoch has: as many reals as fakes.
+
+        With ``generators``, each class has as many images of each of its generators.
+        """
+        if not balance:
+            return [(np.arange(len(self)), len(self))]
+        classes = []
+        for label in (0, 1):
+            members = np.flatnonzero(self.labels == label)
+            names = self.generators[members] if balance == "generators" else np.zeros(len(members))
+            classes.append([members[names == name] for name in np.unique(names)])
+        total = min(len(groups) * min(map(len, groups)) for groups in classes)
+        return [(group, total // len(groups)) for groups in classes for group in groups]
+
+    def importances(self, balance: Balance) -> NDArray[np.float64]:
+        """Return N weights of the images by which each group counts as in a balanced epoch; their mean is 1."""
+        found = np.ones(len(self))
+        for members, share in self.shares(balance):
+            found[members] = share / len(members)
+        return found / found.mean()
 
     def batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return N×3×H×W uint8 images and N labels."""
@@ -70,13 +96,14 @@ class Shuffled:
     seed
         Seed of the order.
     balance
-        Whether an epoch has as many images of one class as of the other.
+        Whether an epoch has as many images of one class as of the other; ``generators``: and, within a class, as
+        many of each generator.
     """
 
-    def __init__(self, images: LabelledRows, batch_size: int, seed: int, *, balance: bool) -> None:
-        self.images, self.seed, self.balance = images, seed, balance
-        smaller = int(np.bincount(images.labels, minlength=2).min())
-        self.length = 2 * smaller if balance else len(images)
+    def __init__(self, images: LabelledRows, batch_size: int, seed: int, *, balance: Balance) -> None:
+        self.images, self.seed = images, seed
+        self.shares = images.shares(balance)
+        self.length = sum(share for _, share in self.shares)
         self.batch_size = min(batch_size, self.length)
         self.epoch = 0
         self.next_batch = 0
@@ -94,11 +121,10 @@ class Shuffled:
 
     def _order(self) -> NDArray[np.int64]:
         rng = np.random.default_rng(stream(self.seed, "order", self.epoch))
-        if not self.balance:
+        if len(self.shares) == 1:
             return rng.permutation(len(self.images))
-        classes = [np.flatnonzero(self.images.labels == label) for label in (0, 1)]
         return rng.permutation(
-            np.concatenate([rng.permutation(members)[: self.length // 2] for members in classes])
+            np.concatenate([rng.permutation(members)[:share] for members, share in self.shares])
         )
 
     def place(self) -> dict[str, int]:

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
+from robustbench_aigen.detectors.probe import LinearProbe
 from robustbench_aigen.detectors.svm import FittedNetwork
 from robustbench_aigen.detectors.zoo import build_architecture, default_input_size
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import discard, writing
-from robustbench_aigen.numerics.seeding import preserved_global_rng
 from robustbench_aigen.training.batches import LabelledRows
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.fitting import fit
 from robustbench_aigen.training.images import LevelStore
 from robustbench_aigen.training.outcome import METRICS, write_outcome
+from robustbench_aigen.training.probe import fit_probe
 from robustbench_aigen.training.recipe import Settings
 from robustbench_aigen.training.saving import read_json
 from robustbench_aigen.training.splits import Splits, require_both_classes
@@ -131,7 +132,7 @@ def train_job(
     said = {"name": job.name, "identity": identity, "half": half, "variant": dict(job.variant)}
     metrics = write_outcome(
         job.name, job.recipe, job.settings, splits, fitted, size, folder, said,
-        train_images=len(train), device=device, half=half, progress=progress,
+        val_indices=store.readable(splits.val), train_images=len(train), device=device, half=half, progress=progress,
     )  # fmt: skip
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return Trained(job, folder, metrics)
@@ -147,20 +148,39 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     settings = job.settings
-    with preserved_global_rng():
-        is_svm = isinstance(build_architecture(settings.arch, **settings.untrained_options), FittedNetwork)
-    if is_svm != (settings.svm is not None):
-        verb = "has no gradient to train by" if is_svm else "is not a support vector machine"
-        raise UserError(
-            f"'{settings.arch}' {verb}",
-            hint="write svm: {grid: {c: [1]}} for support vector machines, and only for them",
-        )
+    _check_kind(settings)
+    cache = folder.parent / ".features"
     if settings.svm is not None:
-        return fit_svm(settings, settings.svm, train, name=job.name, device=device, progress=progress)
+        return fit_svm(settings, settings.svm, train, cache, name=job.name, device=device, progress=progress)
+    if settings.probe is not None:
+        return fit_probe(
+            settings, settings.probe, train, val, cache, name=job.name, device=device, progress=progress
+        )
     return fit(
         settings, train, val, folder / CHECKPOINT,
         name=job.name, identity=identity, device=device, progress=progress,
     )  # fmt: skip
+
+
+def _check_kind(settings: Settings) -> None:
+    """Raise UserError where the recipe's key ``svm`` or ``probe`` and the network do not belong together."""
+    with torch.device("meta"):
+        network = build_architecture(settings.arch, **settings.untrained_options)
+    wanted = (
+        "probe" if isinstance(network, LinearProbe) else "svm" if isinstance(network, FittedNetwork) else None
+    )
+    written = [key for key in ("svm", "probe") if getattr(settings, key) is not None]
+    if written == ([] if wanted is None else [wanted]):
+        return
+    verbs = {
+        "svm": "is a support vector machine, which has no gradient to train by",
+        "probe": "is a linear probe, which is fitted to features",
+        None: "is neither a support vector machine nor a linear probe",
+    }
+    raise UserError(
+        f"'{settings.arch}' {verbs[wanted]}",
+        hint="write svm: {grid: {c: [1]}} for support vector machines, probe: {c: [1]} for linear probes, neither for others",
+    )
 
 
 def input_size_of(settings: Settings) -> tuple[int, int]:

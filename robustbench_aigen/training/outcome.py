@@ -1,6 +1,6 @@
 """Output files of a training: weights, card, metrics, learning curves, ROC points, figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ def write_outcome(
     folder: Path,
     said: Mapping[str, Any],
     *,
+    val_indices: Sequence[int],
     train_images: int,
     device: torch.device,
     half: bool,
@@ -58,13 +59,17 @@ def write_outcome(
 ) -> dict[str, Any]:
     """Evaluate the stored weights, fit the threshold on validation, and write every file.
 
+    ``val_indices`` are the readable validation images, of which a probe's fit has the log-odds.
     ``metrics.json`` is the last: where it is, the training is finished. Its content is returned; ``said`` is part of
     it first.
     """
     content = encode_weights(fitted.network, half=half)
     preprocessing = Preprocessing(size, settings.mean, settings.std)
     detector = _deployed(fitted.network, content, preprocessing, name, settings.arch, device)
-    val = score_images(detector, splits.source, splits.val, device, progress, "validation")
+    if fitted.val_log_odds is None:
+        val = score_images(detector, splits.source, splits.val, device, progress, "validation")
+    else:
+        val = Scored([splits.source.samples[index] for index in val_indices], fitted.val_log_odds)
     rule = settings.threshold
     threshold = fit_threshold(rule, val.log_odds, val.labels) if isinstance(rule, str) else Threshold.at(rule)
     parts = {"validation": val}
@@ -183,9 +188,13 @@ def _card(
 def _training(settings: Settings, fitted: Fitted) -> dict[str, Any]:
     if settings.svm is not None:
         return {"estimator": "support vector machine", "seed": settings.seed, **fitted.hyper_parameters}
+    if settings.probe is not None:
+        said = {"estimator": "logistic regression", "balance": settings.balance, "seed": settings.seed}
+        return {**said, **fitted.hyper_parameters}
     best = fitted.history[fitted.best_epoch - 1]
     said = settings.model_dump(
-        mode="json", exclude={"arch", "arch_options", "input_size", "mean", "std", "threshold", "svm"}
+        mode="json",
+        exclude={"arch", "arch_options", "input_size", "mean", "std", "threshold", "svm", "probe"},
     )
     return {
         **said,

@@ -58,6 +58,13 @@ def _grid(value: object) -> object:
     return numbers
 
 
+def _penalties(value: object) -> object:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError("must be one value or several, [0.01, 0.1, 1]")
+    return [_rate(each) for each in values]
+
+
 class SvmSettings(Section):
     """Settings of the fit of a support vector machine.
 
@@ -67,6 +74,15 @@ class SvmSettings(Section):
 
     grid: Annotated[dict[str, list[float]], BeforeValidator(_grid)]
     folds: Annotated[int, Field(strict=True, ge=2)] = 5
+
+
+class ProbeSettings(Section):
+    """Settings of the fit of a linear probe.
+
+    ``c`` holds values of the inverse L2 penalty; the value with the best validation figure (``select``) is taken.
+    """
+
+    c: Annotated[list[float], BeforeValidator(_penalties)]
 
 
 class Settings(Section):
@@ -97,7 +113,8 @@ class Settings(Section):
         Applied in this order.
     balance
         Whether an epoch has as many images of one class as of the other, drawn again each time from the larger; the
-        figures of validation are then means over the two classes.
+        figures of validation are then means over the two classes. ``generators``: and, within a class, as many images
+        of each generator, so that a large source does not outweigh a small one.
     validation
         The share of the training split that is held out where the source has no validation split.
     threshold
@@ -109,6 +126,10 @@ class Settings(Section):
     svm
         How a network of the zoo is fitted that is a support vector machine on features. Of the others it then
         reads the architecture's, ``validation``, ``threshold`` and ``seed`` alone.
+    probe
+        How a network of the zoo is fitted that is a linear probe on features. Of the others it then reads the
+        architecture's, ``batch_size``, ``balance`` (as weights of the images), ``select``, ``validation``,
+        ``threshold`` and ``seed`` alone.
     """
 
     arch: str
@@ -127,12 +148,13 @@ class Settings(Section):
     select: Literal["loss", "accuracy"] = "loss"
     label_smoothing: Amount = 0.0
     augmentation: list[Step] = Field(default_factory=list)
-    balance: bool = False
+    balance: bool | Literal["generators"] = False
     validation: Share = 0.1
     threshold: ThresholdRule = "youden"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Whole = 42
     svm: SvmSettings | None = None
+    probe: ProbeSettings | None = None
 
     @model_validator(mode="after")
     def _network_fits_its_images(self) -> Self:
@@ -165,8 +187,9 @@ class Settings(Section):
         return {key: value for key, value in self.network_options.items() if key != "weights"}
 
     def identity(self) -> dict[str, Any]:
-        """Return the identity of a training; ``svm`` is left out for other networks."""
-        return self.model_dump(mode="json", exclude={"svm"} if self.svm is None else None)
+        """Return the identity of a training; ``svm`` and ``probe`` are left out for other networks."""
+        unused = {name for name in ("svm", "probe") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=unused)
 
 
 class TrainingRecipe(Settings):

@@ -1,18 +1,17 @@
 """Fitting of the zoo's support vector machines to features of the training images."""
 
 import time
+from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from torch import nn
 
 from robustbench_aigen.detectors.svm import FittedNetwork, grid_search
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.engine.progress import Progress
-from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import preserved_global_rng
-from robustbench_aigen.training.batches import InOrder, LabelledRows, stream
+from robustbench_aigen.training.batches import LabelledRows, stream
+from robustbench_aigen.training.features import features_of
 from robustbench_aigen.training.fitted import Fitted
 from robustbench_aigen.training.recipe import Settings, SvmSettings
 
@@ -21,6 +20,7 @@ def fit_svm(
     settings: Settings,
     svm: SvmSettings,
     train: LabelledRows,
+    cache: Path,
     *,
     name: str,
     device: torch.device,
@@ -34,6 +34,8 @@ def fit_svm(
         Settings of the training and of the support vector machine.
     train
         The training images. They are not augmented; validation images are used only for the threshold.
+    cache
+        Folder of the features, for the next training on them.
     name
         Name for the progress.
     device
@@ -46,7 +48,7 @@ def fit_svm(
         torch.manual_seed(stream(settings.seed, "weights"))
         network = build_architecture(settings.arch, **settings.network_options).eval().to(device)
     fitted = cast(FittedNetwork, network)
-    features = _features(network, settings, train, name, device, progress)
+    features = features_of(network, settings, train, cache, name=name, device=device, progress=progress)
     chosen, table = {key: values[0] for key, values in svm.grid.items()}, []
     if any(len(values) > 1 for values in svm.grid.values()):
         progress.work_on(name, f"grid search, {svm.folds} folds")
@@ -61,23 +63,3 @@ def fit_svm(
         network.cpu(), fitted.architecture_options(), "fp32", seconds,
         hyper_parameters=chosen, search=table,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def _features(
-    network: nn.Module,
-    settings: Settings,
-    train: LabelledRows,
-    name: str,
-    device: torch.device,
-    progress: Progress,
-) -> "np.typing.NDArray[np.float64]":
-    mean, std = (torch.tensor(t, device=device).view(1, 3, 1, 1) for t in (settings.mean, settings.std))
-    progress.start(len(train))
-    progress.work_on(name, "features")
-    parts = []
-    for levels, _ in InOrder(train, settings.batch_size):
-        pixels = (to_pixels(levels.to(device)) - mean) / std
-        parts.append(cast(FittedNetwork, network).features(pixels).double().cpu().numpy())
-        progress.advance(len(levels))
-    return np.concatenate(parts)
