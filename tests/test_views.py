@@ -1,17 +1,22 @@
 """What a network sees of an image: crops, five crops, tiles, padding; against torchvision, numpy and plain loops."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.functional import center_crop, five_crop
 
 from robustbench_aigen import Detector, ImageData, attacks, evaluate, load_detector
 from robustbench_aigen.detectors import contract
+from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.preprocessing_settings import describe_preprocessing
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.runs.joined import join_runs
 
 SIZE = 16
 
@@ -197,7 +202,7 @@ def test_a_run_counts_the_images_that_are_smaller_than_the_crop(tmp_path):
     network = Small().eval()
     for pad, count in ((None, 1), ("reflect", 0), (0, 0)):
         detector = Detector(network, input_size=SIZE, crop="center", pad=pad)
-        run = evaluate(detector, data, {"pgd": attacks.pgd(eps=1 / 255, steps=1)})
+        run = evaluate(detector, data)
         said = [notice for notice in run.notices if "smaller than the crop" in notice]
         assert len(said) == count
         if said:
@@ -212,3 +217,45 @@ def test_an_attack_through_tiles_stays_in_its_budget_and_lowers_the_score():
     assert (result.linf <= 8 / 255 + 1e-6).all()
     margin = (result.score - result.clean_score) * (1 - 2 * (1 - labels).float())
     assert (margin > 0).all()
+
+
+def test_a_users_module_can_be_differentiated_after_it_was_given_back(monkeypatch):
+    """The second pass over the views comes with the backward pass."""
+    monkeypatch.setattr(contract, "_VIEWS_AT_ONCE", 2 * SIZE * SIZE)
+    network = Small()
+    detector = Detector(network, input_size=SIZE, crop="five")
+    pixels = pictures(2, 3, 40, 40).requires_grad_()
+    with borrowed(detector):
+        logits = detector(pixels)
+    assert network.training
+    gradient = torch.autograd.grad(logits[:, 1].sum(), pixels)[0]
+    assert gradient.abs().sum() > 0
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_scenario_changes_the_crop_of_a_card(tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    shipped = load_detector("minigen/lenet5")
+    save_file(shipped.network.state_dict(), weights)
+    card = {
+        "arch": "lenet5", "mean": [0.5] * 3, "std": [0.5] * 3, "input_size": 32, "crop": "tiles", "stride": 16,
+        "combine": "top2", "pad": 0.5, "fake_index": 1,
+    }  # fmt: skip
+    weights.with_suffix(".json").write_text(json.dumps(card))
+    assert load_detector(weights).preprocessing.stride == (16, 16)
+    centre = load_detector({"path": str(weights), "crop": "center"}).preprocessing
+    assert (centre.crop, centre.stride, centre.combine, centre.pad) == ("center", None, "mean_score", 0.5)
+    assert load_detector({"path": str(weights), "crop": "five"}).preprocessing.combine == "top2"
+
+
+def test_two_crops_of_one_detector_are_two_detectors_of_a_joined_report(tmp_path):
+    paths = []
+    for place in range(4):
+        paths.append(tmp_path / f"{place}.png")
+        Image.fromarray((pictures(40, 40, 3, seed=place) * 255).byte().numpy()).save(paths[-1])
+    data = ImageData.from_images(paths, [0, 1, 0, 1])
+    runs = [
+        evaluate(load_detector({"id": "minigen/lenet5", **crop}), data, name=name)
+        for name, crop in (("resized", {}), ("cropped", {"crop": "center"}))
+    ]
+    assert len(join_runs(runs).detectors) == 2

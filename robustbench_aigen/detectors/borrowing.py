@@ -45,6 +45,23 @@ def borrowed(*modules: nn.Module) -> Iterator[None]:
             _leave(network)
 
 
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Keep a network in evaluation mode and frozen, and put it back; blocks may lie inside each other."""
+    _enter(network)
+    try:
+        yield
+    finally:
+        _leave(network)
+
+
+def is_frozen(network: nn.Module) -> bool:
+    """Whether no part of a network is in training mode or requires gradients."""
+    return not any(module.training for module in network.modules()) and not any(
+        parameter.requires_grad for parameter in network.parameters()
+    )
+
+
 class _Noted:
     """The modes and the gradient flags of a network, and how many blocks have it borrowed."""
 

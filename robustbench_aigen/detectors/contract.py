@@ -1,6 +1,7 @@
 """The detector contract: pixels in, two float32 logits out, everything between inside."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from itertools import chain
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_aigen.detectors.borrowing import borrowed, borrowers
+from robustbench_aigen.detectors.borrowing import borrowed, borrowers, frozen, is_frozen
 from robustbench_aigen.detectors.guests import called_as_a_guest
 from robustbench_aigen.detectors.hidden_networks import hidden_networks
 from robustbench_aigen.detectors.identity import network_hash
@@ -396,8 +397,12 @@ class Detector(nn.Module):
         ]
         groups = _groups_of_views(views, [len(stack) for stack in images], own.input_size or (1, 1))
 
+        # The second pass, in the backward pass, may come after the module was given back to its user.
+        stays_frozen = is_frozen(self.network)
+
         def answer(group: list[tuple[int, Window]], *images: Tensor) -> Tensor:
-            return self._logits(torch.cat([own.cut(images[place], window) for place, window in group]))
+            with frozen(self.network) if stays_frozen else nullcontext():
+                return self._logits(torch.cat([own.cut(images[place], window) for place, window in group]))
 
         found: list[list[Tensor]] = [[] for _ in images]
         for group in groups:

@@ -230,6 +230,15 @@ def _on_base(base: DetectorSpec, request: Request) -> Detector:
     detector.weights_sha256 = file_hash(request.path)
     detector.made_of = (*detector.made_of, *made_of_choices(request))
     _in_float32(detector)
+    said = request.spec.model_dump(
+        include={*PreprocessingSpec.model_fields, "arch_options"}, exclude_none=True, exclude_defaults=True
+    )
+    for key in sorted(said.keys() - GEOMETRY):
+        raise UserError(
+            f"'{key}' belongs to the detector that the card names as base", hint=f"leave {key} out"
+        )
+    of_card = request.card.model_dump(include=set(GEOMETRY), exclude_none=True)
+    detector = _seeing(detector, of_card, said)
     detector.check()
     return detector
 
@@ -239,14 +248,20 @@ def _published(spec: DetectorSpec, device: torch.device) -> Detector:
     with preserved_global_rng():
         detector = load_published(str(spec.id))
     declared = frozenset(field.name for field in fields(Preprocessing))
-    said = spec.model_dump(include=set(GEOMETRY), exclude_none=True)
-    if said:
-        settings = _merged(asdict(detector.preprocessing), said)
-        check_geometry(Preprocessing(**settings))
-        detector = detector.read_as(**settings)
-        detector.check()
+    detector = _seeing(detector, spec.model_dump(include=set(GEOMETRY), exclude_none=True))
     detector.name, detector.declared = spec.name or detector.name, declared
     return detector.to(device)
+
+
+def _seeing(detector: Detector, *said: Mapping[str, Any]) -> Detector:
+    """Return a loaded detector that sees of an image what a card and a scenario say."""
+    if not any(said):
+        return detector
+    settings = _merged(asdict(detector.preprocessing), *said)
+    check_geometry(Preprocessing(**settings))
+    other = detector.read_as(**settings)
+    other.check()
+    return other
 
 
 def requested(
@@ -306,9 +321,10 @@ def _assemble(loaded: Loaded, request: Request) -> Detector:
     """Put the preprocessing around a network: the scenario wins over the card, and the card over the file."""
     spec, card = request.spec, request.card
     keys = set(PreprocessingSpec.model_fields)
-    said: dict[str, Any] = card.model_dump(include=keys, exclude_none=True)
-    said |= spec.model_dump(include=keys, exclude_none=True)
-    settings = _merged(loaded.metadata, said)
+    of_card = card.model_dump(include=keys, exclude_none=True)
+    of_scenario = spec.model_dump(include=keys, exclude_none=True)
+    said: dict[str, Any] = {**of_card, **of_scenario}
+    settings = _merged(loaded.metadata, of_card, of_scenario)
     # Of an ONNX model the output has been chosen.
     output = None if loaded.architecture == "ONNX" else request.output
     preprocessing = replace(Preprocessing(**settings), output=output)
@@ -337,15 +353,27 @@ _WITHOUT_A_KEY = {"eight_bit", "crop_rounds_down"}
 """Settings of a preprocessing that no scenario has."""
 
 
-def _merged(metadata: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a preprocessing; declared settings replace those of the file."""
-    settings = {**metadata, **said}
-    if said.get("crop") == "none":
-        check_whole(said)
-        settings |= WHOLE
-    if "input_size" in said and "resize_to" not in said and said["input_size"] != metadata.get("input_size"):
+def _merged(metadata: Mapping[str, Any], *declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a preprocessing: those of a file, under those of its card, under those of the scenario."""
+    settings, said = dict(metadata), dict[str, Any]()
+    for layer in declared:
+        settings |= layer
+        said |= layer
+        crop = layer.get("crop")
+        if crop is None:
+            continue
+        # What goes with another crop goes with it.
+        if crop != "tiles":
+            settings["stride"] = layer.get("stride")
+        if crop not in ("five", "tiles"):
+            settings["combine"] = layer.get("combine", "mean_score")
+        if crop == "none":
+            check_whole(layer)
+            settings |= WHOLE
+    resized = said.get("input_size") not in (None, metadata.get("input_size"))
+    if resized and "resize_to" not in said:
         # The file's resize was for the file's size, and is not that of another.
-        settings.pop("resize_to", None)
+        settings["resize_to"] = None
     known = {field.name for field in fields(Preprocessing)}
     return {key: value for key, value in settings.items() if key in known}
 

@@ -1,11 +1,14 @@
 """Means of local features over images of any size, in memory that does not grow with the size."""
 
+from contextlib import nullcontext
 from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from robustbench_aigen.detectors.borrowing import frozen, is_frozen
 
 _AT_ONCE = 2**21
 """Pixels of the largest images that go through a network in one piece."""
@@ -69,9 +72,13 @@ class MeanInTiles(nn.Module):
         """Return the sum of the features of a tile: N×C."""
         top, left = rows.first - rows.start // self.stride, columns.first - columns.start // self.stride
 
+        # The second pass, in the backward pass, may come after a module was given back to its user.
+        stays_frozen = is_frozen(self.body)
+
         def computed(images: Tensor) -> Tensor:
             seen = images[..., rows.start : rows.end, columns.start : columns.end]
-            features: Tensor = self.body(seen)
+            with frozen(self.body) if stays_frozen else nullcontext():
+                features: Tensor = self.body(seen)
             own = features[
                 ..., top : top + rows.last - rows.first, left : left + columns.last - columns.first
             ]

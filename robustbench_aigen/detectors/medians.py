@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _NEIGHBOURS = tuple((down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1))
@@ -24,6 +25,7 @@ class _NeighbourMedian(torch.autograd.Function):
         return median
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """Give the gradient of a median to the first neighbour that equals it; where that is the zero, to none."""
         padded, median = ctx.saved_tensors

@@ -92,7 +92,7 @@ def check_whole(said: Mapping[str, object]) -> None:
         if said.get(key) is not None:
             raise UserError(
                 f"crop: none is the whole image at its own size, and does not go with {key}",
-                hint="for the whole image resized to one size, give input_size and no crop",
+                hint="for the whole image resized to one size, write input_size and the same as resize_to, both as [height, width]",
             )
 
 
@@ -143,8 +143,11 @@ def describe_preprocessing(own: PreprocessingSettings, remark: str = "") -> str:
 
 
 def _size(own: PreprocessingSettings) -> str:
-    if own.input_size is None:
+    if own.input_size is None and own.resize_to is None:
         return "images at their own size"
+    if own.input_size is None:
+        to = f"shorter side {own.resize_to}" if isinstance(own.resize_to, int) else _sides(own.resize_to)
+        return f"{to} ({own.resample})"
     size = _sides(own.input_size)
     if not own.crops:
         return f"{size} for any shape ({own.resample})"
@@ -160,11 +163,15 @@ def _size(own: PreprocessingSettings) -> str:
 
 def _views(own: PreprocessingSettings, size: str) -> str:
     if own.crop == "five":
-        return f"five crops {size} ({_COMBINED.get(own.combine, own.combine)})"
+        return f"five crops {size} ({_combined(own.combine)})"
     if own.crop == "tiles":
         every = "" if own.stride in (None, own.input_size) else f" every {_sides(own.stride)}"
-        return f"tiles {size}{every} ({_COMBINED.get(own.combine, own.combine)})"
+        return f"tiles {size}{every} ({_combined(own.combine)})"
     return f"centre crop {size}"
+
+
+def _combined(rule: str) -> str:
+    return _COMBINED.get(rule) or f"mean of the {rule.removeprefix('top')} highest scores"
 
 
 _COMBINED = {"mean_score": "mean score", "mean_logit": "mean logit", "max_score": "highest score"}

@@ -1,5 +1,6 @@
 """One or several runs as one: their summaries, records and galleries under common names of detectors."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +174,9 @@ def join_runs(runs: Sequence[Run]) -> JoinedRuns:
 
 def _identity(run: Run, detector: DetectorInfo) -> tuple[object, ...]:
     table = run.info.scores.sha256 if run.info.scores is not None else ""
-    return detector.name, detector.weights_sha256, detector.threshold, run.info.data.fingerprint, table
+    # The same weights see another image under another crop.
+    seen = json.dumps(detector.preprocessing, sort_keys=True)
+    return detector.name, detector.weights_sha256, detector.threshold, seen, run.info.data.fingerprint, table
 
 
 def _run_labels(runs: Sequence[Run]) -> list[str]:

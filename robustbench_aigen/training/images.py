@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from robustbench_aigen.data.samples import ImageSource, read_encoded
 from robustbench_aigen.data.selection import Selection
+from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.digests import DamagedFileError, read_sealed, sealed
 from robustbench_aigen.engine.identity import decoding_code
 from robustbench_aigen.engine.progress import Progress
@@ -39,6 +40,8 @@ class LevelStore:
         Height and width. Other images are resized as a detector does it: bilinear, antialiased.
     progress
         Receives a line for unreadable images, which are left out.
+    seen
+        The preprocessing of a detector that crops to that size; images are stored as the network sees them.
 
     Attributes
     ----------
@@ -53,10 +56,11 @@ class LevelStore:
         indices: Sequence[int],
         size: tuple[int, int],
         progress: Progress,
+        seen: Preprocessing | None = None,
     ) -> None:
         self._indices = sorted(indices)
         self.fingerprint, shard = _hashed(source, self._indices)
-        identity = [self.fingerprint, str(size), *decoding_code()]
+        identity = [self.fingerprint, str(size), *decoding_code(), *([] if seen is None else [str(seen)])]
         stem = sha256(" ".join(identity).encode()).hexdigest()[:32]
         file, card = folder / f"{stem}.npy", folder / f"{stem}.json"
         with writing("the images of the training"):
@@ -64,7 +68,7 @@ class LevelStore:
             remove_leftovers(folder)
             unreadable = _stored(file, card, progress)
             if unreadable is None:
-                unreadable = _decode_all(file, shard, size, progress)
+                unreadable = _decode_all(file, shard, size, progress, seen)
                 # The card comes last: the map is whole where its card is there and fits.
                 content = sealed({"unreadable": unreadable}, {file.name: sha256_of_file(file)})
                 with atomic_file(card, own=True) as stream:
@@ -106,7 +110,7 @@ def _stored(file: Path, card: Path, progress: Progress) -> dict[str, tuple[str, 
 
 
 def _decode_all(
-    file: Path, shard: Shard, size: tuple[int, int], progress: Progress
+    file: Path, shard: Shard, size: tuple[int, int], progress: Progress, seen: Preprocessing | None
 ) -> dict[str, tuple[str, str]]:
     """Write the map of some images; return those that cannot be read, by their rows."""
     unreadable: dict[str, tuple[str, str]] = {}
@@ -118,7 +122,8 @@ def _decode_all(
         for row, sample in enumerate(shard.samples):
             levels = np.zeros(shape, dtype=np.uint8)
             try:
-                levels = _at_size(decode(shard.encoded(row)), size).numpy()
+                decoded = decode(shard.encoded(row))
+                levels = (_at_size(decoded, size) if seen is None else _cropped(decoded, seen)).numpy()
             except UnreadableImageError as error:
                 unreadable[str(row)] = (sample.id, str(error))
             stream.write(np.ascontiguousarray(levels).tobytes())
@@ -157,6 +162,10 @@ def _at_size(levels: Tensor, size: tuple[int, int]) -> Tensor:
     pixels = levels[None].float() / 255
     resized = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
     return to_levels(resized)[0]
+
+
+def _cropped(levels: Tensor, seen: Preprocessing) -> Tensor:
+    return to_levels(seen.fit(levels[None].float() / 255))[0]
 
 
 def selection_of(source: ImageSource, indices: Sequence[int], split: str) -> Selection:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustbench_aigen.detectors.contract import FAKE, Detector
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.thresholds import HALF, Threshold, fit_threshold
+from robustbench_aigen.detectors.zoo import published_preprocessing
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.runs.versions import git_revision, package_versions
@@ -64,7 +65,9 @@ def write_outcome(
     it first.
     """
     content = encode_weights(fitted.network, half=half)
-    preprocessing = Preprocessing(size, settings.mean, settings.std)
+    preprocessing = Preprocessing(
+        size, settings.mean, settings.std, resize_to=_resize_to(settings.arch, size)
+    )
     detector = _deployed(fitted.network, content, preprocessing, name, settings.arch, device)
     if fitted.val_log_odds is None:
         val = score_images(detector, splits.source, splits.val, device, progress, "validation")
@@ -175,6 +178,7 @@ def _card(
         "arch": settings.arch,
         "arch_options": fitted.arch_options,
         "input_size": preprocessing.input_size,
+        **({} if preprocessing.resize_to is None else {"resize_to": preprocessing.resize_to}),
         "mean": preprocessing.mean,
         "std": preprocessing.std,
         "fake_index": FAKE,
@@ -183,6 +187,11 @@ def _card(
         "train_images": train_images,
         "training": {"recipe": recipe, **_training(settings, fitted), "seconds": round(fitted.seconds, 1)},
     }
+
+
+def _resize_to(arch: str, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the size that a training resizes images to, where the architecture's own weights get a crop instead."""
+    return size if published_preprocessing(arch).get("crop") is not None else None
 
 
 def _training(settings: Settings, fitted: Fitted) -> dict[str, Any]:

@@ -251,7 +251,14 @@ def _sizes(detector: Detector, sides: tuple[int, int] | None) -> Iterator[tuple[
                 yield f"{side}×{side}", {"input_size": (side, side)}
         return
     shorter = min(own.input_size)
-    if own.resize_to is None:
+    if own.crops and own.resize_to is None:
+        yield (
+            "the whole image",
+            {"resize_to": own.input_size, "crop": "center", "stride": None, "combine": "mean_score"},
+        )
+    elif own.has_views:
+        return
+    elif own.resize_to is None:
         larger = round(shorter * 256 / 224)
         yield f"shorter side {larger} and a centre crop", {"resize_to": larger}
         if sides is None or sides[0] * own.input_size[1] != sides[1] * own.input_size[0]:

@@ -89,6 +89,7 @@ def _geometry(said: Mapping[str, Any]) -> dict[str, Any]:
     resample = _RESAMPLE[int(said.get("resample") or 0) if said.get("resample") is not None else 2]
     return {
         "input_size": input_size,
+        "crop": "center" if cropped is not None and resize_to is None else None,
         "resize_to": None if resize_to == input_size else resize_to,
         "resample": resample,
     }

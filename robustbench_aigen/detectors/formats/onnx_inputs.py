@@ -108,6 +108,10 @@ def levels_expected(onnx: Any, model: Any, name: str) -> bool:
         if node.op_type not in ("Cast", "Transpose", "Identity"):
             break
         name = node.output[0]
+    if node.op_type == "QuantizeLinear" and node.input[1] in constants:
+        # Eight bits that reach beyond 20 are of levels; of normalised pixels they reach some units.
+        scale = onnx.numpy_helper.to_array(constants[node.input[1]])
+        return bool((scale * 127 > 20).all())
     place = list(node.input).index(name)
     others = [constants[each] for each in node.input[place + 1 :] if each in constants]
     if not others or (place != 0 and node.op_type not in ("Mul", "Add")):

@@ -60,20 +60,16 @@ def load_onnx(request: Request) -> Loaded:
     if not output.is_alone:
         model = with_one_output(onnx, model, output.name)
         session = _session(runtime, model, request.path)
-    quantised = is_quantised(model)
-    network, reason = _converted(onnx, model, session, example)
-    if quantised and network is not None:
-        network = QuantisedNetwork(BlackBox(_Session(session)), network)
-        text = "quantised: onnxruntime computes the verdicts on the integers; gradients are those of a twin in torch"
-        notes = (text, *notes)
-    elif network is None:
-        network = BlackBox(_Session(session))
-        text = f"no gradients: {reason}; onnxruntime computes scores, for attacks without gradients"
-        notes = (text, *notes)
+    network, told = _network(onnx, model, session, example)
     if is_channels_last:
         network = ChannelsLastInput(network)
     if isinstance(shape[0], int):
         network = PaddedBatch(network, shape[0], shape[0])
+    elif any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node):
+        # The range of the integers is that of the batch.
+        network = PaddedBatch(network, 1, 1)
+        told = (*told, "its quantisation depends on the batch: images are scored one by one")
+    notes = (*told, *notes)
     return Loaded(
         network,
         "ONNX",
@@ -83,6 +79,20 @@ def load_onnx(request: Request) -> Loaded:
         ("onnx", "onnx2torch", "onnxruntime"),
         made_of=() if request.output is None else (f"output={request.output}",),
     )
+
+
+def _network(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the network of a model, and notices: with gradients where that is possible."""
+    network, reason = _converted(onnx, model, session, example)
+    if network is None:
+        text = f"no gradients: {reason}; onnxruntime computes scores, for attacks without gradients"
+        return BlackBox(_Session(session)), (text,)
+    if not is_quantised(model):
+        return network, ()
+    text = (
+        "quantised: onnxruntime computes the verdicts on the integers; gradients are those of a twin in torch"
+    )
+    return QuantisedNetwork(BlackBox(_Session(session)), network), (text,)
 
 
 class _Session:
@@ -118,6 +128,8 @@ def _session(runtime: Any, model: Any, file: Path) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
+    # Processors without VNNI saturate sums of 16 bits otherwise, and a verdict would depend on the processor.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         source = model if isinstance(model, Path) else model.SerializeToString()
         return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -6,6 +6,7 @@ onnxruntime's own operators of the domain ``com.microsoft`` are described in its
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any
 
@@ -56,11 +57,10 @@ class QuantisedNetwork(nn.Module):
     def __init__(self, model: BlackBox, twin: nn.Module) -> None:
         super().__init__()
         self.model, self.twin = model, twin
-        self._twin_answers = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's numbers for normalised images."""
-        if self._twin_answers:
+        if _TWIN_ANSWERS.get():
             alone: Tensor = self.twin(images)
             return alone
         answer: Tensor = self.model(images)
@@ -75,17 +75,17 @@ def has_twin(detector: nn.Module) -> bool:
     return any(isinstance(module, QuantisedNetwork) for module in detector.modules())
 
 
+_TWIN_ANSWERS = ContextVar("twin answers", default=False)
+
+
 @contextmanager
-def twins_answer(detector: nn.Module) -> Iterator[None]:
-    """Let the twins of a detector's quantised models answer in their places."""
-    networks = [module for module in detector.modules() if isinstance(module, QuantisedNetwork)]
-    for network in networks:
-        network._twin_answers = True  # noqa: SLF001  Its own module.
+def twins_answer() -> Iterator[None]:
+    """Let the twins of quantised models answer in their places, in this thread."""
+    token = _TWIN_ANSWERS.set(True)
     try:
         yield
     finally:
-        for network in networks:
-            network._twin_answers = False  # noqa: SLF001  Its own module.
+        _TWIN_ANSWERS.reset(token)
 
 
 def twin_graph(onnx: Any, model: Any) -> Any:
@@ -133,15 +133,8 @@ class _Graph:
         elif kind in _BINARY:
             both = [self._floats(inputs[:3]), self._floats(inputs[3:6])]
             self._quantised(_BINARY[kind], both, inputs[6:], result, attributes)
-        elif kind == "QLinearConv":
-            image, weight = self._floats(inputs[:3]), self._floats(inputs[3:6], axis=0)
-            bias = [self._bias(inputs[8], inputs[1], inputs[4])] if len(inputs) > 8 and inputs[8] else []
-            self._quantised("Conv", [image, weight, *bias], inputs[6:8], result, attributes)
-        elif kind == "QGemm":
-            axis = 0 if attributes.get("transB") else 1
-            image, weight = self._floats(inputs[:3]), self._floats(inputs[3:6], axis=axis)
-            bias = [self._bias(inputs[6], inputs[1], inputs[4])] if len(inputs) > 6 and inputs[6] else []
-            self._quantised("Gemm", [image, weight, *bias], inputs[7:9], result, attributes)
+        elif kind in ("QLinearConv", "QGemm"):
+            self._weighted(kind, inputs, result, attributes)
         elif kind == "QLinearConcat":
             parts = [self._floats(inputs[first : first + 3]) for first in range(2, len(inputs), 3)]
             self._quantised("Concat", parts, inputs[:2], result, attributes)
@@ -152,6 +145,22 @@ class _Graph:
             raise NotImplementedError(f"the operator {kind}")
         else:
             self.nodes.append(node)
+
+    def _weighted(self, kind: str, inputs: list[str], result: str, attributes: Attributes) -> None:
+        """Add a convolution or a product with weights, and a bias in units of both scales."""
+        if attributes.get("alpha", 1.0) != 1.0:
+            raise NotImplementedError(f"{kind} with alpha")
+        place = 6 if kind == "QGemm" else 8
+        scale = inputs[7:9] if kind == "QGemm" else inputs[6:8]
+        axis = 1 if kind == "QGemm" and not attributes.get("transB") else 0
+        image, weight = self._floats(inputs[:3]), self._floats(inputs[3:6], axis=axis)
+        bias = (
+            [self._bias(inputs[place], inputs[1], inputs[4])]
+            if inputs[place : place + 1] not in ([], [""])
+            else []
+        )
+        plain = "Gemm" if kind == "QGemm" else "Conv"
+        self._quantised(plain, [image, weight, *bias], scale, result, attributes)
 
     def _quantised(
         self, kind: str, inputs: list[str], scale: Sequence[str], result: str, attributes: Attributes
@@ -224,7 +233,9 @@ def _rounded(values: Tensor) -> Tensor:
 
 
 def _quantize(attributes: Attributes, values: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-    kind = torch.uint8 if zero is None or zero.is_floating_point() else zero.dtype
+    if attributes.get("output_dtype") or (zero is not None and zero.is_floating_point()):
+        raise NotImplementedError("quantisation to a type other than its zero point's")
+    kind = torch.uint8 if zero is None else zero.dtype
     limits = torch.iinfo(kind)
     offset = 0 if zero is None else _parameter(zero, values, attributes)
     whole = _rounded(values / _parameter(scale, values, attributes)) + offset
@@ -244,7 +255,8 @@ def _dequantize(attributes: Attributes, values: Tensor, scale: Tensor, zero: Ten
 def _dynamic_quantize(attributes: Attributes, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     del attributes
     low, high = values.detach().amin().clamp(max=0), values.detach().amax().clamp(min=0)
-    scale = (high - low) / 255
+    # As onnxruntime, for a tensor of zeros.
+    scale = torch.where(high > low, (high - low) / 255, torch.ones_like(high))
     zero = (-low / scale).round().clamp(0, 255)
     return (_rounded(values / scale) + zero).clamp(0, 255), scale, zero
 

@@ -88,9 +88,6 @@ def nearest_architectures(weights: Mapping[str, Tensor]) -> list[str]:
         hits = sum(key in ends for key in shapes)
         if shapes and hits >= _NEAR * len(shapes) and hits >= _NEAR * len(weights) / 2:
             distance = abs(len(shapes) - hits) + abs(len(weights) - hits)
-            if distance == 0 and arch in architecture_names():
-                # The libraries have a hundred and thirty, which take most of a minute to build.
-                return [arch]
             found.append((distance, arch))
     best = min((distance for distance, _ in found), default=0)
     return [arch for distance, arch in sorted(found) if distance <= best + 2]

@@ -22,7 +22,8 @@ def card_of(loaded: FineTuning, detector: Detector, metrics: dict[str, Any]) -> 
         how: dict[str, Any] = {"base": placed(loaded).model_dump(mode="json", exclude_unset=True)}
     else:
         said = {name: getattr(detector.preprocessing, name) for name in PreprocessingSpec.model_fields}
-        how = {"arch": arch, "arch_options": original.arch_options, **said}
+        options = {**original.arch_options, **tuning.detector.arch_options}
+        how = {"arch": arch, "arch_options": options, **said}
     kept = ("epoch_kept", "epochs_run", "before", "kept", "collapse", "seconds", "precision", "train_images")
     return {
         "id": tuning.name,

@@ -52,6 +52,11 @@ def _require_training(detector: "Detector") -> None:
     if not any(parameter.is_floating_point() for parameter in detector.network.parameters()):
         raise UserError(f"'{detector.name}' has no weights that could be trained")
     input_size_of(detector)
+    if detector.preprocessing.has_views:
+        raise UserError(
+            f"'{detector.name}' combines several views of an image, and training batches have one view an image",
+            hint="fine-tune with crop: center, and evaluate with crop: five or crop: tiles afterwards",
+        )
     if not detector.differentiable:
         raise UserError(f"'{detector.name}' has no gradient to the pixels, which fine-tuning needs")
 

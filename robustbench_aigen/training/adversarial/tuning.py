@@ -130,7 +130,8 @@ def finetune(
         progress.notice(notice)
     size = input_size_of(detector)
     # The test images are neither decoded nor counted here: nothing of this training can depend on them.
-    store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress)
+    seen = detector.preprocessing if detector.preprocessing.crops else None
+    store = LevelStore(output / ".images", source, [*splits.train, *splits.val], size, progress, seen)
     identity = _identity(tuning, detector, store, half=half)
     cost = ReportCost(loaded, detector, source, store.readable(splits.val), place, loading, opening)
     if report:

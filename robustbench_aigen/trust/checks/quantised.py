@@ -49,7 +49,7 @@ class TwinDiffers(DetectorCheck):
         differences, same = [], []
         for levels in (images.levels, attacked):
             model = images.margins(levels)
-            with twins_answer(images.detector):
+            with twins_answer():
                 twin = images.margins(levels)
             differences.append((model - twin).abs())
             # A tie is a verdict of fake.
