@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
 from conftest import REPOSITORY
@@ -295,6 +297,10 @@ REFUSED = {
     "path,label,score,Score\na,0,.1,.2\n": "has the column 'score' twice",
     HEADER + ",real,0.1\nb,fake,0.9\n": "2: path: the sample is missing",
     HEADER + TWO + "c,real,n/a\n": "4: score: 'n/a' is not a number",
+    'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,y\nd,1,.9,z\n': "3: has a quote that is never closed",
+    'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,"y"\nd,1,.9,z\n': "3: has a wrong quote",
+    "# made today\npath,label,score\na,0,.1\n": "1: has a comment.*\n.*line 2 may be the header",
+    "\n\npath,score\na,0.1\n": "3: has no column of labels",
     "path,label,score,split\na,0,.1,train\nb,1,.9,val\n": "split: none of the splits is test.*\n.*evaluate: all",
     "path,label,score,attack,eps\na,0,.1,clean,0\nb,1,.9,clean,0\na,0,.2,pgd,1\nb,1,.8,pgd,1\na,0,.3,pgd,2\nb,1,.4,pgd,2\n": r"6: path: .*\n.*condition: \[attack, eps\]",
 }  # fmt: skip
@@ -339,6 +345,7 @@ READ = {
     "path,label,prob_real\na,0,.9\nb,1,.1\n": ("prob_real", "low"),
     "path,is_real,score\na,true,0.1\nb,false,0.9\n": ("score", "high"),
     "path,label,score\nd/real/a.png,1,.1\nd/fake/b.png,0,.8\n": ("score", "high"),
+    'path,label,"prob\nfake"\na,0,.1\nb,1,.8\n': ("prob fake", "high"),
     ",path,label,score\n0,a,0,.1\n1,b,1,.8\n": ("score", "high"),
 }
 
@@ -412,3 +419,20 @@ def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):
     Path("scores.csv").write_text("path,label,score\na,0,0.1\nb,1,4.2\n")
     outcome = cli("run", "scores.csv")
     assert outcome.err.strip() == blocks["text"].strip()
+
+
+def test_columns_that_are_there_twice_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has the column 'score' twice"):
+        Run.from_scores({"label": [0, 1], "score": [0.1, 0.9], " score": [0.9, 0.1]})
+    columns = [pa.array([0, 1]), pa.array([0.1, 0.9]), pa.array([0.9, 0.1])]
+    pq.write_table(pa.Table.from_arrays(columns, ["label", "score", "score"]), tmp_path / "scores.parquet")
+    with pytest.raises(UserError, match=r"scores\.parquet: has the column 'score' twice"):
+        Run.load(tmp_path / "scores.parquet")
+
+
+def test_bytes_are_text_or_named_as_not_read_and_large_numbers_are_read(tmp_path):
+    np.savez(tmp_path / "scores.npz", path=np.array([b"a", b"b"]), label=[0, 1], score=[0.1, 0.9])
+    assert Run.load(tmp_path / "scores.npz").records["sample"].tolist() == ["a", "b"]
+    table = pd.DataFrame({"label": [0, 1], "score": [0.1, 0.9], "png": [b"\xff\xd8", b"\x89"]})
+    assert "not read: png" in " ".join(map(str, Run.from_scores(table).notices))
+    assert Run.from_scores({"id": [2**70, 1], "label": [0, 1], "score": [0.1, 0.9]}).accuracy() == 1

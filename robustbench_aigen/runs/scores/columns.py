@@ -157,7 +157,7 @@ def find_score_columns(table: ScoreTable, spec: ScoresSpec) -> ScoreColumns:
         )
     return ScoreColumns(
         label, tuple(scores.columns), scores.is_logit, scores.is_low, scores.is_wide, tuple(condition),
-        **optional, unused=tuple(finder.rest()),
+        **optional, unused=(*finder.rest(), *table.left_out),
     )  # fmt: skip
 
 

@@ -446,7 +446,9 @@ def _twice(entries: _Entries, kept: Codes, places: Codes) -> UserError:
     sample = entries.samples.names[entries.samples.codes[kept[second]]]
     column = entries.columns.sample
     telling = [
-        name for name in entries.columns.unused if _differ(entries, name, int(kept[first]), int(kept[second]))
+        name
+        for name in entries.columns.unused
+        if name in entries.table.columns and _differ(entries, name, int(kept[first]), int(kept[second]))
     ]
     start = entries.place(int(kept[first]))
     about = f"the sample '{shortened(sample)}' is there twice, first in {start}"
