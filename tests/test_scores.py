@@ -230,7 +230,7 @@ def test_matching_needs_equal_labels_and_counts_what_it_matched():
     comparison = Run.from_scores(table).compare(Run.from_scores(other))
     assert comparison.differences == ["60 images are matched by file name, of 60 now and 60 in the baseline"]
     flipped = other.assign(label=np.where(np.arange(60) < 5, 1 - other["label"], other["label"]))
-    with pytest.raises(UserError, match="5 with another label"):
+    with pytest.raises(UserError, match="5 with another content, label or generator"):
         Run.from_scores(flipped).gate(Run.from_scores(table))
     rows = [Run.from_scores(each.drop(columns="path")) for each in (table, table.iloc[::-1])]
     with pytest.raises(UserError, match="no image"):
@@ -297,6 +297,8 @@ REFUSED = {
     "path,label,score,Score\na,0,.1,.2\n": "has the column 'score' twice",
     HEADER + ",real,0.1\nb,fake,0.9\n": "2: path: the sample is missing",
     HEADER + TWO + "c,real,n/a\n": "4: score: 'n/a' is not a number",
+    "path,is_fake,score\nd/real/a,1,.1\nd/fake/b,0,.8\n": "2: is_fake: is_fake 1 means fake, and the folder 'd/real' means real",
+    "path,label,score,generator\na,0,.1,\nb,1,.8,all\n": "3: generator: a generator is called 'all'",
     'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,y\nd,1,.9,z\n': "3: has a quote that is never closed",
     'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,"y"\nd,1,.9,z\n': "3: has a wrong quote",
     "# made today\npath,label,score\na,0,.1\n": "1: has a comment.*\n.*line 2 may be the header",
@@ -436,3 +438,54 @@ def test_bytes_are_text_or_named_as_not_read_and_large_numbers_are_read(tmp_path
     table = pd.DataFrame({"label": [0, 1], "score": [0.1, 0.9], "png": [b"\xff\xd8", b"\x89"]})
     assert "not read: png" in " ".join(map(str, Run.from_scores(table).notices))
     assert Run.from_scores({"id": [2**70, 1], "label": [0, 1], "score": [0.1, 0.9]}).accuracy() == 1
+
+
+def test_columns_of_two_precisions_need_a_threshold_that_is_exact_in_both():
+    single, double = np.array([0.7, 0.2], np.float32), np.array([0.7, 0.2])
+    for names in (("a", "b"), ("b", "a")):
+        table = {"label": [1, 0], **{name: single if name == "a" else double for name in names}}
+        with pytest.raises(UserError, match="in float32, of which 'a' is"):
+            Run.from_scores(table, score=list(names), threshold=0.7)
+        run = Run.from_scores(table, score=list(names), threshold=0.25)
+        assert [run.accuracy(detector=name) for name in names] == [1, 1]
+
+
+def test_a_rule_is_fitted_in_the_precision_of_the_scores():
+    table = {"label": [0, 0, 1, 1] * 2, "split": ["val"] * 4 + ["test"] * 4}
+    for low in (0.9, 1 - 1e-15, 1e-30):
+        score = np.tile([low, low, np.nextafter(low, 1), np.nextafter(low, 1)], 2)
+        assert Run.from_scores({**table, "score": score}, threshold="youden").accuracy() == 1
+        assert Run.from_scores({**table, "score": score}, threshold="fpr@0").accuracy() == 1
+
+
+def test_a_rule_is_fitted_on_samples_of_their_own():
+    table = {"label": [0, 1] * 2, "score": [0.1, 0.9] * 2, "split": ["val"] * 2 + ["test"] * 2}
+    assert Run.from_scores({**table, "path": list("abcd")}, threshold="youden").accuracy() == 1
+    with pytest.raises(UserError, match="'b' is in the split val and, in row 2, in test"):
+        Run.from_scores({**table, "path": list("abbd"), "label": [0, 1, 1, 0]}, threshold="youden")
+    again = {name: [*values, values[0]] for name, values in table.items()}
+    with pytest.raises(UserError, match="row 4 .*the validation sample 'a' is there twice, first in row 0"):
+        Run.from_scores({**again, "path": list("abcda")}, threshold="youden")
+
+
+def test_a_gate_compares_contents_and_thresholds_of_imported_scores(tmp_path):
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1], "score": [0.1, 0.9]})
+    one, other = (table.assign(sha256=[first * 64, "c" * 64]) for first in "ab")
+    with pytest.raises(UserError, match="1 with another content, label or generator"):
+        Run.from_scores(one).gate(Run.from_scores(other))
+    assert Run.from_scores(one).gate(Run.from_scores(table)).passed
+    logits = table.assign(score=[-1.0, 40.0])
+    high, higher = (Run.from_scores(logits, logit=True, threshold_logit=limit) for limit in (25, 33))
+    with pytest.raises(UserError, match="log-odds 25 and 33"):
+        high.gate(higher)
+    single = table.assign(score=table["score"].astype(np.float32))
+    near = Run.from_scores(logits, logit=True, threshold=float(np.float32(0.7)))
+    assert near.compare(Run.from_scores(single, threshold=0.7)).differences == []
+
+
+def test_long_specifications_and_whole_numbers_beyond_float64_are_read(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text(HEADER + TWO)
+    assert Run.load(f"{{path: {file}, {' ' * 300} name: n}}").accuracy() == 1
+    run = Run.from_scores({"label": [0, 1], "logit": np.array([-(2**53) - 1, 2**60 + 1])})
+    assert run.accuracy() == 1

@@ -322,7 +322,7 @@ class _Finder:
             column = given.filter(pc.match_substring_regex(given, _NUMBER.pattern))
         if pa.types.is_boolean(column.type):
             return False
-        numbers = column.cast(pa.float64()).drop_null().to_numpy()
+        numbers = column.cast(pa.float64(), safe=False).drop_null().to_numpy()
         inside = (numbers >= 0) & (numbers <= 1)
         return bool(len(numbers) and inside.mean() > 0.5 and (numbers % 1 != 0).any())
 

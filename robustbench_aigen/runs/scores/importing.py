@@ -32,6 +32,7 @@ from robustbench_aigen.runs.scores.values import (
     ImportedScores,
     coded,
     generator_column,
+    is_exact_in_float32,
     label_column,
     numbers,
     of_logits,
@@ -76,7 +77,7 @@ def import_scores(source: object, spec: ScoresSpec, *, command: str | None = Non
     entries = _read(table, columns, spec)
     chosen = _chosen(entries, spec)
     grid = _grid(entries, chosen, spec)
-    thresholds, fitted = _thresholds(entries, spec, grid.detectors)
+    thresholds, fitted = _thresholds(entries, chosen, spec, grid.detectors)
     records = _records(entries, grid, thresholds)
     pipelines = [
         PipelineInfo.of(
@@ -278,8 +279,15 @@ def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple
                 column=name,
                 hint=hint,
             )
-        single = read[0].is_single
-        scored = of_probabilities(values, is_low=columns.is_low, threshold=fixed, is_single=single)
+        single = {each.is_single for each in read}
+        if len(single) > 1 and not is_exact_in_float32(fixed, is_low=columns.is_low):
+            names = {each.is_single: name for each, name in zip(read, columns.scores, strict=True)}
+            raise table.error(
+                f"the threshold {fixed} is one number in float32, of which '{names[True]}' is, and another in float64, of which '{names[False]}' is",
+                column=names[True],
+                hint="store the scores of all detectors in one precision",
+            )
+        scored = of_probabilities(values, is_low=columns.is_low, threshold=fixed, is_single=single == {True})
     if binary:
         said.append(
             warning(
@@ -534,7 +542,7 @@ class _Limit(NamedTuple):
 
 
 def _thresholds(
-    entries: _Entries, spec: ScoresSpec, detectors: Sequence[str]
+    entries: _Entries, chosen: _Chosen, spec: ScoresSpec, detectors: Sequence[str]
 ) -> tuple[list[_Limit], int | None]:
     """Return the threshold of every detector, and the number of rows on which the first was fitted."""
     rule = spec.threshold
@@ -554,6 +562,7 @@ def _thresholds(
         )
     is_fitted = entries.splits.codes == entries.splits.names.index("val")
     is_fitted &= entries.conditions.codes == entries.conditions.names.index(CLEAN)
+    _check_fitted(entries, chosen, np.flatnonzero(is_fitted))
     limits, counts = [], []
     for name in detectors:
         place = entries.detectors.names.index(name)
@@ -564,10 +573,37 @@ def _thresholds(
                 f"the threshold '{rule}' of {name} needs clean validation rows of both classes; there are {counted(len(mine), 'row')}",
                 column=columns.split,
             )
-        fitted = fit_threshold(rule, scored.log_odds[mine], both_classes(labels, rule))
+        fitted = fit_threshold(rule, scored.log_odds[mine], both_classes(labels, rule), is_double=True)
         limits.append(_Limit(fitted.score, fitted.log_odds))
         counts.append(len(mine))
     return limits, counts[0]
+
+
+def _check_fitted(entries: _Entries, chosen: _Chosen, fitted: Codes) -> None:
+    """Refuse samples that a threshold is fitted on twice, or that are evaluated as well."""
+    samples, column = entries.samples, entries.columns.sample
+    keys = entries.detectors.codes[fitted] * len(samples.names) + samples.codes[fitted]
+    again = pd.Series(keys).duplicated().to_numpy()
+    if again.any():
+        second = int(np.flatnonzero(again)[0])
+        first = int(fitted[np.flatnonzero(keys == keys[second])[0]])
+        name = shortened(samples.names[samples.codes[fitted[second]]])
+        raise entries.error(
+            int(fitted[second]),
+            f"the validation sample '{name}' is there twice, first in {entries.place(first)}",
+            column,
+            "delete one of the rows, or add a column detector or condition",
+        )
+    shared = fitted[np.isin(samples.codes[fitted], samples.codes[chosen.entries])]
+    if len(shared):
+        code = samples.codes[shared[0]]
+        other = int(chosen.entries[np.flatnonzero(samples.codes[chosen.entries] == code)[0]])
+        raise entries.error(
+            int(shared[0]),
+            f"the sample '{shortened(samples.names[code])}' is in the split val and, in {entries.place(other)}, in {chosen.split}",
+            column,
+            "a threshold is fitted on samples that are not evaluated: delete one of the rows",
+        )
 
 
 def _records(entries: _Entries, grid: _Grid, limits: Sequence[_Limit]) -> pd.DataFrame:
