@@ -297,6 +297,16 @@ REFUSED = {
     "path,label,score,Score\na,0,.1,.2\n": "has the column 'score' twice",
     HEADER + ",real,0.1\nb,fake,0.9\n": "2: path: the sample is missing",
     HEADER + TWO + "c,real,n/a\n": "4: score: 'n/a' is not a number",
+    "path,label,resnet_real\na,0,.9\nb,1,.1\n": "'resnet_real' may be something else",
+    "path,label,realness\na,0,.9\nb,1,.1\n": "may be",
+    "path,label,authenticity\na,0,.9\nb,1,.1\n": "may be",
+    "path,is_real,y_score\na,1,.9\nb,0,.1\n": "y_score: may be a score of real.*'is_real' is 1 for real",
+    "path,is_real,y_pred\na,1,1\nb,0,0\n": "y_pred: may be a score of real",
+    "path,label,pred,score\na,0,0,.9\nb,1,1,.8\n": "2: score: may be the score of the predicted class: 1 verdict",
+    "path,label,resnet,epsilon\na,0,.1,.01\nb,1,.8,.02\n": "'epsilon' may be something else",
+    "path,label,p_value\na,0,.1\nb,1,.8\n": "'p_value' may be something else",
+    "path,label,jpeg_quality,clip\na,0,.1,.1\nb,1,.8,.8\n": "'jpeg_quality' may be something else",
+    "path,label,prob_0,prob_1\na,0,.9,.1\nb,1,.2,.8\n": "'prob_0' and 'prob_1' may be the probabilities of two classes",
     "path,is_fake,score\nd/real/a,1,.1\nd/fake/b,0,.8\n": "2: is_fake: is_fake 1 means fake, and the folder 'd/real' means real",
     "path,label,score,generator\na,0,.1,\nb,1,.8,all\n": "3: generator: a generator is called 'all'",
     'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,y\nd,1,.9,z\n': "3: has a quote that is never closed",
@@ -489,3 +499,23 @@ def test_long_specifications_and_whole_numbers_beyond_float64_are_read(tmp_path)
     assert Run.load(f"{{path: {file}, {' ' * 300} name: n}}").accuracy() == 1
     run = Run.from_scores({"label": [0, 1], "logit": np.array([-(2**53) - 1, 2**60 + 1])})
     assert run.accuracy() == 1
+
+
+def test_scores_of_real_are_read_where_the_user_says_so():
+    table = {"label": [0, 1], "authenticity": [0.9, 0.1]}
+    assert Run.from_scores(table, fake_is="low").accuracy() == 1
+    for name in ("resnet_real", "realness", "authenticity"):
+        with pytest.raises(UserError, match=f"{name}: may be a score of real.*\n.*fake_is: low"):
+            Run.from_scores({"label": [0, 1], name: [0.9, 0.1]}, score=name)
+    assert Run.from_scores(table, fake_is="high").accuracy() == 0
+    assert Run.from_scores({"is_real": [0, 1], "y_score": [0.1, 0.9]}, fake_is="low").accuracy() == 1
+
+
+def test_predicted_classes_that_contradict_the_scores_are_warned_of():
+    run = Run.from_scores({"label": ["real", "fake"], "pred": ["fake", "fake"], "score": [0.4, 0.9]})
+    assert any(
+        notice.is_warning and "1 verdict of the score and of 'pred' differ" in notice
+        for notice in run.notices
+    )
+    run = Run.from_scores({"label": [0, 1], "pred": [0, 1], "score": [0.1, 0.9]})
+    assert not any(notice.is_warning for notice in run.notices)

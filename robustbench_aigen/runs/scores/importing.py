@@ -23,7 +23,7 @@ from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.plugins import noted_plugins
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES, as_records, images_in
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns
+from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns, predicted_classes
 from robustbench_aigen.runs.scores.table import ScoreTable, open_table
 from robustbench_aigen.runs.scores.values import (
     Coded,
@@ -47,6 +47,7 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.trust.check import Checks, flags
 from robustbench_aigen.trust.flags import UNCHECKED, RaisedFlag
 from robustbench_aigen.trust.records import add_trust, raised_by_records
+from robustbench_aigen.words import label_of
 
 _NEITHER = "imported scores: neither the detector nor the images are there to examine"
 _OF_RECORDS = ("one_class", "worse_than_chance")
@@ -208,6 +209,8 @@ def _read(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> _Entrie
     conditions = _conditions(table, columns, spec)
     words = _label_words(table, columns.label, labels)
     said = [_read_as(columns, words), *said]
+    if not isinstance(spec.threshold, str):
+        said += _against_predictions(table, columns, spec, words, scored)
     if len({*labels.tolist()}) < 2:
         only = CLASS_NAMES[labels[0]]
         said.append(warning(f"all labels are {only}: what needs both classes is empty", columns.label))
@@ -245,6 +248,46 @@ def _read_as(columns: ScoreColumns, words: dict[str, str]) -> str:
     parts = [f"{role} {name}{about.get(role, '')}" for role, name in columns.meanings_as_text().items()]
     unused = f"; not read: {', '.join(columns.unused)}" if columns.unused else ""
     return f"columns: {'; '.join(parts)}{unused}"
+
+
+def _against_predictions(
+    table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec, words: dict[str, str], scored: ImportedScores
+) -> list[str]:
+    """Compare the verdicts of the scores with a column of predicted classes, and return a warning where they differ.
+
+    Raises
+    ------
+    UserError
+        If the score is most likely that of the predicted class: no score is below one half, and some images are
+        predicted to be real.
+    """
+    name = predicted_classes(columns)
+    if name is None or len(columns.scores) > 1:
+        return []
+    texts = coded(table, name)
+    known = {text.casefold(): CLASS_NAMES.index(meaning) for text, meaning in words.items()}
+    usual = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+    classes: list[int | None] = [
+        known.get(text.casefold(), usual.get(text.casefold(), label_of(text))) for text in texts.names
+    ]
+    read = np.array([-1 if each is None else each for each in classes] + [-1])[texts.codes]
+    verdicts = scored.log_odds >= scored.threshold_log_odds
+    wrong = np.flatnonzero((read >= 0) & (read != verdicts))
+    if not len(wrong):
+        return []
+    row, score = int(wrong[0]), columns.scores[0]
+    about = (
+        f"{counted(len(wrong), 'verdict')} of the score and of '{name}' differ, first in {table.place(row)}"
+    )
+    low = 0.0 if columns.is_logit else 0.5
+    if spec.fake_is is None and numbers(table, score).array.min() >= low and (read == 0).any():
+        raise table.error(
+            f"may be the score of the predicted class: {about}",
+            row=row,
+            column=score,
+            hint="write the score of fake; if the score is that, fake_is: high",
+        )
+    return [warning(f"{about}: the threshold or the meaning of the score may be another", score)]
 
 
 def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple[ImportedScores, list[str]]:
