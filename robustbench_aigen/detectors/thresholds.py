@@ -116,7 +116,7 @@ def fit_threshold(
     limit = upper - min((upper - below) / 2, _BELOW * max(1.0, abs(upper)))
     if not is_double:
         return Threshold.at_log_odds(limit)
-    # Between neighbouring numbers there is none.
+    # Neighbouring numbers have no number between them.
     limit = limit if limit > below else upper
     return Threshold(limit, _chance(limit))
 

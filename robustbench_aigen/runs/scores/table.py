@@ -342,7 +342,7 @@ def _names(csv_file: _Csv) -> list[str]:
             "has a comment in place of the names of the columns",
             file=csv_file.file,
             line=line,
-            hint=f"delete the lines above the header, such as this one; line {below[0]} may be the header",
+            hint=f"delete comments above the header; line {below[0]} may be the header",
         )
     if any(_is_number(name) or PurePosixPath(name.lower()).suffix in _PICTURES for name in names):
         raise UserError(
