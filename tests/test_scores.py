@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
 from conftest import REPOSITORY
@@ -228,7 +230,7 @@ def test_matching_needs_equal_labels_and_counts_what_it_matched():
     comparison = Run.from_scores(table).compare(Run.from_scores(other))
     assert comparison.differences == ["60 images are matched by file name, of 60 now and 60 in the baseline"]
     flipped = other.assign(label=np.where(np.arange(60) < 5, 1 - other["label"], other["label"]))
-    with pytest.raises(UserError, match="5 with another label"):
+    with pytest.raises(UserError, match="5 with another content, label or generator"):
         Run.from_scores(flipped).gate(Run.from_scores(table))
     rows = [Run.from_scores(each.drop(columns="path")) for each in (table, table.iloc[::-1])]
     with pytest.raises(UserError, match="no image"):
@@ -295,6 +297,22 @@ REFUSED = {
     "path,label,score,Score\na,0,.1,.2\n": "has the column 'score' twice",
     HEADER + ",real,0.1\nb,fake,0.9\n": "2: path: the sample is missing",
     HEADER + TWO + "c,real,n/a\n": "4: score: 'n/a' is not a number",
+    "path,label,resnet_real\na,0,.9\nb,1,.1\n": "'resnet_real' may be something else",
+    "path,label,realness\na,0,.9\nb,1,.1\n": "may be",
+    "path,label,authenticity\na,0,.9\nb,1,.1\n": "may be",
+    "path,is_real,y_score\na,1,.9\nb,0,.1\n": "y_score: may be a score of real.*'is_real' is 1 for real",
+    "path,is_real,y_pred\na,1,1\nb,0,0\n": "y_pred: may be a score of real",
+    "path,label,pred,score\na,0,0,.9\nb,1,1,.8\n": "2: score: may be the score of the predicted class: 1 verdict",
+    "path,label,resnet,epsilon\na,0,.1,.01\nb,1,.8,.02\n": "'epsilon' may be something else",
+    "path,label,p_value\na,0,.1\nb,1,.8\n": "'p_value' may be something else",
+    "path,label,jpeg_quality,clip\na,0,.1,.1\nb,1,.8,.8\n": "'jpeg_quality' may be something else",
+    "path,label,prob_0,prob_1\na,0,.9,.1\nb,1,.2,.8\n": "'prob_0' and 'prob_1' may be the probabilities of two classes",
+    "path,is_fake,score\nd/real/a,1,.1\nd/fake/b,0,.8\n": "2: is_fake: is_fake 1 means fake, and the folder 'd/real' means real",
+    "path,label,score,generator\na,0,.1,\nb,1,.8,all\n": "3: generator: a generator is called 'all'",
+    'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,y\nd,1,.9,z\n': "3: has a quote that is never closed",
+    'path,label,score,note\na,1,.5,x\nb,0,.3,"oops\nc,0,.9,"y"\nd,1,.9,z\n': "3: has a wrong quote",
+    "# made today\npath,label,score\na,0,.1\n": "1: has a comment.*\n.*line 2 may be the header",
+    "\n\npath,score\na,0.1\n": "3: has no column of labels",
     "path,label,score,split\na,0,.1,train\nb,1,.9,val\n": "split: none of the splits is test.*\n.*evaluate: all",
     "path,label,score,attack,eps\na,0,.1,clean,0\nb,1,.9,clean,0\na,0,.2,pgd,1\nb,1,.8,pgd,1\na,0,.3,pgd,2\nb,1,.4,pgd,2\n": r"6: path: .*\n.*condition: \[attack, eps\]",
 }  # fmt: skip
@@ -339,6 +357,7 @@ READ = {
     "path,label,prob_real\na,0,.9\nb,1,.1\n": ("prob_real", "low"),
     "path,is_real,score\na,true,0.1\nb,false,0.9\n": ("score", "high"),
     "path,label,score\nd/real/a.png,1,.1\nd/fake/b.png,0,.8\n": ("score", "high"),
+    'path,label,"prob\nfake"\na,0,.1\nb,1,.8\n': ("prob fake", "high"),
     ",path,label,score\n0,a,0,.1\n1,b,1,.8\n": ("score", "high"),
 }
 
@@ -412,3 +431,91 @@ def test_the_examples_of_the_document_run(tmp_path, cli, monkeypatch):
     Path("scores.csv").write_text("path,label,score\na,0,0.1\nb,1,4.2\n")
     outcome = cli("run", "scores.csv")
     assert outcome.err.strip() == blocks["text"].strip()
+
+
+def test_columns_that_are_there_twice_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has the column 'score' twice"):
+        Run.from_scores({"label": [0, 1], "score": [0.1, 0.9], " score": [0.9, 0.1]})
+    columns = [pa.array([0, 1]), pa.array([0.1, 0.9]), pa.array([0.9, 0.1])]
+    pq.write_table(pa.Table.from_arrays(columns, ["label", "score", "score"]), tmp_path / "scores.parquet")
+    with pytest.raises(UserError, match=r"scores\.parquet: has the column 'score' twice"):
+        Run.load(tmp_path / "scores.parquet")
+
+
+def test_bytes_are_text_or_named_as_not_read_and_large_numbers_are_read(tmp_path):
+    np.savez(tmp_path / "scores.npz", path=np.array([b"a", b"b"]), label=[0, 1], score=[0.1, 0.9])
+    assert Run.load(tmp_path / "scores.npz").records["sample"].tolist() == ["a", "b"]
+    table = pd.DataFrame({"label": [0, 1], "score": [0.1, 0.9], "png": [b"\xff\xd8", b"\x89"]})
+    assert "not read: png" in " ".join(map(str, Run.from_scores(table).notices))
+    assert Run.from_scores({"id": [2**70, 1], "label": [0, 1], "score": [0.1, 0.9]}).accuracy() == 1
+
+
+def test_columns_of_two_precisions_need_a_threshold_that_is_exact_in_both():
+    single, double = np.array([0.7, 0.2], np.float32), np.array([0.7, 0.2])
+    for names in (("a", "b"), ("b", "a")):
+        table = {"label": [1, 0], **{name: single if name == "a" else double for name in names}}
+        with pytest.raises(UserError, match="in float32, of which 'a' is"):
+            Run.from_scores(table, score=list(names), threshold=0.7)
+        run = Run.from_scores(table, score=list(names), threshold=0.25)
+        assert [run.accuracy(detector=name) for name in names] == [1, 1]
+
+
+def test_a_rule_is_fitted_in_the_precision_of_the_scores():
+    table = {"label": [0, 0, 1, 1] * 2, "split": ["val"] * 4 + ["test"] * 4}
+    for low in (0.9, 1 - 1e-15, 1e-30):
+        score = np.tile([low, low, np.nextafter(low, 1), np.nextafter(low, 1)], 2)
+        assert Run.from_scores({**table, "score": score}, threshold="youden").accuracy() == 1
+        assert Run.from_scores({**table, "score": score}, threshold="fpr@0").accuracy() == 1
+
+
+def test_a_rule_is_fitted_on_samples_of_their_own():
+    table = {"label": [0, 1] * 2, "score": [0.1, 0.9] * 2, "split": ["val"] * 2 + ["test"] * 2}
+    assert Run.from_scores({**table, "path": list("abcd")}, threshold="youden").accuracy() == 1
+    with pytest.raises(UserError, match="'b' is in the split val and, in row 2, in test"):
+        Run.from_scores({**table, "path": list("abbd"), "label": [0, 1, 1, 0]}, threshold="youden")
+    again = {name: [*values, values[0]] for name, values in table.items()}
+    with pytest.raises(UserError, match="row 4 .*the validation sample 'a' is there twice, first in row 0"):
+        Run.from_scores({**again, "path": list("abcda")}, threshold="youden")
+
+
+def test_a_gate_compares_contents_and_thresholds_of_imported_scores(tmp_path):
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1], "score": [0.1, 0.9]})
+    one, other = (table.assign(sha256=[first * 64, "c" * 64]) for first in "ab")
+    with pytest.raises(UserError, match="1 with another content, label or generator"):
+        Run.from_scores(one).gate(Run.from_scores(other))
+    assert Run.from_scores(one).gate(Run.from_scores(table)).passed
+    logits = table.assign(score=[-1.0, 40.0])
+    high, higher = (Run.from_scores(logits, logit=True, threshold_logit=limit) for limit in (25, 33))
+    with pytest.raises(UserError, match="log-odds 25 and 33"):
+        high.gate(higher)
+    single = table.assign(score=table["score"].astype(np.float32))
+    near = Run.from_scores(logits, logit=True, threshold=float(np.float32(0.7)))
+    assert near.compare(Run.from_scores(single, threshold=0.7)).differences == []
+
+
+def test_long_specifications_and_whole_numbers_beyond_float64_are_read(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text(HEADER + TWO)
+    assert Run.load(f"{{path: {file}, {' ' * 300} name: n}}").accuracy() == 1
+    run = Run.from_scores({"label": [0, 1], "logit": np.array([-(2**53) - 1, 2**60 + 1])})
+    assert run.accuracy() == 1
+
+
+def test_scores_of_real_are_read_where_the_user_says_so():
+    table = {"label": [0, 1], "authenticity": [0.9, 0.1]}
+    assert Run.from_scores(table, fake_is="low").accuracy() == 1
+    for name in ("resnet_real", "realness", "authenticity"):
+        with pytest.raises(UserError, match=f"{name}: may be a score of real.*\n.*fake_is: low"):
+            Run.from_scores({"label": [0, 1], name: [0.9, 0.1]}, score=name)
+    assert Run.from_scores(table, fake_is="high").accuracy() == 0
+    assert Run.from_scores({"is_real": [0, 1], "y_score": [0.1, 0.9]}, fake_is="low").accuracy() == 1
+
+
+def test_predicted_classes_that_contradict_the_scores_are_warned_of():
+    run = Run.from_scores({"label": ["real", "fake"], "pred": ["fake", "fake"], "score": [0.4, 0.9]})
+    assert any(
+        notice.is_warning and "1 verdict of the score and of 'pred' differ" in notice
+        for notice in run.notices
+    )
+    run = Run.from_scores({"label": [0, 1], "pred": [0, 1], "score": [0.1, 0.9]})
+    assert not any(notice.is_warning for notice in run.notices)

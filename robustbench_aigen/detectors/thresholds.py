@@ -20,7 +20,7 @@ class Threshold:
     Parameters
     ----------
     log_odds
-        The threshold on the log-odds of *fake*, in nats, exactly representable in float32.
+        The threshold on the log-odds of *fake*, in nats; exactly representable in float32 unless the scores are float64.
     score
         The same as a probability, for people; 1.0 or 0.0 where float64 holds nothing nearer.
     """
@@ -37,7 +37,11 @@ class Threshold:
     def at_log_odds(cls, log_odds: float) -> "Threshold":
         """Return the threshold at log-odds in nats."""
         exact = float(np.float32(log_odds))
-        return cls(exact, 1 / (1 + math.exp(-exact)) if exact > -700 else 0.0)
+        return cls(exact, _chance(exact))
+
+
+def _chance(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
 
 
 HALF = Threshold(0.0, 0.5)
@@ -77,7 +81,9 @@ def both_classes(labels: NDArray[np.integer], rule: str) -> NDArray[np.integer]:
     return labels
 
 
-def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.integer]) -> Threshold:
+def fit_threshold(
+    rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.integer], *, is_double: bool = False
+) -> Threshold:
     """Choose a threshold on clean validation images.
 
     Parameters
@@ -87,6 +93,8 @@ def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.
         rate is at most R.
     log_odds, labels
         N finite log-odds of *fake* and N labels, both classes present.
+    is_double
+        Whether verdicts compare log-odds in float64, as those of imported scores do, and not in float32.
 
     Raises
     ------
@@ -105,7 +113,12 @@ def fit_threshold(rule: str, log_odds: NDArray[np.floating], labels: NDArray[np.
     # same verdicts, and a difference in the last bit between two machines does not flip them.
     upper = float(candidates[index]) if index else float(log_odds.max()) + 1
     below = float(candidates[index + 1]) if index + 1 < len(candidates) else upper - 1
-    return Threshold.at_log_odds(upper - min((upper - below) / 2, _BELOW * max(1.0, abs(upper))))
+    limit = upper - min((upper - below) / 2, _BELOW * max(1.0, abs(upper)))
+    if not is_double:
+        return Threshold.at_log_odds(limit)
+    # Neighbouring numbers have no number between them.
+    limit = limit if limit > below else upper
+    return Threshold(limit, _chance(limit))
 
 
 _BELOW = 1e-6

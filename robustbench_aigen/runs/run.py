@@ -133,7 +133,8 @@ class Run:
             raise UserError(
                 f"a run is a {type(folder).__name__}", hint="give a Run, or the path of a run folder"
             )
-        if names_scores(folder) and not Path(folder).is_dir():
+        # A long text in braces is not a path that can be looked up.
+        if names_scores(folder) and (str(folder).lstrip().startswith("{") or not Path(folder).is_dir()):
             from robustbench_aigen.runs.scores.importing import import_scores
 
             spec = read_scores(folder)

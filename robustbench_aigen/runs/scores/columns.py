@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from robustbench_aigen.data.columns import PATH_NAMES
-from robustbench_aigen.errors import did_you_mean
+from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.runs.scores.table import ScoreTable
+from robustbench_aigen.runs.scores.values import class_named_by
 from robustbench_aigen.scenario.scores_spec import ScoresSpec
 from robustbench_aigen.scenario.words import folded, words_of
-from robustbench_aigen.words import label_of
+from robustbench_aigen.words import is_weak, label_of
 
 _USUAL = {
     "sample": (
@@ -70,6 +71,20 @@ _SCORE_WORDS = frozenset(
         "is",
     ]
 )
+_NO_DETECTORS = frozenset(
+    {
+        "eps", "epsilon", "threshold", "quality", "sigma", "strength", "severity", "ssim", "psnr", "lpips", "l2", "linf",
+        "time", "seconds", "latency", "weight", "size",
+    }
+)  # fmt: skip
+"""Words of columns with parameters and measurements; such columns may hold fractions."""
+_REAL_WORDS = frozenset({"realness", "authenticity", "authentic", "genuine", "genuineness"})
+"""Words for the real class beside those of class names."""
+_PREDICTED = (
+    "y_pred", "pred", "prediction", "predictions", "predicted", "y_hat", "verdict", "pred_label", "predicted_label",
+    "pred_class", "predicted_class",
+)  # fmt: skip
+"""Columns that may hold the predicted classes."""
 _LOGIT_WORDS = frozenset({"logit", "logits"})
 ROLES = (*_USUAL, "score")
 
@@ -147,6 +162,11 @@ def find_score_columns(table: ScoreTable, spec: ScoresSpec) -> ScoreColumns:
     condition = finder.conditions()
     finder.refuse_models(optional)
     scores = finder.scores()
+    if spec.fake_is is None and class_named_by(label) == 0:
+        for name in scores.columns:
+            if _simple(name).startswith(("y_", "pred")) or _simple(name) in _VERDICTS:
+                # Libraries write the score of the class 1 under such names.
+                raise _may_be_of_real(table, name, f"; '{label}' is 1 for real")
     _check_roles(table, {"label": [label], "condition": condition, "score": scores.columns, **{
         role: [name] for role, name in optional.items() if name is not None
     }})  # fmt: skip
@@ -157,8 +177,22 @@ def find_score_columns(table: ScoreTable, spec: ScoresSpec) -> ScoreColumns:
         )
     return ScoreColumns(
         label, tuple(scores.columns), scores.is_logit, scores.is_low, scores.is_wide, tuple(condition),
-        **optional, unused=tuple(finder.rest()),
+        **optional, unused=(*finder.rest(), *table.left_out),
     )  # fmt: skip
+
+
+def predicted_classes(columns: ScoreColumns) -> str | None:
+    """Return the column that is not read and may hold the predicted classes, or None."""
+    found = {_simple(name): name for name in columns.unused}
+    return next((found[name] for name in _PREDICTED if name in found), None)
+
+
+def _may_be_of_real(table: ScoreTable, name: str, why: str = "") -> UserError:
+    return table.error(
+        f"may be a score of real, which is low for fakes{why}",
+        column=name,
+        hint="fake_is: low, or fake_is: high",
+    )
 
 
 class _FoundScores(NamedTuple):
@@ -251,6 +285,12 @@ class _Finder:
                 f"has no column of scores; it has {_listed(self._table.columns)}",
                 hint="name the column of the scores: score: …",
             )
+        pair = _pair_of_classes(numeric)
+        if pair is not None:
+            raise self._table.error(
+                f"'{pair[0]}' and '{pair[1]}' may be the probabilities of two classes",
+                hint=f"score: {pair[1]} where that is of fake; for a detector each, score: [{', '.join(pair)}]",
+            )
         ask = f"score: {numeric[0]}" if len(numeric) == 1 else f"score: [{', '.join(numeric)}]"
         unclear = [name for name in numeric if _is_unclear(name) or not self._holds_fractions(name)]
         if unclear or len(numeric) < len(self._free):
@@ -282,6 +322,9 @@ class _Finder:
                     hint="name the columns of one meaning",
                 )
             is_low = kinds == {"real"}
+            for name in columns:
+                if _meaning(name) != "real" and _suggests_real(name):
+                    raise _may_be_of_real(self._table, name)
         return _FoundScores(columns, is_logit, is_low, len(columns) > 1 or not kinds & _KNOWN)
 
     def _named(self, name: str) -> str:
@@ -322,7 +365,7 @@ class _Finder:
             column = given.filter(pc.match_substring_regex(given, _NUMBER.pattern))
         if pa.types.is_boolean(column.type):
             return False
-        numbers = column.cast(pa.float64()).drop_null().to_numpy()
+        numbers = column.cast(pa.float64(), safe=False).drop_null().to_numpy()
         inside = (numbers >= 0) & (numbers <= 1)
         return bool(len(numbers) and inside.mean() > 0.5 and (numbers % 1 != 0).any())
 
@@ -349,7 +392,27 @@ def _meaning(name: str) -> str | None:
 def _is_unclear(name: str) -> bool:
     """Whether a column that nothing else is known of may be something other than the score of a detector."""
     words = words_of(name)
-    return _simple(name) in _CONFIDENCE or any(label_of(word) is not None for word in words)
+    return (
+        _simple(name) in (*_CONFIDENCE, "p_value")
+        or not _NO_DETECTORS.isdisjoint(_simple(name).split("_"))
+        or any(label_of(word) is not None for word in words)
+    )
+
+
+def _suggests_real(name: str) -> bool:
+    """Whether a word of a column's name says that its scores may be those of *real*."""
+    return any(word in _REAL_WORDS or (label_of(word) == 0 and not is_weak(word)) for word in words_of(name))
+
+
+def _pair_of_classes(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two columns that differ in a 0 and a 1 at the end: ``prob_0`` and ``prob_1``."""
+    simple = {_simple(name): name for name in names}
+    for key, name in simple.items():
+        if key.endswith("0") and not key[:-1].endswith(tuple("0123456789")):
+            other = simple.get(f"{key[:-1]}1")
+            if other is not None:
+                return name, other
+    return None
 
 
 def _check_roles(table: ScoreTable, roles: dict[str, Sequence[str]]) -> None:

@@ -23,7 +23,7 @@ from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.plugins import noted_plugins
 from robustbench_aigen.runs.records import RUN_RECORD_DTYPES, as_records, images_in
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns
+from robustbench_aigen.runs.scores.columns import ScoreColumns, find_score_columns, predicted_classes
 from robustbench_aigen.runs.scores.table import ScoreTable, open_table
 from robustbench_aigen.runs.scores.values import (
     Coded,
@@ -32,6 +32,7 @@ from robustbench_aigen.runs.scores.values import (
     ImportedScores,
     coded,
     generator_column,
+    is_exact_in_float32,
     label_column,
     numbers,
     of_logits,
@@ -46,6 +47,7 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.trust.check import Checks, flags
 from robustbench_aigen.trust.flags import UNCHECKED, RaisedFlag
 from robustbench_aigen.trust.records import add_trust, raised_by_records
+from robustbench_aigen.words import label_of
 
 _NEITHER = "imported scores: neither the detector nor the images are there to examine"
 _OF_RECORDS = ("one_class", "worse_than_chance")
@@ -76,7 +78,7 @@ def import_scores(source: object, spec: ScoresSpec, *, command: str | None = Non
     entries = _read(table, columns, spec)
     chosen = _chosen(entries, spec)
     grid = _grid(entries, chosen, spec)
-    thresholds, fitted = _thresholds(entries, spec, grid.detectors)
+    thresholds, fitted = _thresholds(entries, chosen, spec, grid.detectors)
     records = _records(entries, grid, thresholds)
     pipelines = [
         PipelineInfo.of(
@@ -207,6 +209,8 @@ def _read(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> _Entrie
     conditions = _conditions(table, columns, spec)
     words = _label_words(table, columns.label, labels)
     said = [_read_as(columns, words), *said]
+    if not isinstance(spec.threshold, str):
+        said += _against_predictions(table, columns, spec, words, scored)
     if len({*labels.tolist()}) < 2:
         only = CLASS_NAMES[labels[0]]
         said.append(warning(f"all labels are {only}: what needs both classes is empty", columns.label))
@@ -246,6 +250,46 @@ def _read_as(columns: ScoreColumns, words: dict[str, str]) -> str:
     return f"columns: {'; '.join(parts)}{unused}"
 
 
+def _against_predictions(
+    table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec, words: dict[str, str], scored: ImportedScores
+) -> list[str]:
+    """Compare the verdicts of the scores with a column of predicted classes, and return a warning where they differ.
+
+    Raises
+    ------
+    UserError
+        If the score is most likely that of the predicted class: no score is below one half, and some images are
+        predicted to be real.
+    """
+    name = predicted_classes(columns)
+    if name is None or len(columns.scores) > 1:
+        return []
+    texts = coded(table, name)
+    known = {text.casefold(): CLASS_NAMES.index(meaning) for text, meaning in words.items()}
+    usual = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+    classes: list[int | None] = [
+        known.get(text.casefold(), usual.get(text.casefold(), label_of(text))) for text in texts.names
+    ]
+    read = np.array([-1 if each is None else each for each in classes] + [-1])[texts.codes]
+    verdicts = scored.log_odds >= scored.threshold_log_odds
+    wrong = np.flatnonzero((read >= 0) & (read != verdicts))
+    if not len(wrong):
+        return []
+    row, score = int(wrong[0]), columns.scores[0]
+    about = (
+        f"{counted(len(wrong), 'verdict')} of the score and of '{name}' differ, first in {table.place(row)}"
+    )
+    low = 0.0 if columns.is_logit else 0.5
+    if spec.fake_is is None and numbers(table, score).array.min() >= low and (read == 0).any():
+        raise table.error(
+            f"may be the score of the predicted class: {about}",
+            row=row,
+            column=score,
+            hint="write the score of fake; if the score is that, fake_is: high",
+        )
+    return [warning(f"{about}: the threshold or the meaning of the score may be another", score)]
+
+
 def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple[ImportedScores, list[str]]:
     """Return the scores of all columns, one after another, and notices on them."""
     read = [numbers(table, name) for name in columns.scores]
@@ -278,8 +322,15 @@ def _scored(table: ScoreTable, columns: ScoreColumns, spec: ScoresSpec) -> tuple
                 column=name,
                 hint=hint,
             )
-        single = read[0].is_single
-        scored = of_probabilities(values, is_low=columns.is_low, threshold=fixed, is_single=single)
+        single = {each.is_single for each in read}
+        if len(single) > 1 and not is_exact_in_float32(fixed, is_low=columns.is_low):
+            names = {each.is_single: name for each, name in zip(read, columns.scores, strict=True)}
+            raise table.error(
+                f"the threshold {fixed} is one number in float32, of which '{names[True]}' is, and another in float64, of which '{names[False]}' is",
+                column=names[True],
+                hint="store the scores of all detectors in one precision",
+            )
+        scored = of_probabilities(values, is_low=columns.is_low, threshold=fixed, is_single=single == {True})
     if binary:
         said.append(
             warning(
@@ -446,7 +497,9 @@ def _twice(entries: _Entries, kept: Codes, places: Codes) -> UserError:
     sample = entries.samples.names[entries.samples.codes[kept[second]]]
     column = entries.columns.sample
     telling = [
-        name for name in entries.columns.unused if _differ(entries, name, int(kept[first]), int(kept[second]))
+        name
+        for name in entries.columns.unused
+        if name in entries.table.columns and _differ(entries, name, int(kept[first]), int(kept[second]))
     ]
     start = entries.place(int(kept[first]))
     about = f"the sample '{shortened(sample)}' is there twice, first in {start}"
@@ -532,7 +585,7 @@ class _Limit(NamedTuple):
 
 
 def _thresholds(
-    entries: _Entries, spec: ScoresSpec, detectors: Sequence[str]
+    entries: _Entries, chosen: _Chosen, spec: ScoresSpec, detectors: Sequence[str]
 ) -> tuple[list[_Limit], int | None]:
     """Return the threshold of every detector, and the number of rows on which the first was fitted."""
     rule = spec.threshold
@@ -552,6 +605,7 @@ def _thresholds(
         )
     is_fitted = entries.splits.codes == entries.splits.names.index("val")
     is_fitted &= entries.conditions.codes == entries.conditions.names.index(CLEAN)
+    _check_fitted(entries, chosen, np.flatnonzero(is_fitted))
     limits, counts = [], []
     for name in detectors:
         place = entries.detectors.names.index(name)
@@ -562,10 +616,37 @@ def _thresholds(
                 f"the threshold '{rule}' of {name} needs clean validation rows of both classes; there are {counted(len(mine), 'row')}",
                 column=columns.split,
             )
-        fitted = fit_threshold(rule, scored.log_odds[mine], both_classes(labels, rule))
+        fitted = fit_threshold(rule, scored.log_odds[mine], both_classes(labels, rule), is_double=True)
         limits.append(_Limit(fitted.score, fitted.log_odds))
         counts.append(len(mine))
     return limits, counts[0]
+
+
+def _check_fitted(entries: _Entries, chosen: _Chosen, fitted: Codes) -> None:
+    """Refuse samples that a threshold is fitted on twice, or that are evaluated as well."""
+    samples, column = entries.samples, entries.columns.sample
+    keys = entries.detectors.codes[fitted] * len(samples.names) + samples.codes[fitted]
+    again = pd.Series(keys).duplicated().to_numpy()
+    if again.any():
+        second = int(np.flatnonzero(again)[0])
+        first = int(fitted[np.flatnonzero(keys == keys[second])[0]])
+        name = shortened(samples.names[samples.codes[fitted[second]]])
+        raise entries.error(
+            int(fitted[second]),
+            f"the validation sample '{name}' is there twice, first in {entries.place(first)}",
+            column,
+            "delete one of the rows, or add a column detector or condition",
+        )
+    shared = fitted[np.isin(samples.codes[fitted], samples.codes[chosen.entries])]
+    if len(shared):
+        code = samples.codes[shared[0]]
+        other = int(chosen.entries[np.flatnonzero(samples.codes[chosen.entries] == code)[0]])
+        raise entries.error(
+            int(shared[0]),
+            f"the sample '{shortened(samples.names[code])}' is in the split val and, in {entries.place(other)}, in {chosen.split}",
+            column,
+            "a threshold is fitted on samples that are not evaluated: delete one of the rows",
+        )
 
 
 def _records(entries: _Entries, grid: _Grid, limits: Sequence[_Limit]) -> pd.DataFrame:

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,9 @@ _MOST_BYTES = 4 * 1024**3
 """Largest CSV file."""
 _COUNTERS = ("", "unnamed: 0", "__index_level_0__")
 """Names of columns that pandas writes for the index."""
+_HEADER = -1
+"""Number of the header among the rows of a CSV file."""
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -47,6 +51,8 @@ class ScoreTable:
         Hash of the file, or of the columns in memory.
     separator
         What separates the columns of a CSV file; else None.
+    left_out
+        Columns that hold neither text nor numbers, such as encoded images.
     """
 
     columns: Mapping[str, pa.ChunkedArray]
@@ -55,6 +61,7 @@ class ScoreTable:
     file: Path | None
     sha256: str
     separator: str | None = None
+    left_out: tuple[str, ...] = ()
     _line: Callable[[int], int] | None = None
 
     def error(
@@ -67,7 +74,7 @@ class ScoreTable:
         elif row is not None:
             message = f"row {row} (the first is 0): {message}"
         elif self._line is not None:
-            line = 1
+            line = self._line(_HEADER)
         return UserError(message, file=self.file, line=line, key=column, hint=hint)
 
     def place(self, row: int) -> str:
@@ -129,11 +136,13 @@ def _open_file(file: Path) -> ScoreTable:
 def _of_parquet(file: Path) -> ScoreTable:
     with opened_file(file) as stream:
         parquet = pq.ParquetFile(stream)
+        _refuse_twice(parquet.schema_arrow.names, file)
         # Encoded images and lists are no columns of scores, and may be large.
         wanted = [field.name for field in parquet.schema_arrow if _is_plain(field.type)]
+        left_out = tuple(name for name in parquet.schema_arrow.names if name not in wanted)
         table = parquet.read(columns=wanted)
     columns = {name: _undictionaried(table.column(name)) for name in wanted}
-    return _made(columns, file.stem, file, sha256_of_file(file))
+    return _made(columns, file.stem, file, sha256_of_file(file), left_out)
 
 
 def _is_plain(type_: pa.DataType) -> bool:
@@ -142,6 +151,14 @@ def _is_plain(type_: pa.DataType) -> bool:
     is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
     is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     return bool(is_text or is_number or pa.types.is_boolean(type_) or pa.types.is_null(type_))
+
+
+def _refuse_twice(names: Iterable[str], file: Path | None, line: int | None = None) -> None:
+    """Refuse names of columns that differ in case and outer spaces alone."""
+    counts = Counter(name.strip().casefold() for name in names)
+    twice = next((name for name, count in counts.items() if name and count > 1), None)
+    if twice is not None:
+        raise UserError(f"has the column '{twice}' twice", file=file, line=line, hint="rename one of the two")
 
 
 def _undictionaried(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -178,32 +195,50 @@ def _of_arrays(arrays: Mapping[str, object], name: str, file: Path | None) -> Sc
 
 
 def _of_frame(frame: pd.DataFrame, name: str, file: Path | None) -> ScoreTable:
-    columns = {}
+    _refuse_twice(map(str, frame.columns), file)
+    columns, left_out = {}, []
     for place, key in enumerate(frame.columns):
         column = frame.iloc[:, place]
         try:
             array = pa.chunked_array([pa.array(column, from_pandas=True)])
-        except (pa.ArrowException, TypeError, ValueError):
-            # Values of several types: labels such as 0 and "fake".
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            # Values of several types, labels such as 0 and "fake", or whole numbers beyond 64 bits.
             array = pa.chunked_array([pa.array([None if value is None else str(value) for value in column])])
-        if str(key) in columns:
-            raise UserError(f"has the column '{key}' twice", file=file)
+        array = _as_text(array)
         if _is_plain(array.type):
             columns[str(key)] = _undictionaried(array)
+        else:
+            left_out.append(str(key))
     if file is not None:
-        return _made(columns, name, file, sha256_of_file(file))
+        return _made(columns, name, file, sha256_of_file(file), tuple(left_out))
     sink = pa.BufferOutputStream()
     table = pa.table(columns)
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return _made(columns, name, None, sha256(sink.getvalue()).hexdigest())
+    return _made(columns, name, None, sha256(sink.getvalue()).hexdigest(), tuple(left_out))
 
 
-def _made(columns: Mapping[str, pa.ChunkedArray], name: str, file: Path | None, digest: str) -> ScoreTable:
+def _as_text(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return bytes as the text that they are in UTF-8, as NumPy stores text; other bytes as they are."""
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return array
+    try:
+        return array.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return array
+
+
+def _made(
+    columns: Mapping[str, pa.ChunkedArray],
+    name: str,
+    file: Path | None,
+    digest: str,
+    left_out: tuple[str, ...],
+) -> ScoreTable:
     stripped = {key.strip(): column for key, column in columns.items()}
     kept = {key: column for key, column in stripped.items() if key.casefold() not in _COUNTERS}
     count = len(next(iter(stripped.values()))) if stripped else 0
-    return ScoreTable(kept, count, name, file, digest)
+    return ScoreTable(kept, count, name, file, digest, left_out=left_out)
 
 
 # ------------------------------------------------------------------------------------------------------------ CSV
@@ -218,16 +253,33 @@ class _Csv(NamedTuple):
     separator: str
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line and the cells of every row that is not blank."""
+        """Yield the line and the cells of every row that is not blank.
+
+        Raises
+        ------
+        UserError
+            If a quote is not closed.
+        """
         stream = io.StringIO(self.content.decode(), newline="")
         for _ in range(self.above):
             stream.readline()
-        reader = csv.reader(stream, delimiter=self.separator)
-        first = 1 + self.above
-        for cells in reader:
+        reader = csv.reader(stream, delimiter=self.separator, strict=True)
+        while True:
+            first = reader.line_num + 1 + self.above
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                about, hint = "has a quote that is never closed", 'close it, or write it twice: ""'
+                if "unexpected end of data" not in str(error):
+                    about, hint = (
+                        f"has a wrong quote: {first_line(error)}",
+                        'write quotes in a value twice: ""',
+                    )
+                raise UserError(about, file=self.file, line=first, hint=hint) from error
+            if cells is None:
+                return
             if cells and not (len(cells) == 1 and not cells[0].strip()):
                 yield first, cells
-            first = reader.line_num + 1 + self.above
 
 
 def _of_csv(file: Path) -> ScoreTable:
@@ -238,6 +290,9 @@ def _of_csv(file: Path) -> ScoreTable:
     separator = separator_of(header_line(head)) if said is None else said[1]
     csv_file = _Csv(file, content, 0 if said is None else 1, separator)
     names = _names(csv_file)
+    if b'"' in content:
+        # Arrow takes what follows an open quote, rows included, for one value.
+        deque(csv_file.rows(), maxlen=0)
     columns = _string_columns(csv_file, names)
     rows = np.arange(len(next(iter(columns.values()))))
     blank = np.ones(len(rows), dtype=bool)
@@ -256,7 +311,7 @@ def _of_csv(file: Path) -> ScoreTable:
         file,
         sha256(original).hexdigest(),
         separator,
-        lambda row: _line_of(csv_file, int(rows[row])),
+        _line=lambda row: _line_of(csv_file, row if row == _HEADER else int(rows[row])),
     )
 
 
@@ -276,10 +331,19 @@ def _as_utf8(file: Path, content: bytes) -> bytes:
 
 
 def _names(csv_file: _Csv) -> list[str]:
-    line, cells = next(csv_file.rows(), (1, []))
-    names = [cell.strip() for cell in cells]
+    rows = csv_file.rows()
+    line, cells = next(rows, (1, []))
+    names = [_LINE_BREAK.sub(" ", cell).strip() for cell in cells]
     if not names:
         raise UserError("is empty", file=csv_file.file, line=1, hint="the first line is path,label,score")
+    below = next(rows, (line, cells))
+    if names[0].startswith("#") and (len(names) == 1 or len(below[1]) != len(names)):
+        raise UserError(
+            "has a comment in place of the names of the columns",
+            file=csv_file.file,
+            line=line,
+            hint=f"delete comments above the header; line {below[0]} may be the header",
+        )
     if any(_is_number(name) or PurePosixPath(name.lower()).suffix in _PICTURES for name in names):
         raise UserError(
             f"has no header: the first line is '{shortened(csv_file.separator.join(cells))}'",
@@ -287,9 +351,7 @@ def _names(csv_file: _Csv) -> list[str]:
             line=line,
             hint="add a line above that names the columns, such as path,label,score",
         )
-    twice = [name for name, count in Counter(map(str.casefold, names)).items() if name and count > 1]
-    if twice:
-        raise UserError(f"has the column '{twice[0]}' twice", file=csv_file.file, line=line)
+    _refuse_twice(names, csv_file.file, line)
     return names
 
 
@@ -308,7 +370,9 @@ def _string_columns(csv_file: _Csv, names: list[str]) -> dict[str, pa.ChunkedArr
     def judge(row: pa_csv.InvalidRow) -> str:
         return "error" if row.text.strip() else "skip"
 
-    header_lines = next(csv_file.rows())[0]
+    first, header = next(csv_file.rows())
+    # A quoted name may have line breaks.
+    header_lines = first + sum(len(_LINE_BREAK.findall(name)) for name in header)
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(csv_file.content),
@@ -351,7 +415,11 @@ def _without_counters(
             if is_counter:
                 continue
             place = list(columns).index(name) + 1
-            raise UserError(f"column {place} of {len(names)} has no name", file=csv_file.file, line=1)
+            raise UserError(
+                f"column {place} of {len(names)} has no name",
+                file=csv_file.file,
+                line=next(csv_file.rows())[0],
+            )
         kept[name] = column
     return kept
 

@@ -20,7 +20,9 @@ from robustbench_aigen.data.label_values import (
     plain_text,
     read_labels,
 )
+from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.errors import UserError, shortened
+from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.runs.scores.table import ScoreTable
 from robustbench_aigen.scenario.words import words_of
 from robustbench_aigen.words import label_of
@@ -121,6 +123,18 @@ def label_column(
         if meaning is None:
             raise refusal(place, f"the label '{keys[place][0]}' says nothing", "write it, or delete the row")
     meanings = [meaning for meaning in read if meaning is not None]
+    if folders is not None and class_named_by(column) is not None:
+        # Such a column says the class itself: is_fake.
+        usual = _usual_meanings(labels.names, column)
+        for place, ((value, path), meaning) in enumerate(zip(keys, meanings, strict=True)):
+            bare = label_value(value, None)
+            said = None if bare is None else usual.get(bare.text)
+            if said is not None and said != meaning.label:
+                raise refusal(
+                    place,
+                    f"{column} {value} means {CLASS_NAMES[said]}, and the folder '{str(path).rpartition('/')[0]}' means {CLASS_NAMES[meaning.label]}",
+                    f"say what the labels mean: labels: {{{value}: {CLASS_NAMES[said]}}}",
+                )
     numbers = np.array([meaning.label for meaning in meanings], dtype=np.int8)
     return numbers[codes], meanings, codes
 
@@ -130,14 +144,19 @@ def _own_keys(hint: str) -> str:
     return re.sub(r"columns: \{(label|generator): …\}", r"\1: …", hint)
 
 
+def class_named_by(column: str) -> int | None:
+    """Return the class for which a column of labels is 1 by its name: 0 for ``is_real``, 1 for ``is_fake``; or None."""
+    words = [word for word in words_of(column) if word not in ("is", "label")]
+    return label_of(" ".join(words)) if words else None
+
+
 def _usual_meanings(values: Sequence[str], column: str) -> dict[str, int]:
     """Return the meanings of bare labels: of 0 and 1, or true and false; none where there are other numbers."""
     read = [label_value(value, None) for value in values]
     bare = {value.text for value in read if value is not None and value.is_bare}
     if not bare or not bare <= {"0", "1", "true", "false"}:
         return {}
-    words = [word for word in words_of(column) if word not in ("is", "label")]
-    of_real = bool(words) and label_of(" ".join(words)) == 0
+    of_real = class_named_by(column) == 0
     return {"0": int(of_real), "1": 1 - int(of_real)}
 
 
@@ -169,7 +188,7 @@ def generator_column(
     Raises
     ------
     UserError
-        If a generator and a label contradict each other.
+        If a generator and a label contradict each other, or a generator is called ``all``.
     """
     texts = Coded(np.full(len(codes), -1), []) if column is None else coded(table, column)
     pairs, first, places = _pairs(codes, texts.codes)
@@ -179,6 +198,9 @@ def generator_column(
 
     values = [None if text < 0 else texts.names[text] for _, text in pairs]
     names = read_generators(values, [meanings[meaning] for meaning, _ in pairs], refusal)
+    if ALL_GENERATORS in names:
+        # The summary's rows on all generators have that name.
+        raise refusal(names.index(ALL_GENERATORS), f"a generator is called '{ALL_GENERATORS}'", "rename it")
     merged, found = pd.factorize(np.array(names, dtype=object))
     return Coded(merged[places].astype(np.intp), [str(name) for name in found])
 
@@ -208,7 +230,8 @@ def numbers(table: ScoreTable, column: str) -> Numbers:
         array, has_commas = _parsed(table, column, array)
     elif pa.types.is_null(kind):
         raise table.error("the score is missing", row=0, column=column)
-    values = array.cast(pa.float64()).to_numpy()
+    # Whole numbers beyond 2^53 are rounded.
+    values = array.cast(pa.float64(), safe=False).to_numpy()
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         row = int(wrong[0])
@@ -283,6 +306,17 @@ def of_logits(
     return ImportedScores(expit(log_odds), log_odds, chance, limit)
 
 
+def is_exact_in_float32(threshold: float, *, is_low: bool) -> bool:
+    """Whether scores in float32 and in float64 are compared with the same number."""
+    limit = _limit(threshold, is_low=is_low)
+    return float(np.float32(limit)) == limit
+
+
+def _limit(threshold: float, *, is_low: bool) -> float:
+    """Return the threshold on the given scores, those of *real* with ``is_low``."""
+    return float(1 - Decimal(repr(threshold))) if is_low else threshold
+
+
 def of_probabilities(given: Floats, *, is_low: bool, threshold: float, is_single: bool) -> ImportedScores:
     """Return the scores of probabilities.
 
@@ -301,7 +335,7 @@ def of_probabilities(given: Floats, *, is_low: bool, threshold: float, is_single
     is_single
         Whether the scores were stored in float32, in which the threshold is then compared.
     """
-    limit = float(1 - Decimal(repr(threshold))) if is_low else threshold
+    limit = _limit(threshold, is_low=is_low)
     if is_single:
         limit = float(np.float32(limit))
     log_odds = _ordered_log_odds(np.append(given, limit))

@@ -1,5 +1,6 @@
 """Whether two runs measured the same thing: data, attacks and thresholds. Seed and machine may differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -54,18 +55,29 @@ def compare_thresholds(
     current: RunInfo, baseline: RunInfo, pairs: Mapping[str, str], issues: ComparisonIssues
 ) -> None:
     """Compare the detectors' thresholds: the numbers, or the rule by which each was fitted to its detector."""
-    now, then = (
-        {detector.name: detector.threshold for detector in info.detectors} for info in (current, baseline)
-    )
+    now, then = ({detector.name: detector for detector in info.detectors} for info in (current, baseline))
     rules = [info.scenario.threshold for info in (current, baseline)]
     fitted = isinstance(rules[0], str) and rules[0] == rules[1]
     for name, other in pairs.items():
-        if abs(now[name] - then[other]) > 1e-9:
-            text = f"threshold of {name}: {now[name]:.4g} now, {then[other]:.4g} in the baseline"
+        one, two = now[name], then[other]
+        # A run of images has its threshold in float32, imported scores in float64.
+        chances_differ = not math.isclose(one.threshold, two.threshold, rel_tol=1e-6)
+        odds_differ = _odds_differ(one.threshold_log_odds, two.threshold_log_odds)
+        if chances_differ or odds_differ:
+            text = f"threshold of {name}: {one.threshold:.4g} now, {two.threshold:.4g} in the baseline"
+            if odds_differ:
+                # Probabilities near 0 and 1 look the same.
+                text += f" (log-odds {one.threshold_log_odds:.6g} and {two.threshold_log_odds:.6g})"
             if fitted:
                 issues.notices.append(f"{text}, both fitted by {rules[0]}")
             else:
                 issues.differences.append(text)
+
+
+def _odds_differ(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return False
+    return abs(one - other) > 1e-5 * (1 + max(abs(one), abs(other)))
 
 
 def compare_attacks(
@@ -140,7 +152,7 @@ def _compare_imported(current: Run, baseline: Run, issues: ComparisonIssues) -> 
         for count, what in (
             (missing[0], "only now"),
             (missing[1], "only in the baseline"),
-            (common.relabelled, "with another label or generator"),
+            (common.relabelled, "with another content, label or generator"),
         )
         if count
     ]

@@ -27,7 +27,7 @@ class CommonImages(NamedTuple):
     how
         How images were matched; empty for runs of the same images.
     relabelled
-        The number of matched images that are left out, because their labels or generators differ.
+        The number of matched images that are left out, because their contents, labels or generators differ.
     """
 
     now: NDArray[np.intp]
@@ -76,6 +76,8 @@ def match_images(current: Run, baseline: Run) -> CommonImages:
         for name in ("label", "generator")
     )
     equal = labels[0] == labels[1]
+    digests = [_digests(side)[at] for side, at in zip(sides, places, strict=True)]
+    equal &= np.asarray((digests[0] == digests[1]) | (digests[0] == "") | (digests[1] == ""))
     known = [_knows_generators(run) for run in (current, baseline)]
     shared: NDArray[np.object_] | None = None
     if all(known):
@@ -90,9 +92,13 @@ def _knows_generators(run: Run) -> bool:
     return run.info.scores is None or run.info.scores.has_generators
 
 
+def _digests(records: pd.DataFrame) -> pd.Index:
+    return pd.Index(records["sha256"].astype(str).str[:DIGITS].str.lower())
+
+
 def _ways(now: pd.DataFrame, then: pd.DataFrame) -> Iterator[tuple[str, pd.Index, pd.Index]]:
     """Yield names of the ways to match, with the key of every image of each run."""
-    hashes = [pd.Index(side["sha256"].astype(str).str[:DIGITS].str.lower()) for side in (now, then)]
+    hashes = [_digests(side) for side in (now, then)]
     yield "by sha256", hashes[0], hashes[1]
     ids = [pd.Index(side["sample"].astype(str)) for side in (now, then)]
     yield "by id", ids[0], ids[1]
