@@ -3,6 +3,7 @@
 import base64
 import copy
 import gzip
+import html
 import io
 import json
 import logging
@@ -22,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from multiprocessing import get_context
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,7 @@ from PIL import Image
 
 from robustbench_aigen import attacks, evaluate, load_detector
 from robustbench_aigen.detectors.remote import transport
+from robustbench_aigen.detectors.remote.credentials import Credentials
 from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.detectors.remote.store import FILE, AnswerStore
 from robustbench_aigen.errors import UserError
@@ -222,6 +225,48 @@ def test_a_credential_inside_a_score_does_not_change_it(service, tmp_path, monke
     assert service.total == 1
 
 
+@pytest.mark.parametrize("rechecked", [False, True])
+def test_no_part_of_a_credential_is_in_the_error_of_an_answer(service, tmp_path, rechecked, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "qwertyuiop-" * 8)
+    headers = {"X-Token": "${MY_TOKEN}"}
+    if rechecked:
+        loaded(service, tmp_path, headers=headers).scores(pictures(1))
+    service.answer = lambda _: {"result": {"score": f"bad {os.environ['MY_TOKEN']}"}}
+    with pytest.raises(UserError, match=r"is 'bad \*\*\*', not a probability") as error:
+        loaded(service, tmp_path, headers=headers, recheck=int(rechecked)).scores(pictures(1))
+    assert "qwerty" not in str(error.value)
+
+
+def test_escaped_forms_of_a_credential_are_masked():
+    secret = "a&b/c+d=e\"f'g\\h<i>"
+    credentials = Credentials({"A": secret})
+    once = [
+        json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        json.dumps(json.dumps(secret))[3:-3],
+        repr(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+        quote(secret),
+        re.sub("%..", lambda each: each[0].lower(), quote(secret, safe="")),
+        quote(quote(secret, safe=""), safe=""),
+        "".join(f"\\u{ord(each):04X}" for each in secret),
+        "".join(f"&#{ord(each)};" for each in secret),
+        "".join(f"&#x{ord(each):X};" for each in secret),
+        base64.b64encode(secret.encode()).decode(),
+    ]
+    assert [credentials.masked(f"x {each} y") for each in once] == ["x *** y"] * len(once)
+    assert credentials.masked("a&b/c+d") == "a&b/c+d"
+
+
+def test_a_credential_of_digits_is_masked_in_numbers(service, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "987654321")
+    service.answer = lambda score: {"result": {"score": score}, "id": 987654321, "yes": True}
+    loaded(service, tmp_path, headers={"X-Token": "${MY_TOKEN}"}).scores(pictures(1))
+    rows = sqlite3.connect(tmp_path / FILE).execute("SELECT answer FROM answers").fetchall()
+    assert json.loads(rows[0][0]) == {"result": {"score": pytest.approx(expected(pictures(1))[0])}, "id": "***", "yes": True}  # fmt: skip
+
+
 # Bad descriptions.
 
 
@@ -241,7 +286,7 @@ def test_a_credential_inside_a_score_does_not_change_it(service, tmp_path, monke
         ("id: https://me:pw@x/y\n    http: {score: {path: s, of: fake}}", 5, "holds a name or a password"),
         ("id: https://x/y\n    mean: [0, 0, 0]\n    http: {score: {path: s, of: fake}}", 6, "'mean' does not go with an address"),
         ("id: https://x/y\n    http: {score: {path: s, of: fake}, tiemout: 3}", 6, "unknown key 'tiemout'"),
-        ("id: minigen/lenet5\n    http: {score: {path: s, of: fake}}", 5, "only 'name' and 'wrap' go with 'id'"),
+        ("id: minigen/lenet5\n    http: {score: {path: s, of: fake}}", 5, "'name', 'wrap' and what it sees of an image"),
     ],
 )  # fmt: skip
 def test_a_wrong_description_is_named_with_its_line(tmp_path, cli, text, line, said):

@@ -1,11 +1,12 @@
 """Values of environment variables in a request, and texts without these values."""
 
 import base64
+import html
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 from robustbench_aigen.errors import Source, UserError
 from robustbench_aigen.scenario.http_spec import VARIABLE
@@ -32,9 +33,10 @@ class Credentials:
             for part in {value, *value.split()}:
                 if len(part) >= _SHORTEST:
                     encoded = base64.b64encode(part.encode()).decode()
-                    forms |= {part, quote(part, safe=""), quote_plus(part), encoded, encoded.rstrip("=")}
+                    # Escapes of single characters are in the pattern; a space may also be a plus.
+                    forms |= {part, part.replace(" ", "+"), encoded, encoded.rstrip("=")}
         longest_first = sorted(forms, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._secret = re.compile("|".join(map(_escaped, longest_first))) if forms else None
 
     def __repr__(self) -> str:
         return f"Credentials({', '.join(sorted(self._values))})"
@@ -57,12 +59,40 @@ class Credentials:
         return text if self._secret is None else self._secret.sub(MASK, text)
 
     def masked_json(self, value: Any) -> Any:
-        """Return a value of JSON without the values in its texts; numbers stay, because they are the answer."""
+        """Return a value of JSON without the values in its texts and numbers."""
         if isinstance(value, str):
             return self.masked(value)
         if isinstance(value, dict):
             return {self.masked(key): self.masked_json(below) for key, below in value.items()}
-        return [self.masked_json(below) for below in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [self.masked_json(below) for below in value]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return MASK if is_number and self.masked(str(value)) != str(value) else value
+
+
+def _escaped(text: str) -> str:
+    r"""Return a pattern for a text whose characters may be escaped, as by JSON, HTML and addresses.
+
+    >>> re.findall(_escaped("a/b"), r"a/b a\/b a%2fb a\u002fb a&#47;b a-b")
+    ['a/b', 'a\\/b', 'a%2fb', 'a\\u002fb', 'a&#47;b']
+    """
+    return "".join(map(_escaped_character, text))
+
+
+def _escaped_character(character: str) -> str:
+    number, plain = ord(character), re.escape(character)
+    # Numbers of repetitions are bounded: a text of backslashes alone takes no longer than others.
+    forms = [
+        plain,
+        rf"\\\\{{0,3}}{plain}",
+        rf"%(?:25){{0,2}}(?i:{number:02x})",
+        rf"\\\\{{0,3}}u(?i:{number:04x})",
+        rf"&#0{{0,6}}{number};",
+        rf"&#[xX]0{{0,6}}(?i:{number:x});",
+    ]
+    if len(html.escape(character)) > 1:
+        forms.append(html.escape(character))
+    return f"(?:{'|'.join(forms)})"
 
 
 def read_variables(texts: Iterable[tuple[str, Source | None]]) -> Credentials:

@@ -231,8 +231,9 @@ class HttpService:
                 self.store.keep(self.address, self.identity, key, text, whole=True)
             else:
                 self.store.fail(self.address)
-            raise self._error(str(error), error.source, reply) from None
-        if is_whole and not self._reads_as(masked, odds):
+            error = self._without_credentials(masked, error)
+            raise self._error(str(error), error.source, reply, is_kept=is_whole) from None
+        if not self._reads_as(masked, odds):
             # A score that contains the digits of a credential.
             masked, is_whole = document, False
         if not is_whole:
@@ -248,15 +249,24 @@ class HttpService:
         except UnreadableAnswerError:
             return False
 
+    def _without_credentials(self, masked: Any, error: UnreadableAnswerError) -> UnreadableAnswerError:
+        """Return the error of an answer whose text has no part of a credential: the text shows beginnings of values."""
+        try:
+            self._reader.log_odds(masked)
+        except UnreadableAnswerError as again:
+            return again
+        return UnreadableAnswerError("the score cannot be read", error.source)
+
     def _recheck(self, image: Tensor, odds: float, answer: StoredAnswer) -> None:
         """Send an image with a stored answer again, and compare."""
         reply = self._reply(image, Event())
-        document, _ = self._document(reply)
+        document, masked = self._document(reply)
         self.store.note_answered(self.address)
         try:
             now = self._reader.log_odds(document)
         except UnreadableAnswerError as error:
-            raise self._error(str(error), error.source, reply) from None
+            error = self._without_credentials(masked, error)
+            raise self._error(str(error), error.source, reply, is_kept=False) from None
         if abs(now - odds) > _CHANGED * (1 + max(abs(now), abs(odds))):
             raise ServiceError(
                 f"detector '{self.name}' has changed: log-odds {now:.4g} for an image that had {odds:.4g} on {answer.answered}",
@@ -355,7 +365,9 @@ class HttpService:
             return document, self._credentials.masked_json(document)
         except (ValueError, RecursionError):
             self.store.fail(self.address)
-            raise self._error("the answer is not JSON", self.spec.where("score"), reply) from None
+            raise self._error(
+                "the answer is not JSON", self.spec.where("score"), reply, is_kept=False
+            ) from None
 
     def _refusal(self, reply: Reply) -> str:
         """Return the status of an answer, and its beginning, as text."""
@@ -384,11 +396,12 @@ class HttpService:
             f"detector '{self.name}' does not answer: {said}", source=self.spec.where(), hint=hint
         )
 
-    def _error(self, problem: str, source: Source | None, reply: Reply) -> ServiceError:
+    def _error(self, problem: str, source: Source | None, reply: Reply, *, is_kept: bool) -> ServiceError:
+        kept = "kept and is not requested again" if is_kept else "not kept, and the image is sent again"
         return ServiceError(
             f"detector '{self.name}': {self._plain(problem)}; the answer begins {self._beginning(reply, '') or 'with nothing'}",
             source=source,
-            hint="correct 'score' in the description; the answer is kept and is not requested again",
+            hint=f"correct 'score' in the description; the answer is {kept}",
         )
 
 
