@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -22,7 +23,7 @@ from robustbench_aigen.detectors.remote.request import (
 )
 from robustbench_aigen.detectors.remote.store import FILE, AnswerStore, Queries, StoredAnswer, store_in
 from robustbench_aigen.detectors.remote.transport import Reply, Transport, Unanswered
-from robustbench_aigen.errors import Source, UserError
+from robustbench_aigen.errors import Source, UserError, first_line
 from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
 from robustbench_aigen.text import counted
 
@@ -175,8 +176,29 @@ class HttpService:
         ServiceError
             If an image has no answer. All answers that arrived are stored.
         """
-        with self._calls:
-            return self._log_odds(levels)
+        try:
+            with self._calls:
+                return self._log_odds(levels)
+        except (ServiceError, MemoryError):
+            raise
+        except UserError as error:
+            # Of another type, the engine would try images of other sizes, which cost queries.
+            raise ServiceError(
+                error.message,
+                file=error.file,
+                line=error.line,
+                key=error.key,
+                hint=error.hint,
+                lines=error.lines,
+            ) from error
+        except Exception as error:  # noqa: BLE001  Raised again, without a chain that has a credential.
+            text = self._credentials.masked(f"{type(error).__name__}: {first_line(error)}")
+            chain = "".join(format_exception(error))
+            raise ServiceError(
+                f"detector '{self.name}' cannot be queried: {text}",
+                source=self.spec.where(),
+                hint="all answers are kept: the same command continues",
+            ) from (error if self._credentials.masked(chain) == chain else None)
 
     def _log_odds(self, levels: Sequence[Tensor]) -> list[float]:
         images = {image_hash(each): each for each in levels}
@@ -185,8 +207,15 @@ class HttpService:
         for key, answer in self.store.found(self.identity, list(images), self._after).items():
             try:
                 found[key] = self._reader.log_odds(json.loads(answer.text))
-            except UnreadableAnswerError:
-                continue  # The description has changed, and the stored part of the answer is too small for it.
+            except UnreadableAnswerError as error:
+                if not answer.whole:
+                    continue  # The description has changed, and the stored part of the answer is too small for it.
+                # Another answer to the same image would cost a query at every start, and be no other.
+                raise ServiceError(
+                    f"detector '{self.name}': {self._plain(str(error))}, in the stored answer of {answer.answered}; the answer begins {self._plain(answer.text)}",
+                    source=error.source,
+                    hint="correct 'score' in the description; a new 'version:' sends every image again",
+                ) from None
             self.usage = self.usage.with_answer(answer.answered, stored=True)
             if self._rechecks > 0:
                 self._rechecks -= 1
@@ -290,7 +319,7 @@ class HttpService:
                 if error.arrived:
                     self.store.fail(self.address)
                 else:
-                    self.store.release(self.address)
+                    self._release(repeated=attempt > 0)
                 said = str(error)
                 if not error.may_repeat:
                     raise self._unanswered(said) from None
@@ -326,6 +355,14 @@ class HttpService:
         with self._lock:
             self.usage = self.usage._replace(
                 sent=self.usage.sent + 1, repeated=self.usage.repeated + repeated
+            )
+
+    def _release(self, *, repeated: bool) -> None:
+        """Take back a query that never reached the service."""
+        self.store.release(self.address)
+        with self._lock:
+            self.usage = self.usage._replace(
+                sent=self.usage.sent - 1, repeated=self.usage.repeated - repeated
             )
 
     def _wait(self, reply: Reply, attempt: int, said: str) -> float:
