@@ -419,6 +419,45 @@ def test_a_request_that_cannot_be_made_is_not_counted(service, tmp_path):
     assert (found.usage.sent, service.total) == (0, 0)
 
 
+def test_a_credential_that_is_too_short_to_be_masked_is_refused(service, monkeypatch):
+    monkeypatch.setenv("SHORT", "987")
+    for keys in (
+        {"headers": {"X-Token": "${SHORT}"}},
+        {"fields": {"api_key": "${SHORT}"}},
+        {"path": "/d?key=${SHORT}"},
+    ):
+        with pytest.raises(UserError, match="SHORT has fewer than 4 characters") as error:
+            loaded(service, **keys)
+        assert "987" not in str(error.value)
+    assert loaded(service, fields={"model": "${SHORT}"}).scores(pictures(1)).tolist() == pytest.approx(
+        expected(pictures(1))
+    )
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"fields": {"model": "${MODEL}"}},
+        {"send": "json", "fields": {"options": {"models": ["${MODEL}"]}}},
+        {"headers": {"X-Model": "${MODEL}"}},
+        {"path": "/detect?model=${MODEL}"},
+        {"path": "/${MODEL}/detect"},
+    ],
+)
+def test_answers_belong_to_the_value_of_a_variable_that_is_a_setting(service, tmp_path, monkeypatch, keys):
+    for count, value in enumerate(("v1", "v2"), start=1):
+        monkeypatch.setenv("MODEL", value)
+        first, second = loaded(service, tmp_path, **keys), loaded(service, tmp_path, **keys)
+        assert first.identity() == second.identity()
+        first.scores(pictures(1))
+        second.scores(pictures(1))
+        assert service.total == count
+    packed = pickle.dumps(first)
+    monkeypatch.setenv("MODEL", "v1")
+    pickle.loads(packed).scores(pictures(1))
+    assert service.total == 2
+
+
 # Faults.
 
 

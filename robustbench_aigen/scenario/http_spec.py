@@ -24,7 +24,7 @@ _CREDENTIAL = re.compile(
 """Names of headers, fields and parameters whose values are credentials."""
 
 _SCHEMES = ("bearer", "basic", "digest", "negotiate", "token", "apikey", "api-key", "key")
-"""Words beside a credential that are none."""
+"""Words that stand before a credential."""
 _LONGEST_REST = 5
 """Characters beside a variable that are surely no credential."""
 _OWN_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "accept-encoding")
@@ -182,7 +182,8 @@ class HttpSpec(Section):
     concurrent
         Most requests at a time.
     timeout
-        Seconds for a whole request.
+        Seconds for the connection and for each wait for data; an answer that is still arriving when as many have passed
+        since the request began is given up.
     retries
         Further requests for an image after 408, 429, 5xx and failures of the connection.
     wait

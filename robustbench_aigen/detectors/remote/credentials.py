@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from robustbench_aigen.errors import Source, UserError
-from robustbench_aigen.scenario.http_spec import VARIABLE
+from robustbench_aigen.scenario.http_spec import VARIABLE, is_credential
 
 MASK = "***"
 _SHORTEST = 4
-"""Shorter values are not credentials, and masking them would damage other words."""
+"""Shorter values are refused as credentials, because masking them would damage other words."""
 
 
 class Credentials:
@@ -53,6 +53,17 @@ class Credentials:
         if isinstance(value, dict):
             return {key: self.filled(below) for key, below in value.items()}
         return [self.filled(below) for below in value] if isinstance(value, list) else value
+
+    def settings_filled(self, value: Any, name: str = "") -> Any:
+        """Return a value of JSON with the variables replaced, except where a name is that of a credential.
+
+        ``name`` is the name of the value.
+        """
+        if isinstance(value, dict):
+            return {key: self.settings_filled(below, key) for key, below in value.items()}
+        if isinstance(value, list):
+            return [self.settings_filled(below, name) for below in value]
+        return value if is_credential(name) else self.filled(value)
 
     def masked(self, text: str) -> str:
         """Return a text without the values."""
@@ -95,21 +106,22 @@ def _escaped_character(character: str) -> str:
     return f"(?:{'|'.join(forms)})"
 
 
-def read_variables(texts: Iterable[tuple[str, Source | None]]) -> Credentials:
+def read_variables(texts: Iterable[tuple[str, str, Source | None]]) -> Credentials:
     """Return the environment variables that some texts name.
 
     Parameters
     ----------
     texts
-        Texts with references such as ``${MY_TOKEN}``, each with its place in a file.
+        Texts with references such as ``${MY_TOKEN}``, each with the name of its header, field or parameter, and its
+        place in a file.
 
     Raises
     ------
     UserError
-        If a variable is not set, or has a character that a header cannot have.
+        If a variable is not set, has a character that a header cannot have, or is too short for a credential.
     """
     values: dict[str, str] = {}
-    for text, source in texts:
+    for place, text, source in texts:
         for name in VARIABLE.findall(text):
             # Files of secrets end in a line feed.
             value = os.environ.get(name, "").strip()
@@ -122,6 +134,12 @@ def read_variables(texts: Iterable[tuple[str, Source | None]]) -> Credentials:
                     f"the environment variable {name} has a character that is not printable ASCII",
                     source=source,
                     hint=f"export {name}=… without line breaks",
+                )
+            if len(value) < _SHORTEST and is_credential(place):
+                raise UserError(
+                    f"the environment variable {name} has fewer than {_SHORTEST} characters: too short for a credential that is masked",
+                    source=source,
+                    hint=f"export {name}=… with the whole credential",
                 )
             values[name] = value
     return Credentials(values)

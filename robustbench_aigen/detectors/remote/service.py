@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigen.detectors.remote.credentials import read_variables
+from robustbench_aigen.detectors.remote.credentials import Credentials, read_variables
 from robustbench_aigen.detectors.remote.pacing import RateLimit, back_off, retry_after, sleep
 from robustbench_aigen.detectors.remote.reading import Reader, UnreadableAnswerError
 from robustbench_aigen.detectors.remote.request import (
@@ -24,7 +24,7 @@ from robustbench_aigen.detectors.remote.request import (
 from robustbench_aigen.detectors.remote.store import FILE, AnswerStore, Queries, StoredAnswer, store_in
 from robustbench_aigen.detectors.remote.transport import Reply, Transport, Unanswered
 from robustbench_aigen.errors import Source, UserError, first_line
-from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
+from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec, is_credential, parameters
 from robustbench_aigen.text import counted
 
 _TOO_MANY = 429
@@ -93,12 +93,12 @@ class HttpService:
         self.address, self.spec, self.name = address, spec, name
         self.limit = None if spec.budget is None else spec.budget.limit
         self.tell: Callable[[str], None] = _silent
-        self.identity = _identity(address, spec)
         self._start()
 
     def _start(self) -> None:
         """Make what is not copied with the service: credentials, connections, locks."""
         self._credentials = read_variables(texts_with_variables(self.address, self.spec))
+        self.identity = _identity(self.address, self.spec, self._credentials)
         self._reader = Reader(self.spec.score)
         self._transport = Transport(self.address, self.spec, self._credentials)
         self._pace, self._lock = RateLimit(self.spec.rate), Lock()
@@ -115,7 +115,7 @@ class HttpService:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("address", "spec", "name", "limit", "identity")
+        kept = ("address", "spec", "name", "limit")
         return {key: self.__dict__[key] for key in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -442,13 +442,23 @@ class HttpService:
         )
 
 
-def _identity(address: str, spec: HttpSpec) -> str:
-    """Return the hash of what is sent: answers belong to it. Names of variables are no part of it, nor are their values."""
+def _identity(address: str, spec: HttpSpec, credentials: Credentials) -> str:
+    """Return the hash of what is sent: answers belong to it.
+
+    Names of variables are no part of it, nor are values of credentials. Values in the path of the address, and in
+    headers, fields and parameters without the name of a credential, are settings that decide the answer.
+    """
+    settings = [
+        text for name, text in parameters(address) if VARIABLE.search(text) and not is_credential(name)
+    ]
     sent = {
         "address": address, "method": spec.method, "send": spec.send, "image": spec.image.model_dump(),
-        "codec": codec(spec.image), "field": spec.field, "data_url": spec.data_url, "fields": spec.fields,
-        "headers": spec.headers, "version": spec.version,
+        "codec": codec(spec.image), "field": spec.field, "data_url": spec.data_url,
+        "fields": credentials.settings_filled(spec.fields), "headers": credentials.settings_filled(spec.headers),
+        "version": spec.version,
     }  # fmt: skip
+    if settings:
+        sent["settings"] = credentials.filled(settings)
     text = json.dumps(sent, sort_keys=True)
     return sha256(VARIABLE.sub("${}", text).encode()).hexdigest()
 
