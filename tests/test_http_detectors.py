@@ -3,6 +3,7 @@
 import base64
 import copy
 import gzip
+import html
 import io
 import json
 import logging
@@ -22,6 +23,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from multiprocessing import get_context
 from pathlib import Path
+from traceback import format_exception
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -33,7 +36,9 @@ from PIL import Image
 
 from robustbench_aigen import attacks, evaluate, load_detector
 from robustbench_aigen.detectors.remote import transport
+from robustbench_aigen.detectors.remote.credentials import Credentials
 from robustbench_aigen.detectors.remote.network import services_of
+from robustbench_aigen.detectors.remote.service import ServiceError
 from robustbench_aigen.detectors.remote.store import FILE, AnswerStore
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import run
@@ -222,6 +227,48 @@ def test_a_credential_inside_a_score_does_not_change_it(service, tmp_path, monke
     assert service.total == 1
 
 
+@pytest.mark.parametrize("rechecked", [False, True])
+def test_no_part_of_a_credential_is_in_the_error_of_an_answer(service, tmp_path, rechecked, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "qwertyuiop-" * 8)
+    headers = {"X-Token": "${MY_TOKEN}"}
+    if rechecked:
+        loaded(service, tmp_path, headers=headers).scores(pictures(1))
+    service.answer = lambda _: {"result": {"score": f"bad {os.environ['MY_TOKEN']}"}}
+    with pytest.raises(UserError, match=r"is 'bad \*\*\*', not a probability") as error:
+        loaded(service, tmp_path, headers=headers, recheck=int(rechecked)).scores(pictures(1))
+    assert "qwerty" not in str(error.value)
+
+
+def test_escaped_forms_of_a_credential_are_masked():
+    secret = "a&b/c+d=e\"f'g\\h<i>"
+    credentials = Credentials({"A": secret})
+    once = [
+        json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        json.dumps(json.dumps(secret))[3:-3],
+        repr(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+        quote(secret),
+        re.sub("%..", lambda each: each[0].lower(), quote(secret, safe="")),
+        quote(quote(secret, safe=""), safe=""),
+        "".join(f"\\u{ord(each):04X}" for each in secret),
+        "".join(f"&#{ord(each)};" for each in secret),
+        "".join(f"&#x{ord(each):X};" for each in secret),
+        base64.b64encode(secret.encode()).decode(),
+    ]
+    assert [credentials.masked(f"x {each} y") for each in once] == ["x *** y"] * len(once)
+    assert credentials.masked("a&b/c+d") == "a&b/c+d"
+
+
+def test_a_credential_of_digits_is_masked_in_numbers(service, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "987654321")
+    service.answer = lambda score: {"result": {"score": score}, "id": 987654321, "yes": True}
+    loaded(service, tmp_path, headers={"X-Token": "${MY_TOKEN}"}).scores(pictures(1))
+    rows = sqlite3.connect(tmp_path / FILE).execute("SELECT answer FROM answers").fetchall()
+    assert json.loads(rows[0][0]) == {"result": {"score": pytest.approx(expected(pictures(1))[0])}, "id": "***", "yes": True}  # fmt: skip
+
+
 # Bad descriptions.
 
 
@@ -236,12 +283,13 @@ def test_a_credential_inside_a_score_does_not_change_it(service, tmp_path, monke
         ("id: https://x/y\n    http:\n      headers: {Authorization: Bearer abc}\n      score: {path: s, of: fake}", 7, "'Authorization' is a credential"),
         ("id: https://x/y\n    http:\n      headers: {X: '${NOT_SET_HERE}'}\n      score: {path: s, of: fake}", 7, "the environment variable NOT_SET_HERE is not set"),
         ("id: https://x/y\n    http:\n      budget: {money: 5}\n      score: {path: s, of: fake}", 7, "'money' needs 'per_query'"),
+        ("id: https://x/y\n    http:\n      score: {path: s, fake: [AI], real: [human, ' ai']}", 7, "'AI' is a word of both classes"),
         ("id: https://x/y\n    http:\n      fields: {image: abc}\n      score: {path: s, of: fake}", 6, "'image' is among the fields"),
         ("id: https://x/y?api_key=abc\n    http: {score: {path: s, of: fake}}", 5, "'api_key' is a credential"),
         ("id: https://me:pw@x/y\n    http: {score: {path: s, of: fake}}", 5, "holds a name or a password"),
         ("id: https://x/y\n    mean: [0, 0, 0]\n    http: {score: {path: s, of: fake}}", 6, "'mean' does not go with an address"),
         ("id: https://x/y\n    http: {score: {path: s, of: fake}, tiemout: 3}", 6, "unknown key 'tiemout'"),
-        ("id: minigen/lenet5\n    http: {score: {path: s, of: fake}}", 5, "only 'name' and 'wrap' go with 'id'"),
+        ("id: minigen/lenet5\n    http: {score: {path: s, of: fake}}", 5, "'name', 'wrap' and what it sees of an image"),
     ],
 )  # fmt: skip
 def test_a_wrong_description_is_named_with_its_line(tmp_path, cli, text, line, said):
@@ -264,6 +312,150 @@ def test_a_bare_address_says_what_is_missing(cli, tmp_path):
     assert outcome.code == 2
     assert "an address needs 'http', the description of the service" in outcome.err
     assert "score: {path: score, of: fake}" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ({"fields": {"api_key": 987654}}, "api_key"),
+        ({"send": "json", "fields": {"login": {"pin": [987654.5]}}}, "pin"),
+        ({"headers": {"Authorization": "Bearer 987654${MY_TOKEN}"}}, "Authorization"),
+        ({"headers": {"Cookie": "session=${MY_TOKEN}; id=987654"}}, "Cookie"),
+        ({"headers": {"X-Amz-Credential": "987"}}, "X-Amz-Credential"),
+    ],
+)
+def test_a_literal_credential_is_refused_without_being_shown(service, keys, name):
+    with pytest.raises(UserError, match=f"the value of '{name}' is a credential") as error:
+        loaded(service, **keys)
+    assert "987" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"headers": {"Authorization": "Bearer ${MY_TOKEN}", "Cookie": "theme=a; session=${MY_TOKEN}"}},
+        {"send": "json", "fields": {"pin_count": 987654, "token": True}},
+    ],
+)
+def test_what_is_no_literal_credential_is_accepted(service, keys):
+    assert loaded(service, **keys).differentiable is False
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("/y?code=987654", "'code' is a credential"),
+        ("/y?x=1;api%5Fkey=987654", "'api_key' is a credential"),
+        ("/y?x=1&pwd=987654${MY_TOKEN}", "'pwd' is a credential"),
+        ("/y#api_key=987654", "'https://x/y' has a fragment"),
+        ("/y?a=987654 b", "'https://x/y' is not an address such as"),
+        (":987654/@b/y", "'https://…@b/y' is not an address: the host or the port is wrong"),
+        (":987x/654@b/y", "port is wrong"),
+        (":9${MY_TOKEN}876@b/y", "'https://…@b/y' holds a name or a password"),
+    ],
+)
+def test_a_credential_in_an_address_is_refused_without_being_shown(service, rest, said):
+    for more in ({}, {"arch": "resnet50"}):
+        with pytest.raises(UserError, match=said) as error:
+            load_detector({"id": f"https://x{rest}", "http": {"score": SCORE}, **more})
+        assert "987" not in str(error.value)
+
+
+def test_a_stored_answer_that_cannot_be_read_is_not_requested_again(service, tmp_path):
+    service.answer = lambda _: {"score": "n/a"}
+    with pytest.raises(UserError, match="; the answer begins") as error:
+        loaded(service, tmp_path, score={"path": "score", "of": "fake"}).scores(pictures(1))
+    assert "is not requested again" in error.value.hint
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"is 'n/a', not a probability, in the stored answer of 20"
+        ) as error:
+            loaded(service, tmp_path, score={"path": "score", "of": "fake"}).scores(pictures(1))
+        assert "a new 'version:' sends every image again" in error.value.hint
+    assert service.total == 1
+
+
+def test_the_error_of_an_answer_that_is_not_kept_says_so(service, tmp_path):
+    service.faults.append((200, {}, b"<html>"))
+    with pytest.raises(UserError) as error:
+        loaded(service, tmp_path).scores(pictures(1))
+    assert "the answer is not kept, and the image is sent again" in error.value.hint
+
+
+def test_a_long_answer_with_the_credential_in_its_score_is_read_again(service, tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "2345")
+    service.answer = lambda _: {"result": {"score": "0.12345", "map": "x" * 20_000}}
+    for _ in range(2):
+        found = loaded(service, tmp_path, headers={"X-Token": "${MY_TOKEN}"}).scores(pictures(1))
+        assert found.tolist() == pytest.approx([0.12345])
+    assert service.total == 1
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_any_other_error_is_the_error_of_the_service(service, tmp_path, monkeypatch, secret):
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"broken {TOKEN if secret else ''}")
+
+    detector = loaded(service, tmp_path, headers={"X-Token": "${MY_TOKEN}"})
+    monkeypatch.setattr("robustbench_aigen.detectors.remote.service.encoded", fail)
+    with pytest.raises(ServiceError, match="cannot be queried: RuntimeError: broken") as error:
+        services_of(detector)[0].log_odds(list(pictures(1)))
+    chain = "".join(format_exception(error.value))
+    assert TOKEN not in chain
+    assert ("in fail" in chain) is not secret
+
+
+def test_an_error_of_the_stored_answers_is_the_error_of_the_service(service, tmp_path):
+    (tmp_path / FILE).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    with pytest.raises(ServiceError, match="the stored answers cannot be used"):
+        services_of(loaded(service, tmp_path))[0].log_odds(list(pictures(1)))
+
+
+def test_a_request_that_cannot_be_made_is_not_counted(service, tmp_path):
+    found = services_of(loaded(service, tmp_path, timeout=1e300))[0]
+    with pytest.raises(ServiceError, match="does not answer: OverflowError"):
+        found.log_odds(list(pictures(1)))
+    assert found.queries == (0, 0, 0)
+    assert (found.usage.sent, service.total) == (0, 0)
+
+
+def test_a_credential_that_is_too_short_to_be_masked_is_refused(service, monkeypatch):
+    monkeypatch.setenv("SHORT", "987")
+    for keys in (
+        {"headers": {"X-Token": "${SHORT}"}},
+        {"fields": {"api_key": "${SHORT}"}},
+        {"path": "/d?key=${SHORT}"},
+    ):
+        with pytest.raises(UserError, match="SHORT has fewer than 4 characters") as error:
+            loaded(service, **keys)
+        assert "987" not in str(error.value)
+    assert loaded(service, fields={"model": "${SHORT}"}).scores(pictures(1)).tolist() == pytest.approx(
+        expected(pictures(1))
+    )
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"fields": {"model": "${MODEL}"}},
+        {"send": "json", "fields": {"options": {"models": ["${MODEL}"]}}},
+        {"headers": {"X-Model": "${MODEL}"}},
+        {"path": "/detect?model=${MODEL}"},
+        {"path": "/${MODEL}/detect"},
+    ],
+)
+def test_answers_belong_to_the_value_of_a_variable_that_is_a_setting(service, tmp_path, monkeypatch, keys):
+    for count, value in enumerate(("v1", "v2"), start=1):
+        monkeypatch.setenv("MODEL", value)
+        first, second = loaded(service, tmp_path, **keys), loaded(service, tmp_path, **keys)
+        assert first.identity() == second.identity()
+        first.scores(pictures(1))
+        second.scores(pictures(1))
+        assert service.total == count
+    packed = pickle.dumps(first)
+    monkeypatch.setenv("MODEL", "v1")
+    pickle.loads(packed).scores(pictures(1))
+    assert service.total == 2
 
 
 # Faults.
@@ -386,6 +578,7 @@ def test_a_refused_connection_costs_no_query(service, tmp_path):
     with pytest.raises(UserError, match="does not answer: no connection: .*refused.*, after 3 requests"):
         detector.scores(pictures(1))
     assert services_of(detector)[0].queries == (0, 0, 0)
+    assert services_of(detector)[0].usage[:2] == (0, 0)
 
 
 # Rate and concurrency.

@@ -206,9 +206,10 @@ class DetectorSpec(FileSpec):
             raise ValueError("only 'by' and 'name' go with 'ensemble': settings belong to its members")
         if self.by is not None and self.ensemble is None:
             raise ValueError("'by' needs an 'ensemble'")
+        # An address may hold a credential, so no other message shows it before.
+        self._check_http()
         if self.id is not None and self.arch is not None:
             raise ValueError(f"'arch' goes with 'path': '{self.id}' brings its own")
-        self._check_http()
         return self
 
     def _check_http(self) -> None:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from pydantic import BeforeValidator, Field, JsonValue, StrictBool, StrictInt, StrictStr, model_validator
 
@@ -17,11 +17,16 @@ from robustbench_aigen.stages.parameters import read_fraction
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
 """A reference to an environment variable, such as ``${MY_TOKEN}``."""
 _CREDENTIAL = re.compile(
-    r"authorization|(^|[-_])auth$|token$|secret|passw|cookie|api.?key|(^|[-_])(key|sig|signature)$",
+    r"authorization|(^|[-_])auth$|token$|secret|passw|cookie|credential|bearer|(api|access|private).?key"
+    r"|(^|[-_])(key|sig|signature|pwd|pw|pass|pin|sas)$|^code$",
     re.IGNORECASE,
 )
 """Names of headers, fields and parameters whose values are credentials."""
 
+_SCHEMES = ("bearer", "basic", "digest", "negotiate", "token", "apikey", "api-key", "key")
+"""Words that stand before a credential."""
+_LONGEST_REST = 5
+"""Characters beside a variable that are surely no credential."""
 _OWN_HEADERS = ("content-length", "transfer-encoding", "host", "connection", "accept-encoding")
 
 
@@ -49,6 +54,11 @@ Word = StrictStr | StrictBool | StrictInt
 
 def _words(value: object) -> object:
     return value if isinstance(value, list | tuple) or value is None else (value,)
+
+
+def _compared(word: str | bool | int) -> tuple[type, str | bool | int]:
+    """Return what decides whether a word equals another: in Python, true equals 1, and case does not matter."""
+    return type(word), word.strip().casefold() if isinstance(word, str) else word
 
 
 def _image(value: object) -> object:
@@ -100,10 +110,10 @@ class ScoreSpec(Section):
                 raise ValueError("a verdict needs the words of both classes: fake: [AI], real: [human]")
             if self.of is not None or self.scale is not None:
                 raise ValueError("'of' and 'scale' belong to a number, 'fake' and 'real' to a verdict")
-            # In Python, true equals 1.
-            shared = {(type(word), word) for word in self.fake} & {(type(word), word) for word in self.real}
-            if shared:
-                raise ValueError(f"{show(next(iter(shared))[1])} is a word of both classes")
+            real = {_compared(word) for word in self.real}
+            for word in self.fake:
+                if _compared(word) in real:
+                    raise ValueError(f"{show(word)} is a word of both classes, without regard to case")
         elif self.of is None:
             raise ValueError(
                 "must say which class the score means: of: fake, or of: real; for a verdict the words: "
@@ -172,7 +182,8 @@ class HttpSpec(Section):
     concurrent
         Most requests at a time.
     timeout
-        Seconds for a whole request.
+        Seconds for the connection and for each wait for data; an answer that is still arriving when as many have passed
+        since the request began is given up.
     retries
         Further requests for an image after 408, 429, 5xx and failures of the connection.
     wait
@@ -272,12 +283,27 @@ class HttpSpec(Section):
         for name, text in self.headers.items():
             yield ("headers", name), name, text
         for name, value in self.fields.items():
-            for inner, text in _texts(name, value):
+            for inner, text in named_texts(name, value):
                 yield ("fields", name), inner, text
 
 
+def is_credential(name: str) -> bool:
+    """Whether the value of a header, field or parameter is a credential, by its name."""
+    return _CREDENTIAL.search(name) is not None
+
+
+def _has_literal(text: str) -> bool:
+    """Whether a value has characters of a credential that are not those of a variable."""
+    if not VARIABLE.search(text):
+        return bool(text)
+    # The name of a variable's part, as in "session=${MY_SESSION}".
+    rest = VARIABLE.sub(" ", re.sub(rf'[\w.-]+="?(?={VARIABLE.pattern})', " ", text))
+    words = re.findall(r"""[^\s"'=:,;]+""", rest)
+    return any(len(word) > _LONGEST_REST and word.lower() not in _SCHEMES for word in words)
+
+
 def _refuse_literal_credential(name: str, text: str, place: tuple[str, ...] = ()) -> None:
-    if _CREDENTIAL.search(name) and text and not VARIABLE.search(text):
+    if is_credential(name) and _has_literal(text):
         raise PartError(
             f"the value of '{name}' is a credential, and this file is copied into the results",
             place,
@@ -285,16 +311,16 @@ def _refuse_literal_credential(name: str, text: str, place: tuple[str, ...] = ()
         )
 
 
-def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the texts below a value of JSON, each with the name of its member."""
-    if isinstance(value, str):
-        yield name, value
+def named_texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts and numbers below a value of JSON as texts, each with the name of its member."""
+    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        yield name, str(value)
     elif isinstance(value, dict):
         for key, below in value.items():
-            yield from _texts(str(key), below)
+            yield from named_texts(str(key), below)
     elif isinstance(value, list):
         for below in value:
-            yield from _texts(name, below)
+            yield from named_texts(name, below)
 
 
 def check_address(text: str) -> None:
@@ -305,30 +331,44 @@ def check_address(text: str) -> None:
     ValueError
         If the address has no host, or holds a credential.
     """
+    shown = without_credentials(text)
     try:
         parts = urlsplit(VARIABLE.sub("x", text))
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"'{without_credentials(text)}' is not an address: {error}") from error
-    if VARIABLE.search(urlsplit(text).netloc):
-        raise ValueError(f"the host of '{text}' is a variable: write the host, because results belong to it")
-    if not host or any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError(f"'{without_credentials(text)}' is not an address such as https://host/path")
+    except ValueError:
+        # The text of the error may have a part of a password.
+        raise ValueError(f"'{shown}' is not an address: the host or the port is wrong") from None
     if parts.username is not None or parts.password is not None:
         raise PartError(
-            f"'{without_credentials(text)}' holds a name or a password",
+            f"'{shown}' holds a name or a password",
             (),
             'write a header: headers: {Authorization: "Basic ${MY_LOGIN}"}',
         )
-    if parts.fragment:
-        raise ValueError(f"'{text}' has a fragment '#{parts.fragment}', which is never sent")
-    for name, value in parse_qsl(urlsplit(text).query):
+    if VARIABLE.search(urlsplit(text).netloc):
+        raise ValueError(f"the host of '{shown}' is a variable: write the host, because results belong to it")
+    if not host or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError(f"'{shown}' is not an address such as https://host/path")
+    if "#" in text:
+        raise ValueError(f"'{shown}' has a fragment (#…), which is never sent")
+    for name, value in parameters(text):
         _refuse_literal_credential(name, value)
 
 
+def parameters(address: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of an address, each with the name of its parameter; the name is empty before the first one."""
+    for part in re.split(r"[?&;]", address):
+        name, is_parameter, value = part.partition("=")
+        yield (unquote_plus(name), value) if is_parameter else ("", part)
+
+
 def without_credentials(address: str) -> str:
-    """Return an address without the name and password before its host."""
-    return re.sub(r"(?<=//)[^/?#]*@", "", address)
+    """Return an address without parameters, and without the name and password before its host.
+
+    >>> without_credentials("https://me:p/w@host/path?code=1")
+    'https://…@host/path'
+    """
+    # A password may have any character, so the last @ counts.
+    return re.split("[?#]", re.sub(r"(?<=//).*@", "…@", address, flags=re.DOTALL))[0]
 
 
 def answers_beside(spec: HttpSpec, folder: Path) -> HttpSpec:

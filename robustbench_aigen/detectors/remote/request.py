@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aigen.detectors.remote.credentials import Credentials
 from robustbench_aigen.errors import Source
-from robustbench_aigen.scenario.http_spec import HttpSpec, ImageSpec
+from robustbench_aigen.scenario.http_spec import HttpSpec, ImageSpec, named_texts, parameters
 
 
 def image_hash(levels: Tensor) -> str:
@@ -54,19 +54,12 @@ def request_parts(spec: HttpSpec, credentials: Credentials, image: bytes) -> dic
     }
 
 
-def texts_with_variables(address: str, spec: HttpSpec) -> Iterator[tuple[str, Source | None]]:
-    """Yield every text of a description that may name environment variables, with its place."""
-    yield address, spec.where()
+def texts_with_variables(address: str, spec: HttpSpec) -> Iterator[tuple[str, str, Source | None]]:
+    """Yield every text of a description that may name environment variables, with its name and its place."""
+    for name, text in parameters(address):
+        yield name, text, spec.where()
     for name, text in spec.headers.items():
-        yield text, spec.where("headers", name)
+        yield name, text, spec.where("headers", name)
     for name, value in spec.fields.items():
-        for text in _texts(value):
-            yield text, spec.where("fields", name)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            yield from _texts(below)
+        for inner, text in named_texts(name, value):
+            yield inner, text, spec.where("fields", name)

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Lock
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigen.detectors.remote.credentials import read_variables
+from robustbench_aigen.detectors.remote.credentials import Credentials, read_variables
 from robustbench_aigen.detectors.remote.pacing import RateLimit, back_off, retry_after, sleep
 from robustbench_aigen.detectors.remote.reading import Reader, UnreadableAnswerError
 from robustbench_aigen.detectors.remote.request import (
@@ -22,8 +23,8 @@ from robustbench_aigen.detectors.remote.request import (
 )
 from robustbench_aigen.detectors.remote.store import FILE, AnswerStore, Queries, StoredAnswer, store_in
 from robustbench_aigen.detectors.remote.transport import Reply, Transport, Unanswered
-from robustbench_aigen.errors import Source, UserError
-from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec
+from robustbench_aigen.errors import Source, UserError, first_line
+from robustbench_aigen.scenario.http_spec import VARIABLE, HttpSpec, is_credential, parameters
 from robustbench_aigen.text import counted
 
 _TOO_MANY = 429
@@ -92,12 +93,12 @@ class HttpService:
         self.address, self.spec, self.name = address, spec, name
         self.limit = None if spec.budget is None else spec.budget.limit
         self.tell: Callable[[str], None] = _silent
-        self.identity = _identity(address, spec)
         self._start()
 
     def _start(self) -> None:
         """Make what is not copied with the service: credentials, connections, locks."""
         self._credentials = read_variables(texts_with_variables(self.address, self.spec))
+        self.identity = _identity(self.address, self.spec, self._credentials)
         self._reader = Reader(self.spec.score)
         self._transport = Transport(self.address, self.spec, self._credentials)
         self._pace, self._lock = RateLimit(self.spec.rate), Lock()
@@ -114,7 +115,7 @@ class HttpService:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("address", "spec", "name", "limit", "identity")
+        kept = ("address", "spec", "name", "limit")
         return {key: self.__dict__[key] for key in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -175,8 +176,29 @@ class HttpService:
         ServiceError
             If an image has no answer. All answers that arrived are stored.
         """
-        with self._calls:
-            return self._log_odds(levels)
+        try:
+            with self._calls:
+                return self._log_odds(levels)
+        except (ServiceError, MemoryError):
+            raise
+        except UserError as error:
+            # Of another type, the engine would try images of other sizes, which cost queries.
+            raise ServiceError(
+                error.message,
+                file=error.file,
+                line=error.line,
+                key=error.key,
+                hint=error.hint,
+                lines=error.lines,
+            ) from error
+        except Exception as error:  # noqa: BLE001  Raised again, without a chain that has a credential.
+            text = self._credentials.masked(f"{type(error).__name__}: {first_line(error)}")
+            chain = "".join(format_exception(error))
+            raise ServiceError(
+                f"detector '{self.name}' cannot be queried: {text}",
+                source=self.spec.where(),
+                hint="all answers are kept: the same command continues",
+            ) from (error if self._credentials.masked(chain) == chain else None)
 
     def _log_odds(self, levels: Sequence[Tensor]) -> list[float]:
         images = {image_hash(each): each for each in levels}
@@ -185,8 +207,15 @@ class HttpService:
         for key, answer in self.store.found(self.identity, list(images), self._after).items():
             try:
                 found[key] = self._reader.log_odds(json.loads(answer.text))
-            except UnreadableAnswerError:
-                continue  # The description has changed, and the stored part of the answer is too small for it.
+            except UnreadableAnswerError as error:
+                if not answer.whole:
+                    continue  # The description has changed, and the stored part of the answer is too small for it.
+                # Another answer to the same image would cost a query at every start, and be no other.
+                raise ServiceError(
+                    f"detector '{self.name}': {self._plain(str(error))}, in the stored answer of {answer.answered}; the answer begins {self._plain(answer.text)}",
+                    source=error.source,
+                    hint="correct 'score' in the description; a new 'version:' sends every image again",
+                ) from None
             self.usage = self.usage.with_answer(answer.answered, stored=True)
             if self._rechecks > 0:
                 self._rechecks -= 1
@@ -231,8 +260,9 @@ class HttpService:
                 self.store.keep(self.address, self.identity, key, text, whole=True)
             else:
                 self.store.fail(self.address)
-            raise self._error(str(error), error.source, reply) from None
-        if is_whole and not self._reads_as(masked, odds):
+            error = self._without_credentials(masked, error)
+            raise self._error(str(error), error.source, reply, is_kept=is_whole) from None
+        if not self._reads_as(masked, odds):
             # A score that contains the digits of a credential.
             masked, is_whole = document, False
         if not is_whole:
@@ -248,15 +278,24 @@ class HttpService:
         except UnreadableAnswerError:
             return False
 
+    def _without_credentials(self, masked: Any, error: UnreadableAnswerError) -> UnreadableAnswerError:
+        """Return the error of an answer whose text has no part of a credential: the text shows beginnings of values."""
+        try:
+            self._reader.log_odds(masked)
+        except UnreadableAnswerError as again:
+            return again
+        return UnreadableAnswerError("the score cannot be read", error.source)
+
     def _recheck(self, image: Tensor, odds: float, answer: StoredAnswer) -> None:
         """Send an image with a stored answer again, and compare."""
         reply = self._reply(image, Event())
-        document, _ = self._document(reply)
+        document, masked = self._document(reply)
         self.store.note_answered(self.address)
         try:
             now = self._reader.log_odds(document)
         except UnreadableAnswerError as error:
-            raise self._error(str(error), error.source, reply) from None
+            error = self._without_credentials(masked, error)
+            raise self._error(str(error), error.source, reply, is_kept=False) from None
         if abs(now - odds) > _CHANGED * (1 + max(abs(now), abs(odds))):
             raise ServiceError(
                 f"detector '{self.name}' has changed: log-odds {now:.4g} for an image that had {odds:.4g} on {answer.answered}",
@@ -280,7 +319,7 @@ class HttpService:
                 if error.arrived:
                     self.store.fail(self.address)
                 else:
-                    self.store.release(self.address)
+                    self._release(repeated=attempt > 0)
                 said = str(error)
                 if not error.may_repeat:
                     raise self._unanswered(said) from None
@@ -316,6 +355,14 @@ class HttpService:
         with self._lock:
             self.usage = self.usage._replace(
                 sent=self.usage.sent + 1, repeated=self.usage.repeated + repeated
+            )
+
+    def _release(self, *, repeated: bool) -> None:
+        """Take back a query that never reached the service."""
+        self.store.release(self.address)
+        with self._lock:
+            self.usage = self.usage._replace(
+                sent=self.usage.sent - 1, repeated=self.usage.repeated - repeated
             )
 
     def _wait(self, reply: Reply, attempt: int, said: str) -> float:
@@ -355,7 +402,9 @@ class HttpService:
             return document, self._credentials.masked_json(document)
         except (ValueError, RecursionError):
             self.store.fail(self.address)
-            raise self._error("the answer is not JSON", self.spec.where("score"), reply) from None
+            raise self._error(
+                "the answer is not JSON", self.spec.where("score"), reply, is_kept=False
+            ) from None
 
     def _refusal(self, reply: Reply) -> str:
         """Return the status of an answer, and its beginning, as text."""
@@ -384,21 +433,32 @@ class HttpService:
             f"detector '{self.name}' does not answer: {said}", source=self.spec.where(), hint=hint
         )
 
-    def _error(self, problem: str, source: Source | None, reply: Reply) -> ServiceError:
+    def _error(self, problem: str, source: Source | None, reply: Reply, *, is_kept: bool) -> ServiceError:
+        kept = "kept and is not requested again" if is_kept else "not kept, and the image is sent again"
         return ServiceError(
             f"detector '{self.name}': {self._plain(problem)}; the answer begins {self._beginning(reply, '') or 'with nothing'}",
             source=source,
-            hint="correct 'score' in the description; the answer is kept and is not requested again",
+            hint=f"correct 'score' in the description; the answer is {kept}",
         )
 
 
-def _identity(address: str, spec: HttpSpec) -> str:
-    """Return the hash of what is sent: answers belong to it. Names of variables are no part of it, nor are their values."""
+def _identity(address: str, spec: HttpSpec, credentials: Credentials) -> str:
+    """Return the hash of what is sent: answers belong to it.
+
+    Names of variables are no part of it, nor are values of credentials. Values in the path of the address, and in
+    headers, fields and parameters without the name of a credential, are settings that decide the answer.
+    """
+    settings = [
+        text for name, text in parameters(address) if VARIABLE.search(text) and not is_credential(name)
+    ]
     sent = {
         "address": address, "method": spec.method, "send": spec.send, "image": spec.image.model_dump(),
-        "codec": codec(spec.image), "field": spec.field, "data_url": spec.data_url, "fields": spec.fields,
-        "headers": spec.headers, "version": spec.version,
+        "codec": codec(spec.image), "field": spec.field, "data_url": spec.data_url,
+        "fields": credentials.settings_filled(spec.fields), "headers": credentials.settings_filled(spec.headers),
+        "version": spec.version,
     }  # fmt: skip
+    if settings:
+        sent["settings"] = credentials.filled(settings)
     text = json.dumps(sent, sort_keys=True)
     return sha256(VARIABLE.sub("${}", text).encode()).hexdigest()
 

@@ -76,19 +76,11 @@ class Transport:
         """
         httpx, until = self._httpx, time.monotonic() + self._spec.timeout
         address = self._credentials.filled(self._address, in_address=True)
+        has_answer = False
         try:
             with self.opened().stream(self._spec.method, address, **parts) as response:
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > _LARGEST:
-                        raise Unanswered(
-                            f"an answer of more than {_LARGEST // 2**20} MiB", arrived=True, may_repeat=False
-                        )
-                    if time.monotonic() > until:
-                        raise Unanswered(self._too_slow(), arrived=True)
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, response.reason_phrase, headers, bytes(body))
+                has_answer = True
+                return self._received(response, until)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise Unanswered(f"no connection within {self._spec.timeout:g} s", arrived=False) from None
         except httpx.TimeoutException:
@@ -108,6 +100,24 @@ class Transport:
             )
             text = f"{type(error).__name__}: {self._credentials.masked(first_line(error))}"
             raise Unanswered(text, arrived=not is_ours, may_repeat=not is_ours) from None
+        except (ImportError, OverflowError, ValueError) as error:
+            # A host without an encoding, a time-out beyond those of the system, a proxy without its library.
+            text = self._credentials.masked(f"{type(error).__name__}: {first_line(error)}")
+            raise Unanswered(text, arrived=has_answer, may_repeat=False) from None
+
+    def _received(self, response: Any, until: float) -> Reply:
+        """Return the whole answer, unless it is too large, or still arriving at a time of the monotonic clock."""
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _LARGEST:
+                raise Unanswered(
+                    f"an answer of more than {_LARGEST // 2**20} MiB", arrived=True, may_repeat=False
+                )
+            if time.monotonic() > until:
+                raise Unanswered(self._too_slow(), arrived=True)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, response.reason_phrase, headers, bytes(body))
 
     def _through_a_proxy(self) -> str:
         parts = urlsplit(self._address)
