@@ -148,8 +148,11 @@ def test_every_command_of_a_document_runs(document, workplace, cli):
 def test_the_examples_of_the_detectors_document_run(workplace, cli):
     # The section on HTTP needs a server: tests/test_http_detectors.py.
     blocks = blocks_of("docs/DETECTORS.md", without="## Detectors behind HTTP")
-    (scenario,) = [text for kind, text in blocks if kind == "yaml"]
+    scenario, crops = [text for kind, text in blocks if kind == "yaml"]
     (workplace / "my_formats.yaml").write_text(scenario)
+    (workplace / "crop_or_tiles.yaml").write_text(crops)
+    outcome = cli("run", "crop_or_tiles.yaml", "--trust", "off")
+    assert outcome.code == 0, outcome.err
     (commands,) = [text for kind, text in blocks if kind == "console"]
     for line in commands.splitlines():
         outcome = cli(*shlex.split(line)[2:])
