@@ -40,7 +40,8 @@ SIGNATURES = {
     "output=None, keep_images='some', fresh=False, trust_code=False, progress=False",
     benchmark: "detector, suite='standard', *, limit=None, device='auto', output=None, progress=False",
     Detector: "module, *, mean=(0, 0, 0), std=(1, 1, 1), input_size=None, fake_index=1, outputs='logits', "
-    "channels='rgb', resample='bilinear', resize_to=None, threshold=0.5, name=None, version=None",
+    "channels='rgb', resample='bilinear', resize_to=None, crop=None, stride=None, combine='mean_score', pad=None, "
+    "threshold=0.5, name=None, version=None",
     Detector.scores: "self, images",
     Detector.predict: "self, images",
     Detector.with_threshold: "self, rule, images=None, labels=None",
