@@ -60,8 +60,8 @@ class Request:
     @property
     def arch_options(self) -> dict[str, Any]:
         """The arguments of the architecture that the card and the scenario say; those of the scenario win."""
-        of_card = self.card.arch_options if self.spec.arch in (None, self.card.arch) else {}
-        return {**of_card, **self.spec.arch_options}
+        is_other = None not in (self.spec.arch, self.card.arch) and self.spec.arch != self.card.arch
+        return {**({} if is_other else self.card.arch_options), **self.spec.arch_options}
 
     @property
     def weights_key(self) -> str | None:
