@@ -164,7 +164,7 @@ MISTAKES = [
     ("input_size: 32", "mean: [0.5]", 5, ["three numbers"]),
     ("input_size: 32", "std: [1, 1, 0]", 5, ["greater than 0"]),
     ("path: untrained.safetensors", "pth: untrained.safetensors", 5, ["unknown key 'pth'", "did you mean 'path'?"]),
-    ("arch: lenet5", "id: minigen/lenet5", 5, ["only 'name' and 'wrap' go with 'id'"]),
+    ("arch: lenet5", "id: minigen/lenet5", 5, ["only 'name', 'wrap' and what it sees", "go with 'id'"]),
     ("path: untrained.safetensors", "path: " + "x" * 300, 5, ["cannot be opened"]),
     ("source: images", "source: " + "x" * 300, 3, ["cannot be opened"]),
     ("name: example", "name: " + "x" * 300, 2, ["at most 100"]),

@@ -144,7 +144,7 @@ class FileSpec(PreprocessingSpec):
     """
 
     arch: str | None = None
-    arch_options: dict[str, Any] = Field(default_factory=dict)
+    arch_options: dict[str, Any] | None = None
     weights_key: str | None = None
     output: Annotated[str | None, BeforeValidator(_place)] = None
 

@@ -61,7 +61,8 @@ class Request:
     def arch_options(self) -> dict[str, Any]:
         """The arguments of the architecture that the card and the scenario say; those of the scenario win."""
         is_other = None not in (self.spec.arch, self.card.arch) and self.spec.arch != self.card.arch
-        return {**({} if is_other else self.card.arch_options), **self.spec.arch_options}
+        of_card = {} if is_other else self.card.arch_options or {}
+        return {**of_card, **(self.spec.arch_options or {})}
 
     @property
     def weights_key(self) -> str | None:

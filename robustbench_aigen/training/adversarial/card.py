@@ -22,7 +22,7 @@ def card_of(loaded: FineTuning, detector: Detector, metrics: dict[str, Any]) -> 
         how: dict[str, Any] = {"base": placed(loaded).model_dump(mode="json", exclude_unset=True)}
     else:
         said = {name: getattr(detector.preprocessing, name) for name in PreprocessingSpec.model_fields}
-        options = {**original.arch_options, **tuning.detector.arch_options}
+        options = {**(original.arch_options or {}), **(tuning.detector.arch_options or {})}
         how = {"arch": arch, "arch_options": options, **said}
     kept = ("epoch_kept", "epochs_run", "before", "kept", "collapse", "seconds", "precision", "train_images")
     return {
