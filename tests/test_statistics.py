@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import expit
 from sklearn import metrics as sk
 
 from robustbench_aigen.metrics import bootstrap
@@ -234,6 +235,7 @@ def records_of(count: int, pipelines: list[Pipeline]) -> pd.DataFrame:
                     "sha256": np.arange(count).astype(str),
                     "generator": np.where(label, "g", "real"),
                     "label": label,
+                    "score": expit(score - 0.5).astype("float32"),
                     "log_odds": score - 0.5,
                     "correct_clean": True,
                     "correct": (score >= 0.5) == label,
