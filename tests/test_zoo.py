@@ -16,6 +16,7 @@ from robustbench_aigen.detectors.zoo import (
     build_architecture,
     default_input_size,
     default_normalisation,
+    published_preprocessing,
 )
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.eight_bit import to_pixels
@@ -51,9 +52,10 @@ def small(name: str) -> Detector:
     network = build_architecture(name, **SMALL.get(name, {})).eval()
     normalisation = default_normalisation(name)
     size = None if default_input_size(name) is None else (side(name), side(name))
-    detector = Detector.assembled(
-        network, Preprocessing(size, *normalisation), name=name, architecture=name, weights_sha256="0"
-    )
+    own = published_preprocessing(name)
+    # A network of one size, whose authors crop.
+    preprocessing = Preprocessing(**own) if own.get("crop") else Preprocessing(size, *normalisation)
+    detector = Detector.assembled(network, preprocessing, name=name, architecture=name, weights_sha256="0")
     if isinstance(network, FittedNetwork):
         pixels = to_pixels(pictures(name))
         with torch.no_grad():
