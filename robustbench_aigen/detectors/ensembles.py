@@ -7,10 +7,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector
-from robustbench_aigen.detectors.preprocessing import Preprocessing
+from robustbench_aigen.detectors.preprocessing import Preprocessing, mean_score
 from robustbench_aigen.notices import about
 from robustbench_aigen.scenario.detector_spec import Rule
 
@@ -101,11 +100,6 @@ class Ensemble(Detector):
         return False
 
 
-def _mean_score(logits: Tensor) -> Tensor:
-    # The logarithm of the mean probability, without leaving logarithms.
-    return functional.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
-
-
 def _mean_logit(logits: Tensor) -> Tensor:
     return logits.mean(dim=0)
 
@@ -118,7 +112,7 @@ def _majority(logits: Tensor) -> Tensor:
 
 
 _RULES: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean_score": _mean_score,
+    "mean_score": mean_score,
     "mean_logit": _mean_logit,
     "majority": _majority,
 }

@@ -75,8 +75,7 @@ class Preprocessing(PreprocessingSettings):
             margins = logits[..., FAKE_COLUMN] - logits[..., 1 - FAKE_COLUMN]
             best = margins.topk(min(count, len(logits)), dim=0).indices
             logits = logits.gather(0, best[..., None].expand(-1, -1, 2))
-        # The logarithm of the mean probability, without leaving logarithms.
-        return functional.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
+        return mean_score(logits)
 
     def _middle(self, height: int, width: int) -> Window:
         if self.input_size is None:
@@ -124,6 +123,12 @@ class Preprocessing(PreprocessingSettings):
             else:
                 exact = (self._resize((pixels * 255).round() / 255, size) * 255).round()
         return smooth + (exact / 255 - smooth).detach()
+
+
+def mean_score(logits: Tensor) -> Tensor:
+    """Return N×2 logits whose probabilities are the mean of those of V×N×2 logits."""
+    # The logarithm of the mean probability, without leaving logarithms.
+    return functional.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
 
 
 def _steps(last: int, step: int) -> list[int]:
