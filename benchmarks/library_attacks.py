@@ -8,7 +8,6 @@ this file, other classes in ``robustbench_aigen/attacks/library_limits.py``.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from torch import Tensor
 from robustbench_aigen import load_detector
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.execution import make_task
+from robustbench_aigen.attacks.libraries import library_module
 from robustbench_aigen.attacks.library_limits import reason_against
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
@@ -33,7 +33,7 @@ from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.eight_bit import to_pixels
-from robustbench_aigen.numerics.seeding import SampleStreams, preserved_global_rng
+from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.stages.recipe import AttackRecipe
 from robustbench_aigen.stages.recipe_files import read_recipe
 from robustbench_aigen.stages.stage import make_stage
@@ -130,9 +130,7 @@ def working() -> list[LibraryAttack]:
 
 def exported(library: str) -> list[str]:
     """Return the names of the attack classes that a library exports, sorted."""
-    with preserved_global_rng():
-        module = import_module(MODULES[library])
-    return sorted(name for name, value in vars(module).items() if isinstance(value, type))
+    return sorted(name for name, value in vars(library_module(library)).items() if isinstance(value, type))
 
 
 def not_working() -> list[tuple[str, str, str]]:

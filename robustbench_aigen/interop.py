@@ -69,6 +69,9 @@ def as_art(detector: Any, input_shape: tuple[int, int, int] | None = None) -> An
     size = loaded.preprocessing.input_size
     if input_shape is None and size is None:
         raise UserError("the detector takes any size, and ART needs one", hint="input_shape=(3, 224, 224)")
+    from robustbench_aigen.attacks.libraries import library_module
+
+    library_module("art")
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(

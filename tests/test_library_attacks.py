@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 import logging
 from dataclasses import replace
 
@@ -250,6 +251,16 @@ def test_seeded_classes_draw_anew_for_every_image():
     )
     results = torch.cat([chunk.pixels for chunk in run(twins)])
     assert (results != results[0]).flatten(1).any(dim=1).sum() == 3
+
+
+def test_processes_that_start_together_read_a_whole_configuration_of_art(tmp_path, monkeypatch):
+    """ART writes it in place: two test workers on a new machine, or the jobs of an array, read half of it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(libraries, "import_module", lambda _: (tmp_path / ".art" / "config.json").read_text())
+    expected = json.dumps({"ART_DATA_PATH": str(tmp_path / ".art" / "data")}, indent=4)
+    assert libraries.library_module("art") == expected
+    (tmp_path / ".art" / "config.json").write_text("{}")
+    assert libraries.library_module("art") == "{}"
 
 
 def test_importing_art_closes_no_handler_of_others(monkeypatch):

@@ -5,9 +5,12 @@ into a function from a batch to adversarial pixels, and :func:`run_library` does
 restarts, query counts, batches, and errors that name the class.
 """
 
+import json
 import logging.config
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +21,7 @@ from robustbench_aigen.attacks.adaptive import stage_streams, through_stage
 from robustbench_aigen.attacks.library_limits import reason_against
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.errors import UserError, did_you_mean, first_line
+from robustbench_aigen.files import atomic_file
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness, preserved_global_rng
 from robustbench_aigen.stages.parameters import Value
@@ -108,6 +112,8 @@ def library_module(backend: str) -> ModuleType:
     The import draws from the global generators. That of ART configures logging for ART's own tests: this closes the
     handlers of all libraries, and absl's, which Keras brings, the stream that was standard error when it was made.
     """
+    if backend == "art":
+        _write_art_config()
     configure = logging.config.dictConfig
     logging.config.dictConfig = lambda *_, **__: None
     try:
@@ -115,6 +121,21 @@ def library_module(backend: str) -> ModuleType:
             return import_module("torchattacks" if backend == "torchattacks" else "art.attacks.evasion")
     finally:
         logging.config.dictConfig = configure
+
+
+def _write_art_config() -> None:
+    """Write ART's configuration where there is none.
+
+    The first import of ART writes this file in place. A second process that starts at the same time can read the file
+    half written, and its import fails with a NameError.
+    """
+    folder = Path.home() / ".art"
+    file = folder / "config.json"
+    # A home that cannot be written: ART takes another folder.
+    with suppress(OSError):
+        if not file.exists():
+            with atomic_file(file) as stream:
+                stream.write(json.dumps({"ART_DATA_PATH": str(folder / "data")}, indent=4).encode())
 
 
 def library_class(library: ModuleType, call: LibraryCall) -> Any:
