@@ -262,11 +262,15 @@ def test_tiny_ladeda_gives_the_scores_of_a_plain_reading_of_its_file(name, front
     x = norm(functional.conv2d(x, weights["layer1.0.conv2.weight"], stride=2), "layer1.0.bn2")
     wanted = functional.linear(x.mean(dim=(2, 3)), weights["fc.weight"], weights["fc.bias"])[:, 0]
     spec = {"path": str(file), "arch": "tiny_ladeda", "arch_options": {"front": front}}
-    for detector in (load_detector(entry), load_detector(spec)):
+    undeclared = load_detector({"path": str(file), "arch": "tiny_ladeda"})
+    for detector in (load_detector(entry), load_detector(spec), undeclared):
         assert torch.allclose(detector.log_odds(levels), wanted, rtol=1e-4, atol=1e-4)
+    assert any(f"front: {front}, read from" in said for said in undeclared.assumptions)
+    assert not any("front" in said for said in load_detector(spec).assumptions)
     # The other front gives another network, and its answers are another detector's.
     other = load_detector({**spec, "arch_options": {"front": "npr" if front == "gradient" else "gradient"}})
     assert other.identity() != detector.identity()
+    assert any(f"look trained with front: {front}" in said for said in other.assumptions)
 
 
 @needs_ferretnet

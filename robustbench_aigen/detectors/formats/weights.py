@@ -1,6 +1,7 @@
 """Weights of a known architecture: safetensors, state dicts of torch, Lightning and training checkpoints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from robustbench_aigen.detectors.formats.unknown_architecture import (
 )
 from robustbench_aigen.detectors.identity import file_hash, files_hash
 from robustbench_aigen.detectors.state_dicts import Weights, WeightSet
-from robustbench_aigen.detectors.zoo import architecture_names
+from robustbench_aigen.detectors.zoo import architecture_names, options_of_weights
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
 
@@ -64,6 +65,9 @@ def load_weights(request: Request) -> Loaded:
         )
     arch, built, choices = _fitting(request, request.arch, sets)
     chosen = _chosen(choices, request)
+    decided = _decided(arch, chosen, request)
+    if not decided.keys() <= request.arch_options.keys():
+        built = build_untrained(arch, 2, {**decided, **request.arch_options}, request.input_size)
     others = [each for each in choices if each is not chosen and not each.problems]
     notes = _fill(built.network, chosen, request, f"architecture '{request.arch}'", sets)
     return Loaded(
@@ -76,16 +80,39 @@ def load_weights(request: Request) -> Loaded:
             *_told_of_choice(chosen, others, sets, request),
             *_left_out(chosen, others),
             *notes,
+            *_told_of_options(decided, request),
         ),
         libraries=built.libraries,
         assumed=built.assumed,
-        made_of=made_of_choices(request),
+        made_of=made_of_choices(request, decided),
     )
 
 
-def made_of_choices(request: Request) -> tuple[str, ...]:
-    """Return the settings of card and scenario that decide which network a file becomes."""
-    options = tuple(f"{name}={value}" for name, value in sorted(request.arch_options.items()))
+def _decided(arch: str, chosen: Matched, request: Request) -> dict[str, Any]:
+    """Return the options of an architecture of the zoo that fitting weights decide."""
+    if chosen.problems or arch not in architecture_names():
+        return {}
+    check_values(chosen.weights, request)
+    return options_of_weights(arch, chosen.weights)
+
+
+def _told_of_options(decided: Mapping[str, Any], request: Request) -> tuple[str, ...]:
+    """Return a notice on each option that the weights decide, unless the declared option is the same."""
+    told = []
+    for name, value in decided.items():
+        declared = request.arch_options.get(name)
+        if declared is None:
+            text = f"{name}: {value}, read from the values of the weights; arch_options: {{{name}: ...}} sets another"
+            told.append(text)
+        elif declared != value:
+            told.append(f"{name}: {declared} is set, but the weights look trained with {name}: {value}")
+    return tuple(told)
+
+
+def made_of_choices(request: Request, decided: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Return the settings of card, scenario and weights that decide which network a file becomes."""
+    given = {**(decided or {}), **request.arch_options}
+    options = tuple(f"{name}={value}" for name, value in sorted(given.items()))
     return options if request.weights_key is None else (*options, f"weights_key={request.weights_key}")
 
 

@@ -4,6 +4,7 @@ The module's name is the architecture's; ``build`` makes the network, ``INPUT_SI
 (None: any), and ``NORMALISATION`` what it is trained with unless a card declares another normalisation. An option ``weights`` of
 ``build`` says what a backbone starts from: ``none`` (the default), ``imagenet``, or a file. An architecture that others
 published also has ``PREPROCESSING``: the settings, besides size and normalisation, that its authors' weights need.
+``options_of_weights`` is there if weights decide an option of ``build`` that their names and shapes leave open.
 
 Every network takes **normalised** N×3×H×W float32 input and returns N×2 logits (real, fake). Resize and
 normalisation belong to :class:`robustbench_aigen.detectors.contract.Detector`, which wraps it.
@@ -19,7 +20,9 @@ from robustbench_aigen.detectors.normalisation import Normalisation
 from robustbench_aigen.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
 
 
 def architecture_names() -> list[str]:
@@ -51,6 +54,12 @@ def published_preprocessing(name: str) -> dict[str, Any]:
 def architecture_options(name: str) -> dict[str, Parameter]:
     """Return the options that an architecture's ``build`` takes, with their defaults."""
     return dict(signature(_module(name).build).parameters)
+
+
+def options_of_weights(name: str, weights: "Mapping[str, Tensor]") -> dict[str, Any]:
+    """Return the options of ``build`` that the values of an architecture's weights decide; empty for most."""
+    found = getattr(_module(name), "options_of_weights", None)
+    return {} if found is None else dict(found(weights))
 
 
 def build_architecture(name: str, **options: object) -> "nn.Module":

@@ -29,8 +29,8 @@ class TinyLaDeDa(nn.Module):
     ----------
     front
         ``gradient``, along the right diagonal (checkpoint WildRF), or ``npr``, x minus x halved and doubled by nearest
-        neighbour (checkpoint ForenSynth). The authors' code leaves the choice open; the variances in the first batch
-        norm of each checkpoint decide.
+        neighbour (checkpoint ForenSynth). The authors' code leaves the choice open; :func:`options_of_weights` reads
+        it from a checkpoint.
     """
 
     kernel: Tensor
@@ -77,3 +77,21 @@ class _PatchBlock(nn.Module):
 def build(front: Front = "gradient") -> TinyLaDeDa:
     """Build the network with one of its two fronts."""
     return TinyLaDeDa(front)
+
+
+def options_of_weights(weights: Mapping[str, Tensor]) -> dict[str, Front]:
+    """Return the front that weights were trained with.
+
+    The first batch norm keeps the variance of its input. Per squared weight of the two convolutions before it, this is
+    the variance that the front had: 1.7 in the checkpoint WildRF, which was trained on gradients, and 0.006 in ForenSynth,
+    which was trained on neighbouring-pixel relations.
+    """
+    filters = torch.einsum(
+        "omhw,mi->oihw", weights["conv2.weight"], weights["conv1.weight"].flatten(1)
+    ).float()
+    variance = weights["bn1.running_var"].float().mean() / filters.square().sum(dim=(1, 2, 3)).mean()
+    return {"front": "npr" if variance < _LEAST_VARIANCE_OF_GRADIENTS else "gradient"}
+
+
+_LEAST_VARIANCE_OF_GRADIENTS = 0.1
+"""Between 0.006 and 1.7, at the geometric mean of the two."""
