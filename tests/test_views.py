@@ -207,6 +207,16 @@ def test_a_run_counts_the_images_that_are_smaller_than_the_crop(tmp_path):
         assert len(said) == count
         if said:
             assert "2 of 4 images are smaller than the crop of 16×16 and padded with black" in said[0]
+            with pytest.warns(UserWarning, match="2 of 4 images are smaller than the crop of 16×16"):
+                detector.scores(paths)
+
+
+def test_predict_counts_the_images_that_are_smaller_than_the_crop(tmp_path, cli):
+    for side in (40, 10):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / f"{side}.png")
+    said = cli("predict", tmp_path, "--detector", "{id: minigen/lenet5, crop: center}", "--json")
+    texts = [notice["text"] for notice in json.loads(said.out)["notices"]]
+    assert sum("1 of 2 images is smaller than the crop of 32×32" in text for text in texts) == 1
 
 
 def test_an_attack_through_tiles_stays_in_its_budget_and_lowers_the_score():

@@ -76,7 +76,7 @@ def predict(
     named and skipped.
     """
     from robustbench_aigen.cli.pictures import choose_targets, find_pictures
-    from robustbench_aigen.detectors.description import describe_detector
+    from robustbench_aigen.detectors.description import describe_detector, describe_padding
     from robustbench_aigen.detectors.loading import load_detector
     from robustbench_aigen.detectors.remote.network import services_of
     from robustbench_aigen.detectors.remote.service import usage_text
@@ -109,6 +109,7 @@ def predict(
     notices += _flags(predictor, list(files))
     done, unreadable = _predictions(predictor, list(files), targets)
     silent = [each for each in done if isinstance(each, NoVerdict)]
+    notices += describe_padding(loaded, [each.shape for each in done if not isinstance(each, NoVerdict)])
     if json_output:
         rows = [_as_dict(prediction, targets) for prediction in done]
         print_json(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, log_odds
+from robustbench_aigen.detectors.description import describe_padding
 from robustbench_aigen.detectors.remembering import remembered
 from robustbench_aigen.detectors.trial import check_finite, failure, size_hint
 from robustbench_aigen.errors import UserError
@@ -93,6 +94,8 @@ def log_odds_of_images(detector: Detector, images: ImagesLike) -> Tensor:
         for told in detector.assumptions:
             if told not in known and Notice(told).is_warning:
                 warnings.warn(f"{detector.name}: {Notice(told).text}", stacklevel=_CALLER)
+        for notice in describe_padding(detector, [(image.shape[1], image.shape[2]) for image in levels]):
+            warnings.warn(f"{notice.subject}: {notice.text}", stacklevel=_CALLER)
     with borrowed(detector), preserved_global_rng():
         for (_, height, width), rows in groups.items():
             try:

@@ -377,12 +377,16 @@ class Attacked(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Verdict on a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack."""
+    """Verdict on a picture: log-odds of *fake*, the verdict (0 real, 1 fake), and both after an attack.
+
+    ``shape`` is the picture's height and width.
+    """
 
     image: Path
     log_odds: float
     verdict: int
     attacked: Attacked | None
+    shape: tuple[int, int]
 
     @property
     def score(self) -> float:
@@ -462,9 +466,12 @@ class Predictor:
             attack=self.attack, surrogate=self.surrogate, labels=labels, seed=_SEED, batch_size=batch_size,
             advance=advance,
         )  # fmt: skip
-        return {file: self._prediction(file, done, row) for row, file in enumerate(pictures)}
+        return {
+            file: self._prediction(file, done, row, levels)
+            for row, (file, levels) in enumerate(pictures.items())
+        }
 
-    def _prediction(self, file: Path, done: Answers, row: int) -> Prediction | NoVerdict:
+    def _prediction(self, file: Path, done: Answers, row: int, levels: Tensor) -> Prediction | NoVerdict:
         clean, after = done.clean[row], done.log_odds[row]
         if not clean.isfinite():
             return NoVerdict(file, "the detector answers NaN or infinity")
@@ -482,7 +489,7 @@ class Predictor:
                 int(done.queries[row]),
                 done.levels[row],
             )
-        return Prediction(file, float(clean), verdict, attacked)
+        return Prediction(file, float(clean), verdict, attacked, (levels.shape[1], levels.shape[2]))
 
 
 class _Counted:

@@ -9,10 +9,9 @@ from torch import Tensor
 from robustbench_aigen.data.audit.survey import survey_headers
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
-from robustbench_aigen.detectors.ensembles import Ensemble
-from robustbench_aigen.notices import Notice, warning
+from robustbench_aigen.detectors.description import describe_padding, pads_undeclared
+from robustbench_aigen.notices import Notice
 from robustbench_aigen.stages.stage import Attack
-from robustbench_aigen.text import counted
 
 _WASTE = 1.5
 """Largest ratio of the padded area to the area of an image."""
@@ -70,29 +69,12 @@ def smaller_than_crops(selection: Selection, detectors: Iterable[Detector]) -> l
 
     Only where no ``pad`` is declared; sizes are read from the headers of the images.
     """
-    undeclared = [
-        one
-        for each in detectors
-        for one in (each.members if isinstance(each, Ensemble) else [each])
-        if one.preprocessing.crops and one.preprocessing.pad is None
-    ]
+    undeclared = [each for each in detectors if pads_undeclared(each)]
     if not undeclared:
         return []
-    shapes = [
-        (found.facts.height, found.facts.width)
-        for found in survey_headers(selection.source, selection.indices)
-    ]
-    notices = []
-    for detector in undeclared:
-        small = sum(detector.preprocessing.pads(height, width) for height, width in shapes)
-        if small:
-            size = "×".join(map(str, detector.preprocessing.input_size or ()))
-            text = (
-                f"{small} of {counted(len(shapes), 'image')} {'is' if small == 1 else 'are'} smaller than the crop of {size} "
-                "and padded with black; set pad: reflect or pad: black, or resize_to to resize them first"
-            )
-            notices.append(warning(text, detector.name))
-    return notices
+    facts = [found.facts for found in survey_headers(selection.source, selection.indices)]
+    shapes = [(each.height, each.width) for each in facts]
+    return [notice for each in undeclared for notice in describe_padding(each, shapes)]
 
 
 def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:
