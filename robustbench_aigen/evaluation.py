@@ -16,6 +16,7 @@ from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import writing
+from robustbench_aigen.numerics.threads import using_threads
 from robustbench_aigen.runs.folder import write_info
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import TABLES_STEP, with_report_times
@@ -39,6 +40,7 @@ def run(
     trust_code: bool = False,
     progress: Progress | None = None,
     cache: str | Path | None = None,
+    threads: int | None = None,
 ) -> Run:
     """Run a scenario and write records, tables and a report in Markdown and LaTeX into a run folder.
 
@@ -58,22 +60,25 @@ def run(
         Receives the progress.
     cache
         Folder of finished shards instead, for results folders that share them.
+    threads
+        Threads that decode, hash and perturb images; by default the available cores. The records do not depend on it.
 
     Raises
     ------
     UserError
         If the input is wrong. Only finished shards are then kept.
     """
-    result = runner.run(
-        loaded,
-        output=output,
-        device=device,
-        fresh=fresh,
-        trust_code=trust_code,
-        progress=progress,
-        cache=cache,
-    )
-    return _with_texts(result)
+    with using_threads(threads):
+        result = runner.run(
+            loaded,
+            output=output,
+            device=device,
+            fresh=fresh,
+            trust_code=trust_code,
+            progress=progress,
+            cache=cache,
+        )
+        return _with_texts(result)
 
 
 def _with_texts(result: Run) -> Run:
@@ -108,6 +113,7 @@ def evaluate(
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | bool = False,
+    threads: int | None = None,
 ) -> Run:
     """Evaluate detectors on images, clean and through pipelines of attacks and perturbations.
 
@@ -145,6 +151,8 @@ def evaluate(
         Allow detectors' files that can run code when they are loaded.
     progress
         True for lines on standard error, or an object that receives the progress.
+    threads
+        Threads that decode, hash and perturb images; by default the available cores. The records do not depend on it.
 
     Raises
     ------
@@ -155,12 +163,13 @@ def evaluate(
     told = as_progress(progress)
     if not isinstance(output, str | Path | None):
         raise UserError(f"output is a {type(output).__name__}", hint="output='results', or None for memory")
-    experiment = Experiment(
-        detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
-        share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
-        keep_images=keep_images, trust_code=trust_code,
-    )  # fmt: skip
-    return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
+    with using_threads(threads):
+        experiment = Experiment(
+            detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
+            share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
+            keep_images=keep_images, trust_code=trust_code,
+        )  # fmt: skip
+        return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
 
 
 def benchmark(

@@ -21,6 +21,7 @@ from robustbench_aigen.engine.shards import decode_shard, make_shards
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.parallel_map import in_threads
+from robustbench_aigen.numerics.threads import using_threads
 
 
 def encoded(image: Image.Image, format_: str, **options) -> bytes:
@@ -108,9 +109,8 @@ def test_a_bomb_is_refused_before_it_is_decoded():
         decode(bytes(content))
 
 
-def test_threads_keep_the_order_and_hold_little(monkeypatch):
-    """On two cores: on many, all of the items would be on their way."""
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+def test_threads_keep_the_order_and_hold_little():
+    """Two threads: with many, all of the items would be on their way."""
     taken, done = [], []
 
     def items():
@@ -119,9 +119,10 @@ def test_threads_keep_the_order_and_hold_little(monkeypatch):
             # A chunk is 16 items, and each of the cores has at most two and one more is being filled.
             yield number
 
-    for result in in_threads(lambda number: number * number, items()):
-        done.append(result)
-        assert len(taken) - len(done) <= 16 * (2 * 2 + 2)
+    with using_threads(2):
+        for result in in_threads(lambda number: number * number, items()):
+            done.append(result)
+            assert len(taken) - len(done) <= 16 * (2 * 2 + 2)
     assert done == [number * number for number in range(500)]
 
 

@@ -53,6 +53,13 @@ def run(
         typer.Option(min=1, help="Evaluate at most this many images, stratified by class and generator."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads that decode, hash and perturb images; by default the available cores. OMP_NUM_THREADS is for the network.",
+        ),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="Precision of gradients: auto, fp32 or bf16.")] = None,
     trust: Annotated[
         str | None,
@@ -84,7 +91,7 @@ def run(
     load_plugins(plugin or ())
     if names_scores(scenario):
         replaced = (detector, arch, data, split, limit, precision, trust)
-        _import(scenario, output, json_output, any(replaced) or dry_run or trust_code)
+        _import(scenario, output, json_output, any(replaced) or dry_run or trust_code or threads is not None)
         return
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     # A mistake in the file is reported before torch is imported.
@@ -97,7 +104,13 @@ def run(
 
     with shown_progress() as progress:
         result = run_scenario(
-            loaded, output=output, device=device, fresh=fresh, trust_code=trust_code, progress=progress
+            loaded,
+            output=output,
+            device=device,
+            fresh=fresh,
+            trust_code=trust_code,
+            progress=progress,
+            threads=threads,
         )
     _show_result(result, json_output)
 

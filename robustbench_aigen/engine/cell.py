@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -35,6 +34,20 @@ def no_records() -> pd.DataFrame:
     return pd.DataFrame({name: [] for name in SHARD_DTYPES}).astype(SHARD_DTYPES)
 
 
+def perturbed(
+    stage: Perturbation, levels: Sequence[Tensor], streams: SampleStreams, batch_size: int
+) -> list[Tensor]:
+    """Apply a perturbation to N uint8 images of any sizes, in batches of one size."""
+    done = list(levels)
+    for rows in same_size(done, range(len(done))):
+        for first in range(0, len(rows), batch_size):
+            batch = rows[first : first + batch_size]
+            changed = perturb(stage, torch.stack([done[row] for row in batch]), streams.select(batch))
+            for row, image in zip(batch, changed, strict=True):
+                done[row] = image
+    return done
+
+
 @dataclass(frozen=True)
 class Cell:
     """A detector, a pipeline and the settings that its records depend on.
@@ -55,6 +68,7 @@ class Cell:
         prefix: Callable[[int, Callable[[], PipelineState]], PipelineState],
         advance: Callable[[int], None],
         smaller_eps_records: pd.DataFrame | None = None,
+        ahead: Callable[[int], list[Tensor] | None] = lambda _: None,
     ) -> pd.DataFrame:
         """Compute the records of one shard.
 
@@ -72,6 +86,8 @@ class Cell:
         smaller_eps_records
             The records of the same shard at the next smaller eps of the final attack, if a sweep shares work: images
             that it fooled are not attacked again.
+        ahead
+            Returns the images after the first ``length`` stages, if it has them; None elsewhere.
         """
         labels = torch.tensor([sample.label for sample in images.samples])
         source = PipelineState.before(images.levels, clean_log_odds)
@@ -81,7 +97,7 @@ class Cell:
                 for sample, level in zip(images.samples, images.levels, strict=True)
             ]
         )
-        context = _Context(images, labels, measured, prefix, advance, smaller_eps_records)
+        context = _Context(images, labels, measured, prefix, advance, smaller_eps_records, ahead)
         state = self._after(source, len(self.pipeline.stages), context)
         names = [sample.id for sample in images.samples]
         log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
@@ -159,6 +175,9 @@ class Cell:
         """Return the images after the first ``length`` stages."""
         if length == 0:
             return source
+        ahead = context.ahead(length)
+        if ahead is not None:
+            return replace(source, levels=ahead, log_odds=None)
 
         def make() -> PipelineState:
             before = self._after(source, length - 1, context)
@@ -166,23 +185,15 @@ class Cell:
             if isinstance(stage, Attack):
                 return self._attack(stage, length - 1, before, context)
             assert isinstance(stage, Perturbation)
-            return self._perturb(stage, length - 1, before, context)
+            levels = perturbed(
+                stage,
+                before.levels,
+                self._streams(context.images, range(len(context.labels)), length - 1),
+                self.settings.batch_size,
+            )
+            return replace(before, levels=levels, log_odds=None)
 
         return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
-
-    def _perturb(
-        self, stage: Perturbation, position: int, state: PipelineState, context: "_Context"
-    ) -> PipelineState:
-        levels = list(state.levels)
-        for rows in same_size(levels, range(len(levels))):
-            for batch in np.array_split(
-                rows, range(self.settings.batch_size, len(rows), self.settings.batch_size)
-            ):
-                stack = torch.stack([levels[row] for row in batch])
-                done = perturb(stage, stack, self._streams(context.images, batch.tolist(), position))
-                for row, image in zip(batch, done, strict=True):
-                    levels[row] = image
-        return replace(state, levels=levels, log_odds=None)
 
     def _attack(
         self, stage: Attack, position: int, state: PipelineState, context: "_Context"
@@ -315,3 +326,4 @@ class _Context:
     prefix: Callable[[int, Callable[[], PipelineState]], PipelineState]
     advance: Callable[[int], None]
     smaller_eps_records: pd.DataFrame | None
+    ahead: Callable[[int], list[Tensor] | None]

@@ -16,6 +16,7 @@ from robustbench_aigen.data.samples import CLASS_NAMES
 from robustbench_aigen.engine.cell import Cell, no_records
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import seed_key, shard_key
+from robustbench_aigen.engine.perturbed_ahead import PerturbedAhead
 from robustbench_aigen.engine.pipeline_state import PipelineState
 from robustbench_aigen.engine.prefetch import Lookahead
 from robustbench_aigen.engine.progress import Progress
@@ -89,11 +90,12 @@ class Execution:
         timings = [_timing(cell) for cell in cells]
         self.timings += timings
         frames: list[list[pd.DataFrame]] = [[] for _ in cells]
-        with Lookahead() as lookahead:
-            works = [_ShardWork(self, shard, lookahead) for shard in shards]
+        with Lookahead() as lookahead, PerturbedAhead() as ahead:
+            works = [_ShardWork(self, shard, lookahead, ahead) for shard in shards]
             for place, work in enumerate(works):
                 work.begin(cells, works[place + 1] if place + 1 < len(works) else None)
-                for cell, timing, parts in zip(cells, timings, frames, strict=True):
+                for number, (cell, timing, parts) in enumerate(zip(cells, timings, frames, strict=True)):
+                    work.prepare(cells[number + 1 : number + 2])
                     self.progress.work_on(cell.detector.name, cell.pipeline.name)
                     clock = time.perf_counter()
                     frame, batch_size = work.records(cell, self.progress.advance)
@@ -207,8 +209,11 @@ def _timing(cell: Cell) -> dict[str, Any]:
 class _ShardWork:
     """One shard during the cells: its images, decoded on first use, and the values that cells share."""
 
-    def __init__(self, execution: Execution, shard: Shard, lookahead: Lookahead) -> None:
-        self._execution, self.shard, self._lookahead = execution, shard, lookahead
+    def __init__(
+        self, execution: Execution, shard: Shard, lookahead: Lookahead, ahead: PerturbedAhead
+    ) -> None:
+        self._execution, self.shard = execution, shard
+        self._lookahead, self._ahead = lookahead, ahead
         self._images: ShardImages | None = None
         self._states: BoundedCache[PipelineState] = BoundedCache(_MEMORY, lambda state: state.bytes)
         self._frames: dict[str, pd.DataFrame] = {}
@@ -221,9 +226,18 @@ class _ShardWork:
         if following is not None and following.needs_images(cells):
             self._lookahead.prepare(following.shard)
 
+    def prepare(self, following: Sequence[Cell]) -> None:
+        """Have the images of the next cell perturbed meanwhile, if its records are not in the cache."""
+        if self._images is None or not self._images.samples:
+            return
+        for cell in map(self._execution.limited, following):
+            if not self._execution.cache.has(self._key(cell)):
+                self._ahead.prepare(cell, self._images)
+
     def end(self) -> None:
         """Release the images and the shared values."""
         self._images = None
+        self._ahead.clear()
         self._states.clear()
         self._frames.clear()
 
@@ -299,9 +313,12 @@ class _ShardWork:
 
             return self._states.get(key, seeded)
 
+        def ahead(length: int) -> list[Tensor] | None:
+            return self._ahead.take(cell, length, images)
+
         # A detector that draws from global generators answers the same after any other code.
         with seeded_global_rng(self._seed(cell)):
-            return cell.run(images, clean_log_odds, prefix, advance, smaller_eps_records)
+            return cell.run(images, clean_log_odds, prefix, advance, smaller_eps_records, ahead)
 
 
 def _ignore(images: int) -> None:

@@ -42,6 +42,7 @@ _BASE = (
     "runs/records.py",
     "engine/batch.py",
     "engine/cell.py",
+    "engine/perturbed_ahead.py",
     "engine/pipeline_state.py",
     "engine/gallery.py",
     "engine/sizes.py",

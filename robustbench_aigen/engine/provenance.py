@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from robustbench_aigen.numerics.threads import thread_count
+
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """Return the platform, processor count, and what ``device`` is."""
@@ -15,6 +17,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "image_threads": thread_count(),
         "device": str(device),
         "device_name": name,
     }

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 from torch import Tensor
@@ -114,13 +115,15 @@ def make_shards(
     ``kept`` are the ids of the samples whose attacked images are kept, ``ssim`` the images on which SSIM is measured;
     ``whole`` is true if large images are kept whole.
     """
+    encoded = (read_encoded(selection.source, index) for index in selection.indices)
+    digests = in_threads(content_digest, encoded)
     for first in range(0, len(selection.indices), SHARD_SIZE):
         indices = tuple(selection.indices[first : first + SHARD_SIZE])
         names = [selection.source.samples[index].id for index in indices]
         yield Shard(
             selection,
             indices,
-            tuple(content_digest(read_encoded(selection.source, index)) for index in indices),
+            tuple(islice(digests, len(indices))),
             kept.intersection(names),
             ssim.of(names),
             whole,

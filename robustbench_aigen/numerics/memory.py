@@ -60,6 +60,9 @@ class BoundedCache(Generic[T]):
                 self._used -= self._size_of(oldest)
         return value
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
     def clear(self) -> None:
         """Remove all values."""
         self._values.clear()

@@ -1,6 +1,9 @@
 """Lossy codecs: the real encoders through Pillow, not approximations."""
 
 import io
+import os
+import tempfile
+from typing import BinaryIO
 
 from PIL import Image, features
 from torch import Tensor
@@ -55,8 +58,17 @@ def _through(levels: Tensor, format_: str, **options: object) -> Tensor:
         raise UserError(f"an image of {width}×{height} pixels cannot be stored as {format_}")
 
     def store(picture: Image.Image) -> Image.Image:
-        buffer = io.BytesIO()
-        picture.save(buffer, format_, **options)
-        return Image.open(buffer)
+        with _file() if format_ == "JPEG" else io.BytesIO() as buffer:
+            picture.save(buffer, format_, **options)
+            stored = Image.open(buffer)
+            stored.load()
+            return stored
 
     return on_pictures(levels, store)
+
+
+def _file() -> BinaryIO:
+    """Return a file in memory, where there are such files: Pillow encodes JPEG without Python's lock only into files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("jpeg"), "w+b")
+    return tempfile.TemporaryFile()

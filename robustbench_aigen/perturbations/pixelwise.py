@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
+from robustbench_aigen.numerics.eight_bit import LEVELS
 from robustbench_aigen.numerics.parallel_map import in_threads
 
 Floats = NDArray[np.float64]
+Levels = NDArray[np.uint8]
 
 _PIXELS = 2**16
 """Size of the images that are changed together; they fit into a processor's cache."""
@@ -30,30 +31,41 @@ def on_floats(levels: Tensor, change: Callable[[Floats], Floats]) -> Tensor:
 def on_numbered_floats(levels: Tensor, change: Callable[[Floats, Sequence[int]], Floats]) -> Tensor:
     """Apply ``change`` as :func:`on_floats` does, and tell it the numbers of the images in the batch."""
 
-    def change_some(rows: range) -> Tensor:
-        changed = change(to_pixels(given[rows.start : rows.stop]).double().numpy(), rows)
-        return to_levels(torch.from_numpy(np.clip(changed, 0, 1)))
+    def change_some(rows: range) -> Levels:
+        # NumPy's own loops: those of torch would start threads of theirs in each thread.
+        pixels = given[rows.start : rows.stop].astype(np.float32) / np.float32(LEVELS)
+        changed = np.clip(change(pixels.astype(np.float64), rows), 0, 1)
+        changed *= LEVELS
+        return np.rint(changed, out=changed).astype(np.uint8)
 
-    given = levels.cpu()
-    return torch.cat(_in_parts(given, change_some)).to(levels.device)
+    given = levels.cpu().numpy()
+    return _joined(_in_parts(given, change_some), levels)
 
 
 def on_pictures(levels: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
     """Apply ``change`` to each image as a Pillow picture, possibly in threads; all results have one size."""
 
-    def change_some(rows: range) -> Tensor:
-        arrays = given[rows.start : rows.stop].permute(0, 2, 3, 1).contiguous().numpy()
-        changed = [change(Image.fromarray(array)) for array in arrays]
+    def change_some(rows: range) -> Levels:
+        changed = [
+            change(Image.merge("RGB", [Image.fromarray(channel) for channel in image]))
+            for image in given[rows.start : rows.stop]
+        ]
         # Converting copies.
         same = [picture if picture.mode == "RGB" else picture.convert("RGB") for picture in changed]
-        stack = np.stack([np.asarray(picture) for picture in same])
-        return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+        result = np.empty((len(same), 3, same[0].height, same[0].width), np.uint8)
+        for place, picture in zip(result, same, strict=True):
+            place[:] = np.asarray(picture).transpose(2, 0, 1)
+        return result
 
-    given = levels.cpu()
-    return torch.cat(_in_parts(given, change_some)).to(levels.device)
+    given = levels.cpu().numpy()
+    return _joined(_in_parts(given, change_some), levels)
 
 
-def _in_parts(levels: Tensor, change_some: Callable[[range], Tensor]) -> list[Tensor]:
+def _joined(parts: list[Levels], like: Tensor) -> Tensor:
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts)).to(like.device)
+
+
+def _in_parts(levels: Levels, change_some: Callable[[range], Levels]) -> list[Levels]:
     """Return the results of a batch, a few images at a time, with large images in threads."""
     count, pixels = len(levels), levels.shape[-2] * levels.shape[-1]
     few = max(1, _PIXELS // pixels)

@@ -146,11 +146,12 @@ class TrustInfo(_InfoPart):
 
 
 class HardwareInfo(_InfoPart):
-    """The machine of a run."""
+    """The machine of a run; ``threads`` are those of torch, ``image_threads`` those that decode and perturb images."""
 
     platform: str = ""
     processors: int | None = None
     threads: int | None = None
+    image_threads: int | None = None
     device: str = ""
     device_name: str = ""
 

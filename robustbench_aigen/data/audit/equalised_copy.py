@@ -1,12 +1,9 @@
 """Writes a copy of a data set in which both classes are stored alike."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +17,9 @@ from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import atomic_folder, writing
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 RECORD = "equalised.json"
-_CHUNK = 64
-"""Images decoded at a time."""
 
 
 class Copy(NamedTuple):
@@ -93,16 +89,18 @@ def _written(
 ) -> Iterator[tuple[int, Path, str | None]]:
     """Write images in threads; yield the index of each, its file and why it cannot be read, if it cannot."""
     placing = Placing()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for first in range(0, len(indices), _CHUNK):
-            chunk = indices[first : first + _CHUNK]
-            targets = [
-                placing.file(sample, f"{number:06}_{_stem(sample)}", recipe.suffix)
-                for number, sample in enumerate((source.samples[index] for index in chunk), first)
-            ]
-            encoded = [read_encoded(source, index) for index in chunk]
-            files = [folder / target for target in targets]
-            yield from zip(chunk, targets, pool.map(_write, encoded, files, repeat(recipe)), strict=True)
+    targets = [
+        placing.file(sample, f"{number:06}_{_stem(sample)}", recipe.suffix)
+        for number, sample in enumerate(source.samples[index] for index in indices)
+    ]
+
+    def write(work: tuple[bytes, Path]) -> str | None:
+        return _write(*work, recipe)
+
+    given = (
+        (read_encoded(source, index), folder / target) for index, target in zip(indices, targets, strict=True)
+    )
+    yield from zip(indices, targets, in_threads(write, given), strict=True)
 
 
 def _stem(sample: Sample) -> str:

@@ -1,18 +1,14 @@
 """One pass over the images of a selection: file properties and fingerprint of each image."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from robustbench_aigen.data.audit.facts import ImageFacts, facts_of, read_facts
 from robustbench_aigen.data.near_duplicates import Fingerprint, fingerprint_opened
 from robustbench_aigen.data.samples import ImageSource, Sample, read_encoded
 from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
-
-_CHUNK = 256
-"""Encoded images in memory at a time."""
+from robustbench_aigen.numerics.parallel_map import in_threads
 
 
 class Surveyed(NamedTuple):
@@ -70,12 +66,11 @@ def survey_headers(source: ImageSource, indices: Sequence[int]) -> list[Surveyed
 def _looked_at(
     source: ImageSource, indices: Sequence[int]
 ) -> Iterator[tuple[int, tuple[ImageFacts, Fingerprint] | str]]:
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings():
         # A warning of Pillow in one thread would appear in the code of another thread.
         warnings.simplefilter("ignore")
-        for first in range(0, len(indices), _CHUNK):
-            chunk = indices[first : first + _CHUNK]
-            yield from zip(chunk, pool.map(_look_at, [read_encoded(source, i) for i in chunk]), strict=True)
+        encoded = (read_encoded(source, index) for index in indices)
+        yield from zip(indices, in_threads(_look_at, encoded), strict=True)
 
 
 def _look_at(encoded: bytes) -> tuple[ImageFacts, Fingerprint] | str:

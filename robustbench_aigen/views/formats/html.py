@@ -9,7 +9,9 @@ from importlib.resources import files
 import jinja2
 
 from robustbench_aigen.errors import printable
+from robustbench_aigen.runs.info import HardwareInfo
 from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.text import counted
 from robustbench_aigen.views.conditions import describe
 from robustbench_aigen.views.evidence import NOTHING_FOUND, evidence, not_checked
 from robustbench_aigen.views.figure import Drawn
@@ -34,7 +36,7 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
             "summary": run.info.scenario.summary,
             "lines": describe(run),
             "info": run.info,
-            "hardware": [value for value in run.info.hardware.to_dict().values() if value is not None],
+            "hardware": _hardware(run.info.hardware),
             "packages": {name: version for name, version in run.info.packages.items() if version},
             "scenario": printable(json.dumps(run.info.scenario.to_dict(), indent=2, ensure_ascii=False)),
         }
@@ -54,6 +56,16 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
         digest=digest,
         style=_source("report.css"),
     )
+
+
+def _hardware(machine: HardwareInfo) -> list[str]:
+    counts = (
+        (machine.processors, "processor", None),
+        (machine.threads, "thread of torch", "threads of torch"),
+        (machine.image_threads, "thread for images", "threads for images"),
+    )
+    numbers = [counted(count, one, several) for count, one, several in counts if count is not None]
+    return [text for text in (machine.platform, *numbers, machine.device, machine.device_name) if text]
 
 
 def _source(name: str) -> str:
