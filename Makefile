@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 # Compiled modules are kept: without them every command that a test starts compiles all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs results clean
+.PHONY: demo test sweep lint docs results clean
 
 demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
 
 test: $(BIN)/pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# Every attack of every library and every shipped detector: half as long again as all other tests.
+sweep: $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m sweep
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .

@@ -20,6 +20,18 @@ CASES = [
     for norm in recipe.norms
     if recipe.backends.has(backend, norm)
 ]
+# The adapters of the libraries are tested on the attacks that go their ways; the sweep has all.
+LIKE_THE_OTHERS = {"pgd", "fgsm", "deepfool", "square", "jsma", "fab", "rotation_translation"}
+
+
+def by_effort(cases, quick):
+    """Cases of the native engine and the quick cases of libraries; the others belong to the sweep."""
+    return [
+        pytest.param(*case, marks=() if case[2] == "native" or quick(case) else pytest.mark.sweep)
+        for case in cases
+    ]
+
+
 # Other than by default, so that a test takes seconds.
 EFFORT: dict[str, dict[str, object]] = {
     "boundary": {"steps": 20},
@@ -39,6 +51,7 @@ QUICK: dict[str, dict[str, object]] = {
 WITHOUT_LABELS = {"tpgd"}
 # One image and thousands of queries at a time: what they can do is measured by python -m benchmarks.library_attacks.
 SLOW = {"boundary", "onepixel", "pixle", "zoo"}
+OBJECTIVES = ("both", "fake_to_real", "real_to_fake")
 EPS = {"linf": [0.5 / 255, 1 / 255, 8 / 255], "l2": [0.25, 1.0], "l0": [1, 5], "spatial": [None]}
 STRONG = {"linf": 8 / 255, "l2": 1.5, "l0": 200, "spatial": None}
 WIDE = {("simba", "l2"): 5.0, ("simba", "linf"): 0.9}
@@ -78,8 +91,13 @@ def distance(norm: str, levels: torch.Tensor, adversarial: torch.Tensor) -> torc
     return (difference != 0).any(dim=1).flatten(1).sum(dim=1).double()
 
 
-@pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
-@pytest.mark.parametrize("objective", ["both", "fake_to_real", "real_to_fake"])
+@pytest.mark.parametrize(
+    ("attack", "norm", "backend", "objective"),
+    by_effort(
+        [(*case, objective) for objective in OBJECTIVES for case in CASES],
+        lambda case: case[3] == "both" and case[0] in LIKE_THE_OTHERS,
+    ),
+)
 def test_every_attack_keeps_its_budget_on_8_bits(attack, norm, backend, objective):
     """Range, budget, 8 bits, counts, and (by the verifier) mode, flags, weights and global generators."""
     detector = untrained()
@@ -108,7 +126,11 @@ def test_every_attack_keeps_its_budget_on_8_bits(attack, norm, backend, objectiv
 
 
 @pytest.mark.parametrize(
-    ("attack", "norm", "backend"), [case for case in CASES if case[0] not in WITHOUT_LABELS | SLOW]
+    ("attack", "norm", "backend"),
+    by_effort(
+        [case for case in CASES if case[0] not in WITHOUT_LABELS | SLOW],
+        lambda case: case[0] in {"pgd", "fgsm", "square"} and case[1] == "linf",
+    ),
 )
 def test_an_attack_with_a_budget_turns_verdicts(attack, norm, backend):
     """Labels are all right before, with scores on both sides of the threshold; few are right after."""
@@ -125,7 +147,9 @@ def test_an_attack_with_a_budget_turns_verdicts(attack, norm, backend):
     assert (held_by(detector, outcome.levels, threshold) == labels).float().mean() < 0.35
 
 
-@pytest.mark.parametrize(("attack", "norm", "backend"), CASES)
+@pytest.mark.parametrize(
+    ("attack", "norm", "backend"), by_effort(CASES, lambda case: case[0] in LIKE_THE_OTHERS)
+)
 def test_an_attack_repeats_itself(attack, norm, backend):
     bound = bound_stage(attack, norm, backend, EPS[norm][-1], **quick(attack, norm, backend))
     made = task(untrained(), bound, levels=pictures(6), batch_size=4, early_stop=True)

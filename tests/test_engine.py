@@ -35,7 +35,9 @@ RECORD_COLUMNS = [
 
 
 def scenario(folder: Path, pipelines: str, **keys) -> Path:
+    """Write a scenario; without trust checks, which take a third of a small run, unless a test is about them."""
     file = folder / "scenario.yaml"
+    keys.setdefault("trust", "off")
     lines = [
         "version: 1",
         "name: example",

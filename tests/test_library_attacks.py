@@ -42,6 +42,7 @@ BLACK_BOX = [
 ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("attack", "norm"), CASES)
 def test_a_class_that_is_said_to_work_works(attack, norm, tmp_path, monkeypatch):
     """Nothing around it changes (the survey checks), and images come back finite, in range and changed."""

@@ -66,7 +66,7 @@ def result_of(folder, threshold):
     )
     file = folder / f"t{threshold}.yaml"
     file.write_text(
-        f"version: 1\nname: t\ndata: {{source: data}}\ndetectors: [{detectors}]\nthreshold: {threshold}\n"
+        f"version: 1\nname: t\ndata: {{source: data}}\ndetectors: [{detectors}]\nthreshold: {threshold}\ntrust: off\n"
         "pipelines: {jpeg: [{perturb: jpeg, quality: 60}], pgd: [{attack: pgd, eps: 2/255, steps: 2}]}\n"
     )
     return run(file, output=folder / "out", trust_code=True)

@@ -97,7 +97,7 @@ class PlainGradient(nn.Module):
 def test_pgd_is_torchattacks_pgd_given_its_start_and_step(architecture, norm, eps, step, random_start):
     detector = untrained(architecture)
     bound = stage("pgd", norm=norm, eps=eps, step_size=step, random_start=random_start)
-    made = task(detector, bound)
+    made = task(detector, bound, levels=pictures(12))
     ours = float_result(bound, made)
     # Its L2 step is shorter than alpha where the gradient is not much longer than a constant; not so here.
     whole = {"eps_for_division": 1e-30} if norm == "l2" else {}
@@ -299,7 +299,7 @@ def test_attacks_see_the_deployed_threshold():
 
 
 def test_reduced_precision_attacks_as_well_as_float32():
-    detector, bound = untrained("cifake_cnn"), stage("pgd", eps=1 / 255)
+    detector, bound = untrained(), stage("pgd", eps=1 / 255)
     labels, threshold = poised(detector)
     survivors = {}
     for precision in ("fp32", "bf16"):

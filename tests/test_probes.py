@@ -223,10 +223,14 @@ def cell_flags(detector: nn.Module, pictures, bound: Stage, *, quick: bool, coun
 
 
 QUICK = pytest.mark.parametrize("quick", [True, False])
+ORDINARY = {"minigen/lenet5", "minigen/cifake_cnn", "cifake/lenet5"}
 
 
 @QUICK
-@pytest.mark.parametrize("name", shipped_detectors())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ORDINARY else pytest.mark.sweep) for name in shipped_detectors()],
+)
 def test_pgd_on_an_ordinary_detector_has_nothing_against_it(pictures, name, quick):
     detector = load_detector(name)
     for eps in (1 / 255, 4 / 255):
@@ -237,7 +241,9 @@ def test_pgd_on_an_ordinary_detector_has_nothing_against_it(pictures, name, quic
 @pytest.mark.parametrize(
     "masked", [lambda d: FrontEnd(d, rounded_to_4_bits), lambda d: FrontEnd(d, through_a_jpeg), Decoy]
 )
-@pytest.mark.parametrize("name", ["minigen/lenet5", "minigen/cifake_cnn"])
+@pytest.mark.parametrize(
+    "name", ["minigen/lenet5", pytest.param("minigen/cifake_cnn", marks=pytest.mark.sweep)]
+)
 def test_a_black_box_attack_sees_through_masked_gradients(pictures, name, masked, quick):
     detector = masked(load_detector(name))
     assert "black_box_beats_white_box" in cell_flags(

@@ -221,8 +221,18 @@ def native_attacks() -> list[str]:
     return [name for name, recipe in recipes.items() if recipe.backends.native is not None]
 
 
+# One step, several steps, random, by scores, several in turn, and one that needs another detector.
+FOR_EVERY_WAY = {"fgsm", "pgd", "square", "auto", "transfer"}
+
+
 @pytest.mark.parametrize("through", [False, True], ids=["alone", "through"])
-@pytest.mark.parametrize("name", native_attacks())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FOR_EVERY_WAY else pytest.mark.sweep)
+        for name in native_attacks()
+    ],
+)
 def test_run_evaluate_and_a_direct_call_give_the_same_verdicts(name, through, tmp_path):
     recipe = getattr(attacks, name).recipe
     given = {key: 3 for key in ("steps", "queries") if key in recipe.parameters}

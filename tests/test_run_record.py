@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         said = ["plain words", warning("a <number> may be wrong", "minigen/lenet5")]
         patch.setattr("robustbench_aigen.engine.runner.read_detectors", lambda plan: (plan, said))
-        return run(scenario(place, PGD, **KEYS), output=place / "out").folder
+        return run(scenario(place, PGD, trust="quick", **KEYS), output=place / "out").folder
 
 
 def seconds(info, *steps: str) -> float:
