@@ -51,11 +51,14 @@ class Planned:
         Name of the shipped file.
     epochs
         Instead of the file's; None for the file's own.
+    limit
+        Images of each split at most; None for all. The number becomes part of the name.
     """
 
     data: str
     file: str
     epochs: int | None = None
+    limit: int | None = None
 
     @property
     def id(self) -> str:
@@ -65,7 +68,8 @@ class Planned:
     @property
     def method(self) -> str:
         """``pgd_eps2``."""
-        return self.file.removeprefix("finetune_").removeprefix("cifake_")
+        name = self.file.removeprefix("finetune_").removeprefix("cifake_")
+        return name if self.limit is None else f"{name}_{self.limit}_images"
 
     @property
     def called(self) -> str:
@@ -111,8 +115,9 @@ def _finetune(planned: Planned, arguments: argparse.Namespace) -> None:
         "detector": {"id": planned.id},
         "report": {"images": arguments.limit, "queries": arguments.queries},
     }
-    if planned.data == "cifake":
-        changes["data"] = {"source": str(arguments.cifake.resolve())}
+    data = {"source": "minigen" if planned.data == "minigen" else str(arguments.cifake.resolve())}
+    if planned.data == "cifake" or planned.limit is not None:
+        changes["data"] = data if planned.limit is None else {**data, "limit": planned.limit}
     if planned.epochs is not None:
         changes["budget"] = {"epochs": planned.epochs}
     loaded = load_finetuning(shipped_files("finetunings")[planned.file]).replaced(changes)

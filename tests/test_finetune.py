@@ -703,6 +703,7 @@ def test_a_scenario_is_no_fine_tuning_file_and_the_other_way_round(untrained, pi
     fine = cli("validate", file)
     assert fine.code == 0
     assert "training images" in fine.out
+    assert "on 4800 training images" in cli("validate", "finetune_fast_eps4").out
 
 
 def test_shipped_scenarios_and_fine_tunings_are_told_apart(cli):

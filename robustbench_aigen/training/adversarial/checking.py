@@ -124,4 +124,4 @@ def check_finetuning(loaded: FineTuning) -> tuple[int | None, str]:
         splits = split_source(source, loaded.data.validation, loaded.data.limit)
     except UserError as error:
         raise error.at(loaded.where("data")) from error
-    return len(splits.train) + len(splits.val), ""
+    return len(splits.train), ""
