@@ -124,7 +124,7 @@ def library_module(backend: str) -> ModuleType:
 
 
 def _write_art_config() -> None:
-    """Write ART's configuration where there is none.
+    """Write ART's configuration if the file does not exist.
 
     The first import of ART writes this file in place. A second process that starts at the same time can read the file
     half written, and its import fails with a NameError.
