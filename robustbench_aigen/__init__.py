@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_aigen import attacks, interop, perturbations, plugins, training
+    from robustbench_aigen import attacks, explain, interop, perturbations, plugins, training
     from robustbench_aigen.data.image_data import ImageData
     from robustbench_aigen.detectors.contract import Detector
     from robustbench_aigen.detectors.loading import load_detector
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackResult", "Detector", "Experiment", "ImageData", "Run", "Scenario", "UserError", "__version__", "attacks", "benchmark",
-    "evaluate", "interop", "list_attacks", "list_detectors", "list_perturbations", "list_runs", "list_scenarios",
+    "evaluate", "explain", "interop", "list_attacks", "list_detectors", "list_perturbations", "list_runs", "list_scenarios",
     "load_detector", "perturbations", "plugins", "report", "training",
 ]  # fmt: skip
 
@@ -49,7 +49,7 @@ _HOMES = {
     "load_detector": "detectors.loading",
     "report": "views.report",
 }
-_MODULES = ("attacks", "interop", "perturbations", "plugins", "training")
+_MODULES = ("attacks", "explain", "interop", "perturbations", "plugins", "training")
 _OLD = {
     "compare": ("views.compare", "run.compare(other)"),
     "compare_detectors": ("views.compare", "run.compare_detectors()"),

@@ -11,9 +11,11 @@ from attacked import is_attacked_with_gradients, is_attacked_without_gradients, 
 from torch import nn
 
 from robustbench_aigen import load_detector
+from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import Detector, Preprocessing
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.explain.layers import target_layer
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
 BATCH = torch.export.Dim("batch")
@@ -240,6 +242,16 @@ def test_a_classifier_of_transformers_with_its_own_preprocessing(tmp_path, trans
     assert torch.allclose(score_of(detector, images), theirs.softmax(1)[:, 1], atol=1e-4)
     if name == "shorter side":
         assert is_attacked_with_gradients(detector, images)
+
+
+def test_grad_cam_of_a_classifier_of_transformers(tmp_path, transformers):
+    vit(transformers, ["human", "artificial"]).save_pretrained(tmp_path)
+    PROCESSORS["bilinear"](transformers).save_pretrained(tmp_path)
+    detector = load_detector(f"hf:{tmp_path}")
+    with borrowed(detector):
+        found = target_layer(detector, levels(2, 40, 40) / 255)
+    assert (found.layout, found.grid) == ("tokens", (4, 4))
+    assert "layernorm_before" in found.name
 
 
 @pytest.mark.parametrize(

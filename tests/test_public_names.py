@@ -30,7 +30,7 @@ from robustbench_aigen import (
     training,
 )
 
-PUBLIC = """evaluate benchmark Detector ImageData Scenario Experiment Run AttackResult attacks perturbations interop plugins
+PUBLIC = """evaluate benchmark Detector ImageData Scenario Experiment Run AttackResult attacks explain perturbations interop plugins
     training load_detector report list_detectors list_attacks list_perturbations list_scenarios list_runs UserError
     __version__"""
 

@@ -11,6 +11,7 @@ LAYERS = [
     {"cli"},
     {"training"},
     {"evaluation", "interop", "listing", "plugins"},
+    {"explain"},
     {"engine", "views"},
     {"runs"},
     {"trust"},

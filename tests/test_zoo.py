@@ -19,6 +19,7 @@ from robustbench_aigen.detectors.zoo import (
     published_preprocessing,
 )
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.explain.layers import target_layer
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.stages.recipe_files import shipped_recipes
@@ -188,3 +189,21 @@ def test_the_sigmoid_of_study_b_says_real():
 def test_an_option_that_does_not_fit_is_told(name, options, message):
     with pytest.raises(UserError, match=message):
         build_architecture(name, **options)
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_grad_cam_finds_a_layer_of_every_architecture(name):
+    """Small inputs leave one position behind deep layers, so that an earlier layer is found."""
+    pixels = to_pixels(pictures(name, 2))
+    if name == "hog_svm":
+        with pytest.raises(UserError, match="hog_svm has no layer whose output is laid out over the image"):
+            target_layer(small(name), pixels)
+        return
+    found = target_layer(small(name), pixels)
+    assert found.reaches
+    assert min(found.grid) >= 2
+    known = {
+        "cifake_cnn": "features", "clip_probe": "backbone.transformer.blocks.1.norm1", "resnet18": "layer3",
+        "deit_bottleneck": "backbone.blocks.11.norm1", "ferretnet_s": "local.body", "lenet5": "features",
+    }  # fmt: skip
+    assert known.get(name, found.name) == found.name

@@ -14,6 +14,7 @@ from robustbench_aigen.cli import (
     audit,
     cross_generator,
     data,
+    explain,
     finetune,
     gate,
     listing,
@@ -65,6 +66,7 @@ app.command("cross-generator")(_guarded(cross_generator.cross_generator, resumes
 app.command("finetune")(_guarded(finetune.finetune, resumes=True))
 app.command("validate")(_guarded(validate.validate))
 app.command("predict")(_guarded(predict.predict))
+app.command("explain")(_guarded(explain.explain))
 app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))

@@ -66,6 +66,29 @@ class Preprocessing(PreprocessingSettings):
         height, width = self.input_size
         return pixels[..., window.top : window.top + height, window.left : window.left + width]
 
+    def onto_image(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """Return maps of the view of :meth:`fit` as maps of the images, N×height×width; 0 where no view is.
+
+        Parameters
+        ----------
+        maps
+            N×h×w numbers over the view, of any resolution.
+        height, width
+            Size of the images.
+        """
+        resized = self._resized_to(height, width)
+        view = self.input_size or resized
+        canvas = [max(pair) for pair in zip(resized, view, strict=True)]
+        window = self._middle(canvas[0], canvas[1])
+        placed = maps.new_zeros((len(maps), 1, *canvas))
+        seen = functional.interpolate(maps[:, None], view, mode="bilinear", align_corners=False)
+        placed[..., window.top : window.top + view[0], window.left : window.left + view[1]] = seen
+        top, left = ((side - own) // 2 for side, own in zip(canvas, resized, strict=True))
+        inside = placed[..., top : top + resized[0], left : left + resized[1]]
+        if tuple(inside.shape[-2:]) != (height, width):
+            inside = functional.interpolate(inside, (height, width), mode="bilinear", align_corners=False)
+        return inside[:, 0]
+
     def combined(self, logits: Tensor) -> Tensor:
         """Return N×2 logits (real, fake) for the V×N×2 logits of V views."""
         if self.combine == "mean_logit":

@@ -23,13 +23,6 @@ _LONG = 60
 
 def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn]) -> str:
     """Return the page. Names and paths from files are text in the page, never markup."""
-    script = _source("sorting.js")
-    # With this policy the page loads nothing, and runs no other script than its own.
-    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robustbench_aigen.views"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     runs = [
         {
             "label": label,
@@ -42,7 +35,8 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
         }
         for label, run in zip(joined.labels, joined.runs, strict=True)
     ]
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         title=", ".join(joined.labels),
         runs=runs,
         tables=tables,
@@ -52,9 +46,20 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
         not_checked=not_checked(joined),
         without_records=joined.without_records,
         long=_LONG,
-        script=script,
-        digest=digest,
-        style=_source("report.css"),
+    )
+
+
+def rendered(template: str, **content: object) -> str:
+    """Return a page made of a template, with the style and the script of reports."""
+    script = _source("sorting.js")
+    # With this policy the page loads nothing, and runs no other script than its own.
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("robustbench_aigen.views"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(
+        **content, script=script, digest=digest, style=_source("report.css")
     )
 
 

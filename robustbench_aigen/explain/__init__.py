@@ -1,0 +1,35 @@
+"""Explanations of detectors: maps of pixels, what an attack changed, traces of generators.
+
+``explain.maps(detector, images)`` returns arrays; the command ``robust-aigen explain`` draws them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustbench_aigen.explain.input_gradient import gradient_distribution
+    from robustbench_aigen.explain.mapping import maps
+    from robustbench_aigen.explain.mistakes import worst_mistakes
+    from robustbench_aigen.explain.sanity_checks import sanity
+    from robustbench_aigen.explain.weights import activations, filters
+
+__all__ = ["activations", "filters", "gradient_distribution", "maps", "sanity", "worst_mistakes"]
+
+_HOMES = {
+    "activations": "weights",
+    "filters": "weights",
+    "gradient_distribution": "input_gradient",
+    "maps": "mapping",
+    "sanity": "sanity_checks",
+    "worst_mistakes": "mistakes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
