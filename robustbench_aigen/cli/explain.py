@@ -31,7 +31,7 @@ def explain(
     source: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Data as in a scenario, minigen by default; or pictures: several files, or one file."
+            help="Data as in a scenario, minigen by default; or pictures: several files, or one file. Of a run, the names of detectors."
         ),
     ] = None,
     method: Annotated[
@@ -70,7 +70,8 @@ def explain(
 ) -> None:
     """Show which pixels a detector's answers rest on, with checks of the maps.
 
-    The page has maps, input gradients, filters, activation maps and the hardest mistakes: HTML, PNG, PDF and CSV.
+    The page has maps, input gradients, filters, activation maps and the hardest mistakes: HTML, PNG, PDF and CSV. Of a
+    run folder: what each attack changed, and which images fell first, a page for each detector.
     """
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.detectors.description import describe_detector
@@ -80,6 +81,20 @@ def explain(
     from robustbench_aigen.numerics.precision import resolve_device
     from robustbench_aigen.scenario.words import shell_word
 
+    if _is_run(detector):
+        _explain_run(
+            Path(detector),
+            source or [],
+            method or [],
+            images,
+            seed,
+            device,
+            output,
+            json_output,
+            trust_code=trust_code,
+            pictures=pictures,
+        )
+        return
     settings = PageSettings(part or PARTS, method or (), layer, towards.value, images, seed, pictures)
     settings.check()
     target = None if output is None else Path(output)
@@ -96,11 +111,57 @@ def explain(
     _show(page, folder, json_output)
 
 
+def _is_run(target: str) -> bool:
+    from robustbench_aigen.runs.folder import RUN
+
+    folder = Path(target)
+    return folder.is_dir() and ((folder / RUN).is_file() or (folder / "latest" / RUN).is_file())
+
+
+def _explain_run(
+    folder: Path,
+    names: list[str],
+    methods: list[str],
+    images: int,
+    seed: int,
+    device: str,
+    output: str | None,
+    json_output: bool,
+    *,
+    trust_code: bool,
+    pictures: bool,
+) -> None:
+    """Write a page for each detector of a run, and the report, which links them."""
+    from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.explain.run_page import load_detectors, run_page
+    from robustbench_aigen.numerics.precision import resolve_device
+    from robustbench_aigen.runs.run import Run
+    from robustbench_aigen.scenario.words import shell_word
+    from robustbench_aigen.views.report import EXPLANATIONS
+
+    run = Run.load(folder)
+    command = " ".join(map(shell_word, ["robust-aigen", *sys.argv[1:]]))
+    parent = run.path / EXPLANATIONS if output is None else Path(output)
+    with shown_progress() as progress:
+        detectors = load_detectors(run, names, device=resolve_device(device), trust_code=trust_code)
+        for detector in detectors:
+            page = run_page(
+                run, detector, command, progress, methods=methods, images=images, seed=seed, pictures=pictures
+            )
+            _show(page, page.write(parent / _file_name(detector)), json_output)
+        if output is None and run.has_records:
+            progress.work_on("", "report")
+            run.report()
+
+
+def _file_name(detector: "Detector") -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in detector.name)
+
+
 def _folder(detector: "Detector") -> Path:
     from robustbench_aigen.views.saving import RESULTS
 
-    name = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in detector.name)
-    return Path(RESULTS) / "explain" / name
+    return Path(RESULTS) / "explain" / _file_name(detector)
 
 
 def _pictures(source: list[str], split: str, limit: int | None, settings: "PageSettings") -> "Pictures":

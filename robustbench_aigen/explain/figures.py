@@ -71,7 +71,23 @@ def draw_maps(
 
 def draw_image(axis: Axes, levels: Tensor) -> None:
     """Draw a uint8 3×H×W image."""
-    _show(axis, levels.permute(1, 2, 0).numpy())
+    draw_picture(axis, levels.permute(1, 2, 0).numpy())
+
+
+def draw_picture(axis: Axes, image: NDArray[np.uint8]) -> None:
+    """Draw a uint8 H×W×3 image."""
+    _show(axis, image)
+
+
+def draw_values(
+    axis: Axes,
+    values: NDArray[np.floating],
+    colour_map: str,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    """Draw H×W values with the ends of the colours, those of the values by default."""
+    _show(axis, values, cmap=colour_map, vmin=low, vmax=high)
 
 
 def draw_map(axis: Axes, found: Maps, row: int) -> None:

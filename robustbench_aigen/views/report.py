@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import temporary_folder, writing
@@ -20,6 +21,8 @@ from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import TABLES, write_texts
 
 HTML, FIGURES = "report.html", "figures"
+EXPLANATIONS = "explanations"
+"""Folder of the pages that ``robust-aigen explain`` adds to a run; the report links them."""
 
 
 def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -> Path:
@@ -63,7 +66,9 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
         figures = draw_figures(joined, made / FIGURES, faults)
         drawn = time.perf_counter()
         write_texts(joined, tables, figures, made)
-        (made / HTML).write_text(html_report(joined, tables, figures), encoding="utf-8")
+        (made / HTML).write_text(
+            html_report(joined, tables, figures, _explanations(target)), encoding="utf-8"
+        )
         _replace(made, target)
         seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
     if len(joined.runs) == 1 and own is not None and own.resolve() == target.resolve():
@@ -84,6 +89,12 @@ def _with_added_metrics(run: Run) -> Run:
         return scores_compare(pipelines[pipeline].kinds, mode)
 
     return replace(run, summary=with_added_metrics(run.summary, lambda: run.records, compares))
+
+
+def _explanations(folder: Path) -> list[tuple[str, str]]:
+    """Return the names and the relative addresses of the pages of explanations in a report's folder."""
+    pages = sorted((folder / EXPLANATIONS).glob("*/explanation.html"))
+    return [(page.parent.name, quote(page.relative_to(folder).as_posix())) for page in pages]
 
 
 def _replace(made: Path, target: Path) -> None:

@@ -21,8 +21,16 @@ _LONG = 60
 """Rows above which a table is folded away."""
 
 
-def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[Drawn]) -> str:
-    """Return the page. Names and paths from files are text in the page, never markup."""
+def html_report(
+    joined: JoinedRuns,
+    tables: Sequence[Table],
+    figures: Sequence[Drawn],
+    explanations: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return the page. Names and paths from files are text in the page, never markup.
+
+    ``explanations`` are names and addresses of pages of detectors, which are linked.
+    """
     runs = [
         {
             "label": label,
@@ -46,6 +54,7 @@ def html_report(joined: JoinedRuns, tables: Sequence[Table], figures: Sequence[D
         not_checked=not_checked(joined),
         without_records=joined.without_records,
         long=_LONG,
+        explanations=explanations,
     )
 
 
