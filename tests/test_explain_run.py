@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from torch import nn
 
 from robustbench_aigen import Run, Scenario, UserError, attacks, evaluate
-from robustbench_aigen.explain.first_fallen import first_fallen, image_properties
+from robustbench_aigen.explain.fallen import first_fallen, image_properties
 from robustbench_aigen.explain.perturbations import BANDS, change_of
 from robustbench_aigen.explain.run_page import load_detectors
 from robustbench_aigen.views.report import EXPLANATIONS

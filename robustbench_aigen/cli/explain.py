@@ -42,7 +42,9 @@ def explain(
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="Only this part: maps, gradients, filters, activations, hardest. Repeatable."),
+        typer.Option(
+            help="Only this part: maps, gradients, filters, activations, hardest, fingerprints. Repeatable."
+        ),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Target layer of Grad-CAM, by its dotted name.")] = None,
     towards: Annotated[Explained, typer.Option(help="The explained class.")] = Explained.verdict,

@@ -7,17 +7,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustbench_aigen.explain.fallen import first_fallen, image_properties
+    from robustbench_aigen.explain.fingerprinting import fingerprints
     from robustbench_aigen.explain.input_gradient import gradient_distribution
     from robustbench_aigen.explain.mapping import maps
     from robustbench_aigen.explain.mistakes import worst_mistakes
+    from robustbench_aigen.explain.perturbations import change_of
     from robustbench_aigen.explain.sanity_checks import sanity
     from robustbench_aigen.explain.weights import activations, filters
 
-__all__ = ["activations", "filters", "gradient_distribution", "maps", "sanity", "worst_mistakes"]
+__all__ = [
+    "activations", "change_of", "filters", "fingerprints", "first_fallen", "gradient_distribution", "image_properties", "maps",
+    "sanity", "worst_mistakes",
+]  # fmt: skip
 
 _HOMES = {
     "activations": "weights",
+    "change_of": "perturbations",
     "filters": "weights",
+    "fingerprints": "fingerprinting",
+    "first_fallen": "fallen",
+    "image_properties": "fallen",
     "gradient_distribution": "input_gradient",
     "maps": "mapping",
     "sanity": "sanity_checks",

@@ -14,6 +14,7 @@ from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.explain import figures
 from robustbench_aigen.explain.class_activation import CLASSES
+from robustbench_aigen.explain.fingerprint_page import fingerprints_part
 from robustbench_aigen.explain.input_gradient import gradient_distribution
 from robustbench_aigen.explain.mapping import METHODS, Maps, Towards, applicable, maps
 from robustbench_aigen.explain.mistakes import Mistake, readable, worst_mistakes
@@ -24,7 +25,7 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.views.figure import Figure
 from robustbench_aigen.views.table import Column, Table, TableCell
 
-PARTS = ("maps", "gradients", "filters", "activations", "hardest")
+PARTS = ("maps", "gradients", "filters", "activations", "hardest", "fingerprints")
 USUAL = ("grad_cam", "integrated_gradients", "smoothgrad", "occlusion")
 """The methods of a page by default."""
 WITHOUT_GRADIENTS = ("occlusion", "lime")
@@ -154,6 +155,7 @@ def detector_page(
         "filters": lambda: _filters(detector, notices),
         "activations": lambda: _activations(detector, pictures, settings, notices),
         "hardest": lambda: _hardest(detector, pictures, settings, notices, progress),
+        "fingerprints": lambda: fingerprints_part(detector, pictures.data, notices, progress),
     }
     parts = []
     for name in settings.parts:

@@ -16,7 +16,7 @@ from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.explain import run_figures
-from robustbench_aigen.explain.first_fallen import Fallen, first_fallen, image_properties
+from robustbench_aigen.explain.fallen import Fallen, first_fallen, image_properties
 from robustbench_aigen.explain.mapping import METHODS, Maps, maps_towards
 from robustbench_aigen.explain.page import Page, PagePart
 from robustbench_aigen.explain.perturbations import BANDS, Change, change_of
