@@ -3,12 +3,15 @@
 import json
 import re
 import shlex
+import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
 from torch import nn
+from torch.nn import functional
+from torchvision.transforms.v2 import functional as vision
 
 from robustbench_aigen import Detector, UserError, explain
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
@@ -17,7 +20,7 @@ from robustbench_aigen.explain import mapping
 from robustbench_aigen.explain.page import Page, PagePart
 from robustbench_aigen.explain.randomising import randomised
 from robustbench_aigen.explain.sanity_checks import rank_correlation
-from robustbench_aigen.explain.task import TaskMaps
+from robustbench_aigen.explain.task import TaskMaps, blurred
 
 CORNER = 16
 
@@ -192,6 +195,17 @@ def test_maps_lie_where_the_network_sees_the_image():
     assert torch.equal(Preprocessing(None).onto_image(ramp, 8, 8), ramp)
 
 
+def test_the_blur_of_large_images_is_that_of_a_gaussian_and_fast():
+    ramp = torch.rand((1, 3, 24, 40), generator=torch.Generator().manual_seed(1))
+    whole = vision.gaussian_blur(ramp, [13, 13], [3.0, 3.0])
+    assert torch.allclose(blurred(ramp), whole, atol=1e-6)
+    large = functional.interpolate(ramp, (768, 1280), mode="bilinear")
+    clock = time.process_time()
+    found = functional.interpolate(blurred(large), (24, 40), mode="area")
+    assert time.process_time() - clock < 5  # A kernel of both sides at once takes minutes.
+    assert (found - whole).abs().mean() < 0.01
+
+
 def test_a_random_detector_fails_and_the_detector_it_was_made_of_passes():
     images, labels = block_images()
     detector = Detector(BlockNetwork(), name="block")
@@ -318,7 +332,7 @@ def test_the_command_writes_a_page_and_names_what_it_leaves_out(
     tmp_path, image_folder, weights, cli, undrawn
 ):
     done = cli(
-        "explain", weights, image_folder, "--arch", "lenet5", "--split", "all", "--limit", 12, "--images", 2,
+        "explain", weights, image_folder, "--arch", "lenet5", "--split", "all", "--limit", 12, "--images", 1,
         "--method", "input_gradients", "--output", tmp_path / "page", "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -353,6 +367,7 @@ def test_single_pictures_and_wrong_arguments(tmp_path, image_folder, weights, cl
     assert "no picture can be read" in alone.err
     assert cli(*call, picture, "--part", "map").err.startswith("error: unknown part 'map'")
     assert cli(*call, picture, "--method", "gradcam").err.startswith("error: unknown method 'gradcam'")
+    assert "--limit does not apply to single pictures" in cli(*call, picture, "--limit", 3).err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     kept = cli(*call, picture, "--output", tmp_path / "mine")

@@ -136,6 +136,7 @@ def test_a_page_of_a_run_shows_every_attack_and_the_report_links_it(attacked, cl
 
 def test_runs_without_images_detectors_or_weights_say_what_to_do(attacked, cli, tmp_path):
     assert "the run has no detector 'lenet'" in cli("explain", attacked, "lenet").err
+    assert "--layer does not apply to a run folder" in cli("explain", attacked, "--layer", "conv").err
     plain = Scenario(
         name="p", data={"source": "minigen", "limit": 8}, detectors=["minigen/lenet5"], trust="off",
         pipelines={"jpeg": [{"perturb": "jpeg"}]},

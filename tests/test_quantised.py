@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_aigen import attacks, evaluate, load_detector
+from robustbench_aigen import UserError, attacks, evaluate, explain, load_detector
 from robustbench_aigen.data.opening import open_source
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.formats.onnx_quantised import QuantisedNetwork, has_twin, twins_answer
@@ -184,3 +184,7 @@ def test_an_unknown_quantised_operator_leaves_scores(models, tmp_path):
     )
     levels, _ = minigen(16)
     assert torch.allclose(detector.log_odds(levels), opened(models, "operators").log_odds(levels), atol=1e-4)
+    found = explain.maps(detector, levels[:2], "occlusion", window=8, stride=8)
+    assert found.problems == ["", ""]
+    with pytest.raises(UserError, match="integrated_gradients needs gradients"):
+        explain.maps(detector, levels[:2])

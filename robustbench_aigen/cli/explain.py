@@ -10,9 +10,14 @@ import typer
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from robustbench_aigen.detectors.contract import Detector
     from robustbench_aigen.explain.detector_page import PageSettings, Pictures
     from robustbench_aigen.explain.page import Page
+
+
+_SPLIT = "test"
 
 
 class Explained(StrEnum):
@@ -55,7 +60,7 @@ def explain(
             "--pictures/--no-pictures", help="Draw the images, or leave them out of a page that is shared."
         ),
     ] = True,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = _SPLIT,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use at most this many images of the data, stratified.")
     ] = None,
@@ -66,7 +71,7 @@ def explain(
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 42,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
-        str | None, typer.Option(help="Folder of the page; by default results/explain/NAME.")
+        str | None, typer.Option(help="Folder of the page; by default results/explanations/NAME.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -84,6 +89,11 @@ def explain(
     from robustbench_aigen.scenario.words import shell_word
 
     if _is_run(detector):
+        others = {
+            "--part": part, "--layer": layer, "--arch": arch, "--limit": limit,
+            "--towards": towards is not Explained.verdict, "--split": split != _SPLIT,
+        }  # fmt: skip
+        _refuse(others, "a run folder: the page has all parts, and the images that the run kept")
         _explain_run(
             Path(detector),
             source or [],
@@ -163,18 +173,20 @@ def _file_name(detector: "Detector") -> str:
 def _folder(detector: "Detector") -> Path:
     from robustbench_aigen.views.saving import RESULTS
 
-    return Path(RESULTS) / "explain" / _file_name(detector)
+    return Path(RESULTS) / "explanations" / _file_name(detector)
 
 
 def _pictures(source: list[str], split: str, limit: int | None, settings: "PageSettings") -> "Pictures":
     """Return the images of data, or single pictures."""
     from robustbench_aigen.data.image_data import ImageData
+    from robustbench_aigen.data.image_files import SUFFIXES
     from robustbench_aigen.data.opening import open_data
     from robustbench_aigen.explain.detector_page import Pictures, checked_images
     from robustbench_aigen.scenario.data_argument import read_data
 
-    if len(source) > 1 or (Path(source[0]).is_file() and _is_picture(Path(source[0]))):
-        return _single([Path(each) for each in source])
+    if len(source) > 1 or (Path(source[0]).suffix.lower() in SUFFIXES and Path(source[0]).is_file()):
+        _refuse({"--limit": limit, "--split": split != _SPLIT}, "single pictures")
+        return _single([Path(each) for each in source], checked_images(settings))
     spec = read_data(source[0])
     opened = open_data(spec, Path())
     for notice in opened.notices:
@@ -185,18 +197,17 @@ def _pictures(source: list[str], split: str, limit: int | None, settings: "PageS
     return Pictures.of(data, checked_images(settings))
 
 
-def _is_picture(file: Path) -> bool:
-    from robustbench_aigen.engine.calling import Picture, read_picture
+def _refuse(options: "Mapping[str, object]", what: str) -> None:
+    """Raise UserError for the first option that is given and does not apply."""
+    from robustbench_aigen.errors import UserError
 
-    return isinstance(read_picture(file), Picture) or file.suffix.lower() in (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-    )
+    for option, value in options.items():
+        if value:
+            raise UserError(f"{option} does not apply to {what}", hint=f"leave out {option}")
 
 
-def _single(paths: list[Path]) -> "Pictures":
+def _single(paths: list[Path], most: int) -> "Pictures":
+    """Return the first of single pictures, at most as many as data would give."""
     from robustbench_aigen.cli.pictures import find_pictures
     from robustbench_aigen.engine.calling import Picture, read_picture
     from robustbench_aigen.explain.detector_page import Pictures
@@ -204,7 +215,11 @@ def _single(paths: list[Path]) -> "Pictures":
     files, passed_over = find_pictures(paths)
     for notice in passed_over:
         say_notice(notice, err=True)
-    read = [read_picture(file) for file in files]
+    if len(files) > most:
+        say_notice(
+            f"the first {most} of {len(files)} pictures are explained; --images changes the number", err=True
+        )
+    read = [read_picture(file) for file in list(files)[:most]]
     fine = [each for each in read if isinstance(each, Picture)]
     failed = [f"{each.image} ({each.reason})" for each in read if not isinstance(each, Picture)]
     return Pictures(

@@ -392,7 +392,7 @@ def _activations(
     if not detector.differentiable:
         return None
     drawn = []
-    for number, row in enumerate(pictures.few(_SHOWN_IMAGES), 1):
+    for number, row in enumerate(pictures.few(min(_SHOWN_IMAGES, settings.images)), 1):
         found = activations(detector, [pictures.levels[row]])
         if not found:
             notices.append(f"{detector.name} has no layer whose output is laid out over the image")

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 
 from robustbench_aigen.detectors.contract import Detector, log_odds
@@ -54,11 +55,26 @@ class Task:
             return torch.zeros_like(self.pixels)
         if name == "mean":
             return self.pixels.mean(dim=(2, 3), keepdim=True).expand_as(self.pixels).contiguous()
-        height, width = self.pixels.shape[-2:]
-        sigma = max(min(height, width) / 8, 0.5)
-        # Reflection, which the library pads with, reaches at most over the whole image.
-        sides = [min(2 * int(2 * sigma) + 1, 2 * side - 1) for side in (width, height)]
-        return vision.gaussian_blur(self.pixels, sides, [sigma, sigma])
+        return blurred(self.pixels)
+
+
+_SHARPEST = 256
+"""Shorter side from which an image is blurred in a reduced copy: nothing of that size remains."""
+
+
+def blurred(pixels: Tensor) -> Tensor:
+    """Return N×3×H×W images behind a Gaussian of an eighth of their shorter side, reflected at the edges."""
+    size = pixels.shape[-2:]
+    if min(size) > _SHARPEST:
+        reduced = [max(1, round(side * _SHARPEST / min(size))) for side in size]
+        small = functional.interpolate(pixels, reduced, mode="bilinear", antialias=True, align_corners=False)
+        return functional.interpolate(blurred(small), size, mode="bilinear", align_corners=False)
+    sigma = max(min(size) / 8, 0.5)
+    # Along one side after the other. Reflection, which the library pads with, reaches at most over the whole image.
+    for sides in ((1, size[0]), (size[1], 1)):
+        kernel = [min(2 * int(2 * sigma) + 1, 2 * side - 1) for side in sides]
+        pixels = vision.gaussian_blur(pixels, kernel, [sigma, sigma])
+    return pixels
 
 
 class TaskMaps:
