@@ -61,7 +61,7 @@ def test_groups_effects_and_p_values_are_those_of_a_plain_loop():
     if len(set(families.values())) > 1:
         pytest.fail("the pipelines of the made-up run are no sweep")
     found = first_fallen(run, "d", family, properties)
-    assert found.missing.startswith("0 images fell at the smallest eps")
+    assert found.missing == "0 images fell at the smallest eps and 20 did not; each group needs 5"
     assert sorted(found.first.map(lambda eps: round(eps * 255) if np.isfinite(eps) else 0).value_counts().items()) == [
         (0, 20), (2, 20), (4, 20),
     ]  # fmt: skip
@@ -93,6 +93,16 @@ def test_the_table_of_differences_is_corrected_for_its_rows():
     assert table["p adjusted"].tolist() == pytest.approx(multipletests(table["p"], method="holm")[1].tolist())
     assert set(table.index) == {"brightness", "clean margin", "is fake", "from dcgan", "from vae"}
     assert table.loc["is fake", "fell first"] == pytest.approx(np.mean(number[:25] % 2))
+    all_fell = made_up(
+        {
+            ("d", "clean"): np.ones(60, bool),
+            ("d", "pgd[eps=1]"): number >= 25,
+            ("d", "pgd[eps=2]"): number < 0,
+        },
+        pipelines={name: SWEEP[name] for name in ("pgd[eps=1]", "pgd[eps=2]")},
+    )
+    later = first_fallen(all_fell, "d", family, properties).table.set_index("property")
+    assert later.loc["brightness", "others"] == pytest.approx(np.median(brightness[25:]))
     with pytest.raises(UserError, match="the pipelines of 'clean' have no eps"):
         first_fallen(run, "d", "clean", properties)
 

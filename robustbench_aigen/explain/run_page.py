@@ -339,7 +339,7 @@ def _fallen_part(found: Fallen) -> PagePart:
         part.texts.append(f"Not compared: {found.missing}.")
         return part
     columns = (
-        Column("property"), Column("fell first", 3), Column("never fell", 3), Column("effect", 2), Column("p", 4),
+        Column("property"), Column("fell first", 3), Column("others", 3), Column("effect", 2), Column("p", 4),
         Column("p adjusted", 4),
     )  # fmt: skip
     rows = tuple(
@@ -347,8 +347,8 @@ def _fallen_part(found: Fallen) -> PagePart:
         for row in found.table.itertuples(index=False)
     )
     caption = (
-        "Images that fell at the smallest eps against images that never fell: medians, for classes and generators "
-        "shares. Effect: Cliff's delta. p: Mann-Whitney, adjusted for all rows (Holm 1979)."
+        "Images that fell at the smallest eps against images that never fell, or against all others where "
+        "fewer than five never fell: medians, for classes and generators shares. Effect: Cliff's delta. p: Mann-Whitney, adjusted for all rows (Holm 1979)."
     )
     part.tables.append(Table(f"fallen-{_stem(found.family)}", part.title, caption, columns, rows))
     return part
