@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 
 from robustbench_aigen.data.image_data import DataLike
+from robustbench_aigen.data.layouts.exported import read_exported
+from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import runner
-from robustbench_aigen.engine.experiment import DetectorLike, Experiment
+from robustbench_aigen.engine.experiment import DetectorLike, Experiment, make_experiment
 from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import writing
 from robustbench_aigen.numerics.threads import using_threads
+from robustbench_aigen.runs.export import Reproduced, reproduced
 from robustbench_aigen.runs.folder import write_info
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import TABLES_STEP, with_report_times
@@ -26,6 +29,7 @@ from robustbench_aigen.scenario.scenario import (
     Objective,
     Precision,
     Scenario,
+    with_detectors,
 )
 from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
@@ -243,6 +247,77 @@ def run_experiment(
     with lent(experiment):
         result = runner.run_experiment(experiment, output=output, fresh=fresh, progress=progress, clock=clock)
     return result if result.folder is None else _with_texts(result)
+
+
+def rescore(
+    folder: str | Path,
+    *,
+    detectors: Sequence[str] = (),
+    arch: str | None = None,
+    output: str | Path | None = "results",
+    device: str = "auto",
+    fresh: bool = False,
+    trust_code: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Run, list[Reproduced]]:
+    """Score detectors on an exported adversarial set, without an attack.
+
+    Parameters
+    ----------
+    folder
+        The exported set.
+    detectors
+        Ids or files of detectors; by default those that the set was made against. The threshold of the latter is that
+        of the exported run; others have 0.5.
+    arch
+        Architecture of the weights in ``detectors``.
+    output, device, fresh, trust_code, progress
+        As in :func:`run`; ``output=None`` keeps the run in memory.
+
+    Returns
+    -------
+    tuple
+        The run, and for each cell whose attacked detector was scored the number of verdicts that are those of the
+        exported run.
+
+    Raises
+    ------
+    UserError
+        If the set does not fit its manifest, or a detector cannot be loaded.
+    """
+    clock = time.perf_counter()
+    exported = read_exported(Path(folder))
+    declared = [each["declared"] for each in exported.content["detectors"]]
+    if not detectors and any(each is None or "memory" in each for each in declared):
+        raise UserError(
+            f"the exported set '{folder}' was made against a detector in memory",
+            hint="name one with --detector",
+        )
+    given = {"source": str(Path(folder).absolute()), "split": "all"}
+    scenario = Scenario.from_dict(
+        {
+            "version": 1,
+            "name": f"{exported.content['name']}_exported",
+            "data": given,
+            "detectors": list(detectors) or declared,
+            "pipelines": {},
+        }
+    )
+    if detectors:
+        scenario = with_detectors(scenario, detectors, arch, Path.cwd())
+    experiment = make_experiment(scenario, device=device, trust_code=trust_code)
+    known = {
+        each["weights_sha256"]: Threshold(each["threshold_log_odds"], each["threshold"])
+        for each in exported.content["detectors"]
+    }
+    thresholds = {
+        each.name: known.get(each.weights_sha256, experiment.thresholds[each.name])
+        for each in experiment.detectors
+    }
+    done = run_experiment(
+        experiment.replaced(thresholds=thresholds), output=output, fresh=fresh, progress=progress, clock=clock
+    )
+    return done, reproduced(done, exported)
 
 
 def as_progress(progress: Progress | bool) -> Progress | None:

@@ -25,6 +25,7 @@ class _apgd:
         restarts: _Values[int] = ...,
         widened: _Values[_Number] = ...,
         loss: _Values[Literal["ce", "margin"]] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -47,6 +48,8 @@ class _apgd:
             number of at least 1; by default 1
         loss
             one of ce, margin; by default ce
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -72,6 +75,7 @@ class _auto:
         steps: _Values[int] = ...,
         restarts: _Values[int] = ...,
         queries: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -92,6 +96,8 @@ class _auto:
             whole number of at least 1; by default 5
         queries
             whole number of at least 1; by default 1000
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -116,6 +122,7 @@ class _autoconjugate:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         starts: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -134,6 +141,8 @@ class _autoconjugate:
             whole number of at least 1; by default 50
         starts
             whole number of at least 1; by default 1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -159,6 +168,7 @@ class _bim:
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
         lookahead: _Values[bool] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -179,6 +189,8 @@ class _bim:
             length in pixel units, where a channel goes from 0 to 1; by default auto
         lookahead
             True or False; by default True
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -203,6 +215,7 @@ class _boundary:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         samples: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -221,6 +234,8 @@ class _boundary:
             whole number of at least 1; by default 1000
         samples
             whole number of at least 1; by default 20
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -248,6 +263,7 @@ class _cw:
         constant: _Values[_Number] = ...,
         confidence: _Values[_Number] = ...,
         learning_rate: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -272,6 +288,8 @@ class _cw:
             number of at least 0; by default 0
         learning_rate
             number of at least 1e-06; by default 0.01
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -296,6 +314,7 @@ class _deepfool:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         overshoot: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -314,6 +333,8 @@ class _deepfool:
             whole number of at least 1; by default 50
         overshoot
             number of at least 0; by default 0.02
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -340,6 +361,7 @@ class _difgsm:
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
         diversity: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -362,6 +384,8 @@ class _difgsm:
             number of at least 0; by default 0
         diversity
             number from 0 to 1; by default 0.5
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -388,6 +412,7 @@ class _eaden:
         searches: _Values[int] = ...,
         learning_rate: _Values[_Number] = ...,
         beta: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -410,6 +435,8 @@ class _eaden:
             number of at least 0; by default 0.01
         beta
             number of at least 0; by default 0.001
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -436,6 +463,7 @@ class _eadl1:
         searches: _Values[int] = ...,
         learning_rate: _Values[_Number] = ...,
         beta: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -458,6 +486,8 @@ class _eadl1:
             number of at least 0; by default 0.01
         beta
             number of at least 0; by default 0.001
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -483,6 +513,7 @@ class _eotpgd:
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
         passes: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -503,6 +534,8 @@ class _eotpgd:
             length in pixel units, where a channel goes from 0 to 1; by default auto
         passes
             whole number of at least 1; by default 2
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -527,6 +560,7 @@ class _fab:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         restarts: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -545,6 +579,8 @@ class _fab:
             whole number of at least 1; by default 50
         restarts
             whole number of at least 1; by default 1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -568,6 +604,7 @@ class _ffgsm:
         norm: _Values[Literal["linf"]] = ...,
         eps: _Values[_Number] = ...,
         step_size: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -584,6 +621,8 @@ class _ffgsm:
             length in pixel units, where a channel goes from 0 to 1; by default 4/255
         step_size
             length in pixel units, where a channel goes from 0 to 1; by default 5/255
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -606,6 +645,7 @@ class _fgsm:
         backend: _Values[Literal["native", "torchattacks", "art"]] = ...,
         norm: _Values[Literal["linf", "l2"]] = ...,
         eps: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -620,6 +660,8 @@ class _fgsm:
             one of linf, l2; by default linf
         eps
             length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -645,6 +687,7 @@ class _hopskipjump:
         steps: _Values[int] = ...,
         evaluations: _Values[int] = ...,
         most_evaluations: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -665,6 +708,8 @@ class _hopskipjump:
             whole number of at least 1; by default 100
         most_evaluations
             whole number of at least 1; by default 10000
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -692,6 +737,7 @@ class _jitter:
         random_start: _Values[bool] = ...,
         scale: _Values[_Number] = ...,
         std: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -716,6 +762,8 @@ class _jitter:
             number of at least 0; by default 10
         std
             number of at least 0; by default 0.1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -740,6 +788,7 @@ class _jsma:
         eps: _Values[int] = ...,
         theta: _Values[_Number] = ...,
         share: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -758,6 +807,8 @@ class _jsma:
             number from -1 to 1; by default 1
         share
             number from 0 to 1; by default 0.1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -784,6 +835,7 @@ class _mifgsm:
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
         lookahead: _Values[bool] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -806,6 +858,8 @@ class _mifgsm:
             number of at least 0; by default 1
         lookahead
             True or False; by default True
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -831,6 +885,7 @@ class _nifgsm:
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -851,6 +906,8 @@ class _nifgsm:
             length in pixel units, where a channel goes from 0 to 1; by default auto
         decay
             number of at least 0; by default 1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -875,6 +932,7 @@ class _onepixel:
         eps: _Values[int] = ...,
         steps: _Values[int] = ...,
         population: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -893,6 +951,8 @@ class _onepixel:
             whole number of at least 1; by default 75
         population
             whole number of at least 1; by default 10
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -920,6 +980,7 @@ class _pgd:
         random_start: _Values[bool] = ...,
         restarts: _Values[int] = ...,
         lookahead: _Values[bool] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -944,6 +1005,8 @@ class _pgd:
             whole number of at least 1; by default 1
         lookahead
             True or False; by default True
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -969,6 +1032,7 @@ class _pifgsm:
         steps: _Values[int] = ...,
         amplification: _Values[_Number] = ...,
         diversity: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -989,6 +1053,8 @@ class _pifgsm:
             number of at least 0; by default 10
         diversity
             number from 0 to 1; by default 0.7
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1013,6 +1079,7 @@ class _pixle:
         eps: _Values[int] = ...,
         steps: _Values[int] = ...,
         tries: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1031,6 +1098,8 @@ class _pixle:
             whole number of at least 1; by default 20
         tries
             whole number of at least 1; by default 10
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1055,6 +1124,7 @@ class _rescaling_autoconjugate:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         starts: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1073,6 +1143,8 @@ class _rescaling_autoconjugate:
             whole number of at least 1; by default 50
         starts
             whole number of at least 1; by default 1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1097,6 +1169,7 @@ class _rfgsm:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1115,6 +1188,8 @@ class _rfgsm:
             whole number of at least 1; by default 10
         step_size
             length in pixel units, where a channel goes from 0 to 1; by default auto
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1139,6 +1214,7 @@ class _rotation_translation:
         max_rotation: _Values[_Number] = ...,
         max_translation: _Values[_Number] = ...,
         steps: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1157,6 +1233,8 @@ class _rotation_translation:
             number from 0 to 1; by default 0.1
         steps
             whole number of at least 1; by default 30
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1181,6 +1259,7 @@ class _simba:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1199,6 +1278,8 @@ class _simba:
             whole number of at least 1; by default 1000
         step_size
             length in pixel units, where a channel goes from 0 to 1; by default 0.2 in l2, 4/255 in linf
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1225,6 +1306,7 @@ class _sinifgsm:
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
         scales: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1247,6 +1329,8 @@ class _sinifgsm:
             number of at least 0; by default 1
         scales
             whole number of at least 1; by default 5
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1273,6 +1357,7 @@ class _spsa:
         step_size: _Values[_Number] = ...,
         samples: _Values[int] = ...,
         spacing: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1295,6 +1380,8 @@ class _spsa:
             whole number of at least 1; by default 32
         spacing
             length in pixel units, where a channel goes from 0 to 1; by default 0.01
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1319,6 +1406,7 @@ class _square:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         p_init: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1337,6 +1425,8 @@ class _square:
             whole number of at least 1; by default 1000
         p_init
             number from 0.001 to 1; by default 0.8
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1362,6 +1452,7 @@ class _tifgsm:
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1382,6 +1473,8 @@ class _tifgsm:
             length in pixel units, where a channel goes from 0 to 1; by default auto
         decay
             number of at least 0; by default 0
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1406,6 +1499,7 @@ class _tpgd:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1424,6 +1518,8 @@ class _tpgd:
             whole number of at least 1; by default 10
         step_size
             length in pixel units, where a channel goes from 0 to 1; by default auto
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1449,6 +1545,7 @@ class _transfer:
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object,
@@ -1469,6 +1566,8 @@ class _transfer:
             length in pixel units, where a channel goes from 0 to 1; by default auto
         decay
             number of at least 0; by default 1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1493,6 +1592,7 @@ class _universal:
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         step_size: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1511,6 +1611,8 @@ class _universal:
             whole number of at least 1; by default 20
         step_size
             length in pixel units, where a channel goes from 0 to 1; by default auto
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1537,6 +1639,7 @@ class _vmifgsm:
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
         neighbours: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1559,6 +1662,8 @@ class _vmifgsm:
             number of at least 0; by default 1
         neighbours
             whole number of at least 1; by default 5
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1585,6 +1690,7 @@ class _vnifgsm:
         step_size: _Values[_Number] = ...,
         decay: _Values[_Number] = ...,
         neighbours: _Values[int] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1607,6 +1713,8 @@ class _vnifgsm:
             number of at least 0; by default 1
         neighbours
             whole number of at least 1; by default 5
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot
@@ -1633,6 +1741,7 @@ class _zoo:
         coordinates: _Values[int] = ...,
         learning_rate: _Values[_Number] = ...,
         weight: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
@@ -1655,6 +1764,8 @@ class _zoo:
             number of at least 0; by default 0.1
         weight
             number of at least 0; by default 10
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through
             perturbations between the attacked image and the detector, in their order; by default none
         eot

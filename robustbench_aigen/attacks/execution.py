@@ -21,6 +21,7 @@ from robustbench_aigen.detectors.prepared import prepare
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
+from robustbench_aigen.numerics.masks import masks_of
 from robustbench_aigen.numerics.memory import batch_in_reused_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.stages.recipe import ObjectRecipe
@@ -79,11 +80,23 @@ def make_task(
     with borrowed(deployed, source_model):
         fast = prepare(module, precision) if isinstance(module, Detector) else module
         prepared = DeployedDetector(fast, source_model.threshold)
+    mask = None if stage.mask is None else _masks(stage.mask, levels, sizes, streams)
     return AttackTask(
         deployed, source_model, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
         batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,
-        device, sizes, stage.through, stage.eot,
+        device, sizes, stage.through, stage.eot, mask=mask,
     )  # fmt: skip
+
+
+def _masks(mask: str, levels: Tensor, sizes: Tensor | None, streams: SampleStreams) -> Tensor:
+    """Return the masks of images of any sizes, N×1×H×W booleans; padding is in no mask."""
+    height, width = levels.shape[2:]
+    if sizes is None:
+        return masks_of(mask, (height, width), streams)
+    masks = torch.zeros((len(levels), 1, height, width), dtype=torch.bool)
+    for row, (rows, columns) in enumerate(sizes.tolist()):
+        masks[row, :, :rows, :columns] = masks_of(mask, (rows, columns), streams.select([row]))[0]
+    return masks
 
 
 def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) -> AttackOutcome:

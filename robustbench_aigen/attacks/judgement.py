@@ -36,6 +36,8 @@ def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk)
         If the pixels are not finite, in range and inside the budget.
     """
     clean, pixels, rows = task.pixels(chunk.rows), chunk.pixels, chunk.rows
+    if pixels.shape == clean.shape:
+        pixels = task.masked(rows, pixels)
     if recipe.minimum_norm and pixels.shape == clean.shape:
         pixels = task.threat.shrink(clean, pixels)
     verify_pixels(name, task.threat, clean, pixels)

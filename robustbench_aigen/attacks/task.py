@@ -58,6 +58,8 @@ class AttackTask:
         Random draws of ``through`` that a gradient is averaged over.
     first_try
         Number of the first restart: attacks that share a task draw different noise.
+    mask
+        The pixels that the attack may change, N×1×H×W booleans on the CPU; None for all.
     """
 
     detector: DeployedDetector
@@ -75,6 +77,7 @@ class AttackTask:
     through: tuple[Perturbation, ...] = ()
     eot: int = 1
     first_try: int = 0
+    mask: Tensor | None = None
 
     def batches(self) -> Iterator[Tensor]:
         """Yield row numbers in batches, in order."""
@@ -83,6 +86,42 @@ class AttackTask:
     def pixels(self, rows: Tensor) -> Tensor:
         """Return the float32 pixels of some rows, on the device."""
         return to_pixels(self.levels[rows].to(self.device))
+
+    def masked(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Return M×3×H×W pixels of some rows with the clean pixels outside the mask."""
+        if self.mask is None:
+            return pixels
+        return torch.where(self.mask[rows].to(pixels.device), pixels, self.pixels(rows))
+
+    def open_area(self, rows: Tensor) -> Tensor:
+        """Return how many pixel positions a search may change in some images, M whole numbers on the CPU."""
+        if self.mask is None:
+            heights, widths = self.sides(rows)
+            return heights * widths
+        return self.mask[rows].flatten(1).sum(dim=1)
+
+    def corners(self, rows: Tensor, drawn: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        """Return top and left of square windows at random places of some images, M whole numbers each, on the CPU.
+
+        Parameters
+        ----------
+        rows
+            M row numbers.
+        drawn
+            M×2 numbers in [0, 1), on the CPU.
+        side
+            M sides in pixels, no longer than the image's. In a mask, each window contains a pixel of the mask.
+        """
+        heights, widths = self.sides(rows)
+        if self.mask is None:
+            return (drawn[:, 0] * (heights - side + 1)).floor(), (drawn[:, 1] * (widths - side + 1)).floor()
+        masks = self.mask[rows].flatten(1)
+        rank = drawn[:, 0].double() * masks.sum(dim=1)
+        place = torch.searchsorted(masks.cumsum(dim=1), (rank.floor().long() + 1).view(-1, 1)).flatten()
+        row, column = place // self.mask.shape[3], place % self.mask.shape[3]
+        top = (row - (rank.frac() * side).floor()).clamp(min=0)
+        left = (column - (drawn[:, 1] * side).floor()).clamp(min=0)
+        return torch.minimum(top, heights - side).float(), torch.minimum(left, widths - side).float()
 
     def restricted(self, rows: Tensor, params: Mapping[str, Value], first_try: int) -> "AttackTask":
         """Return the task of some rows, with separate noise, for another attack."""
@@ -94,6 +133,7 @@ class AttackTask:
             sizes=None if self.sizes is None else self.sizes[rows],
             params=params,
             first_try=first_try,
+            mask=None if self.mask is None else self.mask[rows],
         )
 
     def try_streams(self, rows: Tensor, restart: int) -> SampleStreams:
@@ -103,10 +143,11 @@ class AttackTask:
     def draw(
         self, rows: Tensor, restart: int, draw: Callable[[SampleStreams, Sequence[int]], NDArray[np.float64]]
     ) -> Tensor:
-        """Draw noise of one try for some rows, on the device, as :func:`draw_padded` does."""
+        """Draw noise of one try for some rows, on the device, as :func:`draw_padded` does; zero outside the mask."""
         sizes = None if self.sizes is None else self.sizes[rows]
         shape = tuple(self.levels.shape[1:])
-        return draw_padded(self.try_streams(rows, restart), shape, sizes, draw).to(self.device)
+        noise = draw_padded(self.try_streams(rows, restart), shape, sizes, draw)
+        return (noise if self.mask is None else noise * self.mask[rows]).to(self.device)
 
     def logits(
         self, rows: Tensor, pixels: Tensor, *, draws: Sequence[int] | None = None, for_gradient: bool
@@ -124,6 +165,7 @@ class AttackTask:
         for_gradient
             Whether the result is differentiated, in the precision of the task, or a query, in float32.
         """
+        pixels = self.masked(rows, pixels)
         for position, stage in enumerate(self.through):
             streams = stage_streams(self.streams.select(rows.tolist()), position, draws)
             pixels = through_stage(stage, pixels, streams)
@@ -220,7 +262,7 @@ class AttackTask:
             M float32 log-odds on the CPU.
         """
         return self.log_odds_of_levels(
-            rows, self.threat.round(self.levels[rows].to(self.device), adversarial)
+            rows, self.threat.round(self.levels[rows].to(self.device), self.masked(rows, adversarial))
         )
 
     def is_fooled(self, rows: Tensor, log_odds: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from robustbench_aigen.cli import (
     cross_generator,
     data,
     explain,
+    export,
     finetune,
     gate,
     listing,
@@ -72,6 +73,7 @@ app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
+app.command("export")(_guarded(export.export))
 _data = typer.Typer(help="Prepare data sets.", rich_markup_mode=None)
 _data.command("prepare")(_guarded(data.prepare))
 app.add_typer(_data, name="data")

@@ -122,7 +122,7 @@ def _recipes(kind: "RecipeKind") -> "pd.DataFrame":
 
     rows = []
     for recipe in known_recipes(kind):
-        own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm")]
+        own = [(name, p) for name, p in recipe.parameters.items() if name not in ("backend", "norm", "mask")]
         row = {"name": recipe.name, "summary": recipe.summary}
         row["parameters"] = ", ".join(_parameter(name, p) for name, p in own)
         if isinstance(recipe, AttackRecipe):

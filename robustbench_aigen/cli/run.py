@@ -1,6 +1,7 @@
 """``robust-aigen run``."""
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,7 @@ def run(
     scenario: Annotated[
         str,
         typer.Argument(
-            help="A scenario file, the name of a shipped scenario, such as pgd_eps4, or a table of scores: CSV, Parquet, npz."
+            help="A scenario file, the name of a shipped scenario, such as pgd_eps4, or a table of scores: CSV, Parquet, npz, or an exported adversarial set."
         ),
     ],
     detector: Annotated[
@@ -83,12 +84,20 @@ def run(
 
     A stopped run resumes with the same command: finished shards are kept in OUTPUT/.cache.
     """
+    from robustbench_aigen.data.layouts.exported import is_exported
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
     from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.scenario import load_scenario
     from robustbench_aigen.scenario.scores_spec import names_scores
 
     load_plugins(plugin or ())
+    if is_exported(Path(scenario)):
+        other = (data, split, limit, precision, trust)
+        _rescore(
+            scenario, detector or [], arch, output, device, fresh, trust_code, json_output,
+            has_other_options=dry_run or any(value is not None for value in other),
+        )  # fmt: skip
+        return
     if names_scores(scenario):
         replaced = (detector, arch, data, split, limit, precision, trust)
         _import(scenario, output, json_output, any(replaced) or dry_run or trust_code or threads is not None)
@@ -113,6 +122,38 @@ def run(
             threads=threads,
         )
     _show_result(result, json_output)
+
+
+def _rescore(
+    folder: str,
+    detectors: list[str],
+    arch: str | None,
+    output: str,
+    device: str,
+    fresh: bool,
+    trust_code: bool,
+    json_output: bool,
+    *,
+    has_other_options: bool,
+) -> None:
+    """Score detectors on an exported adversarial set, and compare the verdicts with those of the exported run."""
+    from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.evaluation import rescore
+
+    if has_other_options:
+        raise UserError(
+            "an exported set has no attacks and no splits: --data, --split, --limit, --precision, --trust and --dry-run do not apply",
+            hint="robust-aigen run SCENARIO --data FOLDER runs a scenario on its images",
+        )
+    with shown_progress() as progress:
+        result, compared = rescore(
+            folder, detectors=detectors, arch=arch, output=output, device=device, fresh=fresh,
+            trust_code=trust_code, progress=progress,
+        )  # fmt: skip
+    _show_result(result, json_output)
+    for each in compared:
+        say(each.sentence, err=json_output)
 
 
 def _import(scores: str, output: str, json_output: bool, has_other_options: bool) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Union
 
-from robustbench_aigen.data.opening import open_data
+from robustbench_aigen.data.opening import open_data, with_regions
 from robustbench_aigen.data.samples import ImageSource, Sample, fingerprint
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.documents.document import validated
@@ -256,7 +256,7 @@ class ImageData:
     @cached_property
     def selection(self) -> Selection:
         """The images that are meant, as the engine takes them."""
-        return select(self.source, self.split, self.limit)
+        return with_regions(select(self.source, self.split, self.limit), self.spec, self.folder)
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from robustbench_aigen.data.layout import LAYOUTS, check_layout, recognised
 from robustbench_aigen.data.layouts.tables import TableSource
 from robustbench_aigen.data.layouts.webdataset import WebDatasetSource, compressed_below
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
+from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.shard_names import expanded, names_several
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import DataSpec, SourceSpec
@@ -55,6 +56,21 @@ def open_data(spec: DataSpec, folder: Path) -> ImageSource:
         raise error.at(spec.where("sources")) from error
     opened.notices += of_their_own(opened.samples)
     return opened
+
+
+def with_regions(selection: Selection, spec: DataSpec | None, folder: Path) -> Selection:
+    """Return a selection with the generated regions of ``mix`` of a scenario.
+
+    Raises
+    ------
+    UserError
+        As :func:`robustbench_aigen.data.mixing.mixed` does.
+    """
+    if spec is None or spec.mix is None:
+        return selection
+    from robustbench_aigen.data.mixing import mixed  # With torch, which opening data does without.
+
+    return mixed(selection, spec.regions(folder))
 
 
 def check_layouts(spec: DataSpec) -> None:

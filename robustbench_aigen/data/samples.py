@@ -26,13 +26,15 @@ class Sample(NamedTuple):
 
     ``id`` is unique in the source and stable; ``label`` is 0 (real) or 1 (AI-generated); ``generator`` names what
     made it, or for a real image the generator it is the counterpart of (``real``: of all). ``split`` is None
-    where the source has no splits.
+    where the source has no splits. ``generated_area`` is the share of the image that is generated, in data that mix
+    photographs with generated regions; None elsewhere.
     """
 
     id: str
     label: int
     generator: str
     split: str | None
+    generated_area: float | None = None
 
 
 class ImageSource(Protocol):

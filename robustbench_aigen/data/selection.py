@@ -68,6 +68,11 @@ def select(source: ImageSource, split: str, limit: int | None) -> Selection:
     return Selection(source, indices, split)
 
 
+def divided(source: ImageSource) -> list[Sample]:
+    """Return the samples of a source with their splits: its own, or those that a selection has given it."""
+    return _DIVIDED.get(source, source.samples)
+
+
 def in_turns(samples: Iterable[Sample], count: int) -> dict[int, list[str]]:
     """Return the ids of up to ``count`` samples of each class, in a fixed order in which its generators take turns.
 

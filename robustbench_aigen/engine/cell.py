@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -17,15 +18,17 @@ from robustbench_aigen.engine.identity import ComputeSettings
 from robustbench_aigen.engine.pipeline_state import PipelineState, copy_from, difference, fallen, note_quality
 from robustbench_aigen.engine.shards import ShardImages
 from robustbench_aigen.engine.sizes import attack_groups, same_size
+from robustbench_aigen.numerics.masks import mask_shares
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
+from robustbench_aigen.perturbations.encoded_files import encoded_files
 from robustbench_aigen.runs.records import RECORD_DTYPES
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Attack, Perturbation
 
 _ATTACKED_LABELS = {"both": (REAL, FAKE), "fake_to_real": (FAKE,), "real_to_fake": (REAL,)}
 SHARD_DTYPES = {**RECORD_DTYPES, "image": "object"}
-"""Columns of a shard's records: ``image`` is the PNG of what the detector saw, for the few attacked samples that go
+"""Columns of a shard's records: ``image`` is the file of what the detector saw, for the few attacked samples that go
 into the run's gallery."""
 
 
@@ -128,6 +131,8 @@ class Cell:
             "search_eps": state.search_eps.numpy(),
             "psnr": state.psnr.numpy(),
             "ssim": state.ssim.numpy(),
+            "masked_area": state.masked_area.numpy(),
+            "generated_area": np.array([sample.generated_area for sample in images.samples], np.float32),
             "clean_log_odds": clean.numpy(),
             "log_odds": log_odds.numpy(),
             "threshold_log_odds": self.settings.threshold.log_odds,
@@ -152,12 +157,15 @@ class Cell:
     def _kept_images(
         self, images: ShardImages, state: PipelineState, smaller_eps_records: pd.DataFrame | None
     ) -> list[bytes | None]:
-        """Return the PNGs for the gallery; an image fooled at a smaller eps is stored as attacked there."""
+        """Return the images for the gallery; an image fooled at a smaller eps is stored as attacked there.
+
+        PNGs, or the files of a last stage that is a codec, where whole images are kept.
+        """
         kept: list[bytes | None] = [None] * len(images.samples)
         if self.pipeline.attack_positions:
             for row, sample in enumerate(images.samples):
                 if sample.id in images.kept:
-                    kept[row] = encode_png(state.levels[row], whole=images.whole)
+                    kept[row] = state.files.get(row) or encode_png(state.levels[row], whole=images.whole)
             if smaller_eps_records is not None:
                 for row in self._decided(smaller_eps_records).nonzero().flatten().tolist():
                     kept[row] = smaller_eps_records["image"].iloc[row]
@@ -177,11 +185,17 @@ class Cell:
             return source
         ahead = context.ahead(length)
         if ahead is not None:
-            return replace(source, levels=ahead, log_odds=None)
+            noted = source
+            for position, stage in enumerate(self.pipeline.stages[:length]):
+                if stage.mask is not None:
+                    noted = self._masked(stage.mask, position, noted, context)
+            return replace(noted, levels=ahead, log_odds=None)
 
         def make() -> PipelineState:
             before = self._after(source, length - 1, context)
             stage = self.pipeline.stages[length - 1]
+            if stage.mask is not None:
+                before = self._masked(stage.mask, length - 1, before, context)
             if isinstance(stage, Attack):
                 return self._attack(stage, length - 1, before, context)
             assert isinstance(stage, Perturbation)
@@ -191,9 +205,33 @@ class Cell:
                 self._streams(context.images, range(len(context.labels)), length - 1),
                 self.settings.batch_size,
             )
-            return replace(before, levels=levels, log_odds=None)
+            files = self._files(stage, length - 1, before, context)
+            return replace(before, levels=levels, log_odds=None, files=files)
 
         return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
+
+    def _masked(self, mask: str, position: int, state: PipelineState, context: "_Context") -> PipelineState:
+        """Note the share of each image that a stage with a mask may change, the largest of several stages."""
+        area = state.masked_area.clone()
+        streams = self._streams(context.images, range(len(area)), position)
+        for rows in same_size(state.levels, range(len(area))):
+            shares = mask_shares(mask, state.levels[rows[0]].shape[1:], streams.select(rows))
+            area[rows] = torch.fmax(area[rows], shares)
+        return replace(state, masked_area=area)
+
+    def _files(
+        self, stage: Perturbation, position: int, before: PipelineState, context: "_Context"
+    ) -> dict[int, bytes]:
+        """Return the files that a codec as the last stage makes of attacked images, where whole images are kept."""
+        files: dict[int, bytes] = {}
+        is_last = position == len(self.pipeline.stages) - 1
+        if not (is_last and context.images.whole and self.pipeline.attack_positions):
+            return files
+        for rows in same_size(before.levels, range(len(before.levels))):
+            stack = torch.stack([before.levels[row] for row in rows])
+            encoded = encoded_files(stage, stack, self._streams(context.images, rows, position))
+            files |= dict(zip(rows, encoded or (), strict=encoded is not None))
+        return files
 
     def _attack(
         self, stage: Attack, position: int, state: PipelineState, context: "_Context"
@@ -234,6 +272,7 @@ class Cell:
             torch.where(wanted, searched, state.search_eps),
             state.psnr.clone(),
             state.ssim.clone(),
+            state.masked_area,
         )
         plain = ~wanted
         if threat.reach == 0:

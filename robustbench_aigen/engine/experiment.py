@@ -28,6 +28,7 @@ from robustbench_aigen.engine.scenario_checks import (
     bound_pipelines,
     check_detectors,
     check_gate,
+    check_masks,
     check_names,
     check_stages,
     selected_images,
@@ -220,6 +221,7 @@ def make_experiment(loaded: Scenario, *, device: str = "auto", trust_code: bool 
     name_apart(scenario.detectors, detectors)
     check_names(loaded, detectors)
     selection = selected_images(loaded)
+    check_masks(pipelines, selection)
     precision = resolve_precision(scenario.precision, target)
     settings = ComputeSettings(
         scenario.seed, scenario.objective, scenario.mode, precision, target.type, 1, HALF
@@ -280,6 +282,7 @@ def _in_memory(
     pipelines = [_with_read_surrogates(pipeline, modules) for pipeline in pipelines]
     check_stages(pipelines)
     selection = data.selection
+    check_masks(pipelines, selection)
     first = _first_sides(selection)
     for one in loaded:
         one.see(*first)

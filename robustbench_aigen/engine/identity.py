@@ -22,7 +22,9 @@ from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.masks import mask_identity
 from robustbench_aigen.scenario.scenario import Mode, Objective
+from robustbench_aigen.stages.masks import MASK
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe import ObjectRecipe
 from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
@@ -80,7 +82,7 @@ def shard_key(
     kept = asdict(settings)
     if not pipeline.attack_positions:
         del kept["objective"], kept["mode"], kept["precision"]
-        if not any(stage.recipe.random for stage in pipeline.stages if isinstance(stage, Perturbation)):
+        if not any(stage.draws for stage in pipeline.stages):
             del kept["seed"]
     identity = {
         "format": _FORMAT,
@@ -215,7 +217,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             for recipe, params in operations
         ]
         return {
-            "stage": stage.to_dict(),
+            "stage": _described(stage),
             "operations": called,
             "code": [_source_hash("perturbations"), *code],
         }
@@ -234,8 +236,14 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
     if recipe is not None and backends.native is not None and backend == "native":
         recipe["native"]["implementation"] = _function_name(backends.native.implementation)
     return {
-        "stage": stage.to_dict(), "backend": recipe, "flags": flags, "through": through, "code": code,
+        "stage": _described(stage), "backend": recipe, "flags": flags, "through": through, "code": code,
     }  # fmt: skip
+
+
+def _described(stage: Stage) -> dict[str, Any]:
+    """Return a stage with its values; a mask file by its content instead of its path."""
+    described = stage.to_dict()
+    return described if stage.mask is None else described | {MASK: mask_identity(stage.mask)}
 
 
 @cache

@@ -86,8 +86,11 @@ def _is_shipped(stage: Stage) -> bool:
 def _key(cell: Cell, length: int) -> str:
     called = [
         [
-            [each.recipe.implementation, each.recipe.random, each.recipe.arguments(each.params)]
-            for each in stage.operations
+            stage.mask,
+            *(
+                [each.recipe.implementation, each.recipe.random, each.recipe.arguments(each.params)]
+                for each in stage.operations
+            ),
         ]
         for stage in cell.pipeline.stages[:length]
         if isinstance(stage, Perturbation)

@@ -1,7 +1,7 @@
 """State of images inside a pipeline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,9 @@ class PipelineState:
     search_eps: Tensor
     psnr: Tensor
     ssim: Tensor
+    masked_area: Tensor
+    files: dict[int, bytes] = field(default_factory=dict)
+    """Encoded images of the last stage, by row, where it is a codec and whole images are kept."""
 
     @classmethod
     def before(cls, levels: list[Tensor], log_odds: Tensor | None) -> "PipelineState":
@@ -48,6 +51,7 @@ class PipelineState:
             torch.zeros(count),
             torch.zeros(count, dtype=torch.long),
             torch.zeros(count, dtype=torch.long),
+            torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),

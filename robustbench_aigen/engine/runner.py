@@ -13,6 +13,7 @@ import pandas as pd
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
+from robustbench_aigen.data.layouts.exported import ExportedSource
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
 from robustbench_aigen.detectors.remote.network import is_remote, services_of
@@ -317,6 +318,7 @@ def _run_info(
             "generators": sorted({sample.generator for sample in samples if sample.label == 1}),
             "fingerprint": fingerprint(image for shard in shards for image in shard.identity()),
             "unreadable": [problem._asdict() for problem in problems],
+            **_exported_cells(experiment),
         },
         "detectors": [
             {
@@ -336,6 +338,12 @@ def _run_info(
         "git_revision": git_revision(),
         "hardware": hardware(experiment.device),
     }
+
+
+def _exported_cells(experiment: Experiment) -> dict[str, object]:
+    """Return the cells of an exported set, where the images are one."""
+    source = experiment.selection.source
+    return {"exported": source.cells} if isinstance(source, ExportedSource) else {}
 
 
 def _described(experiment: Experiment) -> dict[str, object]:

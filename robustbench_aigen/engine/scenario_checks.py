@@ -11,7 +11,7 @@ from robustbench_aigen.attacks.requirements import (
     check_unchanging,
 )
 from robustbench_aigen.data.inventory import describe
-from robustbench_aigen.data.opening import check_layouts, not_looked_at, open_data
+from robustbench_aigen.data.opening import check_layouts, not_looked_at, open_data, with_regions
 from robustbench_aigen.data.selection import ALL, Selection, select
 from robustbench_aigen.detectors.checking import KnownDetector, check_detector
 from robustbench_aigen.detectors.naming import Named, name_apart
@@ -21,6 +21,7 @@ from robustbench_aigen.registry import load_plugin
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import Scenario
+from robustbench_aigen.stages.masks import read_mask
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.recipe_files import is_shipped
 from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
@@ -98,9 +99,13 @@ def selected_images(loaded: Scenario) -> Selection:
             source=loaded.where("threshold"),
         )
     try:
-        return select(source, split, loaded.data.limit)
+        selection = select(source, split, loaded.data.limit)
     except UserError as error:
         raise error.at(loaded.data.where("split")) from error
+    try:
+        return with_regions(selection, loaded.data, loaded.folder)
+    except UserError as error:
+        raise error.at(loaded.data.where("mix")) from error
 
 
 def surrogate_specs(pipelines: list[Pipeline]) -> Iterator[DetectorSpec]:
@@ -199,6 +204,7 @@ def check_scenario(loaded: Scenario) -> Checked:
     if missing:
         return Checked(cells, None, [], [*notes, missing])
     selection = selected_images(loaded)
+    check_masks(pipelines, selection)
     known = [detector for detector in found if detector is not None]
     if len(known) == len(found):
         check_gate(loaded, pipelines, known, selection)
@@ -215,10 +221,62 @@ def check_stages(pipelines: Sequence[Pipeline]) -> None:
                 raise error.at(stage.source) from error
 
 
+def check_masks(pipelines: Sequence[Pipeline], selection: Selection) -> None:
+    """Refuse mask files that have another size than the images that they are for.
+
+    Sizes are read from the headers of the images. Behind a perturbation, which may change the size, the engine checks.
+
+    Raises
+    ------
+    UserError
+        With the first image that does not fit.
+    """
+    for pipeline in pipelines:
+        for place, stage in enumerate(pipeline.stages):
+            mask = None if stage.mask is None else read_mask(stage.mask)
+            is_first = all(isinstance(before, Attack) for before in pipeline.stages[:place])
+            if mask is None or mask.shape != "file" or not is_first:
+                continue
+            # With torch, which scenarios without masks are checked without.
+            from robustbench_aigen.data.audit.survey import survey_headers
+            from robustbench_aigen.numerics.masks import file_size
+
+            size = file_size(mask.text)
+            for found in survey_headers(selection.source, selection.indices):
+                own = (found.facts.height, found.facts.width)
+                if own != size:
+                    raise UserError(
+                        f"mask '{mask.text}' has {size[0]}×{size[1]} pixels, and {found.sample.id} has {own[0]}×{own[1]}",
+                        source=stage.source,
+                        hint="give a mask of the size of the images, or box@, border@ or area@ for any size",
+                    )
+
+
+def _check_mask(stage: Stage) -> None:
+    """Refuse a mask file that is missing or empty, and a mask on a perturbation that changes the size."""
+    if stage.mask is None:
+        return
+    # With torch, which scenarios without masks are checked without.
+    import torch
+
+    from robustbench_aigen.numerics.masks import file_size
+    from robustbench_aigen.numerics.seeding import SampleStreams
+    from robustbench_aigen.perturbations.application import perturb
+
+    mask, sides = read_mask(stage.mask), (64, 96)
+    if mask.shape == "file":
+        sides = file_size(mask.text)
+    if isinstance(stage, Perturbation):
+        perturb(stage, torch.zeros((1, 3, *sides), dtype=torch.uint8), SampleStreams(0, ("",), 0))
+
+
 def _check_code(stage: Stage) -> None:
     if isinstance(stage, Attack):
         check_attack(stage)
+    _check_mask(stage)
     for inner in (stage,) if isinstance(stage, Perturbation) else stage.through:
+        if inner is not stage:
+            _check_mask(inner)
         for operation in inner.operations:
             if is_shipped(operation.recipe):
                 continue

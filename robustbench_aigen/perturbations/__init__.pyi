@@ -20,6 +20,7 @@ class _avif:
         *,
         quality: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """AVIF compression by a real codec (libavif), where Pillow has it.
 
@@ -29,6 +30,8 @@ class _avif:
             whole number from 0 to 100; by default 75
         severity
             whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -44,6 +47,7 @@ class _bit_depth:
         *,
         bits: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Reduction of the levels per channel.
 
@@ -53,6 +57,8 @@ class _bit_depth:
             whole number from 1 to 8; by default 4
         severity
             whole number from 1 to 5, which sets bits; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -68,6 +74,7 @@ class _brightness:
         *,
         shift: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Shift of the HSV value channel.
 
@@ -77,6 +84,8 @@ class _brightness:
             number from -1 to 1; by default 0.15
         severity
             whole number from 1 to 5, which sets shift; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -85,6 +94,30 @@ class _brightness:
 
 brightness: _brightness
 
+class _camera:
+    recipe: ChainRecipe
+    def __call__(
+        self,
+        *,
+        quality: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """A photo of the image by a camera: lens, sensor, JPEG of high quality.
+
+        Parameters
+        ----------
+        quality
+            whole number from 1 to 100; by default 93
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition: effects of a consumer lens and a sensor at base sensitivity, then JPEG 4:2:2 as cameras store it
+        """
+
+camera: _camera
+
 class _center_crop:
     recipe: PerturbationRecipe
     def __call__(
@@ -92,6 +125,7 @@ class _center_crop:
         *,
         share: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Crop of the centre of the image.
 
@@ -101,6 +135,8 @@ class _center_crop:
             number from 0.01 to 1; by default 0.875
         severity
             whole number from 1 to 5, which sets share; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -109,6 +145,33 @@ class _center_crop:
 
 center_crop: _center_crop
 
+class _chromatic_aberration:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        shift: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Red and blue magnified differently from green.
+
+        Parameters
+        ----------
+        shift
+            number from -20 to 20; by default 1
+        severity
+            whole number from 1 to 5, which sets shift; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: lateral chromatic aberration: Kang 2007, Automatic Removal of Chromatic Aberration from a Single Image, CVPR
+        """
+
+chromatic_aberration: _chromatic_aberration
+
 class _contrast:
     recipe: PerturbationRecipe
     def __call__(
@@ -116,6 +179,7 @@ class _contrast:
         *,
         factor: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Scaling of the distance to the channel mean.
 
@@ -125,6 +189,8 @@ class _contrast:
             number from 0 to 10; by default 0.5
         severity
             whole number from 1 to 5, which sets factor; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -140,6 +206,7 @@ class _facebook:
         *,
         quality: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """A photo posted on Facebook, at most 2048 pixels a side, JPEG of a quality from 71 to 95 that varies with the image.
 
@@ -149,6 +216,8 @@ class _facebook:
             whole number from 71 to 95; by default 71
         severity
             whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -157,6 +226,36 @@ class _facebook:
 
 facebook: _facebook
 
+class _film_grain:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        sigma: _Values[_Number] = ...,
+        size: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Grain of film, strongest in the middle tones.
+
+        Parameters
+        ----------
+        sigma
+            length in pixel units, where a channel goes from 0 to 1 of at most 1; by default 6/255
+        size
+            number from 0 to 10; by default 0.6
+        severity
+            whole number from 1 to 5, which sets sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition; dependence on the tone of a film of grains: Newson et al. 2017, A Stochastic Film Grain Model for Resolution-Independent Rendering
+        """
+
+film_grain: _film_grain
+
 class _fit_within:
     recipe: PerturbationRecipe
     def __call__(
@@ -164,6 +263,7 @@ class _fit_within:
         *,
         side: _Values[int] = ...,
         filter: _Values[Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Reduction until the longer side has at most a number of pixels; smaller images stay unchanged.
 
@@ -173,6 +273,8 @@ class _fit_within:
             whole number from 1 to 65535; by default 1280
         filter
             one of nearest, box, bilinear, hamming, bicubic, lanczos; by default bilinear
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -187,6 +289,7 @@ class _flip:
         self,
         *,
         direction: _Values[Literal["horizontal", "vertical"]] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Mirroring of the image.
 
@@ -194,6 +297,8 @@ class _flip:
         ----------
         direction
             one of horizontal, vertical; by default horizontal
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -202,6 +307,36 @@ class _flip:
 
 flip: _flip
 
+class _frequency_attenuation:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        start: _Values[_Number] = ...,
+        strength: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Weaker high frequencies, with a smooth edge.
+
+        Parameters
+        ----------
+        start
+            number from 0.01 to 1.4; by default 0.6
+        strength
+            number from 0 to 1; by default 0.8
+        severity
+            whole number from 1 to 5, which sets strength; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Wesselkamp et al. 2022, Misleading Deep-Fake Detection with GAN Fingerprints, arXiv:2205.12543
+        """
+
+frequency_attenuation: _frequency_attenuation
+
 class _gamma:
     recipe: PerturbationRecipe
     def __call__(
@@ -209,6 +344,7 @@ class _gamma:
         *,
         exponent: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Every value raised to a power.
 
@@ -218,6 +354,8 @@ class _gamma:
             number from 0.05 to 20; by default 1.5
         severity
             whole number from 1 to 5, which sets exponent; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -233,6 +371,7 @@ class _gaussian_blur:
         *,
         sigma: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Gaussian blur of a width in image pixels.
 
@@ -242,6 +381,8 @@ class _gaussian_blur:
             number from 0.01 to 100; by default 1
         severity
             whole number from 1 to 5, which sets sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -257,6 +398,7 @@ class _gaussian_noise:
         *,
         sigma: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Independent Gaussian noise on every channel of every pixel, clipped to the range.
 
@@ -266,6 +408,8 @@ class _gaussian_noise:
             length in pixel units, where a channel goes from 0 to 1 of at most 1; by default 8/255
         severity
             whole number from 1 to 5, which sets sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -283,6 +427,7 @@ class _jpeg:
         subsampling: _Values[Literal["4:2:0", "4:2:2", "4:4:4"]] = ...,
         repeats: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """JPEG compression by a real codec (libjpeg), with 4:2:0 chroma by default.
 
@@ -296,6 +441,8 @@ class _jpeg:
             whole number from 1 to 100; by default 1
         severity
             whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -304,6 +451,63 @@ class _jpeg:
 
 jpeg: _jpeg
 
+class _jpeg_cycles:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        cycles: _Values[int] = ...,
+        quality: _Values[int] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Several JPEGs, each with the 8×8 grid at another place.
+
+        Parameters
+        ----------
+        cycles
+            whole number from 1 to 20; by default 3
+        quality
+            whole number from 1 to 100; by default 85
+        severity
+            whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition; traces of misaligned JPEG: Bianchi and Piva 2012, Detection of Nonaligned Double JPEG Compression Based on Integer Periodicity Maps
+        """
+
+jpeg_cycles: _jpeg_cycles
+
+class _lens_distortion:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        strength: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Barrel or pincushion distortion of a lens.
+
+        Parameters
+        ----------
+        strength
+            number from -0.3 to 0.5; by default 0.05
+        severity
+            whole number from 1 to 5, which sets strength; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Brown 1971, Close-range camera calibration; one radial coefficient
+        """
+
+lens_distortion: _lens_distortion
+
 class _median_blur:
     recipe: PerturbationRecipe
     def __call__(
@@ -311,6 +515,7 @@ class _median_blur:
         *,
         size: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Median of a square neighbourhood, channel by channel.
 
@@ -320,6 +525,8 @@ class _median_blur:
             whole number from 1 to 31; by default 3
         severity
             whole number from 1 to 5, which sets size; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -327,6 +534,30 @@ class _median_blur:
         """
 
 median_blur: _median_blur
+
+class _messenger:
+    recipe: ChainRecipe
+    def __call__(
+        self,
+        *,
+        quality: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """The image forwarded through messengers: at most 1600 pixels a side, JPEGs with other grids, WebP.
+
+        Parameters
+        ----------
+        quality
+            whole number from 1 to 100; by default 75
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition: limits of whatsapp.yaml, a forwarded screenshot that moves the 8×8 grid, and a sticker server that stores WebP
+        """
+
+messenger: _messenger
 
 class _motion_blur:
     recipe: PerturbationRecipe
@@ -336,6 +567,7 @@ class _motion_blur:
         radius: _Values[int] = ...,
         sigma: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """One-sided motion blur at a random angle per image.
 
@@ -347,6 +579,8 @@ class _motion_blur:
             number from 0.01 to 100; by default 2
         severity
             whole number from 1 to 5, which sets radius, sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -355,6 +589,69 @@ class _motion_blur:
 
 motion_blur: _motion_blur
 
+class _peak_removal:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        threshold: _Values[_Number] = ...,
+        size: _Values[int] = ...,
+        start: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Isolated peaks of the spectrum cut to the median around them.
+
+        Parameters
+        ----------
+        threshold
+            number from 1 to 100; by default 6
+        size
+            whole number from 3 to 31; by default 5
+        start
+            number from 0 to 1.4; by default 0.2
+        severity
+            whole number from 1 to 5, which sets threshold; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Wesselkamp et al. 2022, Misleading Deep-Fake Detection with GAN Fingerprints, arXiv:2205.12543, section 3 (peaks)
+        """
+
+peak_removal: _peak_removal
+
+class _phase_noise:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        sigma: _Values[_Number] = ...,
+        start: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Random turns of the phases of high frequencies.
+
+        Parameters
+        ----------
+        sigma
+            number from 0 to 3.2; by default 0.3
+        start
+            number from 0 to 1; by default 0.25
+        severity
+            whole number from 1 to 5, which sets sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition; phases of the spectrum carry structure: Oppenheim and Lim 1981, The importance of phase in signals
+        """
+
+phase_noise: _phase_noise
+
 class _pixelate:
     recipe: PerturbationRecipe
     def __call__(
@@ -362,6 +659,7 @@ class _pixelate:
         *,
         scale: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Shrink and enlarge with a box filter.
 
@@ -371,6 +669,8 @@ class _pixelate:
             number from 0.01 to 1; by default 0.85
         severity
             whole number from 1 to 5, which sets scale; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -386,6 +686,7 @@ class _poisson_noise:
         *,
         photons: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Shot noise, Poisson counts with a given number of photons at white.
 
@@ -395,6 +696,8 @@ class _poisson_noise:
             number from 1 to 1e+06; by default 100
         severity
             whole number from 1 to 5, which sets photons; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -403,6 +706,33 @@ class _poisson_noise:
 
 poisson_noise: _poisson_noise
 
+class _print_scan:
+    recipe: ChainRecipe
+    def __call__(
+        self,
+        *,
+        degrees: _Values[_Number] = ...,
+        quality: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """The image printed on paper and scanned: contrast of paper, blur, a slight turn, noise, JPEG.
+
+        Parameters
+        ----------
+        degrees
+            number from -1.5 to 1.5; by default 0.5
+        quality
+            whole number from 1 to 100; by default 85
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition after the model of Lin and Chang 1999, Distortion Modeling and Invariant Extraction for Digital Image Print-and-Scan Process: tone, blur and noise, then rotation, scaling and cropping
+        """
+
+print_scan: _print_scan
+
 class _random_crop:
     recipe: PerturbationRecipe
     def __call__(
@@ -410,6 +740,7 @@ class _random_crop:
         *,
         share: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Crop of a part of the image, at a random place per image.
 
@@ -419,6 +750,8 @@ class _random_crop:
             number from 0.01 to 1; by default 0.875
         severity
             whole number from 1 to 5, which sets share; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -429,8 +762,17 @@ random_crop: _random_crop
 
 class _reshared:
     recipe: ChainRecipe
-    def __call__(self) -> Perturbation:
+    def __call__(
+        self,
+        *,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
         """A photo posted on Twitter, saved there and sent through WhatsApp.
+
+        Parameters
+        ----------
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -448,6 +790,7 @@ class _resize:
         filter: _Values[Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] = ...,
         back: _Values[bool] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Resizing by a factor, antialiased, by default back to the original size.
 
@@ -461,6 +804,8 @@ class _resize:
             True or False; by default True
         severity
             whole number from 1 to 5, which sets scale; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -477,6 +822,7 @@ class _resize_to:
         side: _Values[int] = ...,
         filter: _Values[Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]] = ...,
         back: _Values[bool] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Resizing until the shorter side has a number of pixels (GenImage's LR 112 and LR 64), antialiased.
 
@@ -488,6 +834,8 @@ class _resize_to:
             one of nearest, box, bilinear, hamming, bicubic, lanczos; by default bilinear
         back
             True or False; by default True
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -504,6 +852,7 @@ class _rotate:
         degrees: _Values[_Number] = ...,
         expand: _Values[bool] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Rotation, bicubic, corners black.
 
@@ -515,6 +864,8 @@ class _rotate:
             True or False; by default False
         severity
             whole number from 1 to 5, which sets degrees; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -530,6 +881,7 @@ class _salt_and_pepper:
         *,
         amount: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """A share of the channel values set to black or white (impulse noise).
 
@@ -539,6 +891,8 @@ class _salt_and_pepper:
             number from 0 to 1; by default 0.03
         severity
             whole number from 1 to 5, which sets amount; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -555,6 +909,7 @@ class _saturation:
         factor: _Values[_Number] = ...,
         shift: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Scaling and shift of the HSV saturation.
 
@@ -566,6 +921,8 @@ class _saturation:
             number from -1 to 1; by default 0
         severity
             whole number from 1 to 5, which sets factor, shift; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -582,6 +939,7 @@ class _screenshot:
         scale: _Values[_Number] = ...,
         quality: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Display at another resolution, capture at this resolution, and storage as JPEG.
 
@@ -593,6 +951,8 @@ class _screenshot:
             whole number from 1 to 100; by default 85
         severity
             whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -600,6 +960,36 @@ class _screenshot:
         """
 
 screenshot: _screenshot
+
+class _sensor_noise:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        shot: _Values[_Number] = ...,
+        read: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Bayer mosaic, noise of a sensor and bilinear demosaicing.
+
+        Parameters
+        ----------
+        shot
+            number from 0 to 1; by default 0.001
+        read
+            length in pixel units, where a channel goes from 0 to 1 of at most 1; by default 1/255
+        severity
+            whole number from 1 to 5, which sets shot; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: noise: Foi et al. 2008, Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data; mosaic: Bayer 1976, US patent 3971065
+        """
+
+sensor_noise: _sensor_noise
 
 class _sharpen:
     recipe: PerturbationRecipe
@@ -609,6 +999,7 @@ class _sharpen:
         amount: _Values[_Number] = ...,
         sigma: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Unsharp masking.
 
@@ -620,6 +1011,8 @@ class _sharpen:
             number from 0.01 to 100; by default 1
         severity
             whole number from 1 to 5, which sets amount; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -630,8 +1023,17 @@ sharpen: _sharpen
 
 class _signal:
     recipe: ChainRecipe
-    def __call__(self) -> Perturbation:
+    def __call__(
+        self,
+        *,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
         """A photo sent through Signal for Android at standard quality, at most 1600 pixels a side, JPEG 70.
+
+        Parameters
+        ----------
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -647,6 +1049,7 @@ class _speckle_noise:
         *,
         sigma: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Gaussian noise in proportion to the pixel's value.
 
@@ -656,6 +1059,8 @@ class _speckle_noise:
             number from 0 to 10; by default 0.12
         severity
             whole number from 1 to 5, which sets sigma; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -664,10 +1069,49 @@ class _speckle_noise:
 
 speckle_noise: _speckle_noise
 
+class _spectrum_match:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        exponent: _Values[_Number] = ...,
+        start: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """High frequencies with the mean magnitude of photographs, a power of the frequency.
+
+        Parameters
+        ----------
+        exponent
+            number from 0 to 4; by default 1
+        start
+            number from 0.01 to 1; by default 0.25
+        severity
+            whole number from 1 to 5, which sets start; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Field 1987, Relations between the statistics of natural images and the response properties of cortical cells; fall of the spectrum of generators: Durall et al. 2020, Watch your Up-Convolution, arXiv:2003.01826
+        """
+
+spectrum_match: _spectrum_match
+
 class _telegram:
     recipe: ChainRecipe
-    def __call__(self) -> Perturbation:
+    def __call__(
+        self,
+        *,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
         """A photo sent through Telegram's desktop client, at most 1280 pixels a side, JPEG 87.
+
+        Parameters
+        ----------
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -685,6 +1129,7 @@ class _text_overlay:
         height: _Values[_Number] = ...,
         opacity: _Values[_Number] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """White text in the lower right corner, like captions and watermarks.
 
@@ -698,6 +1143,8 @@ class _text_overlay:
             number from 0 to 1; by default 0.8
         severity
             whole number from 1 to 5, which sets height; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -706,10 +1153,49 @@ class _text_overlay:
 
 text_overlay: _text_overlay
 
+class _texture_match:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        contrast: _Values[_Number] = ...,
+        sigma: _Values[_Number] = ...,
+        strongest: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Fine texture with the co-occurrence contrast of photographs.
+
+        Parameters
+        ----------
+        contrast
+            number from 0 to 65025; by default 300
+        sigma
+            number from 0.1 to 20; by default 1
+        strongest
+            number from 1 to 20; by default 3
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition; co-occurrence matrices of generated images: Nataraj et al. 2019, Detecting GAN generated Fake Images using Co-occurrence Matrices, arXiv:1903.06836
+        """
+
+texture_match: _texture_match
+
 class _twitter:
     recipe: ChainRecipe
-    def __call__(self) -> Perturbation:
+    def __call__(
+        self,
+        *,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
         """A photo posted on Twitter (X) and seen in its large size, at most 2048 pixels a side, JPEG 85.
+
+        Parameters
+        ----------
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -718,6 +1204,33 @@ class _twitter:
 
 twitter: _twitter
 
+class _vignetting:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        strength: _Values[_Number] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Darker corners.
+
+        Parameters
+        ----------
+        strength
+            number from 0 to 0.95; by default 0.2
+        severity
+            whole number from 1 to 5, which sets strength; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: cos⁴ law; Goldman and Chen 2005, Vignette and Exposure Calibration and Compensation, ICCV
+        """
+
+vignetting: _vignetting
+
 class _webp:
     recipe: PerturbationRecipe
     def __call__(
@@ -725,6 +1238,7 @@ class _webp:
         *,
         quality: _Values[int] = ...,
         severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
     ) -> Perturbation:
         """Lossy WebP compression by a real codec (libwebp).
 
@@ -734,6 +1248,8 @@ class _webp:
             whole number from 0 to 100; by default 75
         severity
             whole number from 1 to 5, which sets quality; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 
@@ -744,8 +1260,17 @@ webp: _webp
 
 class _whatsapp:
     recipe: ChainRecipe
-    def __call__(self) -> Perturbation:
+    def __call__(
+        self,
+        *,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
         """A photo sent through WhatsApp, at most 1600 pixels a side, JPEG 80.
+
+        Parameters
+        ----------
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
 
         A list of values for a parameter is a sweep.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.imports import import_function
 from robustbench_aigen.numerics.eight_bit import to_levels, to_pixels
+from robustbench_aigen.numerics.masks import masks_of
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.differentiable.rounding import on_8_bits, straight_through
@@ -35,14 +36,25 @@ def perturb(stage: Perturbation, levels: Tensor, streams: SampleStreams) -> Tens
     Raises
     ------
     UserError
-        If the perturbation returns something else.
+        If the perturbation returns something else, or has a mask and changes the size.
     """
+    given = levels
     for step, operation in enumerate(stage.operations):
-        levels = _applied(operation, levels, streams.for_step(step))
-    return levels
+        levels = apply_operation(operation, levels, streams.for_step(step))
+    if stage.mask is None:
+        return levels
+    if levels.shape != given.shape:
+        before, after = ("×".join(map(str, each.shape[2:])) for each in (given, levels))
+        raise UserError(
+            f"{stage.recipe.name} changes {before} pixels to {after}, so it cannot be restricted to a mask",
+            source=stage.source,
+            hint="leave the mask out, or use a perturbation that keeps the size",
+        )
+    return torch.where(masks_of(stage.mask, given.shape[2:], streams), levels, given)
 
 
-def _applied(operation: Operation, levels: Tensor, streams: SampleStreams) -> Tensor:
+def apply_operation(operation: Operation, levels: Tensor, streams: SampleStreams) -> Tensor:
+    """Apply one operation of a perturbation, with checks of what it returns."""
     recipe = operation.recipe
     function = import_function(recipe.implementation)
     given: list[Any] = [levels, streams] if recipe.random else [levels]
@@ -84,7 +96,7 @@ def perturb_differentiably(stage: Perturbation, pixels: Tensor, streams: SampleS
     Tensor or None
         N×3×H'×W' float32 pixels of the shape that :func:`perturb` gives; None where the recipe has no stand-in.
     """
-    operations = stage.operations
+    operations, clean = stage.operations, pixels
     if all(operation.recipe.differentiable is None for operation in operations):
         return None
     for step, operation in enumerate(operations):
@@ -93,7 +105,9 @@ def perturb_differentiably(stage: Perturbation, pixels: Tensor, streams: SampleS
         if done is None:
             return None
         pixels = done
-    return pixels
+    if stage.mask is None:
+        return pixels
+    return torch.where(masks_of(stage.mask, clean.shape[2:], streams).to(pixels.device), pixels, clean)
 
 
 def _stand_in(operation: Operation, pixels: Tensor, streams: SampleStreams) -> Tensor | None:
@@ -105,5 +119,5 @@ def _stand_in(operation: Operation, pixels: Tensor, streams: SampleStreams) -> T
         with torch.autocast(pixels.device.type, enabled=False):
             done: Tensor = function(*given, **recipe.arguments(operation.params))
         return done
-    real = to_pixels(_applied(operation, to_levels(pixels.detach().cpu()), streams)).to(pixels)
+    real = to_pixels(apply_operation(operation, to_levels(pixels.detach().cpu()), streams)).to(pixels)
     return straight_through(pixels, real) if real.shape == pixels.shape else None

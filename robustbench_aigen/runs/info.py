@@ -85,6 +85,15 @@ class UnreadableInfo(_InfoPart):
     reason: str = ""
 
 
+class ExportedCellInfo(_InfoPart):
+    """A cell of an exported set that a run evaluates: the folder of its images, the attacked detector, the pipeline."""
+
+    folder: str
+    detector: str
+    weights_sha256: str = ""
+    pipeline: str
+
+
 class DataInfo(_InfoPart):
     """The images of a run."""
 
@@ -97,6 +106,7 @@ class DataInfo(_InfoPart):
     generators: tuple[str, ...] = ()
     fingerprint: str = ""
     unreadable: tuple[UnreadableInfo, ...] = ()
+    exported: tuple[ExportedCellInfo, ...] = ()
 
     @property
     def title(self) -> str:

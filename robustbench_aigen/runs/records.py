@@ -73,6 +73,8 @@ RECORDS: tuple[RecordColumn, ...] = (
     RecordColumn("search_eps", "float32", missing=Missing()),
     RecordColumn("psnr", "float32", missing=Missing()),
     RecordColumn("ssim", "float32", missing=Missing()),
+    RecordColumn("masked_area", "float32", missing=Missing()),
+    RecordColumn("generated_area", "float32", missing=Missing()),
     _later("clean_log_odds", "float32", "clean_score"),
     _later("log_odds", "float32", "score"),
     _later("threshold_log_odds", "float64", "threshold"),
@@ -83,7 +85,9 @@ RECORDS: tuple[RecordColumn, ...] = (
 shared the successes of a smaller eps, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
 ``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed. Of images
 above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
-``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
+``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
+without a mask. ``generated_area`` is the share of the image that is generated, where the data mix photographs with
+generated regions; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
 _WIDER = {"float32": ("float64",), "int32": ("Int32",)}

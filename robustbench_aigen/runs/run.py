@@ -68,7 +68,9 @@ class AdversarialExamples:
             yield AdversarialExample(record, _opened(row["original"]), _opened(row["image"]))
 
     def save(self, folder: str | Path) -> None:
-        """Write the images as 8-bit PNGs, original and attacked, and their records as ``examples.csv``.
+        """Write the images, original and attacked, and their records as ``examples.csv``.
+
+        Attacked images are 8-bit PNGs, or the files that a codec as the last stage made, if the run kept all images.
 
         Raises
         ------
@@ -78,13 +80,19 @@ class AdversarialExamples:
         with writing("the adversarial examples"), atomic_folder(Path(folder), replace=False) as partial:
             for place, row in enumerate(self.gallery.itertuples()):
                 (partial / f"{place:04}_original.png").write_bytes(row.original)
-                (partial / f"{place:04}_attacked.png").write_bytes(row.image)
+                (partial / f"{place:04}_attacked{suffix_of(row.image)}").write_bytes(row.image)
             table = self.gallery.drop(columns=["original", "image"], errors="ignore")
             table.to_csv(partial / "examples.csv", index_label="number")
 
 
 def _opened(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def suffix_of(content: bytes) -> str:
+    """Return the suffix of an image file that a run kept."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "AVIF": ".avif"}[str(picture.format)]
 
 
 def _given(frame: pd.DataFrame) -> pd.DataFrame:
@@ -387,6 +395,38 @@ class Run:
             faults = write_run_texts(partial)
         raise_faults(faults, target)
         return target
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        pipelines: Sequence[str] = (),
+        detectors: Sequence[str] = (),
+        licence: str = "unknown",
+    ) -> Path:
+        """Write the attacked images into a new folder that other detectors can be scored on, and return the folder.
+
+        The run needs ``keep_images="all"``. The folder has the images, ``manifest.csv`` with the record and the hash of
+        each image, and ``export.json`` with pipelines, detectors and thresholds. As data of a scenario, every file is
+        checked against the manifest.
+
+        Parameters
+        ----------
+        folder
+            The folder to make; an empty one may exist.
+        pipelines, detectors
+            Names or patterns; by default all pipelines with an attack, of all detectors.
+        licence
+            Licence of the images, for the manifest.
+
+        Raises
+        ------
+        UserError
+            If the folder has content, the run did not keep all attacked images, or a name is unknown.
+        """
+        from robustbench_aigen.runs.export import export_run
+
+        return export_run(self, folder, pipelines=pipelines, detectors=detectors, licence=licence).folder
 
     def save_baseline(self, folder: str | Path) -> Path:
         """Write the run as a baseline for a gate, replace an existing baseline, and return the folder."""

@@ -42,6 +42,6 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
     spec = validated(DataSpec, LocatedYaml(Path("--data"), content), "--data")
     if base is None:
         return spec
-    kept = {"split": base.split, "limit": base.limit}
+    kept = {"split": base.split, "limit": base.limit, "mix": base.mix}
     spec = spec.model_copy(update={key: kept[key] for key in kept.keys() - spec.model_fields_set})
     return spec.starting_here()

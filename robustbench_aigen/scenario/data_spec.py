@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from robustbench_aigen.documents.document import Section, not_a_boolean, show
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.scenario.words import folded, printable
+from robustbench_aigen.stages.masks import read_mask, starting_at
 
 ROLES = ("class", "split", "generator", "category")
 """Roles of a level of folders; a category has no effect."""
@@ -48,6 +49,14 @@ def read_label_meanings(value: object) -> object:
     return {folded(str(key)): meaning for key, meaning in value.items()}
 
 
+def _masks(value: object) -> object:
+    """Read one or several masks; paths of files start at the folder of the scenario, which is not known here."""
+    masks = value if isinstance(value, list) else [value]
+    for mask in masks:
+        read_mask(mask)
+    return masks
+
+
 class _SourceKeys(Section):
     """Keys that declare a source, besides ``source`` itself."""
 
@@ -79,13 +88,16 @@ class SourceSpec(_SourceKeys):
 class DataSpec(_SourceKeys):
     """Which images: one source with what is said of it, or several ``sources``.
 
-    ``split`` is one of the splits or ``all``; ``limit`` how many images at most, stratified by generator and label.
+    ``split`` is one of the splits or ``all``; ``limit`` how many images at most, stratified by generator and label;
+    ``mix`` one or several masks: each photograph is evaluated also with a generated region of that shape, and the fakes
+    are used for the regions alone.
     """
 
     source: str | None = None
     sources: Annotated[list[SourceSpec], Field(min_length=1)] | None = None
     split: str = "test"
     limit: Annotated[PositiveInt, BeforeValidator(not_a_boolean)] | None = None
+    mix: Annotated[list[str], BeforeValidator(_masks), Field(min_length=1)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -113,10 +125,15 @@ class DataSpec(_SourceKeys):
 
     def starting_here(self) -> Self:
         """Return the same with relative paths made absolute, from the current folder: a scenario's start at its file."""
+        mix = {} if self.mix is None else {"mix": self.regions(Path.cwd())}
         if self.sources is None:
-            return self.model_copy(update={"source": _absolute(self.source or "")})
+            return self.model_copy(update={"source": _absolute(self.source or ""), **mix})
         sources = [part.model_copy(update={"source": _absolute(part.source)}) for part in self.sources]
-        return self.model_copy(update={"sources": sources})
+        return self.model_copy(update={"sources": sources, **mix})
+
+    def regions(self, folder: Path) -> list[str]:
+        """Return the masks of ``mix``, with files that start at a folder."""
+        return [str(starting_at(mask, folder)) for mask in self.mix or ()]
 
     @property
     def title(self) -> str:

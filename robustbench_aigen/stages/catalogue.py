@@ -8,6 +8,7 @@ from typing import cast
 
 from robustbench_aigen.documents.document import PartError
 from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.stages.masks import FORMS, MASK
 from robustbench_aigen.stages.parameters import Parameter, Value, write_pixels
 from robustbench_aigen.stages.recipe import AttackRecipe, Kind, Recipe
 from robustbench_aigen.stages.recipe_files import find_recipe, known_recipe, recipe_names, shipped_recipes
@@ -143,6 +144,7 @@ def _described(name: str, parameter: Parameter, recipe: Recipe) -> str:
         "switch": "True or False",
         "choice": f"one of {', '.join(parameter.choices)}",
         "text": "text",
+        "mask": f"part of the image that may change: {FORMS}",
     }[parameter.kind]
     low, high = parameter.minimum, parameter.maximum
     if low is not None and high is not None:
@@ -155,6 +157,8 @@ def _described(name: str, parameter: Parameter, recipe: Recipe) -> str:
             return str(value)
         return write_pixels(value) if parameter.kind == "pixels" else f"{value:g}"
 
+    if parameter.kind == "mask":
+        return f"{what}; by default everything"
     if name == "severity" and not isinstance(recipe, AttackRecipe):
         return f"{what}, which sets {', '.join(recipe.severities)}; by default not given"
     if parameter.by_norm:
@@ -165,7 +169,14 @@ def _described(name: str, parameter: Parameter, recipe: Recipe) -> str:
     )
 
 
-_TYPES = {"pixels": "_Number", "number": "_Number", "count": "int", "switch": "bool", "text": "str"}
+_TYPES = {
+    "pixels": "_Number",
+    "number": "_Number",
+    "count": "int",
+    "switch": "bool",
+    "text": "str",
+    "mask": "str",
+}
 
 
 def stub_text(kind: Kind) -> str:
@@ -208,7 +219,7 @@ def _stub_arguments(recipe: Recipe) -> list[str]:
     arguments = []
     for name, parameter in recipe.parameters.items():
         plain = _TYPES.get(parameter.kind) or f"Literal[{_quoted(parameter.choices)}]"
-        is_required = parameter.default is None and name != "severity"
+        is_required = parameter.default is None and name not in ("severity", MASK)
         arguments.append(f"{name}: _Values[{plain}]{'' if is_required else ' = ...'}")
     if isinstance(recipe, AttackRecipe):
         surrogate = "surrogate: object" + ("" if recipe.needs_surrogate else " = ...")

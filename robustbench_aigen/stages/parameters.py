@@ -8,9 +8,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from robustbench_aigen.documents.document import Section
+from robustbench_aigen.stages.masks import read_mask
 
 Norm = Literal["linf", "l2", "l0", "spatial"]
-Kind = Literal["pixels", "number", "count", "switch", "choice", "text"]
+Kind = Literal["pixels", "number", "count", "switch", "choice", "text", "mask"]
 Value = float | int | bool | str | None
 
 _WORDS: Mapping[str, str] = {
@@ -20,6 +21,7 @@ _WORDS: Mapping[str, str] = {
     "switch": "true or false",
     "choice": "one of its choices",
     "text": "text",
+    "mask": "a mask",
 }
 
 
@@ -67,7 +69,7 @@ class Parameter(Section):
     ----------
     kind
         ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``;
-        ``text``.
+        ``text``; ``mask``: a part of the image, written ``area@0.1``.
     default
         The value if the scenario gives no value; None if the scenario must give a value; ``auto`` if the attack
         computes the value. A mapping contains the defaults of an attack by norm, because lengths in different norms are
@@ -127,6 +129,8 @@ class Parameter(Section):
             if not isinstance(value, str):
                 raise ValueError(f"must be text, not {_show(value)}")
             return value
+        if self.kind == "mask":
+            return str(read_mask(value))
         if self.kind == "switch":
             if not isinstance(value, bool):
                 raise ValueError(f"must be true or false, not {_show(value)}")

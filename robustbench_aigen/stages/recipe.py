@@ -10,8 +10,11 @@ from robustbench_aigen.documents.document import PartError, Section, show
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import did_you_mean
 from robustbench_aigen.stages.cost import Cost, Work
+from robustbench_aigen.stages.masks import MASK
 from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 
+_MASKED = {MASK: Parameter(kind="mask")}
+"""The part of the image that a stage may change; everything where it is not given."""
 Kind = Literal["attack", "perturb"]
 Access = Literal["gradients", "scores", "decisions"]
 
@@ -134,6 +137,12 @@ class _BaseRecipe(Section):
                 raise PartError(reason, (key,))
         return content
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if MASK in self.params:
+            raise PartError("every stage has this parameter; choose another name", ("params", MASK))
+        return self
+
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """Everything a scenario may set."""
@@ -165,6 +174,8 @@ class _BaseRecipe(Section):
                 )
             except ValueError as error:
                 raise ParameterError(name, f"{name} {error}") from None
+        if MASK not in given:
+            bound.pop(MASK, None)
         self._complete(bound, given)
         for name, value in bound.items():
             if value is None:
@@ -224,6 +235,7 @@ class AttackRecipe(_BaseRecipe):
             "backend": Parameter(kind="choice", default=backends[0], choices=backends),
             "norm": Parameter(kind="choice", default=norms[0], choices=norms),
             **self.params,
+            **_MASKED,
         }
 
     def work(self, params: Mapping[str, Value], draws: int = 1) -> Work:
@@ -282,6 +294,13 @@ class AttackRecipe(_BaseRecipe):
     def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         eps, norm = bound.get("eps"), bound["norm"]
         self._check_units(bound)
+        if MASK in bound and bound["backend"] != "native":
+            hint = (
+                "use backend: native" if "native" in self._able(norm) else "use a native attack such as pgd"
+            )
+            raise ParameterError(
+                MASK, f"{self.name} through {bound['backend']} cannot be restricted to a mask", hint
+            )
         if (call := self.backends.call(str(bound["backend"]), norm)) is not None:
             # The budget is checked, and tries are repeated, for every class.
             read = {"backend", "norm", "eps", "restarts"} | call.parameters
@@ -353,7 +372,7 @@ class _SevereRecipe(_BaseRecipe):
     def parameters(self) -> Mapping[str, Parameter]:
         """Everything a scenario may set, including ``severity`` if the recipe has severities."""
         severity = {"severity": Parameter(kind="count", min=1, max=5)} if self.severities else {}
-        return {**self.params, **severity}
+        return {**self.params, **severity, **_MASKED}
 
     @cached_property
     def at_severities(self) -> Mapping[str, tuple[Value, ...]]:
@@ -390,8 +409,8 @@ class _SevereRecipe(_BaseRecipe):
             bound[name] = values[int(bound["severity"] or 1) - 1]
 
     def arguments(self, bound: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the arguments of the function: bound parameters without ``severity``."""
-        return {name: value for name, value in bound.items() if name != "severity"}
+        """Return the arguments of the function: bound parameters without ``severity`` and the mask."""
+        return {name: value for name, value in bound.items() if name not in ("severity", MASK)}
 
 
 class PerturbationRecipe(_SevereRecipe):
@@ -530,6 +549,10 @@ class ChainStage(Section):
         PartError
             If a parameter is unknown, or the perturbation does not accept a value.
         """
+        if MASK in self.given:
+            raise PartError(
+                "a stage of a chain has no mask", (MASK,), "give the mask where the chain is used"
+            )
         owns = {key: own for key, value in self.given.items() if (own := reference(value)) is not None}
         for key, own in owns.items():
             if own not in outer:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from robustbench_aigen.documents.document import PartError
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import Source, UserError, did_you_mean
+from robustbench_aigen.stages.masks import MASK, read_mask, starting_at
 from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 from robustbench_aigen.stages.recipe import (
     AttackRecipe,
@@ -144,9 +145,21 @@ class Stage:
         return str(self.params["backend"])
 
     @property
+    def mask(self) -> str | None:
+        """The part of the image that the stage may change, as written; None for everything."""
+        mask = self.params.get(MASK)
+        return None if mask is None else str(mask)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a perturbation draws random numbers: its own, or the place of its mask."""
+        is_random = not isinstance(self.recipe, AttackRecipe) and self.recipe.random
+        return is_random or (self.mask is not None and read_mask(self.mask).is_drawn)
+
+    @property
     def arguments(self) -> dict[str, Value]:
         """Arguments of the function of the stage, besides images and threat model."""
-        without = {"backend", "norm", "eps"} if isinstance(self, Attack) else {"severity"}
+        without = {"backend", "norm", "eps", MASK} if isinstance(self, Attack) else {"severity", MASK}
         return {name: value for name, value in self.params.items() if name not in without}
 
     @property
@@ -446,6 +459,8 @@ def stage_from_dict(
     """
     recipe = _recipe_of(stage, Path(folder), only)
     given = {name: value for name, value in stage.items() if name not in {recipe.kind, *ATTACK_KEYS}}
+    if MASK in given:
+        given[MASK] = starting_at(given[MASK], Path(folder))
     if not isinstance(recipe, AttackRecipe):
         for name in ATTACK_KEYS:
             if name in stage:

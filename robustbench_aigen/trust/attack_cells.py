@@ -47,7 +47,7 @@ class AttackCell(NamedTuple):
 
     def faces(self, other: "AttackCell") -> bool:
         """Whether both attack the same images under the same threat model: equal norm, eps and deployment."""
-        keys = ("norm", "eps", "through")
+        keys = ("norm", "eps", "mask", "through")
         return self.stages[:-1] == other.stages[:-1] and all(
             self.attack.get(key) == other.attack.get(key) for key in keys
         )

@@ -15,6 +15,7 @@ from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.stages.masks import MASK
 from robustbench_aigen.stages.parameters import Value
 from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import Attack, Perturbation
@@ -90,22 +91,24 @@ def parts_of(stage: Attack) -> list[Attack]:
     """Return the attacks that an attack is made of: for most, itself."""
     native = stage.recipe.backends.native
     if native is not None and native.implementation == _IMPLEMENTATION:
-        common = _Common(ThreatModel(stage.norm, stage.eps or 0), stage.through, stage.eot)
+        common = _Common(ThreatModel(stage.norm, stage.eps or 0), stage.through, stage.eot, stage.mask)
         arguments = {name: int(value or 1) for name, value in stage.arguments.items() if name != "restarts"}
         return parts(common, **arguments)
     return [stage]
 
 
 class _Common(NamedTuple):
-    """Shared arguments of all parts of an attack."""
+    """Shared arguments of all parts of an attack; inside the attack, its task has the mask."""
 
     threat: ThreatModel
     through: tuple[Perturbation, ...]
     eot: int
+    mask: str | None = None
 
     def stage(self, name: str, **given: Value) -> Attack:
         """Return one part of the attack."""
         given |= {"norm": self.threat.norm, "eps": self.threat.eps}
+        given |= {} if self.mask is None else {MASK: self.mask}
         return Attack(shipped_attack(name), given, self.through, self.eot)
 
 

@@ -43,11 +43,16 @@ class SquareL2:
     leaves_budget: bool = False
 
     def start(self, task: AttackTask, rows: Tensor, clean: Tensor, restart: int) -> dict[str, Tensor]:
-        """Begin with tiles of bumps of random signs, scaled to the budget."""
+        """Begin with tiles of bumps of random signs, scaled to the budget; in a mask, with random signs alone."""
         heights, widths = task.sides(rows)
         draws = torch.from_numpy(
             task.try_streams(rows, 1000 + restart).uniform(0, 1, (self.evaluations, 8))
         ).float()
+
+        if task.mask is not None:
+            # The tiles lie in the middle of the image, where a mask may have nothing.
+            noise = task.draw(rows, restart, lambda own, shape: np.sign(own.uniform(-1, 1, shape)))
+            return {**Kept.start(_filled(clean, noise, task.threat.eps)), "draws": draws.to(clean.device)}
 
         def signs(streams: SampleStreams, shape: Sequence[int]) -> NDArray[np.float64]:
             drawn = np.sign(streams.uniform(-1, 1, (3, _TILES, _TILES)))
@@ -83,10 +88,10 @@ class SquareL2:
         drawn = slots["draws"][torch.arange(len(kept)), step.to(kept.device)].cpu()
         heights, widths = task.sides(slots["rows"])
         share = share_at(step + 1, self.evaluations, self.p_init)
-        side = (share * heights * widths).sqrt().round().long().clamp(min=_SMALLEST)
+        side = (share * task.open_area(slots["rows"])).sqrt().round().long().clamp(min=_SMALLEST)
         side = torch.minimum(side + (side % 2 == 0), torch.minimum(heights, widths) - 1).clamp(min=1)
-        gaining, shape = self._window(task, drawn[:, :2], drawn[:, 7], heights, widths, side)
-        losing, _ = self._window(task, drawn[:, 2:4], drawn[:, 7], heights, widths, side)
+        gaining, shape = self._window(task, slots["rows"], drawn[:, :2], drawn[:, 7], side)
+        losing, _ = self._window(task, slots["rows"], drawn[:, 2:4], drawn[:, 7], side)
         gaining, losing, shape = (value.to(kept.device) for value in (gaining, losing, shape))
         signs = ((drawn[:, 4:7] >= 0.5).float() * 2 - 1).view(-1, 3, 1, 1).to(kept.device)
         inside = delta * gaining
@@ -96,6 +101,8 @@ class SquareL2:
         available = (left_over + (delta * (gaining | losing)).square().sum(dim=(2, 3), keepdim=True)).sqrt()
         fresh = fresh / _length(fresh).clamp(min=1e-10) * available
         moved = torch.where(gaining, fresh, torch.where(losing, 0, delta))
+        if task.mask is not None:
+            moved = moved * task.mask[slots["rows"]].to(moved.device)
         slots["current"] = _filled(clean, moved, task.threat.eps)
 
     def outcome(self, slots: Slots) -> Tensor:
@@ -104,11 +111,10 @@ class SquareL2:
 
     @staticmethod
     def _window(
-        task: AttackTask, drawn: Tensor, turned: Tensor, heights: Tensor, widths: Tensor, side: Tensor
+        task: AttackTask, rows: Tensor, drawn: Tensor, turned: Tensor, side: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return N×1×H×W: which pixels are in a window of each image, and a bump there, lying or standing."""
-        top = (drawn[:, 0] * (heights - side + 1)).floor().long()
-        left = (drawn[:, 1] * (widths - side + 1)).floor().long()
+        top, left = (value.long() for value in task.corners(rows, drawn, side))
         row, column = _coordinates(task, top, left, side)
         within = (
             (row >= 0) & (row < side.view(-1, 1, 1, 1)) & (column >= 0) & (column < side.view(-1, 1, 1, 1))

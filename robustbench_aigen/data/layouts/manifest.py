@@ -107,6 +107,8 @@ class ManifestSource:
 
 
 def _why(path: Path) -> str | None:
+    if (path / "export.json").is_file():  # An exported set, whose files are checked against its manifest.
+        return None
     if path.is_file():
         return "1 csv file" if path.suffix.lower() in MANIFESTS else None
     found = manifests_below(path)

@@ -1,5 +1,6 @@
 """Checks with a second attack on images that withstood the first: with more steps, or without gradients."""
 
+from robustbench_aigen.stages.masks import MASK
 from robustbench_aigen.stages.recipe_files import shipped_attack
 from robustbench_aigen.stages.stage import Attack, make_stage
 from robustbench_aigen.trust.attack_cells import AttackCell
@@ -71,7 +72,7 @@ def black_box(stage: Attack, *, quick: bool) -> Attack | None:
     from robustbench_aigen.attacks.native.ensemble import parts_of
 
     square = shipped_attack("square")
-    threat = {name: stage.params[name] for name in ("norm", "eps")}
+    threat = {name: stage.params[name] for name in ("norm", "eps", MASK) if name in stage.params}
     found = make_stage(square, {**threat, "steps": _FEW_QUERIES if quick else _QUERIES})
     return None if any(includes(part, found) for part in parts_of(stage)) else found
 
@@ -81,6 +82,6 @@ def includes(stage: Attack, black_box: Attack) -> bool:
     alike = stage.recipe.name == black_box.recipe.name and not (stage.through or stage.surrogate)
     return (
         alike
-        and all(stage.params[name] == black_box.params[name] for name in ("norm", "eps"))
+        and all(stage.params.get(name) == black_box.params.get(name) for name in ("norm", "eps", MASK))
         and int(stage.params["steps"] or 1) >= int(black_box.params["steps"] or 1)
     )
