@@ -44,7 +44,9 @@ def main() -> None:
     images = smooth_images(arguments.images, arguments.side)
     rows = []
     for name in arguments.perturbations:
-        one, several = measured(make_stage(shipped_recipes()[name], {}), images, arguments)
+        stage = make_stage(shipped_recipes()[name], {})
+        assert isinstance(stage, Perturbation), f"{name} is an attack"
+        one, several = measured(stage, images, arguments)
         rows.append(
             {
                 "perturbation": name, "side": arguments.side, "images": arguments.images,
