@@ -101,7 +101,11 @@ def belongs_to(
         N booleans; :func:`reals_of` chooses the reals.
     """
     fake = np.asarray(labels) == 1
-    names, places = np.unique(np.asarray(generators, dtype=str), return_inverse=True)
+    coded = getattr(generators, "cat", None)
+    if coded is None:
+        names, places = np.unique(np.asarray(generators, dtype=str), return_inverse=True)
+    else:  # A column of pandas that has each name once.
+        names, places = np.asarray(coded.categories, dtype=str), np.asarray(coded.codes)
     # Of all images with one name and label, one: records have millions of rows.
     pairs = {
         (str(names[place]), int(is_fake))

@@ -1,8 +1,11 @@
 """Paired comparison of the detectors of one run, image by image."""
 
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.intervals import paired_drop_interval
@@ -22,13 +25,17 @@ _COLUMNS = [
 ]
 
 
-def between_detectors(records: pd.DataFrame) -> pd.DataFrame:
+def between_detectors(
+    cells: Sequence[tuple[str, str]], cell: Callable[[str, str], pd.DataFrame]
+) -> pd.DataFrame:
     """Compare the accuracy of every two detectors under every pipeline, on the same images.
 
     Parameters
     ----------
-    records
-        Records of a run: every cell has the same images in the same order.
+    cells
+        Detector and pipeline of each cell of a run.
+    cell
+        Returns the records of a cell: every cell has the same images in the same order.
 
     Returns
     -------
@@ -38,11 +45,16 @@ def between_detectors(records: pd.DataFrame) -> pd.DataFrame:
         corrected for the whole table; empty where the run has one detector.
     """
     rows = []
-    for pipeline, part in records.groupby("pipeline", sort=False, observed=True):
-        cells = dict(iter(part.groupby("detector", sort=False, observed=True)))
-        for first, second in combinations(cells, 2):
-            one, other = (cells[name]["correct"].to_numpy(bool) for name in (first, second))
-            clusters = clusters_of(cells[first]["sha256"].to_numpy())
+    for pipeline in dict.fromkeys(name for _, name in cells):
+        names = [detector for detector, under in cells if under == pipeline]
+        right: dict[str, NDArray[np.bool_]] = {}
+        clusters = None
+        for name in names if len(names) > 1 else []:
+            records = cell(name, pipeline)
+            right[name] = records["correct"].to_numpy(bool)
+            clusters = clusters_of(records["sha256"].to_numpy())
+        for first, second in combinations(right, 2):
+            one, other = right[first], right[second]
             interval = paired_drop_interval(one, other, clusters=clusters)
             p_value = mcnemar_p_value(one, other, clusters=clusters)
             accuracy = one.mean(), other.mean(), one.mean() - other.mean()

@@ -18,14 +18,20 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 
-def clusters_of(images: NDArray[np.object_]) -> Codes | None:
+def clusters_of(images: NDArray[np.object_] | NDArray[np.int64]) -> Codes | None:
     """Return which of 0…C−1 source images every row is of; None if no image has two rows.
 
     Parameters
     ----------
     images
-        N hashes of source images; empty ones are unknown, and their rows are images of their own.
+        N hashes of source images; empty ones are unknown, and their rows are images of their own. Or N whole numbers,
+        equal for equal images.
     """
+    if images.dtype.kind in "iu":
+        if (images[1:] > images[:-1]).all():
+            return None
+        numbers, codes = np.unique(images, return_inverse=True)
+        return None if len(numbers) == len(images) else codes.astype(np.intp)
     found, codes = np.unique(images.astype(str), return_inverse=True)
     codes = codes.astype(np.intp)
     if len(found) and not found[0]:

@@ -1,6 +1,6 @@
 """The summary table: one row per detector, pipeline and generator, all of it computed from the records."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+Cell = tuple[tuple[str, str], pd.DataFrame]
+"""Detector and pipeline, and their records."""
+
+
 class Summarised(Protocol):
     """The properties of a pipeline that a summary needs, before or after a run."""
 
@@ -47,7 +51,7 @@ class Summarised(Protocol):
 
 
 def summarise(
-    records: pd.DataFrame,
+    records: pd.DataFrame | Iterable[Cell],
     pipelines: Sequence[Summarised],
     mode: str,
     tell: Callable[[Notice], None] = lambda _: None,
@@ -57,7 +61,8 @@ def summarise(
     Parameters
     ----------
     records
-        All records of the run, ``clean`` included.
+        All records of the run, ``clean`` included; or detector and pipeline of each cell with its records, of which
+        one at a time is needed.
     pipelines
         Its pipelines.
     mode
@@ -77,7 +82,7 @@ def summarise(
     added = added_metrics()
     failures: dict[str, list[str]] = {}
     rows = []
-    for (detector, name), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True):
+    for (detector, name), cell in by_cell(records):
         pipeline = by_name[str(name)]
         with_scores = scores_compare(pipeline.kinds, mode)
         for generator, part in by_generator(cell):
@@ -102,13 +107,21 @@ def summarise(
     return summary
 
 
+def by_cell(records: pd.DataFrame | Iterable[Cell]) -> Iterable[Cell]:
+    """Return detector and pipeline of each cell with its records, in their order."""
+    if not isinstance(records, pd.DataFrame):
+        return records
+    groups = records.groupby(["detector", "pipeline"], sort=False, observed=True)
+    return (((str(detector), str(pipeline)), cell) for (detector, pipeline), cell in groups)
+
+
 def added_metrics() -> list[Metric]:
     """Return the metrics with columns after :data:`COLUMNS`: later built-in metrics, then metrics of plugins."""
     return [each for each in METRICS if each.name not in COLUMNS]
 
 
 def with_added_metrics(
-    summary: pd.DataFrame, records: Callable[[], pd.DataFrame], compares: Callable[[str], bool]
+    summary: pd.DataFrame, cell: Callable[[str, str], pd.DataFrame], compares: Callable[[str], bool]
 ) -> pd.DataFrame:
     """Return a stored summary with added columns for metrics of plugins.
 
@@ -116,22 +129,23 @@ def with_added_metrics(
     ----------
     summary
         Summary of a run.
-    records
-        Returns the records of the run; called only where a column is missing.
+    cell
+        Returns the records of a detector and a pipeline; called only where a column is missing.
     compares
         Whether the scores of a pipeline, by its name, compare (:func:`scores_compare`).
     """
     added = [each for each in added_metrics() if each.name not in summary]
     if not added:
         return summary
-    cells = dict(iter(records().groupby(["detector", "pipeline"], observed=True)))
-    columns: dict[str, list[float]] = {each.name: [] for each in added}
-    for row in summary.itertuples():
-        part = generator_part(cells[row.detector, row.pipeline], row.generator)
-        for each in added:
-            has_meaning = each.of_verdicts or compares(row.pipeline)
-            columns[each.name].append(metric_value(each, part) if has_meaning else float("nan"))
-    return summary.assign(**columns)
+    columns: dict[str, dict[object, float]] = {each.name: {} for each in added}
+    for (detector, pipeline), rows in summary.groupby(["detector", "pipeline"], sort=False):
+        records = cell(str(detector), str(pipeline))
+        for place, generator in rows["generator"].items():
+            part = generator_part(records, generator)
+            for each in added:
+                has_meaning = each.of_verdicts or compares(str(pipeline))
+                columns[each.name][place] = metric_value(each, part) if has_meaning else float("nan")
+    return summary.assign(**{name: pd.Series(values) for name, values in columns.items()})
 
 
 def scores_compare(stages: Sequence[str], mode: str) -> bool:

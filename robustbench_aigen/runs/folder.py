@@ -5,7 +5,7 @@ such as the committed results, then includes the digests, and files that were no
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed
 from robustbench_aigen.errors import UserError, first_line
-from robustbench_aigen.files import require_regular, sha256_of_file, write_atomically
+from robustbench_aigen.files import atomic_file, require_regular, sha256_of_file, write_atomically, writing
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS, summarise
+from robustbench_aigen.runs.cells import Cells, FrameCells, open_cells, write_cells
 from robustbench_aigen.runs.info import ReadInfo, RunInfo, parse_info
 from robustbench_aigen.runs.records import (
     LATER_COLUMNS,
@@ -42,23 +43,26 @@ _ROW = ["detector", "pipeline", "generator"]
 def write_run(
     folder: Path,
     info: RunInfo,
-    records: pd.DataFrame,
+    records: pd.DataFrame | Iterable[pd.DataFrame],
     summary: pd.DataFrame,
     gallery: pd.DataFrame,
 ) -> dict[str, str]:
     """Write records, gallery, summary and ``run.json``, with the digests of all of them, into a folder.
 
-    An empty gallery has no file. The digests of records, gallery and summary are returned.
+    Records may come in parts, in the order of the cells. An empty gallery has no file. The digests of records, gallery
+    and summary are returned.
 
     Raises
     ------
     UserError
         If they cannot be written.
     """
-    contents = {RECORDS: records.to_parquet(index=False), SUMMARY: csv_of(summary).encode()}
+    with writing(), atomic_file(folder / RECORDS) as stream:
+        write_cells(stream, [records] if isinstance(records, pd.DataFrame) else records)
+    contents = {SUMMARY: csv_of(summary).encode()}
     if len(gallery):
         contents[GALLERY] = gallery.to_parquet(index=False)
-    digests = {}
+    digests = {RECORDS: sha256_of_file(folder / RECORDS)}
     for name, content in contents.items():
         write_atomically(folder / name, content)
         digests[name] = digest_of_text(content) if name == SUMMARY else sha256(content).hexdigest()
@@ -208,7 +212,9 @@ def _completed(summary: pd.DataFrame, folder: Path, read: ReadInfo) -> pd.DataFr
         return summary
     if not (folder / RECORDS).is_file():
         return summary.assign(**dict.fromkeys(missing, float("nan")))
-    computed = summarise(read_records(folder, read), info.pipelines, info.scenario.mode)
+    cells = read_cells(folder, read)
+    parts = ((key, cells.cell(*key)) for key in cells)
+    computed = summarise(parts, info.pipelines, info.scenario.mode)
     return summary.merge(computed[[*_ROW, *missing]], on=_ROW, how="left", validate="one_to_one")
 
 
@@ -259,6 +265,28 @@ def read_records(folder: Path, read: ReadInfo) -> pd.DataFrame:
         if fingerprint(images_in(first)) != info.data.fingerprint:
             raise _damaged(folder, f"{RECORDS} has other images than {RUN}")
     return records
+
+
+def read_cells(folder: Path, read: ReadInfo) -> Cells:
+    """Return the records of a run folder by cell, one at a time in memory.
+
+    The file is read as a whole if an earlier version wrote it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or not of this run.
+    """
+    if RECORDS in read.digests and (folder / RECORDS).is_file():
+        # What the run wrote was checked then, and the digest says that it is the same.
+        _check_digest(folder, RECORDS, read.digests)
+        try:
+            stored = open_cells(folder / RECORDS, read.info.cells, read.info.data.images, RUN_RECORD_DTYPES)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _damaged(folder, f"{RECORDS}: {first_line(error)}") from error
+        if stored is not None:
+            return stored
+    return FrameCells(lambda: read_records(folder, read))
 
 
 def read_gallery(folder: Path, read: ReadInfo) -> pd.DataFrame:

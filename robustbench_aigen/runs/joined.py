@@ -1,8 +1,9 @@
 """One or several runs as one: their summaries, records and galleries under common names of detectors."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -56,7 +57,7 @@ class JoinedRuns:
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """The records of the runs that have them, empty where none has."""
+        """The records of the runs that have them, empty where none has; :meth:`cell` needs less memory."""
         return self._joined([run.records if run.has_records else pd.DataFrame() for run in self.runs])
 
     @cached_property
@@ -79,8 +80,52 @@ class JoinedRuns:
         """
         for run in self.runs:
             if run.has_records:
-                len(run.records)
+                list(run.cells)
             len(run.gallery)
+
+    def cell(self, detector: str, pipeline: str) -> pd.DataFrame | None:
+        """Return the records of a detector, by its label, under a pipeline; None where no run has them.
+
+        Columns of single images (``sample``, ``sha256``) are those of :class:`robustbench_aigen.runs.cells.Cells`.
+        """
+        for run, name in self._runs_of(detector, pipeline):
+            return run.cells.cell(name, pipeline)
+        return None
+
+    def has_cells(self, detector: str) -> bool:
+        """Whether a run has records of a detector, by its label."""
+        return any(
+            run.has_records and detector in names.values()
+            for run, names in zip(self.runs, self.detectors, strict=True)
+        )
+
+    def right_in_all(self, detector: str, pipelines: Sequence[str]) -> float:
+        """Return the share of images that a detector, by its label, judges right under each of some pipelines.
+
+        NaN where no run has records of one of them.
+        """
+        right: dict[int, pd.Series[bool]] = {}
+        for pipeline in pipelines:
+            found = next(self._runs_of(detector, pipeline), None)
+            if found is None:
+                return math.nan
+            run, name = found
+            correct = run.cells.cell(name, pipeline)["correct"].to_numpy(bool)
+            if id(run) not in right:
+                right[id(run)] = pd.Series(correct, index=run.cells.images()["sample"].to_numpy())
+            else:
+                right[id(run)] &= correct
+        if not right:
+            return math.nan
+        parts = list(right.values())
+        return float((parts[0] if len(parts) == 1 else pd.concat(parts).groupby(level=0).all()).mean())
+
+    def _runs_of(self, detector: str, pipeline: str) -> Iterator[tuple[Run, str]]:
+        for run, names, repeated in zip(self.runs, self.detectors, self.repeated, strict=True):
+            for name, label in names.items():
+                is_repeated = pipeline == CLEAN and name in repeated
+                if label == detector and pipeline in run.pipelines and not is_repeated and run.has_records:
+                    yield run, name
 
     def overall(self) -> pd.DataFrame:
         """Return the summary rows on all images."""

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -14,12 +15,20 @@ from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import atomic_folder, writing
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS
 from robustbench_aigen.notices import Notice
-from robustbench_aigen.runs.baseline import is_baseline, read_baseline, write_baseline
+from robustbench_aigen.runs.baseline import (
+    baseline_cells,
+    baseline_records,
+    is_baseline,
+    read_baseline,
+    write_baseline,
+)
+from robustbench_aigen.runs.cells import Cells, FrameCells
 from robustbench_aigen.runs.folder import (
     RECORDS,
     find_folder,
     folders_below,
     no_gallery,
+    read_cells,
     read_gallery,
     read_info,
     read_records,
@@ -124,6 +133,7 @@ class Run:
     _gallery: Callable[[], pd.DataFrame] = field(default=no_gallery, repr=False)
     digests: Mapping[str, str] = field(default_factory=dict, repr=False)
     written: int = FORMAT
+    _cells: Callable[[], Cells] | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
@@ -148,13 +158,17 @@ class Run:
             spec = read_scores(folder)
             return import_scores(spec.path, spec, command=f"robust-aigen run {shell_word(str(folder))}")
         if is_baseline(folder):
-            read, records = read_baseline(Path(folder))
-            return cls(read.info, pd.DataFrame(columns=COLUMNS), Path(folder), partial(_given, records))
+            path = Path(folder)
+            read = read_baseline(path)
+            return cls(
+                read.info, pd.DataFrame(columns=COLUMNS), path, partial(baseline_records, path, read),
+                _cells=partial(baseline_cells, path, read),
+            )  # fmt: skip
         path = find_folder(folder)
         read = read_info(path)
         return cls(
             read.info, read_summary(path, read), path, partial(read_records, path, read),
-            partial(read_gallery, path, read), read.digests, read.written,
+            partial(read_gallery, path, read), read.digests, read.written, partial(read_cells, path, read),
         )  # fmt: skip
 
     @classmethod
@@ -283,6 +297,11 @@ class Run:
         return self._records()
 
     @cached_property
+    def cells(self) -> Cells:
+        """The records by cell: one cell at a time is in memory, where the run is in a folder."""
+        return FrameCells(lambda: self.records) if self._cells is None else self._cells()
+
+    @cached_property
     def gallery(self) -> pd.DataFrame:
         """Records of the attacked images that were kept, with ``original`` and ``image`` as PNGs; often empty.
 
@@ -357,10 +376,10 @@ class Run:
             raise UserError(
                 f"a pipeline is a {type(pattern).__name__}", hint="give its name, such as 'clean'"
             )
-        records, name = self.records, self._detector(detector)
+        name = self._detector(detector)
         chosen = matching([pattern], self.info.outline.families, "pipeline")
-        cells = records[(records["detector"] == name) & records["pipeline"].isin(chosen)]
-        return float(cells.groupby("sample", observed=True)["correct"].all().mean())
+        right = [self.cells.cell(name, pipeline)["correct"].to_numpy(bool) for pipeline in chosen]
+        return float(np.logical_and.reduce(right).mean())
 
     def _detector(self, name: str | None) -> str:
         names = self.detectors
@@ -431,7 +450,7 @@ class Run:
     def save_baseline(self, folder: str | Path) -> Path:
         """Write the run as a baseline for a gate, replace an existing baseline, and return the folder."""
         named = self.info if self.folder is None else self.info.replace(run_id=self.folder.name)
-        write_baseline(Path(folder), named, self.records)
+        write_baseline(Path(folder), named, self.cells)
         return Path(folder)
 
     def report(self, folder: str | Path | None = None) -> Path:

@@ -101,10 +101,10 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
             raise UserError(f"'{a.place}' and '{b.place}' have no {what} in common")
     rows: list[dict[str, object]] = []
     changed = []
-    by_cell = [dict(iter(run.records.groupby(["detector", "pipeline"], observed=True))) for run in (a, b)]
+    names = a.cells.images()["sample"].iloc[common.then]
     for name, other in pairs.items():
         for pipeline in pipelines:
-            after, before = common.parts(by_cell[1][name, pipeline], by_cell[0][other, pipeline])
+            after, before = common.parts(b.cells.cell(name, pipeline), a.cells.cell(other, pipeline))
             head = {"detector": name, "pipeline": pipeline}
             trust = {
                 "trust_a": a.info.flags_of(other, pipeline),
@@ -114,7 +114,7 @@ def compare(run_a: str | Path | Run, run_b: str | Path | Run) -> Comparison:
                 {**head, **row, **trust}
                 for row in _cell_rows(before, after, in_common[pipeline], b.info.scenario.mode)
             ]
-            changed.append(_changed_images(before, after).assign(**head))
+            changed.append(_changed_images(before, after, names).assign(**head))
     cells = pd.DataFrame(rows, columns=_COLUMNS)
     for _, part in cells.groupby("metric"):
         cells.loc[part.index, "p_holm"] = holm(part["p_value"])
@@ -145,7 +145,7 @@ def compare_detectors(run: str | Path | Run) -> pd.DataFrame:
         If the run cannot be read.
     """
     opened = as_run(run)
-    table = between_detectors(opened.records)
+    table = between_detectors([*opened.cells], opened.cells.cell)
     for column, names in (("trust", table["detector"]), ("other_trust", table["other"])):
         table[column] = [
             opened.info.flags_of(str(detector), str(pipeline))
@@ -177,9 +177,11 @@ def _cell_rows(
     return rows
 
 
-def _changed_images(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+def _changed_images(before: pd.DataFrame, after: pd.DataFrame, names: "pd.Series[str]") -> pd.DataFrame:
     other = before["correct"].to_numpy(bool) != after["correct"].to_numpy(bool)
-    kept = before.loc[other, ["sample", "generator", "label"]].reset_index(drop=True)
+    kept = before.loc[other, ["generator", "label"]].reset_index(drop=True)
+    kept["generator"] = kept["generator"].astype(str)
+    kept.insert(0, "sample", names[other].to_numpy())
     for suffix, part in (("a", before), ("b", after)):
         for column in ("score", "correct"):
             kept[f"{column}_{suffix}"] = part.loc[other, column].to_numpy()

@@ -88,7 +88,7 @@ def _with_added_metrics(run: Run) -> Run:
     def compares(pipeline: str) -> bool:
         return scores_compare(pipelines[pipeline].kinds, mode)
 
-    return replace(run, summary=with_added_metrics(run.summary, lambda: run.records, compares))
+    return replace(run, summary=with_added_metrics(run.summary, run.cells.cell, compares))
 
 
 def _explanations(folder: Path) -> list[tuple[str, str]]:

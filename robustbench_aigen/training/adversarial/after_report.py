@@ -136,7 +136,7 @@ def _identity(tuned: Tuned) -> str:
 
 def _page(tuned: Tuned, result: Run, size: ReportSize) -> str:
     before, after = result.detectors
-    compared = between_detectors(result.records)
+    compared = between_detectors([*result.cells], result.cells.cell)
     data, has_transfer = result.info.data, "transfer" in compared["pipeline"].to_numpy()
     parts = [
         f"# {escaped(after)}",

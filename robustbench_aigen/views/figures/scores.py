@@ -55,8 +55,7 @@ def _shown(runs: JoinedRuns) -> _Shown:
 
 def _with_records(runs: JoinedRuns) -> list[str]:
     """Return the first detectors that have records."""
-    measured = set(runs.records["detector"])
-    return [name for name in runs.overall()["detector"].unique() if name in measured][:MOST_DETECTORS]
+    return [name for name in runs.overall()["detector"].unique() if runs.has_cells(name)][:MOST_DETECTORS]
 
 
 @figure(order=40)
@@ -73,13 +72,13 @@ def confusion(runs: JoinedRuns) -> ReportFigure | None:
 @figure(order=50)
 def scores(runs: JoinedRuns) -> ReportFigure | None:
     """Return the histograms of scores."""
-    if runs.records.empty:
+    if not _with_records(runs):
         return None
     shown = _shown(runs)
     caption = f"Scores of real and AI-generated images; the dashed line is the threshold.{shown.limits}"
     if (shown.rows["auroc"].isna() & shown.rows["pipeline"].isin(shown.pipelines)).any():
         caption += " After a final attack in accuracy mode, a score is that at which the search stopped."
-    drawing = draw_histograms(runs.records, _with_records(runs), shown.pipelines)
+    drawing = draw_histograms(runs, _with_records(runs), shown.pipelines)
     return ReportFigure("scores", caption, drawing)
 
 
@@ -88,16 +87,16 @@ def roc(runs: JoinedRuns) -> ReportFigure | None:
     """Return the ROC and precision-recall curves of the pipelines whose scores compare."""
     shown = _shown(runs)
     ranked = shown.rows[shown.rows["auroc"].notna()]
-    if runs.records.empty or ranked.empty:
+    if not _with_records(runs) or ranked.empty:
         return None
     caption = "ROC (above) and precision-recall curves (below), AI-generated is positive." + shown.limits
     if set(shown.rows["pipeline"]) - set(ranked["pipeline"]):
         caption += " Pipelines with scores that are not comparable (search stopped at success) are left out."
     compared = [CLEAN, *representatives(ranked, MOST_PIPELINES - 1)]
-    return ReportFigure("roc", caption, draw_roc_and_pr(runs.records, _with_records(runs), compared))
+    return ReportFigure("roc", caption, draw_roc_and_pr(runs, _with_records(runs), compared))
 
 
-def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list[str]) -> Figure:
+def draw_roc_and_pr(runs: JoinedRuns, detectors: list[str], pipelines: list[str]) -> Figure:
     """Draw ROC (above) and precision-recall curves (below), a column per detector, a line per pipeline."""
     figure = Figure(figsize=(0.8 + 2.5 * len(detectors), 5.6), layout="constrained")
     axes = figure.subplots(2, len(detectors), squeeze=False, sharex="row", sharey="row")
@@ -105,8 +104,8 @@ def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list
     for place, detector in enumerate(detectors):
         above, below = axes[0][place], axes[1][place]
         for number, pipeline in enumerate(pipelines):
-            cell = _cell(records, detector, pipeline)
-            if cell["label"].nunique() < 2:
+            cell = runs.cell(detector, pipeline)
+            if cell is None or cell["label"].nunique() < 2:
                 continue
             look = {
                 "color": palette[number],
@@ -128,13 +127,15 @@ def draw_roc_and_pr(records: pd.DataFrame, detectors: list[str], pipelines: list
     return figure
 
 
-def draw_histograms(records: pd.DataFrame, detectors: list[str], pipelines: list[str]) -> Figure:
+def draw_histograms(runs: JoinedRuns, detectors: list[str], pipelines: list[str]) -> Figure:
     """Draw the scores of real and AI-generated images, a row per detector, a column per pipeline."""
     figure = Figure(figsize=(0.8 + 1.9 * len(pipelines), 0.7 + 1.5 * len(detectors)), layout="constrained")
     axes = figure.subplots(len(detectors), len(pipelines), squeeze=False, sharex=True, sharey="row")
     for row, detector in enumerate(detectors):
         for column, pipeline in enumerate(pipelines):
-            axis, cell = axes[row][column], _cell(records, detector, pipeline)
+            axis, cell = axes[row][column], runs.cell(detector, pipeline)
+            if cell is None:
+                cell = pd.DataFrame({"label": [], "score": [], "threshold": []})
             for label, colour, hatch in ((0, _REAL, "////"), (1, _FAKE, "")):
                 scores = cell.loc[cell["label"] == label, "score"].to_numpy()
                 if len(scores):
@@ -184,7 +185,3 @@ def draw_confusion(summary: pd.DataFrame, detectors: list[str], pipelines: list[
                 axis.set_xlabel("verdict")
         axes[row][0].set_ylabel(f"{wrapped(detector, 20)}\nimage is", fontsize=8)
     return figure
-
-
-def _cell(records: pd.DataFrame, detector: str, pipeline: str) -> pd.DataFrame:
-    return records[(records["detector"] == detector) & (records["pipeline"] == pipeline)]

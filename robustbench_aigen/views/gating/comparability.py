@@ -140,7 +140,7 @@ def _compare_imported(current: Run, baseline: Run, issues: ComparisonIssues) -> 
     """Compare the images of two runs of which one was imported, and return whether they are the same ones."""
     common = match_images(current, baseline)
     if not len(common.now):
-        names = [str(run.records["sample"].iloc[0]) for run in (current, baseline)]
+        names = [str(run.cells.images()["sample"].iloc[0]) for run in (current, baseline)]
         issues.differences.append(
             f"data: no image of one run is in the other by sha256, id, path or file name: '{names[0]}' now, "
             f"'{names[1]}' in the baseline"
@@ -166,8 +166,7 @@ def _compare_imported(current: Run, baseline: Run, issues: ComparisonIssues) -> 
 
 def images_of(run: Run) -> pd.DataFrame:
     """Return label, generator and hash of a run's images, by sample id, in the order of its records."""
-    first = run.records.head(run.info.data.images)
-    frame = first.set_index("sample")[["label", "generator", "sha256"]]
+    frame = run.cells.images().set_index("sample")[["label", "generator", "sha256"]]
     return frame.assign(
         label=frame["label"].astype(int),
         generator=frame["generator"].astype(str),

@@ -55,7 +55,7 @@ def match_images(current: Run, baseline: Run) -> CommonImages:
     The ways are the sha256 of the file, the id, and the last parts of the path, down to the file name. Ids and hashes
     that a run has twice match nothing.
     """
-    sides = [run.records.head(run.info.data.images) for run in (current, baseline)]
+    sides = [run.cells.images() for run in (current, baseline)]
     best: tuple[str, pd.Index] = ("", pd.Index([]))
     keys: list[pd.Index] = []
     for how, *found in _ways(*sides):

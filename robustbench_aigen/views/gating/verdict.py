@@ -134,7 +134,7 @@ class _Comparison:
         self._now, self._then, self._pairs = now, then, pairs
         self._unpaired, self._draws = unpaired, draws
         self._empty: list[str] = []
-        self._cells = [_cells(run.records) for run in (now, then)]
+        self._last: dict[int, tuple[tuple[str, str], pd.DataFrame]] = {}
         self._common = None if unpaired else common_images(now, then)
         if self._common is not None and not len(self._common.now):
             raise UserError("the two runs have no image in common")
@@ -175,7 +175,7 @@ class _Comparison:
         """Return a row for every number that has a floor."""
         rows = []
         for check in checks:
-            part = generator_part(self._cells[0][check.detector, check.pipeline], check.generator)
+            part = generator_part(self._cell(0, check.detector, check.pipeline), check.generator)
             value = metric_value(METRICS[check.metric], part)
             if np.isnan(value):
                 raise UserError(
@@ -187,19 +187,20 @@ class _Comparison:
         return rows
 
     def _parts(self, check: GatedNumber) -> tuple[pd.DataFrame, pd.DataFrame]:
-        now = self._cells[0][check.detector, check.pipeline]
-        then = self._cells[1][self._pairs[check.detector], check.pipeline]
+        now = self._cell(0, check.detector, check.pipeline)
+        then = self._cell(1, self._pairs[check.detector], check.pipeline)
         if self._common is not None:
             now, then = self._common.parts(now, then)
         return generator_part(now, check.generator), generator_part(then, check.generator)
 
+    def _cell(self, side: int, detector: str, pipeline: str) -> pd.DataFrame:
+        """Return a cell of the current run (0) or of the baseline (1); one cell of each is kept in memory."""
+        key = (detector, pipeline)
+        if side not in self._last or self._last[side][0] != key:
+            self._last.pop(side, None)
+            self._last[side] = (key, (self._now, self._then)[side].cells.cell(*key))
+        return self._last[side][1]
+
     def _head(self, check: GatedNumber) -> dict[str, Any]:
         head = {key: value for key, value in check._asdict().items() if key != "floor"}
         return {**head, "trust": self._now.info.flags_of(check.detector, check.pipeline)}
-
-
-def _cells(records: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    return {
-        (str(detector), str(pipeline)): cell
-        for (detector, pipeline), cell in records.groupby(["detector", "pipeline"], sort=False, observed=True)
-    }

@@ -90,7 +90,7 @@ def leaderboard(joined: JoinedRuns, measured: str = "") -> Table:
                     TableCell(degraded.pipeline),
                     TableCell(lowest.accuracy),
                     TableCell(lowest.pipeline),
-                    TableCell(_right_in_all(joined.records, str(detector), together)),
+                    TableCell(100 * joined.right_in_all(str(detector), together)),
                     TableCell(
                         _flags([*clean["trust"], *attacked["trust"], *processed["trust"], *imported["trust"]])
                     ),
@@ -126,15 +126,6 @@ def _worst(rows: pd.DataFrame) -> _Worst:
     row = rows.loc[rows["accuracy"].idxmin()]
     interval = f"{percent(row['ci_low'])}–{percent(row['ci_high'])}"
     return _Worst(100 * float(row["accuracy"]), str(row["pipeline"]), interval)
-
-
-def _right_in_all(records: pd.DataFrame, detector: str, pipelines: list[str]) -> float:
-    if records.empty:
-        return math.nan
-    mine = records[(records["detector"] == detector) & records["pipeline"].isin(pipelines)]
-    if set(mine["pipeline"].unique()) != set(pipelines):
-        return math.nan  # A run among several has none.
-    return 100 * float(mine.groupby("sample", sort=False)["correct"].all().mean())
 
 
 def _flags(trust: Iterable[str]) -> str:
