@@ -321,6 +321,6 @@ def test_the_function_of_a_recipe_takes_its_parameters_by_keyword(recipe):
     signature = inspect.signature(import_function(recipe.backends.native.implementation))
     _task, *others = signature.parameters.values()
     assert all(each.kind is inspect.Parameter.KEYWORD_ONLY for each in others)
-    declared = recipe.parameters.keys() - {"backend", "norm", "eps"}
+    declared = recipe.parameters.keys() - {"backend", "norm", "eps", "mask"}
     assert {each.name for each in others if each.default is inspect.Parameter.empty} <= declared
     assert declared <= {each.name for each in others}
