@@ -125,6 +125,7 @@ WITH_COMMANDS = ["docs/ATTACKS.md", "docs/AUDIT.md", "docs/REPORTS.md"]
 TESTED_ELSEWHERE = {
     "docs/DATA.md": "test_data_document.py",
     "docs/DETECTORS.md": "test_documents.py",
+    "docs/EXPLAIN.md": "test_explain.py",
     "docs/EXPORT.md": "test_export.py",
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",

@@ -299,7 +299,7 @@ class Run:
     @cached_property
     def cells(self) -> Cells:
         """The records by cell: one cell at a time is in memory, where the run is in a folder."""
-        return FrameCells(lambda: self.records) if self._cells is None else self._cells()
+        return FrameCells(partial(getattr, self, "records")) if self._cells is None else self._cells()
 
     @cached_property
     def gallery(self) -> pd.DataFrame:
