@@ -181,7 +181,8 @@ class PluginSource:
         return content
 
     def _checked(self, place: int, sample: object) -> Sample:
-        if isinstance(sample, tuple) and len(sample) == len(Sample._fields):
+        required = len(Sample._fields) - len(Sample._field_defaults)
+        if isinstance(sample, tuple) and required <= len(sample) <= len(Sample._fields):
             checked = Sample(*sample)
             is_text = isinstance(checked.id, str) and isinstance(checked.generator, str)
             is_whole = checked.label in range(len(CLASS_NAMES)) and isinstance(checked.split, str | None)
