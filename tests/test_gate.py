@@ -470,7 +470,7 @@ def test_mistakes_in_the_block_are_found_before_anything_runs(tmp_path, cli, blo
     outcome = cli("validate", file)
     assert outcome.code == 2
     assert said in outcome.err
-    assert "scenario.yaml:6" in outcome.err
+    assert "scenario.yaml:7" in outcome.err
 
 
 def test_floors_read_as_one_says_them():
