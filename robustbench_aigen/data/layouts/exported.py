@@ -37,7 +37,11 @@ class ExportedSet(NamedTuple):
 
 def is_exported(path: Path) -> bool:
     """Whether a path is the folder of an exported set."""
-    return path.is_dir() and (path / EXPORT).is_file()
+    try:
+        return (path / EXPORT).is_file()
+    except OSError:
+        # A name that is too long for a file system; whoever opens it says so.
+        return False
 
 
 def read_exported(folder: Path) -> ExportedSet:
