@@ -40,7 +40,7 @@ def is_exported(path: Path) -> bool:
     try:
         return (path / EXPORT).is_file()
     except OSError:
-        # A name that is too long for a file system; whoever opens it says so.
+        # A name that is too long for the file system: opening the scenario names the error.
         return False
 
 
