@@ -443,6 +443,41 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_weights(untrained, pictures):
         assert (resumed.folder / table).read_text() == (undisturbed.folder / table).read_text()
 
 
+def test_a_balanced_epoch_has_as_many_images_of_each_class(untrained, tmp_path, monkeypatch):
+    for place, count in {
+        "train/real": 8,
+        "train/fake": 24,
+        "val/real": 4,
+        "val/fake": 4,
+        "test/real": 4,
+        "test/fake": 4,
+    }.items():
+        folder = tmp_path / "uneven" / place
+        folder.mkdir(parents=True)
+        for number in range(count):
+            write_image(folder / f"{number}.png", number, fake=place.endswith("fake"))
+    seen: list[torch.Tensor] = []
+    objective = AdversarialNetwork.objective
+
+    def noted(self, pixels, labels, place):
+        seen.append(labels.clone())
+        return objective(self, pixels, labels, place)
+
+    monkeypatch.setattr(AdversarialNetwork, "objective", noted)
+    epochs = {}
+    for balance in ("true", "false"):
+        seen.clear()
+        file = file_of(
+            untrained, tmp_path / "uneven", name=f"balance_{balance}", balance=balance, budget="{epochs: 1}"
+        )
+        finetune(
+            load_finetuning(file), tmp_path / "out", device="cpu", half=False, fresh=False, progress=Silent()
+        )
+        epochs[balance] = torch.cat(seen).tolist()
+    assert sorted(epochs["true"]) == [0] * 8 + [1] * 8
+    assert len(epochs["false"]) == 32
+
+
 def test_nothing_of_the_test_split_is_read(untrained, pictures, monkeypatch):
     file = file_of(untrained, pictures)
     source = FolderSource(pictures)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustbench_aigen.training.images import LevelStore
-
-Balance = bool | Literal["generators"]
+from robustbench_aigen.training.recipe import Balance
 
 
 def stream(seed: int, *place: object) -> int:

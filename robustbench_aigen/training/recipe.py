@@ -45,6 +45,7 @@ Triple = Annotated[tuple[float, float, float], BeforeValidator(read_triple)]
 PositiveTriple = Annotated[tuple[float, float, float], BeforeValidator(read_positive_triple)]
 Share = Annotated[float, BeforeValidator(_share)]
 Step = Annotated[Augmentation, BeforeValidator(read_augmentation), PlainSerializer(str)]
+Balance = bool | Literal["generators"]
 
 
 def _grid(value: object) -> object:
@@ -148,7 +149,7 @@ class Settings(Section):
     select: Literal["loss", "accuracy"] = "loss"
     label_smoothing: Amount = 0.0
     augmentation: list[Step] = Field(default_factory=list)
-    balance: bool | Literal["generators"] = False
+    balance: Balance = False
     validation: Share = 0.1
     threshold: ThresholdRule = "youden"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -20,7 +20,7 @@ from robustbench_aigen.text import counted
 from robustbench_aigen.training.adversarial.file import FineTuning
 from robustbench_aigen.training.adversarial.module import AdversarialNetwork
 from robustbench_aigen.training.adversarial.objective import Objective
-from robustbench_aigen.training.batches import LabelledRows
+from robustbench_aigen.training.batches import LabelledRows, Shuffled
 from robustbench_aigen.training.saving import read_json, write_json
 
 LENGTH = "epochs.json"
@@ -62,8 +62,8 @@ def length_of(
     device, progress
         The device, and the receiver of the number of epochs.
     """
-    batch_size = min(tuning.schedule.batch_size, len(train))
-    steps = max(1, len(train) // batch_size)
+    epoch_of = Shuffled(train, tuning.schedule.batch_size, tuning.seed, balance=tuning.balance)
+    batch_size, steps = epoch_of.batch_size, len(epoch_of)
     every = tuning.watch.every or max(_LEAST_STEPS, steps // 5)
     file, minutes = folder / LENGTH, tuning.budget.minutes
     kept = read_json(file, progress, "the time of a step is measured again")

@@ -14,7 +14,7 @@ from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import Count, Name, Whole, is_fine_tuning
 from robustbench_aigen.stages.parameters import read_fraction
-from robustbench_aigen.training.recipe import Amount, Rate, Share, Step
+from robustbench_aigen.training.recipe import Amount, Balance, Rate, Share, Step
 
 
 def _pixels(value: object) -> float:
@@ -196,7 +196,11 @@ class AfterReport(Section):
 
 
 class FineTuning(Document):
-    """A whole fine-tuning file, version 1."""
+    """A whole fine-tuning file, version 1.
+
+    ``balance`` draws an epoch as a training recipe does: as many images of one class as of the other, or, with
+    ``generators``, also as many of each generator.
+    """
 
     version: Literal[1]
     name: Name
@@ -208,6 +212,7 @@ class FineTuning(Document):
     budget: Budget
     schedule: Schedule = Field(default_factory=Schedule)
     augmentation: list[Step] = Field(default_factory=list)
+    balance: Balance = False
     average: Part = 0.0
     selection: Judging = Field(default_factory=Judging)
     early_stopping: Count | None = None

@@ -190,8 +190,10 @@ def finetune(
 
 
 def _identity(tuning: FineTuning, detector: Detector, store: LevelStore, *, half: bool) -> str:
+    # A training without ``balance`` keeps the identity that it had before that key existed.
+    unread = {"report", "summary", "name"} | (set() if tuning.balance else {"balance"})
     said = {
-        "finetuning": tuning.model_dump(mode="json", exclude={"report", "summary", "name"}),
+        "finetuning": tuning.model_dump(mode="json", exclude=unread),
         "detector": detector.weights_sha256,
         "images": store.fingerprint,
         "half": half,
@@ -238,6 +240,7 @@ def _settings(tuning: FineTuning, detector: Detector, size: tuple[int, int], epo
         select="accuracy",
         label_smoothing=schedule.label_smoothing,
         augmentation=tuning.augmentation,
+        balance=tuning.balance,
         validation=tuning.data.validation,
         precision=tuning.precision,
         seed=tuning.seed,
