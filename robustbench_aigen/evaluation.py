@@ -29,6 +29,8 @@ from robustbench_aigen.scenario.scenario import (
     Objective,
     Precision,
     Scenario,
+    SsimRule,
+    Trust,
     with_detectors,
 )
 from robustbench_aigen.views.making import raise_faults
@@ -114,6 +116,8 @@ def evaluate(
     name: str = "evaluation",
     output: str | Path | None = None,
     keep_images: KeepImages = "some",
+    trust: Trust = "quick",
+    ssim: SsimRule = "sample",
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | bool = False,
@@ -149,6 +153,10 @@ def evaluate(
         Results folder; a run that was stopped continues when called again. None keeps everything in memory.
     keep_images
         ``some``: a few attacked images for the report. ``all``: every attacked image, whole.
+    trust
+        Depth of the trust checks: ``quick``, ``full`` or ``off``.
+    ssim
+        The images on which SSIM is measured: ``sample``, ``all`` or ``off``.
     fresh
         Compute everything again and ignore the cache.
     trust_code
@@ -171,7 +179,7 @@ def evaluate(
         experiment = Experiment(
             detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
             share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
-            keep_images=keep_images, trust_code=trust_code,
+            keep_images=keep_images, trust=trust, ssim=ssim, trust_code=trust_code,
         )  # fmt: skip
         return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
 

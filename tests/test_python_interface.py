@@ -101,6 +101,25 @@ def test_stages_pickle_and_are_what_yaml_makes():
     assert Scenario.from_dict(scenario.to_dict()) == scenario
 
 
+def test_evaluate_takes_the_depth_of_the_trust_checks_and_the_images_of_ssim(module, images):
+    data = (images, LABELS)
+    stages = [attacks.pgd(eps="1/255", steps=2), perturbations.jpeg(quality=75)]
+    run = evaluate(module, data, stages, trust="off", ssim="off")
+    assert {left.reason for left in run.info.trust.unchecked} == {"trust: off"}
+    assert run.records["ssim"].isna().all()
+    measured = evaluate(module, data, stages, trust="off", ssim="all").records
+    assert measured["ssim"][measured["pipeline"].str.startswith("jpeg")].notna().all()
+    with pytest.raises(UserError, match="trust: must be 'quick', 'full' or 'off'"):
+        evaluate(module, data, trust="deep")
+
+
+def test_runs_on_other_images_are_gated_only_unpaired(module, images):
+    runs = [evaluate(module, (images.roll(shift, 3), LABELS), trust="off") for shift in (0, 5)]
+    with pytest.raises(UserError, match="unpaired"):
+        runs[0].gate(runs[1])
+    assert any(notice.startswith("unpaired") for notice in runs[0].gate(runs[1], unpaired=True).notices)
+
+
 def test_evaluate_takes_a_module_and_leaves_it_as_it_was(module, images):
     module.train()
     before = state_of(module)

@@ -119,6 +119,20 @@ def test_a_layout_of_a_file_is_recognised_named_and_run(folder, cli):
     assert set(pd.read_parquet(run / "records.parquet")["sample"]) == set("012345")
 
 
+def test_commands_on_data_load_the_layout_of_a_plugin_file(folder, cli):
+    assert cli("audit", folder / "images").code == 2
+    plugin = ("--plugin", folder / "piles.py")
+    audited = cli("audit", folder / "images", "--json", *plugin)
+    assert audited.code == 0, audited.err
+    prepared = cli("data", "prepare", folder / "images", folder / "copy", *plugin)
+    assert prepared.code == 0, prepared.err
+    assert len([*(folder / "copy").rglob("*.picture*"), *(folder / "copy").rglob("*.png")]) == 6
+    assert (
+        cli("data", "prepare", folder / "images", folder / "images" / "in", *plugin).err.count(str(folder))
+        >= 2
+    )
+
+
 def test_the_code_of_a_layout_decides_the_key_of_the_records(folder, cli):
     def cached() -> set[int]:
         outcome = cli("run", scenario(folder, "pile"), "--output", folder / "out")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, say_notice
+from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ def audit(
         ),
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    _plugin: Plugins = None,
 ) -> None:
     """Measure how well file properties separate the classes.
 

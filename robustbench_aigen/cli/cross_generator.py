@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 
@@ -43,6 +44,7 @@ def cross_generator(
     output: Annotated[
         str, typer.Option(help="Results folder. Detectors are written to OUTPUT/detectors.")
     ] = "results",
+    _plugin: Plugins = None,
 ) -> None:
     """Train on each generator and on all, and test on each.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def prepare(
         int | None, typer.Option(min=1, max=100, help="Quality of --format jpeg; 95 unless given.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    _plugin: Plugins = None,
 ) -> None:
     """Crop watermarks, cut grids apart and make splits.
 
@@ -71,7 +73,7 @@ def prepare(
     )
     target = Path(out).expanduser()
     if target.resolve().is_relative_to(Path(src).expanduser().resolve()):
-        raise UserError(f"'{out}' lies inside '{src}'", hint="choose a folder outside '{src}'")
+        raise UserError(f"'{out}' lies inside '{src}'", hint=f"choose a folder outside '{src}'")
     source = open_data(read_data(src), Path())
     with shown_progress() as bar:
         bar.start(len(source.samples))

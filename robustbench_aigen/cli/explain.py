@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_json, print_table, say, say_notice
+from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,7 @@ def explain(
         str | None, typer.Option(help="Folder of the page; by default results/explanations/NAME.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    _plugin: Plugins = None,
 ) -> None:
     """Show which pixels a detector's answers rest on, with checks of the maps.
 

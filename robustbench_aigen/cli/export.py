@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from robustbench_aigen.cli.console import say
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 
@@ -21,6 +22,7 @@ def export(
         list[str] | None, typer.Option(help="Export only the images attacked on this detector. Repeatable.")
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the images, for the manifest.")] = "unknown",
+    _plugin: Plugins = None,
 ) -> None:
     """Write the attacked images of a run as a set that other detectors can be scored on.
 

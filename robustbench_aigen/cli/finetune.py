@@ -6,6 +6,7 @@ import typer
 
 from robustbench_aigen.cli.console import say, say_warnings
 from robustbench_aigen.cli.markdown_text import print_markdown
+from robustbench_aigen.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
     from robustbench_aigen.training.adversarial.tuning import Tuned
@@ -58,6 +59,7 @@ def finetune(
             help="Report on this many test images, at any cost in time. By default the report takes at most as long as the training.",
         ),
     ] = None,
+    _plugin: Plugins = None,
 ) -> None:
     """Fine-tune a detector by adversarial training.
 

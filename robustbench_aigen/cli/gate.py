@@ -47,7 +47,7 @@ def gate(
     floor: Annotated[
         list[str] | None, typer.Option(help="Replace the floors: 'accuracy of pgd >= 0.40'. Repeatable.")
     ] = None,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Compare runs on different images, with weaker tests.")
     ] = False,
@@ -65,7 +65,6 @@ def gate(
 
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.runs.plugins import missing_plugins
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.gate_spec import spec_from_options
@@ -76,7 +75,6 @@ def gate(
     changes = {
         "metrics": metric, "pipelines": pipeline, "generators": generator, "tolerance": tolerance, "floors": floor,
     }  # fmt: skip
-    load_plugins(plugin or ())
     run = Run.load(current)
     say_warnings(missing_plugins(run.info), err=True)
     if run.folder is None:

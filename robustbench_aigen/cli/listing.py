@@ -40,13 +40,11 @@ def list_things(
     ] = None,
     output: Annotated[str, typer.Option(help="Results folder, for runs.")] = "results",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
 ) -> None:
     """List attacks, detectors, scenarios, data and runs."""
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.registry import load_plugins
 
-    load_plugins(plugin or ())
     if source is not None:
         if kind is not Kind.data:
             raise UserError(f"list {kind.value} takes no source", hint="list data SOURCE describes a source")

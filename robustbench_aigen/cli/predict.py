@@ -68,7 +68,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
 ) -> None:
     """Score single images, before and after an attack.
 
@@ -83,10 +83,8 @@ def predict(
     from robustbench_aigen.engine.calling import NoVerdict, Predictor
     from robustbench_aigen.notices import Notice
     from robustbench_aigen.numerics.precision import resolve_device
-    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.detector_spec import DetectorSpec
 
-    load_plugins(plugin or ())
     stage = _attack(attack, eps, norm, set_ or [], {"--label": label, "--save": save})
     files, passed_over = find_pictures(image)
     targets = {} if save is None else choose_targets(files, Path(save))

@@ -22,21 +22,19 @@ def report(
             help="Folder of the report; by default the folder of the single run, for scores a new one below results."
         ),
     ] = None,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
 ) -> None:
     """Build the report of one run, or of several runs.
 
     The report has Markdown, HTML, LaTeX, CSV and figures. Several runs appear side by side.
     """
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.runs.plugins import missing_plugins
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.views.report import HTML
     from robustbench_aigen.views.report import report as build
     from robustbench_aigen.views.saving import RESULTS, save_below
 
-    load_plugins(plugin or ())
     runs = [Run.load(each) for each in run]
     for opened in runs:
         say_warnings(missing_plugins(opened.info), err=True)

@@ -68,7 +68,7 @@ def run(
             help="Replace the depth of the trust checks: quick (the default), full, or off.",
         ),
     ] = None,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
     output: Annotated[
         str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
     ] = "results",
@@ -86,11 +86,9 @@ def run(
     """
     from robustbench_aigen.data.layouts.exported import is_exported
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
-    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.scenario import load_scenario
     from robustbench_aigen.scenario.scores_spec import names_scores
 
-    load_plugins(plugin or ())
     if is_exported(Path(scenario)):
         other = (data, split, limit, precision, trust)
         _rescore(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigen.cli.console import print_table, say, say_warnings
+from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
     ] = False,
+    _plugin: Plugins = None,
 ) -> None:
     """Train detectors from a recipe.
 

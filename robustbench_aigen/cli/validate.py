@@ -19,7 +19,7 @@ def validate(
         typer.Option(help="Replace the detectors, as in run. Repeatable."),
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of the --detector weights files.")] = None,
-    plugin: Plugins = None,
+    _plugin: Plugins = None,
 ) -> None:
     """Check scenario and fine-tuning files without a run.
 
@@ -30,13 +30,11 @@ def validate(
 
     from robustbench_aigen.engine.scenario_checks import check_scenario
     from robustbench_aigen.errors import UserError
-    from robustbench_aigen.registry import load_plugins
     from robustbench_aigen.scenario.scenario import load_scenario, with_detectors
     from robustbench_aigen.training.adversarial.checking import check_finetuning
     from robustbench_aigen.training.adversarial.file import load_finetuning, names_fine_tuning
 
     resume_collector()
-    load_plugins(plugin or ())
     if arch is not None and not detector:
         raise UserError("--arch needs --detector FILE")
     for name in scenario:

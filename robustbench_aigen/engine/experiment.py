@@ -39,7 +39,16 @@ from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
-from robustbench_aigen.scenario.scenario import KeepImages, Mode, Objective, Precision, RunSettings, Scenario
+from robustbench_aigen.scenario.scenario import (
+    KeepImages,
+    Mode,
+    Objective,
+    Precision,
+    RunSettings,
+    Scenario,
+    SsimRule,
+    Trust,
+)
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.stages.stage import Stage
 
@@ -112,12 +121,14 @@ class Experiment:
         device: str | torch.device = "auto",
         name: str = "evaluation",
         keep_images: KeepImages = "some",
+        trust: Trust = "quick",
+        ssim: SsimRule = "sample",
         trust_code: bool = False,
     ) -> None:
         settings = {
             "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
             "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
-            "threshold": 0.5 if threshold is None else threshold,
+            "trust": trust, "ssim": ssim, "threshold": 0.5 if threshold is None else threshold,
         }  # fmt: skip
         checked = validated_values(RunSettings, settings, "an evaluation")
         share = checked.mode == "accuracy" and checked.share_sweeps

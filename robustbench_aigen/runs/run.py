@@ -477,11 +477,16 @@ class Run:
 
         return compare_detectors(self)
 
-    def gate(self, baseline: "Run | str | Path", config: "Config | None" = None) -> "GateResult":
-        """Compare the run with a baseline; ``result.passed`` is true if nothing got worse."""
+    def gate(
+        self, baseline: "Run | str | Path", config: "Config | None" = None, *, unpaired: bool = False
+    ) -> "GateResult":
+        """Compare the run with a baseline; ``result.passed`` is true if nothing got worse.
+
+        ``unpaired`` compares runs on different images, by tests for independent samples.
+        """
         from robustbench_aigen.views.gating.verdict import gate
 
-        return gate(self, baseline, config=config)
+        return gate(self, baseline, config=config, unpaired=unpaired)
 
     def _repr_html_(self) -> str:
         from robustbench_aigen.views.notebook import run_html
