@@ -377,6 +377,32 @@ def test_a_run_prints_what_it_found_and_finds_it_again(tmp_path, masked_run, mon
     assert second.info.trust == first.info.trust
 
 
+def test_a_flag_of_a_weak_attack_is_not_raised_where_the_attack_fooled_every_image(tmp_path, monkeypatch):
+    whole = experiment.load_detector
+
+    def loud(spec, **keys):
+        detector = whole(spec, **keys)
+        detector.network = Louder(detector.network, 1e4)
+        detector.weights_sha256 += " louder"
+        return detector
+
+    monkeypatch.setattr(experiment, "load_detector", loud)
+    file = scenario(
+        tmp_path, "{pgd: [{attack: pgd, eps: [0.01/255, 32/255]}]}",
+        data="{source: minigen, split: test, limit: 20}", trust="quick",
+    )  # fmt: skip
+    done = run(file, output=tmp_path / "out")
+    overall = done.summary[done.summary["generator"] == "all"].set_index("pipeline")
+    small, large = (name for name in overall.index if name.startswith("pgd"))
+    assert overall.loc[small, "accuracy"] > 0
+    assert overall.loc[large, "accuracy"] == 0
+    assert "saturated_logits" in overall.loc[small, "trust"]
+    assert "saturated_logits" not in overall.loc[large, "trust"]
+    (probe,) = [each for each in done.info.trust.probes if each["flag"] == "saturated_logits"]
+    assert probe["raised"]
+    assert list(probe["pipelines"]) == [small]
+
+
 def test_without_trust_checks_the_cells_say_so(tmp_path, cli):
     pipelines = "{pgd: [{attack: pgd, eps: [1/255, 4/255]}], jpeg: [{perturb: jpeg}]}"
     file = scenario(tmp_path, pipelines, data="{source: minigen, split: test, limit: 20}", trust="off")

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.functional import center_crop, five_crop
 
-from robustbench_aigen import Detector, ImageData, attacks, evaluate, load_detector
+from robustbench_aigen import Detector, ImageData, Run, attacks, evaluate, load_detector
 from robustbench_aigen.detectors import contract
 from robustbench_aigen.detectors.borrowing import borrowed
+from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.preprocessing import Preprocessing
 from robustbench_aigen.detectors.preprocessing_settings import describe_preprocessing
 from robustbench_aigen.errors import UserError
@@ -269,3 +270,27 @@ def test_two_crops_of_one_detector_are_two_detectors_of_a_joined_report(tmp_path
         for name, crop in (("resized", {}), ("cropped", {"crop": "center"}))
     ]
     assert len(join_runs(runs).detectors) == 2
+
+
+def test_a_run_notes_the_preprocessing_of_the_members_of_an_ensemble(tmp_path):
+    images = torch.randint(
+        0, 256, (6, 3, 24, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    data, runs = (images, [0, 1] * 3), []
+    for second in ("center", "five"):
+        members = [
+            Detector(Small(), input_size=SIZE, crop=crop, name=f"net_{crop}") for crop in ("tiles", second)
+        ]
+        runs.append(evaluate(Ensemble(members, "mean_score", name="both"), data, trust="off", name=second))
+    entry = runs[1].info.detectors[0]
+    assert [(each.name, each.preprocessing["crop"]) for each in entry.members] == [
+        ("net_tiles", "tiles"),
+        ("net_five", "five"),
+    ]
+    run = Run.load(runs[1].save(tmp_path / "run"))
+    assert run.info.detectors == runs[1].info.detectors
+    report = (run.report() / "report.md").read_text()
+    assert "net\\_tiles in both: " in report
+    assert "net\\_five in both: " in report
+    joined = join_runs(runs)
+    assert len({names["both"] for names in joined.detectors}) == 2, "other crops are another detector"

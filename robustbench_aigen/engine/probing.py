@@ -181,10 +181,14 @@ class Probing:
             flags = flag_names("detector", "survivors")
             done.unchecked.append(Unchecked(detector.name, names, flags, reason))
             return
-        measured = list(self._of_detector(detector, samples, mine))
-        done.measured.extend(Probed(detector.name, names, *each) for each in measured)
+        held = tuple(name for name in names if _is_held(mine[mine["pipeline"] == name]))
+        measured = [
+            Probed(detector.name, held if each.detector.on_survivors else names, each.name, found)
+            for each, found in self._of_detector(detector, samples, mine)
+        ]
+        done.measured.extend(measured)
         # A detector with a flag gets the full checks.
-        is_quick = self._is_quick and not any(each.raised for _, each in measured)
+        is_quick = self._is_quick and not any(True for each in measured for _ in each.raised())
         sweeps, others = _sweeps(following)
         if others:
             reason = "only a single L∞ or L2 attack on the detector itself is checked"
@@ -194,8 +198,8 @@ class Probing:
 
     def _of_detector(
         self, detector: Detector, samples: list[str], records: pd.DataFrame
-    ) -> Iterator[tuple[str, Measurement]]:
-        """Yield the measurements of a detector on the probe images, by their flags."""
+    ) -> Iterator[tuple[Check, Measurement]]:
+        """Yield the measurements of a detector on the probe images, with their checks."""
         for each in self.checks.on("detector"):
             if not each.detector.applies(detector):
                 continue
@@ -206,7 +210,7 @@ class Probing:
                 Measurement,
             )
             if found is not None:
-                yield each.name, found
+                yield each, found
         self._batches.clear()
 
     def _measured(
@@ -441,6 +445,11 @@ def _right_images(cell: pd.DataFrame) -> list[str]:
     # The next of each class in turn.
     turns = sorted((turn, order_key(name), name) for names in by_class for turn, name in enumerate(names))
     return [name for _, _, name in turns[:PROBED]]
+
+
+def _is_held(cell: pd.DataFrame) -> bool:
+    """Whether an attacked image of a cell is still judged right."""
+    return bool((cell["attacked"] & cell["correct"]).any())
 
 
 def _rung(records: pd.DataFrame, pipeline: Pipeline) -> _Rung:

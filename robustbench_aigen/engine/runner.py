@@ -16,6 +16,8 @@ from robustbench_aigen.data.audit.inspection import glance
 from robustbench_aigen.data.layouts.exported import ExportedSource
 from robustbench_aigen.data.samples import fingerprint
 from robustbench_aigen.data.selection import select
+from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.remote.network import is_remote, services_of
 from robustbench_aigen.detectors.remote.service import usage_text
 from robustbench_aigen.detectors.thresholds import fit_threshold
@@ -322,13 +324,10 @@ def _run_info(
         },
         "detectors": [
             {
-                "name": detector.name,
-                "architecture": detector.architecture,
-                "weights_sha256": detector.weights_sha256,
+                **_network(detector),
                 "threshold": experiment.thresholds[detector.name].score,
                 "threshold_log_odds": experiment.thresholds[detector.name].log_odds,
                 "input_size": detector.preprocessing.input_size,
-                "preprocessing": asdict(detector.preprocessing),
                 "differentiable": detector.differentiable,
             }
             for detector in experiment.detectors
@@ -337,6 +336,18 @@ def _run_info(
         "packages": package_versions(),
         "git_revision": git_revision(),
         "hardware": hardware(experiment.device),
+    }
+
+
+def _network(detector: Detector) -> dict[str, object]:
+    """Return name, weights and preprocessing of a detector; of an ensemble, also those of its members."""
+    members = detector.members if isinstance(detector, Ensemble) else []
+    return {
+        "name": detector.name,
+        "architecture": detector.architecture,
+        "weights_sha256": detector.weights_sha256,
+        "preprocessing": asdict(detector.preprocessing),
+        **({"members": [_network(member) for member in members]} if members else {}),
     }
 
 

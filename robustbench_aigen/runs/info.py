@@ -1,7 +1,7 @@
 """The content of a ``run.json``, checked and completed when a run folder is opened."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -114,16 +114,34 @@ class DataInfo(_InfoPart):
         return f"{counted(self.images, 'image')} of {self.source} ({self.split})"
 
 
-class DetectorInfo(_InfoPart):
-    """A detector of a run."""
+class MemberInfo(_InfoPart):
+    """A detector, or a member of an ensemble, as it was loaded."""
 
     name: str
     architecture: str = ""
     weights_sha256: str = ""
+    preprocessing: dict[str, JsonValue] | None = None
+    members: tuple["MemberInfo", ...] = ()
+
+    @property
+    def seen(self) -> list[object]:
+        """How the networks see an image: the preprocessing, and that of the members of an ensemble."""
+        return [self.preprocessing, *(member.seen for member in self.members)]
+
+    def networks(self) -> Iterator["MemberInfo"]:
+        """Yield the detector, or the members of an ensemble at any depth."""
+        if not self.members:
+            yield self
+        for member in self.members:
+            yield from member.networks()
+
+
+class DetectorInfo(MemberInfo):
+    """A detector of a run."""
+
     threshold: float
     threshold_log_odds: float | None = None
     input_size: JsonValue = None
-    preprocessing: dict[str, JsonValue] | None = None
     differentiable: bool | None = None
 
 

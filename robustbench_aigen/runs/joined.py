@@ -220,7 +220,7 @@ def join_runs(runs: Sequence[Run]) -> JoinedRuns:
 def _identity(run: Run, detector: DetectorInfo) -> tuple[object, ...]:
     table = run.info.scores.sha256 if run.info.scores is not None else ""
     # The same weights see another image under another crop.
-    seen = json.dumps(detector.preprocessing, sort_keys=True)
+    seen = json.dumps(detector.seen, sort_keys=True)
     return detector.name, detector.weights_sha256, detector.threshold, seen, run.info.data.fingerprint, table
 
 

@@ -34,10 +34,14 @@ class DetectorCheck:
         The attacks that ``probe`` runs.
     stepwise
         Whether quick checks probe the first eight images, and the others only if ``is_clear`` is false.
+    on_survivors
+        Whether a flag means that an attack was too weak. Such a flag concerns only cells in which an attacked image is
+        still judged right: an accuracy of zero cannot be too high.
     """
 
     attacks: tuple[Attack, ...] = ()
     stepwise: bool = False
+    on_survivors: bool = False
 
     def applies(self, detector: "nn.Module") -> bool:
         """Whether the check is about this detector."""

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
 from robustbench_aigen.detectors.preprocessing_settings import PreprocessingSettings, describe_preprocessing
-from robustbench_aigen.runs.info import DetectorInfo, RunInfo
+from robustbench_aigen.runs.info import DetectorInfo, MemberInfo, RunInfo
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import seconds_without_report
@@ -149,19 +149,15 @@ def _preprocessing(detectors: Iterable[DetectorInfo]) -> list[Line]:
     """Return lines on the preprocessing of the detectors; detectors with equal preprocessing share a line."""
     by_text: dict[str, list[str]] = {}
     for detector in detectors:
-        declared = detector.preprocessing
-        if declared is None:
+        if detector.preprocessing is None:
             continue  # A run of an earlier version.
-        known = {field.name for field in fields(PreprocessingSettings)}
-        settings: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in declared.items()
-            if key in known
-        }
-        own = PreprocessingSettings(**settings)
         is_ensemble = detector.architecture.startswith(tuple(f"{rule} of " for rule in get_args(Rule)))
-        text = "as its members do" if is_ensemble else describe_preprocessing(own)
-        by_text.setdefault(text, []).append(detector.name)
+        if is_ensemble and not detector.members:
+            by_text.setdefault("as its members do", []).append(detector.name)  # A run of an earlier version.
+            continue
+        for network in detector.networks():
+            name = f"{network.name} in {detector.name}" if is_ensemble else detector.name
+            by_text.setdefault(describe_preprocessing(_settings(network)), []).append(name)
     if not by_text:
         return []
     return [
@@ -170,6 +166,16 @@ def _preprocessing(detectors: Iterable[DetectorInfo]) -> list[Line]:
             "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()),
         )
     ]
+
+
+def _settings(network: MemberInfo) -> PreprocessingSettings:
+    known = {field.name for field in fields(PreprocessingSettings)}
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in (network.preprocessing or {}).items()
+        if key in known
+    }
+    return PreprocessingSettings(**settings)
 
 
 def _sweeps(info: RunInfo) -> str:

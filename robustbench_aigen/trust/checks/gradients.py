@@ -49,6 +49,8 @@ def unbounded_attack() -> Attack:
 class ZeroGradients(DetectorCheck):
     """The share of images whose gradient is zero or not finite."""
 
+    on_survivors = True
+
     def probe(self, images: "ProbeImages") -> "Tensor":
         """Return N numbers: 1 for a gradient of zero, 2 for a gradient that is not finite, else 0."""
         gradients = images.input_gradients.gradients
@@ -79,6 +81,8 @@ class ZeroGradients(DetectorCheck):
 class SaturatedLogits(DetectorCheck):
     """The lead of the right class in nats."""
 
+    on_survivors = True
+
     def probe(self, images: "ProbeImages") -> "Tensor":
         """Return the N margins in nats."""
         return images.input_gradients.margins
@@ -102,6 +106,7 @@ class UninformativeGradients(DetectorCheck):
 
     attacks = (unbounded_attack(),)
     stepwise = True
+    on_survivors = True
 
     def probe(self, images: "ProbeImages") -> "Tensor":
         """Return N booleans: whether the step beats the random step."""
@@ -136,6 +141,7 @@ class UnboundedAttackFails(DetectorCheck):
 
     attacks = (unbounded_attack(),)
     stepwise = True
+    on_survivors = True
 
     def known(self, records: pd.DataFrame) -> Mapping[str, float]:
         """Return the images that an attack of the run fooled with a smaller budget; a larger budget fools them, too."""
