@@ -121,6 +121,61 @@ def test_the_twin_agrees_and_its_attacks_reach_those_on_the_float_model(models, 
     assert through_twin >= on_float - 0.03
 
 
+@pytest.fixture(scope="module")
+def with_sigmoid(models):
+    """A confident detector that ends in a sigmoid: as floats, and quantised to 8 bits, where most answers are 0 or 1."""
+
+    class Sure(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = load_detector("minigen/lenet5").network
+
+        def forward(self, images):
+            logits = self.network(images)
+            return (6 * (logits[:, 1:] - logits[:, :1])).sigmoid()
+
+    images = minigen(64)[0] / 255 * 2 - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = ({0: torch.export.Dim("batch")},)
+        torch.onnx.export(
+            Sure().eval(), (images[:2],), models / "sure.onnx", input_names=[INPUT], dynamic_shapes=shapes, verbose=False
+        )  # fmt: skip
+        quantization.shape_inference.quant_pre_process(models / "sure.onnx", models / "prepared_sure.onnx")
+        formats = quantization.QuantFormat
+        for name, form in {"sure_qdq": formats.QDQ, "sure_operators": formats.QOperator}.items():
+            quantization.quantize_static(
+                models / "prepared_sure.onnx",
+                models / f"{name}.onnx",
+                Calibration(images),
+                quant_format=form,
+                activation_type=quantization.QuantType.QUInt8,
+            )
+    return models
+
+
+@pytest.mark.parametrize("kind", ["sure_qdq", "sure_operators"])
+def test_probabilities_rounded_to_zero_have_gradients(with_sigmoid, kind):
+    detector, whole = opened(with_sigmoid, kind), opened(with_sigmoid, "sure")
+    levels, labels = minigen(160)
+    answer = detector.scores(levels)
+    assert ((answer < 1e-6) | (answer > 1 - 1e-6)).float().mean() > 0.3, "the case of the test"
+    pixels = (levels / 255).requires_grad_()
+    logits = detector(pixels)
+    assert torch.allclose(logits.detach(), detector(pixels.detach()), atol=1e-4)
+    gradients = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), pixels)[0]
+    assert gradients.isfinite().all()
+    assert (gradients.flatten(1).norm(dim=1) > 0).all()
+    pgd = attacks.pgd(eps=2 / 255, steps=10)
+    through_twin = pgd(detector, levels, labels).success.float().mean()
+    crafted = pgd(whole, levels, labels).images
+    on_float = (detector.predict(crafted) != labels).float().mean()
+    assert through_twin > 0.2
+    assert through_twin >= on_float - 0.03
+    run = evaluate(detector, (levels[:48], labels[:48]), {"pgd": attacks.pgd(eps=1 / 255, steps=2)})
+    assert not {"twin_differs", "zero_gradients"} & set(" ".join(run.summary["trust"].astype(str)).split())
+
+
 def test_a_tensor_of_zeros_has_finite_gradients(models):
     """Its dynamic range is empty."""
     detector = opened(models, "dynamic")

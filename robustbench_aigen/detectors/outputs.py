@@ -15,8 +15,8 @@ from robustbench_aigen.scenario.detector_spec import Outputs
 from robustbench_aigen.text import counted
 from robustbench_aigen.words import label_of
 
-_TINY = torch.finfo(torch.float32).tiny
-_BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
+LEAST_PROBABILITY = torch.finfo(torch.float32).tiny
+LARGEST_PROBABILITY = 1 - torch.finfo(torch.float32).eps / 2
 _LOGITS = ("logits", "logit")
 """Names of the scores among several outputs of a network."""
 _DEEPEST = 3
@@ -239,13 +239,18 @@ def two_logits(columns: Tensor, outputs: Outputs) -> Tensor:
         columns = columns / 100
     if outputs != "logits":
         if columns.shape[1] == 1:
-            p = columns.clamp(_TINY, _BELOW_ONE)
+            p = _limited(columns, LEAST_PROBABILITY, LARGEST_PROBABILITY)
             columns = torch.log(p) - torch.log1p(-p)
         else:
-            return columns.clamp(min=_TINY).log()
+            return _limited(columns, LEAST_PROBABILITY, None).log()
     if columns.shape[1] == 1:
         return torch.cat([-columns / 2, columns / 2], dim=1)
     return columns
+
+
+def _limited(probabilities: Tensor, least: float, largest: float | None) -> Tensor:
+    """Limit probabilities and pass all gradients: a network without a gradient at 0 and 1 has none behind this either."""
+    return probabilities + (probabilities.clamp(least, largest) - probabilities).detach()
 
 
 def look_like_percentages(columns: Tensor) -> bool:

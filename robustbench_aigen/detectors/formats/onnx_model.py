@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,12 @@ from robustbench_aigen.detectors.formats.onnx_inputs import (
     with_float_input,
 )
 from robustbench_aigen.detectors.formats.onnx_outputs import choose_output, with_one_output
-from robustbench_aigen.detectors.formats.onnx_quantised import QuantisedNetwork, is_quantised, twin_graph
+from robustbench_aigen.detectors.formats.onnx_quantised import (
+    QuantisedNetwork,
+    is_quantised,
+    logits_before_sigmoid,
+    twin_graph,
+)
 from robustbench_aigen.detectors.formats.request import Loaded, Request
 from robustbench_aigen.detectors.formats.wrappers import BlackBox, ChannelsLastInput, PaddedBatch
 from robustbench_aigen.detectors.identity import file_hash, files_hash
@@ -83,7 +88,7 @@ def load_onnx(request: Request) -> Loaded:
 
 def _network(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module, tuple[str, ...]]:
     """Return the network of a model, and notices: with gradients where that is possible."""
-    network, reason = _converted(onnx, model, session, example)
+    network, reason, before_sigmoid = _converted(onnx, model, session, example)
     if network is None:
         text = f"no gradients: {reason}; onnxruntime computes scores, for attacks without gradients"
         return BlackBox(_Session(session)), (text,)
@@ -92,7 +97,7 @@ def _network(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tupl
     text = (
         "quantised: onnxruntime computes the verdicts on the integers; gradients are those of a twin in torch"
     )
-    return QuantisedNetwork(BlackBox(_Session(session)), network), (text,)
+    return QuantisedNetwork(BlackBox(_Session(session)), network, before_sigmoid=before_sigmoid), (text,)
 
 
 class _Session:
@@ -185,7 +190,15 @@ def _example(shape: list[Any], size: tuple[int, int], *, is_channels_last: bool)
     return torch.rand((batch, *sides), generator=torch.Generator().manual_seed(0))
 
 
-def _converted(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tuple[nn.Module | None, str]:
+class _Converted(NamedTuple):
+    """A model in torch, or the reason for failure; ``before_sigmoid`` if the network ends before the model's sigmoid."""
+
+    network: nn.Module | None
+    reason: str = ""
+    before_sigmoid: bool = False
+
+
+def _converted(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> _Converted:
     """Return the model as a torch network with the outputs of onnxruntime, or the reason for failure.
 
     Of a quantised model, the network is its twin. Roundings in another order move its outputs by whole steps, so they
@@ -196,21 +209,24 @@ def _converted(onnx: Any, model: Any, session: Any, example: torch.Tensor) -> tu
     from robustbench_aigen.detectors.formats.onnx_converters import register_converters
 
     register_converters()
+    logits = None
     try:
         source = twin_graph(onnx, model) if quantised else model
+        if quantised and (logits := logits_before_sigmoid(source)) is not None:
+            source = with_one_output(onnx, source, logits)
         network: nn.Module = onnx2torch.convert(source).eval()
         with torch.no_grad():
             ours = network(example)
     except Exception as error:  # noqa: BLE001  An unknown operator, or an operator that torch lacks; a notice reports it.
-        return None, f"onnx2torch cannot convert it ({first_line(error)})"
+        return _Converted(None, f"onnx2torch cannot convert it ({first_line(error)})")
     ours = ours[0] if isinstance(ours, list | tuple) else ours
     theirs = torch.from_numpy(_Session(session)(example.numpy()))
     far = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
     if quantised and math.isfinite(far):
-        return network, ""
+        return _Converted(network, before_sigmoid=logits is not None)
     if not far <= _EQUAL * max(1.0, float(theirs.abs().max())):
-        return None, f"the outputs of the torch conversion differ by {far:.2g} from onnxruntime"
-    return network, ""
+        return _Converted(None, f"the outputs of the torch conversion differ by {far:.2g} from onnxruntime")
+    return _Converted(network)
 
 
 def _hash(onnx: Any, file: Path) -> str:

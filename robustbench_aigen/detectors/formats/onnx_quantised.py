@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.detectors.formats.wrappers import BlackBox
+from robustbench_aigen.detectors.outputs import LARGEST_PROBABILITY, LEAST_PROBABILITY
 
 Attributes = Mapping[str, Any]
 
@@ -30,6 +31,8 @@ _UNARY = {
 _BINARY = {"QLinearAdd": "Add", "QLinearMul": "Mul", "QLinearMatMul": "MatMul"}
 """Operators of (a, scale, zero point, b, scale, zero point, scale and zero point of the result)."""
 _OTHERS = ("QLinearConv", "QGemm", "QLinearConcat")
+_WITHOUT_A_CHANGE = ("QuantizeLinear", "DequantizeLinear", "Identity")
+"""Operators that may follow a final sigmoid; others, such as a reshape, change which number belongs to which image."""
 _KEPT = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 
 
@@ -52,22 +55,49 @@ class QuantisedNetwork(nn.Module):
         The quantised model: scores, and no gradients.
     twin
         The same function in torch, up to the order of roundings.
+    before_sigmoid
+        Whether the twin leaves out the sigmoid that the model ends in: quantised probabilities are often exactly 0,
+        where their log-odds have no gradient.
     """
 
-    def __init__(self, model: BlackBox, twin: nn.Module) -> None:
+    def __init__(self, model: BlackBox, twin: nn.Module, *, before_sigmoid: bool = False) -> None:
         super().__init__()
-        self.model, self.twin = model, twin
+        self.model, self.twin, self.before_sigmoid = model, twin, before_sigmoid
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's numbers for normalised images."""
         if _TWIN_ANSWERS.get():
             alone: Tensor = self.twin(images)
-            return alone
+            return alone.sigmoid() if self.before_sigmoid else alone
         answer: Tensor = self.model(images)
         if not (torch.is_grad_enabled() and images.requires_grad):
             return answer
         smooth = self.twin(images)
-        return smooth + (answer.view_as(smooth) - smooth).detach()
+        answer = answer.view_as(smooth)
+        if self.before_sigmoid:
+            through: Tensor = _ProbabilityOf.apply(smooth, answer)
+            return through
+        return smooth + (answer - smooth).detach()
+
+
+class _ProbabilityOf(torch.autograd.Function):
+    """Probabilities as a model answers them, with the gradient of a sigmoid at their own log-odds.
+
+    So the gradient of the log-odds, which attacks follow, is that of the twin's logits, also where a probability was
+    rounded to 0 or 1.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, answer: Tensor) -> Tensor:
+        del logits
+        probability = answer.clamp(LEAST_PROBABILITY, LARGEST_PROBABILITY)
+        ctx.save_for_backward(probability)
+        return probability
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (probability,) = ctx.saved_tensors
+        return gradients[0] * probability * (1 - probability), None
 
 
 def has_twin(detector: nn.Module) -> bool:
@@ -108,6 +138,17 @@ def twin_graph(onnx: Any, model: Any) -> Any:
     changed.graph.node.extend(graph.nodes)
     changed.graph.initializer.extend(graph.initializers)
     return changed
+
+
+def logits_before_sigmoid(model: Any) -> str | None:
+    """Return the name of the values whose sigmoid is a twin's only output; None if it ends otherwise."""
+    if len(model.graph.output) != 1:
+        return None
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    name = model.graph.output[0].name
+    while (node := made_by.get(name)) is not None and node.op_type in _WITHOUT_A_CHANGE:
+        name = node.input[0]
+    return str(node.input[0]) if node is not None and node.op_type == "Sigmoid" else None
 
 
 class _Graph:
