@@ -1114,6 +1114,60 @@ class _pixle:
 
 pixle: _pixle
 
+class _postprocess:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["native"]] = ...,
+        norm: _Values[Literal["spatial"]] = ...,
+        steps: _Values[int] = ...,
+        quality: _Values[Literal["ssim", "psnr"]] = ...,
+        floor: _Values[_Number] = ...,
+        length: _Values[int] = ...,
+        search: _Values[Literal["local", "random"]] = ...,
+        feedback: _Values[Literal["scores", "verdicts"]] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """A search for a chain of image-processing operations that changes the verdict and keeps the image's quality.
+
+        Parameters
+        ----------
+        backend
+            one of native; by default native
+        norm
+            one of spatial; by default spatial
+        steps
+            whole number of at least 1; by default 100
+        quality
+            one of ssim, psnr; by default ssim
+        floor
+            number of at least 0; by default 0.9
+        length
+            whole number from 1 to 8; by default 3
+        search
+            one of local, random; by default local
+        feedback
+            one of scores, verdicts; by default scores
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: own; the operations are perturbations of this package
+        """
+
+postprocess: _postprocess
+
 class _rescaling_autoconjugate:
     recipe: AttackRecipe
     def __call__(

@@ -33,7 +33,8 @@ class AttackOutcome(NamedTuple):
 
     ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``log_odds`` are those of *fake* after it.
     ``correct_float`` is the verdict on the image before rounding; ``linf`` and ``l2`` the size of the 8-bit
-    perturbation in pixel units.
+    perturbation in pixel units. ``chains`` are the perturbations that made an image, as stages of a scenario; empty for
+    attacks that do not consist of perturbations.
     """
 
     levels: Tensor
@@ -43,6 +44,7 @@ class AttackOutcome(NamedTuple):
     l2: Tensor
     steps: Tensor
     queries: Tensor
+    chains: list[str]
 
 
 def threat_of(stage: Attack) -> ThreatModel:
@@ -118,6 +120,7 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
         torch.zeros(count),
         torch.zeros(count, dtype=torch.long),
         torch.zeros(count, dtype=torch.long),
+        [""] * count,
     )
     seen = torch.zeros(count, dtype=torch.long)
     what = f"{name} on detector '{getattr(task.source_model.detector, 'name', 'it')}'"
@@ -132,6 +135,8 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
             outcome.steps[rows] = chunk.steps
             outcome.queries[rows] = chunk.queries + judged.queries
             outcome.log_odds[rows], outcome.correct_float[rows] = judged.log_odds, judged.correct_float
+            for row, chain in zip(rows.tolist(), chunk.chains or (), strict=chunk.chains is not None):
+                outcome.chains[row] = chain
             seen[rows] += 1
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")

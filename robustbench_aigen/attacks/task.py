@@ -277,6 +277,7 @@ class AttackChunk(NamedTuple):
     ``rows`` are M row numbers, ``pixels`` M×3×H×W float32, ``steps`` and ``queries`` M counts: iterations taken,
     and images put through the attacked function. ``log_odds`` are those of the 8-bit versions
     (:meth:`AttackTask.log_odds`) where the attack stopped because they are fooled; None where it just ended.
+    ``chains`` are the perturbations that made each image, as stages of a scenario; None for other attacks.
     """
 
     rows: Tensor
@@ -284,13 +285,15 @@ class AttackChunk(NamedTuple):
     steps: Tensor
     queries: Tensor
     log_odds: Tensor | None = None
+    chains: tuple[str, ...] | None = None
 
     @classmethod
     def joined(cls, chunks: Sequence["AttackChunk"]) -> "AttackChunk":
-        """Return several chunks as one; either all have log-odds or none has."""
-        rows, pixels, steps, queries, odds = zip(*chunks, strict=True)
+        """Return several chunks as one; either all have log-odds or none has, and either all have chains."""
+        rows, pixels, steps, queries, odds, chains = zip(*chunks, strict=True)
         joined = None if odds[0] is None else torch.cat(odds)
-        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined)
+        chained = None if chains[0] is None else tuple(chain for each in chains for chain in each)
+        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined, chained)
 
 
 AttackFunction = Callable[..., Iterator[AttackChunk]]

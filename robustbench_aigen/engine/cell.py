@@ -132,6 +132,7 @@ class Cell:
             "psnr": state.psnr.numpy(),
             "ssim": state.ssim.numpy(),
             "masked_area": state.masked_area.numpy(),
+            "chain": state.chains,
             "generated_area": np.array([sample.generated_area for sample in images.samples], np.float32),
             "clean_log_odds": clean.numpy(),
             "log_odds": log_odds.numpy(),
@@ -273,6 +274,7 @@ class Cell:
             state.psnr.clone(),
             state.ssim.clone(),
             state.masked_area,
+            list(state.chains),
         )
         plain = ~wanted
         if threat.reach == 0:
@@ -350,6 +352,8 @@ class Cell:
         after.log_odds[rows], after.correct_float[rows] = outcome.log_odds, outcome.correct_float
         after.steps[rows] += outcome.steps
         after.queries[rows] += outcome.queries
+        for row, chain in zip(rows, outcome.chains, strict=True):
+            after.chains[row] = chain
 
     def _streams(self, images: ShardImages, rows: Iterable[int], position: int) -> SampleStreams:
         return SampleStreams(self.settings.seed, tuple(images.samples[row].id for row in rows), position)

@@ -21,6 +21,7 @@ class PipelineState:
     """Images inside a pipeline, with the results of the attacks so far.
 
     ``log_odds`` are those of *fake* of the images as they are, None where the detector has not seen them yet.
+    ``chains`` are the perturbations that an attack chose for an image, as stages of a scenario, else empty.
     """
 
     levels: list[Tensor]
@@ -35,6 +36,7 @@ class PipelineState:
     psnr: Tensor
     ssim: Tensor
     masked_area: Tensor
+    chains: list[str]
     files: dict[int, bytes] = field(default_factory=dict)
     """Encoded images of the last stage, by row, where it is a codec and whole images are kept."""
 
@@ -55,6 +57,7 @@ class PipelineState:
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
+            [""] * count,
         )
 
     @property
@@ -77,6 +80,8 @@ def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Ten
     for name in ("steps", "queries"):
         values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.int64).copy())
         getattr(after, name)[rows] = values[rows]
+    for row in rows.nonzero().flatten().tolist():
+        after.chains[row] = str(smaller_eps_records["chain"].iloc[row])
     values = torch.from_numpy(smaller_eps_records["correct_float"].to_numpy(bool, na_value=True).copy())
     after.correct_float[rows] = values[rows]
 

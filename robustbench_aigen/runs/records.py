@@ -24,6 +24,10 @@ def _log_odds_of(score: str) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]
     return computed
 
 
+def _no_text(records: pd.DataFrame) -> npt.NDArray[np.str_]:
+    return np.full(len(records), "")
+
+
 def _empty(records: pd.DataFrame) -> npt.NDArray[np.float64]:
     return np.full(len(records), np.nan)
 
@@ -35,7 +39,7 @@ class Missing(NamedTuple):
     """
 
     source: str | None = None
-    compute: Callable[[pd.DataFrame], npt.NDArray[np.float64]] = _empty
+    compute: Callable[[pd.DataFrame], npt.NDArray[np.float64] | npt.NDArray[np.str_]] = _empty
 
 
 class RecordColumn(NamedTuple):
@@ -75,6 +79,7 @@ RECORDS: tuple[RecordColumn, ...] = (
     RecordColumn("ssim", "float32", missing=Missing()),
     RecordColumn("masked_area", "float32", missing=Missing()),
     RecordColumn("generated_area", "float32", missing=Missing()),
+    RecordColumn("chain", "str", missing=Missing(compute=_no_text)),
     _later("clean_log_odds", "float32", "clean_score"),
     _later("log_odds", "float32", "score"),
     _later("threshold_log_odds", "float64", "threshold"),
@@ -87,7 +92,8 @@ shared the successes of a smaller eps, empty where nothing was attacked. ``psnr`
 above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
 ``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
 without a mask. ``generated_area`` is the share of the image that is generated, where the data mix photographs with
-generated regions; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
+generated regions; empty elsewhere. ``chain`` has the perturbations that the attack ``postprocess`` chose for the
+image, as stages of a scenario; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
 _WIDER = {"float32": ("float64",), "int32": ("Int32",)}

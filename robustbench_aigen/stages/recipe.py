@@ -210,6 +210,8 @@ class AttackRecipe(_BaseRecipe):
         Whether the native version takes images of one size only.
     joint
         Whether the attack finds one perturbation for many images; the result for an image then depends on the others.
+    whole
+        Whether the attack changes the whole image and cannot be restricted to a mask.
     cost
         Work per image; by default ``steps * restarts`` gradients, or as many queries if the attack uses no gradients.
     """
@@ -221,6 +223,7 @@ class AttackRecipe(_BaseRecipe):
     needs_surrogate: bool = False
     same_size: bool = False
     joint: bool = False
+    whole: bool = False
     cost: Cost = Field(default_factory=Cost)
 
     refused: ClassVar[Mapping[str, str]] = {
@@ -294,6 +297,9 @@ class AttackRecipe(_BaseRecipe):
     def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         eps, norm = bound.get("eps"), bound["norm"]
         self._check_units(bound)
+        if MASK in bound and self.whole:
+            hint = "use a native attack such as pgd, or mask a perturbation"
+            raise ParameterError(MASK, f"{self.name} cannot be restricted to a mask", hint)
         if MASK in bound and bound["backend"] != "native":
             hint = (
                 "use backend: native" if "native" in self._able(norm) else "use a native attack such as pgd"
