@@ -25,7 +25,7 @@ from benchmarks.whole_run.__main__ import written
 from robustbench_aigen.engine import pipeline_state
 from robustbench_aigen.engine.provenance import processor
 from robustbench_aigen.evaluation import run
-from robustbench_aigen.metrics.image_quality import ssim
+from robustbench_aigen.numerics.image_quality import ssim
 from robustbench_aigen.scenario.scenario import load_scenario, with_detectors
 
 SCENARIO = """version: 1

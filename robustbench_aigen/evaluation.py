@@ -12,6 +12,7 @@ from robustbench_aigen.data.image_data import DataLike
 from robustbench_aigen.data.layouts.exported import read_exported
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import runner
+from robustbench_aigen.engine.distribution import Engine, Spread
 from robustbench_aigen.engine.experiment import DetectorLike, Experiment, make_experiment
 from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.pipelines_like import PipelinesLike
@@ -47,6 +48,9 @@ def run(
     progress: Progress | None = None,
     cache: str | Path | None = None,
     threads: int | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> Run:
     """Run a scenario and write records, tables and a report in Markdown and LaTeX into a run folder.
 
@@ -65,15 +69,25 @@ def run(
     progress
         Receives the progress.
     cache
-        Folder of finished shards instead, for results folders that share them.
+        Folder of finished shards instead, for results folders that share them; or a URL of fsspec, ``s3://bucket/runs``.
     threads
         Threads that decode, hash and perturb images; by default the available cores. The records do not depend on it.
+    engine
+        Where shards are computed: ``local``, in this process; ``processes`` of this machine; or ``ray``.
+    workers
+        Number of processes, or of Ray's actors; by default one for each core or GPU.
+    address
+        Address of a Ray cluster, such as ``auto``; by default Ray is started on this machine.
 
     Raises
     ------
     UserError
         If the input is wrong. Only finished shards are then kept.
+    SetAsideError
+        If some shards failed on workers on every attempt. All others are kept.
     """
+    plan = Spread(engine, workers, address)
+    plan.check()
     with using_threads(threads):
         result = runner.run(
             loaded,
@@ -83,6 +97,7 @@ def run(
             trust_code=trust_code,
             progress=progress,
             cache=cache,
+            plan=plan,
         )
         return _with_texts(result)
 

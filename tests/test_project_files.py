@@ -1,6 +1,7 @@
 """Files for a repository's host and for citation: they parse, and say the same as the package."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -81,3 +82,16 @@ def test_a_form_has_fields_with_labels(form):
     assert fields
     assert all(each["attributes"]["label"] for each in fields)
     assert len({each["id"] for each in fields}) == len(fields)
+
+
+def test_the_files_for_clusters_are_well_formed_and_use_options_that_exist(cli):
+    slurm, job = (REPOSITORY / "examples" / "cluster" / name for name in ("slurm.sh", "rayjob.yaml"))
+    assert subprocess.run(["bash", "-n", slurm], capture_output=True, check=False).returncode == 0
+    content = yaml.safe_load(job.read_text(encoding="utf-8"))
+    assert content["kind"] == "RayJob"
+    helped = cli("run", "--help").out
+    commands = [content["spec"]["entrypoint"], slurm.read_text(encoding="utf-8").splitlines()[-1]]
+    for command in commands:
+        options = [word for word in command.split() if word.startswith("--")]
+        assert {"--engine", "--address"} <= {*options}
+        assert all(option in helped for option in options)

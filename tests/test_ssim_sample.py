@@ -14,7 +14,7 @@ from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.engine.ssim_sample import ssim_sample
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.evaluation import run
-from robustbench_aigen.metrics.image_quality import ssim
+from robustbench_aigen.numerics.image_quality import ssim
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.views.compare import compare
 from robustbench_aigen.views.gating.verdict import gate

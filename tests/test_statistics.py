@@ -12,7 +12,6 @@ from sklearn import metrics as sk
 
 from robustbench_aigen.metrics import bootstrap
 from robustbench_aigen.metrics.bootstrap import clusters_of, resampled_weights
-from robustbench_aigen.metrics.image_quality import psnr, ssim
 from robustbench_aigen.metrics.intervals import (
     auroc_interval,
     paired_drop_interval,
@@ -21,6 +20,7 @@ from robustbench_aigen.metrics.intervals import (
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
 from robustbench_aigen.metrics.summary import summarise
 from robustbench_aigen.metrics.weighted import COUNT_METRICS, SCORE_METRICS, count_metric, score_metric
+from robustbench_aigen.numerics.image_quality import psnr, ssim
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.pipeline import Pipeline

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
+    from robustbench_aigen.engine.distribution import Engine
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.scenario import Scenario
 
@@ -68,6 +69,24 @@ def run(
             help="Replace the depth of the trust checks: quick (the default), full, or off.",
         ),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where shards are computed: local, in this process; processes, on the cores or GPUs of this machine; ray."
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes or Ray workers; by default one for each core or GPU."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster, such as auto; by default Ray starts on this machine."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Folder or fsspec URL (s3://…) of finished shards, by default OUTPUT/.cache."),
+    ] = None,
     _plugin: Plugins = None,
     output: Annotated[
         str, typer.Option(help="Results folder. The run is written to OUTPUT/<scenario>/<run id>.")
@@ -117,7 +136,11 @@ def run(
             fresh=fresh,
             trust_code=trust_code,
             progress=progress,
+            cache=store,
             threads=threads,
+            engine=cast("Engine", engine),
+            workers=workers,
+            address=address,
         )
     _show_result(result, json_output)
 

@@ -116,6 +116,21 @@ class Execution:
             self.progress.notice(notice)
         return [pd.concat([part for part in parts if len(part)], ignore_index=True) for parts in frames]
 
+    def key(self, cell: Cell, shard: Shard) -> str:
+        """Return the key of a cell on a shard in the store."""
+        limited = self.limited(cell)
+        return shard_key(cell.detector, cell.pipeline, shard, limited.settings, cell.surrogates)
+
+    def compute(self, cells: Sequence[Cell], shard: Shard) -> None:
+        """Compute the cells of one shard that are missing in the store."""
+        with Lookahead() as lookahead, PerturbedAhead() as ahead:
+            work = _ShardWork(self, shard, lookahead, ahead)
+            work.begin(cells, None)
+            for number, cell in enumerate(cells):
+                work.prepare(cells[number + 1 : number + 2])
+                work.records(cell, _ignore)
+            work.end()
+
     def limited(self, cell: Cell) -> Cell:
         """Return a cell with the batch size that fits into memory for its detector."""
         limit = self._batch_limits.get(cell.detector.name, cell.settings.batch_size)

@@ -40,7 +40,7 @@ _BASE = (
     "stages",
     "detectors",
     "numerics/decoding.py",
-    "metrics/image_quality.py",
+    "numerics/image_quality.py",
     "runs/records.py",
     "engine/batch.py",
     "engine/cell.py",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.engine.sizes import same_size
-from robustbench_aigen.metrics.image_quality import psnr, ssim
+from robustbench_aigen.numerics.image_quality import psnr, ssim
 
 _VALUES = 2**18
 """Size of the images that are compared together; they fit into a processor's cache."""

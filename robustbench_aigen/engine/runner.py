@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.data.audit.inspection import glance
@@ -21,6 +22,7 @@ from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.remote.network import is_remote, services_of
 from robustbench_aigen.detectors.remote.service import usage_text
 from robustbench_aigen.detectors.thresholds import fit_threshold
+from robustbench_aigen.engine.distribution import HERE, Spread
 from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment, make_experiment
@@ -32,8 +34,9 @@ from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.engine.query_bounds import describe_queries
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
 from robustbench_aigen.engine.sizes import smaller_than_crops
+from robustbench_aigen.engine.spreading import check_spread, spread
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
-from robustbench_aigen.engine.store import Cache, MemoryCache, ShardCache
+from robustbench_aigen.engine.store import Cache, MemoryCache, open_store
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
@@ -45,7 +48,7 @@ from robustbench_aigen.runs.migrations import FORMAT
 from robustbench_aigen.runs.plugins import noted_plugins
 from robustbench_aigen.runs.results_folder import run_folder
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP
+from robustbench_aigen.runs.timings import OUTPUT_CHECK_STEP, WORKERS_STEP
 from robustbench_aigen.runs.versions import git_revision, package_versions
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.scenario import Scenario, load_scenario
@@ -74,6 +77,7 @@ def run(
     trust_code: bool = False,
     progress: Progress | None = None,
     cache: str | Path | None = None,
+    plan: Spread = HERE,
 ) -> Run:
     """Compute a scenario into a run folder; the parameters are those of :func:`robustbench_aigen.evaluation.run`."""
     clock = time.perf_counter()
@@ -93,6 +97,8 @@ def run(
         progress=progress,
         cache=cache,
         clock=clock,
+        plan=_on_all_devices(plan, device),
+        all_devices=device == "cuda",
     )
 
 
@@ -104,6 +110,8 @@ def run_experiment(
     progress: Progress | None = None,
     cache: str | Path | None = None,
     clock: float | None = None,
+    plan: Spread = HERE,
+    all_devices: bool = False,
 ) -> Run:
     """Compute an experiment into a run folder, or into memory where ``output`` is None.
 
@@ -117,18 +125,25 @@ def run_experiment(
         The receiver of the progress.
     clock
         When the work began, in seconds of ``time.perf_counter``.
+    plan, all_devices
+        Where shards are computed, and whether on all visible GPUs.
     """
     clock = time.perf_counter() if clock is None else clock
     recording = progress if isinstance(progress, Recording) else Recording(progress or Silent())
-    store: Cache
-    if cache is not None:
-        store = ShardCache(Path(cache), fresh=fresh)
-    else:
-        store = MemoryCache() if output is None else ShardCache(_writable(output) / ".cache", fresh=fresh)
+    place = _store_of(output, cache)
+    if plan.engine != "local":
+        check_spread(experiment, place)
+    store: Cache = MemoryCache() if place is None else open_store(place, fresh=fresh)
+
+    def elsewhere(execution: Execution, shards: list[Shard]) -> None:
+        if plan.engine != "local" and place is not None:
+            with execution.steps.timed(WORKERS_STEP):
+                spread(execution, shards, plan, place, fresh=fresh, all_devices=all_devices)
+
     services = services_of(*experiment.detectors, *experiment.surrogates.values())
     for service in services:
         service.begin(store.folder, fresh=fresh, tell=recording.notice)
-    done = _computed(experiment, store, recording, clock)
+    done = _computed(experiment, store, recording, clock, elsewhere)
 
     def info(run_id: str) -> RunInfo:
         times = _times(done.execution, time.perf_counter() - clock)
@@ -145,7 +160,14 @@ def run_experiment(
 
 
 @seeded_global_rng("a run")  # Detectors that draw are also read on validation images, outside of any cell.
-def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: float) -> Computed:
+def _computed(
+    experiment: Experiment,
+    cache: Cache,
+    progress: Recording,
+    clock: float,
+    elsewhere: Callable[[Execution, list[Shard]], None],
+) -> Computed:
+    """Compute an experiment; ``elsewhere`` may put shards into the store before the run reads them."""
     started = datetime.now(UTC)
     execution = Execution(experiment, cache, progress)
     steps = execution.steps
@@ -174,6 +196,7 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
         progress.work_on("", "hashing the images")
         shards = _shards(experiment)
     progress.notice_all(repeated(shards))
+    elsewhere(execution, shards)
     records = execution.records(shards)
     probes = Probing(execution, shards, records, clock, checks).run()
     probed = [*examined, *probes.measured]
@@ -209,6 +232,20 @@ def _computed(experiment: Experiment, cache: Cache, progress: Recording, clock: 
     }
     gallery = choose_gallery(execution.kept, shards) if len(execution.kept) else no_gallery()
     return Computed(info, records, summary, gallery, execution)
+
+
+def _store_of(output: str | Path | None, cache: str | Path | None) -> str | None:
+    """Return the folder or URL of finished shards; None for a run in memory."""
+    if cache is not None:
+        return cache if isinstance(cache, str) and "://" in cache else str(Path(cache).absolute())
+    return None if output is None else str((_writable(output) / ".cache").absolute())
+
+
+def _on_all_devices(plan: Spread, device: str) -> Spread:
+    """Return a plan with a process for each GPU, where ``cuda`` names several and no engine is chosen."""
+    if plan.engine == "local" and device == "cuda" and torch.cuda.device_count() > 1:
+        return plan._replace(engine="processes")
+    return plan
 
 
 def _failed(checks: Checks, experiment: Experiment) -> list[Unchecked]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,14 @@ import pyarrow.parquet as pq
 
 from robustbench_aigen.digests import DamagedFileError
 from robustbench_aigen.engine.shards import Problem
+from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import atomic_file, discard, remove_leftovers, require_regular, writing
+from robustbench_aigen.text import counted
 
 _PROBLEMS, _KEY = b"robustbench_aigen.problems", b"robustbench_aigen.key"
 _DIGEST = b"robustbench_aigen.sha256:"
 _NO_DIGEST = b"0" * 64
+_STORE_HINT = "a folder, or a URL of fsspec such as s3://bucket/runs, with its library (pip install s3fs) and credentials"
 
 
 class _Damage(NamedTuple):
@@ -88,6 +92,11 @@ class ShardCache:
         if self._stale is not None:
             self._stale.add(key)
 
+    def note(self, keys: Iterable[str]) -> None:
+        """Use the entries of these keys, which other processes of this run have stored."""
+        if self._stale is not None:
+            self._stale.update(keys)
+
     def notices(self) -> list[str]:
         """Return a line on damaged files, if any."""
         if not self._damaged:
@@ -125,12 +134,108 @@ class MemoryCache:
         """Keep a shard."""
         self._held[key] = (records, problems)
 
+    def note(self, keys: Iterable[str]) -> None:
+        """Do nothing: no other process stores anything in this memory."""
+
     def notices(self) -> list[str]:
         """Nothing in memory is damaged."""
         return []
 
 
-Cache = ShardCache | MemoryCache
+class RemoteStore:
+    """Finished shards by their content key behind a URL of fsspec: ``s3://bucket/runs``, ``gs://…``, ``file:///…``.
+
+    The files are those of :class:`ShardCache`. The names of existing files are listed once; entries of other processes
+    are found through :meth:`note`, or by their names.
+
+    Parameters
+    ----------
+    url
+        The folder.
+    fresh
+        Whether to ignore existing files.
+
+    Raises
+    ------
+    UserError
+        If the protocol is unknown, its library is missing, or the store cannot be read.
+    """
+
+    folder: Path | None = None
+    """There is no local folder."""
+
+    def __init__(self, url: str, *, fresh: bool) -> None:
+        import fsspec
+
+        self.url, self._damaged = url, dict[str, str]()
+        try:
+            self._system, self._root = fsspec.core.url_to_fs(url)
+            found = [] if fresh else self._system.find(self._root)
+        except Exception as error:  # Libraries of storage services raise errors of their own.
+            raise UserError(
+                f"the store '{url}' cannot be read: {first_line(error)}", hint=_STORE_HINT
+            ) from error
+        self._known = {name.rpartition("/")[2].removesuffix(".parquet") for name in found}
+
+    def has(self, key: str) -> bool:
+        """Whether a shard is stored, as far as this process knows."""
+        return key in self._known
+
+    def load(self, key: str) -> tuple[pd.DataFrame, list[Problem]] | None:
+        """Return a shard's records and unreadable images, or None if the file is missing or damaged."""
+        if key not in self._known:
+            return None
+        try:
+            return _parsed(key, self._system.cat_file(self._file(key)))
+        except FileNotFoundError:
+            return None  # Another run has just removed it.
+        except (DamagedFileError, OSError) as error:
+            self._damaged[key] = f"{self.url}/{key[:2]}/{key}.parquet: {error}"
+            return None
+
+    def save(self, key: str, records: pd.DataFrame, problems: list[Problem]) -> None:
+        """Store a shard.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        # Written whole by storage services. Half a file elsewhere is refused by its digest.
+        try:
+            self._system.makedirs(f"{self._root}/{key[:2]}", exist_ok=True)
+            self._system.pipe_file(self._file(key), _encoded(key, records, problems))
+        except Exception as error:
+            raise UserError(
+                f"the store '{self.url}' cannot be written: {first_line(error)}", hint=_STORE_HINT
+            ) from error
+        self._known.add(key)
+
+    def note(self, keys: Iterable[str]) -> None:
+        """Use the entries of these keys, which other processes of this run have stored."""
+        self._known.update(keys)
+
+    def notices(self) -> list[str]:
+        """Return a line on damaged files, if any."""
+        if not self._damaged:
+            return []
+        damages = list(self._damaged.values())
+        return [
+            f"{counted(len(damages), 'damaged file')} of the store: computed again (the first is {damages[0]})"
+        ]
+
+    def _file(self, key: str) -> str:
+        return f"{self._root}/{key[:2]}/{key}.parquet"
+
+
+Cache = ShardCache | MemoryCache | RemoteStore
+
+
+def open_store(place: str | Path, *, fresh: bool) -> ShardCache | RemoteStore:
+    """Return the finished shards in a folder, or behind a URL of fsspec."""
+    if isinstance(place, str) and "://" in place:
+        return RemoteStore(place.rstrip("/"), fresh=fresh)
+    return ShardCache(Path(place), fresh=fresh)
 
 
 def _encoded(key: str, records: pd.DataFrame, problems: list[Problem]) -> bytes:

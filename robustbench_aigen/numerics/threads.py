@@ -68,6 +68,11 @@ def thread_count() -> int:
     return _process.wanted or available_cores()
 
 
+def wanted_threads() -> int | None:
+    """Return the number set by :func:`using_threads`; None outside of such a block."""
+    return _process.wanted
+
+
 @contextmanager
 def using_threads(count: int | None) -> Iterator[None]:
     """Work with a number of threads inside a block, for the whole process; None changes nothing.

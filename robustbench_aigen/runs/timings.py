@@ -7,6 +7,7 @@ from robustbench_aigen.runs.info import RunInfo, TimingInfo
 TABLES_STEP, FIGURES_STEP = "tables", "figures"
 _OF_REPORTS = (TABLES_STEP, FIGURES_STEP)
 OUTPUT_CHECK_STEP, PROBES_STEP = "output check", "trust probes"
+WORKERS_STEP = "workers"
 _OF_TRUST = (OUTPUT_CHECK_STEP, PROBES_STEP)
 
 

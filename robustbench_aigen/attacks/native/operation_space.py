@@ -27,7 +27,7 @@ class Choice(NamedTuple):
 Chain = tuple[Choice, ...]
 
 
-class Operation(NamedTuple):
+class SearchOperation(NamedTuple):
     """An operation: its parameters at a signed strength, whether it has two directions, and its other settings."""
 
     params: Callable[[float], Mapping[str, Value]]
@@ -40,25 +40,25 @@ _SPREAD = 0.5
 _WEAKEST = 0.02
 _FILTERS = ("bilinear", "bicubic", "lanczos", "box")
 
-OPERATIONS: Mapping[str, Operation] = {
-    "jpeg": Operation(
+OPERATIONS: Mapping[str, SearchOperation] = {
+    "jpeg": SearchOperation(
         lambda t: {"quality": round(98 - 68 * t)}, settings={"subsampling": ("4:2:0", "4:4:4")}
     ),
-    "webp": Operation(lambda t: {"quality": round(98 - 78 * t)}),
-    "resize": Operation(
+    "webp": SearchOperation(lambda t: {"quality": round(98 - 78 * t)}),
+    "resize": SearchOperation(
         lambda t: {"scale": _short(1 + 0.6 * t)}, has_sign=True, settings={"filter": _FILTERS}
     ),
-    "gaussian_blur": Operation(lambda t: {"sigma": _short(0.2 + 1.8 * t)}),
-    "sharpen": Operation(lambda t: {"amount": _short(3 * t)}),
-    "film_grain": Operation(lambda t: {"sigma": _pixels(16 * t)}),
-    "gaussian_noise": Operation(lambda t: {"sigma": _pixels(12 * t)}),
-    "gamma": Operation(lambda t: {"exponent": _short(math.exp(0.6 * t))}, has_sign=True),
-    "brightness": Operation(lambda t: {"shift": _short(0.25 * t)}, has_sign=True),
-    "contrast": Operation(lambda t: {"factor": _short(math.exp(0.5 * t))}, has_sign=True),
-    "saturation": Operation(lambda t: {"factor": _short(math.exp(0.8 * t))}, has_sign=True),
-    "rotate": Operation(lambda t: {"degrees": _short(2 * t)}, has_sign=True),
-    "chromatic_aberration": Operation(lambda t: {"shift": _short(1.5 * t)}, has_sign=True),
-    "frequency_attenuation": Operation(lambda t: {"strength": _short(t)}),
+    "gaussian_blur": SearchOperation(lambda t: {"sigma": _short(0.2 + 1.8 * t)}),
+    "sharpen": SearchOperation(lambda t: {"amount": _short(3 * t)}),
+    "film_grain": SearchOperation(lambda t: {"sigma": _pixels(16 * t)}),
+    "gaussian_noise": SearchOperation(lambda t: {"sigma": _pixels(12 * t)}),
+    "gamma": SearchOperation(lambda t: {"exponent": _short(math.exp(0.6 * t))}, has_sign=True),
+    "brightness": SearchOperation(lambda t: {"shift": _short(0.25 * t)}, has_sign=True),
+    "contrast": SearchOperation(lambda t: {"factor": _short(math.exp(0.5 * t))}, has_sign=True),
+    "saturation": SearchOperation(lambda t: {"factor": _short(math.exp(0.8 * t))}, has_sign=True),
+    "rotate": SearchOperation(lambda t: {"degrees": _short(2 * t)}, has_sign=True),
+    "chromatic_aberration": SearchOperation(lambda t: {"shift": _short(1.5 * t)}, has_sign=True),
+    "frequency_attenuation": SearchOperation(lambda t: {"strength": _short(t)}),
 }
 """Operations of the search by the names of their perturbations; all keep the size of the image."""
 

@@ -28,8 +28,8 @@ from robustbench_aigen.attacks.native.operation_space import (
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import level_distances
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.metrics.image_quality import psnr, ssim
 from robustbench_aigen.numerics.eight_bit import to_pixels
+from robustbench_aigen.numerics.image_quality import psnr, ssim
 from robustbench_aigen.numerics.parallel_map import in_threads
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb

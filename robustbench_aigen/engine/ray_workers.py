@@ -1,0 +1,126 @@
+"""Workers as actors of Ray, on this machine or on a cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from robustbench_aigen.engine.distribution import Finished
+from robustbench_aigen.engine.worker import Assignment, ShardJob, Worker
+from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.imports import import_library
+from robustbench_aigen.text import counted
+
+
+class RayWorkers:
+    """Actors of Ray, each with a copy of the detectors.
+
+    Parameters
+    ----------
+    assignment
+        The experiment.
+    address
+        Address of a cluster: ``auto`` for the one that this machine belongs to, ``ray://HOST:PORT``; None starts Ray
+        on this machine alone.
+    count
+        Number of actors; None for as many as the cluster has room for.
+    device
+        ``cuda`` gives one GPU to each actor.
+
+    Raises
+    ------
+    UserError
+        If Ray is not installed, there is no cluster at the address, or the cluster has no room for one actor.
+    """
+
+    def __init__(self, assignment: Assignment, address: str | None, count: int | None, device: str) -> None:
+        ray: Any = import_library("ray", extra="ray", what="--engine ray")
+        self._ray = ray
+        self._owns = not ray.is_initialized()
+        if self._owns:
+            options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": None}
+            if address is None and count is not None:
+                options["num_cpus"] = count * assignment.threads
+            try:
+                ray.init(address=address, **options)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise UserError(
+                    f"no Ray cluster at '{address}': {first_line(error)}",
+                    hint="start a cluster with 'ray start --head', or leave --address out for this machine alone",
+                ) from error
+        gpus = 1 if device.startswith("cuda") else 0
+        room = _room(ray.cluster_resources(), assignment.threads, gpus)
+        if room < 1:
+            raise UserError(
+                f"the cluster has no room for a worker with {counted(assignment.threads, 'core')} and {counted(gpus, 'GPU')}",
+                hint="fewer --threads, or another --device",
+            )
+        self._count = room if count is None else min(count, room)
+        self._made = ray.remote(num_cpus=assignment.threads, num_gpus=gpus, max_restarts=-1)(_Actor)
+        # One object in the store of the cluster, not a copy for every actor.
+        self._assignment = ray.put(assignment)
+        self._device = "cuda" if gpus else device
+        self._actors = [self._made.remote(self._assignment, self._device) for _ in range(self._count)]
+        self._running: dict[Any, tuple[ShardJob, int]] = {}
+
+    @property
+    def slots(self) -> int:
+        """Two jobs for each actor, so that none waits for the next."""
+        return 2 * self._count
+
+    def submit(self, job: ShardJob) -> None:
+        """Give a job to the actor with the fewest jobs."""
+        loads = [0] * self._count
+        for _, place in self._running.values():
+            loads[place] += 1
+        place = loads.index(min(loads))
+        self._running[self._actors[place].compute.remote(job)] = job, place
+
+    def wait(self) -> Sequence[Finished]:
+        """Wait until at least one job has ended."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1)
+        return [self._ended(reference) for reference in ready]
+
+    def close(self) -> None:
+        """End the actors, and Ray where it was started here."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        if self._owns:
+            self._ray.shutdown()
+
+    def described(self) -> str:
+        """Return the number of actors and machines."""
+        machines = len([node for node in self._ray.nodes() if node["Alive"]])
+        return f"{counted(self._count, 'Ray worker')} on {counted(machines, 'machine')}"
+
+    def _ended(self, reference: Any) -> Finished:
+        job, _ = self._running.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            return Finished(job, self._ray.get(reference))
+        except errors.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, Exception) else error
+            return Finished(job, error=cause)
+        except errors.RayError as error:
+            # The actor or its machine ended; Ray starts the actor again.
+            return Finished(job, error=error, is_lost=True)
+
+
+class _Actor:
+    """A worker in a process of Ray."""
+
+    def __init__(self, assignment: Assignment, device: str) -> None:
+        self._given = assignment, device
+        self._worker: Worker | None = None
+
+    def compute(self, job: ShardJob) -> float:
+        """Compute a job; an error in loading then reaches the caller with its message."""
+        if self._worker is None:
+            self._worker = Worker(*self._given)
+        return self._worker.compute(job)
+
+
+def _room(resources: dict[str, float], cores: int, gpus: int) -> int:
+    """Return how many actors a cluster has room for."""
+    rooms = [resources.get("CPU", 0.0) // cores]
+    if gpus:
+        rooms.append(resources.get("GPU", 0.0) // gpus)
+    return int(min(rooms))
