@@ -1,6 +1,11 @@
 """Runs over several processes: equal records, lost workers, shards that fail, stores behind URLs."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +16,7 @@ import torch
 
 from robustbench_aigen import Run, UserError, evaluation, registry
 from robustbench_aigen.engine import distribution, runner, spreading
+from robustbench_aigen.engine import store as store_module
 from robustbench_aigen.engine.distribution import ATTEMPTS, Finished, SetAsideError, Spread, distribute
 from robustbench_aigen.engine.progress import Silent
 from robustbench_aigen.engine.ssim_sample import SMALL_IMAGES
@@ -30,6 +36,7 @@ pipelines:
 """
 PLUGIN = '''
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -43,6 +50,8 @@ def fails(levels, *, place):
     if (place / "dies").exists():
         (place / "dies").unlink()
         os._exit(1)
+    if (place / "slow").exists():
+        time.sleep(0.5)
     if (place / "fails").exists() and len(levels) == 44:
         raise RuntimeError("the disk is on fire")
     return 255 - levels
@@ -107,6 +116,31 @@ def test_ray_gives_the_records_of_one_process_and_is_not_imported_without(file, 
     assert other.code == 0, other.err
     assert cached(tmp_path / "other") == {0}
     pd.testing.assert_frame_equal(records(tmp_path / "other"), alone)
+
+
+def test_a_lost_machine_of_a_cluster_costs_its_jobs_alone(file, tmp_path, alone):
+    ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    store = tmp_path / "store"
+
+    def remove_after_the_first_shard() -> None:
+        while not list(store.rglob("*.parquet")):
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    watcher = threading.Thread(target=remove_after_the_first_shard)
+    watcher.start()
+    try:
+        evaluation.run(file, output=tmp_path / "out", engine="ray", cache=store, threads=1)
+    finally:
+        watcher.join()
+        ray.shutdown()
+        cluster.shutdown()
+    pd.testing.assert_frame_equal(records(tmp_path / "out"), alone)
 
 
 @pytest.fixture
@@ -255,6 +289,73 @@ def test_a_store_behind_a_url_keeps_shards_and_refuses_damaged_ones(tmp_path, pr
     other._system.pipe_file(name, bytes(content))
     assert other.load("abc") is None
     assert "1 damaged file of the store" in other.notices()[0]
+
+
+def test_a_store_that_fails_for_a_while_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_PAUSES", (0.0, 0.0))
+    store = open_store(f"file://{tmp_path / 'shards'}", fresh=False)
+    write, failures = store._system.pipe_file, [OSError("503 slow down"), OSError("503 slow down")]
+
+    def sometimes(*arguments):
+        if failures:
+            raise failures.pop()
+        return write(*arguments)
+
+    monkeypatch.setattr(store._system, "pipe_file", sometimes)
+    store.save("abc", pd.DataFrame({"a": [1.0]}), [])
+    assert store.load("abc") is not None
+    failures += [OSError("read-only")] * 3
+    with pytest.raises(UserError, match="cannot be written: read-only"):
+        store.save("abd", pd.DataFrame({"a": [1.0]}), [])
+    assert not store.has("abd")
+
+
+def test_a_killed_command_leaves_no_worker_and_its_shards_are_used(failing, tmp_path, cli):
+    file, place = failing
+    file.write_text(file.read_text().replace("limit: 300", "limit: 1000"))
+    (place / "slow").touch()
+    options = ["--engine", "processes", "--workers", "2", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "robustbench_aigen", "run", str(file), *options]
+    marked = {**os.environ, "ROBUST_AIGEN_TEST": str(file)}
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=marked)
+    while len(list((tmp_path / "out" / ".cache").rglob("*.parquet"))) < 2:
+        assert driver.poll() is None, "ended before it was killed"
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    (place / "slow").unlink()
+    deadline = time.monotonic() + 30
+    while children_of(str(file)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not children_of(str(file))
+    kept = len(list((tmp_path / "out" / ".cache").rglob("*.parquet")))
+    assert kept >= 2
+    outcome = cli("run", file, *options)
+    assert outcome.code == 0, outcome.err
+    assert len(records(tmp_path / "out")) == 2000
+
+
+def children_of(file: str) -> list[str]:
+    """Return the commands of processes that were started for a scenario and still run."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"ROBUST_AIGEN_TEST={file}".encode() in each.read_bytes():
+                found.append(each.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_two_commands_on_one_store_give_equal_records(file, tmp_path, alone):
+    code = "import sys; from robustbench_aigen import evaluation; evaluation.run(sys.argv[1], output=sys.argv[2], cache=sys.argv[3], engine='processes', workers=1)"
+    commands = [
+        [sys.executable, "-c", code, file, tmp_path / name, tmp_path / "store"] for name in ("one", "other")
+    ]
+    running = [subprocess.Popen(command) for command in commands]
+    assert [each.wait() for each in running] == [0, 0]
+    for name in ("one", "other"):
+        pd.testing.assert_frame_equal(records(tmp_path / name), alone)
 
 
 def test_an_unknown_store_is_refused_before_anything_is_computed(file, tmp_path, cli):

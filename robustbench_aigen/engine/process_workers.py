@@ -1,6 +1,8 @@
 """Workers in processes of this machine, one for each device or core."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -88,6 +90,15 @@ _made: list[Worker] = []
 
 def _begin(assignment: Assignment, device: str) -> None:
     _given[:] = [(assignment, device)]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the command that started the process is killed: its queue never ends by itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _compute(job: ShardJob) -> float:

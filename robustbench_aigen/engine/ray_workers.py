@@ -1,5 +1,7 @@
 """Workers as actors of Ray, on this machine or on a cluster."""
 
+import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,9 @@ from robustbench_aigen.engine.worker import Assignment, ShardJob, Worker
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.imports import import_library
 from robustbench_aigen.text import counted
+
+_PATIENCE = 120.0
+"""Seconds without any worker before a run ends."""
 
 
 class RayWorkers:
@@ -54,25 +59,43 @@ class RayWorkers:
                 hint="fewer --threads, or another --device",
             )
         self._count = room if count is None else min(count, room)
-        self._made = ray.remote(num_cpus=assignment.threads, num_gpus=gpus, max_restarts=-1)(_Actor)
+        self._needs = assignment.threads, gpus
+        # Not restarted by Ray: an actor whose machine is gone would wait for another machine, and its jobs with it.
+        self._made = ray.remote(num_cpus=assignment.threads, num_gpus=gpus, max_restarts=0)(_Actor)
         # One object in the store of the cluster, not a copy for every actor.
         self._assignment = ray.put(assignment)
         self._device = "cuda" if gpus else device
-        self._actors = [self._made.remote(self._assignment, self._device) for _ in range(self._count)]
-        self._running: dict[Any, tuple[ShardJob, int]] = {}
+        self._actors = [self._start() for _ in range(self._count)]
+        self._running: dict[Any, tuple[ShardJob, Any]] = {}
 
     @property
     def slots(self) -> int:
-        """Two jobs for each actor, so that none waits for the next."""
-        return 2 * self._count
+        """Two jobs for each actor, so that none waits for the next.
+
+        Lost actors are replaced while the cluster has room.
+
+        Raises
+        ------
+        RuntimeError
+            If no actor is left, and the cluster has no room for another one.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while len(self._actors) < self._count:
+            if _room(self._ray.available_resources(), *self._needs):
+                self._actors.append(self._start())
+            elif self._actors:
+                break
+            elif time.monotonic() > deadline:
+                raise RuntimeError(f"no worker is left, and the cluster had no room for {_PATIENCE:.0f} s")
+            else:
+                time.sleep(1)
+        return 2 * len(self._actors)
 
     def submit(self, job: ShardJob) -> None:
         """Give a job to the actor with the fewest jobs."""
-        loads = [0] * self._count
-        for _, place in self._running.values():
-            loads[place] += 1
-        place = loads.index(min(loads))
-        self._running[self._actors[place].compute.remote(job)] = job, place
+        busy = [actor for _, actor in self._running.values()]
+        actor = min(self._actors, key=busy.count)
+        self._running[actor.compute.remote(job)] = job, actor
 
     def wait(self) -> Sequence[Finished]:
         """Wait until at least one job has ended."""
@@ -92,7 +115,7 @@ class RayWorkers:
         return f"{counted(self._count, 'Ray worker')} on {counted(machines, 'machine')}"
 
     def _ended(self, reference: Any) -> Finished:
-        job, _ = self._running.pop(reference)
+        job, actor = self._running.pop(reference)
         errors = self._ray.exceptions
         try:
             return Finished(job, self._ray.get(reference))
@@ -100,8 +123,12 @@ class RayWorkers:
             cause = error.cause if isinstance(error.cause, Exception) else error
             return Finished(job, error=cause)
         except errors.RayError as error:
-            # The actor or its machine ended; Ray starts the actor again.
+            # The actor or its machine ended.
+            self._actors = [each for each in self._actors if each is not actor]
             return Finished(job, error=error, is_lost=True)
+
+    def _start(self) -> Any:
+        return self._made.remote(self._assignment, self._device)
 
 
 class _Actor:
@@ -113,9 +140,13 @@ class _Actor:
 
     def compute(self, job: ShardJob) -> float:
         """Compute a job; an error in loading then reaches the caller with its message."""
-        if self._worker is None:
-            self._worker = Worker(*self._given)
-        return self._worker.compute(job)
+        try:
+            if self._worker is None:
+                self._worker = Worker(*self._given)
+            return self._worker.compute(job)
+        except UserError as error:
+            # What is wrong may be wrong on one machine alone.
+            raise UserError(f"on {socket.gethostname()}: {error.sentence}", hint=error.hint) from error
 
 
 def _room(resources: dict[str, float], cores: int, gpus: int) -> int:

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +21,9 @@ from robustbench_aigen.text import counted
 _PROBLEMS, _KEY = b"robustbench_aigen.problems", b"robustbench_aigen.key"
 _DIGEST = b"robustbench_aigen.sha256:"
 _NO_DIGEST = b"0" * 64
+_PAUSES = (0.5, 2.0, 8.0)
+"""Seconds before a call to a storage service is tried again."""
+T = TypeVar("T")
 _STORE_HINT = "a folder, or a URL of fsspec such as s3://bucket/runs, with its library (pip install s3fs) and credentials"
 
 
@@ -186,7 +190,7 @@ class RemoteStore:
         if key not in self._known:
             return None
         try:
-            return _parsed(key, self._system.cat_file(self._file(key)))
+            return _parsed(key, _tried_again(lambda: self._system.cat_file(self._file(key))))
         except FileNotFoundError:
             return None  # Another run has just removed it.
         except (DamagedFileError, OSError) as error:
@@ -201,11 +205,16 @@ class RemoteStore:
         UserError
             If it cannot be written.
         """
-        # Written whole by storage services. Half a file elsewhere is refused by its digest.
-        try:
+        content = _encoded(key, records, problems)
+
+        def write() -> None:
+            # Written whole by storage services. Half a file elsewhere is refused by its digest.
             self._system.makedirs(f"{self._root}/{key[:2]}", exist_ok=True)
-            self._system.pipe_file(self._file(key), _encoded(key, records, problems))
-        except Exception as error:
+            self._system.pipe_file(self._file(key), content)
+
+        try:
+            _tried_again(write)
+        except Exception as error:  # Libraries of storage services raise errors of their own.
             raise UserError(
                 f"the store '{self.url}' cannot be written: {first_line(error)}", hint=_STORE_HINT
             ) from error
@@ -236,6 +245,18 @@ def open_store(place: str | Path, *, fresh: bool) -> ShardCache | RemoteStore:
     if isinstance(place, str) and "://" in place:
         return RemoteStore(place.rstrip("/"), fresh=fresh)
     return ShardCache(Path(place), fresh=fresh)
+
+
+def _tried_again(call: Callable[[], T]) -> T:
+    """Return the result of a call to a storage service, which may fail for a while; a missing file is not tried again."""
+    for pause in _PAUSES:
+        try:
+            return call()
+        except FileNotFoundError:
+            raise
+        except Exception:  # noqa: BLE001  Libraries of storage services raise errors of their own.
+            time.sleep(pause)
+    return call()
 
 
 def _encoded(key: str, records: pd.DataFrame, problems: list[Problem]) -> bytes:
