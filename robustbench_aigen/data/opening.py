@@ -17,6 +17,7 @@ from robustbench_aigen.data.layouts.webdataset import WebDatasetSource, compress
 from robustbench_aigen.data.samples import IN_PACKAGE, ImageSource
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.data.shard_names import expanded, names_several
+from robustbench_aigen.data.urls import fetch_url, is_fetched, is_url
 from robustbench_aigen.errors import UserError, did_you_mean, first_line, shortened
 from robustbench_aigen.scenario.data_spec import DataSpec, SourceSpec
 from robustbench_aigen.scenario.words import printable
@@ -85,7 +86,11 @@ def check_layouts(spec: DataSpec) -> None:
 def not_looked_at(spec: DataSpec) -> str:
     """Return a notice on the sources that a check skips, because opening would download them; empty if all sources are local."""
     sources = [part.source for part in spec.parts.values()]
-    missing = [source for source in sources if source.startswith(PREFIX) and not is_here(source)]
+    missing = [
+        source
+        for source in sources
+        if (source.startswith(PREFIX) and not is_here(source)) or (is_url(source) and not is_fetched(source))
+    ]
     return f"images not checked: {', '.join(missing)}, downloaded by run" if missing else ""
 
 
@@ -95,7 +100,7 @@ def open_source(source: str | SourceSpec, folder: Path) -> ImageSource:
     Parameters
     ----------
     source
-        ``minigen``, ``hf://org/name``, or the path of a folder of images, of a Parquet, Arrow, CSV or tar file, or of
+        ``minigen``, ``hf://org/name``, a URL of fsspec such as ``s3://bucket/images``, or the path of a folder of images, of a Parquet, Arrow, CSV or tar file, or of
         a folder of such files; with the keys of the scenario.
     folder
         The folder that relative paths start at.
@@ -118,6 +123,8 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
         return _minigen()
     if spec.source.startswith(PREFIX):
         path, there = fetch(spec.source), True
+    elif is_url(spec.source):
+        path, there = fetch_url(spec.source), True
     else:
         path = (folder / spec.source).expanduser()
         try:
@@ -128,7 +135,7 @@ def _opened(spec: SourceSpec, folder: Path) -> ImageSource:
             return _several(spec, expanded(path))
         if not there:
             near = _near(spec, path)
-            known = f"a path that exists, hf://org/name, or built in: {did_you_mean(spec.source, BUILT_IN)}"
+            known = f"a path that exists, hf://org/name, s3://bucket/folder, or built in: {did_you_mean(spec.source, BUILT_IN)}"
             hint = known if near is None else f"did you mean '{printable(near)}'?"
             raise UserError(f"no data at '{spec.source}'", hint=hint)
     if there and not (path.is_file() or path.is_dir()):
@@ -235,4 +242,4 @@ def _detected(path: Path, spec: SourceSpec) -> str:
 
 
 def _is_reference(source: str) -> bool:
-    return source == "minigen" or source.startswith(PREFIX)
+    return source == "minigen" or source.startswith(PREFIX) or is_url(source)

@@ -142,6 +142,6 @@ class DataSpec(_SourceKeys):
 
 
 def _absolute(source: str) -> str:
-    if source == "minigen" or source.startswith("hf://"):
+    if source == "minigen" or "://" in source:
         return source
     return str(Path(source).expanduser().resolve())
