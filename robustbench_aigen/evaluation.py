@@ -133,6 +133,7 @@ def evaluate(
     keep_images: KeepImages = "some",
     trust: Trust = "quick",
     ssim: SsimRule = "sample",
+    metrics: Sequence[str] = (),
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | bool = False,
@@ -172,6 +173,8 @@ def evaluate(
         Depth of the trust checks: ``quick``, ``full`` or ``off``.
     ssim
         The images on which SSIM is measured: ``sample``, ``all`` or ``off``.
+    metrics
+        Optional metrics to add to the summary, such as ``eer``.
     fresh
         Compute everything again and ignore the cache.
     trust_code
@@ -194,7 +197,8 @@ def evaluate(
         experiment = Experiment(
             detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
             share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
-            keep_images=keep_images, trust=trust, ssim=ssim, trust_code=trust_code,
+            keep_images=keep_images, trust=trust, ssim=ssim,
+            metrics=metrics, trust_code=trust_code,
         )  # fmt: skip
         return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
 

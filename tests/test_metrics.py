@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import binomtest, chi2
 from sklearn import metrics as sk
 
+from robustbench_aigen import Run, UserError, evaluate
 from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import paired_drop_interval, wilson_interval
+from robustbench_aigen.metrics.metric import METRICS
 from robustbench_aigen.metrics.paired import mcnemar_p_value
 
 
@@ -127,3 +131,66 @@ def test_a_missing_class_leaves_its_metrics_empty():
     none = rates(zeros, zeros)
     assert none["tnr"] == 1
     assert all(np.isnan(none[name]) for name in ("tpr", "precision", "f1"))
+
+
+def optional_metrics(seed: int, count: int = 300, *, tied: bool = False):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    log_odds = rng.normal(1.3 * labels - 0.5, 1)
+    log_odds = (np.round(2 * log_odds) / 2 if tied else log_odds).astype(np.float32)
+    return log_odds, labels
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_optional_metrics_are_those_of_other_libraries(seed, tied):
+    log_odds, labels = optional_metrics(seed, tied=tied)
+    score, verdict = expit(log_odds.astype(float)), (log_odds >= 0).astype(int)
+    assert METRICS["matthews"](verdict, labels) == pytest.approx(sk.matthews_corrcoef(labels, verdict))
+    assert METRICS["brier"](score, labels) == pytest.approx(sk.brier_score_loss(labels, score))
+    assert METRICS["nll"](log_odds, labels) == pytest.approx(sk.log_loss(labels, score))
+    fpr, tpr, _ = sk.roc_curve(labels, log_odds, drop_intermediate=False)
+    root = brentq(lambda x: 1 - x - np.interp(x, fpr, tpr), 0, 1, xtol=1e-14)
+    assert METRICS["eer"](log_odds, labels) == pytest.approx(root, abs=1e-9)
+    assert METRICS["tpr_at_fpr_10"](log_odds, labels) == pytest.approx(tpr[fpr <= 0.1].max())
+    best = max(
+        sk.balanced_accuracy_score(labels, log_odds >= limit) for limit in [*np.unique(log_odds), np.inf]
+    )
+    assert METRICS["best_accuracy"](log_odds, labels) == pytest.approx(best)
+
+
+def test_optional_metrics_at_the_edges():
+    perfect, wrong = np.array([-3.0, 3.0], np.float32), np.array([3.0, -3.0], np.float32)
+    labels = np.array([0, 1])
+    assert METRICS["eer"](perfect, labels) == 0
+    assert METRICS["eer"](wrong, labels) == 1
+    assert METRICS["eer"](np.zeros(2, np.float32), labels) == 0.5
+    assert METRICS["best_accuracy"](wrong, labels) == 0.5
+    far = METRICS["nll"](np.array([-200.0], np.float32), np.array([1]))
+    assert far == pytest.approx(200), "finite where the probability is 0 in float32"
+    for name in ("eer", "tpr_at_fpr_10", "best_accuracy", "matthews"):
+        assert np.isnan(METRICS[name](np.array([1, 1]), np.array([1, 1])))
+
+
+def test_optional_metrics_are_columns_where_a_scenario_names_them(tmp_path, cli):
+    text = "version: 1\nname: more\ndata: {source: minigen, limit: 40}\ndetectors: [minigen/lenet5]\npipelines: {jpeg: [{perturb: jpeg}]}\n"
+    (tmp_path / "more.yaml").write_text(f"{text}metrics: [eer, matthews]\n")
+    assert cli("run", tmp_path / "more.yaml", "--output", tmp_path / "out").code == 0
+    run = Run.load(tmp_path / "out" / "more" / "latest")
+    assert list(run.summary.columns)[-2:] == ["eer", "matthews"]
+    assert "EER" in (run.folder / "report.md").read_text()
+    records = run.records[run.records["pipeline"] == "jpeg"]
+    row = run.summary[(run.summary["pipeline"] == "jpeg") & (run.summary["generator"] == "all")].iloc[0]
+    verdict = np.where(records["correct"], records["label"], 1 - records["label"])
+    assert row["matthews"] == pytest.approx(sk.matthews_corrcoef(records["label"], verdict))
+    assert evaluate("minigen/lenet5", limit=8).summary.columns[-1] not in ("eer", "matthews"), (
+        "not named, not there"
+    )
+    (tmp_path / "wrong.yaml").write_text(f"{text}metrics: [err]\n")
+    outcome = cli("validate", tmp_path / "wrong.yaml")
+    assert outcome.code == 2
+    assert "wrong.yaml:6: metrics: there is no metric 'err'" in outcome.err
+    assert "did you mean 'eer'" in outcome.err
+    with pytest.raises(UserError, match="'accuracy' is always computed"):
+        evaluate("minigen/lenet5", limit=8, metrics=["accuracy"])
+    assert cli("gate", run.folder, "--baseline", run.folder, "--metric", "matthews").code == 0

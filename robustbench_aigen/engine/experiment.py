@@ -35,6 +35,7 @@ from robustbench_aigen.engine.scenario_checks import (
     surrogate_specs,
 )
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.metric import check_optional
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
@@ -123,14 +124,17 @@ class Experiment:
         keep_images: KeepImages = "some",
         trust: Trust = "quick",
         ssim: SsimRule = "sample",
+        metrics: Sequence[str] = (),
         trust_code: bool = False,
     ) -> None:
         settings = {
             "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
             "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
+            "metrics": list(metrics),
             "trust": trust, "ssim": ssim, "threshold": 0.5 if threshold is None else threshold,
         }  # fmt: skip
         checked = validated_values(RunSettings, settings, "an evaluation")
+        check_optional(checked.metrics)
         share = checked.mode == "accuracy" and checked.share_sweeps
         expanded = read_pipelines(pipelines, share=share)
         images = as_image_data(data, split, limit)

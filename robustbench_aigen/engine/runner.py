@@ -204,7 +204,14 @@ def _computed(
         raised = raised_by_records(records, experiment.pipelines, quality_of(shards), checks)
         raised += [flag for found in probed for flag in found.raised()]
         summary = add_trust(
-            summarise(records, experiment.pipelines, experiment.settings.mode, progress.notice), raised
+            summarise(
+                records,
+                experiment.pipelines,
+                experiment.settings.mode,
+                progress.notice,
+                experiment.scenario.metrics,
+            ),
+            raised,
         )
     measured = ssim_counts(records)
     services = services_of(*experiment.detectors, *experiment.surrogates.values())

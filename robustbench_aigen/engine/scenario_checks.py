@@ -39,7 +39,7 @@ def bound_pipelines(loaded: Scenario) -> list[Pipeline]:
         If a stage is wrong, with file and line.
     """
     load_scenario_plugins(loaded)
-    check_gate_metrics(loaded)
+    check_named_metrics(loaded)
     check_layouts(loaded.data)
     pipelines = expand_pipelines(loaded)
     check_stages(pipelines)
@@ -61,8 +61,15 @@ def load_scenario_plugins(loaded: Scenario) -> None:
             raise error.at(loaded.where("plugins", position)) from error
 
 
-def check_gate_metrics(loaded: Scenario) -> None:
-    """Refuse metrics of the scenario's ``gate:`` block that no gate takes, with file and line."""
+def check_named_metrics(loaded: Scenario) -> None:
+    """Refuse metrics that do not exist, and those of the ``gate:`` block that no gate takes, with file and line."""
+    if loaded.metrics:
+        from robustbench_aigen.metrics.metric import check_optional
+
+        try:
+            check_optional(loaded.metrics)
+        except UserError as error:
+            raise error.at(loaded.where("metrics")) from error
     if loaded.gate is None:
         return
     from robustbench_aigen.runs.selection import (

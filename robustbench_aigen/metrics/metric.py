@@ -4,7 +4,7 @@ A metric is one function of a sample of images. Summary, gate, comparison and ta
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any, Literal, TypeVar
@@ -52,6 +52,8 @@ class Metric:
         The labels of the images of which the metric is the share judged right, which has exact tests; else empty.
     built_in
         Whether it is this package's own.
+    optional
+        Whether a scenario has to name it in ``metrics``.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Metric:
     resampled: Callable[..., Floats] | None = None
     share_of: tuple[int, ...] = ()
     built_in: bool = False
+    optional: bool = False
 
     @property
     def of_verdicts(self) -> bool:
@@ -141,6 +144,7 @@ def metric(
     resampled: Callable[..., Floats] | None = None,
     share_of: tuple[int, ...] = (),
     order: float = 0,
+    optional: bool = False,
 ) -> Callable[[Function], Function]:
     """Register a function ``(verdict or score, labels) -> float`` as a metric; see :class:`Metric`.
 
@@ -152,13 +156,23 @@ def metric(
 
     def decorator(function: Function) -> Function:
         built_in = function.__module__.startswith(f"{METRICS.folder}.")
-        made = Metric(name, title, needs, function, gated, resampled, share_of, built_in)
+        made = Metric(name, title, needs, function, gated, resampled, share_of, built_in, optional)
         if not built_in:
             _check(made)
         METRICS.add(name, made, defined=function, order=order)
         return function
 
     return decorator
+
+
+def check_optional(names: Sequence[str]) -> None:
+    """Raise UserError for the first name that is not an optional metric."""
+    known = [each.name for each in METRICS if each.optional]
+    for name in names:
+        if name in METRICS and name not in known:
+            raise UserError(f"the metric '{name}' is always computed", hint="leave it out of 'metrics'")
+        if name not in known:
+            raise UserError(f"there is no metric '{name}'", hint=did_you_mean(name, known))
 
 
 def gated_metric(name: str) -> Metric:

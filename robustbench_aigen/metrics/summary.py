@@ -55,6 +55,7 @@ def summarise(
     pipelines: Sequence[Summarised],
     mode: str,
     tell: Callable[[Notice], None] = lambda _: None,
+    optional: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Compute the summary of a run.
 
@@ -70,6 +71,8 @@ def summarise(
         metrics of scores of such pipelines are empty.
     tell
         Called once for each metric whose plugin function fails on images of one class; these values are empty.
+    optional
+        Names of the optional metrics to add.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def summarise(
         all images, or for the other rows on single generators: each of the two is read as a table.
     """
     by_name = {pipeline.name: pipeline for pipeline in pipelines}
-    added = added_metrics()
+    added = added_metrics(optional)
     failures: dict[str, list[str]] = {}
     rows = []
     for (detector, name), cell in by_cell(records):
@@ -115,9 +118,11 @@ def by_cell(records: pd.DataFrame | Iterable[Cell]) -> Iterable[Cell]:
     return (((str(detector), str(pipeline)), cell) for (detector, pipeline), cell in groups)
 
 
-def added_metrics() -> list[Metric]:
-    """Return the metrics with columns after :data:`COLUMNS`: later built-in metrics, then metrics of plugins."""
-    return [each for each in METRICS if each.name not in COLUMNS]
+def added_metrics(optional: Sequence[str] = ()) -> list[Metric]:
+    """Return the metrics with columns after :data:`COLUMNS`: named optional metrics, then metrics of plugins."""
+    return [
+        each for each in METRICS if each.name not in COLUMNS and (not each.optional or each.name in optional)
+    ]
 
 
 def with_added_metrics(

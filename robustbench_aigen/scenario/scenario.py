@@ -115,6 +115,8 @@ class RunSettings(Document):
         Precision of gradients.
     trust
         Extent of the trust checks.
+    metrics
+        Optional metrics to add to the summary.
     gate
         Limits for losses against a baseline.
     """
@@ -131,6 +133,7 @@ class RunSettings(Document):
     batch_size: Count | None = None
     precision: Precision = "auto"
     trust: Annotated[Trust, BeforeValidator(_bare_off)] = "quick"
+    metrics: list[str] = Field(default_factory=list)
     gate: GateSpec | None = None
 
 

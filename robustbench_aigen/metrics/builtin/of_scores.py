@@ -41,7 +41,7 @@ def ap(log_odds: LogOdds, labels: Labels) -> float:
 )
 def tpr_at_fpr_1(log_odds: LogOdds, labels: Labels) -> float:
     """Return the highest TPR of a threshold with at most 1 % of the reals called fake."""
-    return _highest_tpr(log_odds, labels, 0.01)
+    return highest_tpr(log_odds, labels, 0.01)
 
 
 @metric(
@@ -53,7 +53,7 @@ def tpr_at_fpr_1(log_odds: LogOdds, labels: Labels) -> float:
 )
 def tpr_at_fpr_5(log_odds: LogOdds, labels: Labels) -> float:
     """Return the highest TPR of a threshold with at most 5 % of the reals called fake."""
-    return _highest_tpr(log_odds, labels, 0.05)
+    return highest_tpr(log_odds, labels, 0.05)
 
 
 @metric("ece", title="ECE", needs="scores")
@@ -66,7 +66,8 @@ def ece(score: NDArray[np.float64], labels: Labels) -> float:
     return float(np.abs(np.bincount(bins, weights=score - labels)).sum() / len(score))
 
 
-def _highest_tpr(log_odds: LogOdds, labels: Labels, allowed: float) -> float:
+def highest_tpr(log_odds: LogOdds, labels: Labels, allowed: float) -> float:
+    """Return the highest TPR of a threshold whose FPR is at most ``allowed``."""
     if not _both(labels):
         return _NAN
     curve = roc_curve(labels, log_odds)
