@@ -23,7 +23,7 @@ from robustbench_aigen.views.tables.areas import accuracy_by_area
 NATIVE = [
     (recipe.name, norm)
     for recipe in known_recipes("attack")
-    if recipe.backends.native is not None and not recipe.needs_surrogate
+    if recipe.backends.native is not None and not recipe.needs_surrogate and not recipe.whole
     for norm in recipe.norms
     if recipe.backends.has("native", norm)
 ]

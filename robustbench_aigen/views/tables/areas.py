@@ -25,21 +25,19 @@ _EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 @table(order=35)
 def accuracy_by_area(runs: JoinedRuns) -> Table | None:
-    """Return the accuracy by the share of the image that a mask lets change or that is generated."""
-    return area_table(runs.records, conditions(runs))
+    """Return the accuracy by the share of the image that a mask lets change or that is generated.
 
-
-def area_table(records: pd.DataFrame, measured: str = "") -> Table | None:
-    """Return a row per detector, pipeline and class of areas; None where no record has an area.
-
-    Parameters
-    ----------
-    records
-        Records of runs.
-    measured
-        The conditions of the measurement, for the caption.
+    A row per detector, pipeline and class of areas; None where no record has an area.
     """
-    rows = [row for kind in _AREAS if kind.column in records for row in _rows(records, kind)]
+    found: dict[_Area, list[tuple[TableCell, ...]]] = {kind: [] for kind in _AREAS}
+    overall = runs.overall()
+    for detector, pipeline in dict.fromkeys(zip(overall["detector"], overall["pipeline"], strict=True)):
+        cell = runs.cell(detector, pipeline)  # One cell at a time: a run may have millions of records.
+        if cell is not None:
+            for kind in _AREAS:
+                if kind.column in cell:
+                    found[kind] += _rows(detector, pipeline, cell, kind)
+    rows = [row for each in found.values() for row in each]
     if not rows:
         return None
     columns = (
@@ -53,37 +51,30 @@ def area_table(records: pd.DataFrame, measured: str = "") -> Table | None:
     )
     caption = (
         "Accuracy in per cent by the share of the image that a mask lets the pipeline change, or that is generated in "
-        f"a photograph; an area of 0 is a photograph without a region. {measured}{'.' if measured else ''}"
-    ).strip()
+        f"a photograph; an area of 0 is a photograph without a region. {conditions(runs)}."
+    )
     return Table("accuracy_by_area", "Accuracy by area", caption, columns, tuple(rows))
 
 
-def _rows(records: pd.DataFrame, kind: _Area) -> list[tuple[TableCell, ...]]:
-    found: list[tuple[TableCell, ...]] = []
-    areas = records[kind.column].to_numpy(float)
-    known = records[np.isfinite(areas)]
-    classes = np.searchsorted(_EDGES, areas[np.isfinite(areas)].round(6))
-    cells = known.groupby([known["detector"], known["pipeline"], classes], sort=False, observed=True)
-    order = {
-        cell: place
-        for place, cell in enumerate(dict.fromkeys(zip(known["detector"], known["pipeline"], strict=True)))
-    }
-    for (detector, pipeline, number), part in sorted(
-        cells, key=lambda each: (order[each[0][:2]], each[0][2])
-    ):
-        right = int(part["correct"].sum())
-        interval = wilson_interval(right, len(part))
+def _rows(detector: str, pipeline: str, cell: pd.DataFrame, kind: _Area) -> list[tuple[TableCell, ...]]:
+    areas = cell[kind.column].to_numpy(float)
+    known = np.isfinite(areas)
+    classes, right = np.searchsorted(_EDGES, areas[known].round(6)), cell["correct"].to_numpy(bool)[known]
+    rows: list[tuple[TableCell, ...]] = []
+    for number in np.unique(classes):
+        count, hits = int((classes == number).sum()), int(right[classes == number].sum())
+        interval = wilson_interval(hits, count)
         low = _EDGES[number - 1] if number else 0.0
         area = "0 %" if number == 0 else f"{100 * low:g}–{100 * _EDGES[number]:g} %"
-        found.append(
+        rows.append(
             (
                 TableCell(detector),
                 TableCell(pipeline),
                 TableCell(kind.title),
                 TableCell(area),
-                TableCell(len(part)),
-                TableCell(100 * right / len(part)),
+                TableCell(count),
+                TableCell(100 * hits / count),
                 TableCell(f"{percent(interval.low)}–{percent(interval.high)}"),
             )
         )
-    return found
+    return rows
