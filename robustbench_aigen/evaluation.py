@@ -210,6 +210,7 @@ def benchmark(
     limit: int | None = None,
     device: str | torch.device = "auto",
     output: str | Path | None = None,
+    trust_code: bool = False,
     progress: Progress | bool = False,
 ) -> Run:
     """Evaluate a detector on a fixed suite, so that the numbers of different detectors are comparable.
@@ -225,7 +226,7 @@ def benchmark(
         ``standard``; ``quick``, which has a tenth of the images; or a suite with its version, ``standard_v1``.
     limit
         Largest number of images, stratified by class and generator. The name of the run then contains the limit.
-    device, output, progress
+    device, output, trust_code, progress
         As for :func:`evaluate`.
 
     Raises
@@ -246,6 +247,7 @@ def benchmark(
         device=device,
         name=f"{scenario.name}-limit{limit}" if is_part else scenario.name,
         output=output,
+        trust_code=trust_code,
         progress=progress,
     )
 

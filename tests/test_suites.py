@@ -1,12 +1,14 @@
 """The suites of ``benchmark``: frozen files, every value written out."""
 
+import json
 from hashlib import sha256
 
 import pytest
 from conftest import REPOSITORY
 
-from robustbench_aigen import Scenario, UserError, benchmark
+from robustbench_aigen import Run, Scenario, UserError, benchmark
 from robustbench_aigen.scenario.pipelines import expand_pipelines
+from robustbench_aigen.stages.parameters import read_fraction
 
 SUITES = {file.stem: file for file in (REPOSITORY / "robustbench_aigen" / "suites").glob("*.yaml")}
 FROZEN = {
@@ -34,3 +36,29 @@ def test_an_unknown_suite_names_the_nearest(name, hint):
     with pytest.raises(UserError) as refused:
         benchmark("minigen/lenet5", name)
     assert hint in str(refused.value)
+
+
+def test_the_command_gives_robustbenchs_numbers(tmp_path, cli):
+    options = ("--suite", "quick", "--limit", "24", "--output", tmp_path / "out")
+    outcome = cli("benchmark", "minigen/lenet5", "--json", *options)
+    assert outcome.code == 0, outcome.err
+    content = json.loads(outcome.out)
+    run = Run.load(content["run_folder"])
+    assert run.info.scenario.name == "quick_v1-limit24"
+    rows = {(row["threat_model"], row["eps"]): row for row in content["robustness"]}
+    attacks = {name for name in run.pipelines if name.startswith(("pgd_linf", "pgd_l2", "auto"))}
+    assert len(rows) == len({name.partition("eps=")[2] for name in attacks if "eps=" in name})
+    records = run.records.pivot_table(index="sample", columns="pipeline", values="correct", aggfunc="min")
+    for (norm, eps), row in rows.items():
+        assert row["clean_acc"] == pytest.approx(records["clean"].mean())
+        same = [
+            each.name
+            for each in run.info.pipelines
+            if [stage.get("norm") for stage in each.stages] == [{"Linf": "linf", "L2": "l2"}[norm]]
+            and each.stages[0]["eps"] == pytest.approx(read_fraction(eps))
+            and not each.stages[0].get("through")
+        ]
+        assert row["robust_acc"] == pytest.approx(records[["clean", *same]].all(axis=1).mean())
+    shown = cli("benchmark", "minigen/lenet5", *options)
+    assert f"clean_acc {100 * run.accuracy():.1f}, robust_acc" in shown.out
+    assert cli("benchmark", "minigen/lenet5", "--suite", "quik").code == 2

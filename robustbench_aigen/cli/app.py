@@ -13,6 +13,7 @@ import typer
 
 from robustbench_aigen.cli import (
     audit,
+    benchmark,
     cross_generator,
     data,
     explain,
@@ -67,6 +68,7 @@ app.command("train")(_guarded(train.train, resumes=True))
 app.command("cross-generator")(_guarded(cross_generator.cross_generator, resumes=True))
 app.command("finetune")(_guarded(finetune.finetune, resumes=True))
 app.command("validate")(_guarded(validate.validate))
+app.command("benchmark")(_guarded(benchmark.benchmark, resumes=True))
 app.command("predict")(_guarded(predict.predict))
 app.command("explain")(_guarded(explain.explain))
 app.command("audit")(_guarded(audit.audit))

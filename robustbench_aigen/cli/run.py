@@ -12,6 +12,8 @@ from robustbench_aigen.cli.plugin_option import Plugins
 from robustbench_aigen.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from robustbench_aigen.engine.distribution import Engine
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.scenario import Scenario
@@ -142,7 +144,7 @@ def run(
             workers=workers,
             address=address,
         )
-    _show_result(result, json_output)
+    show_result(result, json_output)
 
 
 def _rescore(
@@ -172,7 +174,7 @@ def _rescore(
             folder, detectors=detectors, arch=arch, output=output, device=device, fresh=fresh,
             trust_code=trust_code, progress=progress,
         )  # fmt: skip
-    _show_result(result, json_output)
+    show_result(result, json_output)
     for each in compared:
         say(each.sentence, err=json_output)
 
@@ -188,7 +190,7 @@ def _import(scores: str, output: str, json_output: bool, has_other_options: bool
             "scores have no detectors, images and attacks: only --output, --plugin and --json apply to them",
             hint="columns and threshold are written with the file: '{path: scores.csv, score: prob, threshold: 0.4}'",
         )
-    _show_result(save_below(Run.load(scores), output), json_output)
+    show_result(save_below(Run.load(scores), output), json_output)
 
 
 def _overridden(
@@ -258,7 +260,8 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
         say(line)
 
 
-def _show_result(result: "Run", json_output: bool) -> None:
+def show_result(result: "Run", json_output: bool, more: "Mapping[str, object] | None" = None) -> None:
+    """Print a run as a table, or as JSON with more entries."""
     from robustbench_aigen.runs.timings import trust_share
     from robustbench_aigen.views.tables.accuracy import accuracy_frame
 
@@ -270,6 +273,7 @@ def _show_result(result: "Run", json_output: bool) -> None:
                 "summary": rows,
                 "unreadable": [each.to_dict() for each in result.info.data.unreadable],
                 "notices": [notice.as_dict() for notice in result.notices],
+                **(more or {}),
             }
         )
         return
