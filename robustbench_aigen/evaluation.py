@@ -17,6 +17,7 @@ from robustbench_aigen.engine.experiment import DetectorLike, Experiment, make_e
 from robustbench_aigen.engine.lending import lent
 from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
+from robustbench_aigen.engine.time_budget import fitted_to
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.files import writing
 from robustbench_aigen.numerics.threads import using_threads
@@ -51,6 +52,7 @@ def run(
     engine: Engine = "local",
     workers: int | None = None,
     address: str | None = None,
+    seconds: float | None = None,
 ) -> Run:
     """Run a scenario and write records, tables and a report in Markdown and LaTeX into a run folder.
 
@@ -78,6 +80,8 @@ def run(
         Number of processes, or of Ray's actors; by default one for each core or GPU.
     address
         Address of a Ray cluster, such as ``auto``; by default Ray is started on this machine.
+    seconds
+        Time of the whole call: as many images are evaluated, stratified, as fit into it by a measurement.
 
     Raises
     ------
@@ -86,9 +90,21 @@ def run(
     SetAsideError
         If some shards failed on workers on every attempt. All others are kept.
     """
-    plan = Spread(engine, workers, address)
+    plan, began, told = Spread(engine, workers, address), time.perf_counter(), ""
     plan.check()
     with using_threads(threads):
+        if seconds is not None:
+            loaded = loaded if isinstance(loaded, Scenario) else Scenario.from_yaml(loaded)
+            loaded, told = fitted_to(
+                seconds,
+                loaded,
+                lambda part: runner.run_experiment(
+                    make_experiment(part, device=device, trust_code=trust_code),
+                    output=None,
+                    progress=Silent(),
+                ),
+                began,
+            )
         result = runner.run(
             loaded,
             output=output,
@@ -98,6 +114,7 @@ def run(
             progress=progress,
             cache=cache,
             plan=plan,
+            notices=[told] if told else [],
         )
         return _with_texts(result)
 

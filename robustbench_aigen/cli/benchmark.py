@@ -29,7 +29,9 @@ def benchmark(
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Evaluate at most this many images. The limit is part of the name of the run."),
+        typer.Option(
+            min=1, help="Evaluate at most this many images. The limit is part of the name of the run."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[

@@ -85,6 +85,14 @@ def run(
         str | None,
         typer.Option(help="Address of a Ray cluster, such as auto; by default Ray starts on this machine."),
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            metavar="DURATION",
+            help="Evaluate as many images, stratified, as fit into this time by a measurement: 90s, 10m, 1.5h.",
+        ),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(help="Folder or fsspec URL (s3://…) of finished shards, by default OUTPUT/.cache."),
@@ -111,14 +119,14 @@ def run(
     from robustbench_aigen.scenario.scores_spec import names_scores
 
     if is_exported(Path(scenario)):
-        other = (data, split, limit, precision, trust)
+        other = (data, split, limit, precision, trust, workers, address, within)
         _rescore(
             scenario, detector or [], arch, output, device, fresh, trust_code, json_output,
             has_other_options=dry_run or any(value is not None for value in other),
         )  # fmt: skip
         return
     if names_scores(scenario):
-        replaced = (detector, arch, data, split, limit, precision, trust)
+        replaced = (detector, arch, data, split, limit, precision, trust, workers, address, within)
         _import(scenario, output, json_output, any(replaced) or dry_run or trust_code or threads is not None)
         return
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
@@ -128,6 +136,7 @@ def run(
         _show_plan(loaded, device, trust_code, json_output, output)
         return
     from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.engine.time_budget import read_time
     from robustbench_aigen.evaluation import run as run_scenario
 
     with shown_progress() as progress:
@@ -143,6 +152,7 @@ def run(
             engine=cast("Engine", engine),
             workers=workers,
             address=address,
+            seconds=None if within is None else read_time(within),
         )
     show_result(result, json_output)
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -78,12 +78,14 @@ def run(
     progress: Progress | None = None,
     cache: str | Path | None = None,
     plan: Spread = HERE,
+    notices: Sequence[str] = (),
 ) -> Run:
     """Compute a scenario into a run folder; the parameters are those of :func:`robustbench_aigen.evaluation.run`."""
     clock = time.perf_counter()
     progress = Recording(progress or Silent())
     progress.start(0)
     progress.work_on("", "loading detectors and data")
+    progress.notice_all(notices)
     output = _writable(output)
     if not isinstance(loaded, Scenario):
         loaded = load_scenario(loaded)
