@@ -142,15 +142,29 @@ def _hunt(
             each.note(candidate, margin, float(margin > 0) if only_verdicts else margin)
             each.queries += task.eot if task.is_random else 1
         if task.early_stop:
-            log_odds = task.log_odds_of_levels(rows, levels)
-            fooled = task.is_fooled(rows, log_odds)
+            fooled, log_odds = _fooled(task, rows, levels, margins)
             done = [each.with_best(candidate) for each, candidate in compress(asked, fooled.tolist())]
             if done:
-                yield _chunk(task, done, log_odds[fooled])
+                yield _chunk(task, done, log_odds)
                 finished = {each.row for each in done}
                 hunted = [each for each in hunted if each.row not in finished]
     if hunted:
         yield _chunk(task, hunted, None)
+
+
+def _fooled(
+    task: AttackTask, rows: Tensor, levels: Tensor, margins: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Return which images fool the detector, and the log-odds of these; only margins towards it are judged."""
+    seen = torch.tensor(margins)
+    # Ties are fake.
+    fooled = torch.where(task.labels[rows] == 1, seen > 0, seen >= 0)
+    if not fooled.any():
+        return fooled, torch.empty(0)
+    log_odds = task.log_odds_of_levels(rows[fooled], levels[fooled])
+    verified = task.is_fooled(rows[fooled], log_odds)
+    fooled[fooled.clone()] = verified
+    return fooled, log_odds[verified]
 
 
 def _proposed(hunted: list[_Hunted]) -> list[tuple[_Hunted, Candidate]]:
