@@ -13,8 +13,10 @@ from robustbench_aigen.evaluation import run
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.views.report import report
 
-_KEPT = ("summary.csv", "report.md", "report.html", "report.tex", "run.json", "tables", "figures")
+_KEPT = ("summary.csv", "report.md", "report.tex", "run.json", "tables", "figures")
 """What is committed of a run; records and gallery stay out, they are large and quickly made again."""
+_WITH_PAGE = "pgd_eps4"
+"""The only scenario whose HTML page is committed: each page contains its figures, 0.4 to 1.3 MB."""
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
 def _publish(folder: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for kept in _KEPT:
+    for kept in (*_KEPT, *(["report.html"] if target.name == _WITH_PAGE else [])):
         source = folder / kept
         if source.is_dir():
             # PDFs are for papers: `report` writes them beside these PNGs.
@@ -55,6 +57,7 @@ def _write_index(target: Path) -> None:
         "# Reference results on minigen",
         "",
         "Written by `make results`. Every folder has the report of one scenario, with tables and figures.",
+        f"[{_WITH_PAGE}]({_WITH_PAGE}) also has the HTML page, which `robust-aigen report` makes for every run.",
         "",
     ]
     shipped = shipped_files("scenarios")
