@@ -41,9 +41,12 @@ class RayWorkers:
         self._ray = ray
         self._owns = not ray.is_initialized()
         if self._owns:
-            options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": None}
-            if address is None and count is not None:
-                options["num_cpus"] = count * assignment.threads
+            options: dict[str, Any] = {"log_to_driver": False}
+            if address is None:
+                # The dashboard and its agents take a part of a core; a cluster has its own.
+                options["include_dashboard"] = False
+                if count is not None:
+                    options["num_cpus"] = count * assignment.threads
             try:
                 ray.init(address=address, **options)
             except (ConnectionError, ValueError, RuntimeError) as error:
