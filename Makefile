@@ -15,7 +15,7 @@ demo: $(BIN)/robust-aigen
 test: $(BIN)/pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-# Every attack of every library and every shipped detector: half as long again as all other tests.
+# Every attack of every library, every shipped detector, lost machines: half as long again as all other tests.
 sweep: $(BIN)/pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m sweep
 

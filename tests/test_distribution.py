@@ -118,6 +118,7 @@ def test_ray_gives_the_records_of_one_process_and_is_not_imported_without(file, 
     pd.testing.assert_frame_equal(records(tmp_path / "other"), alone)
 
 
+@pytest.mark.sweep
 def test_a_lost_machine_of_a_cluster_costs_its_jobs_alone(file, tmp_path, alone):
     ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
     from ray.cluster_utils import Cluster
@@ -347,6 +348,7 @@ def children_of(file: str) -> list[str]:
     return found
 
 
+@pytest.mark.sweep
 def test_two_commands_on_one_store_give_equal_records(file, tmp_path, alone):
     code = "import sys; from robustbench_aigen import evaluation; evaluation.run(sys.argv[1], output=sys.argv[2], cache=sys.argv[3], engine='processes', workers=1)"
     commands = [

@@ -20,7 +20,7 @@ _RESERVE = 0.9
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-class Fitted(NamedTuple):
+class FittedScenario(NamedTuple):
     """A scenario whose images fit into the time, and a sentence on the choice; empty if all images fit."""
 
     scenario: Scenario
@@ -46,7 +46,9 @@ def read_time(text: str) -> float:
     return seconds
 
 
-def fitted_to(seconds: float, scenario: Scenario, run: Callable[[Scenario], Run], began: float) -> Fitted:
+def fitted_to(
+    seconds: float, scenario: Scenario, run: Callable[[Scenario], Run], began: float
+) -> FittedScenario:
     """Return the scenario with as many images as its run takes in the given time.
 
     Some images are run first, without trust checks, and their cells are timed.
@@ -80,9 +82,9 @@ def fitted_to(seconds: float, scenario: Scenario, run: Callable[[Scenario], Run]
         )
     limit = scenario.data.limit
     if limit is not None and count >= limit:
-        return Fitted(scenario, "")
+        return FittedScenario(scenario, "")
     told = f"--time: at most {count} images, chosen from the times of {timed}"
-    return Fitted(scenario.replace(data=scenario.data.model_copy(update={"limit": count})), told)
+    return FittedScenario(scenario.replace(data=scenario.data.model_copy(update={"limit": count})), told)
 
 
 def _timed(scenario: Scenario, count: int, run: Callable[[Scenario], Run]) -> tuple[int, float, float]:
