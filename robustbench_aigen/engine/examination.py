@@ -24,6 +24,8 @@ from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
+_BATCH_PIXELS = 2**24
+"""Largest number of pixels in the batch that an answer is compared in."""
 _PIXELS = 2**16
 """Largest number of pixels of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
 _FEWEST, _MOST = 4, 16
@@ -137,13 +139,15 @@ def examine(
     if detector.preprocessing.input_size is None and levels:
         height, width = max((image.shape[1:] for image in levels), key=lambda sides: sides[0] * sides[1])
     count = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
+    # A batch of photographs of many megapixels takes minutes and gigabytes.
+    most = max(1, _BATCH_PIXELS // (height * width))
     parts = []
     waiting = same_size(levels[:count], range(min(count, len(levels))))
     while waiting:
         rows = waiting.pop(0)
         stack = torch.stack([levels[row] for row in rows])
         try:
-            repeated = repeat(detector, stack, device, default_batch_size(detector, device))
+            repeated = repeat(detector, stack, device, min(default_batch_size(detector, device), most))
         except Exception as error:
             if is_out_of_memory(error):
                 # As in the run, which reports if not even one image fits.
