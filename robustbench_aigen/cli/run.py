@@ -118,15 +118,16 @@ def run(
     from robustbench_aigen.scenario.scenario import load_scenario
     from robustbench_aigen.scenario.scores_spec import names_scores
 
+    elsewhere = (None if engine == "local" else engine, workers, address, within, store)
     if is_exported(Path(scenario)):
-        other = (data, split, limit, precision, trust, workers, address, within)
+        other = (data, split, limit, precision, trust, *elsewhere)
         _rescore(
             scenario, detector or [], arch, output, device, fresh, trust_code, json_output,
             has_other_options=dry_run or any(value is not None for value in other),
         )  # fmt: skip
         return
     if names_scores(scenario):
-        replaced = (detector, arch, data, split, limit, precision, trust, workers, address, within)
+        replaced = (detector, arch, data, split, limit, precision, trust, *elsewhere)
         _import(scenario, output, json_output, any(replaced) or dry_run or trust_code or threads is not None)
         return
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)

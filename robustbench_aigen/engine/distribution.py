@@ -149,7 +149,8 @@ def distribute(execution: Execution, jobs: Sequence[ShardJob], workers: Workers)
                 progress.notice(f"a shard is set aside: {_told(done)}")
     if failed:
         raise SetAsideError(
-            f"{counted(len(failed), 'shard')} of {len(jobs)} failed {ATTEMPTS} times and is set aside: {_told(failed[0])}; "
+            f"{counted(len(failed), 'shard')} of {len(jobs)} failed {ATTEMPTS} times and "
+            f"{'is' if len(failed) == 1 else 'are'} set aside: {_told(failed[0])}; "
             "the other shards are stored, and the same command tries again"
         )
 
