@@ -1,5 +1,6 @@
 """Checks of every detector on a few images before a run: finite and repeatable outputs."""
 
+import math
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,7 +25,11 @@ from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
-_BATCH_PIXELS = 2**24
+_SIDE = 1024
+"""Largest side of the middle of an image that is examined: 22 answers to whole photographs take minutes and 10 GB."""
+_TILES = 2
+"""The same for tiles, in tiles."""
+_BATCH_PIXELS = 2**22
 """Largest number of pixels in the batch that an answer is compared in."""
 _PIXELS = 2**16
 """Largest number of pixels of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
@@ -115,6 +120,8 @@ def examine(
 ) -> Repeated | None:
     """Score as many images as are fast and fit into memory; None if there is no image, or if each costs a query.
 
+    Of a large image the middle is scored, or all of it by a detector that fails on the middle.
+
     Parameters
     ----------
     detector
@@ -135,29 +142,53 @@ def examine(
     """
     if is_remote(detector):
         return None
-    height, width = detector.preprocessing.input_size or (224, 224)
-    if detector.preprocessing.input_size is None and levels:
-        height, width = max((image.shape[1:] for image in levels), key=lambda sides: sides[0] * sides[1])
-    count = min(_MOST, max(_FEWEST, _PIXELS // (height * width)))
-    # A batch of photographs of many megapixels takes minutes and gigabytes.
-    most = max(1, _BATCH_PIXELS // (height * width))
+    most = _largest_sides(detector)
+    middles = [_middle(image, most) for image in levels]
+    sides = detector.preprocessing.input_size or max(
+        (tuple(image.shape[1:]) for image in middles), key=math.prod, default=(224, 224)
+    )
+    count = min(_MOST, max(_FEWEST, _PIXELS // math.prod(sides)))
     parts = []
-    waiting = same_size(levels[:count], range(min(count, len(levels))))
+    waiting = same_size(middles[:count], range(min(count, len(middles))))
     while waiting:
         rows = waiting.pop(0)
-        stack = torch.stack([levels[row] for row in rows])
+        stack = torch.stack([middles[row] for row in rows])
         try:
-            repeated = repeat(detector, stack, device, min(default_batch_size(detector, device), most))
+            among = min(default_batch_size(detector, device), _BATCH_PIXELS // math.prod(stack.shape[2:]))
+            repeated = repeat(detector, stack, device, among)
         except Exception as error:
             if is_out_of_memory(error):
                 # As in the run, which reports if not even one image fits.
                 waiting[:0] = [rows[: len(rows) // 2]] if len(rows) > 1 else []
                 continue
-            sides = (stack.shape[2], stack.shape[3])
+            if any(middles[row] is not levels[row] for row in rows):
+                for row in rows:
+                    middles[row] = levels[row]
+                waiting[:0] = [[row] for row in rows]
+                continue
+            height, width = stack.shape[2:]
             raise failure(
-                detector, error, *sides, hint=size_hint(detector, *sides), image=names[rows[0]]
+                detector, error, height, width, hint=size_hint(detector, height, width), image=names[rows[0]]
             ) from error
         if needs_finite:
             check_finite(detector, repeated.margin, [names[row] for row in rows])
         parts.append(repeated)
     return Repeated.joined(parts) if parts else None
+
+
+def _largest_sides(detector: Detector) -> tuple[int, int]:
+    """Return the height and width of an image that are enough to examine a detector."""
+    settings = detector.preprocessing
+    if settings.crop != "tiles" or settings.input_size is None or settings.resize_to is not None:
+        return _SIDE, _SIDE
+    height, width = (min(_SIDE, _TILES * side) for side in settings.input_size)
+    return height, width
+
+
+def _middle(image: Tensor, most: tuple[int, int]) -> Tensor:
+    """Return the middle of a 3×H×W image; the image itself where no side is larger than ``most``."""
+    sides = [min(side, largest) for side, largest in zip(image.shape[1:], most, strict=True)]
+    if sides == list(image.shape[1:]):
+        return image
+    top, left = ((side - kept) // 2 for side, kept in zip(image.shape[1:], sides, strict=True))
+    return image[:, top : top + sides[0], left : left + sides[1]]
