@@ -10,10 +10,10 @@ import torch
 from conftest import write_image
 from torch import nn
 
-from robustbench_aigen import load_detector
+from robustbench_aigen import Detector, load_detector
 from robustbench_aigen.detectors.contract import log_odds
 from robustbench_aigen.detectors.shipped import shipped_detectors
-from robustbench_aigen.engine.examination import judge_repeats
+from robustbench_aigen.engine.examination import examine, judge_repeats
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.trust.check import Checks
@@ -355,6 +355,44 @@ def test_a_batch_as_large_as_in_a_run_is_tried(load, images):
     levels = (images * 255).round().to(torch.uint8)
     assert not repeat(detector, levels, torch.device("cpu")).moved_by_batch.any()
     assert repeat(detector, levels, torch.device("cpu"), 128).moved_by_batch.all()
+
+
+class Watched(nn.Module):
+    """Notes the sizes of what it is asked for; refuses images with a side below the least."""
+
+    def __init__(self, least: int = 0) -> None:
+        super().__init__()
+        self.least, self.sizes = least, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if min(x.shape[2:]) < self.least:
+            raise ValueError("too small")
+        self.sizes.append(tuple(x.shape))
+        level = x.mean(dim=(1, 2, 3))
+        return torch.stack([-level, level], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("least", "settings", "largest"),
+    [
+        (0, {}, (512, 512)),
+        (600, {}, (1400, 1800)),
+        (0, {"crop": "tiles", "input_size": 32}, (32, 32)),
+    ],
+)
+def test_of_a_large_image_the_middle_is_examined(least, settings, largest):
+    levels = torch.zeros(3, 1400, 1800, dtype=torch.uint8)
+    levels[:, 700 - 256 : 700 + 256, 900 - 256 : 900 + 256] = 255
+    network = Watched(least)
+    detector = Detector(network, **settings)
+    network.sizes.clear()
+    repeated = examine(detector, [levels], ["image"], torch.device("cpu"))
+    assert {size[2:] for size in network.sizes} == {largest}
+    assert sum(size[0] * size[2] * size[3] for size in network.sizes) < 30 * max(
+        512**2, least and 1400 * 1800
+    )
+    inside = levels.float().mean().item() / 255 if least else 1.0
+    torch.testing.assert_close(repeated.margin, torch.tensor([2 * inside]), rtol=1e-4, atol=1e-4)
 
 
 def test_a_fault_in_the_gradient_names_its_place(folder, cli):

@@ -25,11 +25,11 @@ from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
-_SIDE = 1024
+_SIDE = 512
 """Largest side of the middle of an image that is examined: 22 answers to whole photographs take minutes and 10 GB."""
 _TILES = 2
 """The same for tiles, in tiles."""
-_BATCH_PIXELS = 2**22
+_BATCH_PIXELS = 2**21
 """Largest number of pixels in the batch that an answer is compared in."""
 _PIXELS = 2**16
 """Largest number of pixels of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
