@@ -18,17 +18,13 @@ from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import examination_key
 from robustbench_aigen.engine.probing import Probed
 from robustbench_aigen.engine.shards import NOT_HASHED, Shard, decode_shard, make_shards
-from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.engine.sizes import middles_of, same_size
 from robustbench_aigen.engine.store import Cache
 from robustbench_aigen.numerics.memory import is_out_of_memory
 from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
-_SIDE = 512
-"""Largest side of the middle of an image that is examined: 22 answers to whole photographs take minutes and 10 GB."""
-_TILES = 2
-"""The same for tiles, in tiles."""
 _BATCH_PIXELS = 2**21
 """Largest number of pixels in the batch that an answer is compared in."""
 _PIXELS = 2**16
@@ -142,8 +138,7 @@ def examine(
     """
     if is_remote(detector):
         return None
-    most = _largest_sides(detector)
-    middles = [_middle(image, most) for image in levels]
+    middles = middles_of(levels, detector, device)
     sides = detector.preprocessing.input_size or max(
         (tuple(image.shape[1:]) for image in middles), key=math.prod, default=(224, 224)
     )
@@ -161,11 +156,6 @@ def examine(
                 # As in the run, which reports if not even one image fits.
                 waiting[:0] = [rows[: len(rows) // 2]] if len(rows) > 1 else []
                 continue
-            if any(middles[row] is not levels[row] for row in rows):
-                for row in rows:
-                    middles[row] = levels[row]
-                waiting[:0] = [[row] for row in rows]
-                continue
             height, width = stack.shape[2:]
             raise failure(
                 detector, error, height, width, hint=size_hint(detector, height, width), image=names[rows[0]]
@@ -174,21 +164,3 @@ def examine(
             check_finite(detector, repeated.margin, [names[row] for row in rows])
         parts.append(repeated)
     return Repeated.joined(parts) if parts else None
-
-
-def _largest_sides(detector: Detector) -> tuple[int, int]:
-    """Return the height and width of an image that are enough to examine a detector."""
-    settings = detector.preprocessing
-    if settings.crop != "tiles" or settings.input_size is None or settings.resize_to is not None:
-        return _SIDE, _SIDE
-    height, width = (min(_SIDE, _TILES * side) for side in settings.input_size)
-    return height, width
-
-
-def _middle(image: Tensor, most: tuple[int, int]) -> Tensor:
-    """Return the middle of a 3×H×W image; the image itself where no side is larger than ``most``."""
-    sides = [min(side, largest) for side, largest in zip(image.shape[1:], most, strict=True)]
-    if sides == list(image.shape[1:]):
-        return image
-    top, left = ((side - kept) // 2 for side, kept in zip(image.shape[1:], sides, strict=True))
-    return image[:, top : top + sides[0], left : left + sides[1]]

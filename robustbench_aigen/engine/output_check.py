@@ -14,7 +14,7 @@ from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.engine.examination import few_images
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.sizes import same_size
+from robustbench_aigen.engine.sizes import middles_of, same_size
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.numerics.eight_bit import to_pixels
@@ -25,6 +25,8 @@ _PIXELS = 2**18
 """Largest number of pixels of all labelled images, at the detector's input size: 256 images of 32 pixels a side."""
 _FEWEST, _MOST, _ENOUGH = 48, 256, 32
 """Number of images for the check: with too few of one kind, the next kind is used."""
+_AT_ONCE = 8
+"""Images that are held whole: one of 12 megapixels takes 36 MB."""
 
 
 class _Labelled(NamedTuple):
@@ -140,7 +142,7 @@ def _labelled_images(experiment: Experiment, detector: Detector) -> _Labelled | 
     for selection, what in _pools(experiment.selection):
         if what == _TESTED and few is not None:
             break
-        images = _decoded(selection, what, limit)
+        images = _decoded(selection, what, limit, detector, experiment.device)
         if images is not None and (few is None or len(images.labels) > len(few.labels)):
             few = images
         if few is not None and len(few.labels) >= min(_ENOUGH, limit):
@@ -148,16 +150,23 @@ def _labelled_images(experiment: Experiment, detector: Detector) -> _Labelled | 
     return few
 
 
-def _decoded(selection: Selection, what: str, limit: int) -> _Labelled | None:
+def _decoded(
+    selection: Selection, what: str, limit: int, detector: Detector, device: torch.device
+) -> _Labelled | None:
     """Return images of both classes, None without such images."""
     chosen = _of_both_classes(selection, limit)
     if len({selection.source.samples[index].label for index in chosen}) < 2:
         return None
-    images = few_images(selection, chosen)
-    labels = torch.tensor([sample.label for sample in images.samples])
+    levels: list[Tensor] = []
+    found: list[int] = []
+    for start in range(0, len(chosen), _AT_ONCE):
+        images = few_images(selection, chosen[start : start + _AT_ONCE])
+        levels += middles_of(images.levels, detector, device)
+        found += [sample.label for sample in images.samples]
+    labels = torch.tensor(found)
     if len(labels.unique()) < 2:
         return None
-    return _Labelled(images.levels, labels, what, are_tested=what == _TESTED)
+    return _Labelled(levels, labels, what, are_tested=what == _TESTED)
 
 
 _TESTED = "tested images"

@@ -11,10 +11,15 @@ from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_padding, pads_undeclared
 from robustbench_aigen.notices import Notice
+from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.stages.stage import Attack
 
 _WASTE = 1.5
 """Largest ratio of the padded area to the area of an image."""
+_SIDE = 512
+"""Largest side of an image in a check of a detector: a check of whole photographs takes minutes and 10 GB."""
+_TILES = 2
+"""The same for a detector that sees tiles, in tiles."""
 
 
 def same_size(levels: list[Tensor], rows: Iterable[int]) -> list[list[int]]:
@@ -93,3 +98,45 @@ def padded(images: list[Tensor]) -> tuple[Tensor, Tensor | None]:
     for place, image in zip(stack, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
     return stack, sizes
+
+
+@torch.no_grad()
+def middles_of(levels: list[Tensor], detector: Detector, device: torch.device) -> list[Tensor]:
+    """Return the middles of large images for checks of a detector that sees images at their own size.
+
+    Images stay whole for a detector that resizes them, or that fails on the middle of the first one.
+
+    Parameters
+    ----------
+    levels
+        3×H×W uint8 of any sizes.
+    """
+    settings = detector.preprocessing
+    if settings.resize_to is not None or (settings.input_size is not None and settings.crop is None):
+        return levels
+    sides = (_SIDE, _SIDE)
+    if settings.input_size is not None:
+        height, width = settings.input_size
+        sides = (
+            (_TILES * height, _TILES * width)
+            if settings.crop == "tiles"
+            else (max(_SIDE, height), max(_SIDE, width))
+        )
+    middles = [_middle(image, sides) for image in levels]
+    first = next((cut for cut, image in zip(middles, levels, strict=True) if cut is not image), None)
+    if first is None:
+        return levels
+    try:
+        detector(to_pixels(first[None].to(device)))
+    except Exception:  # noqa: BLE001  The check of the whole image names the fault.
+        return levels
+    return middles
+
+
+def _middle(image: Tensor, most: tuple[int, int]) -> Tensor:
+    """Return the middle of a 3×H×W image; the image itself where no side is larger than ``most``."""
+    sides = [min(side, largest) for side, largest in zip(image.shape[1:], most, strict=True)]
+    if sides == list(image.shape[1:]):
+        return image
+    top, left = ((side - kept) // 2 for side, kept in zip(image.shape[1:], sides, strict=True))
+    return image[:, top : top + sides[0], left : left + sides[1]].clone()
