@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from robustbench_aigen.data.image_data import DataLike
 from robustbench_aigen.data.layouts.exported import read_exported
+from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.detectors.thresholds import Threshold
 from robustbench_aigen.engine import runner
 from robustbench_aigen.engine.distribution import Engine, Spread
+from robustbench_aigen.engine.estimate import estimate_cells
 from robustbench_aigen.engine.experiment import DetectorLike, Experiment, make_experiment
 from robustbench_aigen.engine.lending import lent
+from robustbench_aigen.engine.pilot import Pilot, estimated_cells, pilot
 from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.time_budget import fitted_to
@@ -98,11 +102,8 @@ def run(
             loaded, told = fitted_to(
                 seconds,
                 loaded,
-                lambda part: runner.run_experiment(
-                    make_experiment(part, device=device, trust_code=trust_code),
-                    output=None,
-                    progress=Silent(),
-                ),
+                lambda part: make_experiment(part, device=device, trust_code=trust_code),
+                _in_memory,
                 began,
             )
         result = runner.run(
@@ -117,6 +118,25 @@ def run(
             notices=[told] if told else [],
         )
         return _with_texts(result)
+
+
+def estimate(experiment: Experiment) -> pd.DataFrame:
+    """Return ``detector, pipeline, images, seconds, …`` per cell; see :meth:`Experiment.estimate`."""
+    if services_of(*experiment.detectors, *experiment.surrogates.values()):
+        return estimate_cells(experiment)
+    return estimated_cells(experiment, pilot_of(experiment))
+
+
+def pilot_of(experiment: Experiment) -> Pilot:
+    """Return a pilot of an experiment whose last part takes at most 15 seconds, or a fiftieth of the whole."""
+    trust = experiment.scenario.trust
+    return pilot(
+        experiment, _in_memory, lambda done: max(15.0, 0.02 * done.seconds(done.whole, trust).likely)
+    )
+
+
+def _in_memory(experiment: Experiment, progress: Progress) -> Run:
+    return runner.run_experiment(experiment, output=None, progress=progress)
 
 
 def _with_texts(result: Run) -> Run:

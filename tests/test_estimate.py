@@ -1,13 +1,11 @@
 """The estimate of a dry run: what an attack asks for an image, against what it does."""
 
-import json
-
 import pytest
 import torch
 from test_attack_contract import bound_stage, pictures, silent, stage, task, untrained
 from test_engine import scenario
 
-from robustbench_aigen import perturbations
+from robustbench_aigen import Scenario, perturbations
 from robustbench_aigen.attacks.execution import run_attack
 from robustbench_aigen.attacks.native.ensemble import parts_of
 from robustbench_aigen.engine import estimate
@@ -54,15 +52,15 @@ def test_the_work_is_near_the_queries_that_an_attack_counts(attack, norm, backen
     assert expected * 0.8 <= counted <= expected + 2 * params["steps"] + 20
 
 
-def test_black_box_attacks_cost_forward_passes_and_auto_the_sum_of_its_parts(tmp_path, cli, monkeypatch):
+def test_black_box_attacks_cost_forward_passes_and_auto_the_sum_of_its_parts(tmp_path, monkeypatch):
     """Where a verdict takes a second in a batch and two alone, and a gradient three."""
     monkeypatch.setattr(estimate, "_pace", lambda *_: Pace(verdict=1.0, single=2.0, gradient=3.0, query=1.0))
     pipelines = (
         "{pgd: [{attack: pgd, steps: 1000}], square: [{attack: square}], auto: [{attack: auto}], "
         "nothing: [{attack: pgd, eps: 0.5/255}], alone: [{attack: square, backend: torchattacks}]}"
     )
-    outcome = cli("run", scenario(tmp_path, pipelines), "--dry-run", "--json")
-    seconds = {cell["pipeline"]: cell["seconds"] / 120 for cell in json.loads(outcome.out)}
+    cells = estimate.estimate_cells(Scenario.from_yaml(scenario(tmp_path, pipelines)).experiment())
+    seconds = dict(zip(cells["pipeline"], cells["seconds"] / 120, strict=True))
     queries = work_of(stage("square")).queries
     auto = work_of(stage("auto"))
     assert seconds == pytest.approx(

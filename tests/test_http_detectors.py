@@ -585,8 +585,9 @@ def test_a_refused_connection_costs_no_query(service, tmp_path):
 
 
 def test_concurrent_requests_stay_within_their_number_and_use_it(service, tmp_path):
-    service.delay = 0.3
-    loaded(service, tmp_path, concurrent=3).scores(pictures(6))
+    detector = loaded(service, tmp_path, concurrent=3)
+    service.delay, service.together = 0.1, 3
+    detector.scores(pictures(6))
     assert service.most_at_once == 3
 
 

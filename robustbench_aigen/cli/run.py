@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from robustbench_aigen.engine.distribution import Engine
+    from robustbench_aigen.engine.experiment import Experiment
     from robustbench_aigen.runs.run import Run
     from robustbench_aigen.scenario.scenario import Scenario
 
@@ -105,7 +106,11 @@ def run(
         bool, typer.Option("--fresh", help="Compute everything again, also what is in the cache.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the cells and an upper estimate of the time.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Run a few images in memory, and show the time, queries and memory that the cells are expected to take.",
+        ),
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -245,14 +250,17 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
     from pathlib import Path
 
     from robustbench_aigen.detectors.remote.network import services_of
-    from robustbench_aigen.engine.estimate import estimate_cells
     from robustbench_aigen.engine.experiment import make_experiment
     from robustbench_aigen.engine.query_bounds import describe_queries
 
     resume_collector()
     plan = make_experiment(loaded, device=device, trust_code=trust_code)
-    table = estimate_cells(plan)
-    for service in services_of(*plan.detectors, *plan.surrogates.values()):
+    services = services_of(*plan.detectors, *plan.surrogates.values())
+    if not services:
+        _show_pilot(plan, json_output)
+        return
+    table = plan.estimate()
+    for service in services:
         service.look_in(Path(output) / ".cache")
     if json_output:
         print_json(table.to_dict(orient="records"))
@@ -269,6 +277,35 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
     )
     for line in describe_queries(plan):
         say(line)
+
+
+def _show_pilot(plan: "Experiment", json_output: bool) -> None:
+    """Run a part of the images in memory, and show what the whole is expected to take."""
+    from robustbench_aigen.engine.estimate import write_duration
+    from robustbench_aigen.engine.pilot import estimated_cells
+    from robustbench_aigen.evaluation import pilot_of
+
+    found = pilot_of(plan)
+    table = estimated_cells(plan, found)
+    if json_output:
+        rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
+        print_json(rows)
+        return
+    whole = found.seconds(found.whole, plan.scenario.trust)
+    least, likely, most = map(write_duration, whole)
+    title = f"{plan.scenario.name}: {counted(len(table), 'cell')}, about {likely} ({least} to {most})"
+    spans = zip(table["least"], table["most"], strict=True)
+    shown = table.assign(
+        seconds=table["seconds"].map("{:.1f}".format),
+        range=[f"{low:.1f}–{high:.1f}" for low, high in spans],
+        memory_mb=table["memory_mb"].map("{:.0f}".format, na_action="ignore").fillna("–"),
+    )
+    columns = ["detector", "pipeline", "images", "seconds", "range", "queries", "memory_mb"]
+    print_table(shown[columns], title, group="detector")
+    say(
+        f"measured on {counted(found.images, 'image')} in one process, with trust checks {plan.scenario.trust} and "
+        "without the cache; the report takes some seconds more"
+    )
 
 
 def show_result(result: "Run", json_output: bool, more: "Mapping[str, object] | None" = None) -> None:

@@ -12,7 +12,7 @@ from robustbench_aigen.detectors.borrowing import frozen, is_frozen
 
 _AT_ONCE = 2**21
 """Pixels of the largest images that go through a network in one piece."""
-_TILE = 640
+_TILE = 512
 """Side of a tile in pixels, without what overlaps; a multiple of the strides."""
 
 

@@ -188,10 +188,19 @@ class Experiment:
         return notices
 
     def estimate(self) -> "pd.DataFrame":
-        """Return ``detector, pipeline, images, seconds`` per cell: an upper estimate of the time."""
-        from robustbench_aigen.engine.estimate import estimate_cells
+        """Return the expected time of each cell, from a part of the images that is run in memory.
 
-        return estimate_cells(self)
+        Returns
+        -------
+        DataFrame
+            ``detector, pipeline, images``; ``seconds`` expected, with ``least`` and ``most`` as the range; ``queries``,
+            the gradients and verdicts that attacks take; ``memory_mb``, the peak of the process, on a GPU of its
+            memory. With a detector behind HTTP nothing is sent: ``seconds`` follow from rate limits, and ``queries`` are
+            the most to services.
+        """
+        from robustbench_aigen.evaluation import estimate
+
+        return estimate(self)
 
     def run(
         self, output: str | Path | None = None, *, fresh: bool = False, progress: "Progress | None" = None

@@ -20,7 +20,7 @@ from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import ComputeSettings, plugin_code, probe_key
 from robustbench_aigen.engine.shards import Shard, decode_shard
-from robustbench_aigen.engine.sizes import attack_groups, padded
+from robustbench_aigen.engine.sizes import attack_groups, middles_of, padded
 from robustbench_aigen.numerics.seeding import SampleStreams, seeded_global_rng
 from robustbench_aigen.runs.timings import PROBES_STEP
 from robustbench_aigen.stages.pipeline import Pipeline
@@ -361,6 +361,9 @@ class Probing:
         if asked not in self._batches:
             self._batches.clear()
             samples, levels = self._decoded(shard)
+            if not attacks:
+                # Gradients of whole photographs of many megapixels take minutes and gigabytes.
+                levels = middles_of(levels, detector, self.experiment.device)
             groups = attack_groups(attacks, detector, None, levels, range(len(levels)))
             self._batches[asked] = [
                 self._batch(detector, [samples[row] for row in rows], [levels[row] for row in rows], settings)

@@ -4,17 +4,15 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.engine.estimate import write_duration
+from robustbench_aigen.engine.experiment import Experiment
+from robustbench_aigen.engine.pilot import FIRST, Pilot, RunInMemory, pilot
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import Scenario
 
-_FIRST, _SECOND = 8, 64
-"""Images that are timed first, and those that are timed if the first take little of the time."""
-_LITTLE = 0.03
-"""Share of the time that the first images may take for the second to be timed, too."""
-_TRUST = {"off": 1.0, "quick": 1.35, "full": 2.0}
-"""Factor of the time of the cells for the trust checks: ``quick`` takes at most a quarter of a run."""
+_SHARE = 0.05
+"""Share of the time that the next pilot may take."""
 _RESERVE = 0.9
 """Share of the time that is planned."""
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
@@ -47,11 +45,15 @@ def read_time(text: str) -> float:
 
 
 def fitted_to(
-    seconds: float, scenario: Scenario, run: Callable[[Scenario], Run], began: float
+    seconds: float,
+    scenario: Scenario,
+    make: Callable[[Scenario], Experiment],
+    run: RunInMemory,
+    began: float,
 ) -> FittedScenario:
     """Return the scenario with as many images as its run takes in the given time.
 
-    Some images are run first, without trust checks, and their cells are timed.
+    A part of the images is run first (:mod:`robustbench_aigen.engine.pilot`).
 
     Parameters
     ----------
@@ -59,40 +61,43 @@ def fitted_to(
         The time of the whole command.
     scenario
         The scenario.
+    make
+        Makes the experiment of a scenario.
     run
-        Runs a scenario in memory.
+        Runs an experiment in memory.
     began
         When the command began, in seconds of ``time.perf_counter``.
 
     Raises
     ------
     UserError
-        If the time is too short for as many images as were timed.
+        If the time is too short for as many images as the first pilot had, or if a detector is a service.
     """
-    timed, each, fixed = _timed(scenario, _FIRST, run)
-    if time.perf_counter() - began < _LITTLE * seconds + fixed:
-        timed, each, fixed = _timed(scenario, _SECOND, run)
-    left = _RESERVE * seconds - (time.perf_counter() - began) - fixed
-    count = int(left / (each * _TRUST[scenario.trust]))
-    if count < _FIRST:
-        needed = (time.perf_counter() - began + fixed + _FIRST * each * _TRUST[scenario.trust]) / _RESERVE
+    clock = time.perf_counter()
+    experiment = make(scenario)
+    if services_of(*experiment.detectors, *experiment.surrogates.values()):
         raise UserError(
-            f"the time is too short: {_FIRST} images take about {write_duration(needed)}",
+            "--time would ask a service for images to measure the time",
+            hint="leave out --time, and set --limit; --dry-run tells the queries",
+        )
+    setup = time.perf_counter() - clock
+    found = pilot(experiment, run, lambda _: _SHARE * seconds)
+    left = _RESERVE * seconds - (time.perf_counter() - began) - setup
+    if found.seconds(found.whole, scenario.trust).likely <= left:
+        return FittedScenario(scenario, "")
+    count = most_images(found, scenario.trust, left)
+    if count < FIRST:
+        needed = (_RESERVE * seconds - left + found.seconds(FIRST, scenario.trust).likely) / _RESERVE
+        raise UserError(
+            f"the time is too short: {FIRST} images take about {write_duration(needed)}",
             hint="more --time, or fewer detectors and pipelines",
         )
-    limit = scenario.data.limit
-    if limit is not None and count >= limit:
-        return FittedScenario(scenario, "")
-    told = f"--time: at most {count} images, chosen from the times of {timed}"
+    planned = write_duration(found.seconds(count, scenario.trust).likely)
+    told = f"--time: at most {count} images, for which {planned} are planned from the times of {found.images}"
     return FittedScenario(scenario.replace(data=scenario.data.model_copy(update={"limit": count})), told)
 
 
-def _timed(scenario: Scenario, count: int, run: Callable[[Scenario], Run]) -> tuple[int, float, float]:
-    """Return the number of timed images, the seconds of all cells for an image, and the seconds beside cells."""
-    limit = count if scenario.data.limit is None else min(count, scenario.data.limit)
-    clock = time.perf_counter()
-    done = run(scenario.replace(data=scenario.data.model_copy(update={"limit": limit}), trust="off"))
-    taken = time.perf_counter() - clock
-    cells = sum(row.seconds for row in done.info.timings if row.step == "cell")
-    images = max(1, done.info.data.images)
-    return images, cells / images, taken - cells
+def most_images(found: Pilot, trust: str, seconds: float) -> int:
+    """Return the largest number of images whose run takes at most some seconds by a pilot; 0 if there is none."""
+    none, one = found.seconds(0, trust).likely, found.seconds(1, trust).likely
+    return max(0, int((seconds - none) / (one - none))) if one > none else found.whole

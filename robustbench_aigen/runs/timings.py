@@ -8,6 +8,7 @@ TABLES_STEP, FIGURES_STEP = "tables", "figures"
 _OF_REPORTS = (TABLES_STEP, FIGURES_STEP)
 OUTPUT_CHECK_STEP, PROBES_STEP = "output check", "trust probes"
 WORKERS_STEP = "workers"
+_OF_IMAGES = ("audit", "hashing", "decoding")
 _OF_TRUST = (OUTPUT_CHECK_STEP, PROBES_STEP)
 
 
@@ -17,6 +18,11 @@ def step_row(step: str, seconds: float, detector: str = "") -> TimingInfo:
         step=step, detector=detector, pipeline="", seconds=round(seconds, 3), shards_computed=0, shards_cached=0,
         batch_size=None,
     )  # fmt: skip
+
+
+def of_images(step: str) -> bool:
+    """Whether a step beside the cells takes longer with more images."""
+    return step in _OF_IMAGES
 
 
 def with_report_times(info: RunInfo, seconds: Mapping[str, float]) -> RunInfo:
