@@ -33,7 +33,7 @@ LAYERS = [
     {"errors", "text"},
 ]
 REACH_UP = {
-    "engine/experiment.py": {"run"},
+    "engine/experiment.py": {"estimate", "run"},
     "runs/run.py": {"save", "report", "compare", "compare_detectors", "gate", "_repr_html_"},
     "scenario/scenario.py": {"check", "experiment", "run"},
     "stages/stage.py": {"__call__", "differentiable"},

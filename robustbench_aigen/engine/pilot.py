@@ -52,7 +52,7 @@ class Pilot(NamedTuple):
     memory
         Peak memory in bytes for each detector and pipeline; empty where the system does not tell.
     before
-        The smaller pilot before this one.
+        The smaller pilot before.
     """
 
     run: Run

@@ -98,6 +98,6 @@ def fitted_to(
 
 
 def most_images(found: Pilot, trust: str, seconds: float) -> int:
-    """Return the largest number of images whose run takes at most some seconds by a pilot; 0 if there is none."""
+    """Return the largest number of images whose run takes at most some seconds by a pilot, or 0."""
     none, one = found.seconds(0, trust).likely, found.seconds(1, trust).likely
     return max(0, int((seconds - none) / (one - none))) if one > none else found.whole
