@@ -15,10 +15,12 @@ from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.runs.timings import of_images
 
-FIRST = 8
+_FIRST = 4
 """Images of the first pilot."""
-_GROWTH = 4
-"""Factor from a pilot to the next: small batches are slower, so that the last pilot decides."""
+_GROWTH, _LEAST_GROWTH = 4, 2
+"""Factor from a pilot to the next; and from the first to the second, where four times as many would take too long."""
+_PATIENCE = 3
+"""Factor of the allowed time for the second pilot: without it nothing tells what a run takes beside its images."""
 _MOST = 512
 """Images of the largest pilot."""
 _TRUST: Mapping[str, tuple[float, float, float]] = {
@@ -112,13 +114,24 @@ def pilot(experiment: Experiment, run: RunInMemory, allowed: Callable[[Pilot], f
         The seconds that the next part may take after a pilot.
     """
     whole = len(experiment.selection.indices)
-    count, done = min(FIRST, whole), None
-    while True:
+    count, done = min(_FIRST, whole), None
+    while count:
         done = _timed(experiment, count, run)._replace(before=done)
-        following = min(_GROWTH * count, whole, _MOST)
-        if following <= count or done.fixed + following * done.rate.likely > allowed(done):
-            return done._replace(before=done.before and done.before._replace(before=None))
-        count = following
+        count = _following(done, allowed(done))
+    assert done is not None
+    return done._replace(before=done.before and done.before._replace(before=None))
+
+
+def _following(done: Pilot, allowed: float) -> int:
+    """Return the number of images of the pilot after another; 0 if it was the last."""
+    growths = [(_GROWTH, allowed)]
+    if done.before is None:
+        growths.append((_LEAST_GROWTH, _PATIENCE * allowed))
+    for growth, seconds in growths:
+        count = min(growth * done.images, done.whole, _MOST)
+        if count > done.images and done.fixed + count * done.rate.likely <= seconds:
+            return count
+    return 0
 
 
 def _timed(experiment: Experiment, count: int, run: RunInMemory) -> Pilot:

@@ -13,7 +13,8 @@ from torch import Tensor
 from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.splitting import order_key
-from robustbench_aigen.detectors.contract import DeployedDetector, Detector
+from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
+from robustbench_aigen.engine.batch import log_odds_of
 from robustbench_aigen.engine.cell import Cell
 from robustbench_aigen.engine.estimate import work_of
 from robustbench_aigen.engine.execution import Execution
@@ -41,6 +42,8 @@ from robustbench_aigen.trust.sequential import (
 )
 from robustbench_aigen.trust.stored_quality import StoredQuality, stored_quality
 
+_ATTACK = "attack"
+"""The question of second attacks on images that withstood an attack."""
 _SHARE = 0.03
 """The share of the work of a sweep that each quick second attack takes where the fewest images take less."""
 _MEMORY = 256 * 1024**2
@@ -287,7 +290,7 @@ class Probing:
         for look in test.looks:
             asked = rung.survivors[len(held) : look]
             held += self._answers(
-                detector, "attack", "", (attack,), asked, lambda images: images.held(attack)
+                detector, _ATTACK, "", (attack,), asked, lambda images: images.held(attack)
             ).tolist()
             if test.is_clear(held.count(False), len(held)):
                 break
@@ -333,7 +336,8 @@ class Probing:
             held = cache.load(key)
             if held is not None:
                 return torch.from_numpy(held[0]["answer"].to_numpy(copy=True))
-            batches = self._probe_images(detector, attacks, images, cell.settings)
+            is_whole = question == _ATTACK
+            batches = self._probe_images(detector, attacks, images, cell.settings, is_whole=is_whole)
             with users_faults(f"a trust probe of detector '{detector.name}'"), seeded_global_rng(key):
                 found = torch.cat([_answer_of(probe, batch) for batch in batches])
             cache.save(key, pd.DataFrame({"answer": found.numpy()}), [])
@@ -354,31 +358,55 @@ class Probing:
         )
 
     def _probe_images(
-        self, detector: Detector, attacks: tuple[Attack, ...], shard: Shard, settings: ComputeSettings
+        self,
+        detector: Detector,
+        attacks: tuple[Attack, ...],
+        shard: Shard,
+        settings: ComputeSettings,
+        *,
+        is_whole: bool,
     ) -> list[ProbeImages]:
-        """Return the decoded images that fit into one batch of the attacks; checks with equal images share them."""
-        asked = detector.name, attacks, shard.indices, settings
+        """Return the decoded images that fit into one batch of the attacks; checks with equal images share them.
+
+        Checks of a detector take the middles of large images, and as labels the verdicts on them: whole photographs of
+        many megapixels take minutes and gigabytes.
+        """
+        asked = detector.name, attacks, shard.indices, settings, is_whole
         if asked not in self._batches:
             self._batches.clear()
             samples, levels = self._decoded(shard)
-            if not attacks:
-                # Gradients of whole photographs of many megapixels take minutes and gigabytes.
-                levels = middles_of(levels, detector, self.experiment.device)
-            groups = attack_groups(attacks, detector, None, levels, range(len(levels)))
+            seen = levels if is_whole else middles_of(levels, detector, self.experiment.device)
+            labels = [sample.label for sample in samples]
+            if seen is not levels:
+                names = [sample.id for sample in samples]
+                odds = log_odds_of(detector, seen, names, settings.batch_size, self.experiment.device)
+                labels = verdicts(odds, settings.threshold).tolist()
+            groups = attack_groups(attacks, detector, None, seen, range(len(seen)))
             self._batches[asked] = [
-                self._batch(detector, [samples[row] for row in rows], [levels[row] for row in rows], settings)
+                self._batch(
+                    detector,
+                    [samples[row] for row in rows],
+                    [seen[row] for row in rows],
+                    [labels[row] for row in rows],
+                    settings,
+                )
                 for rows in groups
             ]
         return self._batches[asked]
 
     def _batch(
-        self, detector: Detector, samples: list[Sample], levels: list[Tensor], settings: ComputeSettings
+        self,
+        detector: Detector,
+        samples: list[Sample],
+        levels: list[Tensor],
+        labels: list[int],
+        settings: ComputeSettings,
     ) -> ProbeImages:
         stack, sizes = padded(levels)
         return ProbeImages(
             DeployedDetector(detector, settings.threshold),
             stack,
-            torch.tensor([sample.label for sample in samples]),
+            torch.tensor(labels),
             SampleStreams(settings.seed, tuple(sample.id for sample in samples), 0),
             settings.batch_size,
             self.experiment.device,

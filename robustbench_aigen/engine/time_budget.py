@@ -7,10 +7,12 @@ from typing import NamedTuple
 from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.engine.estimate import write_duration
 from robustbench_aigen.engine.experiment import Experiment
-from robustbench_aigen.engine.pilot import FIRST, Pilot, RunInMemory, pilot
+from robustbench_aigen.engine.pilot import Pilot, RunInMemory, pilot
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.scenario import Scenario
 
+_FEWEST = 8
+"""Images of the smallest run."""
 _SHARE = 0.05
 """Share of the time that the next pilot may take."""
 _RESERVE = 0.9
@@ -71,7 +73,7 @@ def fitted_to(
     Raises
     ------
     UserError
-        If the time is too short for as many images as the first pilot had, or if a detector is a service.
+        If the time is too short for 8 images, or if a detector is a service.
     """
     clock = time.perf_counter()
     experiment = make(scenario)
@@ -86,10 +88,10 @@ def fitted_to(
     if found.seconds(found.whole, scenario.trust).likely <= left:
         return FittedScenario(scenario, "")
     count = most_images(found, scenario.trust, left)
-    if count < FIRST:
-        needed = (_RESERVE * seconds - left + found.seconds(FIRST, scenario.trust).likely) / _RESERVE
+    if count < _FEWEST:
+        needed = (_RESERVE * seconds - left + found.seconds(_FEWEST, scenario.trust).likely) / _RESERVE
         raise UserError(
-            f"the time is too short: {FIRST} images take about {write_duration(needed)}",
+            f"the time is too short: {_FEWEST} images take about {write_duration(needed)}",
             hint="more --time, or fewer detectors and pipelines",
         )
     planned = write_duration(found.seconds(count, scenario.trust).likely)
