@@ -54,6 +54,18 @@ def _seed() -> None:
     torch.default_generator.manual_seed(0)
 
 
+def devices() -> list[str]:
+    """The devices of this machine: the CPU always, and an accelerator where there is one."""
+    others = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return ["cpu", *(name for name, is_there in others.items() if is_there)]
+
+
+@pytest.fixture(params=devices())
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device of this machine in turn."""
+    return torch.device(request.param)
+
+
 @pytest.fixture
 def cifake() -> Path:
     folder = SHARED_DATA / "cifake"
