@@ -12,6 +12,7 @@ from robustbench_aigen.digests import DIGESTS, DamagedFileError, digest_of_text,
 from robustbench_aigen.documents.document import Section, validated
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.evaluation import suite_files
 from robustbench_aigen.files import require_regular, write_atomically
 from robustbench_aigen.leaderboard.suite import Suite, suite_of
 from robustbench_aigen.leaderboard.verdicts import Verdicts, read_verdicts
@@ -206,14 +207,14 @@ def read_entry(file: str | Path) -> Entry:
 
 
 def find_cards(folder: str | Path) -> list[Path]:
-    """Return the cards in a folder, sorted by name.
+    """Return the cards in a folder, sorted by name: their names begin with that of a suite.
 
     Raises
     ------
     UserError
         If there is no card.
     """
-    found = sorted(Path(folder).glob("*.json"))
+    found = sorted(file for name in suite_files() for file in Path(folder).glob(f"{name}-*.json"))
     if not found:
         raise UserError(f"no card in '{folder}'", hint="robust-aigen submit RUN makes one")
     return found

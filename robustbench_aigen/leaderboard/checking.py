@@ -6,9 +6,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from robustbench_aigen.leaderboard.card import Entry
+from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.text import counted
+from robustbench_aigen.trust.checks.records import nearly_one_class
+from robustbench_aigen.trust.flags import ONE_CLASS
 
-Subject = Literal["digest", "suite", "images", "numbers", "weights", "threshold", "verdicts"]
+Subject = Literal[
+    "digest", "suite", "images", "numbers", "weights", "detector", "threshold", "flags", "verdicts"
+]
 _ROUNDING = 2e-6
 """Difference of two shares that were rounded to six decimals."""
 
@@ -22,7 +27,7 @@ class CardFault(NamedTuple):
 
 def check_entry(entry: Entry) -> list[CardFault]:
     """Return the faults of a card that show without its detector; an empty list for a sound card."""
-    return [*_check_origin(entry), *_check_images(entry), *_check_numbers(entry)]
+    return [*_check_origin(entry), *_check_images(entry), *_check_numbers(entry), *_check_flags(entry)]
 
 
 def _check_origin(entry: Entry) -> Iterator[CardFault]:
@@ -76,3 +81,12 @@ def _check_numbers(entry: Entry) -> Iterator[CardFault]:
                     "numbers",
                     f"{condition}, {group}: {name} is {own[name]:g}, and the verdicts give {numbers[name]:g}",
                 )
+
+
+def _check_flags(entry: Entry) -> Iterator[CardFault]:
+    """Yield the pipelines whose verdicts are of one class, where the card has no such flag."""
+    stated = {flag.pipeline for flag in entry.card.flags if flag.flag == ONE_CLASS}
+    for name in [CLEAN, *entry.suite.degradations]:
+        evidence = nearly_one_class(entry.verdicts.images.assign(correct=entry.verdicts.right[name]))
+        if evidence is not None and name not in stated:
+            yield CardFault("flags", f"{name}: the flag {ONE_CLASS} is missing: {evidence}")
