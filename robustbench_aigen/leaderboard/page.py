@@ -34,6 +34,10 @@ class _Shown(NamedTuple):
     worst: int
 
     @property
+    def text(self) -> str:
+        return f"{self.accuracy:.1f} ({self.low:.1f}–{self.high:.1f})"
+
+    @property
     def rank(self) -> str:
         return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
