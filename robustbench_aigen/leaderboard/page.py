@@ -24,7 +24,7 @@ _SIZES = ((10**5, "100 thousand"), (10**6, "1 million"), (10**7, "10 million"), 
 """Upper limits of the numbers of parameters that the page filters by."""
 
 
-class _Shown(NamedTuple):
+class _BoardNumber(NamedTuple):
     """A number on the page, in per cent: accuracy, interval, best and worst rank."""
 
     accuracy: float
@@ -42,14 +42,14 @@ class _Shown(NamedTuple):
         return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
 
-class _Row(NamedTuple):
+class _BoardRow(NamedTuple):
     """A card on the page; ``numbers`` by condition and group of images."""
 
     entry: Entry
     card: str
     verdicts: str
     flags: tuple[str, ...]
-    numbers: dict[str, dict[str, _Shown]]
+    numbers: dict[str, dict[str, _BoardNumber]]
 
 
 def write_page(folder: str | Path, target: Path) -> int:
@@ -150,10 +150,10 @@ def _first_conditions(suite: Suite) -> dict[str, str]:
     }
 
 
-def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_Row]:
+def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_BoardRow]:
     """Return the rows of a suite; all its cards are of the same images, so that every comparison is paired."""
     own = [entry for entry in entries if entry.suite is suite]
-    numbers: list[dict[str, dict[str, _Shown]]] = [{} for _ in own]
+    numbers: list[dict[str, dict[str, _BoardNumber]]] = [{} for _ in own]
     groups = own[0].verdicts.groups()
     for condition in suite.conditions:
         right = np.stack([_in_order(entry, condition) for entry in own])
@@ -162,7 +162,7 @@ def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_Row]:
                 kept.setdefault(condition, {})[group] = _shown(entry, condition, group, rank)
     start = target.resolve().parent
     rows = [
-        _Row(
+        _BoardRow(
             entry,
             _link(entry.file, start),
             _link(verdicts_file(entry.file), start),
@@ -177,7 +177,7 @@ def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_Row]:
     )
 
 
-def _places(rows: Sequence[_Row], flag: str) -> list[str]:
+def _places(rows: Sequence[_BoardRow], flag: str) -> list[str]:
     """Return where a flag was raised: a line for each detector and evidence, with its pipelines."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
@@ -198,10 +198,10 @@ def _in_order(entry: Entry, condition: str) -> np.ndarray[tuple[int], np.dtype[n
     return entry.verdicts.under(entry.suite, condition)[order]
 
 
-def _shown(entry: Entry, condition: str, group: str, rank: RankRange) -> _Shown:
+def _shown(entry: Entry, condition: str, group: str, rank: RankRange) -> _BoardNumber:
     stated = entry.card.results[condition][group]
     accuracy, low, high = (round(100 * value, 1) for value in (stated.accuracy, stated.low, stated.high))
-    return _Shown(accuracy, low, high, rank.best, rank.worst)
+    return _BoardNumber(accuracy, low, high, rank.best, rank.worst)
 
 
 def _link(file: Path, start: Path) -> str:
