@@ -245,12 +245,14 @@ def test_an_incomplete_run_is_refused(made, run, tmp_path, cli):
     disclosed = Disclosed("minigen", ["vae"], {"epochs": 1}, "MIT", "https://example.org/log")
     entry = read_entry(submit(bare, tmp_path, disclosed))
     assert entry.card.run.link == "https://example.org/log"
+    service = {"id": "https://example.org/detect", "http": {"score": {"path": "score", "of": "fake"}}}
     in_memory = {**info["scenario"], "detectors": [{"memory": "x", "identity": "0"}]}
     for scenario, said in (
         ({**info["scenario"], "name": "quick_v1-limit24"}, "not a whole run of a suite"),
         ({**info["scenario"], "mode": "score"}, "differs from quick_v1 in mode"),
         ({**info["scenario"], "trust": "off"}, "differs from quick_v1 in trust"),
         (in_memory, "was in memory"),
+        ({**info["scenario"], "detectors": [service]}, "shows no weights"),
     ):
         with pytest.raises(UserError, match=said):
             submit(replace(run, info=run.info.replace(scenario=scenario)), tmp_path, disclosed)
@@ -321,6 +323,23 @@ def test_the_detector_of_a_card_can_be_elsewhere(card, made, tmp_path, cli):
     assert cli("verify", card, "--seed", 1).code == 2
     outcome = cli("verify", card, "--seed", 1, "--detector", made / "mine.safetensors", "--arch", "lenet5")
     assert outcome.code == 0, outcome.out + outcome.err
+
+
+def test_code_that_a_card_names_runs_only_with_consent(card, tmp_path, cli):
+    (tmp_path / "code.py").write_text(
+        "from pathlib import Path\nfrom robustbench_aigen import load_detector\n"
+        f"Path({str(tmp_path / 'ran')!r}).touch()\n"
+        f"def build():\n    return load_detector({str(tmp_path / 'mine.safetensors')!r}, arch='lenet5')\n"
+    )
+    named = {"id": "python:code.py:build"}
+    for spec in (named, {"ensemble": [{"id": "minigen/lenet5"}, named]}):
+        forge(card, lambda content, spec=spec: content["detector"].update(spec=spec))
+        outcome = cli("verify", card, "--seed", 1)
+        assert outcome.code == 2
+        assert "--trust-code" in outcome.err
+    assert not (tmp_path / "ran").exists()
+    cli("verify", card, "--seed", 1, "--trust-code")
+    assert (tmp_path / "ran").exists()
 
 
 def test_every_shipped_detector_has_a_committed_card():

@@ -83,6 +83,11 @@ def submit(
     """
     suite = _suite(run)
     spec = _spec(run)
+    if is_address(library_prefix(spec.id or "")):
+        raise UserError(
+            f"the service '{spec.text}' shows no weights, and a card needs their hash",
+            hint="submit a detector whose weights can be loaded",
+        )
     detector = load_detector(spec, device="cpu", trust_code=trust_code)
     (info,) = run.info.detectors
     if detector.weights_sha256 != info.weights_sha256:

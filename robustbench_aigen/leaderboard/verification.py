@@ -1,6 +1,6 @@
 """Verification of a card: a part of the images is run again, from the card alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,7 +21,7 @@ from robustbench_aigen.leaderboard.submission import parameters_of
 from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.runs.info import PipelineInfo
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.scenario.detector_spec import DetectorSpec
+from robustbench_aigen.scenario.detector_spec import DetectorSpec, library_prefix
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
 from robustbench_aigen.text import counted
 
@@ -32,6 +32,8 @@ _SAME = 1e-3
 """Difference in nats of a threshold that is fitted again on another machine."""
 _NOISE = {"processing": 0.001, "attack": 0.005}
 """Share of verdicts that another machine may change: searches amplify rounding."""
+_FOREIGN = ("python:", "http:", "https:")
+"""Prefixes of detectors that a stranger's card may not name without consent."""
 _DOUBT = 0.1
 """Chance below which a whole pipeline is run again."""
 _LEVEL = 0.001
@@ -145,15 +147,38 @@ def verify(
 def _experiment(entry: Entry, detector: DetectorSpec | None, device: str, *, trust_code: bool) -> Experiment:
     """Return the experiment of a card: the suite on its detector, with the precision of its run."""
     scenario, data = entry.suite.scenario, entry.suite.data
-    folder = entry.file.resolve().parent
-    spec = detector or validated_values(DetectorSpec, entry.card.detector.spec, "a detector").starting_at(
-        folder
-    )
+    spec = detector or _stated(entry, trust_code=trust_code)
     return Experiment(
         spec.model_dump(exclude_unset=True), data, scenario.pipelines, threshold=entry.card.threshold.rule,
         seed=scenario.seed, precision=entry.card.run.precision, device=device, name="verification", trust="off",
         ssim="off", trust_code=trust_code,
     )  # fmt: skip
+
+
+def _stated(entry: Entry, *, trust_code: bool) -> DetectorSpec:
+    """Return the detector that the card names. A card is a stranger's: its code runs only with ``trust_code``.
+
+    Raises
+    ------
+    UserError
+        If the detector is a function or a service, and code is not trusted.
+    """
+    spec = validated_values(DetectorSpec, entry.card.detector.spec, "a detector")
+    for each in (spec, *_members(spec)):
+        prefix = library_prefix(each.id or "")
+        if not trust_code and prefix in _FOREIGN:
+            raise UserError(
+                f"the detector '{each.id}' runs code or queries an address that the card names",
+                file=entry.file,
+                hint="add --trust-code if you trust the card",
+            )
+    return spec.starting_at(entry.file.resolve().parent)
+
+
+def _members(spec: DetectorSpec) -> Iterator[DetectorSpec]:
+    for member in spec.ensemble or ():
+        yield member
+        yield from _members(member)
 
 
 def _part(selection: Selection, share: float, seed: int) -> Selection:
