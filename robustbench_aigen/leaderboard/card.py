@@ -78,7 +78,6 @@ class CardRun(Section):
     started: str
     precision: Literal["fp32", "bf16"]
     device: str
-    seconds: float
     revision: str | None
     packages: dict[str, str | None]
     records_sha256: Digest

@@ -134,7 +134,6 @@ def submit(
             "started": run.info.started,
             "precision": run.info.precision,
             "device": run.info.hardware.device_name,
-            "seconds": run.info.seconds,
             "revision": run.info.git_revision,
             "packages": run.info.packages,
             "records_sha256": run.digests[RECORDS],
