@@ -229,7 +229,8 @@ def _known(spec: DetectorSpec) -> Disclosed:
         return Disclosed(licence=", ".join(dict.fromkeys(file.licence for file in published.files)))
     weights = shipped or (None if spec.path is None else Path(spec.path))
     said = {} if weights is None else read_card(weights).model_extra or {}
-    generators, training = said.get("generators"), said.get("training")
+    # A fine-tuned detector's card has the settings of the fine-tuning.
+    generators, training = said.get("generators"), said.get("training", said.get("finetuned"))
     return Disclosed(
         data=_text(said.get("data")),
         generators=[str(each) for each in generators] if isinstance(generators, list) else (),
