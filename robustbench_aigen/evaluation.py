@@ -245,6 +245,7 @@ def benchmark(
     suite: str = "standard",
     *,
     limit: int | None = None,
+    threshold: float | str | None = None,
     device: str | torch.device = "auto",
     output: str | Path | None = None,
     trust_code: bool = False,
@@ -263,7 +264,7 @@ def benchmark(
         ``standard``; ``quick``, which has a tenth of the images; or a suite with its version, ``standard_v1``.
     limit
         Largest number of images, stratified by class and generator. The name of the run then contains the limit.
-    device, output, trust_code, progress
+    threshold, device, output, trust_code, progress
         As for :func:`evaluate`.
 
     Raises
@@ -280,6 +281,7 @@ def benchmark(
         scenario.pipelines,
         split=data.split,
         limit=limit if is_part else most,
+        threshold=threshold,
         seed=scenario.seed,
         device=device,
         name=f"{scenario.name}-limit{limit}" if is_part else scenario.name,
@@ -289,9 +291,14 @@ def benchmark(
     )
 
 
+def suite_files() -> dict[str, Path]:
+    """Return the scenario of every version of every suite, by its name with the version: ``standard_v1``."""
+    return {file.stem: file for file in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
+
+
 def _suite_file(suite: str) -> Path:
     """Return the file of a suite; without a version, of the newest one."""
-    files = {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
+    files = suite_files()
     newest: dict[str, Path] = {}
     for name in sorted(files, key=lambda name: int(name.rpartition("_v")[2])):
         newest[name.rpartition("_v")[0]] = files[name]

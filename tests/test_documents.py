@@ -129,6 +129,7 @@ TESTED_ELSEWHERE = {
     "docs/EXPORT.md": "test_export.py",
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
+    "docs/LEADERBOARD.md": "test_leaderboard.py",
     "docs/PYTHON.md": "test_python_document.py",
     "docs/SCORES.md": "test_scores.py",
     "docs/STATISTICS.md": "test_plugins.py",

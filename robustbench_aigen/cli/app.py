@@ -20,12 +20,15 @@ from robustbench_aigen.cli import (
     export,
     finetune,
     gate,
+    leaderboard,
     listing,
     predict,
     report,
     run,
+    submit,
     train,
     validate,
+    verify,
 )
 from robustbench_aigen.cli.collector import paused_collector
 from robustbench_aigen.cli.console import say
@@ -76,6 +79,9 @@ app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))
 app.command("report")(_guarded(report.report))
 app.command("export")(_guarded(export.export))
+app.command("submit")(_guarded(submit.submit))
+app.command("verify")(_guarded(verify.verify))
+app.command("leaderboard")(_guarded(leaderboard.leaderboard))
 _data = typer.Typer(help="Prepare data sets.", rich_markup_mode=None)
 _data.command("prepare")(_guarded(data.prepare))
 app.add_typer(_data, name="data")
@@ -101,7 +107,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 fine, 1 the gate failed, 2 wrong input, 3 a fault of the program.
+    """Run the command line and exit: 0 fine, 1 the gate or a verification failed, 2 wrong input, 3 a fault of the program.
 
     A signal that ends the command exits with 128 and its number, as shells and schedulers expect.
     """

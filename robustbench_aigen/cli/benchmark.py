@@ -33,6 +33,12 @@ def benchmark(
             min=1, help="Evaluate at most this many images. The limit is part of the name of the run."
         ),
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="youden or fpr@0.01, fitted on the validation split; by default the detector's own threshold."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
         str, typer.Option(help="Results folder. The run is written to OUTPUT/<suite>/<run id>.")
@@ -54,8 +60,8 @@ def benchmark(
     spec = DetectorSpec.from_text(detector, arch, Path.cwd())
     with shown_progress() as progress:
         done = evaluate_suite(
-            spec.model_dump(exclude_unset=True), suite, limit=limit, device=device, output=output,
-            trust_code=trust_code, progress=progress,
+            spec.model_dump(exclude_unset=True), suite, limit=limit, threshold=threshold, device=device,
+            output=output, trust_code=trust_code, progress=progress,
         )  # fmt: skip
     rows = _robustness(done)
     show_result(done, json_output, {"robustness": [row._asdict() for row in rows]})
@@ -77,22 +83,11 @@ class _Robustness(NamedTuple):
 
 def _robustness(run: "Run") -> list[_Robustness]:
     """Return a row for each norm and eps of the attacks without processing."""
+    from robustbench_aigen.leaderboard.suite import threat_models
     from robustbench_aigen.runs.joined import join_runs
-    from robustbench_aigen.stages.parameters import write_pixels
 
-    groups: dict[tuple[str, float], list[str]] = {}
-    for pipeline in run.info.pipelines:
-        stage = pipeline.stages[0] if len(pipeline.stages) == 1 else {}
-        norm, eps = stage.get("norm"), stage.get("eps")
-        if "attack" in stage and not stage.get("through") and isinstance(eps, float):
-            groups.setdefault((str(norm), eps), []).append(pipeline.name)
     joined, (name,) = join_runs([run]), run.detectors
     return [
-        _Robustness(
-            {"linf": "Linf", "l2": "L2"}.get(norm, norm),
-            write_pixels(eps) if norm == "linf" else f"{eps:g}",
-            run.accuracy("clean"),
-            joined.right_in_all(name, ["clean", *names]),
-        )
-        for (norm, eps), names in groups.items()
+        _Robustness(norm, eps, run.accuracy("clean"), joined.right_in_all(name, ["clean", *names]))
+        for (norm, eps), names in threat_models(run.info.pipelines).items()
     ]

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainc
 
 from robustbench_aigen.metrics.bootstrap import Codes, cluster_sums
 from robustbench_aigen.metrics.tail_tests import binomial_tail
@@ -40,6 +41,23 @@ def mcnemar_p_value(
         return greater
     # The distribution under the null hypothesis is symmetric.
     return min(1.0, 2 * min(greater, _sign_flip(-changes)))
+
+
+def mcnemar_p_values(first_alone: ArrayLike, second_alone: ArrayLike) -> NDArray[np.float64]:
+    """Return two-sided p-values of the exact McNemar test from counts; 1 where no image differs.
+
+    Parameters
+    ----------
+    first_alone, second_alone
+        Arrays of one shape: numbers of images that only the first, and only the second, judges right. Every image
+        is a source image of its own.
+    """
+    first, second = np.asarray(first_alone, dtype=float), np.asarray(second_alone, dtype=float)
+    larger = np.maximum(first, second)
+    # The binomial tail of :func:`binomial_tail`, for whole arrays; its first argument may not be 0.
+    tail = betainc(np.maximum(larger, 1), first + second - larger + 1, 0.5)
+    p_values: NDArray[np.float64] = np.where(larger > 0, np.minimum(1.0, 2 * tail), 1.0)
+    return p_values
 
 
 def _sign_flip(changes: NDArray[np.int_]) -> float:

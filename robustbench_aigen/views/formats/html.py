@@ -58,9 +58,12 @@ def html_report(
     )
 
 
-def rendered(template: str, **content: object) -> str:
-    """Return a page made of a template, with the style and the script of reports."""
-    script = _source("sorting.js")
+def rendered(template: str, *, also: str = "", **content: object) -> str:
+    """Return a page made of a template, with the style and the script of reports.
+
+    ``also`` is the name of a script that is added to that of reports.
+    """
+    script = _source("sorting.js") + (_source(also) if also else "")
     # With this policy the page loads nothing, and runs no other script than its own.
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(
