@@ -17,8 +17,8 @@ import pandas as pd
 
 from benchmarks.table_file import put_rows
 from robustbench_aigen import Run, Scenario
-from robustbench_aigen.engine.time_budget import read_time
 from robustbench_aigen.evaluation import pilot_of
+from robustbench_aigen.scenario.amounts import read_time
 
 SCENARIOS = ("pgd_sweep", "jpeg_sweep", "transfer", "black_box", "through_jpeg")
 

@@ -57,6 +57,7 @@ def run(
     workers: int | None = None,
     address: str | None = None,
     seconds: float | None = None,
+    half_width: float | None = None,
 ) -> Run:
     """Run a scenario and write records, tables and a report in Markdown and LaTeX into a run folder.
 
@@ -86,6 +87,8 @@ def run(
         Address of a Ray cluster, such as ``auto``; by default Ray is started on this machine.
     seconds
         Time of the whole call: as many images are evaluated, stratified, as fit into it by a measurement.
+    half_width
+        Images are added in a fixed order until no interval of an accuracy is wider than twice this fraction.
 
     Raises
     ------
@@ -96,6 +99,10 @@ def run(
     """
     plan, began, told = Spread(engine, workers, address), time.perf_counter(), ""
     plan.check()
+    if seconds is not None and half_width is not None:
+        raise UserError(
+            "a time and a width of the intervals both choose the number of images", hint="give one of them"
+        )
     with using_threads(threads):
         if seconds is not None:
             loaded = loaded if isinstance(loaded, Scenario) else Scenario.from_yaml(loaded)
@@ -115,6 +122,7 @@ def run(
             progress=progress,
             cache=cache,
             plan=plan,
+            half_width=half_width,
             notices=[told] if told else [],
         )
         return _with_texts(result)

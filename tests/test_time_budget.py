@@ -8,7 +8,8 @@ import pytest
 
 from robustbench_aigen import Scenario, UserError
 from robustbench_aigen.engine import pilot, time_budget
-from robustbench_aigen.engine.time_budget import fitted_to, read_time
+from robustbench_aigen.engine.time_budget import fitted_to
+from robustbench_aigen.scenario.amounts import read_time
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,9 @@ def test_the_run_fits_into_the_time_and_uses_most_of_it(monkeypatch, trust, fact
     assert whole <= 0.9 * 400
     assert whole > 0.9 * 400 - 2 * factor * clock.each
     assert found.scenario.trust == trust
-    assert clock.runs == [(4, "off"), (16, "off")]
+    assert clock.runs == [(4, "off"), (16, "off"), (64, "off")]
     assert re.fullmatch(
-        rf"--time: at most {count} images, for which .* min are planned from the times of 16", found.told
+        rf"--time: at most {count} images, for which .* min are planned from the times of 64", found.told
     )
 
 

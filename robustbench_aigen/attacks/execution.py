@@ -153,6 +153,10 @@ def _check_library(name: str, stage: Attack, task: AttackTask, chunk: AttackChun
         )
 
 
+_MOST_VALUES = 2**25
+"""Values of images that are judged together: one photograph of 12 megapixels takes half a gigabyte and more."""
+
+
 def _gathered(
     chunks: Iterator[AttackChunk], enough: int, advance: Callable[[int], None]
 ) -> Iterator[AttackChunk]:
@@ -163,7 +167,8 @@ def _gathered(
         # What has been judged already is not judged again. A shape that is wrong is for the judge to say.
         alike = waiting.setdefault((chunk.log_odds is None, chunk.pixels.shape[1:]), [])
         alike.append(chunk)
-        if sum(len(each.rows) for each in alike) >= enough:
+        full = sum(each.pixels.numel() for each in alike) >= _MOST_VALUES
+        if full or sum(len(each.rows) for each in alike) >= enough:
             yield AttackChunk.joined(alike)
             alike.clear()
     yield from (AttackChunk.joined(alike) for alike in waiting.values() if alike)

@@ -65,7 +65,12 @@ def run(
             help="Threads that decode, hash and perturb images; by default the available cores. OMP_NUM_THREADS is for the network.",
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="Precision of gradients: auto, fp32 or bf16.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Half the width of the intervals, such as 2%: images are added until all accuracies are known as well. Or the precision of gradients: auto, fp32 or bf16."
+        ),
+    ] = None,
     trust: Annotated[
         str | None,
         typer.Option(
@@ -120,6 +125,7 @@ def run(
     """
     from robustbench_aigen.data.layouts.exported import is_exported
     from robustbench_aigen.engine.scenario_checks import bound_pipelines
+    from robustbench_aigen.scenario.amounts import read_time, read_width
     from robustbench_aigen.scenario.scenario import load_scenario
     from robustbench_aigen.scenario.scores_spec import names_scores
 
@@ -135,14 +141,18 @@ def run(
         replaced = (detector, arch, data, split, limit, precision, trust, *elsewhere)
         _import(scenario, output, json_output, any(replaced) or dry_run or trust_code or threads is not None)
         return
+    seconds = None if within is None else read_time(within)
+    half_width = None if precision is None else read_width(precision)
+    if half_width is not None:
+        precision = None
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
     # A mistake in the file is reported before torch is imported.
     bound_pipelines(loaded)
     if dry_run:
-        _show_plan(loaded, device, trust_code, json_output, output)
+        _refuse_workers(engine)
+        _show_plan(loaded, device, trust_code, json_output, output, seconds, half_width)
         return
     from robustbench_aigen.cli.progress import shown_progress
-    from robustbench_aigen.engine.time_budget import read_time
     from robustbench_aigen.evaluation import run as run_scenario
 
     with shown_progress() as progress:
@@ -158,7 +168,8 @@ def run(
             engine=cast("Engine", engine),
             workers=workers,
             address=address,
-            seconds=None if within is None else read_time(within),
+            seconds=seconds,
+            half_width=half_width,
         )
     show_result(result, json_output)
 
@@ -246,7 +257,26 @@ def _overridden(
     return loaded.replace(**changes)
 
 
-def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: bool, output: str) -> None:
+def _refuse_workers(engine: str) -> None:
+    """Raise UserError if a measurement in one process is asked of workers."""
+    from robustbench_aigen.errors import UserError
+
+    if engine != "local":
+        raise UserError(
+            f"--dry-run measures one process, and --engine {engine} has several",
+            hint="leave out --engine; N workers on N free cores take about 1/N of the time of the cells",
+        )
+
+
+def _show_plan(
+    loaded: "Scenario",
+    device: str,
+    trust_code: bool,
+    json_output: bool,
+    output: str,
+    seconds: float | None,
+    half_width: float | None,
+) -> None:
     from pathlib import Path
 
     from robustbench_aigen.detectors.remote.network import services_of
@@ -257,7 +287,7 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
     plan = make_experiment(loaded, device=device, trust_code=trust_code)
     services = services_of(*plan.detectors, *plan.surrogates.values())
     if not services:
-        _show_pilot(plan, json_output)
+        _show_pilot(plan, json_output, seconds, half_width)
         return
     table = plan.estimate()
     for service in services:
@@ -279,10 +309,14 @@ def _show_plan(loaded: "Scenario", device: str, trust_code: bool, json_output: b
         say(line)
 
 
-def _show_pilot(plan: "Experiment", json_output: bool) -> None:
+def _show_pilot(
+    plan: "Experiment", json_output: bool, seconds: float | None, half_width: float | None
+) -> None:
     """Run a part of the images in memory, and show what the whole is expected to take."""
     from robustbench_aigen.engine.estimate import write_duration
     from robustbench_aigen.engine.pilot import estimated_cells
+    from robustbench_aigen.engine.time_budget import most_images
+    from robustbench_aigen.engine.until_narrow import looks_of
     from robustbench_aigen.evaluation import pilot_of
 
     found = pilot_of(plan)
@@ -306,6 +340,14 @@ def _show_pilot(plan: "Experiment", json_output: bool) -> None:
         f"measured on {counted(found.images, 'image')} in one process, with trust checks {plan.scenario.trust} and "
         "without the cache; the report takes some seconds more"
     )
+    if seconds is not None:
+        count = min(found.whole, most_images(found, plan.scenario.trust, seconds))
+        say(
+            f"--time {write_duration(seconds)}: about {counted(count, 'image')}, less those that the pilot takes"
+        )
+    if half_width is not None:
+        looks = ", ".join(map(str, looks_of(plan.selection)))
+        say(f"--precision {100 * half_width:g}%: the intervals are checked after {looks} images")
 
 
 def show_result(result: "Run", json_output: bool, more: "Mapping[str, object] | None" = None) -> None:

@@ -91,6 +91,8 @@ class Experiment:
         The specifications of the detectors; None for a detector in memory.
     trust_code
         Whether files may run code when they are loaded.
+    confidence
+        Confidence of the intervals in the summary.
     """
 
     scenario: RunSettings
@@ -103,6 +105,7 @@ class Experiment:
     surrogates: Mapping[object, Detector]
     specs: tuple[DetectorSpec | None, ...]
     trust_code: bool
+    confidence: float = 0.95
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ from robustbench_aigen.engine.spreading import check_spread, spread
 from robustbench_aigen.engine.ssim_sample import ssim_counts, ssim_sample
 from robustbench_aigen.engine.store import Cache, MemoryCache, open_store
 from robustbench_aigen.engine.timing import Steps
+from robustbench_aigen.engine.until_narrow import until_narrow
 from robustbench_aigen.errors import UserError, printable
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import about, warning
@@ -78,6 +79,7 @@ def run(
     progress: Progress | None = None,
     cache: str | Path | None = None,
     plan: Spread = HERE,
+    half_width: float | None = None,
     notices: Sequence[str] = (),
 ) -> Run:
     """Compute a scenario into a run folder; the parameters are those of :func:`robustbench_aigen.evaluation.run`."""
@@ -92,16 +94,18 @@ def run(
     with seeded_global_rng("a run"):
         # Detectors that draw are also read when they are loaded, outside of any cell.
         experiment = make_experiment(loaded, device=device, trust_code=trust_code)
-    return run_experiment(
-        experiment,
-        output=output,
+    spread_over = partial(
+        run_experiment,
         fresh=fresh,
         progress=progress,
-        cache=cache,
-        clock=clock,
+        cache=_store_of(output, cache),
         plan=_on_all_devices(plan, device),
         all_devices=device == "cuda",
     )
+    if half_width is not None:
+        experiment, told = until_narrow(experiment, half_width, partial(spread_over, output=None))
+        progress.notice(told)
+    return spread_over(experiment, output=output, clock=clock)
 
 
 def run_experiment(
@@ -212,6 +216,7 @@ def _computed(
                 experiment.settings.mode,
                 progress.notice,
                 experiment.scenario.metrics,
+                experiment.confidence,
             ),
             raised,
         )

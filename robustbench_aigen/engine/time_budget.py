@@ -13,11 +13,10 @@ from robustbench_aigen.scenario.scenario import Scenario
 
 _FEWEST = 8
 """Images of the smallest run."""
-_SHARE = 0.05
+_SHARE = 0.1
 """Share of the time that the next pilot may take."""
 _RESERVE = 0.9
 """Share of the time that is planned."""
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 class FittedScenario(NamedTuple):
@@ -25,25 +24,6 @@ class FittedScenario(NamedTuple):
 
     scenario: Scenario
     told: str
-
-
-def read_time(text: str) -> float:
-    """Return the seconds of a duration such as ``90s``, ``10m`` or ``1.5h``.
-
-    Raises
-    ------
-    UserError
-        If it is not a duration.
-    """
-    number = text.strip().rstrip("sminh")
-    unit = text.strip()[len(number) :]
-    try:
-        seconds = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        raise UserError(f"--time '{text}' is not a duration", hint="write 90s, 10m or 1.5h") from None
-    if not 0 < seconds < float("inf"):
-        raise UserError(f"--time '{text}' must be above 0")
-    return seconds
 
 
 def fitted_to(

@@ -56,6 +56,7 @@ def summarise(
     mode: str,
     tell: Callable[[Notice], None] = lambda _: None,
     optional: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Compute the summary of a run.
 
@@ -73,6 +74,8 @@ def summarise(
         Called once for each metric whose plugin function fails on images of one class; these values are empty.
     optional
         Names of the optional metrics to add.
+    confidence
+        Of the intervals.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def summarise(
         with_scores = scores_compare(pipeline.kinds, mode)
         for generator, part in by_generator(cell):
             head = {"detector": detector, "pipeline": name, "family": pipeline.family}
-            row = _row(part, pipeline, with_scores=with_scores)
+            row = _row(part, pipeline, with_scores=with_scores, confidence=confidence)
             for each in added:
                 if with_scores or each.of_verdicts:
                     try:
@@ -98,7 +101,7 @@ def summarise(
                     except OneClassError as error:
                         failures.setdefault(each.name, []).append(f"{detector}, {name}, {generator}: {error}")
             if with_scores and generator == ALL_GENERATORS:
-                row |= _auroc_interval(part)
+                row |= _auroc_interval(part, confidence)
             rows.append({**head, "generator": generator, **row})
     for metric, groups in failures.items():
         more = f", and in {counted(len(groups) - 1, 'more group')}" if len(groups) > 1 else ""
@@ -212,9 +215,9 @@ def _labels(part: pd.DataFrame) -> NDArray[np.int64]:
     return part["label"].to_numpy(np.int64)
 
 
-def _row(part: pd.DataFrame, pipeline: Summarised, *, with_scores: bool) -> dict[str, Any]:
+def _row(part: pd.DataFrame, pipeline: Summarised, *, with_scores: bool, confidence: float) -> dict[str, Any]:
     before, after = part["correct_clean"].to_numpy(bool), part["correct"].to_numpy(bool)
-    accuracy = wilson_interval(int(after.sum()), len(after))
+    accuracy = wilson_interval(int(after.sum()), len(after), confidence)
     row: dict[str, Any] = {
         "n": len(part),
         "ci_low": accuracy.low,
@@ -224,7 +227,7 @@ def _row(part: pd.DataFrame, pipeline: Summarised, *, with_scores: bool) -> dict
     }
     if pipeline.name != CLEAN:
         clusters = clusters_of(part["sha256"].to_numpy())
-        drop = paired_drop_interval(before, after, clusters=clusters)
+        drop = paired_drop_interval(before, after, clusters=clusters, confidence=confidence)
         row |= {
             "drop": before.mean() - after.mean(),
             "drop_ci_low": drop.low,
@@ -255,10 +258,11 @@ def _size_of_change(part: pd.DataFrame, *, attacked: bool) -> dict[str, float]:
     }
 
 
-def _auroc_interval(part: pd.DataFrame) -> dict[str, float]:
+def _auroc_interval(part: pd.DataFrame, confidence: float) -> dict[str, float]:
     interval = auroc_interval(
         _labels(part),
         _log_odds(part),
         clusters=clusters_of(part["sha256"].to_numpy()),
+        confidence=confidence,
     )
     return {"auroc_ci_low": interval.low, "auroc_ci_high": interval.high}

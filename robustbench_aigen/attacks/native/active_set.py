@@ -72,7 +72,9 @@ class Slots:
         self._values[name] = value
 
     def select(self, chosen: Tensor) -> "Slots":
-        """Keep the images that a boolean CPU mask names."""
+        """Keep the images that a boolean CPU mask names; all of them without a copy."""
+        if bool(chosen.all()):
+            return Slots(dict(self._values))
         index = chosen.nonzero().flatten()
         return Slots({name: value[index.to(value.device)] for name, value in self._values.items()})
 
@@ -129,8 +131,11 @@ def iterate(
             if fooled.any():
                 leaving = slots.select(fooled)
                 leaving["taken"] += search.loss is None
-                yield leaving.chunk(pixels, log_odds)
                 found, slots = found.select(~fooled), slots.select(~fooled)
+                done = leaving.chunk(pixels, log_odds)
+                # While the chunk is judged, a photograph of 12 megapixels takes 144 MB in each of these.
+                del leaving, pixels
+                yield done
         if len(slots):
             before, gradient = slots["current"], found.gradient
             if far_end is not None and far in looks:
@@ -142,6 +147,7 @@ def iterate(
             for look in looks:
                 slots[look.reach] = reach_of(found, slots[look.pixels] - before, search.loss)
             slots, finished = _finish(task, slots, search, looks)
+            del found, before, gradient
             yield from finished
         waiting = slots if len(slots) else None
 
