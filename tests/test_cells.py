@@ -12,6 +12,7 @@ import pytest
 from gated_runs import made_up, with_records
 from test_run_formats import RUNS
 
+from benchmarks import large_records
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.bootstrap import clusters_of
 from robustbench_aigen.metrics.summary import summarise
@@ -201,3 +202,10 @@ def test_a_reading_of_a_cell_holds_that_cell_alone():
     assert file.metadata.num_row_groups == len(cells)
     one = file.read_row_group(0)
     assert pa.total_allocated_bytes() - before < 2 * one.nbytes
+
+
+def test_the_benchmark_of_millions_of_records_writes_records_of_today(tmp_path):
+    large_records._write(300, 3, tmp_path)
+    run = Run.load(tmp_path / "run")
+    assert len(run.records) == 900
+    assert len(summarise(run.records, run.info.pipelines, "accuracy")) > 3
