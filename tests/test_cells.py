@@ -205,7 +205,6 @@ def test_a_reading_of_a_cell_holds_that_cell_alone():
 
 
 def test_the_benchmark_of_millions_of_records_writes_records_of_today(tmp_path):
-    large_records._write(300, 3, tmp_path)
-    run = Run.load(tmp_path / "run")
-    assert len(run.records) == 900
-    assert len(summarise(run.records, run.info.pipelines, "accuracy")) > 3
+    for step in large_records.STEPS:
+        large_records._step(step, 300, 3, tmp_path)
+    assert (tmp_path / "report" / "report.html").is_file()
