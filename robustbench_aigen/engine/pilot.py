@@ -80,12 +80,23 @@ class Pilot(NamedTuple):
         too little where large ones are: the truth is expected in the middle.
         """
         mean = self.cells[key] / max(1, self.images)
-        growth = mean
-        if self.before is not None and self.images > self.before.images:
-            growth = (self.cells[key] - self.before.cells[key]) / (self.images - self.before.images)
-            growth = min(mean, max(growth, mean / _GROWTH))
+        growth = self._growth(key)
         error = 1 + _NOISE + _SIGMAS * relative_error(_work(self.run.records, *key))
         return Span(growth / error, (mean + growth) / 2, mean * error)
+
+    def _growth(self, key: tuple[str, str]) -> float:
+        """Return the seconds of a cell for an image more than the pilot has."""
+        mean = self.cells[key] / max(1, self.images)
+        if self.before is None or self.images <= self.before.images:
+            return mean
+        growth = (self.cells[key] - self.before.cells[key]) / (self.images - self.before.images)
+        return min(mean, max(growth, mean / _GROWTH))
+
+    def following(self, images: int) -> float:
+        """Return the seconds of a larger pilot."""
+        more = images - self.images
+        cells = sum(seconds + more * self._growth(key) for key, seconds in self.cells.items())
+        return self.fixed + cells + self.scaled * images / max(1, self.images)
 
     def seconds(self, images: int, trust: str) -> "Span":
         """Return the time of a run on a number of images."""
@@ -129,7 +140,7 @@ def _following(done: Pilot, allowed: float) -> int:
         growths.append((_LEAST_GROWTH, _PATIENCE * allowed))
     for growth, seconds in growths:
         count = min(growth * done.images, done.whole, _MOST)
-        if count > done.images and done.fixed + count * done.rate.likely <= seconds:
+        if count > done.images and done.following(count) <= seconds:
             return count
     return 0
 
