@@ -320,3 +320,28 @@ def test_no_global_state_changes(tmp_path, recipe, data, cli):
     trained(cli, recipe, data, tmp_path / "out", "--epochs", 1)
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()
+
+
+@pytest.mark.sweep
+def test_trainings_on_ray_have_the_weights_of_trainings_one_after_the_other(tmp_path, recipe, data, cli):
+    pytest.importorskip("ray", reason="needs the extra 'ray'")
+    options = ("--epochs", 1, "--seeds", 2)
+    here = trained(cli, recipe, data, tmp_path / "here", *options)
+    there = trained(cli, recipe, data, tmp_path / "there", *options, "--engine", "ray")
+    assert here.code == there.code == 0
+    found = {file.name: file for file in (tmp_path / "here").rglob("*.safetensors")}
+    assert len(found) == 2
+    for name, file in found.items():
+        [other] = (tmp_path / "there").rglob(name)
+        assert load_file(other).keys() == load_file(file).keys()
+        for key, values in load_file(file).items():
+            assert torch.equal(load_file(other)[key], values), key
+    assert "comparison" in there.out
+    again = trained(cli, recipe, data, tmp_path / "there", *options, "--engine", "ray")
+    assert "trained already" in again.err
+
+
+def test_an_address_without_ray_is_refused(tmp_path, recipe, data, cli):
+    outcome = cli("train", recipe, "--data", data, "--output", tmp_path / "out", "--address", "auto")
+    assert outcome.code == 2
+    assert "an address is that of a Ray cluster" in outcome.err

@@ -1,6 +1,6 @@
 """``robust-aigen train``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -66,6 +66,14 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard a finished or stopped training and start again.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="Where to train: local, one after the other; or ray, each training as a task.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster, such as auto; by default Ray starts on this machine."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Cores of each task of Ray.")] = 1,
     _plugin: Plugins = None,
 ) -> None:
     """Train detectors from a recipe.
@@ -87,7 +95,7 @@ def train(
             settings=read_assignments(set_ or []), published=published, weights=weights, epochs=epochs, seed=seed,
             seeds=seeds, sweep=read_sweep(sweep or []), folds=folds, generators=read_names(generators), each=each,
             all_but_one=all_but_one, limit=limit, device=device, half=half, fresh=fresh, progress=progress,
-            finished=_show,
+            finished=_show, engine=cast("Literal['local', 'ray']", engine), address=address, threads=threads,
         )  # fmt: skip
     if len(trained) > 1:
         _show_comparison(Path(output), trained[0].job.recipe, trained)

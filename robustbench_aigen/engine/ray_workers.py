@@ -15,6 +15,43 @@ _PATIENCE = 120.0
 """Seconds without any worker before a run ends."""
 
 
+def connected(address: str | None, cores: int | None, what: str) -> tuple[Any, bool]:
+    """Return Ray, connected to a cluster, and whether the connection was made here.
+
+    Parameters
+    ----------
+    address
+        Address of a cluster: ``auto`` for the one that this machine belongs to, ``ray://HOST:PORT``; None starts Ray on
+        this machine alone.
+    cores
+        Cores of a Ray that is started on this machine; None for all.
+    what
+        What needs Ray, for the message.
+
+    Raises
+    ------
+    UserError
+        If Ray is not installed, or there is no cluster at the address.
+    """
+    ray: Any = import_library("ray", extra="ray", what=what)
+    if ray.is_initialized():
+        return ray, False
+    options: dict[str, Any] = {"log_to_driver": False}
+    if address is None:
+        # The dashboard and its agents take a part of a core; a cluster has its own.
+        options["include_dashboard"] = False
+        if cores is not None:
+            options["num_cpus"] = cores
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"no Ray cluster at '{address}': {first_line(error)}",
+            hint="start a cluster with 'ray start --head', or leave --address out for this machine alone",
+        ) from error
+    return ray, True
+
+
 class RayWorkers:
     """Actors of Ray, each with a copy of the detectors.
 
@@ -37,23 +74,9 @@ class RayWorkers:
     """
 
     def __init__(self, assignment: Assignment, address: str | None, count: int | None, device: str) -> None:
-        ray: Any = import_library("ray", extra="ray", what="--engine ray")
+        cores = None if count is None else count * assignment.threads
+        ray, self._owns = connected(address, cores, "--engine ray")
         self._ray = ray
-        self._owns = not ray.is_initialized()
-        if self._owns:
-            options: dict[str, Any] = {"log_to_driver": False}
-            if address is None:
-                # The dashboard and its agents take a part of a core; a cluster has its own.
-                options["include_dashboard"] = False
-                if count is not None:
-                    options["num_cpus"] = count * assignment.threads
-            try:
-                ray.init(address=address, **options)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise UserError(
-                    f"no Ray cluster at '{address}': {first_line(error)}",
-                    hint="start a cluster with 'ray start --head', or leave --address out for this machine alone",
-                ) from error
         gpus = 1 if device.startswith("cuda") else 0
         room = _room(ray.cluster_resources(), assignment.threads, gpus)
         if room < 1:

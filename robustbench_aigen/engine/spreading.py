@@ -57,10 +57,11 @@ def spread(
     count = plan.workers or max(len(devices), available_cores() if experiment.device.type == "cpu" else 1)
     count = min(count, len(jobs))
     local = max(1, available_cores() // count) if plan.engine == "processes" else 1
+    threads = wanted_threads() or local
     assignment = Assignment(
         experiment.scenario, experiment.trust_code, tuple(map(str, plugin_contents())), experiment.thresholds,
         (tuple(map(fake_index, experiment.detectors)), tuple(map(fake_index, experiment.surrogates.values()))),
-        store, fresh, wanted_threads() or local,
+        store, fresh, threads, min(threads, torch.get_num_threads()),
     )  # fmt: skip
     workers: Workers
     if plan.engine == "ray":

@@ -73,6 +73,8 @@ class Assignment:
         Folder or fsspec URL of finished shards, and whether those of earlier runs are ignored.
     threads
         Threads of each worker.
+    torch_threads
+        Threads of torch in each worker, at most those of torch in this process: their number moves last digits.
     """
 
     scenario: Scenario
@@ -83,6 +85,7 @@ class Assignment:
     store: str
     fresh: bool
     threads: int
+    torch_threads: int
 
 
 class Worker:
@@ -96,7 +99,7 @@ class Worker:
 
     def __init__(self, assignment: Assignment, device: str) -> None:
         load_plugins(assignment.plugins)
-        torch.set_num_threads(assignment.threads)
+        torch.set_num_threads(assignment.torch_threads)
         self.threads, self.store = assignment.threads, open_store(assignment.store, fresh=assignment.fresh)
         with seeded_global_rng("a run"):
             made = make_experiment(assignment.scenario, device=device, trust_code=assignment.trust_code)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from robustbench_aigen.data.image_data import ImageData, as_image_data
 from robustbench_aigen.data.inventory import describe_briefly
@@ -42,6 +42,13 @@ class GeneratorComparison(NamedTuple):
     gaps: "pd.DataFrame"
 
 
+class _Ray(NamedTuple):
+    """The cluster for trainings, and the cores of each."""
+
+    address: str | None
+    threads: int
+
+
 def train(
     recipe: str | Path | Mapping[str, Any],
     data: Any = "minigen",
@@ -65,6 +72,9 @@ def train(
     fresh: bool = False,
     progress: Progress | bool = False,
     finished: "Callable[[Trained], None] | None" = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    threads: int = 1,
 ) -> "list[Trained]":
     """Train detectors of the zoo; a stopped training is resumed, and a finished training is returned.
 
@@ -109,6 +119,10 @@ def train(
         True for lines on standard error, or an object that receives the progress.
     finished
         Called with each finished detector.
+    engine
+        ``local`` trains one detector after the other in this process. With ``ray`` each training is a task.
+    address, threads
+        Address of a Ray cluster, by default a Ray on this machine; and the cores of a task.
 
     Returns
     -------
@@ -123,6 +137,11 @@ def train(
     """
     import_library("lightning", extra="train", what="training")
     from robustbench_aigen.training.planning import Variants, seeds_of
+
+    if engine not in ("local", "ray"):
+        raise UserError(f"engine is '{engine}', not local or ray")
+    if engine == "local" and address is not None:
+        raise UserError("an address is that of a Ray cluster", hint="--engine ray")
 
     loaded = _recipe(recipe, settings, weights, published=published, epochs=epochs, seed=seed, name=name)
     swept = {
@@ -143,7 +162,7 @@ def train(
     images = as_image_data(data, ALL)
     return _trained(
         loaded, images, variants, limit, Path(output), device=device, half=half, fresh=fresh, progress=told,
-        finished=finished,
+        finished=finished, ray=_Ray(address, threads) if engine == "ray" else None,
     )  # fmt: skip
 
 
@@ -345,8 +364,9 @@ def _trained(
     fresh: bool,
     progress: Progress,
     finished: "Callable[[Trained], None] | None" = None,
+    ray: "_Ray | None" = None,
 ) -> "list[Trained]":
-    """Run the trainings of a recipe one after the other."""
+    """Run the trainings of a recipe, one after the other or as tasks of Ray."""
     from robustbench_aigen.training.jobs import train_job
     from robustbench_aigen.training.planning import plan_jobs
     from robustbench_aigen.training.splits import split_source
@@ -354,8 +374,16 @@ def _trained(
     source, place = images.source, resolve_device(device)
     for notice in (*describe_briefly(source), *source.notices):
         progress.notice(notice)
+    jobs = plan_jobs(loaded, split_source(source, loaded.validation, limit), variants)
+    if ray is not None:
+        from robustbench_aigen.training.on_ray import train_on_ray
+
+        return train_on_ray(
+            list(jobs), output, address=ray.address, threads=ray.threads, device=place, half=half, fresh=fresh,
+            progress=progress, finished=finished,
+        )  # fmt: skip
     trained = []
-    for job in plan_jobs(loaded, split_source(source, loaded.validation, limit), variants):
+    for job in jobs:
         done = train_job(job, output, device=place, half=half, fresh=fresh, progress=progress)
         trained.append(done)
         if finished is not None:
