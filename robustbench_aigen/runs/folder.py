@@ -155,7 +155,7 @@ def read_info(folder: Path) -> ReadInfo:
     """
     try:
         return parse_info((folder / RUN).read_text(encoding="utf-8"), folder)
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise _damaged(folder, f"{RUN}: {first_line(error)}") from error
     except DamagedFileError as error:
         raise _damaged(folder, error) from error
