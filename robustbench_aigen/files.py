@@ -52,6 +52,14 @@ def stays_inside(name: str) -> bool:
     return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file; false for a name that the system refuses, such as a long one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 @contextmanager
 def writing(what: object = "results", instead: str = "choose another folder with --output") -> Iterator[None]:
     """Turn write errors of the operating system into :class:`UserError`.

@@ -40,7 +40,10 @@ def main() -> int:
         folder = FINDINGS / name
         before = _signatures(folder)
         for tally in fuzz(name, given.minutes * 60, seed, folder):
-            print(f"{name}: {tally.engine}: {tally.inputs} inputs in {tally.seconds:.0f} s, seed {seed}", flush=True)
+            print(
+                f"{name}: {tally.engine}: {tally.inputs} inputs in {tally.seconds:.0f} s, seed {seed}",
+                flush=True,
+            )
         new = sorted(_signatures(folder) - before)
         found += len(new)
         for signature in new:

@@ -12,16 +12,29 @@ from robustbench_aigen.errors import UserError
 
 MARKER = "executed"
 """Name of the file that hostile seeds create when their code runs, in the folder that holds the input's folder."""
-SECRET = "secret.png"
+FORBIDDEN = "secret.png"
 """Name of a file in the folder above the input's folder, which no confined loader may read."""
 LONGEST_MESSAGE = 2000
 """Characters of a message; a longer one repeats the input."""
 _PROCESSES = (
     "os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn", "socket.connect",
 )  # fmt: skip
-_CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
+_CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.truncate",
+)
 _CODE = {"os", "posix", "nt", "subprocess", "runpy", "pty", "importlib", "commands"}
 _BUILTINS = {"eval", "exec", "compile", "open", "__import__", "getattr", "breakpoint", "input"}
+
+
+_OURS = {"current", "progress", "input", "corpus", "temporary", "log"}
+"""Names in the folder that holds the input's folder."""
 
 
 class Loader(NamedTuple):
@@ -72,6 +85,7 @@ class Watch:
     def __init__(self, loader: Loader, scratch: Path) -> None:
         self.loader, self.scratch = loader, scratch
         self._seen: list[str] = []
+        self._usual = {each.name for each in scratch.iterdir()} | _OURS
         self._is_active = False
         sys.addaudithook(self._audit)
         sys.unraisablehook = lambda raised: self._seen.append(f"unraisable: {raised.exc_value!r}")
@@ -88,11 +102,18 @@ class Watch:
             outcome = self._loaded(content, folder)
         if outcome.violation is not None:
             return outcome
+        new = {each.name for each in self.scratch.iterdir()} - self._usual - {MARKER}
+        if new:
+            return Outcome(
+                "outside", Violation("outside", "scratch", f"made {sorted(new)} beside its folder")
+            )
         if (self.scratch / MARKER).exists():
             (self.scratch / MARKER).unlink()
             return Outcome("code", Violation("code", "marker", "the input ran its own code"))
         if self._seen:
-            return Outcome("audit", Violation("audit", self._seen[0].partition(":")[0], "\n".join(self._seen)))
+            return Outcome(
+                "audit", Violation("audit", self._seen[0].partition(":")[0], "\n".join(self._seen))
+            )
         if warned:
             first = warned[0]
             place = f"{Path(first.filename).name}:{first.lineno}"
@@ -119,16 +140,11 @@ class Watch:
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._is_active:
             return
-        if event in _PROCESSES:
-            self._seen.append(f"{event}: {arguments!r}")
-        elif event == "pickle.find_class" and (
-            arguments[0].partition(".")[0] in _CODE
-            or (arguments[0] == "builtins" and arguments[1] in _BUILTINS)
-        ):
+        if event in _PROCESSES or (event == "pickle.find_class" and _runs_code(*arguments)):
             self._seen.append(f"{event}: {arguments!r}")
         elif event == "open":
             self._opened(*arguments)
-        elif event in _CHANGES and not self._is_ours(arguments[0]):
+        elif event in _CHANGES and not (_in_descriptor(arguments) or self._is_ours(arguments[0])):
             self._seen.append(f"{event} outside: {arguments!r}")
 
     def _opened(self, path: object, mode: object, flags: object) -> None:
@@ -137,16 +153,27 @@ class Watch:
         writes = bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
         if writes and not self._is_ours(path):
             self._seen.append(f"write outside: {path!r} {mode!r}")
-        elif self.loader.confined and SECRET in str(path):
+        elif self.loader.confined and FORBIDDEN in str(path):
             self._seen.append(f"read outside: {path!r}")
 
     def _is_ours(self, path: object) -> bool:
         """Whether a path is in the scratch folder, or is compiled code or a device."""
         if isinstance(path, int) or path is None:
             return True
-        full = os.path.abspath(os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path))
+        text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+        full = os.path.normpath(Path.cwd() / text)
         compiled = "__pycache__" in full or full.startswith(str(sys.pycache_prefix or "\0"))
         return compiled or full == os.devnull or full.startswith(str(self.scratch))
+
+
+def _in_descriptor(arguments: tuple[Any, ...]) -> bool:
+    """Whether a path is relative to an opened folder, as those of ``shutil.rmtree`` are."""
+    return isinstance(arguments[-1], int) and arguments[-1] > 0
+
+
+def _runs_code(module: str, name: str, *_: object) -> bool:
+    """Whether a pickle names a function that can run any code."""
+    return module.partition(".")[0] in _CODE or (module == "builtins" and name in _BUILTINS)
 
 
 def place_of(error: BaseException) -> str:

@@ -25,10 +25,7 @@ def mutated(content: bytes, pool: Sequence[bytes], draw: random.Random, most: in
     head, body = content[:1], content[1:]
     if draw.random() < 0.1:
         head = bytes([draw.randrange(256)])
-    if draw.random() < 0.5:
-        body = _inside(body, pool, draw)
-    else:
-        body = _changed(body, pool, draw)
+    body = _inside(body, pool, draw) if draw.random() < 0.5 else _changed(body, pool, draw)
     return (head + body)[:most]
 
 

@@ -11,7 +11,7 @@ _LAYOUT = struct.Struct("<Qdd")
 class State(NamedTuple):
     """Inputs so far, the start of the present one (0 between two), and the memory at its start, in bytes."""
 
-    count: int
+    inputs: int
     started: float
     memory: float
 

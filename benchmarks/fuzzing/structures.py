@@ -24,11 +24,19 @@ def values() -> "SearchStrategy[Any]":
 
     numbers = st.sampled_from([0, 1, -1, 2**31, 2**63, 2**64, 10**30, 10**400, 1e308, -1e-320, 0.5])
     plain = st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), numbers, st.sampled_from(TEXTS), st.text(max_size=20)
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        numbers,
+        st.sampled_from(TEXTS),
+        st.text(max_size=20),
     )
     keys = st.one_of(st.sampled_from(TEXTS), st.text(max_size=8))
     return st.recursive(
-        plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
+        plain,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+        max_leaves=12,
     )
 
 

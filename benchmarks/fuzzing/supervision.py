@@ -1,5 +1,6 @@
 """Runs workers, ends those at a limit, and counts."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -66,7 +67,10 @@ def _once(
         "--seconds", str(seconds), "--seed", str(seed),
     ]  # fmt: skip
     with (scratch / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        (scratch / "temporary").mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(scratch / "temporary")}
+        )
     made, first = time.monotonic(), 0.0
     while process.poll() is None:
         time.sleep(_POLL)
@@ -89,7 +93,7 @@ def _once(
         _save_current(scratch, findings, Violation("crash", f"exit {process.returncode}", text[-4000:]))
     if not first:
         raise SystemExit(f"the worker of {name} did not start:\n{text[-4000:]}")
-    return progress.state.count, time.monotonic() - first
+    return progress.state.inputs, time.monotonic() - first
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

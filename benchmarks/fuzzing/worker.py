@@ -8,10 +8,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks.fuzzing.contract import SECRET, Outcome, Violation, Watch
+from benchmarks.fuzzing.contract import FORBIDDEN, MARKER, Outcome, Violation, Watch
 from benchmarks.fuzzing.loaders import loader
 from benchmarks.fuzzing.mutation import mutated
 from benchmarks.fuzzing.progress import Progress, State, resident
@@ -42,18 +43,14 @@ class Worker:
         self.seeds = self.loader.seeds(scratch / "seeds")
         self._progress = Progress(scratch / "progress")
         self._folder = scratch / "input"
-        (scratch / SECRET).write_bytes(b"")
+        (scratch / FORBIDDEN).write_bytes(b"")
         for seed in self.seeds[:3]:
-            self._load_quietly(seed)
+            with suppress(Exception):  # Imports and first calls do what later ones do not.
+                self.loader.load(seed, _emptied(self._folder))
+        # Some seeds run the code in them when they are made.
+        (scratch / MARKER).unlink(missing_ok=True)
         self._watch = Watch(self.loader, scratch)
         self.known: set[str] = set()
-
-    def _load_quietly(self, content: bytes) -> None:
-        """Load an input before anything is watched: imports and first calls do what later ones do not."""
-        try:
-            self.loader.load(content, _emptied(self._folder))
-        except Exception:  # noqa: BLE001, S110  It is examined later.
-            pass
 
     def examine(self, content: bytes) -> Outcome:
         """Examine one input, and save a new violation with its smallest input."""
@@ -68,7 +65,7 @@ class Worker:
     def _examined(self, content: bytes) -> Outcome:
         (self.scratch / "current").write_bytes(content)
         before, peak = resident(), _peak()
-        count = self._progress.state.count
+        count = self._progress.state.inputs
         self._progress.state = State(count, time.monotonic(), before)
         outcome = self._watch.examine(content, _emptied(self._folder))
         self._progress.state = State(count + 1, 0.0, before)
@@ -189,7 +186,9 @@ ENGINES: dict[str, Callable[[Worker, float, int], None]] = {
 
 def available_engines() -> list[str]:
     """Return the engines whose packages are installed; ``bytes`` replaces ``coverage``."""
-    found = [name for name, package in (("structured", "hypothesis"), ("coverage", "atheris")) if _has(package)]
+    found = [
+        name for name, package in (("structured", "hypothesis"), ("coverage", "atheris")) if _has(package)
+    ]
     return found if "coverage" in found else [*found, "bytes"]
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 from robustbench_aigen.documents.document import validated
 from robustbench_aigen.documents.located_yaml import LocatedYaml, yaml_value
 from robustbench_aigen.errors import UserError

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-
 from robustbench_aigen.documents.located_yaml import yaml_value
 from robustbench_aigen.errors import UserError
 

@@ -7,7 +7,9 @@ import io
 import json
 import pickle
 import random
+import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from torch import nn
 from benchmarks.fuzzing.contract import MARKER, Loader
 from benchmarks.fuzzing.mutation import mutated
 from benchmarks.fuzzing.structures import TEXTS, draws, edited, one_of_many, values
+from robustbench_aigen.errors import first_line
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -46,13 +49,6 @@ def _load(content: bytes, folder: Path) -> None:
 
 def _valid_weights(folder: Path) -> bytes:
     return (folder / "lenet5.safetensors").read_bytes()
-
-
-class _Payload:
-    """An object that makes a file when it is unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (Path("..") / MARKER,)
 
 
 class _Call:
@@ -92,43 +88,59 @@ def _small() -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2)).eval()
 
 
+def _onnx(folder: Path) -> list[bytes]:
+    file = folder / "small.onnx"
+    torch.onnx.export(_small(), (torch.rand(1, 3, 8, 8),), file, dynamo=False, verbose=False)
+    return [_named(".onnx", file.read_bytes())]
+
+
+def _skops() -> list[bytes]:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(np.random.default_rng(0).random((8, 48)), [0, 1] * 4)
+    stored = skops.io.dumps(model)
+    with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    hostile = {
+        **schema,
+        "__class__": "system",
+        "__module__": "os",
+        "__loader__": "FunctionNode",
+        "content": {},
+    }
+    return [_named(".skops", stored), _named(".skops", _zip({"schema.json": json.dumps(hostile).encode()}))]
+
+
+def _keras(folder: Path, marker: str) -> list[bytes]:
+    from robustbench_aigen.detectors.formats.keras_model import keras_on_torch
+
+    def touched(value: Any) -> Any:
+        import os
+
+        os.close(os.open(marker, os.O_CREAT))
+        return value
+
+    keras = keras_on_torch("a seed")
+    layers, found = keras.layers, []
+    plain = [layers.Input((8, 8, 3)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    hostile = [layers.Input((8, 8, 3)), layers.Lambda(touched), layers.Flatten(), layers.Dense(1)]
+    for name, parts in (("small", plain), ("code", hostile)):
+        model = keras.Sequential(parts)
+        for suffix in (".keras", ".h5"):
+            model.save(folder / f"{name}{suffix}")
+            found.append(_named(suffix, (folder / f"{name}{suffix}").read_bytes()))
+    return found
+
+
 def _libraries(folder: Path, marker: Path) -> list[bytes]:
-    """Return models of libraries that are optional, of those that are installed."""
+    """Return models of the optional libraries that are installed."""
     found = []
-    try:
-        torch.onnx.export(_small(), (torch.rand(1, 3, 8, 8),), folder / "small.onnx", dynamo=False, verbose=False)
-        found.append(_named(".onnx", (folder / "small.onnx").read_bytes()))
-    except Exception:  # noqa: BLE001, S110  Without the extra this format has no seed.
-        pass
-    try:
-        import skops.io
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression().fit(np.random.default_rng(0).random((8, 48)), [0, 1] * 4)
-        found.append(_named(".skops", skops.io.dumps(model)))
-        stored = zipfile.ZipFile(io.BytesIO(skops.io.dumps(model)))
-        schema = json.loads(stored.read("schema.json"))
-        hostile = edited(schema, "os.system", random.Random(1))
-        found.append(_named(".skops", _zip({"schema.json": json.dumps(hostile).encode()})))
-    except ImportError:
-        pass
-    try:
-        from robustbench_aigen.detectors.formats.keras_model import keras_on_torch
-
-        keras = keras_on_torch("a seed")
-        layers = keras.layers
-        model = keras.Sequential([layers.Input((8, 8, 3)), layers.Flatten(), layers.Dense(1, activation="sigmoid")])
-        for suffix in (".keras", ".h5"):
-            model.save(folder / f"small{suffix}")
-            found.append(_named(suffix, (folder / f"small{suffix}").read_bytes()))
-        code = keras.Sequential(
-            [layers.Input((8, 8, 3)), layers.Lambda(lambda value: [value, Path(marker).touch()][0]), layers.Flatten(), layers.Dense(1)]
-        )
-        for suffix in (".keras", ".h5"):
-            code.save(folder / f"code{suffix}")
-            found.append(_named(suffix, (folder / f"code{suffix}").read_bytes()))
-    except Exception:  # noqa: BLE001, S110  As above.
-        pass
+    for make in (partial(_onnx, folder), _skops, partial(_keras, folder, str(marker))):
+        try:
+            found += make()
+        except Exception as error:  # noqa: BLE001  Without its extra a format has no seed.
+            print(f"no seeds of a library: {first_line(error)}", file=sys.stderr)
     return found
 
 
@@ -181,13 +193,27 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
     )
     keys = st.sampled_from(["conv1.weight", "a", "__metadata__", *TEXTS])
     headers = st.dictionaries(keys, st.one_of(tensor, tensor, values()), max_size=4)
-    weights = st.builds(lambda header, more: _named(".safetensors", _header(header, more)), headers, st.binary(max_size=64))
+    weights = st.builds(
+        lambda header, more: _named(".safetensors", _header(header, more)), headers, st.binary(max_size=64)
+    )
     suffix = st.sampled_from(_SUFFIXES)
     starts = st.sampled_from([content[1:9] for content in seeds])
-    short = st.builds(lambda name, start, more: _named(name, start + more), suffix, starts, st.binary(max_size=64))
-    card = {"arch": "lenet5", "input_size": [32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "outputs": "logits", "fake_index": 1, "threshold": 0.5}
+    short = st.builds(
+        lambda name, start, more: _named(name, start + more), suffix, starts, st.binary(max_size=64)
+    )
+    card = {
+        "arch": "lenet5",
+        "input_size": [32, 32],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "outputs": "logits",
+        "fake_index": 1,
+        "threshold": 0.5,
+    }
     cards = st.builds(
-        lambda value, draw: _named(".card.json", json.dumps(edited(card, value, draw)).encode()), values(), draws()
+        lambda value, draw: _named(".card.json", json.dumps(edited(card, value, draw)).encode()),
+        values(),
+        draws(),
     )
     index = {"metadata": {"total_size": 1}, "weight_map": {"a": "model.safetensors", "b": "x.safetensors"}}
     indices = st.builds(
@@ -198,8 +224,18 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
     def saved(value: Any) -> bytes:
         return _named(".pth", _torch(value))
 
-    inner = st.one_of(values(), st.just(torch.ones(2)), st.just(torch.ones(6, 3, 5, 5)), st.just(torch.ones(2).to_sparse()), st.just(torch.empty(3, device="meta")))
-    states = st.dictionaries(st.sampled_from(["state_dict", "model", "conv1.weight", "conv1.bias", "epoch", "", "a.b"]), inner, max_size=4).map(saved)
+    inner = st.one_of(
+        values(),
+        st.just(torch.ones(2)),
+        st.just(torch.ones(6, 3, 5, 5)),
+        st.just(torch.ones(2).to_sparse()),
+        st.just(torch.empty(3, device="meta")),
+    )
+    states = st.dictionaries(
+        st.sampled_from(["state_dict", "model", "conv1.weight", "conv1.bias", "epoch", "", "a.b"]),
+        inner,
+        max_size=4,
+    ).map(saved)
 
     def changed(content: bytes, draw: random.Random) -> bytes:
         return mutated(content, seeds, draw, len(content) + 4096)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from benchmarks.fuzzing.contract import SECRET, Loader
+from benchmarks.fuzzing.contract import FORBIDDEN, Loader
 from benchmarks.fuzzing.structures import TEXTS, draws, values
 from robustbench_aigen.digests import digest_of_text, sealed
 from robustbench_aigen.errors import UserError
@@ -127,26 +127,36 @@ def _seeds(folder: Path) -> list[bytes]:
     structs = [{"bytes": _IMAGE, "path": "fake/a.png"}, {"bytes": None, "path": "a.png"}]
     columns = {"image": structs, "label": [0, 1], "generator": [None, "sdxl"], "split": ["train", "test"]}
     bomb = {"image": [bytes(2**27)], "label": [1]}
-    rows = [["path", "label", "generator", "split"], ["a.png", "fake", "sdxl", "test"], ["real/b.png", "real", "", "train"]]
+    rows = [
+        ["path", "label", "generator", "split"],
+        ["a.png", "fake", "sdxl", "test"],
+        ["real/b.png", "real", "", "train"],
+    ]
     lines = b"\n".join(
         json.dumps({"path": path, "label": label, "meta": {"generator": "x"}}).encode()
         for path, label in (("a.png", "fake"), ("real/b.png", "real"))
     )
-    tricky = [["path", "label"], ["../" + SECRET, "fake"], ["/dev/zero", "real"], ["a\0.png", "1"], ["fake", "fake"]]
+    tricky = [
+        ["path", "label"],
+        ["../" + FORBIDDEN, "fake"],
+        ["/dev/zero", "real"],
+        ["a\0.png", "1"],
+        ["fake", "fake"],
+    ]
     links = [
         ("a.png", _IMAGE), ("a.cls", b"1"), ("../../up.png", _IMAGE), ("../../up.cls", b"0"), ("/abs.png", _IMAGE),
-        ("l.png", (tarfile.SYMTYPE, "../" + SECRET)), ("l.cls", b"1"), ("h.png", (tarfile.LNKTYPE, "/etc/passwd")),
+        ("l.png", (tarfile.SYMTYPE, "../" + FORBIDDEN)), ("l.cls", b"1"), ("h.png", (tarfile.LNKTYPE, "/etc/passwd")),
         ("h.cls", b"0"), ("d.png", (tarfile.CHRTYPE, "")), ("p.png", (tarfile.FIFOTYPE, "")), ("f.json", b'{"label": 1}'),
         ("loop.png", (tarfile.SYMTYPE, "loop.png")), ("f.png", _IMAGE),
     ]  # fmt: skip
     card = b"---\ndataset_info:\n  features:\n  - name: label\n    dtype:\n      class_label:\n        names:\n          '0': real\n          '1': fake\n---\n"
-    found = [
+    return [
         _named("list.csv", _csv(rows)), _named("list.tsv", _csv(rows, "\t")), _named("list.csv", _csv(rows).decode().encode("utf-16")),
         _named("list.csv", b"sep=;\n" + _csv(rows, ";")), _named("list.csv", _csv(tricky)), _named("list.jsonl", lines),
         _named("list.jsonl", b'{"a":' * 3000 + b"1" + b"}" * 3000), _named("list.jsonl", b"[" * 100000),
         _named("list.jsonl", b'{"path": "a.png", "label": ' + b"9" * 6000 + b"}"),
         _named("a.parquet", _parquet(columns)), _named("a.parquet", _parquet(bomb, compression="zstd")),
-        _named("a.parquet", _parquet({"image": ["a.png", "../" + SECRET], "label": ["real", "fake"]})),
+        _named("a.parquet", _parquet({"image": ["a.png", "../" + FORBIDDEN], "label": ["real", "fake"]})),
         _named("a.arrow", _arrow(columns)), _named("a.arrow", _arrow(columns, is_file=True)),
         _named("a.arrow", _arrow({"image": [[1, 2], [3]], "label": [0, 1]})),
         _named("a.tar", _tar([("0.png", _IMAGE), ("0.cls", b"1"), ("1.png", _IMAGE), ("1.json", b'{"label": "real"}')])),
@@ -156,23 +166,30 @@ def _seeds(folder: Path) -> list[bytes]:
         _named("manifest.csv", b"path,label,sha256\n../secret.png,real,00\n"), _named("manifest.csv", b"path,label\na.png,real\n"),
         _named("labels.json", b'{"a.png": "fake", "real/b.png": "real"}'),
     ]  # fmt: skip
-    return found
 
 
 def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
     from hypothesis import strategies as st
 
-    cell = st.one_of(st.sampled_from([*TEXTS, "a.png", "real/b.png", "fake/c.png", "0", "1"]), st.text(max_size=6))
+    cell = st.one_of(
+        st.sampled_from([*TEXTS, "a.png", "real/b.png", "fake/c.png", "0", "1"]), st.text(max_size=6)
+    )
     names = st.lists(st.one_of(st.sampled_from(_COLUMNS), cell), min_size=1, max_size=5)
     heads = st.one_of(names, st.just(["path", "label", "generator", "split"]), st.just(["image", "label"]))
     rows = st.lists(st.lists(cell, min_size=1, max_size=5), max_size=5)
     separators = st.sampled_from([",", ";", "\t", "|"])
-    lists = st.builds(lambda head, more, mark: _named("list.csv", _csv([head, *more], mark)), heads, rows, separators)
+    lists = st.builds(
+        lambda head, more, mark: _named("list.csv", _csv([head, *more], mark)), heads, rows, separators
+    )
     objects = st.lists(
-        st.dictionaries(st.sampled_from(_COLUMNS), st.one_of(cell, values()), max_size=5), min_size=1, max_size=4
+        st.dictionaries(st.sampled_from(_COLUMNS), st.one_of(cell, values()), max_size=5),
+        min_size=1,
+        max_size=4,
     )
     lines = objects.map(lambda all_: _named("list.jsonl", "\n".join(map(json.dumps, all_)).encode()))
-    cards = values().map(lambda value: _named("README.md", f"---\n{json.dumps(value)}\n---\n".encode(errors="replace")))
+    cards = values().map(
+        lambda value: _named("README.md", f"---\n{json.dumps(value)}\n---\n".encode(errors="replace"))
+    )
     labels = objects.map(lambda all_: _named("labels.json", json.dumps(all_).encode()))
 
     def table(kinds: list[tuple[str, list[Any]]], is_arrow: bool) -> bytes:
@@ -188,15 +205,21 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
             return _named("a.parquet", b"")
 
     image = st.sampled_from([
-        _IMAGE, b"", None, "a.png", "../" + SECRET, [1, 2, 300], [0.5], {"bytes": _IMAGE, "path": "a.png"},
+        _IMAGE, b"", None, "a.png", "../" + FORBIDDEN, [1, 2, 300], [0.5], {"bytes": _IMAGE, "path": "a.png"},
         {"bytes": None, "path": None}, {"path": 3}, {"bytes": "aGk="}, {"bytes": [1], "path": "x"}, 7, True,
     ])  # fmt: skip
-    plain = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), cell, st.binary(max_size=5))
+    plain = st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), cell, st.binary(max_size=5)
+    )
     columns = st.lists(
-        st.tuples(st.sampled_from(_COLUMNS), st.lists(st.one_of(image, plain), min_size=2, max_size=2)), min_size=1, max_size=5
+        st.tuples(st.sampled_from(_COLUMNS), st.lists(st.one_of(image, plain), min_size=2, max_size=2)),
+        min_size=1,
+        max_size=5,
     )
     same = st.lists(
-        st.tuples(st.sampled_from(_COLUMNS), st.one_of(image, plain).map(lambda value: [value, value])), min_size=1, max_size=5
+        st.tuples(st.sampled_from(_COLUMNS), st.one_of(image, plain).map(lambda value: [value, value])),
+        min_size=1,
+        max_size=5,
     )
     tables = st.builds(table, st.one_of(columns, same), st.booleans())
     member = st.one_of(
@@ -204,8 +227,12 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
         st.tuples(st.sampled_from([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]), cell),
         values().map(lambda value: json.dumps({"label": value}).encode()),
     )  # fmt: skip
-    stem = st.sampled_from(["0", "1", "../0", "/0", "a/../../1", "real/2", "fake/3", "cfg_7.5", ".h", "x" * 120])
-    suffix = st.sampled_from([".png", ".cls", ".json", ".txt", ".seg.png", ".PNG", "", ".jpg", ".label", ".class"])
+    stem = st.sampled_from(
+        ["0", "1", "../0", "/0", "a/../../1", "real/2", "fake/3", "cfg_7.5", ".h", "x" * 120]
+    )
+    suffix = st.sampled_from(
+        [".png", ".cls", ".json", ".txt", ".seg.png", ".PNG", "", ".jpg", ".label", ".class"]
+    )
     members = st.lists(st.tuples(st.builds(str.__add__, stem, suffix), member), max_size=8)
 
     def archived(parts: list[tuple[str, Any]]) -> bytes:
@@ -220,7 +247,9 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
         return mutated(content, seeds, draw, len(content) + 4096)
 
     edits = st.builds(changed, st.one_of(tables, members.map(archived), lists), draws())
-    sets = values().map(lambda value: _named("export.json", json.dumps({"format": 1, "cells": value}).encode()))
+    sets = values().map(
+        lambda value: _named("export.json", json.dumps({"format": 1, "cells": value}).encode())
+    )
     listed = st.builds(lambda head, more: _named("manifest.csv", _csv([head, *more])), heads, rows)
     return st.one_of(lists, lines, cards, labels, sets, listed, tables, tables, members.map(archived), edits)
 

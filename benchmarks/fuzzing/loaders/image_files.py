@@ -69,7 +69,9 @@ def _seeds(folder: Path) -> list[bytes]:
                 continue
     found += [_saved("JPEG", "RGB", exif=exif, progressive=True), _saved("PNG", "RGB", exif=exif)]
     found += [_saved("WEBP", "RGB", exif=exif), _saved("TIFF", "RGB", exif=exif)]
-    found += [_saved("TIFF", "RGB", compression=name) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")]
+    found += [
+        _saved("TIFF", "RGB", compression=name) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")
+    ]
     frames = [Image.new("L", (5, 4), shade) for shade in range(5)]
     for format_ in ("GIF", "PNG", "WEBP", "TIFF"):
         buffer = io.BytesIO()
@@ -92,7 +94,9 @@ def _seeds(folder: Path) -> list[bytes]:
 def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
     from hypothesis import strategies as st
 
-    kinds = st.sampled_from([b"IDAT", b"PLTE", b"tRNS", b"eXIf", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"pHYs"])
+    kinds = st.sampled_from(
+        [b"IDAT", b"PLTE", b"tRNS", b"eXIf", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"pHYs"]
+    )
     inner = st.one_of(st.binary(max_size=80), st.binary(max_size=2000).map(zlib.compress))
     chunks = st.lists(st.tuples(kinds, inner), max_size=5)
 

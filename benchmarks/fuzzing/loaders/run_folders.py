@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchmarks.fuzzing.contract import Loader
-from benchmarks.fuzzing.structures import TEXTS, draws, edited, one_of_many, values
+from benchmarks.fuzzing.structures import TEXTS, draws, edited, values
 from robustbench_aigen.digests import DIGESTS, digest_of_text, sealed
 
 if TYPE_CHECKING:
@@ -68,12 +68,48 @@ def _seeds(folder: Path) -> list[bytes]:
 
     valid = folder.parent / _VALID
     if not valid.exists():
-        run = ra.evaluate("minigen/lenet5", limit=8, pipelines={"fgsm": [{"attack": "fgsm", "eps": "4/255"}]}, trust="off")
+        run = ra.evaluate(
+            "minigen/lenet5", limit=8, pipelines={"fgsm": [{"attack": "fgsm", "eps": "4/255"}]}, trust="off"
+        )
         run.save(valid)
     found = [_named(name, (valid / name).read_bytes(), fits=fits) for name, fits in _KINDS]
     found += [_named(name, (_OLD / name).read_bytes()) for name in _FILES if (_OLD / name).is_file()]
-    hostile = [b"[" * 100000, b'{"a":' * 100000, b'{"format": ' + b"9" * 6000 + b"}", b"[]", b"{}", b"nan", b'{"format": 1e400}']
+    hostile = [
+        b"[" * 100000,
+        b'{"a":' * 100000,
+        b'{"format": ' + b"9" * 6000 + b"}",
+        b"[]",
+        b"{}",
+        b"nan",
+        b'{"format": 1e400}',
+    ]
     return [*found, *(_named("run.json", text, fits=False) for text in hostile)]
+
+
+def _table(frame: pd.DataFrame, name: str, value: Any, draw: random.Random) -> bytes:
+    """Return a table in which a column is missing, changed, renamed or of another type."""
+    changed = frame.copy()
+    column = draw.choice(list(changed.columns))
+    kind = draw.randrange(6)
+    if kind == 0:
+        changed = changed.drop(columns=column)
+    elif kind == 1:
+        changed[column] = [value] * len(changed)
+    elif kind == 2:
+        changed[column] = changed[column].astype(object)
+        changed.loc[draw.randrange(len(changed)), [column]] = None
+    elif kind == 3:
+        changed = changed.sample(frac=1, random_state=draw.randrange(99))
+    elif kind == 4:
+        changed[column] = changed[draw.choice(list(changed.columns))].to_numpy()
+    else:
+        changed = changed.rename(columns={column: draw.choice(TEXTS)})
+    buffer = io.BytesIO()
+    try:
+        changed.to_parquet(buffer, index=draw.random() < 0.2)
+    except Exception:  # noqa: BLE001  A value that Parquet cannot hold is no input.
+        return _named(name, b"")
+    return _named(name, buffer.getvalue())
 
 
 def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
@@ -93,38 +129,23 @@ def _structured(seeds: list[bytes]) -> "SearchStrategy[bytes]":
         if draw.random() < 0.3:
             changed = changed.drop(columns=draw.choice(list(changed.columns)))
         if draw.random() < 0.2:
-            changed = changed.rename(columns={draw.choice(list(changed.columns)): draw.choice(list(changed.columns))})
+            changed = changed.rename(
+                columns={draw.choice(list(changed.columns)): draw.choice(list(changed.columns))}
+            )
         return _named("summary.csv", changed.to_csv(index=False).encode(errors="replace"))
 
-    def of_table(name: str, value: Any, draw: random.Random) -> bytes:
-        changed = tables[name].copy()
-        column = draw.choice(list(changed.columns))
-        kind = draw.randrange(6)
-        if kind == 0:
-            changed = changed.drop(columns=column)
-        elif kind == 1:
-            changed[column] = [value] * len(changed)
-        elif kind == 2:
-            changed[column] = changed[column].astype(object)
-            changed.loc[draw.randrange(len(changed)), [column]] = None
-        elif kind == 3:
-            changed = changed.sample(frac=1, random_state=draw.randrange(99))
-        elif kind == 4:
-            changed[column] = changed[draw.choice(list(changed.columns))].to_numpy()
-        else:
-            changed = changed.rename(columns={column: draw.choice(TEXTS)})
-        buffer = io.BytesIO()
-        try:
-            changed.to_parquet(buffer, index=draw.random() < 0.2)
-        except Exception:  # noqa: BLE001  A value that Parquet cannot hold is no input.
-            return _named(name, b"")
-        return _named(name, buffer.getvalue())
-
-    scalars = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), st.sampled_from(TEXTS), st.binary(max_size=9))
+    scalars = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**62), 2**62),
+        st.floats(),
+        st.sampled_from(TEXTS),
+        st.binary(max_size=9),
+    )
     cells = st.one_of(st.sampled_from(TEXTS), st.text(max_size=9), st.floats().map(str))
     return st.one_of(
         st.builds(of_info, values(), draw), st.builds(of_info, values(), draw), st.builds(of_summary, cells, draw),
-        st.builds(of_table, st.sampled_from(_FILES[2:]), scalars, draw),
+        st.builds(lambda name, value, draw: _table(tables[name], name, value, draw), st.sampled_from(_FILES[2:]), scalars, draw),
     )  # fmt: skip
 
 

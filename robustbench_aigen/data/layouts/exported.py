@@ -11,7 +11,7 @@ from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.layouts.manifest import ManifestSource
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, read_sealed
 from robustbench_aigen.errors import UserError, shortened
-from robustbench_aigen.files import sha256_of_file, stays_inside
+from robustbench_aigen.files import is_regular, sha256_of_file, stays_inside
 from robustbench_aigen.scenario.data_spec import SourceSpec
 
 EXPORT, MANIFEST = "export.json", "manifest.csv"
@@ -84,8 +84,8 @@ def _check_files(folder: Path, digests: Mapping[str, str]) -> None:
     for name, digest in digests.items():
         if not stays_inside(name):
             raise _damaged(folder, f"{shortened(name)} is outside its folder")
-        if not (folder / name).is_file():
-            raise _damaged(folder, f"{name} is missing")
+        if not is_regular(folder / name):
+            raise _damaged(folder, f"{shortened(name)} is missing")
         if sha256_of_file(folder / name) != digest:
             raise _damaged(folder, f"{name} is another file than the one exported")
     for file in sorted((folder / "images").rglob("*")):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_aigen.detectors.archives import LARGEST_TEXT
 from robustbench_aigen.errors import UserError, first_line, printable, shortened
-from robustbench_aigen.files import stays_inside
+from robustbench_aigen.files import is_regular, stays_inside
 
 INDEX = ".index.json"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{2,})-of-(?P<count>\d{2,})(?P<suffix>\.[A-Za-z]+)")
@@ -57,10 +57,11 @@ def _names_in(index: Path) -> list[str]:
 
 
 def _there(file: Path, shards: list[Path]) -> list[Path]:
-    missing = [shard.name for shard in shards if not shard.is_file()]
+    missing = [shard.name for shard in shards if not is_regular(shard)]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(
-            f"the weights are in {len(shards)} files, and {missing[0]}{more} is missing beside it", file=file
+            f"the weights are in {len(shards)} files, and {shortened(printable(missing[0]))}{more} is missing beside it",
+            file=file,
         )
     return shards
