@@ -10,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY
 from safetensors.torch import save_file
 
+import robustbench_aigen as ra
 from benchmarks.fuzzing.contract import MARKER, Loader, Watch
 from benchmarks.fuzzing.loaders import LOADERS
 from robustbench_aigen.data.dataset_card import class_names_in_readme
@@ -26,6 +28,8 @@ from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.digests import digest_of_text, sealed
 from robustbench_aigen.documents.located_yaml import read_yaml, yaml_value
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.numerics.masks import _read_once
+from robustbench_aigen.runs.folder import gallery_image
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import Scenario
 
@@ -128,6 +132,31 @@ def test_a_deeply_nested_run_is_damaged(tmp_path, name):
         (tmp_path / each).write_text("[" * 100_000, encoding="utf-8")
     with pytest.raises(UserError, match="damaged"):
         Run.load(tmp_path)
+
+
+def test_a_gallery_of_other_bytes_is_damaged(tmp_path):
+    run = ra.evaluate(
+        "minigen/lenet5", limit=4, pipelines={"fgsm": [{"attack": "fgsm", "eps": "4/255"}]}, trust="off"
+    )
+    run.save(tmp_path / "run")
+    gallery = pd.read_parquet(tmp_path / "run" / "gallery.parquet")
+    for value, reason in ((b"no image", "not an image"), (None, "cannot be read"), (3, "cannot be read")):
+        gallery.assign(image=[value] * len(gallery)).to_parquet(tmp_path / "run" / "gallery.parquet")
+        info = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+        info = {name: part for name, part in info.items() if name != "digests"}
+        (tmp_path / "run" / "run.json").write_text(json.dumps(info), encoding="utf-8")
+        with pytest.raises(UserError, match=reason):
+            _ = Run.load(tmp_path / "run").gallery
+    whole = gallery["original"].iloc[0]
+    with pytest.raises(UserError, match="is damaged"):
+        gallery_image(whole[: len(whole) // 2])
+
+
+def test_a_mask_in_postscript_runs_no_program(tmp_path):
+    file = tmp_path / "mask.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match="PostScript"):
+        _read_once(str(file), 0)
 
 
 # Checkpoints
