@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import REPOSITORY
@@ -93,6 +96,32 @@ def test_the_head_of_a_readme_that_is_not_yaml_names_no_classes(tmp_path, head):
 def test_a_deeply_nested_line_is_not_a_manifest(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a":' * 100_000, encoding="utf-8")
     assert not is_manifest(tmp_path / "a.jsonl")
+
+
+def test_an_arrow_file_with_offsets_outside_its_buffers_is_refused(tmp_path):
+    table = pa.table({"image": ["a.png", "b.png"], "label": [0, 1]})
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    offsets = struct.pack("<iii", 0, 5, 10)
+    assert offsets in buffer.getvalue()
+    (tmp_path / "a.arrow").write_bytes(buffer.getvalue().replace(offsets, struct.pack("<iii", 0, 2**30, 10)))
+    with pytest.raises(UserError, match="cannot be read as Arrow"):
+        ra.ImageData.open(tmp_path / "a.arrow", split="all")
+
+
+def test_damage_inside_a_parquet_file_is_an_error_of_the_file(tmp_path):
+    pq.write_table(
+        pa.table({"image": ["a.png"] * 9, "label": [0] * 9}), tmp_path / "a.parquet", compression="zstd"
+    )
+    whole = (tmp_path / "a.parquet").read_bytes()
+    first = whole.index(b"\x28\xb5\x2f\xfd")  # The first compressed page.
+    (tmp_path / "a.parquet").write_bytes(whole[: first + 4] + b"\xff" * 4 + whole[first + 8 :])
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        ra.ImageData.open(tmp_path / "a.parquet", split="all")
+    (tmp_path / "b.parquet").write_bytes(whole.replace(b"label", b"l\xe5\xe5el"))
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        ra.ImageData.open(tmp_path / "b.parquet", split="all")
 
 
 def exported(folder: Path, manifest: str, cells: object = ()) -> Path:

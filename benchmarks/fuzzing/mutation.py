@@ -14,6 +14,8 @@ _WORDS = (
     b"[]", b"true", b"\r\n", b"\n", b"'", b'"', b",", b":", b"\xe2\x80\xae", b"\xed\xa0\x80", b"&a", b"*a", b"<<: *a",
     b"!!int", b"%s", b"file://", b"http://", b"0x", b"1/0",
 )  # fmt: skip
+_MOST_UNPACKED = 2**24
+"""Bytes of a container that is unpacked to be changed; a bomb is changed as bytes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -101,6 +103,8 @@ def _inside(body: bytes, pool: Sequence[bytes], draw: random.Random) -> bytes:
 def _in_zip(body: bytes, pool: Sequence[bytes], draw: random.Random) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(body)) as old, zipfile.ZipFile(buffer, "w") as new:
+        if sum(entry.file_size for entry in old.infolist()) > _MOST_UNPACKED:
+            return _changed(body, pool, draw)
         names = old.namelist()
         chosen = draw.choice(names)
         for name in names:
@@ -133,7 +137,8 @@ def _in_png(body: bytes, pool: Sequence[bytes], draw: random.Random) -> bytes:
         case 1:
             del chunks[chosen]
         case 2 if kind == b"IDAT":
-            chunks[chosen] = (kind, zlib.compress(_changed(zlib.decompress(inner), pool, draw)))
+            unpacked = zlib.decompressobj().decompress(inner, _MOST_UNPACKED)
+            chunks[chosen] = (kind, zlib.compress(_changed(unpacked, pool, draw)))
         case _:
             chunks[chosen] = (kind, _changed(inner, pool, draw))
     return _PNG + b"".join(png_chunk(kind, inner) for kind, inner in chunks)

@@ -79,7 +79,11 @@ def _once(
         reason = None
         if state.started and now - state.started > LONGEST_SECONDS:
             reason = Violation("hang", "time", f"above {LONGEST_SECONDS:g} s")
-        elif state.started and (more := resident(process.pid) - state.memory) > MOST_MEMORY:
+        elif (
+            state.started
+            and (more := resident(process.pid) - state.memory) > MOST_MEMORY
+            and progress.state == state  # Not the memory of a mutation after it.
+        ):
             reason = Violation("memory", "growing", f"{more / 2**20:,.0f} MiB")
         elif not first and now - made > _START_SECONDS:
             reason = Violation("hang", "seeds", "the worker did not start")

@@ -1,6 +1,5 @@
 """The gallery: images as they were, attacked, and what the attack changed, amplified."""
 
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
