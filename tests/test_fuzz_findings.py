@@ -1,5 +1,6 @@
 """What fuzzing found: the smallest inputs, each of which once ended in another error than the reader's own."""
 
+import base64
 import importlib.util
 import io
 import json
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,23 @@ def test_damage_inside_a_parquet_file_is_an_error_of_the_file(tmp_path):
     (tmp_path / "b.parquet").write_bytes(whole.replace(b"label", b"l\xe5\xe5el"))
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         ra.ImageData.open(tmp_path / "b.parquet", split="all")
+
+
+SHORT_ROW_GROUP = (
+    "eNptUstOwkAUvW2GxgUkYDKTjumChTQuoD4ixBg3FwTfD0gMMXFTcayPgtii/IRLl36KS5cu/AQ+xZkpKZJ4F/fenjnn3NvMnGNn"
+    "nRK6SbeOZQGApZuMzL43HAQ52Xjeaix6kRgpgFboImVlScxTi1pODVYymmnnvJRUKEgZMQAo4TtVsK24dyf6PiVAsyXTztz3/UCU"
+    "4NiRtAQJ/WsRThFGuMPLLjg0y6tg5flUQE1G2KfBvgz3yl2Ym/x3Qzmcq/2AmiBTXpYdtswt7gKR7nO+eqz2fTfYh+G+me63oZxJ"
+    "JPzQJrf+o/jXL5/6sR8pdxfYxATu2FnsdM6628n/2hNjVUUNVbQxiSPEMdYDbCEG2Ag0Vq8jnqimgXiggVnFpE06nU8fpOmWbJqt"
+    "pga1SRPTuFBgfNk9DK/V54nmt7HeVv57iD3cnZqlovaF3m9/blVUEqkIR5fdm3AmmZ2DXRz60fOLGFV6w2HFj6KncfFVRPH906C4"
+    "UfPWvHVelpeq7jVnApzLt/YLNI6FXQ=="
+)
+"""A Parquet file whose row group declares more rows than it has: zlib, base64."""
+
+
+def test_a_row_group_with_fewer_rows_than_it_declares_is_an_error(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(zlib.decompress(base64.b64decode(SHORT_ROW_GROUP)))
+    with pytest.raises(UserError, match="fewer rows than it declares"):
+        ra.ImageData.open(tmp_path / "a.parquet", split="all")
 
 
 def exported(folder: Path, manifest: str, cells: object = ()) -> Path:

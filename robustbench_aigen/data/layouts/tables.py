@@ -118,7 +118,8 @@ class _ParquetRows:
         is_there = self._reading == (group, column) and self._held is not None and self._held.has(row)
         if not is_there:
             self._seek(row, group, column)
-        assert self._held is not None
+        if self._held is None:
+            raise RefusedFileError(f"row {row} is missing: its row group has fewer rows than it declares")
         return self._held.values[row - self._held.first]
 
     def _seek(self, row: int, group: int, column: str) -> None:
