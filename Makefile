@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules are kept: without them every command that a test starts compiles all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test sweep lint docs results clean
+.PHONY: demo test sweep fuzz lint docs results clean
 
 demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
@@ -18,6 +18,12 @@ test: $(BIN)/pytest
 # Every attack of every library, every shipped detector, lost machines: half as long again as all other tests.
 sweep: $(BIN)/pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m sweep
+
+# Ten minutes for each reader of strangers' files; MINUTES and LOADERS change that.
+MINUTES ?= 10
+fuzz: $(BIN)/pytest
+	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzzing $(LOADERS) --minutes $(MINUTES)
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .

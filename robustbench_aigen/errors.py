@@ -6,6 +6,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+_LONGEST, _LONGEST_KEY = 1200, 200
+"""Characters of a message and of a key: what a file names may be of any length."""
+
 
 class Source(NamedTuple):
     """The place of a value in a file: the file, the 1-based line, and the dotted key (``pipelines.pgd[0].eps``).
@@ -72,8 +75,8 @@ class UserError(Exception):
         where = "" if self.file is None else str(self.file)
         if where and self.line is not None:
             where += f":{self.line}"
-        parts = [part for part in (where, self.key) if part]
-        text = ": ".join([*parts, " ".join(self.message.split())])
+        parts = [part for part in (where, " ".join(shortened(self.key or "", _LONGEST_KEY).split())) if part]
+        text = ": ".join([*parts, shortened(" ".join(self.message.split()), _LONGEST)])
         hint = f"\n  {' '.join(self.hint.split())}" if self.hint else ""
         return text + hint + "".join(f"\n    {line}" for line in self.lines)
 
@@ -104,4 +107,4 @@ def printable(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or the name of its type if the text is empty."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shortened(lines[0], _LONGEST) if lines else type(error).__name__

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import file_digest, sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from secrets import token_hex
 from typing import BinaryIO
 
@@ -40,6 +40,24 @@ def require_regular(file: Path) -> None:
     """Raise OSError if a path is not a regular file, because reading a pipe would never end."""
     if not file.is_file() and file.exists():
         raise OSError(errno.EINVAL, "not a regular file", str(file))
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a path that a file names stays in the folder of the file, by its text alone.
+
+    >>> stays_inside("images/0.png"), stays_inside("../0.png"), stays_inside("/etc/passwd")
+    (True, False, False)
+    """
+    path = PurePath(name)
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file; false for a name that the system refuses, such as a long one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @contextmanager

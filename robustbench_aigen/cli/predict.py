@@ -186,8 +186,7 @@ def _assumed(detector: "Detector") -> str:
 def _attack(
     attack: str | None, eps: str | None, norm: str | None, settings: list[str], others: "Mapping[str, object]"
 ) -> "Attack | None":
-    import yaml
-
+    from robustbench_aigen.documents.located_yaml import yaml_value
     from robustbench_aigen.errors import UserError
 
     given: dict[str, object] = {
@@ -209,8 +208,8 @@ def _attack(
         if name in given:
             raise UserError(f"{name} is given twice")
         try:
-            given[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            given[name] = yaml_value(value)
+        except ValueError:
             raise UserError(
                 f"--set {name}: '{value}' is not a value", hint="write the value as in a scenario"
             ) from None

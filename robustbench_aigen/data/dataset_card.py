@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from robustbench_aigen.data.columns import as_classes
+from robustbench_aigen.documents.located_yaml import yaml_value
 
 
 def class_names_in_schema(schema: pa.Schema) -> dict[str, list[str]]:
@@ -15,7 +15,7 @@ def class_names_in_schema(schema: pa.Schema) -> dict[str, list[str]]:
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b""))["info"]["features"]
         named = {column: as_classes(feature.get("names")) for column, feature in features.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return {}
     return {column: names for column, names in named.items() if names is not None}
 
@@ -29,9 +29,9 @@ def class_names_in_readme(folder: Path) -> dict[str, list[str]]:
         text = (folder / "README.md").read_text(encoding="utf-8")
         if not text.startswith("---"):
             return {}
-        head: Any = yaml.safe_load(text.removeprefix("---").partition("\n---")[0])
+        head: Any = yaml_value(text.removeprefix("---").partition("\n---")[0])
         infos = head["dataset_info"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     found: dict[str, list[list[str]]] = {}
     for info in infos if isinstance(infos, list) else [infos]:

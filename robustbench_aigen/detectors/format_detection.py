@@ -95,6 +95,10 @@ _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files of torch before 1.6."""
 
 
+_AFTER_A_VERSION = (b"\x12", b"\x1a", b"\x22", b"\x2a", b"\x32", b"\x3a", b"\x42")
+"""Bytes that follow the version in a file of ONNX."""
+
+
 def _format_of_content(path: Path, text: str) -> str | None:
     """Return the kind that the first bytes and the names in an archive identify; None if they identify no kind."""
     start = beginning(path, 64)
@@ -113,7 +117,7 @@ def _format_of_content(path: Path, text: str) -> str | None:
     if start.startswith(b"PK\x03\x04"):
         return _format_of_archive(path)
     # A protobuf message that begins with a small version and continues with a text or a graph.
-    if start[:1] == b"\x08" and start[1] < 32 and start[2] in (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42):
+    if start[:1] == b"\x08" and start[1:2] < b"\x20" and start[2:3] in _AFTER_A_VERSION:
         return "onnx"
     return None
 

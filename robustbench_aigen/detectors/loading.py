@@ -1,6 +1,7 @@
 """Loading of detectors: shipped detectors by id, other detectors from files."""
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
@@ -220,11 +221,22 @@ def _check_choices(kind: Format, request: Request) -> None:
         raise UserError(f"'weights_key' needs {needed}; '{request.place}' is a file of another kind")
 
 
+_WAITING: ContextVar[tuple[Path, ...]] = ContextVar("waiting", default=())
+"""Weights whose base is being loaded."""
+
+
 def _on_base(base: DetectorSpec, request: Request) -> Detector:
     """Fill weights into the network of another detector, which they were fine-tuned from."""
-    detector = load_detector(
-        base, folder=request.path.parent, device=request.device, trust_code=request.trust_code
-    )
+    own = request.path.resolve()
+    if own in _WAITING.get():
+        raise UserError("the 'base' of the card leads back to the same weights", file=request.path)
+    waiting = _WAITING.set((*_WAITING.get(), own))
+    try:
+        detector = load_detector(
+            base, folder=request.path.parent, device=request.device, trust_code=request.trust_code
+        )
+    finally:
+        _WAITING.reset(waiting)
     fill_network(detector.network, request, f"the network of '{base.text}'")
     detector.name = request.spec.name or request.path.stem
     detector.weights_sha256 = file_hash(request.path)

@@ -1,5 +1,6 @@
 """Reads the weights in a file, without running what else may be in it."""
 
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -139,7 +140,12 @@ def _read(file: Path, need_trust: Callable[[str, str], None]) -> object:
     hint = f"{_SAVE} or as safetensors"
     try:
         # An open file: torch goes by its content then, not by its name.
-        with torch.serialization.safe_globals([*_INERT]), file.open("rb") as stream:
+        with (
+            torch.serialization.safe_globals([*_INERT]),
+            warnings.catch_warnings(),
+            file.open("rb") as stream,
+        ):
+            warnings.simplefilter("ignore")  # torch warns of its own limits; what it cannot read is an error.
             return torch.load(stream, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         if not _holds_objects(error):
@@ -161,7 +167,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # Errors of numpy, zip, zlib and Python's tokenizer; each means the same here.
         raise UserError(f"cannot be read as arrays of numpy: {first_line(error)}", file=file) from error
 
 

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from robustbench_aigen.documents.located_yaml import NOWHERE, LocatedYaml, Path_
-from robustbench_aigen.errors import Source, UserError, did_you_mean
+from robustbench_aigen.errors import Source, UserError, did_you_mean, shortened
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -264,4 +264,5 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
 
 def show(value: object) -> str:
     """Return a YAML value as text for a message."""
-    return f"'{value}'" if isinstance(value, str) else "empty" if value is None else str(value)
+    text = f"'{value}'" if isinstance(value, str) else "empty" if value is None else str(value)
+    return shortened(text, 200)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from robustbench_aigen.errors import Source, UserError
+from robustbench_aigen.errors import Source, UserError, shortened
 
 Path_ = tuple[str | int, ...]
 
@@ -110,8 +110,48 @@ def read_yaml(file: Path) -> LocatedYaml:
     return located
 
 
+def yaml_value(text: str) -> Any:
+    """Read a text as YAML with safe types, as :func:`read_yaml` reads a file.
+
+    Raises
+    ------
+    ValueError
+        If it is not YAML; the message is one line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  A SafeLoader.
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+_DEEPEST = 50
+"""Values inside each other."""
+
+
+class _NotAValueError(yaml.constructor.ConstructorError):
+    """A text that its tag does not allow: ``!!int abc``."""
+
+
 class _Loader(yaml.SafeLoader):
     """Safe types without dates: ``2024-02-31`` is text here, and text is what a message can show."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError) as error:
+            raise _NotAValueError(None, None, str(error), node.start_mark) from error
+        except (LookupError, AttributeError, TypeError) as error:
+            # PyYAML leaves the errors of a text that a tag does not fit to its caller.
+            text = f"'{shortened(str(node.value))}' is not of type {node.tag.rpartition(':')[2]}"
+            raise _NotAValueError(None, None, text, node.start_mark) from error
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        # Before the limit of recursion: until there, each level takes longer than the last.
+        if self.flow_level > _DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -136,7 +176,7 @@ class _Construction:
         line = node.start_mark.line + 1
         self.located.lines.setdefault(path, line)
         self._values += 1
-        if self._values > _MOST_VALUES or len(path) > 50:
+        if self._values > _MOST_VALUES or len(path) > _DEEPEST:
             raise UserError("nested too deeply or too large", file=self.located.file, line=line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -144,8 +184,8 @@ class _Construction:
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         try:
             return self.loader.construct_object(node, deep=True)
-        except (ValueError, OverflowError) as error:
-            raise self.located.error(f"not a value: {error}", path) from error
+        except _NotAValueError as error:
+            raise self.located.error(f"not a value: {error.problem}", path) from error
 
     def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         if id(node) not in self._flattened:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.loading import load_detector
@@ -21,6 +20,7 @@ from robustbench_aigen.explain.mapping import METHODS, Maps, maps_towards
 from robustbench_aigen.explain.page import Page, PagePart
 from robustbench_aigen.explain.perturbations import BANDS, Change, change_of
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
+from robustbench_aigen.runs.folder import gallery_image
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.stages.stage import Attack, Stage
@@ -177,10 +177,7 @@ def _kept(run: Run, detector: str, count: int) -> list[KeptImages]:
 
 
 def _decoded(encoded: bytes) -> NDArray[np.uint8]:
-    import io
-
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(gallery_image(encoded))
 
 
 def _levels(images: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:

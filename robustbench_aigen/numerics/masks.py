@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.file_reading import read_file
 from robustbench_aigen.files import sha256_of_file
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.stages.masks import Mask, read_mask
 
@@ -148,9 +150,9 @@ def _read(path: str) -> NDArray[np.bool_]:
 def _read_once(path: str, changed: int) -> NDArray[np.bool_]:
     del changed
     try:
-        with Image.open(path) as picture:
+        with opened_image(read_file(Path(path))) as picture:
             pixels = np.asarray(picture.convert("L")) > 127
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, UnreadableImageError) as error:
         raise UserError(
             f"mask '{path}' cannot be read: {first_line(error)}", hint="give an image file, white inside"
         ) from error

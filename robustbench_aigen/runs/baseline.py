@@ -115,8 +115,10 @@ def read_baseline(folder: Path) -> ReadInfo:
             baseline_records(folder, read)
     except FileNotFoundError:
         raise _damaged(folder, f"{RECORDS} is missing") from None
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(folder, f"{BASELINE}: {error}") from error
+    except (
+        AttributeError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
+    ) as error:  # fmt: skip
+        raise _damaged(folder, f"{BASELINE}: {first_line(error)}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(folder, first_line(error)) from error
     return read

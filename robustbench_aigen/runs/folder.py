@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.samples import fingerprint
@@ -19,6 +20,7 @@ from robustbench_aigen.digests import DamagedFileError, digest_of_text, sealed
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.files import atomic_file, require_regular, sha256_of_file, write_atomically, writing
 from robustbench_aigen.metrics.summary import ALL_GENERATORS, COLUMNS, summarise
+from robustbench_aigen.numerics.decoding import UnreadableImageError, opened_image
 from robustbench_aigen.runs.cells import Cells, FrameCells, open_cells, write_cells
 from robustbench_aigen.runs.info import ReadInfo, RunInfo, parse_info
 from robustbench_aigen.runs.records import (
@@ -35,6 +37,8 @@ _GALLERY_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "attacked", "correct", "original",
     "image",
 ]  # fmt: skip
+GALLERY_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "AVIF": ".avif"}
+"""Formats of images in a gallery, and the suffixes of their files."""
 _TEXT = {"family": str, "generator": str, "detector": str, "pipeline": str, "trust": str}
 _ROW = ["detector", "pipeline", "generator"]
 """The columns that identify a row of a summary; nothing can replace them."""
@@ -155,7 +159,7 @@ def read_info(folder: Path) -> ReadInfo:
     """
     try:
         return parse_info((folder / RUN).read_text(encoding="utf-8"), folder)
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise _damaged(folder, f"{RUN}: {first_line(error)}") from error
     except DamagedFileError as error:
         raise _damaged(folder, error) from error
@@ -309,4 +313,31 @@ def read_gallery(folder: Path, read: ReadInfo) -> pd.DataFrame:
         raise _foreign(folder, f"{GALLERY} has no column {missing[0]}")
     if not set(zip(gallery["detector"], gallery["pipeline"], strict=True)) <= set(read.info.cells):
         raise _damaged(folder, f"{GALLERY} has other detectors and pipelines than {RUN}")
+    for name in ("original", "image"):
+        for content in gallery[name]:
+            try:
+                with opened_image(content if isinstance(content, bytes) else b"") as image:
+                    is_known = image.format in GALLERY_SUFFIXES
+            except UnreadableImageError as error:
+                raise _damaged(folder, f"{GALLERY} has an image that cannot be read: {error}") from error
+            if not is_known:
+                raise _damaged(folder, f"{GALLERY} has an image of a format that no run keeps")
     return gallery
+
+
+def gallery_image(content: bytes) -> Image.Image:
+    """Return an image of a gallery in RGB.
+
+    Raises
+    ------
+    UserError
+        If its pixels are damaged.
+    """
+    try:
+        with opened_image(content) as image:
+            return image.convert("RGB")
+    except UnreadableImageError as error:
+        raise UserError(
+            f"an image of the gallery is damaged: {error}",
+            hint=f"restore {GALLERY}, or run the scenario again, which reads the cache",
+        ) from error

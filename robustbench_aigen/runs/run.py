@@ -24,9 +24,11 @@ from robustbench_aigen.runs.baseline import (
 )
 from robustbench_aigen.runs.cells import Cells, FrameCells
 from robustbench_aigen.runs.folder import (
+    GALLERY_SUFFIXES,
     RECORDS,
     find_folder,
     folders_below,
+    gallery_image,
     no_gallery,
     read_cells,
     read_gallery,
@@ -74,7 +76,7 @@ class AdversarialExamples:
     def __iter__(self) -> Iterator[AdversarialExample]:
         for row in self.gallery.to_dict(orient="records"):
             record = {str(key): value for key, value in row.items() if key not in ("original", "image")}
-            yield AdversarialExample(record, _opened(row["original"]), _opened(row["image"]))
+            yield AdversarialExample(record, gallery_image(row["original"]), gallery_image(row["image"]))
 
     def save(self, folder: str | Path) -> None:
         """Write the images, original and attacked, and their records as ``examples.csv``.
@@ -94,14 +96,10 @@ class AdversarialExamples:
             table.to_csv(partial / "examples.csv", index_label="number")
 
 
-def _opened(png: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(png)).convert("RGB")
-
-
 def suffix_of(content: bytes) -> str:
     """Return the suffix of an image file that a run kept."""
     with Image.open(io.BytesIO(content)) as picture:
-        return {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "AVIF": ".avif"}[str(picture.format)]
+        return GALLERY_SUFFIXES[str(picture.format)]
 
 
 def _given(frame: pd.DataFrame) -> pd.DataFrame:

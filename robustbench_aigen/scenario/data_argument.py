@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from robustbench_aigen.documents.document import validated
-from robustbench_aigen.documents.located_yaml import LocatedYaml
+from robustbench_aigen.documents.located_yaml import LocatedYaml, yaml_value
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.scenario.data_spec import DataSpec
 
@@ -30,8 +28,8 @@ def read_data(text: str, base: DataSpec | None = None) -> DataSpec:
     content: object = {"source": text}
     if text.lstrip()[:1] in ("{", "["):
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            content = yaml_value(text)
+        except ValueError as error:
             hint = (
                 "write it as in a scenario: {source: my_images, layout: csv}, with a space after each colon"
             )

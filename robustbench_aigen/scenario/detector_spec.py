@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from robustbench_aigen.documents.document import PartError, Section, show, validated, validated_values
-from robustbench_aigen.documents.located_yaml import LocatedYaml
+from robustbench_aigen.documents.located_yaml import LocatedYaml, yaml_value
 from robustbench_aigen.errors import UserError, printable, shortened
 from robustbench_aigen.scenario.http_spec import HttpSpec, answers_beside, check_address
 from robustbench_aigen.scenario.trim_spec import TrimSpec
@@ -270,8 +269,8 @@ class DetectorSpec(FileSpec):
     def _from_braces(cls, text: str, arch: str | None, folder: Path | None) -> Self:
         hint = "write it as in a scenario: {path: my.ckpt, arch: resnet18}, with a space after each colon"
         try:
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            content = yaml_value(text)
+        except ValueError as error:
             problem = " ".join(str(error).split())[:80]
             raise UserError(f"--detector is not valid YAML: {problem}", hint=hint) from error
         keys = content if isinstance(content, dict) else {}

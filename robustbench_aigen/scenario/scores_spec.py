@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustbench_aigen.documents.document import Section, not_a_boolean, validated, validated_values
-from robustbench_aigen.documents.located_yaml import LocatedYaml
+from robustbench_aigen.documents.located_yaml import LocatedYaml, yaml_value
 from robustbench_aigen.errors import UserError, shortened
 from robustbench_aigen.scenario.data_spec import ClassName, read_label_meanings
 from robustbench_aigen.scenario.scenario import Name, ThresholdRule
@@ -121,8 +120,8 @@ def read_scores(text: str | Path) -> ScoresSpec:
         return ScoresSpec(path=given)
     example = "{path: scores.csv, score: prob}"
     try:
-        content = yaml.safe_load(given)
-    except yaml.YAMLError as error:
+        content = yaml_value(given)
+    except ValueError as error:
         hint = f"write it as in a scenario: {example}, with a space after each colon"
         raise UserError(f"'{shortened(given)}' is not valid YAML", hint=hint) from error
     spec = validated(ScoresSpec, LocatedYaml(Path("scores"), content), "scores")

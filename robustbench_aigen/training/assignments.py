@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import yaml
-
+from robustbench_aigen.documents.located_yaml import yaml_value
 from robustbench_aigen.errors import UserError
 
 
@@ -57,6 +56,6 @@ def _assignment(text: str, option: str) -> tuple[str, str]:
 
 def _yaml(key: str, text: str, option: str) -> object:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml_value(text)
+    except ValueError as error:
         raise UserError(f"the value of {key} is not YAML", file=option) from error

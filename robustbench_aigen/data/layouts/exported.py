@@ -10,8 +10,8 @@ from robustbench_aigen.data.columns import meaning_of
 from robustbench_aigen.data.layout import layout
 from robustbench_aigen.data.layouts.manifest import ManifestSource
 from robustbench_aigen.digests import DamagedFileError, digest_of_text, read_sealed
-from robustbench_aigen.errors import UserError
-from robustbench_aigen.files import sha256_of_file
+from robustbench_aigen.errors import UserError, shortened
+from robustbench_aigen.files import is_regular, sha256_of_file, stays_inside
 from robustbench_aigen.scenario.data_spec import SourceSpec
 
 EXPORT, MANIFEST = "export.json", "manifest.csv"
@@ -64,19 +64,28 @@ def read_exported(folder: Path) -> ExportedSet:
             f"the exported set '{folder}' has format {content.get('format')}, and this version reads {FORMAT}",
             hint="update robust-aigen",
         )
+    cells = content.get("cells")
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+        raise _damaged(folder, f"{EXPORT} has no list of cells")
     if digest_of_text(written) != digests.get(MANIFEST):
         raise _damaged(folder, f"{MANIFEST} was changed after the export")
-    lines = csv.DictReader(written.decode("utf-8").splitlines())
-    rows = [{name: unguarded(value) for name, value in row.items()} for row in lines]
-    _check_files(folder, {row["path"]: row["sha256"] for row in rows})
+    try:
+        lines = csv.DictReader(written.decode("utf-8").splitlines(), strict=True)
+        rows = [{name: unguarded(value) for name, value in row.items()} for row in lines]
+        listed = {row["path"]: row["sha256"] for row in rows}
+    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{MANIFEST} is not a table with path and sha256") from error
+    _check_files(folder, listed)
     return ExportedSet(folder, content, rows)
 
 
 def _check_files(folder: Path, digests: Mapping[str, str]) -> None:
     """Raise UserError unless the images of a set are those of the manifest, with its hashes."""
     for name, digest in digests.items():
-        if not (folder / name).is_file():
-            raise _damaged(folder, f"{name} is missing")
+        if not stays_inside(name):
+            raise _damaged(folder, f"{shortened(name)} is outside its folder")
+        if not is_regular(folder / name):
+            raise _damaged(folder, f"{shortened(name)} is missing")
         if sha256_of_file(folder / name) != digest:
             raise _damaged(folder, f"{name} is another file than the one exported")
     for file in sorted((folder / "images").rglob("*")):

@@ -153,7 +153,7 @@ def is_manifest(file: Path) -> bool:
             names = set(_flat(json.loads(head)))
         else:
             names = set(next(csv.reader([head], delimiter=separator_of(head)), []))
-    except (OSError, ValueError, csv.Error, AttributeError):
+    except (OSError, ValueError, RecursionError, csv.Error, AttributeError):
         return False
     found = {name.strip().casefold() for name in names}
     return bool(found & set(_PATHS)) and bool(found & set(USUAL["label"]))

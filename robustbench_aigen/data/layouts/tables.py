@@ -56,6 +56,8 @@ _MOST_ROWS = 1024
 """Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
 """Rows read to recognise the content of a column of text."""
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a damaged file."""
 _NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
 """Names of the files of one table: ``train-00000-of-00003``."""
 
@@ -116,7 +118,8 @@ class _ParquetRows:
         is_there = self._reading == (group, column) and self._held is not None and self._held.has(row)
         if not is_there:
             self._seek(row, group, column)
-        assert self._held is not None
+        if self._held is None:
+            raise RefusedFileError(f"row {row} is missing: its row group has fewer rows than it declares")
         return self._held.values[row - self._held.first]
 
     def _seek(self, row: int, group: int, column: str) -> None:
@@ -177,6 +180,8 @@ class _ArrowRows:
             self._table = pa.ipc.open_stream(mapped).read_all()
         except pa.ArrowInvalid:
             self._table = pa.ipc.open_file(mapped).read_all()
+        # Arrow ends the process at an offset outside its buffer, unless the offsets were checked before.
+        self._table.validate(full=True)
         self.schema = self._table.schema
         self.count = self._table.num_rows
 
@@ -254,11 +259,15 @@ class TableSource:
     def _read(self, file: Path, meaning: TableMeaning) -> tuple[list[Sample], list[PurePosixPath]]:
         """Return the samples of one file, and the folder in the path of each."""
         try:
-            rows = _READERS[file.suffix.lower()](file)
-        except (pa.ArrowException, OSError) as error:
+            return self._samples(_READERS[file.suffix.lower()](file), file, meaning)
+        except _UNREADABLE as error:
             raise UserError(
                 f"cannot be read as {file.suffix[1:].title()}: {first_line(error)}", file=file
             ) from error
+
+    def _samples(
+        self, rows: _Rows, file: Path, meaning: TableMeaning
+    ) -> tuple[list[Sample], list[PurePosixPath]]:
         own_names = class_names_in_schema(rows.schema) or self._described
         meaning = meaning._replace(class_names=meaning.class_names or own_names)
         # As the library 'datasets' does, paths are tried in the current folder, too.
@@ -295,7 +304,7 @@ class TableSource:
             with self._lock:
                 value = file.rows.value(file.kept[index - self._first_samples[place]], file.columns.image)
                 return encoded_image(value, file.folders)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise RefusedFileError(first_line(error)) from error
 
 
@@ -340,7 +349,7 @@ def may_be_data(file: Path, meaning: TableMeaning) -> bool:
     """Whether a Parquet or Arrow file may list images: one of embeddings or prompts does not, a broken one may."""
     try:
         schema = _READERS[file.suffix.lower()](file).schema
-    except (pa.ArrowException, OSError):
+    except _UNREADABLE:
         return True
     return may_hold_samples(schema, meaning)
 

@@ -144,7 +144,7 @@ def keras_configuration(file: Path) -> object:
             return json.loads(_text_in_archive(file))
         if zipfile.is_zipfile(file):
             # Keras goes by the name and by the end of the file, and would read another model than this.
-            raise UserError("is both an HDF5 file and a zip archive, and is refused", file=file)
+            raise UserError("is both an HDF5 file and a zip archive, and is refused", file=file)  # noqa: TRY301
         import h5py
 
         with h5py.File(file) as archive:
@@ -152,7 +152,9 @@ def keras_configuration(file: Path) -> object:
             return json.loads(archive.attrs["model_config"])
     except RecursionError as error:
         raise UserError("is not a Keras model: the configuration is nested too deep", file=file) from error
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # Errors of h5py, zip and JSON; each means the same here.
         raise UserError(f"is not a Keras model: {first_line(error)}", file=file, hint=hint) from error
 
 

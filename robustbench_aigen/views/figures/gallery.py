@@ -1,15 +1,13 @@
 """The gallery: images as they were, attacked, and what the attack changed, amplified."""
 
-import io
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from robustbench_aigen.errors import shortened
+from robustbench_aigen.runs.folder import gallery_image
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.figure import Figure as ReportFigure
 from robustbench_aigen.views.figure import figure
@@ -108,8 +106,7 @@ def _outcome(record: pd.Series) -> str:
 
 
 def _decode(encoded: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.asarray(gallery_image(encoded))
 
 
 def _factor(rows: pd.DataFrame) -> float:

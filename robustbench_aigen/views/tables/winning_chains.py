@@ -4,8 +4,8 @@ import math
 from collections import Counter
 
 import pandas as pd
-import yaml
 
+from robustbench_aigen.documents.located_yaml import yaml_value
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.runs.joined import JoinedRuns
 from robustbench_aigen.views.conditions import conditions
@@ -49,9 +49,7 @@ def _row(detector: str, pipeline: str, cell: pd.DataFrame) -> tuple[TableCell, .
     attacked = cell[cell["attacked"]]
     passed = attacked[~attacked["correct"] & (attacked["chain"] != "")]
     interval = wilson_interval(len(passed), len(attacked))
-    names = Counter(
-        str(stage["perturb"]) for chain in passed["chain"] for stage in yaml.safe_load(str(chain))
-    )
+    names = Counter(str(stage["perturb"]) for chain in passed["chain"] for stage in yaml_value(str(chain)))
     operations = ", ".join(f"{name} ({count})" for name, count in names.most_common(_OPERATIONS))
     least = str(passed.loc[passed["psnr"].idxmax(), "chain"]) if len(passed) else ""
     return (
