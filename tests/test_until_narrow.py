@@ -95,6 +95,7 @@ def test_the_command_takes_a_width(tmp_path, cli):
     file.write_text(json.dumps(SCENARIO))
     outcome = cli("run", file, "--precision", "5%", "--output", tmp_path / "out", "--json")
     assert outcome.code == 0, outcome.err
+    assert outcome.err.count("32×32 for any shape") == 1, "notices once, not for every look"
     assert Run.load(tmp_path / "out" / "narrow" / "latest").info.data.images < 1500
     both = cli("run", file, "--precision", "5%", "--time", "1h", "--output", tmp_path / "out")
     assert (both.code, "both choose the number of images" in both.err) == (2, True)

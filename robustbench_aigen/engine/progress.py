@@ -78,3 +78,13 @@ class Recording:
             subjects.setdefault(key, {})[notice.subject] = None
         for notice, names in subjects.items():
             self._progress.notice(notice if notice.subject else about(", ".join(filter(None, names)), notice))
+
+
+class WithoutNotices(Recording):
+    """Progress that is passed on, without notices: those of a run that is repeated with more images."""
+
+    def notice(self, text: str) -> None:
+        """Do nothing."""
+
+    def notice_all(self, notices: Iterable[str]) -> None:
+        """Do nothing."""

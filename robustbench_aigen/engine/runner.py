@@ -29,7 +29,7 @@ from robustbench_aigen.engine.experiment import Experiment, make_experiment
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
 from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
-from robustbench_aigen.engine.progress import Progress, Recording, Silent
+from robustbench_aigen.engine.progress import Progress, Recording, Silent, WithoutNotices
 from robustbench_aigen.engine.provenance import hardware
 from robustbench_aigen.engine.query_bounds import describe_queries
 from robustbench_aigen.engine.shards import Shard, make_shards, repeated
@@ -97,15 +97,16 @@ def run(
     spread_over = partial(
         run_experiment,
         fresh=fresh,
-        progress=progress,
         cache=_store_of(output, cache),
         plan=_on_all_devices(plan, device),
         all_devices=device == "cuda",
     )
     if half_width is not None:
-        experiment, told = until_narrow(experiment, half_width, partial(spread_over, output=None))
+        experiment, told = until_narrow(
+            experiment, half_width, partial(spread_over, output=None, progress=WithoutNotices(progress))
+        )
         progress.notice(told)
-    return spread_over(experiment, output=output, clock=clock)
+    return spread_over(experiment, output=output, progress=progress, clock=clock)
 
 
 def run_experiment(
