@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from safetensors.torch import save_file
+from test_run_formats import FOLDERS, without
 
 import robustbench_aigen as ra
 from benchmarks.fuzzing.contract import MARKER, Loader, Watch
@@ -34,7 +36,7 @@ from robustbench_aigen.digests import digest_of_text, sealed
 from robustbench_aigen.documents.located_yaml import read_yaml, yaml_value
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.masks import _read_once
-from robustbench_aigen.runs.folder import gallery_image
+from robustbench_aigen.runs.folder import gallery_image, write_run
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.scenario import Scenario
 
@@ -339,3 +341,22 @@ def test_the_command_knows_its_loaders_and_replays_an_input(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "no violation" in done.stdout
+
+
+def test_damaged_pages_of_records_are_named(tmp_path):
+    """A run folder without digests, as earlier versions wrote them: the footer is sound, a page is not."""
+    folder = tmp_path / "run"
+    shutil.copytree(FOLDERS[0], folder)
+    run = Run.load(folder)
+    write_run(folder, run.info, run.records, run.summary, run.gallery)
+    without(folder, lambda content: None)
+    file = folder / "records.parquet"
+    content = bytearray(file.read_bytes())
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    content[4 : len(content) - footer] = b"\xff" * (len(content) - footer - 4)
+    file.write_bytes(bytes(content))
+    cells = Run.load(folder).cells
+    with pytest.raises(UserError, match=r"is damaged: records\.parquet: "):
+        cells.cell(*next(iter(cells)))
+    with pytest.raises(UserError, match=r"is damaged: records\.parquet: "):
+        cells.images()

@@ -5,6 +5,7 @@ that a cell is read alone. Summary, gate and report need one cell or two at a ti
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.runs.records import typed
 from robustbench_aigen.text import counted
 
@@ -74,6 +76,25 @@ class FrameCells:
         return next(iter(self._parts.values()))[list(IMAGE)]
 
 
+@contextmanager
+def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+    """Open the records of a run; what pyarrow says of a damaged part becomes a message.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    try:
+        with pq.ParquetFile(file) as stored:
+            yield stored
+    except (pa.ArrowException, OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"'{file.parent}' is damaged: {file.name}: {first_line(error)}",
+            hint="restore the file, or run the scenario again, which reads the cache",
+        ) from error
+
+
 class StoredCells:
     """Records in a file, by cell.
 
@@ -100,14 +121,14 @@ class StoredCells:
     def cell(self, detector: str, pipeline: str) -> pd.DataFrame:
         """Return the records of a cell."""
         labels, generators, codes = self._images
-        with pq.ParquetFile(self._file) as stored:
+        with _opened(self._file) as stored:
             table = stored.read_row_groups(list(self._groups[detector, pipeline]), list(self._dtypes))
         frame = typed(table.to_pandas(split_blocks=True, self_destruct=True), self._dtypes)
         return frame.assign(label=labels, generator=generators, sha256=codes)
 
     def images(self) -> pd.DataFrame:
         """Return the columns of the images."""
-        with pq.ParquetFile(self._file) as stored:
+        with _opened(self._file) as stored:
             first = next(iter(self._groups.values()))
             return stored.read_row_groups(list(first), list(IMAGE)).to_pandas()
 
@@ -115,7 +136,7 @@ class StoredCells:
     def _images(self) -> tuple[NDArray[np.int8], pd.Categorical, NDArray[np.int64]]:
         """Labels, generators, and a code of each image; read in batches, because hashes as text are large."""
         labels, generators, hashes = [], [], []
-        with pq.ParquetFile(self._file) as stored:
+        with _opened(self._file) as stored:
             first = list(next(iter(self._groups.values())))
             for batch in stored.iter_batches(
                 _GROUP, row_groups=first, columns=["label", "generator", "sha256"]

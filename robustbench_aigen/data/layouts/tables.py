@@ -56,7 +56,7 @@ _MOST_ROWS = 1024
 """Rows that are unpacked at a time."""
 _FIRST_ROWS = 32
 """Rows read to recognise the content of a column of text."""
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+_UNREADABLE = (pa.ArrowException, OSError, RuntimeError, UnicodeDecodeError)
 """What pyarrow raises for a damaged file."""
 _NUMBERED = re.compile(r"(?P<name>.*?)-?\d+-of-(?P<count>\d+)")
 """Names of the files of one table: ``train-00000-of-00003``."""
