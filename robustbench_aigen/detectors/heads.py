@@ -15,7 +15,7 @@ class TwoLogits(nn.Module):
         Which class the sigmoid gives the probability of.
     """
 
-    def __init__(self, one: Literal["fake", "real"] = "fake") -> None:
+    def __init__(self, one: Literal["real", "fake"] = "fake") -> None:
         super().__init__()
         self.one = one
 

@@ -98,7 +98,7 @@ class ScoreSpec(Section):
     """
 
     path: PathText = "$"
-    of: Literal["fake", "real"] | None = None
+    of: Literal["real", "fake"] | None = None
     scale: Literal["probability", "percentage", "logit"] | None = None
     fake: Words = None
     real: Words = None
