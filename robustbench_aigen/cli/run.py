@@ -282,6 +282,7 @@ def _show_plan(
     from robustbench_aigen.detectors.remote.network import services_of
     from robustbench_aigen.engine.experiment import make_experiment
     from robustbench_aigen.engine.query_bounds import describe_queries
+    from robustbench_aigen.errors import UserError
 
     resume_collector()
     plan = make_experiment(loaded, device=device, trust_code=trust_code)
@@ -289,6 +290,11 @@ def _show_plan(
     if not services:
         _show_pilot(plan, json_output, seconds, half_width)
         return
+    if seconds is not None or half_width is not None:
+        raise UserError(
+            "--time and --precision need a measurement, and --dry-run sends nothing to a service",
+            hint="leave them out; the table has the most queries of every cell",
+        )
     table = plan.estimate()
     for service in services:
         service.look_in(Path(output) / ".cache")

@@ -25,8 +25,8 @@ from robustbench_aigen.trust.check import Checks
 from robustbench_aigen.trust.flags import Measurement
 from robustbench_aigen.trust.repeatability import Repeated, repeat
 
-_BATCH_PIXELS = 2**21
-"""Largest number of pixels in the batch that an answer is compared in."""
+_BATCH_PIXELS, _IMAGE_PIXELS = 2**21, 2**24
+"""Largest number of pixels in the batch that an answer is compared in: at the input size, and of the images."""
 _PIXELS = 2**16
 """Largest number of pixels of all images together, by the input size of the detector: 16 images of 64 pixels a side."""
 _FEWEST, _MOST = 4, 16
@@ -149,7 +149,11 @@ def examine(
         rows = waiting.pop(0)
         stack = torch.stack([middles[row] for row in rows])
         try:
-            among = min(default_batch_size(detector, device), _BATCH_PIXELS // math.prod(stack.shape[2:]))
+            among = min(
+                default_batch_size(detector, device),
+                _BATCH_PIXELS // math.prod(sides),
+                _IMAGE_PIXELS // math.prod(stack.shape[2:]),
+            )
             repeated = repeat(detector, stack, device, among)
         except Exception as error:
             if is_out_of_memory(error):

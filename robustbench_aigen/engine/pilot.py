@@ -28,9 +28,10 @@ _TRUST: Mapping[str, tuple[float, float, float]] = {
     "quick": (0.0, 0.12, 0.34),
     "full": (0.0, 0.5, 1.0),
 }
-"""Time of the trust checks, in times of the cells: least, expected, most. ``quick`` takes at most a quarter of a run."""
+"""Time of the trust checks, in times of the cells: least, expected, most. ``quick`` takes at most a quarter of a run; the
+other shares are assumptions."""
 _NOISE = 0.2
-"""Relative uncertainty of a measured time, from the spread of repeated pilots."""
+"""Relative uncertainty of a measured time: an assumption for shared machines."""
 _SIGMAS = 2.0
 """Standard errors of the mean work of an image that the range includes."""
 

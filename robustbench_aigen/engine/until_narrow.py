@@ -3,7 +3,7 @@
 The intervals are checked several times, and a usual 95 % interval does not hold for a number of images that depends
 on the results. Here the number of looks is known before, and each look has a confidence of 1 − 0.05 / looks. By Boole's
 inequality all looks together have 95 %, for any stop (Bonferroni; Jennison and Turnbull, Group Sequential
-Methods with Applications to Clinical Trials, 2000, section 1.3, on repeated looks).
+Methods with Applications to Clinical Trials, 2000, on repeated looks).
 """
 
 from collections.abc import Callable
