@@ -145,6 +145,25 @@ def test_a_row_group_with_fewer_rows_than_it_declares_is_an_error(tmp_path):
         ra.ImageData.open(tmp_path / "a.parquet", split="all")
 
 
+WRONG_HISTOGRAM = (
+    "eNp9kc1Kw0AQx2fXTcihhzQ6SxZCySVLhDRYoTn14j2H4husJdRCP2Lqxzt49OzZk8/gszkTLRQVl1n+7Mzsb+fPzq+uJ6gwwqhGiRAB"
+    "eADgyna7ROB0QdUQffSTCnKvL8RfMhxSp6SthFDQt4U1CUN4Cdo/GbHibKy4riE/Oh3TTiQqM5tC7O8Xt83GIeEHmYy91cYtmwzqhNEy"
+    "i2Jv7W6adTaq308DBmhlElNYSHBgpuCH5vsOUkU/Cwpb2eAvK4aHJCiPHJLM9JnxjQUejnnywOtf7HmvgsJ+CPsi/jf2i31+IOs3qZUN"
+    "SCBPW9fdPTT340Xbjl3X7Z7Sx6bbr3bb9LIqL8qJKcg3Wx8RfU4f9wlaGDlK"
+)
+"""A Parquet file whose histogram does not fit its column: pyarrow ends the process over its ``column``."""
+
+
+def test_a_wrong_histogram_does_not_end_the_process(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(zlib.decompress(base64.b64decode(WRONG_HISTOGRAM)))
+    code = "import robustbench_aigen as ra; ra.ImageData.open('a.parquet', split='all', labels={0: 'real', 1: 'fake'})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "a.parquet: cannot be read as Parquet: Definition level" in done.stderr
+
+
 def exported(folder: Path, manifest: str, cells: object = ()) -> Path:
     written = manifest.encode()
     (folder / "manifest.csv").write_bytes(written)

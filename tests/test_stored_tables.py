@@ -15,10 +15,11 @@ from PIL import Image
 from test_layouts import facts, opened
 
 from robustbench_aigen.data.layouts.tables import _ParquetRows
-from robustbench_aigen.data.parquet_pages import page_sizes
 from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.numerics.decoding import decode
+from robustbench_aigen.parquet.footer import column_chunks
+from robustbench_aigen.parquet.pages import page_sizes
 
 PIXELS = [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8) for seed in range(4)]
 REAL_FIRST, FAKE_FIRST = ["real", "fake"], ["fake", "real"]
@@ -296,10 +297,35 @@ def test_headers_of_pages_say_what_a_column_unpacks_to(tmp_path, stored):
     metadata = pq.ParquetFile(file).metadata
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group).column(0)
-        sizes = page_sizes(file, chunk)
+        sizes = page_sizes(file, column_chunks(file)[group][0])
         held = sum(len(image) + 4 for image in images[700 * group : 700 * (group + 1)])
         assert held <= sizes.total <= chunk.total_uncompressed_size <= sizes.total + 300 * (1 + held // 500)
         assert sizes.inflated == 0
+
+
+@pytest.mark.parametrize("stored", [{}, {"use_dictionary": False}, {"write_statistics": False}], ids=str)
+def test_a_footer_is_read_as_pyarrow_reads_it(tmp_path, stored):
+    columns = {
+        "image": [{"bytes": bytes([number]) * 9, "path": f"{number}.png"} for number in range(50)],
+        "label": [number % 2 for number in range(50)],
+        "name": [f"ä{number:02}" for number in range(50)],
+        "seen": [[number] * (number % 3) for number in range(50)],
+    }
+    file = stored_as(tmp_path / "a.parquet", columns, row_group_size=20, **stored)
+    metadata = pq.ParquetFile(file).metadata
+    groups = column_chunks(file)
+    assert [len(chunks) for chunks in groups] == [5, 5, 5]
+    for number, chunks in enumerate(groups):
+        for place, chunk in enumerate(chunks):
+            expected = metadata.row_group(number).column(place)
+            offsets = [expected.data_page_offset, expected.dictionary_page_offset]
+            assert chunk.path == expected.path_in_schema
+            assert chunk.begin == min(offset for offset in offsets if offset is not None)
+            assert chunk.size == expected.total_compressed_size
+            if chunk.path == "name" and expected.is_stats_set:
+                assert chunk.smallest.decode() == expected.statistics.min
+                assert chunk.largest.decode() == expected.statistics.max
+            assert (chunk.smallest is None) == (not expected.is_stats_set)
 
 
 def test_a_cell_that_unpacks_to_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ LAYERS = [
     {"registry"},
     {"catalogue", "imports"},
     {"digests"},
+    {"parquet"},
     {"file_reading"},
     {"files", "csv_text", "notices", "registry"},
     {"errors", "text"},

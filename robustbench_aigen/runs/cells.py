@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustbench_aigen.errors import UserError, first_line
+from robustbench_aigen.parquet.footer import column_chunks
 from robustbench_aigen.runs.records import typed
 from robustbench_aigen.text import counted
 
@@ -199,16 +200,16 @@ def open_cells(
             return None
         groups: dict[CellKey, list[int]] = {}
         rows: dict[CellKey, int] = {}
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
+        for number, chunks in enumerate(column_chunks(file)):
             key = []
             for name in ("detector", "pipeline"):
-                found = group.column(places[name]).statistics
-                if found is None or not found.has_min_max or found.min != found.max:
+                chunk = chunks[places[name]]
+                if chunk.smallest is None or chunk.smallest != chunk.largest:
                     return None
-                key.append(str(found.min))
+                key.append(chunk.smallest.decode())
             groups.setdefault((key[0], key[1]), []).append(number)
-            rows[key[0], key[1]] = rows.get((key[0], key[1]), 0) + group.num_rows
+            count = footer.row_group(number).num_rows
+            rows[key[0], key[1]] = rows.get((key[0], key[1]), 0) + count
     if list(groups) != list(cells) or any(
         second != first + 1 for own in groups.values() for first, second in pairwise(own)
     ):

@@ -35,11 +35,12 @@ from robustbench_aigen.data.listed_paths import (
     split_of_folders,
     told_by_paths,
 )
-from robustbench_aigen.data.parquet_pages import PageSizes, page_sizes
 from robustbench_aigen.data.samples import Sample
 from robustbench_aigen.data.stored_values import encoded_image, is_image, path_in
 from robustbench_aigen.errors import UserError, first_line
 from robustbench_aigen.file_reading import RefusedFileError, refuse_size
+from robustbench_aigen.parquet.footer import column_chunks
+from robustbench_aigen.parquet.pages import PageSizes, page_sizes
 from robustbench_aigen.scenario.data_spec import SourceSpec
 from robustbench_aigen.text import counted
 from robustbench_aigen.words import split_in, split_of
@@ -100,6 +101,9 @@ class _ParquetRows:
         groups = range(self._parquet.metadata.num_row_groups)
         sizes = [self._parquet.metadata.row_group(group).num_rows for group in groups]
         self._first_rows = [sum(sizes[:group]) for group in groups]
+        self._chunks = column_chunks(file)
+        if len(self._chunks) != len(sizes):
+            raise RefusedFileError("the footer is damaged: its row groups cannot be counted")
         self._held: _Part | None = None
         self._following: Iterator[_Part] = iter(())
         self._reading: tuple[int, str] | None = None
@@ -157,12 +161,10 @@ class _ParquetRows:
             yield _Part(first, pa.chunked_array(held))
 
     def _sizes(self, group: int, column: str) -> PageSizes:
-        metadata = self._parquet.metadata.row_group(group)
-        chunks = [metadata.column(place) for place in range(metadata.num_columns)]
         sizes = [
             page_sizes(self._file, chunk)
-            for chunk in chunks
-            if f"{chunk.path_in_schema}.".startswith(f"{column}.")
+            for chunk in self._chunks[group]
+            if f"{chunk.path}.".startswith(f"{column}.")
         ]
         return PageSizes(
             max((each.largest for each in sizes), default=0),
