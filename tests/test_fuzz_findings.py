@@ -379,3 +379,22 @@ def test_damaged_pages_of_records_are_named(tmp_path):
         cells.cell(*next(iter(cells)))
     with pytest.raises(UserError, match=r"is damaged: records\.parquet: "):
         cells.images()
+
+
+def test_a_row_that_a_summary_has_twice_is_named(tmp_path):
+    """A run folder of an early version, whose summary lacks columns and is completed from the records."""
+    folder = tmp_path / "run"
+    shutil.copytree(FOLDERS[0], folder)
+    run = Run.load(folder)
+    summary = run.summary.drop(columns="trust")
+    row = summary.index[summary["generator"] != "all"][0]
+    write_run(folder, run.info, run.records, pd.concat([summary, summary.loc[[row]]]), run.gallery)
+    with pytest.raises(UserError, match=r"summary\.csv has the row .+ twice"):
+        Run.load(folder)
+
+
+@pytest.mark.parametrize("key", ["input_size", "resize_to"])
+def test_a_size_that_no_memory_holds_is_refused(key):
+    declared = {"id": "minigen/lenet5", "input_size": [32, 32]} | {key: [10**19, 2]}
+    with pytest.raises(UserError, match=f"{key} of {10**19}×2 is larger than 16384 pixels a side"):
+        load_detector(declared)

@@ -82,6 +82,8 @@ class PreprocessingSettings:
         return self.input_size is not None and (self.crop is not None or self.resize_to is not None)
 
 
+LONGEST_SIDE = 2**14
+"""Pixels of a side; a detector of such images would need gigabytes for one."""
 WHOLE: Mapping[str, None] = {"crop": None, "input_size": None, "resize_to": None, "pad": None}
 """The settings that ``crop: none`` means: the whole image at its own size."""
 
@@ -97,7 +99,15 @@ def check_whole(said: Mapping[str, object]) -> None:
 
 
 def check_geometry(own: PreprocessingSettings) -> None:
-    """Raise UserError for settings of the views that do not go together."""
+    """Raise UserError for settings of the views that do not go together, or that no memory holds."""
+    for key in ("input_size", "resize_to", "stride"):
+        given = getattr(own, key)
+        sides = (given,) if isinstance(given, int) else given or ()
+        if any(side > LONGEST_SIDE for side in sides):
+            raise UserError(
+                f"{key} of {'×'.join(map(str, sides))} is larger than {LONGEST_SIDE} pixels a side",
+                hint=f"set {key} to the height and width in pixels that the network was trained on",
+            )
     if own.crop is not None and own.input_size is None:
         raise UserError(
             f"crop: {own.crop} needs input_size, the height and width of the crop", hint="add input_size: 224"

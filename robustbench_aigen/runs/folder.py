@@ -196,6 +196,9 @@ def read_summary(folder: Path, read: ReadInfo) -> pd.DataFrame:
     overall = summary[summary["generator"] == ALL_GENERATORS]
     if list(zip(overall["detector"], overall["pipeline"], strict=True)) != info.cells:
         raise _damaged(folder, f"{SUMMARY} has other detectors and pipelines than {RUN}")
+    if summary.duplicated(_ROW).any():
+        twice = summary.loc[summary.duplicated(_ROW), _ROW].iloc[0]
+        raise _damaged(folder, f"{SUMMARY} has the row {' · '.join(map(str, twice))} twice")
     if "n" in summary and not (overall["n"] == info.data.images).all():
         raise _damaged(folder, f"{SUMMARY} counts other images than {RUN}")
     if (folder / RECORDS).exists():
