@@ -75,12 +75,14 @@ class _auto:
         steps: _Values[int] = ...,
         restarts: _Values[int] = ...,
         queries: _Values[int] = ...,
+        effort: _Values[Literal["adaptive", "exhaustive"]] = ...,
+        audit: _Values[_Number] = ...,
         mask: _Values[str] = ...,
         through: Sequence[Perturbation] = ...,
         eot: int = ...,
         surrogate: object = ...,
     ) -> Attack:
-        """The worst of APGD-CE, APGD-margin, FAB and Square for every image; the default for a paper.
+        """The worst of several attacks for every image, chosen by what the detector shows; the default for a paper.
 
         Parameters
         ----------
@@ -96,6 +98,10 @@ class _auto:
             whole number of at least 1; by default 5
         queries
             whole number of at least 1; by default 1000
+        effort
+            one of adaptive, exhaustive; by default adaptive
+        audit
+            number from 0.01 to 1; by default 0.05
         mask
             part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
         through

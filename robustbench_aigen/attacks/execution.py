@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, run_in_memory
 from robustbench_aigen.attacks.judgement import judge
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.attacks.requirements import check_gradients
 from robustbench_aigen.attacks.task import AttackChunk, AttackFunction, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
@@ -34,7 +35,8 @@ class AttackOutcome(NamedTuple):
     ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``log_odds`` are those of *fake* after it.
     ``correct_float`` is the verdict on the image before rounding; ``linf`` and ``l2`` the size of the 8-bit
     perturbation in pixel units. ``chains`` are the perturbations that made an image, as stages of a scenario; empty for
-    attacks that do not consist of perturbations.
+    attacks that do not consist of perturbations. ``found_by`` names the part of the attack that made an image; empty for
+    attacks of one part.
     """
 
     levels: Tensor
@@ -45,6 +47,7 @@ class AttackOutcome(NamedTuple):
     steps: Tensor
     queries: Tensor
     chains: list[str]
+    found_by: list[str]
 
 
 def threat_of(stage: Attack) -> ThreatModel:
@@ -66,6 +69,7 @@ def make_task(
     precision: Literal["fp32", "bf16"],
     sizes: Tensor | None = None,
     surrogate: Detector | None = None,
+    insight: Insight | None = None,
 ) -> AttackTask:
     """Return the task of an attack stage; the parameters are those of :class:`AttackTask`.
 
@@ -86,7 +90,7 @@ def make_task(
     return AttackTask(
         deployed, source_model, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
         batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,
-        device, sizes, stage.through, stage.eot, mask=mask,
+        device, sizes, stage.through, stage.eot, mask=mask, insight=insight,
     )  # fmt: skip
 
 
@@ -121,6 +125,7 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
         torch.zeros(count, dtype=torch.long),
         torch.zeros(count, dtype=torch.long),
         [""] * count,
+        [""] * count,
     )
     seen = torch.zeros(count, dtype=torch.long)
     what = f"{name} on detector '{getattr(task.source_model.detector, 'name', 'it')}'"
@@ -137,6 +142,8 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
             outcome.log_odds[rows], outcome.correct_float[rows] = judged.log_odds, judged.correct_float
             for row, chain in zip(rows.tolist(), chunk.chains or (), strict=chunk.chains is not None):
                 outcome.chains[row] = chain
+            for row, part in zip(rows.tolist(), chunk.found_by or (), strict=chunk.found_by is not None):
+                outcome.found_by[row] = part
             seen[rows] += 1
     if not (seen == 1).all():
         raise AttackContractError(f"{name} returned some images twice or not at all")

@@ -59,10 +59,11 @@ def check_gradients(stage: Attack, source_model: AttackedDetector) -> None:
         The detector that it queries: the attacked one, or its surrogate.
     """
     check_unchanging(source_model)
-    if stage.recipe.access == "gradients" and not source_model.differentiable:
+    needs_gradients = stage.recipe.access == "gradients" and not stage.recipe.adapts
+    if needs_gradients and not source_model.differentiable:
         raise UserError(
             f"{stage.recipe.name} needs gradients, and detector '{source_model.name}' has none",
-            hint=f"use an attack on scores or verdicts ({', '.join(_without_gradients())}), or add 'surrogate: NAME' with a detector that has gradients",
+            hint=f"use an attack that works without gradients ({', '.join(_without_gradients())}), or add 'surrogate: NAME' with a detector that has gradients",
         )
 
 
@@ -80,4 +81,8 @@ def check_unchanging(detector: AttackedDetector) -> None:
 def _without_gradients() -> list[str]:
     """Return the names of the attacks that need no gradients."""
     recipes = known_recipes("attack")
-    return [each.name for each in recipes if isinstance(each, AttackRecipe) and each.access != "gradients"]
+    return [
+        each.name
+        for each in recipes
+        if isinstance(each, AttackRecipe) and (each.adapts or each.access != "gradients")
+    ]

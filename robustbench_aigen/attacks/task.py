@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_aigen.attacks.adaptive import deliver, stage_streams, through_stage
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.attacks.threat_model import ThreatModel
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector, verdicts
 from robustbench_aigen.detectors.prepared import prepare
@@ -60,6 +61,10 @@ class AttackTask:
         Number of the first restart: attacks that share a task draw different noise.
     mask
         The pixels that the attack may change, N×1×H×W booleans on the CPU; None for all.
+    insight
+        How gradients of the detector are found; None where that was not tried.
+    answers_vary
+        Whether the detector answers the same image differently from call to call, and the attack takes means.
     """
 
     detector: DeployedDetector
@@ -78,6 +83,8 @@ class AttackTask:
     eot: int = 1
     first_try: int = 0
     mask: Tensor | None = None
+    insight: Insight | None = None
+    answers_vary: bool = False
 
     def batches(self) -> Iterator[Tensor]:
         """Yield row numbers in batches, in order."""
@@ -190,8 +197,8 @@ class AttackTask:
 
     @property
     def is_random(self) -> bool:
-        """Whether a random operation lies between the attack and the detector."""
-        return any(stage.recipe.random for stage in self.through)
+        """Whether a random operation lies between the attack and the detector, or the detector itself is random."""
+        return self.answers_vary or any(stage.recipe.random for stage in self.through)
 
     @property
     def knows_the_verdict(self) -> bool:
@@ -278,6 +285,7 @@ class AttackChunk(NamedTuple):
     and images put through the attacked function. ``log_odds`` are those of the 8-bit versions
     (:meth:`AttackTask.log_odds`) where the attack stopped because they are fooled; None where it just ended.
     ``chains`` are the perturbations that made each image, as stages of a scenario; None for other attacks.
+    ``found_by`` names the part of the attack that made each image, or why no part did; None for attacks of one part.
     """
 
     rows: Tensor
@@ -286,14 +294,20 @@ class AttackChunk(NamedTuple):
     queries: Tensor
     log_odds: Tensor | None = None
     chains: tuple[str, ...] | None = None
+    found_by: tuple[str, ...] | None = None
 
     @classmethod
     def joined(cls, chunks: Sequence["AttackChunk"]) -> "AttackChunk":
-        """Return several chunks as one; either all have log-odds or none has, and either all have chains."""
-        rows, pixels, steps, queries, odds, chains = zip(*chunks, strict=True)
+        """Return several chunks as one; either all have log-odds, chains or parts, or none has."""
+        rows, pixels, steps, queries, odds, chains, parts = zip(*chunks, strict=True)
         joined = None if odds[0] is None else torch.cat(odds)
-        chained = None if chains[0] is None else tuple(chain for each in chains for chain in each)
-        return cls(torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined, chained)
+        return cls(
+            torch.cat(rows), torch.cat(pixels), torch.cat(steps), torch.cat(queries), joined, _joined(chains), _joined(parts)
+        )  # fmt: skip
+
+
+def _joined(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    return None if parts[0] is None else tuple(text for part in parts for text in part or ())
 
 
 AttackFunction = Callable[..., Iterator[AttackChunk]]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustbench_aigen.attacks.adaptive import deliver
 from robustbench_aigen.attacks.execution import AttackOutcome, make_task, run_attack
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.remote.service import ServiceError
@@ -98,6 +99,7 @@ def attack_batch(
     precision: Precision,
     surrogate: Detector | None,
     advance: Callable[[int], None],
+    insight: Insight | None = None,
 ) -> AttackedBatch:
     """Attack images that may share a batch (:func:`robustbench_aigen.engine.sizes.attack_groups`).
 
@@ -111,6 +113,8 @@ def attack_batch(
         As for :class:`~robustbench_aigen.attacks.task.AttackTask`.
     advance
         Called with the number of newly finished images.
+    insight
+        How gradients of the detector are found; ``auto`` tries that on the images themselves where it is missing.
     """
     stack, sizes = padded(images)
     task = make_task(
@@ -126,6 +130,7 @@ def attack_batch(
         precision=resolve_precision(precision, device),
         sizes=sizes,
         surrogate=surrogate,
+        insight=insight,
     )
     outcome = run_attack(attack, task, advance)
     attacked = [

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.execution import threat_of
+from robustbench_aigen.attacks.reaction.insight import ORDINARY
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, probabilities, verdicts
 from robustbench_aigen.detectors.trial import check_finite
 from robustbench_aigen.engine.batch import attack_batch, delivered, log_odds_of
@@ -134,6 +135,7 @@ class Cell:
             "masked_area": state.masked_area.numpy(),
             "generated_area": np.array([sample.generated_area for sample in images.samples], np.float32),
             "chain": state.chains,
+            "found_by": state.found_by,
             "clean_log_odds": clean.numpy(),
             "log_odds": log_odds.numpy(),
             "threshold_log_odds": self.settings.threshold.log_odds,
@@ -275,6 +277,7 @@ class Cell:
             state.ssim.clone(),
             state.masked_area,
             list(state.chains),
+            list(state.found_by),
         )
         plain = ~wanted
         if threat.reach == 0:
@@ -341,6 +344,7 @@ class Cell:
             precision=self.settings.precision,
             surrogate=None if stage.surrogate is None else self.surrogates[stage.surrogate],
             advance=context.advance,
+            insight=self.settings.insight if stage.surrogate is None else ORDINARY,
         )
         outcome = batch.outcome
         check_finite(self.detector, outcome.log_odds, batch.task.streams.samples, stage.recipe.name)
@@ -354,6 +358,8 @@ class Cell:
         after.queries[rows] += outcome.queries
         for row, chain in zip(rows, outcome.chains, strict=True):
             after.chains[row] = chain
+        for row, part in zip(rows, outcome.found_by, strict=True):
+            after.found_by[row] = part
 
     def _streams(self, images: ShardImages, rows: Iterable[int], position: int) -> SampleStreams:
         return SampleStreams(self.settings.seed, tuple(images.samples[row].id for row in rows), position)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from robustbench_aigen.attacks.execution import threat_of
-from robustbench_aigen.attacks.native.ensemble import parts_of
+from robustbench_aigen.attacks.native.ensemble import parts_of, shares_of_parts
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.remote.network import services_of
 from robustbench_aigen.detectors.scoring import default_batch_size
@@ -129,13 +129,13 @@ def cell_seconds(
 
 def _attack_seconds(stage: Attack, pace: Pace, held: float) -> float:
     seconds = 0.0
-    for number, part in enumerate(parts_of(stage)):
+    for number, (part, share) in enumerate(zip(parts_of(stage), shares_of_parts(stage), strict=True)):
         work = work_of(part)
         # The libraries' black-box attacks go through the detector one image at a time.
         query = pace.query if part.params["backend"] == "native" else pace.single
         own = work.gradients * pace.gradient if work.gradients else 0.0
         own += work.queries * query
-        seconds += own * (held + (1 - held) * (FALLEN if number == 0 else 0.0))
+        seconds += share * own * (held + (1 - held) * (FALLEN if number == 0 else 0.0))
     return seconds
 
 

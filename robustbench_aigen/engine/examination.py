@@ -44,7 +44,7 @@ def few_images(selection: Selection, indices: list[int]) -> FewImages:
     return _decoded(Shard(selection, tuple(indices), (NOT_HASHED,) * len(indices)))
 
 
-def _hashed(selection: Selection, indices: list[int]) -> Shard:
+def hashed(selection: Selection, indices: list[int]) -> Shard:
     """Return some images as a shard; they are read in the order of the source, which is fastest."""
     hashes = {
         index: digest
@@ -52,6 +52,11 @@ def _hashed(selection: Selection, indices: list[int]) -> Shard:
         for index, digest in zip(shard.indices, shard.hashes, strict=True)
     }
     return Shard(selection, tuple(indices), tuple(hashes[index] for index in indices))
+
+
+def first_images(shard: Shard) -> list[Tensor]:
+    """Decode a shard of a few images: 3×H×W uint8 of any sizes."""
+    return _decoded(shard).levels
 
 
 def _decoded(shard: Shard) -> FewImages:
@@ -75,7 +80,7 @@ def examine_detectors(experiment: Experiment, cache: Cache, checks: Checks) -> l
     found: list[Probed] = []
     samples = experiment.selection.source.samples
     ordered = sorted(experiment.selection.indices, key=lambda index: order_key(samples[index].id))
-    shard = _hashed(experiment.selection, ordered[:_MOST])
+    shard = hashed(experiment.selection, ordered[:_MOST])
     names = tuple(pipeline.name for pipeline in experiment.pipelines)
     images: FewImages | None = None
     for detector in experiment.detectors:

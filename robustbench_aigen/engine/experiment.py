@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.data.image_data import DataLike, ImageData, as_image_data
 from robustbench_aigen.data.inventory import describe_briefly
 from robustbench_aigen.data.samples import read_encoded
@@ -93,6 +94,8 @@ class Experiment:
         Whether files may run code when they are loaded.
     confidence
         Confidence of the intervals in the summary.
+    insights
+        How gradients of the detectors are found, by their names; None before a run has tried that.
     """
 
     scenario: RunSettings
@@ -106,6 +109,7 @@ class Experiment:
     specs: tuple[DetectorSpec | None, ...]
     trust_code: bool
     confidence: float = 0.95
+    insights: Mapping[str, Insight] | None = None
 
     def __init__(
         self,
@@ -223,6 +227,7 @@ class Experiment:
             self.settings,
             threshold=self.thresholds[detector.name],
             batch_size=self.scenario.batch_size or default_batch_size(detector, self.device),
+            insight=None if self.insights is None else self.insights.get(detector.name),
         )
         return Cell(detector, pipeline, settings, self.device, self.surrogates)
 

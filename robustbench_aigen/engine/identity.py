@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.data.layout import plugin_files
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
@@ -63,6 +64,7 @@ class ComputeSettings:
     device_type: str
     batch_size: int
     threshold: Threshold
+    insight: Insight | None = None
 
 
 def shard_key(
@@ -80,6 +82,8 @@ def shard_key(
     default ``shard``.
     """
     kept = asdict(settings)
+    if not any(stage.recipe.adapts for stage in pipeline.attacks):
+        del kept["insight"]
     if not pipeline.attack_positions:
         del kept["objective"], kept["mode"], kept["precision"]
         if not any(stage.draws for stage in pipeline.stages):
@@ -127,7 +131,7 @@ def seed_key(
         [_seed_identity(each) for each in (detector, *source_model)],
         shard.identity(),
         [{**stage.to_dict(), "surrogate": None} for stage in pipeline.stages],
-        asdict(settings),
+        asdict(replace(settings, insight=None)),
     ]
     return sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -194,6 +198,13 @@ def examination_key(detector: Detector, images: Shard, settings: ComputeSettings
     """Return the content address of what a detector answers to a few images alone and together."""
     code = [_source_hash("trust"), _source_hash("engine/examination.py")]
     identity = ["examination", shard_key(detector, Pipeline("", ()), images, settings, {}), *code]
+    return sha256(" ".join(identity).encode()).hexdigest()
+
+
+def insight_key(detector: Detector, images: Shard, settings: ComputeSettings) -> str:
+    """Return the content address of the insight into a detector that a few images give."""
+    code = [_source_hash("attacks"), json.dumps(asdict(settings.threshold))]
+    identity = ["insight", shard_key(detector, Pipeline("", ()), images, settings, {}), *code]
     return sha256(" ".join(identity).encode()).hexdigest()
 
 

@@ -21,7 +21,8 @@ class PipelineState:
     """Images inside a pipeline, with the results of the attacks so far.
 
     ``log_odds`` are those of *fake* of the images as they are, None where the detector has not seen them yet.
-    ``chains`` are the perturbations that an attack chose for an image, as stages of a scenario, else empty.
+    ``chains`` are the perturbations that an attack chose for an image, as stages of a scenario, else empty;
+    ``found_by`` names the part of an attack that made it.
     """
 
     levels: list[Tensor]
@@ -37,6 +38,7 @@ class PipelineState:
     ssim: Tensor
     masked_area: Tensor
     chains: list[str]
+    found_by: list[str]
     files: dict[int, bytes] = field(default_factory=dict)
     """Encoded images of the last stage, by row, where it is a codec and whole images are kept."""
 
@@ -57,6 +59,7 @@ class PipelineState:
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
             torch.full((count,), torch.nan),
+            [""] * count,
             [""] * count,
         )
 
@@ -82,6 +85,7 @@ def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Ten
         getattr(after, name)[rows] = values[rows]
     for row in rows.nonzero().flatten().tolist():
         after.chains[row] = str(smaller_eps_records["chain"].iloc[row])
+        after.found_by[row] = str(smaller_eps_records["found_by"].iloc[row])
     values = torch.from_numpy(smaller_eps_records["correct_float"].to_numpy(bool, na_value=True).copy())
     after.correct_float[rows] = values[rows]
 

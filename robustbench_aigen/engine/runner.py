@@ -27,6 +27,7 @@ from robustbench_aigen.engine.examination import examine_detectors
 from robustbench_aigen.engine.execution import Execution
 from robustbench_aigen.engine.experiment import Experiment, make_experiment
 from robustbench_aigen.engine.gallery import choose_gallery, gallery_candidates
+from robustbench_aigen.engine.insights import with_insights
 from robustbench_aigen.engine.output_check import read_detectors
 from robustbench_aigen.engine.probing import Probing, Unchecked, quality_of
 from robustbench_aigen.engine.progress import Progress, Recording, Silent, WithoutNotices
@@ -198,6 +199,15 @@ def _computed(
     if isinstance(experiment.scenario.threshold, str):
         experiment = _with_thresholds(experiment, execution, experiment.scenario.threshold)
         execution.experiment = experiment
+    experiment = with_insights(experiment, execution.cache)
+    execution.experiment = experiment
+    progress.notice_all(
+        [
+            about(name, text)
+            for name, found in (experiment.insights or {}).items()
+            if (text := found.described())
+        ]
+    )
     with steps.timed("hashing"):
         progress.start(0)
         progress.work_on("", "hashing the images")

@@ -59,7 +59,7 @@ def spread(
     local = max(1, available_cores() // count) if plan.engine == "processes" else 1
     threads = wanted_threads() or local
     assignment = Assignment(
-        experiment.scenario, experiment.trust_code, tuple(map(str, plugin_contents())), experiment.thresholds,
+        experiment.scenario, experiment.trust_code, tuple(map(str, plugin_contents())), experiment.thresholds, experiment.insights,
         (tuple(map(fake_index, experiment.detectors)), tuple(map(fake_index, experiment.surrogates.values()))),
         store, fresh, threads, min(threads, torch.get_num_threads()),
     )  # fmt: skip

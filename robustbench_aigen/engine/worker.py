@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
 from robustbench_aigen.detectors.thresholds import Threshold
@@ -67,6 +68,8 @@ class Assignment:
         Whether files may run code when they are loaded, and the plugin files to load.
     thresholds
         Of the detectors, by their names.
+    insights
+        How gradients of the detectors are found, by their names; None where no attack reacts.
     fake_indices
         The index of the fake output of each detector and surrogate, as the run's output check has set it.
     store, fresh
@@ -81,6 +84,7 @@ class Assignment:
     trust_code: bool
     plugins: tuple[str, ...]
     thresholds: Mapping[str, Threshold]
+    insights: Mapping[str, Insight] | None
     fake_indices: tuple[Sequence[FakeIndex], Sequence[FakeIndex]]
     store: str
     fresh: bool
@@ -106,6 +110,7 @@ class Worker:
         detectors, surrogates = assignment.fake_indices
         self.experiment: Experiment = made.replaced(
             thresholds=assignment.thresholds,
+            insights=assignment.insights,
             detectors=tuple(map(_read_as, made.detectors, detectors)),
             surrogates=dict(
                 zip(made.surrogates, map(_read_as, made.surrogates.values(), surrogates), strict=True)

@@ -25,7 +25,7 @@ from robustbench_aigen.text import counted
 
 _RECORDED = (
     "attacked", "correct", "score", "log_odds", "threshold", "threshold_log_odds", "linf", "l2", "steps", "queries",
-    "psnr", "ssim", "masked_area", "generated_area", "chain",
+    "psnr", "ssim", "masked_area", "generated_area", "chain", "found_by",
 )  # fmt: skip
 """Columns of the records that the manifest has."""
 

@@ -80,6 +80,7 @@ RECORDS: tuple[RecordColumn, ...] = (
     RecordColumn("masked_area", "float32", missing=Missing()),
     RecordColumn("generated_area", "float32", missing=Missing()),
     RecordColumn("chain", "str", missing=Missing(compute=_no_text)),
+    RecordColumn("found_by", "str", missing=Missing(compute=_no_text)),
     _later("clean_log_odds", "float32", "clean_score"),
     _later("log_odds", "float32", "score"),
     _later("threshold_log_odds", "float64", "threshold"),
@@ -93,7 +94,8 @@ above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustben
 ``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
 without a mask. ``generated_area`` is the share of the image that is generated, where the data mix photographs with
 generated regions; empty elsewhere. ``chain`` has the perturbations that the attack ``postprocess`` chose for the
-image, as stages of a scenario; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
+image, as stages of a scenario; empty elsewhere. ``found_by`` names the part of the attack ``auto`` that fooled the
+detector, or why no part was tried on; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
 because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
 """
 _WIDER = {"float32": ("float64",), "int32": ("Int32",)}

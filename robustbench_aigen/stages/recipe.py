@@ -212,6 +212,8 @@ class AttackRecipe(_BaseRecipe):
         Whether the attack finds one perturbation for many images; the result for an image then depends on the others.
     whole
         Whether the attack changes the whole image and cannot be restricted to a mask.
+    adapts
+        Whether the attack with gradients also attacks detectors without.
     cost
         Work per image; by default ``steps * restarts`` gradients, or as many queries if the attack uses no gradients.
     """
@@ -224,6 +226,7 @@ class AttackRecipe(_BaseRecipe):
     same_size: bool = False
     joint: bool = False
     whole: bool = False
+    adapts: bool = False
     cost: Cost = Field(default_factory=Cost)
 
     refused: ClassVar[Mapping[str, str]] = {

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustbench_aigen.metrics.giving_up import price_of_giving_up
 from robustbench_aigen.metrics.tail_tests import mann_whitney_less
 from robustbench_aigen.stages.stage import Stage
 from robustbench_aigen.text import counted
@@ -16,6 +17,7 @@ from robustbench_aigen.trust.stored_quality import ends_at_quality
 
 _ONE_CLASS_SHARE = 0.99
 _ROUNDING_LOSS = 0.02
+_POINT = 0.01
 _BELOW_CHANCE = 0.01
 _FAR_BELOW, _FAR_BELOW_CHANCE = 0.25, 0.05
 _COUNTED = 60
@@ -128,6 +130,27 @@ def eps_floored(cell: CellRecords) -> str | None:
     """Flag a pipeline with an attack whose eps is between two 8-bit levels."""
     floored = has_floored_eps(cell.pipeline.stages)
     return "the budget is smaller than the stated eps" if floored else None
+
+
+@check(
+    "gave_up_too_early",
+    meaning=(
+        "auto gave up on images that more attacks would fool, as a random sample of them shows (set effort: exhaustive): "
+        "the accuracy is too high"
+    ),
+    when="by the random sample of the images that auto gave up on, more attacks would take at least a point off the accuracy",
+    on="cell",
+    order=16,
+)
+def gave_up_too_early(cell: CellRecords) -> str | None:
+    """Flag a cell whose random sample says that the images given up on cost at least a point of accuracy."""
+    price = price_of_giving_up(cell.records)
+    if price is None or not price.fell or price.expected < _POINT * price.attacked:
+        return None
+    return (
+        f"{price.fell} of {counted(price.sampled, 'sampled image')} fell to the attacks that {price.given_up} images did not "
+        "get"
+    )
 
 
 def has_floored_eps(stages: Iterable[Stage]) -> bool:

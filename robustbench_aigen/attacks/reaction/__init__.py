@@ -1,0 +1,1 @@
+"""How ``auto`` reacts to a detector that hides its gradients, or answers at random."""
