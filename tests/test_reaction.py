@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import robustbench_aigen as ra
 from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.attacks.reaction.distillation import Surrogate
 from robustbench_aigen.attacks.reaction.insight import Insight, look_into
 from robustbench_aigen.attacks.reaction.restoration import Parts, restored_gradients, stand_in
 from robustbench_aigen.attacks.requirements import check_gradients
@@ -166,9 +167,14 @@ def noisy(pixels: Tensor) -> Tensor:
 class OutsideTorch(nn.Module):
     """Answers from numpy alone: how bright the lower half is, and nothing inside that has a gradient."""
 
+    def __init__(self, *, labels_alone: bool = False) -> None:
+        super().__init__()
+        self.labels_alone = labels_alone
+
     def forward(self, pixels: Tensor) -> Tensor:
         lower = pixels.detach().numpy()[:, :, 16:].astype(np.float64).mean(axis=(1, 2, 3))
-        return torch.from_numpy(np.stack([0 * lower, 40 * (lower - 0.45)], axis=1).astype(np.float32))
+        odds = np.sign(lower - 0.45) if self.labels_alone else 40 * (lower - 0.45)
+        return torch.from_numpy(np.stack([0 * lower, odds], axis=1).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -207,13 +213,29 @@ def test_auto_breaks_what_hides_its_gradients_from_pgd(functions):
         check_gradients(stage, defended(before=jpeg))
 
 
-def test_auto_asks_for_scores_where_nothing_guides_a_step():
-    detector = ra.Detector(OutsideTorch())
+@pytest.mark.parametrize("labels_alone", [False, True], ids=["scores", "labels"])
+def test_auto_attacks_a_surrogate_and_asks_where_nothing_guides_a_step(labels_alone):
+    detector = ra.Detector(OutsideTorch(labels_alone=labels_alone))
     detector.see(32, 32)
-    assert shown(detector).route == "none"
+    insight = shown(detector)
+    assert insight.route == "none"
+    assert insight.surrogate
     left, found_by = withstood(detector, eps=16 / 255)
-    assert set(found_by) <= {"square", "withstood all"}
-    assert left < len(found_by)
+    by_transfer = sum(name.startswith("transfer from a distilled surrogate") for name in found_by)
+    assert by_transfer > 0
+    if labels_alone:  # Scores that never move lead Square nowhere.
+        _, task = attack_task(detector, eps=16 / 255)
+        square = make_stage(shipped_attack("square"), {"eps": 16 / 255, "steps": 100})
+        asked = run_attack(square, task, lambda _: None)
+        assert left < (verdicts(asked.log_odds, HALF) == task.labels).sum()
+
+
+def test_a_surrogate_travels_as_text():
+    torch.manual_seed(0)
+    surrogate, pixels = Surrogate().eval(), torch.rand(3, 3, 40, 90)
+    other = Surrogate.unpacked(surrogate.packed(), CPU)
+    assert torch.allclose(other(pixels), surrogate(pixels), atol=2e-2)
+    assert not any(each.requires_grad for each in other.parameters())
 
 
 def test_one_lucky_answer_is_no_success():

@@ -1,17 +1,20 @@
 """How gradients of each detector are found: tried once before a run, on a few of its images, for attacks that react."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 
 import pandas as pd
 import torch
+from torch import Tensor
 
+from robustbench_aigen.attacks.reaction.distillation import MOST
 from robustbench_aigen.attacks.reaction.heads import Head
 from robustbench_aigen.attacks.reaction.insight import LOOKED_INTO, Insight, look_into
 from robustbench_aigen.data.splitting import order_key
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.remote.network import is_remote
-from robustbench_aigen.engine.examination import first_images, hashed
+from robustbench_aigen.engine.examination import few_images, first_images, hashed
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.identity import insight_key
 from robustbench_aigen.engine.sizes import middles_of, same_size
@@ -39,6 +42,10 @@ def with_insights(experiment: Experiment, cache: Cache) -> Experiment:
     samples = experiment.selection.source.samples
     ordered = sorted(experiment.selection.indices, key=lambda index: order_key(samples[index].id))
     shard = hashed(experiment.selection, ordered[:LOOKED_INTO])
+
+    def more() -> list[Tensor]:
+        return few_images(experiment.selection, ordered[:MOST]).levels
+
     found: dict[str, Insight] = {}
     for detector in experiment.detectors:
         settings = experiment.cell(detector, experiment.pipelines[0]).settings
@@ -47,22 +54,26 @@ def with_insights(experiment: Experiment, cache: Cache) -> Experiment:
         if held is not None:
             found[detector.name] = _read(str(held[0]["insight"].iloc[0]))
             continue
-        found[detector.name] = _insight(detector, experiment, first_images(shard))
+        found[detector.name] = _insight(detector, experiment, first_images(shard), more)
         text = json.dumps(asdict(found[detector.name]))
         cache.save(key, pd.DataFrame({"insight": [text]}), [])
     return experiment.replaced(insights=found)
 
 
-def _insight(detector: Detector, experiment: Experiment, levels: list[torch.Tensor]) -> Insight:
+def _insight(
+    detector: Detector, experiment: Experiment, levels: list[Tensor], more: Callable[[], list[Tensor]]
+) -> Insight:
     if is_remote(detector):
         return BLIND
-    middles = middles_of(levels, detector, experiment.device)
-    groups = same_size(middles, range(len(middles)))
-    if not groups:
+    if not levels:
         return Insight()
-    rows = max(groups, key=len)
-    pixels = to_pixels(torch.stack([middles[row] for row in rows]).to(experiment.device))
-    return look_into(detector, experiment.thresholds[detector.name], pixels)
+
+    def stacked(images: list[Tensor]) -> Tensor:
+        middles = middles_of(images, detector, experiment.device)
+        rows = max(same_size(middles, range(len(middles))), key=len)
+        return to_pixels(torch.stack([middles[row] for row in rows]).to(experiment.device))
+
+    return look_into(detector, experiment.thresholds[detector.name], stacked(levels), lambda: stacked(more()))
 
 
 def _read(text: str) -> Insight:

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.execution import run_attack
+from robustbench_aigen.attacks.reaction.distillation import Surrogate
 from robustbench_aigen.attacks.reaction.insight import LOOKED_INTO, Insight, look_into
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.threat_model import ThreatModel
+from robustbench_aigen.detectors.contract import DeployedDetector
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.stages.found_by import GIVEN_UP, SAMPLED, WITHSTOOD
 from robustbench_aigen.stages.masks import MASK
@@ -73,7 +75,7 @@ def auto(
         Share of the images that ``adaptive`` gives up on that get all attacks, above 0.
     """
     insight = task.insight or _look_into(task)
-    ensemble = _Ensemble(_reacting(task, insight), blind=insight.route == "none")
+    ensemble = _Ensemble(_reacting(task, insight), blind=insight.route == "none", surrogate=insight.surrogate)
     plan = _Plan(_Common(task.threat, task.through, task.eot), steps, queries, restarts)
     # Of a detector that hides its gradients, images that withstand the first attacks are not given up on.
     exhaustive = effort == "exhaustive" or insight.route != "own"
@@ -92,9 +94,9 @@ class _Plan(NamedTuple):
 class _Ensemble:
     """The images of a task with what the attacks so far have made of them."""
 
-    def __init__(self, task: AttackTask, *, blind: bool) -> None:
+    def __init__(self, task: AttackTask, *, blind: bool, surrogate: str) -> None:
         count = len(task.levels)
-        self.task, self.blind = task, blind
+        self.task, self.blind, self._surrogate = task, blind, surrogate
         self.left = torch.arange(count)
         self._levels = task.levels.clone()
         self._steps, self._queries = (torch.zeros(count, dtype=torch.long) for _ in range(2))
@@ -109,6 +111,10 @@ class _Ensemble:
         if not self.blind:
             yield from self._attacked(APGD_CE, stages[APGD_CE], self.left)
             yield from self._attacked(APGD_MARGIN, stages[APGD_MARGIN], self.left)
+        elif self._surrogate:
+            crafted = _crafted_on(self.task, self._surrogate)
+            for stage in transfers(plan.common, steps=plan.steps):
+                yield from self._attacked(f"{TRANSFER}: {stage.recipe.name}", stage, self.left, crafted)
         if not exhaustive:
             sampled = self._drawn(audit)
             misled = self._misled(plan.common)
@@ -130,13 +136,15 @@ class _Ensemble:
         for rows in rest.split(self.task.batch_size) if len(rest) else ():
             yield self._chunk(rows, None)
 
-    def _attacked(self, name: str, stage: Attack, tried: Tensor) -> Iterator[AttackChunk]:
-        """Run one attack on some of the images that are left."""
+    def _attacked(
+        self, name: str, stage: Attack, tried: Tensor, crafted: AttackTask | None = None
+    ) -> Iterator[AttackChunk]:
+        """Run one attack on some of the images that are left, by default on the detector itself."""
         number, self._number = self._number, self._number + 1
         if not len(tried):
             return
         task = self.task
-        part = task.restricted(tried, stage.params, task.first_try + 100 * number)
+        part = (crafted or task).restricted(tried, stage.params, task.first_try + 100 * number)
         outcome = run_attack(stage, part, _silent)
         self._steps[tried] += outcome.steps
         self._queries[tried] += outcome.queries
@@ -196,6 +204,14 @@ def _reacting(task: AttackTask, insight: Insight) -> AttackTask:
     return task if function is None else replace(task, prepared=function)
 
 
+def _crafted_on(task: AttackTask, surrogate: str) -> AttackTask:
+    """Return the task with a distilled surrogate in place of the searched function."""
+    deployed = DeployedDetector(Surrogate.unpacked(surrogate, task.device))
+    return replace(
+        task, source_model=deployed, prepared=deployed, early_stop=False, eot=1, answers_vary=False
+    )
+
+
 def _is_close(task: AttackTask, rows: Tensor, closest: Tensor) -> Tensor:
     """Return which rows lost most of their margin, M booleans; ``closest`` are the largest margins reached, below 0."""
     if not len(rows):
@@ -241,6 +257,15 @@ def parts(common: _Common, *, steps: int, queries: int) -> list[Attack]:
         common.stage("fab", steps=steps),
         common.stage("square", steps=queries),
     ]
+
+
+TRANSFER = "transfer from a distilled surrogate"
+"""The name of attacks on a surrogate."""
+
+
+def transfers(common: _Common, *, steps: int) -> list[Attack]:
+    """Return the attacks on a surrogate."""
+    return [common.stage("mifgsm", steps=10), common.stage("apgd", steps=steps, loss="margin")]
 
 
 def shares_of_parts(stage: Attack) -> list[float]:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.attacks.reaction.distillation import MOST, distil
 from robustbench_aigen.attacks.reaction.heads import Head, fit_heads
 from robustbench_aigen.attacks.reaction.restored_detector import RestoredDetector
 from robustbench_aigen.detectors.borrowing import borrowed
@@ -50,11 +51,14 @@ class Insight:
         The outputs inside, for ``inner``.
     draws
         Calls that a gradient and a margin are averaged over; 1 where the answers to one image are equal.
+    surrogate
+        The weights of a distilled surrogate, for ``none`` (:meth:`Surrogate.packed`).
     """
 
     route: Route = "own"
     heads: tuple[Head, ...] = ()
     draws: int = 1
+    surrogate: str = ""
 
     def described(self) -> str:
         """Return a sentence for the notices of a run; empty for an ordinary detector."""
@@ -62,7 +66,7 @@ class Insight:
             "own": "",
             "restored": "its code loses gradients; auto restores them",
             "inner": "its answers have no slope; auto follows the gradients of scores inside",
-            "none": "no gradients guide a step; auto asks for scores alone",
+            "none": "no gradients guide a step; auto asks for scores, and attacks a surrogate of its own",
         }[self.route]
         averaged = f"its answers vary; auto takes means of {self.draws} calls" if self.draws > 1 else ""
         return "; ".join(text for text in (told, averaged) if text)
@@ -79,7 +83,9 @@ ORDINARY = Insight()
 """Of a detector with useful gradients and equal answers to equal images."""
 
 
-def look_into(detector: nn.Module, threshold: Threshold, pixels: Tensor) -> Insight:
+def look_into(
+    detector: nn.Module, threshold: Threshold, pixels: Tensor, more: Callable[[], Tensor] | None = None
+) -> Insight:
     """Try how gradients of a detector are found.
 
     Parameters
@@ -90,7 +96,10 @@ def look_into(detector: nn.Module, threshold: Threshold, pixels: Tensor) -> Insi
         Its threshold.
     pixels
         N×3×H×W float32 in [0, 1] on the detector's device: :data:`LOOKED_INTO` images.
+    more
+        Returns more images of any size, which a surrogate is distilled on where nothing guides a step.
     """
+    given = pixels
     height, width = pixels.shape[2:]
     pixels = pixels[: max(_FEWEST, _PIXELS // (height * width))]
     deployed = DeployedDetector(detector, threshold)
@@ -111,8 +120,14 @@ def look_into(detector: nn.Module, threshold: Threshold, pixels: Tensor) -> Insi
             )
             if heads:
                 found.append(trial.tried(Insight("inner", heads, draws)))
-    best = max(found, key=lambda each: each[0])
-    return best[1] if best[0] >= _BETTER_THAN_CHANCE else Insight("none", (), draws)
+        best = max(found, key=lambda each: each[0])
+        if best[0] >= _BETTER_THAN_CHANCE:
+            return best[1]
+        shown = given if more is None else more()
+        height, width = shown.shape[2:]
+        shown = shown[: max(_FEWEST, min(MOST, 8 * _PIXELS // (height * width)))]
+        surrogate = distil(lambda some: _in_parts(deployed, some), shown)
+    return Insight("none", (), draws, surrogate.packed())
 
 
 class _Trial:
@@ -178,6 +193,10 @@ def _attempted(make: Callable[[], T]) -> T | None:
         if is_out_of_memory(error):
             raise
         return None
+
+
+def _in_parts(deployed: DeployedDetector, pixels: Tensor) -> Tensor:
+    return torch.cat([_odds(deployed, part) for part in pixels.split(LOOKED_INTO)])
 
 
 @torch.no_grad()
