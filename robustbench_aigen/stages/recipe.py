@@ -293,7 +293,7 @@ class AttackRecipe(_BaseRecipe):
         return [name for name in self.backends.names() if self.backends.has(name, norm)]
 
     def _check_units(self, bound: Mapping[str, Value]) -> None:
-        """Refuse L∞ lengths that are not in pixel units, and L0 budgets that are no number of positions."""
+        """Refuse L∞ lengths that are not in pixel units, and L0 budgets that are not a whole number."""
         for name in ("eps", "step_size"):
             value = bound.get(name)
             if isinstance(value, float) and bound["norm"] == "linf" and value >= 1:

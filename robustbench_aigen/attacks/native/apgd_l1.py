@@ -35,7 +35,7 @@ class SparseAutoPGD:
         The loss whose gradient is followed.
     widened
         How many times as large the first budget is. A quarter of ``steps`` is taken in it, as many in the budget halfway
-        to the real one (section 3.2: three times, twice and once), and what they come to is projected. 1 is none.
+        to the real one (section 3.2: three times, twice and once), and what they come to is projected. 1 has no wider budgets.
     """
 
     steps: int
