@@ -1,4 +1,4 @@
-"""The attack classes of torchattacks and ART that work on a detector with only a recipe.
+"""The attacks of torchattacks, ART and adv-lib that work on a detector with only a recipe.
 
 ``python -m benchmarks.library_attacks`` tries every class, and ``make docs`` writes ``docs/LIBRARY_ATTACKS.md``;
 ``tests/test_library_attacks.py`` checks the tables. Classes that work are declared in ``library_attacks.yaml`` beside
@@ -19,10 +19,11 @@ import yaml
 from torch import Tensor
 
 from robustbench_aigen import load_detector
+from robustbench_aigen.attacks.adv_lib_adapter import run_adv_lib
 from robustbench_aigen.attacks.art_adapter import run_art
 from robustbench_aigen.attacks.execution import make_task
-from robustbench_aigen.attacks.libraries import library_module
-from robustbench_aigen.attacks.library_limits import reason_against
+from robustbench_aigen.attacks.libraries import attack_names, library_module
+from robustbench_aigen.attacks.library_limits import unusable
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.verification import surroundings_kept
@@ -39,16 +40,19 @@ from robustbench_aigen.stages.recipe_files import read_recipe
 from robustbench_aigen.stages.stage import make_stage
 
 TABLE = Path(__file__).with_suffix(".yaml")
-MODULES = {"torchattacks": "torchattacks", "art": "art.attacks.evasion"}
-NORMS = ("linf", "l2", "l0", "spatial")
-EPS: Mapping[str, object] = {"linf": "8/255", "l2": 1.0, "l0": 3, "spatial": 1.0}
+MODULES = {"torchattacks": "torchattacks", "art": "art.attacks.evasion", "adv_lib": "adv_lib.attacks"}
+NORMS = ("linf", "l2", "l1", "l0", "spatial")
+EPS: Mapping[str, object] = {"linf": "8/255", "l2": 1.0, "l1": 20.0, "l0": 3, "spatial": 1.0}
 _PARAMETERS = {
     "linf": {"kind": "pixels", "default": "4/255"},
     "l2": {"kind": "pixels", "default": 0.5},
+    "l1": {"kind": "pixels", "default": 12},
     "l0": {"kind": "count", "default": 10, "min": 1},
     "spatial": {"kind": "number", "default": 1},
 }
-RUN = {"torchattacks": run_torchattacks, "art": run_art}
+OPTIONAL = {"adv_lib"}
+"""Libraries that this package does not install."""
+RUN = {"torchattacks": run_torchattacks, "art": run_art, "adv_lib": run_adv_lib}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class LibraryAttack:
     Parameters
     ----------
     library, name
-        ``torchattacks`` or ``art``, and the class.
+        ``torchattacks``, ``art`` or ``adv_lib``, and the class or function.
     arguments
         By norm, the arguments of a recipe.
     access, minimum_norm
@@ -84,7 +88,9 @@ class LibraryAttack:
     @property
     def is_installed(self) -> bool:
         """Whether what the class needs is there."""
-        return not self.needs or find_spec(self.needs) is not None
+        return all(
+            find_spec(needed) is not None for needed in {self.needs, *OPTIONAL & {self.library}} - {""}
+        )
 
     def recipe(self, norm: str) -> AttackRecipe:
         """Return a recipe of the class, read from YAML as a user's own would be, for the survey's quick run."""
@@ -130,7 +136,7 @@ def working() -> list[LibraryAttack]:
 
 def exported(library: str) -> list[str]:
     """Return the names of the attack classes that a library exports, sorted."""
-    return sorted(name for name, value in vars(library_module(library)).items() if isinstance(value, type))
+    return sorted(attack_names(library_module(library)))
 
 
 def not_working() -> list[tuple[str, str, str]]:
@@ -138,8 +144,7 @@ def not_working() -> list[tuple[str, str, str]]:
     return [
         (library, name, reason)
         for library, module in MODULES.items()
-        for name in exported(library)
-        if (reason := reason_against(module, name)) is not None
+        for name, reason in sorted(unusable(module).items())
     ]
 
 
@@ -202,13 +207,18 @@ def document() -> str:
 
 
 def _introduction() -> Iterator[str]:
-    yield "# Attack classes of torchattacks and ART"
+    yield "# Attack classes of torchattacks, ART and adv-lib"
     yield ""
     yield "Written by `python -m benchmarks.library_attacks`, which tries every class on a detector of two classes."
     yield "`tests/test_library_attacks.py` compares this document with the libraries. A class that works needs a recipe and"
     yield "no code: copy the column *recipe* to `backends` → library → norm, and add `access` and `minimum_norm`. `$eps`,"
     yield "`$steps` and `$step_size` are parameters of the recipe; `$norm` is written in the form of the library. The norm"
     yield "`spatial` has no Lp budget. With `l0`, eps counts pixels."
+    yield ""
+    yield "adv-lib has functions, whose names stand as `class` in a recipe. adv-lib is optional:"
+    yield "`pip install --no-deps adv-lib`. Without `--no-deps`, pip also builds visdom, which fails with setuptools 81"
+    yield "and later; no attack needs visdom. Attacks of foolbox are not in this document: `backend: foolbox` runs every"
+    yield "class of `foolbox.attacks` that has a distance."
     yield ""
     yield "Attacks with access to scores or decisions run one image at a time, so the records count the queries of each"
     yield "image. HopSkipJump, BoundaryAttack, BrendelBethgeAttack and GeoDA start from an image with the wrong verdict (45"

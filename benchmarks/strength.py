@@ -4,7 +4,7 @@
 
 An attack leaves fewer images standing than ``auto`` only by breaking images that ``auto`` leaves standing, so it is
 enough to run it on those: ``breaks`` bounds, in images, how far its robust accuracy can be below that of ``auto``.
-Every recipe runs over torchattacks and ART with the budget of ``auto`` and its own defaults otherwise, and
+Every recipe runs over torchattacks, ART, adv-lib and foolbox with the budget of ``auto`` and its own defaults otherwise, and
 pyautoattack's APGD-CE, FAB and Square beside them where it is installed. All are judged on 8 bits, in float32.
 
 What sees scores or verdicts alone takes seconds an image. ``--queried`` runs that on so many survivors: those on which
@@ -37,7 +37,7 @@ from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
 from robustbench_aigen.numerics.seeding import SampleStreams, library_randomness
 from robustbench_aigen.stages.parameters import read_fraction
-from robustbench_aigen.stages.recipe import AttackRecipe
+from robustbench_aigen.stages.recipe import LIBRARIES, AttackRecipe
 from robustbench_aigen.stages.recipe_files import shipped_attack, shipped_recipes
 from robustbench_aigen.stages.stage import Attack, make_stage
 
@@ -143,7 +143,7 @@ def _task(stage: Attack, detector: Detector, levels: Tensor, labels: Tensor, nam
 def _rivals(norm: str, without: set[str]) -> Iterator[tuple[AttackRecipe, str]]:
     for recipe in shipped_recipes().values():
         if isinstance(recipe, AttackRecipe) and norm in recipe.norms and recipe.name not in without:
-            for backend in ("torchattacks", "art"):
+            for backend in LIBRARIES:
                 if recipe.backends.has(backend, norm):
                     yield recipe, backend
 

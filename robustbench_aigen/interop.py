@@ -7,7 +7,7 @@ from typing import Any, Self, cast, get_args
 
 from torch import Tensor, nn
 
-from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, LibraryClass
+from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, LibraryClass, queries_only
 from robustbench_aigen.detectors.borrowing import borrowed
 from robustbench_aigen.detectors.contract import DeployedDetector, Detector
 from robustbench_aigen.detectors.loading import load_detector
@@ -131,7 +131,7 @@ def from_foolbox(attack: Any, *, eps: float | str | Sequence[float | str]) -> At
     Raises
     ------
     UserError
-        If the object is not an attack of foolbox, or its distance is not L∞, L2 or L0.
+        If the object is not an attack of foolbox, or its distance is not L∞, L2, L1 or L0.
     """
     foolbox = import_library("foolbox", extra="bench", what="from_foolbox")
     base = foolbox.attacks.base
@@ -150,24 +150,16 @@ def from_foolbox(attack: Any, *, eps: float | str | Sequence[float | str]) -> At
         distance = str(attack.distance).partition(" ")[0].lower()
     except (AttributeError, ValueError):
         distance = "none"
-    if distance not in ("linf", "l2", "l0"):
+    if distance not in ("linf", "l2", "l1", "l0"):
         raise UserError(
-            f"foolbox's {name} has the distance {distance}, but budgets are in linf, l2 or l0",
+            f"foolbox's {name} has the distance {distance}, but budgets are in linf, l2, l1 or l0",
             hint=f"{name}(distance=foolbox.distances.linf) if the class takes a distance, or another attack",
         )
-    starts = "starting_points" in signature(attack.run).parameters
-    asks = name in _WITHOUT_GRADIENTS or "Noise" in name or "Contrast" in name
-    fills = isinstance(attack, base.FixedEpsilonAttack)
-    made = FoolboxAttack(name.lower(), attack, fills, starts and asks)
+    asks = queries_only(attack)
+    made = FoolboxAttack.of(attack)
     access: Access = "gradients" if not asks else "scores" if name == "GenAttack" else "decisions"
-    return _in_memory(made, "foolbox", f"{name} of foolbox", cast(Norm, distance), eps, access, not fills)
-
-
-_WITHOUT_GRADIENTS = {
-    "BinarizationRefinementAttack", "BoundaryAttack", "DatasetAttack", "GaussianBlurAttack", "GenAttack",
-    "HopSkipJumpAttack", "InversionAttack", "PointwiseAttack",
-}  # fmt: skip
-"""Attacks of foolbox that use only scores or verdicts, besides those with noise or contrast."""
+    summary, is_minimum = f"{name} of foolbox", not made.fills_budget
+    return _in_memory(made, "foolbox", summary, cast(Norm, distance), eps, access, is_minimum)
 
 
 def from_function(
@@ -193,7 +185,7 @@ def from_function(
         The function, or any callable object. Its source file, its defaults and the values that it uses are its identity
         in a run.
     norm
-        ``linf``, ``l2``, ``l0`` or ``spatial``.
+        ``linf``, ``l2``, ``l1``, ``l0`` or ``spatial``.
     eps
         The budget that is verified, in pixel units; for ``l0`` a number of pixel positions, left out for ``spatial``.
         Several values are a sweep: each verifies the same function.

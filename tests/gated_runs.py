@@ -49,7 +49,7 @@ def made_up(
                     "detector": detector, "pipeline": pipeline, "sample": sample, "generator": generator, "label": label,
                     "clean_score": given, "score": given, "threshold": threshold, "attacked": pipeline != "clean",
                     "correct_clean": correct[detector, "clean"], "correct": right, "correct_float": right, "linf": 0.0,
-                    "l2": 0.0, "steps": 0, "queries": 0, "sha256": digest, "search_eps": np.nan, "psnr": np.nan,
+                    "l2": 0.0, "distance": np.nan, "distance_limit": np.nan, "steps": 0, "queries": 0, "sha256": digest, "search_eps": np.nan, "psnr": np.nan,
                     "ssim": np.nan, "clean_log_odds": logit(given), "log_odds": logit(given),
                     "threshold_log_odds": logit(threshold), "masked_area": np.nan, "generated_area": np.nan, "chain": "", "found_by": "",
                 }

@@ -29,8 +29,9 @@ from robustbench_aigen.scenario.scenario import load_scenario
 
 RECORD_COLUMNS = [
     "detector", "pipeline", "sample", "generator", "label", "clean_score", "score", "threshold", "attacked",
-    "correct_clean", "correct", "correct_float", "linf", "l2", "steps", "queries", "sha256", "search_eps",
-    "psnr", "ssim", "masked_area", "generated_area", "chain", "found_by", "clean_log_odds", "log_odds", "threshold_log_odds",
+    "correct_clean", "correct", "correct_float", "linf", "l2", "distance", "distance_limit", "steps", "queries",
+    "sha256", "search_eps", "psnr", "ssim", "masked_area", "generated_area", "chain", "found_by", "clean_log_odds",
+    "log_odds", "threshold_log_odds",
 ]  # fmt: skip
 
 

@@ -13,13 +13,58 @@ _Values: TypeAlias = _T | Sequence[_T]
 
 def create(recipe: str | Path, **given: object) -> Attack: ...
 
+class _alma:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib"]] = ...,
+        norm: _Values[Literal["l2", "l1"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        first_step: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Augmented Lagrangian method, a minimum-norm attack with a penalty whose weight adapts to each image.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib; by default adv_lib
+        norm
+            one of l2, l1; by default l2
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 0.5 in l2, 12 in l1
+        steps
+            whole number of at least 1; by default 100
+        first_step
+            number of at least 1e-06; by default 0.1 in l2, 0.5 in l1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Rony et al. 2021, Augmented Lagrangian Adversarial Attacks, arXiv:2011.11857
+        """
+
+alma: _alma
+
 class _apgd:
     recipe: AttackRecipe
     def __call__(
         self,
         *,
-        backend: _Values[Literal["native", "torchattacks"]] = ...,
-        norm: _Values[Literal["linf", "l2"]] = ...,
+        backend: _Values[Literal["native", "torchattacks", "adv_lib"]] = ...,
+        norm: _Values[Literal["linf", "l2", "l1"]] = ...,
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         restarts: _Values[int] = ...,
@@ -30,22 +75,22 @@ class _apgd:
         eot: int = ...,
         surrogate: object = ...,
     ) -> Attack:
-        """Auto-PGD on the cross-entropy or the margin, with an adaptive step size.
+        """Auto-PGD on the cross-entropy or the margin, with an adaptive step size; in L1 with adaptive sparsity.
 
         Parameters
         ----------
         backend
-            one of native, torchattacks; by default native
+            one of native, torchattacks, adv_lib; by default native
         norm
-            one of linf, l2; by default linf
+            one of linf, l2, l1; by default linf
         eps
-            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2
+            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2, 12 in l1
         steps
             whole number of at least 1; by default 50
         restarts
             whole number of at least 1; by default 1
         widened
-            number of at least 1; by default 1
+            number of at least 1; by default 1 in linf, 1 in l2, 3 in l1
         loss
             one of ce, margin; by default ce
         mask
@@ -59,7 +104,7 @@ class _apgd:
 
         A list of values for a parameter is a sweep.
 
-        Source: Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness, section 3, arXiv:2003.01690
+        Source: Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness, section 3, arXiv:2003.01690; for L1 Croce and Hein 2021, Mind the box, arXiv:2103.01208
         """
 
 apgd: _apgd
@@ -309,6 +354,51 @@ class _cw:
         """
 
 cw: _cw
+
+class _ddn:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib", "foolbox"]] = ...,
+        norm: _Values[Literal["l2"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        gamma: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Decoupled direction and norm, a minimum-norm attack with steps of a fixed direction and an adapted length.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib, foolbox; by default adv_lib
+        norm
+            one of l2; by default l2
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 0.5
+        steps
+            whole number of at least 1; by default 100
+        gamma
+            number from 0 to 1; by default 0.05
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Rony et al. 2019, Decoupling Direction and Norm for Efficient Gradient-Based L2 Attacks, arXiv:1811.09600
+        """
+
+ddn: _ddn
 
 class _deepfool:
     recipe: AttackRecipe
@@ -561,8 +651,8 @@ class _fab:
     def __call__(
         self,
         *,
-        backend: _Values[Literal["native", "torchattacks"]] = ...,
-        norm: _Values[Literal["linf", "l2"]] = ...,
+        backend: _Values[Literal["native", "torchattacks", "adv_lib"]] = ...,
+        norm: _Values[Literal["linf", "l2", "l1"]] = ...,
         eps: _Values[_Number] = ...,
         steps: _Values[int] = ...,
         restarts: _Values[int] = ...,
@@ -576,11 +666,11 @@ class _fab:
         Parameters
         ----------
         backend
-            one of native, torchattacks; by default native
+            one of native, torchattacks, adv_lib; by default native
         norm
-            one of linf, l2; by default linf
+            one of linf, l2, l1; by default linf
         eps
-            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2
+            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2, 12 in l1
         steps
             whole number of at least 1; by default 50
         restarts
@@ -681,6 +771,54 @@ class _fgsm:
         """
 
 fgsm: _fgsm
+
+class _fmn:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib", "foolbox"]] = ...,
+        norm: _Values[Literal["linf", "l2", "l1", "l0"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        first_step: _Values[_Number] = ...,
+        gamma: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Fast minimum-norm attack, gradient steps in a budget that shrinks beyond the boundary and grows before it.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib, foolbox; by default adv_lib
+        norm
+            one of linf, l2, l1, l0; by default linf
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2, 12 in l1, 50 in l0
+        steps
+            whole number of at least 1; by default 100
+        first_step
+            number of at least 1e-06; by default 1
+        gamma
+            number from 0 to 1; by default 0.05
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Pintor et al. 2021, Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, arXiv:2102.12827
+        """
+
+fmn: _fmn
 
 class _hopskipjump:
     recipe: AttackRecipe
@@ -972,6 +1110,54 @@ class _onepixel:
         """
 
 onepixel: _onepixel
+
+class _pdpgd:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib"]] = ...,
+        norm: _Values[Literal["linf", "l2", "l1", "l0"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        learning_rate: _Values[_Number] = ...,
+        dual_learning_rate: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Primal-dual proximal gradient descent, a minimum-norm attack on the Lagrangian of the distance and the margin.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib; by default adv_lib
+        norm
+            one of linf, l2, l1, l0; by default linf
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 4/255 in linf, 0.5 in l2, 12 in l1, 50 in l0
+        steps
+            whole number of at least 1; by default 100
+        learning_rate
+            number of at least 1e-06; by default 0.1
+        dual_learning_rate
+            number of at least 1e-06; by default 0.1
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Matyasko and Chau 2021, PDPGD: Primal-Dual Proximal Gradient Descent Adversarial Attack, arXiv:2106.01538
+        """
+
+pdpgd: _pdpgd
 
 class _pgd:
     recipe: AttackRecipe
@@ -1309,6 +1495,57 @@ class _rotation_translation:
 
 rotation_translation: _rotation_translation
 
+class _sigma_zero:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib"]] = ...,
+        norm: _Values[Literal["l0"]] = ...,
+        eps: _Values[int] = ...,
+        steps: _Values[int] = ...,
+        learning_rate: _Values[_Number] = ...,
+        sigma: _Values[_Number] = ...,
+        threshold: _Values[_Number] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """σ-zero, a minimum-norm attack on a differentiable approximation of the number of changed values.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib; by default adv_lib
+        norm
+            one of l0; by default l0
+        eps
+            whole number of at least 1; by default 50
+        steps
+            whole number of at least 1; by default 100
+        learning_rate
+            number of at least 1e-06; by default 1
+        sigma
+            number of at least 1e-06; by default 0.001
+        threshold
+            number from 0 to 1; by default 0.3
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Cinà et al. 2025, σ-zero: Gradient-based Optimization of l0-norm Adversarial Examples, arXiv:2402.01879
+        """
+
+sigma_zero: _sigma_zero
+
 class _simba:
     recipe: AttackRecipe
     def __call__(
@@ -1405,6 +1642,57 @@ class _sinifgsm:
 
 sinifgsm: _sinifgsm
 
+class _sparse_l1_descent:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["foolbox"]] = ...,
+        norm: _Values[Literal["l1"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        step_size: _Values[_Number] = ...,
+        quantile: _Values[_Number] = ...,
+        random_start: _Values[bool] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Projected gradient descent in L1 with steps over the values with the largest slopes.
+
+        Parameters
+        ----------
+        backend
+            one of foolbox; by default foolbox
+        norm
+            one of l1; by default l1
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 12
+        steps
+            whole number of at least 1; by default 50
+        step_size
+            length in pixel units, where a channel goes from 0 to 1; by default auto
+        quantile
+            number from 0 to 1; by default 0.99
+        random_start
+            True or False; by default False
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Tramèr and Boneh 2019, Adversarial Training and Robustness for Multiple Perturbations, section 4.2, arXiv:1904.13000
+        """
+
+sparse_l1_descent: _sparse_l1_descent
+
 class _spsa:
     recipe: AttackRecipe
     def __call__(
@@ -1500,6 +1788,48 @@ class _square:
         """
 
 square: _square
+
+class _superdeepfool:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib"]] = ...,
+        norm: _Values[Literal["l2"]] = ...,
+        eps: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """SuperDeepFool, DeepFool with projections onto the normal of the boundary, a minimum-norm attack.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib; by default adv_lib
+        norm
+            one of l2; by default l2
+        eps
+            length in pixel units, where a channel goes from 0 to 1; by default 0.5
+        steps
+            whole number of at least 1; by default 50
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Abdolahpourrostam et al. 2024, SuperDeepFool, arXiv:2303.12481
+        """
+
+superdeepfool: _superdeepfool
 
 class _tifgsm:
     recipe: AttackRecipe
@@ -1686,6 +2016,51 @@ class _universal:
         """
 
 universal: _universal
+
+class _vfga:
+    recipe: AttackRecipe
+    def __call__(
+        self,
+        *,
+        backend: _Values[Literal["adv_lib"]] = ...,
+        norm: _Values[Literal["l0"]] = ...,
+        eps: _Values[int] = ...,
+        steps: _Values[int] = ...,
+        samples: _Values[int] = ...,
+        mask: _Values[str] = ...,
+        through: Sequence[Perturbation] = ...,
+        eot: int = ...,
+        surrogate: object = ...,
+    ) -> Attack:
+        """Voting folded Gaussian attack, which changes the channel value whose random changes lower the score most.
+
+        Parameters
+        ----------
+        backend
+            one of adv_lib; by default adv_lib
+        norm
+            one of l0; by default l0
+        eps
+            whole number of at least 1; by default 50
+        steps
+            whole number of at least 1; by default 50
+        samples
+            whole number of at least 1; by default 10
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+        through
+            perturbations between the attacked image and the detector, in their order; by default none
+        eot
+            whole number, random draws of 'through' that a gradient is averaged over; by default 1
+        surrogate
+            detector that the attack is crafted on; by default the attacked detector
+
+        A list of values for a parameter is a sweep.
+
+        Source: Césaire et al. 2021, Stochastic Sparse Adversarial Attacks, arXiv:2011.12423
+        """
+
+vfga: _vfga
 
 class _vmifgsm:
     recipe: AttackRecipe

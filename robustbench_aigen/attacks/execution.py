@@ -1,18 +1,20 @@
 """Runs one attack stage: picks the backend, verifies the returned pixels, rounds them to 8 bits and judges them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigen.attacks.adv_lib_adapter import run_adv_lib
 from robustbench_aigen.attacks.art_adapter import run_art
+from robustbench_aigen.attacks.foolbox_adapter import run_foolbox
 from robustbench_aigen.attacks.in_memory import FoolboxAttack, FunctionAttack, run_in_memory
 from robustbench_aigen.attacks.judgement import judge
 from robustbench_aigen.attacks.reaction.insight import Insight
 from robustbench_aigen.attacks.requirements import check_gradients
 from robustbench_aigen.attacks.task import AttackChunk, AttackFunction, AttackTask
-from robustbench_aigen.attacks.threat_model import ThreatModel, level_distances
+from robustbench_aigen.attacks.threat_model import ThreatModel, level_distance, level_distances
 from robustbench_aigen.attacks.torchattacks_adapter import run_torchattacks
 from robustbench_aigen.attacks.users_faults import users_faults
 from robustbench_aigen.attacks.verification import AttackContractError, surroundings_kept
@@ -34,9 +36,10 @@ class AttackOutcome(NamedTuple):
 
     ``levels`` is N×3×H×W uint8 on the CPU, before the task's ``through``; ``log_odds`` are those of *fake* after it.
     ``correct_float`` is the verdict on the image before rounding; ``linf`` and ``l2`` the size of the 8-bit
-    perturbation in pixel units. ``chains`` are the perturbations that made an image, as stages of a scenario; empty for
-    attacks that do not consist of perturbations. ``found_by`` names the part of the attack that made an image; empty for
-    attacks of one part.
+    perturbation in pixel units. ``distance`` is, after a minimum-norm attack, the length of the 8-bit perturbation in the
+    unit of the budget, and infinite where the verdict is right; NaN after another attack. ``chains`` are the
+    perturbations that made an image, as stages of a scenario; empty for attacks that do not consist of perturbations.
+    ``found_by`` names the part of the attack that made an image; empty for attacks of one part.
     """
 
     levels: Tensor
@@ -44,6 +47,7 @@ class AttackOutcome(NamedTuple):
     correct_float: Tensor
     linf: Tensor
     l2: Tensor
+    distance: Tensor
     steps: Tensor
     queries: Tensor
     chains: list[str]
@@ -74,6 +78,7 @@ def make_task(
     """Return the task of an attack stage; the parameters are those of :class:`AttackTask`.
 
     The detector maps pixels to logits. ``precision`` is that of gradients. A surrogate is queried at the threshold 0.5.
+    A minimum-norm attack does not stop at a success, because the next one may be nearer.
     """
     deployed = DeployedDetector(detector, threshold)
     source_model = deployed if surrogate is None else DeployedDetector(surrogate)
@@ -88,7 +93,8 @@ def make_task(
         prepared = DeployedDetector(fast, source_model.threshold)
     mask = None if stage.mask is None else _masks(stage.mask, levels, sizes, streams)
     return AttackTask(
-        deployed, source_model, prepared, levels, labels, streams, threat_of(stage), stage.params, early_stop,
+        deployed, source_model, prepared, levels, labels, streams, threat_of(stage), stage.params,
+        early_stop and not stage.recipe.minimum_norm,
         batch_in_reused_memory(batch_size, levels[0].numel(), device) if len(levels) else batch_size,
         device, sizes, stage.through, stage.eot, mask=mask, insight=insight,
     )  # fmt: skip
@@ -122,6 +128,7 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
         torch.zeros(count, dtype=torch.bool),
         torch.zeros(count),
         torch.zeros(count),
+        torch.full((count,), torch.nan),
         torch.zeros(count, dtype=torch.long),
         torch.zeros(count, dtype=torch.long),
         [""] * count,
@@ -137,6 +144,10 @@ def run_attack(stage: Attack, task: AttackTask, advance: Callable[[int], None]) 
             rows = chunk.rows
             outcome.levels[rows] = judged.levels
             outcome.linf[rows], outcome.l2[rows] = level_distances(task.levels[rows], judged.levels)
+            if stage.measures_distance:
+                length = level_distance(task.threat.norm, task.levels[rows], judged.levels)
+                fooled = task.is_fooled(rows, judged.log_odds)
+                outcome.distance[rows] = torch.where(fooled, length, torch.inf)
             outcome.steps[rows] = chunk.steps
             outcome.queries[rows] = chunk.queries + judged.queries
             outcome.log_odds[rows], outcome.correct_float[rows] = judged.log_odds, judged.correct_float
@@ -191,8 +202,14 @@ def _chunks(stage: Attack, task: AttackTask) -> Iterator[AttackChunk]:
         assert backends.native is not None
         attack: AttackFunction = import_function(backends.native.implementation)
         return attack(task, **stage.arguments)
-    calls, run = (
-        (backends.torchattacks, run_torchattacks) if backend == "torchattacks" else (backends.art, run_art)
-    )
-    assert calls is not None
-    return run(task, calls[task.threat.norm], recipe=stage.recipe)
+    call = backends.call(backend, task.threat.norm)
+    assert call is not None
+    return _ADAPTERS[backend](task, call, recipe=stage.recipe)
+
+
+_ADAPTERS: Mapping[str, Callable[..., Iterator[AttackChunk]]] = {
+    "torchattacks": run_torchattacks,
+    "art": run_art,
+    "adv_lib": run_adv_lib,
+    "foolbox": run_foolbox,
+}

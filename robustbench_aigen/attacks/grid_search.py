@@ -60,7 +60,7 @@ class GridSearch:
             self._try(
                 self.task.threat.round(self._clean_levels, self.task.threat.project(clean, clean + outwards))
             )
-        if with_gradients and self.task.threat.norm in ("linf", "l2"):
+        if with_gradients and self.task.threat.norm in ("linf", "l2", "l1"):
             self._follow_gradients(clean)
 
     def _follow_gradients(self, clean: Tensor) -> None:
@@ -111,7 +111,7 @@ class GridSearch:
 def round_along(threat: ThreatModel, clean_levels: Tensor, wanted: Tensor, gradient: Tensor) -> Tensor:
     """Round to the 8-bit image that loses least along a gradient, inside the budget.
 
-    L2: the perturbation is cut to whole levels, which leaves budget over, and that is spent on the channel values
+    L2 and L1: the perturbation is cut to whole levels, which leaves budget over, and that is spent on the channel values
     where one level more gains most of the linearised margin for the length that it costs (the greedy solution of a
     knapsack whose gains are in order of their price). L∞ is plain rounding, where nothing is in short supply.
 
@@ -129,7 +129,7 @@ def round_along(threat: ThreatModel, clean_levels: Tensor, wanted: Tensor, gradi
     Tensor
         N×3×H×W uint8.
     """
-    if threat.norm != "l2":
+    if threat.norm not in ("l2", "l1"):
         return threat.round(clean_levels, wanted)
     clean = clean_levels.to(torch.int16)
     delta = wanted * LEVELS - clean
@@ -139,8 +139,9 @@ def round_along(threat: ThreatModel, clean_levels: Tensor, wanted: Tensor, gradi
     side = torch.where(cut == 0, gradient.sign(), cut.sign())
     further = clean + cut + side
     gain = torch.where((further >= 0) & (further <= LEVELS), gradient * side, 0).clamp(min=0).flatten(1)
-    cost = (2 * cut.abs() + 1).flatten(1)
-    left = (threat.eps * LEVELS) ** 2 * (1 + 1e-6) - cut.flatten(1).square().sum(dim=1)
+    size, power = cut.abs().flatten(1), 2 if threat.norm == "l2" else 1
+    cost = 2 * size + 1 if power == 2 else torch.ones_like(size)
+    left = (threat.eps * LEVELS) ** power * (1 + 1e-6) - size.pow(power).sum(dim=1)
     order = (gain / cost).argsort(dim=1, descending=True, stable=True)
     spent = cost.gather(1, order).cumsum(dim=1)
     taken = (spent <= left.view(-1, 1)) & (gain.gather(1, order) > 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -93,6 +94,14 @@ class FoolboxAttack:
     fills_budget: bool
     starts: bool
 
+    @classmethod
+    def of(cls, attack: Any) -> "FoolboxAttack":
+        """Return an attack of foolbox with what its class needs."""
+        base = import_library("foolbox", extra="bench", what="an attack of foolbox").attacks.base
+        starts = "starting_points" in signature(attack.run).parameters and queries_only(attack)
+        fills = isinstance(attack, base.FixedEpsilonAttack)
+        return cls(type(attack).__name__.lower(), attack, fills, starts)
+
     def identity(self) -> str:
         """Return the sha256 of the attack's class and attributes."""
         return object_identity(self.attack)
@@ -118,6 +127,19 @@ class FoolboxAttack:
             return _checked(self.name, clipped if self.fills_budget else raw, pixels)
 
         return craft
+
+
+_WITHOUT_GRADIENTS = {
+    "BinarizationRefinementAttack", "BoundaryAttack", "DatasetAttack", "GaussianBlurAttack", "GenAttack",
+    "HopSkipJumpAttack", "InversionAttack", "PointwiseAttack",
+}  # fmt: skip
+"""Attacks of foolbox that use only scores or verdicts, besides those with noise or contrast."""
+
+
+def queries_only(attack: Any) -> bool:
+    """Whether an attack of foolbox uses only scores or verdicts."""
+    name = type(attack).__name__
+    return name in _WITHOUT_GRADIENTS or "Noise" in name or "Contrast" in name
 
 
 def run_in_memory(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.grid_search import GridSearch
+from robustbench_aigen.attacks.shortening import shortened
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
 from robustbench_aigen.attacks.verification import verify_pixels
 from robustbench_aigen.detectors.contract import DeployedDetector
@@ -18,7 +19,7 @@ class Judged(NamedTuple):
     ``levels`` are M×3×H×W uint8 on the CPU, ``log_odds`` M float32. ``correct_float`` is False, unseen, where the 8-bit
     image is a success: nothing was lost to rounding. Elsewhere it is the verdict on the image before rounding; where
     the attacked function rounds inside (``through``), the verdict after it. ``queries`` are those of the search on the
-    8-bit grid.
+    8-bit grid, and of the bisection after a minimum-norm attack.
     """
 
     levels: Tensor
@@ -28,7 +29,7 @@ class Judged(NamedTuple):
 
 
 def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk) -> Judged:
-    """Verify, round and judge a chunk, and search the grid for successes that rounding would lose.
+    """Verify, round and judge a chunk, search the grid for successes that rounding would lose, and shorten successes.
 
     Raises
     ------
@@ -43,10 +44,10 @@ def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk)
     verify_pixels(name, task.threat, clean, pixels)
     del clean  # 144 MB of a photograph of 12 megapixels.
     levels = task.threat.round(task.levels[rows].to(task.device), pixels).cpu()
-    none = torch.zeros(len(rows), dtype=torch.long)
+    queries = torch.zeros(len(rows), dtype=torch.long)
     if chunk.log_odds is not None:
         # The attack stopped at a success on 8 bits.
-        return Judged(levels, chunk.log_odds, torch.zeros(len(rows), dtype=torch.bool), none)
+        return Judged(levels, chunk.log_odds, torch.zeros(len(rows), dtype=torch.bool), queries)
     log_odds = task.log_odds_of_levels(rows, levels)
     fooled = task.is_fooled(rows, log_odds)
     correct_float = ~fooled
@@ -61,8 +62,14 @@ def judge(name: str, recipe: AttackRecipe, task: AttackTask, chunk: AttackChunk)
         kept = at[search.fooled]
         levels[kept] = search.levels.cpu()[search.fooled]
         log_odds[kept], correct_float[kept] = search.log_odds[search.fooled], False
-        none[at] += search.queries
-    return Judged(levels, log_odds, correct_float, none)
+        queries[at] += search.queries
+        fooled[kept] = True
+    if recipe.minimum_norm and task.knows_the_verdict and task.threat.norm != "spatial" and fooled.any():
+        at = fooled.nonzero().flatten()
+        shorter = shortened(task, rows[at], pixels[at.to(pixels.device)], levels[at], log_odds[at])
+        levels[at], log_odds[at] = shorter.levels, shorter.log_odds
+        queries[at] += shorter.queries
+    return Judged(levels, log_odds, correct_float, queries)
 
 
 def _float_verdicts(task: AttackTask, rows: Tensor, pixels: Tensor) -> Tensor:

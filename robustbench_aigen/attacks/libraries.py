@@ -1,18 +1,21 @@
-"""Shared code of the torchattacks and ART adapters.
+"""Shared code of the adapters of attack libraries.
 
-A recipe names a class and its arguments; ``$name`` stands for a parameter of the scenario. An adapter turns that
+A recipe names a class, or a function, and its arguments; ``$name`` stands for a parameter of the scenario. An adapter turns that
 into a function from a batch to adversarial pixels, and :func:`run_library` does the rest: per-image randomness,
 restarts, query counts, batches, and errors that name the class.
 """
 
 import json
 import logging.config
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
+from inspect import isclass, isfunction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,21 +109,64 @@ def _filled(value: Any, params: Mapping[str, Value]) -> Any:
     return value
 
 
+class _Library(NamedTuple):
+    """The module with a library's attacks, and the command that installs an optional library."""
+
+    module: str
+    install: str | None = None
+
+
+_LIBRARIES: Mapping[str, _Library] = {
+    "torchattacks": _Library("torchattacks"),
+    "art": _Library("art.attacks.evasion"),
+    # visdom, which adv-lib requires for a logger that no attack needs, has no wheel and fails to build with
+    # setuptools 81 and later, which have no pkg_resources.
+    "adv_lib": _Library("adv_lib.attacks", "pip install --no-deps adv-lib"),
+    "foolbox": _Library("foolbox.attacks", "pip install 'robustbench-aigen[bench]'"),
+}
+"""The libraries of attacks by the names of their backends."""
+
+
 def library_module(backend: str) -> ModuleType:
-    """Import a library's module of attacks, ``torchattacks`` or ``art``, and leave the process as it was.
+    """Import a library's module of attacks, by the name of its backend, and leave the process as it was.
 
     The import draws from the global generators. That of ART configures logging for ART's own tests: this closes the
     handlers of all libraries, and absl's, which Keras brings, the stream that was standard error when it was made.
+
+    Raises
+    ------
+    UserError
+        If an optional library is not installed.
     """
+    library = _LIBRARIES[backend]
     if backend == "art":
         _write_art_config()
     configure = logging.config.dictConfig
     logging.config.dictConfig = lambda *_, **__: None
     try:
-        with preserved_global_rng():
-            return import_module("torchattacks" if backend == "torchattacks" else "art.attacks.evasion")
+        with preserved_global_rng(), _without_visdom():
+            return import_module(library.module)
+    except ImportError as error:
+        if library.install is None:
+            raise
+        raise UserError(
+            f"the backend {backend} cannot be imported: {first_line(error)}", hint=library.install
+        ) from error
     finally:
         logging.config.dictConfig = configure
+
+
+@contextmanager
+def _without_visdom() -> Iterator[None]:
+    """Let adv-lib be imported where visdom is missing: its attacks name a class for plots in their signatures."""
+    if find_spec("visdom") is not None:
+        yield
+        return
+    sys.modules["visdom"] = ModuleType("visdom")
+    try:
+        yield
+    finally:
+        del sys.modules["visdom"]
 
 
 def _write_art_config() -> None:
@@ -139,7 +185,7 @@ def _write_art_config() -> None:
 
 
 def library_class(library: ModuleType, call: LibraryCall) -> Any:
-    """Return the class that a recipe names.
+    """Return the class that a recipe names; of adv-lib, the function.
 
     Raises
     ------
@@ -149,13 +195,18 @@ def library_class(library: ModuleType, call: LibraryCall) -> Any:
     reason = reason_against(library.__name__, call.class_name)
     if reason is not None:
         raise UserError(f"{library.__name__} {call.class_name} cannot attack a detector: {reason}")
-    found = getattr(library, call.class_name, None)
-    if not isinstance(found, type):
-        known = [name for name, value in vars(library).items() if isinstance(value, type)]
+    found, known = getattr(library, call.class_name, None), attack_names(library)
+    if call.class_name not in known:
         raise UserError(
             f"{library.__name__} has no attack '{call.class_name}'", hint=did_you_mean(call.class_name, known)
         )
     return found
+
+
+def attack_names(library: ModuleType) -> list[str]:
+    """Return the names of the attacks that a library's module has: classes, or functions in adv-lib."""
+    is_attack = isfunction if library.__name__ == _LIBRARIES["adv_lib"].module else isclass
+    return [name for name, value in vars(library).items() if is_attack(value)]
 
 
 def construct(model: CountingDetector, attack_class: Any, *positional: object, **arguments: object) -> Any:

@@ -1,4 +1,4 @@
-"""The attack classes of torchattacks and ART that cannot attack a detector of images, and why."""
+"""The attacks of torchattacks, ART and adv-lib that cannot attack a detector of images, and why."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,9 @@ _TWO_CLASSES = (
 _STICKER = "needs a mask of the object that carries the sticker, its width and the camera's focal length"
 
 _REASONS: Mapping[str, Mapping[str, str]] = {
+    "adv_lib.attacks": {
+        "apgd_targeted": "the targeted DLR loss needs four classes, and a detector has two",
+    },
     "torchattacks": {
         "APGDT": "the targeted DLR loss needs four classes, and a detector has two",
         "AutoAttack": _TWO_CLASSES,
@@ -53,13 +56,18 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+def unusable(library: str) -> Mapping[str, str]:
+    """Return the attacks of a library, by the name of its module, that cannot attack a detector, with the reasons."""
+    return _REASONS.get(library, {})
+
+
 def reason_against(library: str, class_name: str) -> str | None:
     """Return the reason why a class cannot attack a detector; None if no reason is known.
 
     Parameters
     ----------
     library
-        The module's name, ``torchattacks`` or ``art.attacks.evasion``.
+        The module's name, such as ``torchattacks``.
     class_name
         The class.
     """

@@ -64,6 +64,9 @@ class AttackResult(NamedTuple):
         Size of the perturbation in pixel units, from the image rounded to 8 bits.
     steps, queries
         Iterations taken, and images put through the attacked function.
+    distance
+        After a minimum-norm attack, the length of the change in the unit of the budget; infinite where the attack has
+        no success, NaN after another attack.
     """
 
     images: Tensor | list[Tensor]
@@ -75,6 +78,7 @@ class AttackResult(NamedTuple):
     l2: Tensor
     steps: Tensor
     queries: Tensor
+    distance: Tensor
 
 
 def call_attack(
@@ -137,6 +141,7 @@ def call_attack(
         done.l2,
         done.steps,
         done.queries,
+        done.distance,
     )
 
 
@@ -180,7 +185,7 @@ class Answers:
         The images after the attack, 3×H×W uint8.
     searched
         Which images the attack searched; for the others the following values are zero.
-    correct_float, linf, l2, steps, queries
+    correct_float, linf, l2, distance, steps, queries
         As in :class:`AttackResult`.
     """
 
@@ -190,6 +195,7 @@ class Answers:
         self.searched = torch.zeros(count, dtype=torch.bool)
         self.correct_float = torch.zeros(count, dtype=torch.bool)
         self.linf, self.l2 = torch.zeros(count), torch.zeros(count)
+        self.distance = torch.full((count,), torch.nan)
         self.steps = torch.zeros(count, dtype=torch.long)
         self.queries = torch.zeros(count, dtype=torch.long)
 
@@ -198,7 +204,7 @@ class Answers:
         for row, image in zip(rows, batch.images, strict=True):
             self.levels[row] = image
         self.searched[rows] = True
-        for name in ("log_odds", "correct_float", "linf", "l2", "steps", "queries"):
+        for name in ("log_odds", "correct_float", "linf", "l2", "distance", "steps", "queries"):
             getattr(self, name)[rows] = getattr(batch.outcome, name)
 
 

@@ -1,5 +1,6 @@
 """One cell on one shard: images through the stages of a pipeline, then the verdict on 8 bits in float32."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,6 +109,7 @@ class Cell:
         check_finite(self.detector, log_odds, names, self._told(len(self.pipeline.stages)))
         clean = log_odds if clean_log_odds is None else clean_log_odds
         correct = verdicts(log_odds, self.settings.threshold) == labels
+        was_correct = verdicts(clean, self.settings.threshold) == labels
         if not self.pipeline.attack_positions:
             linf, l2 = difference(images.levels, state.levels)
             state = replace(state, linf=linf, l2=l2)
@@ -121,11 +123,13 @@ class Cell:
             "score": probabilities(log_odds).numpy(),
             "threshold": self.settings.threshold.score,
             "attacked": state.attacked.numpy(),
-            "correct_clean": (verdicts(clean, self.settings.threshold) == labels).numpy(),
+            "correct_clean": was_correct.numpy(),
             "correct": correct.numpy(),
             "correct_float": self._correct_float(state, correct),
             "linf": state.linf.numpy(),
             "l2": state.l2.numpy(),
+            "distance": self._distances(state, correct, was_correct).numpy(),
+            "distance_limit": self._distance_limit,
             "steps": state.steps.numpy(),
             "queries": state.queries.numpy(),
             "sha256": images.hashes,
@@ -270,6 +274,7 @@ class Cell:
             state.correct_float.clone(),
             state.linf.clone(),
             state.l2.clone(),
+            torch.full((len(labels),), torch.inf if stage.measures_distance else torch.nan),
             state.steps.clone(),
             state.queries.clone(),
             torch.where(wanted, searched, state.search_eps),
@@ -300,6 +305,21 @@ class Cell:
             for row, image in zip(rows, images, strict=True):
                 after.levels[row] = image
         return after
+
+    @property
+    def _distance_limit(self) -> float:
+        """The budget of a minimum-norm attack at the end of the pipeline; NaN elsewhere."""
+        last = self.pipeline.stages[-1] if self.pipeline.stages else None
+        measures = isinstance(last, Attack) and last.measures_distance
+        return float(last.eps or torch.nan) if isinstance(last, Attack) and measures else float("nan")
+
+    def _distances(self, state: PipelineState, correct: Tensor, was_correct: Tensor) -> Tensor:
+        """Return the smallest changes that make the verdict wrong, which are zero where nothing has to change."""
+        if math.isnan(self._distance_limit):
+            return torch.full_like(state.distance, torch.nan)
+        found = torch.where(correct, torch.inf, torch.where(state.distance.isfinite(), state.distance, 0.0))
+        # In score mode, an attack may search on, and return, an image that was wrong before.
+        return found if len(self.pipeline.stages) > 1 else torch.where(was_correct, found, 0.0)
 
     def _decided(self, smaller_eps_records: pd.DataFrame) -> Tensor:
         """Return which images need no search at this eps, given the records at the next smaller one.
@@ -350,6 +370,7 @@ class Cell:
         check_finite(self.detector, outcome.log_odds, batch.task.streams.samples, stage.recipe.name)
         assert after.log_odds is not None
         after.linf[rows], after.l2[rows] = outcome.linf, outcome.l2
+        after.distance[rows] = outcome.distance
         note_quality(after, rows, [after.levels[row] for row in rows], batch.images, context.measured)
         for row, image in zip(rows, batch.delivered(), strict=True):
             after.levels[row] = image

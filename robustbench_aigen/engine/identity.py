@@ -33,7 +33,8 @@ from robustbench_aigen.stages.stage import Attack, Perturbation, Stage
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FORMAT = 3
 _DISTRIBUTIONS = {
-    "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox", "foolbox": "foolbox",
+    "torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox", "adv_lib": "adv-lib",
+    "foolbox": "foolbox",
 }  # fmt: skip
 """The distributions of the libraries that compute attacks."""
 _BASE = (

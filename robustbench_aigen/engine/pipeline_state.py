@@ -21,6 +21,7 @@ class PipelineState:
     """Images inside a pipeline, with the results of the attacks so far.
 
     ``log_odds`` are those of *fake* of the images as they are, None where the detector has not seen them yet.
+    ``distance`` is that of :class:`~robustbench_aigen.attacks.execution.AttackOutcome`, NaN without one.
     ``chains`` are the perturbations that an attack chose for an image, as stages of a scenario, else empty;
     ``found_by`` names the part of an attack that made it.
     """
@@ -31,6 +32,7 @@ class PipelineState:
     correct_float: Tensor
     linf: Tensor
     l2: Tensor
+    distance: Tensor
     steps: Tensor
     queries: Tensor
     search_eps: Tensor
@@ -53,6 +55,7 @@ class PipelineState:
             torch.zeros(count, dtype=torch.bool),
             torch.zeros(count),
             torch.zeros(count),
+            torch.full((count,), torch.nan),
             torch.zeros(count, dtype=torch.long),
             torch.zeros(count, dtype=torch.long),
             torch.full((count,), torch.nan),
@@ -77,7 +80,7 @@ def fallen(records: pd.DataFrame) -> Tensor:
 def copy_from(after: PipelineState, smaller_eps_records: pd.DataFrame, rows: Tensor) -> None:
     """Copy the results of some images from a smaller eps."""
     assert after.log_odds is not None
-    for name in ("log_odds", "linf", "l2", "search_eps", "psnr", "ssim"):
+    for name in ("log_odds", "linf", "l2", "distance", "search_eps", "psnr", "ssim"):
         values = torch.from_numpy(smaller_eps_records[name].to_numpy(np.float32).copy())
         getattr(after, name)[rows] = values[rows]
     for name in ("steps", "queries"):

@@ -17,9 +17,9 @@ from robustbench_aigen.errors import UserError, did_you_mean, first_line
 from robustbench_aigen.metrics.weighted import Floats
 from robustbench_aigen.registry import Registry
 
-Needs = Literal["verdicts", "scores", "log_odds"]
+Needs = Literal["verdicts", "scores", "log_odds", "radii"]
 Function = TypeVar("Function", bound=Callable[..., float])
-_NEEDS = ("verdicts", "scores", "log_odds")
+_NEEDS = ("verdicts", "scores", "log_odds", "radii")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
@@ -38,7 +38,8 @@ class Metric:
     needs
         What the function takes besides the labels, N each. ``verdicts``: 0 (real) or 1 (fake). ``scores``: the
         probability of *fake*, float64. ``log_odds``: the log-odds of *fake*, float32 (float64 in runs of imported
-        scores), which order images whose probability is 0 or 1 to the last digit.
+        scores), which order images whose probability is 0 or 1 to the last digit. ``radii``: the distances of a
+        minimum-norm attack as shares of its eps, at most 1; NaN elsewhere.
     function
         ``(verdict or score, labels) -> float``, NaN where a class that it needs is missing.
     gated
@@ -46,8 +47,8 @@ class Metric:
     resampled
         A fast version for many resamples, or None: then the function is called on each. Of verdicts:
         ``(found, fakes, kept, reals) -> values``, arrays of one shape: fakes called fake, fakes, reals called real,
-        reals. Of scores or log-odds: ``(score, labels, weights) -> B values``, with B×N weights, how often each image
-        is in a resample.
+        reals. Of scores, log-odds or radii: ``(score, labels, weights) -> B values``, with B×N weights, how often each
+        image is in a resample.
     share_of
         The labels of the images of which the metric is the share judged right, which has exact tests; else empty.
     built_in
@@ -70,6 +71,11 @@ class Metric:
     def of_verdicts(self) -> bool:
         """Whether the metric follows from the verdicts alone."""
         return self.needs == "verdicts"
+
+    @property
+    def of_scores(self) -> bool:
+        """Whether the metric needs scores that compare between images."""
+        return self.needs in ("scores", "log_odds")
 
     def __call__(self, given: NDArray[Any], labels: NDArray[np.int64]) -> float:
         """Return the value of N verdicts, scores or log-odds, as the metric needs them.
@@ -122,10 +128,13 @@ class Metric:
         return np.array(values, dtype=np.float64)[place.ravel()]
 
     def of_weights(
-        self, log_odds: NDArray[np.floating], labels: NDArray[np.int64], weights: NDArray[np.float32]
+        self, values: NDArray[np.floating], labels: NDArray[np.int64], weights: NDArray[np.float32]
     ) -> Floats:
-        """Return the values of B resamples of N log-odds; ``weights`` is B×N, how often each image is in a resample."""
-        given = expit(log_odds.astype(np.float64)) if self.needs == "scores" else log_odds
+        """Return the values of B resamples of N log-odds, or of N radii for a metric of radii.
+
+        ``weights`` is B×N, how often each image is in a resample.
+        """
+        given = expit(values.astype(np.float64)) if self.needs == "scores" else values
         if self.resampled is not None:
             return self.resampled(given, labels, weights)
         drawn = (np.repeat(np.arange(len(labels)), row) for row in weights.astype(np.int64))

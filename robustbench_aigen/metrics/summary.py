@@ -14,6 +14,7 @@ from robustbench_aigen.metrics.classification import ranking, rates
 from robustbench_aigen.metrics.intervals import auroc_interval, paired_drop_interval, wilson_interval
 from robustbench_aigen.metrics.metric import METRICS, Metric, OneClassError
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value
+from robustbench_aigen.metrics.robustness_curve import radii
 from robustbench_aigen.notices import Notice, warning
 from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.text import counted
@@ -95,7 +96,7 @@ def summarise(
             head = {"detector": detector, "pipeline": name, "family": pipeline.family}
             row = _row(part, pipeline, with_scores=with_scores, confidence=confidence)
             for each in added:
-                if with_scores or each.of_verdicts:
+                if with_scores or not each.of_scores:
                     try:
                         row[each.name] = each(*_answers(each, part))
                     except OneClassError as error:
@@ -151,7 +152,7 @@ def with_added_metrics(
         for place, generator in rows["generator"].items():
             part = generator_part(records, generator)
             for each in added:
-                has_meaning = each.of_verdicts or compares(str(pipeline))
+                has_meaning = not each.of_scores or compares(str(pipeline))
                 columns[each.name][place] = metric_value(each, part) if has_meaning else float("nan")
     return summary.assign(**{name: pd.Series(values) for name, values in columns.items()})
 
@@ -189,9 +190,14 @@ def metric_value(metric: Metric, part: pd.DataFrame) -> float:
     return metric.or_empty(*_answers(metric, part))
 
 
+def resampled_values(metric: Metric, part: pd.DataFrame) -> NDArray[np.floating]:
+    """Return what :meth:`Metric.of_weights` takes: the log-odds of the records, or their radii."""
+    return radii(part) if metric.needs == "radii" else _log_odds(part)
+
+
 def _answers(metric: Metric, part: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the inputs of a metric: verdicts, scores or log-odds, and labels."""
-    given = {"verdicts": _verdicts, "scores": _scores, "log_odds": _log_odds}[metric.needs]
+    """Return the inputs of a metric: verdicts, scores, log-odds or radii, and labels."""
+    given = {"verdicts": _verdicts, "scores": _scores, "log_odds": _log_odds, "radii": radii}[metric.needs]
     return given(part), _labels(part)
 
 

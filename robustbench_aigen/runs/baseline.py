@@ -40,8 +40,12 @@ _DTYPES = {
     "score": "float32",
     "log_odds": "float32",
     "correct": "bool",
+    "distance": "float32",
+    "distance_limit": "float32",
     "sha256": "str",
 }
+_OWN = ["score", "log_odds", "correct", "distance", "distance_limit"]
+"""The columns that a pipeline has of its own."""
 
 
 def is_baseline(folder: str | Path) -> bool:
@@ -73,7 +77,7 @@ def _fill(folder: Path, info: RunInfo, cells: Cells) -> None:
 
     def parts() -> Iterator[pd.DataFrame]:
         for detector, pipeline in cells:
-            own = cells.cell(detector, pipeline)[["score", "log_odds", "correct"]].reset_index(drop=True)
+            own = cells.cell(detector, pipeline)[_OWN].reset_index(drop=True)
             if pipeline in stopped:
                 own[["score", "log_odds"]] = float("nan")
             yield typed(

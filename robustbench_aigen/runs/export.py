@@ -24,8 +24,8 @@ from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.text import counted
 
 _RECORDED = (
-    "attacked", "correct", "score", "log_odds", "threshold", "threshold_log_odds", "linf", "l2", "steps", "queries",
-    "psnr", "ssim", "masked_area", "generated_area", "chain", "found_by",
+    "attacked", "correct", "score", "log_odds", "threshold", "threshold_log_odds", "linf", "l2", "distance",
+    "steps", "queries", "psnr", "ssim", "masked_area", "generated_area", "chain", "found_by",
 )  # fmt: skip
 """Columns of the records that the manifest has."""
 

@@ -71,6 +71,8 @@ RECORDS: tuple[RecordColumn, ...] = (
     RecordColumn("correct_float", "boolean", missing=Missing()),
     RecordColumn("linf", "float32"),
     RecordColumn("l2", "float32"),
+    RecordColumn("distance", "float32", missing=Missing()),
+    RecordColumn("distance_limit", "float32", missing=Missing()),
     RecordColumn("steps", "int32"),
     RecordColumn("queries", "int32"),
     RecordColumn("sha256", "str"),
@@ -91,7 +93,9 @@ RECORDS: tuple[RecordColumn, ...] = (
 shared the successes of a smaller eps, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
 ``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed. Of images
 above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
-``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
+``distance`` is the length of the smallest change that a minimum-norm attack at the end of the pipeline has found to make
+the verdict wrong, in the unit of its budget: zero where the verdict is wrong without a change, infinite where nothing was
+found within ``distance_limit``, the budget; both are empty elsewhere. ``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
 without a mask. ``generated_area`` is the share of the image that is generated, where the data mix photographs with
 generated regions; empty elsewhere. ``chain`` has the perturbations that the attack ``postprocess`` chose for the
 image, as stages of a scenario; empty elsewhere. ``found_by`` names the part of the attack ``auto`` that fooled the

@@ -79,7 +79,7 @@ def check_metrics(spec: GateSpec) -> None:
 
 def has_meaning(metric: str, pipeline: PipelineInfo, mode: str) -> bool:
     """Whether a metric of a pipeline means something: scores after a final attack in accuracy mode do not compare."""
-    return METRICS[metric].of_verdicts or scores_compare(pipeline.kinds, mode)
+    return not METRICS[metric].of_scores or scores_compare(pipeline.kinds, mode)
 
 
 def select_checks(spec: GateSpec, outline: RunOutline, families: Mapping[str, str]) -> list[GatedNumber]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from robustbench_aigen.documents.document import Section
 from robustbench_aigen.stages.masks import read_mask
 
-Norm = Literal["linf", "l2", "l0", "spatial"]
+Norm = Literal["linf", "l2", "l1", "l0", "spatial"]
 Kind = Literal["pixels", "number", "count", "switch", "choice", "text", "mask"]
 Value = float | int | bool | str | None
 

@@ -59,7 +59,7 @@ class NativeCall(Section):
 
 
 class LibraryCall(Section):
-    """A class of an attack library and its arguments; ``$name`` stands for a parameter."""
+    """A class of an attack library, or a function of adv-lib, and its arguments; ``$name`` stands for a parameter."""
 
     class_name: Annotated[str, Field(alias="class")]
     args: dict[str, object] = Field(default_factory=dict)
@@ -79,12 +79,18 @@ def references(value: object) -> Iterator[str]:
         yield from references(each)
 
 
+LIBRARIES = ("torchattacks", "art", "adv_lib", "foolbox")
+"""The backends of attacks that are libraries."""
+
+
 class Backends(Section):
     """Backends of an attack, with the calls of libraries by norm."""
 
     native: NativeCall | None = None
     torchattacks: dict[Norm, LibraryCall] | None = None
     art: dict[Norm, LibraryCall] | None = None
+    adv_lib: dict[Norm, LibraryCall] | None = None
+    foolbox: dict[Norm, LibraryCall] | None = None
 
     def names(self) -> tuple[str, ...]:
         """The backends that the recipe has, the default first."""
@@ -96,7 +102,7 @@ class Backends(Section):
 
     def references(self) -> Iterator[tuple[Path_, str]]:
         """Yield the places where arguments of libraries refer to parameters, and the names of the parameters."""
-        for library in ("torchattacks", "art"):
+        for library in LIBRARIES:
             for norm, call in (getattr(self, library) or {}).items():
                 for argument, value in call.args.items():
                     for name in references(value):
@@ -290,12 +296,15 @@ class AttackRecipe(_BaseRecipe):
         return [name for name in self.backends.names() if self.backends.has(name, norm)]
 
     def _check_units(self, bound: Mapping[str, Value]) -> None:
-        """Refuse L∞ lengths that are not in pixel units."""
+        """Refuse L∞ lengths that are not in pixel units, and L0 budgets that are not a whole number."""
         for name in ("eps", "step_size"):
             value = bound.get(name)
             if isinstance(value, float) and bound["norm"] == "linf" and value >= 1:
                 message = f"{name} {value:g} is not in pixel units: pixels are in [0, 1]"
                 raise ParameterError(name, message, f"write {name}: {value:g}/255")
+        eps = bound.get("eps")
+        if bound["norm"] == "l0" and isinstance(eps, float) and eps != int(eps):
+            raise ParameterError("eps", f"eps must be a whole number of pixel positions in l0, not {eps:g}")
 
     def _check(self, bound: dict[str, Value], given: Mapping[str, object]) -> None:
         eps, norm = bound.get("eps"), bound["norm"]

@@ -141,8 +141,13 @@ class Stage:
 
     @property
     def backend(self) -> str:
-        """Backend of an attack: ``native``, ``torchattacks`` or ``art``."""
+        """Backend of an attack: ``native`` or the name of a library."""
         return str(self.params["backend"])
+
+    @property
+    def measures_distance(self) -> bool:
+        """Whether an attack looks for the smallest perturbation, in a norm that has lengths."""
+        return isinstance(self.recipe, AttackRecipe) and self.recipe.minimum_norm and self.norm != "spatial"
 
     @property
     def mask(self) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigen.attacks.native.active_set import Slots, iterate
+from robustbench_aigen.attacks.native.apgd_l1 import SparseAutoPGD
 from robustbench_aigen.attacks.native.evaluation import Evaluation, Loss
 from robustbench_aigen.attacks.native.pgd import random_start
 from robustbench_aigen.attacks.task import AttackChunk, AttackTask
@@ -23,8 +24,9 @@ _MOMENTUM = 0.75
 
 
 def apgd(task: AttackTask, *, steps: int, restarts: int, widened: float, loss: Loss) -> Iterator[AttackChunk]:
-    """Auto-PGD, L∞ or L2."""
-    return iterate(task, AutoPGD(steps, restarts, loss, widened=widened))
+    """Auto-PGD, L∞, L2 or L1."""
+    search = SparseAutoPGD if task.threat.norm == "l1" else AutoPGD
+    return iterate(task, search(steps, restarts, loss, widened=widened))
 
 
 def checkpoints(steps: int) -> list[int]:

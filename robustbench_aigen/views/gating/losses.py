@@ -15,7 +15,7 @@ from robustbench_aigen.metrics.bootstrap import (
 )
 from robustbench_aigen.metrics.metric import Metric
 from robustbench_aigen.metrics.paired import Alternative, mcnemar_p_value
-from robustbench_aigen.metrics.summary import metric_value
+from robustbench_aigen.metrics.summary import metric_value, resampled_values
 
 Floats = NDArray[np.float64]
 
@@ -66,10 +66,10 @@ def paired_loss(
         losses = metric.of_counts(sums[:, :4]) - metric.of_counts(sums[:, 4:])
     else:
         labels = baseline["label"].to_numpy(np.int64)
-        log_odds = [part["log_odds"].to_numpy() for part in (baseline, current)]
+        values = [resampled_values(metric, part) for part in (baseline, current)]
 
         def lost(weights: NDArray[np.float32]) -> Floats:
-            first, second = (metric.of_weights(odds, labels, weights) for odds in log_odds)
+            first, second = (metric.of_weights(each, labels, weights) for each in values)
             return first - second
 
         losses = weighted_values(lost, len(labels), clusters, draws)
@@ -121,10 +121,10 @@ def _resampled(metric: Metric, part: pd.DataFrame, draws: int, seed: int) -> Flo
     clusters = clusters_of(part["sha256"].to_numpy())
     if metric.of_verdicts:
         return metric.of_counts(resampled_sums(_counts(part), clusters, draws, seed))
-    labels, log_odds = part["label"].to_numpy(np.int64), part["log_odds"].to_numpy()
+    labels, values = part["label"].to_numpy(np.int64), resampled_values(metric, part)
 
     def value(weights: NDArray[np.float32]) -> Floats:
-        return metric.of_weights(log_odds, labels, weights)
+        return metric.of_weights(values, labels, weights)
 
     return weighted_values(value, len(labels), clusters, draws, seed)
 
