@@ -56,7 +56,7 @@ def restored_gradients(parts: Parts, seen: Seen | None = None) -> Iterator[None]
         Told of outputs inside the network, N×D with a gradient.
     """
     with ExitStack() as stack:
-        watch = _Watch(seen)
+        watch = _ModuleWatch(seen)
         for name, inner in parts.modules:
             for handle in watch.hooks(name, inner):
                 stack.callback(handle.remove)
@@ -106,7 +106,7 @@ def _is_lost(before: object, after: object) -> bool:
     )
 
 
-class _Watch:
+class _ModuleWatch:
     """Hooks that see what goes into modules and comes out, innermost last."""
 
     def __init__(self, seen: Seen | None) -> None:
