@@ -41,7 +41,7 @@ class Chromium:
         (page,) = [t for t in self.send("Target.getTargets")["targetInfos"] if t["type"] == "page"]
         attached = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> Any:
@@ -67,7 +67,7 @@ class Chromium:
             self.messages.append(answer)
         return answer
 
-    def open(self, file: Path, *, width: int, dark: bool) -> None:
+    def open(self, file: Path | str, *, width: int, dark: bool) -> None:
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -78,7 +78,7 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.messages.clear()
-        self.send("Page.navigate", url=file.resolve().as_uri())
+        self.send("Page.navigate", url=file if isinstance(file, str) else file.resolve().as_uri())
         while not any(message["method"] == "Page.loadEventFired" for message in self.messages):
             self._receive()
 

@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "predict", "explain", "audit", "validate", "list", "gate", "report", "finetune"]
+    "command", ["run", "predict", "explain", "app", "audit", "validate", "list", "gate", "report", "finetune"]
 )
 def test_every_command_has_help(cli, command):
     outcome = cli(command, "--help")

@@ -123,6 +123,7 @@ def test_every_yaml_binds(document, tmp_path):
 
 WITH_COMMANDS = ["docs/ATTACKS.md", "docs/AUDIT.md", "docs/REPORTS.md"]
 TESTED_ELSEWHERE = {
+    "docs/APP.md": "test_app.py",
     "docs/DATA.md": "test_data_document.py",
     "docs/DETECTORS.md": "test_documents.py",
     "docs/EXPLAIN.md": "test_explain.py",

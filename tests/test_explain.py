@@ -391,22 +391,20 @@ def test_the_python_of_the_document_runs(capsys):
     assert "(32, 32)" in capsys.readouterr().out
 
 
-def test_the_commands_of_the_document_are_understood(tmp_path, image_folder, cli, monkeypatch):
-    """What they draw is tested above."""
-    seen = []
-
-    def page(detector, pictures, settings, command, progress):
-        seen.append((len(pictures.levels), settings.pictures))
-        return Page(detector.name, [], [], [], command)
-
-    monkeypatch.setattr("robustbench_aigen.explain.detector_page.detector_page", page)
+def test_the_commands_of_the_document_run(tmp_path, image_folder, cli, monkeypatch, undrawn):
+    """On fewer images and with fewer steps; the commands for runs are in test_explain_run.py."""
+    monkeypatch.setattr("robustbench_aigen.explain.detector_page._CHECKED", 2)
+    monkeypatch.setattr("robustbench_aigen.explain.detector_page.affordable_steps", lambda detector: 32)
     monkeypatch.chdir(tmp_path)
     image_folder.rename(tmp_path / "my_images")
     lines = re.findall(r"^\$ robust-aigen (explain (?!results/).*)$", DOCUMENT, re.MULTILINE)
+    assert len(lines) == 4
     for line in lines:
-        done = cli(*shlex.split(line))
+        fewer = [] if "my_images" in line else ["--limit", 40]
+        chosen = [] if "--part" in line or "--no-pictures" in line else ["--images", 2]
+        done = cli(*shlex.split(line), *fewer, *chosen)
         assert done.code == 0, done.err
-    assert len(seen) == len(lines) >= 4
-    assert seen[0] == (16, True)
-    assert (2, True) in seen
-    assert seen[3][1] is False
+    written = tmp_path / "results" / "explanations" / "minigen_cifake_cnn"
+    assert (written / "explanation.html").is_file()
+    shared = (tmp_path / "shared_page" / "explanation.html").read_text(encoding="utf-8")
+    assert "The images are left out." in shared

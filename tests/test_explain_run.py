@@ -1,11 +1,14 @@
 """What an attack changed, and which images fell first: against closed forms, scipy and plain loops."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from gated_runs import PGD, made_up
 from scipy.stats import mannwhitneyu
 from statsmodels.stats.multitest import multipletests
@@ -165,3 +168,20 @@ def test_runs_without_images_detectors_or_weights_say_what_to_do(attacked, cli, 
     other = run.info.replace(detectors=[{**info["detectors"][0], "weights_sha256": "0" * 64}])
     with pytest.raises(UserError, match="the weights of 'minigen/lenet5' are not those of the run"):
         load_detectors(Run.computed(other, run.records, run.summary, run.gallery))
+
+
+def test_the_commands_of_the_document_for_runs_run(cli, tmp_path, monkeypatch, undrawn):
+    document = (REPOSITORY / "docs" / "EXPLAIN.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ robust-aigen (explain results/.*)$", document, re.MULTILINE)
+    assert len(lines) == 2
+    scenario = Scenario.from_yaml("pgd_sweep").replace(
+        data={"source": "minigen", "limit": 12}, detectors=["minigen/lenet5"], trust="off"
+    )
+    scenario.run(tmp_path / "results")
+    monkeypatch.setattr("robustbench_aigen.explain.run_page.affordable_steps", lambda detector: 32)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        done = cli(*shlex.split(line), "--images", 2)
+        assert done.code == 0, done.err
+    written = tmp_path / "results" / "pgd_sweep" / "latest" / EXPLANATIONS / "minigen_lenet5"
+    assert (written / "explanation.html").is_file()

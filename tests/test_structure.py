@@ -9,7 +9,7 @@ PACKAGE = REPOSITORY / "robustbench_aigen"
 # A layer may import from itself and from those after it.
 LAYERS = [
     {"cli"},
-    {"training", "leaderboard"},
+    {"training", "leaderboard", "app"},
     {"evaluation", "interop", "listing", "plugins"},
     {"explain"},
     {"engine", "views"},

@@ -22,6 +22,7 @@ from robustbench_aigen.cli import (
     gate,
     leaderboard,
     listing,
+    picture_page,
     predict,
     report,
     run,
@@ -74,6 +75,7 @@ app.command("validate")(_guarded(validate.validate))
 app.command("benchmark")(_guarded(benchmark.benchmark, resumes=True))
 app.command("predict")(_guarded(predict.predict))
 app.command("explain")(_guarded(explain.explain))
+app.command("app")(_guarded(picture_page.app))
 app.command("audit")(_guarded(audit.audit))
 app.command("list")(_guarded(listing.list_things))
 app.command("gate")(_guarded(gate.gate))

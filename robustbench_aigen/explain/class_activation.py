@@ -1,8 +1,12 @@
 """Grad-CAM and its relatives, computed by the library grad-cam at a layer of the network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.ensembles import Ensemble
@@ -66,22 +70,38 @@ def class_activation(task: Task, kind: str, layer: str | None = None) -> TaskMap
     target = target_layer(detector, task.pixels[:4], layer)
     evidence, height, width = evidence_of(detector), *task.pixels.shape[-2:]
     maps = []
-    with getattr(library, kind)(
-        _Explained(detector), [target.module], reshape_transform=target.channels_first
-    ) as cam:
+    with (
+        getattr(library, kind)(
+            _Explained(detector), [target.module], reshape_transform=target.channels_first
+        ) as cam,
+        _edges_of(target.module) as edges,
+    ):
         for pixels, signs in zip(
             task.pixels.split(task.batch_size), task.signs.split(task.batch_size), strict=True
         ):
             leaf, recorded = pixels.clone().requires_grad_(), cam.activations_and_grads
             recorded.clear()
             with torch.enable_grad():
-                torch.autograd.backward(evidence(leaf, signs).sum(), inputs=[leaf])
+                answer = evidence(leaf, signs).sum()
+                # The library records the gradient on its way; nothing before the layer is needed.
+                torch.autograd.grad(answer, [edges.pop()])
             activations, gradients = (each[0].numpy() for each in (recorded.activations, recorded.gradients))
             found = cam.get_cam_image(leaf, target.module, None, activations, gradients, eigen_smooth=False)
             # A NaN stays one: the library would draw it as 0.
             positive = torch.from_numpy(np.maximum(found, 0)).float()
             maps.append(detector.preprocessing.onto_image(positive, height, width))
     return TaskMaps(torch.cat(maps))
+
+
+@contextmanager
+def _edges_of(module: nn.Module) -> Iterator[list[GradientEdge]]:
+    """Collect where the gradient of a module's output arrives, before a later layer changes the output in place."""
+    edges: list[GradientEdge] = []
+    handle = module.register_forward_hook(lambda _, __, output: edges.append(get_gradient_edge(output)))
+    try:
+        yield edges
+    finally:
+        handle.remove()
 
 
 def _refuse(detector: Detector) -> None:

@@ -15,6 +15,7 @@ from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.explain import figures
 from robustbench_aigen.explain.class_activation import CLASSES
 from robustbench_aigen.explain.fingerprint_page import fingerprints_part
+from robustbench_aigen.explain.gradient_maps import affordable_steps
 from robustbench_aigen.explain.input_gradient import gradient_distribution
 from robustbench_aigen.explain.mapping import METHODS, Maps, Towards, applicable, maps
 from robustbench_aigen.explain.mistakes import Mistake, readable, worst_mistakes
@@ -126,11 +127,11 @@ class PageSettings:
                 if name not in known:
                     raise UserError(f"unknown {kind} '{name}'", hint=did_you_mean(name, known))
 
-    def of_method(self, name: str) -> dict[str, Any]:
+    def of_method(self, name: str, detector: Detector) -> dict[str, Any]:
         """Return the options of a method."""
         layer = {} if self.layer is None or name not in CLASSES else {"layer": self.layer}
         # Every doubling costs as much as all before it.
-        steps = {"most_steps": 64} if name == "integrated_gradients" else {}
+        steps = {"most_steps": affordable_steps(detector)} if name == "integrated_gradients" else {}
         return {**steps, **self.options.get(name, {}), **layer}
 
 
@@ -209,7 +210,7 @@ def maps_part(
     flag: dict[str, str] = {}
     for name in methods:
         progress.work_on(detector.name, METHODS[name].title)
-        options = settings.of_method(name)
+        options = settings.of_method(name, detector)
         own = maps(detector, pictures.levels, name, towards=settings.towards, seed=settings.seed, **options)
         # Whether the detector was trained does not depend on the method.
         labels = pictures.labels if not checks else None

@@ -61,7 +61,7 @@ def smoothgrad(task: Task, *, samples: int = 32, noise: float = 0.1) -> TaskMaps
 
 
 def integrated_gradients(
-    task: Task, *, steps: int = 32, baseline: str = "blur", most_steps: int = 256
+    task: Task, *, steps: int = 32, baseline: str = "blur", most_steps: int = 1024
 ) -> TaskMaps:
     """Return integrated gradients, summed over the channels (Sundararajan et al. 2017).
 
@@ -73,7 +73,8 @@ def integrated_gradients(
     task
         The images.
     steps, most_steps
-        Points of the Gauss-Legendre quadrature.
+        Points of the Gauss-Legendre quadrature. The gradient of a trained network with ReLUs has jumps, so that the
+        error shrinks like one over the number of points.
     baseline
         ``black``, ``mean`` or ``blur``: a detector of generated images calls most black images *real*, so that a map
         from black for *real* would have the wrong sign (Sturmfels et al. 2020 on the choice).
@@ -92,7 +93,7 @@ def integrated_gradients(
     )
     maps = torch.zeros_like(task.pixels[:, 0])
     misses = torch.full_like(differences, torch.inf)
-    rows = torch.arange(len(task), device=maps.device)
+    rows, used = torch.arange(len(task), device=maps.device), steps
     while len(rows):
         for chosen in rows.split(task.batch_size):
             # Of one step at a time, so that memory does not grow with their number.
@@ -103,15 +104,25 @@ def integrated_gradients(
             maps[chosen] = found.detach().sum(dim=1).to(maps.dtype)
         sums = maps.double().sum(dim=(1, 2))
         misses = (sums - differences.double()).abs() / differences.double().abs().clamp_min(1e-6)
-        steps *= 2
+        used, steps = steps, 2 * steps
         rows = (~(misses <= _TOLERANCE)).nonzero().flatten()
         if steps > most_steps:
             break
     notes = [
-        "" if miss <= _TOLERANCE else f"the sum misses the log-odds by {100 * miss:.0f} %"
+        "" if miss <= _TOLERANCE else f"the sum misses the log-odds by {100 * miss:.2g} % after {used} steps"
         for miss in misses.tolist()
     ]
     return TaskMaps(maps, notes)
+
+
+def affordable_steps(detector: Detector) -> int:
+    """Return a limit of steps for a page of many maps: 1,024 for images of up to 64 pixels a side, 64 from 224 on."""
+    height, width = detector.preprocessing.input_size or (224, 224)
+    return min(1024, max(64, 1 << (_AFFORDABLE // (height * width)).bit_length() - 1))
+
+
+_AFFORDABLE = 2**22
+"""Pixels times steps of one map on a page."""
 
 
 def _fast(task: Task, passes: int) -> Detector:

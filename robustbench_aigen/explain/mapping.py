@@ -186,16 +186,26 @@ def maps_towards(
     return Maps(method, [each.numpy() for each in values], wanted.numpy(), odds.numpy(), problems, notes)
 
 
+_TOGETHER = 2**23
+"""Pixels of images of one size that share a search for the target layer; a method passes them in batches."""
+
+
 def applicable(detector: Detector, methods: "tuple[str, ...] | list[str]") -> list[str]:
     """Return those methods that a detector's gradients allow."""
     return [name for name in methods if detector.differentiable or not METHODS[name].needs_gradients]
 
 
 def _groups(levels: list[Tensor], size: int) -> list[list[int]]:
+    """Return the places of images of one size, of one batch or of as many as are small together."""
     groups: dict[torch.Size, list[int]] = defaultdict(list)
     for row, image in enumerate(levels):
         groups[image.shape].append(row)
-    return [rows[first : first + size] for rows in groups.values() for first in range(0, len(rows), size)]
+    most = {shape: max(size, _TOGETHER // max(1, shape[1:].numel())) for shape in groups}
+    return [
+        rows[first : first + most[shape]]
+        for shape, rows in groups.items()
+        for first in range(0, len(rows), most[shape])
+    ]
 
 
 def _computed(

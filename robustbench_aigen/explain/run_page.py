@@ -16,6 +16,7 @@ from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.explain import run_figures
 from robustbench_aigen.explain.fallen import Fallen, first_fallen, image_properties
+from robustbench_aigen.explain.gradient_maps import affordable_steps
 from robustbench_aigen.explain.mapping import METHODS, Maps, maps_towards
 from robustbench_aigen.explain.page import Page, PagePart
 from robustbench_aigen.explain.perturbations import BANDS, Change, change_of
@@ -198,7 +199,7 @@ def _attack_part(
     labels = torch.tensor(kept.records["label"].to_numpy(int).copy())
     pairs: list[tuple[Maps, Maps]] = []
     for method in methods:
-        options = {"most_steps": 64} if method == "integrated_gradients" else {}
+        options = {"most_steps": affordable_steps(detector)} if method == "integrated_gradients" else {}
         before, after = (
             maps_towards(detector, _levels(each), labels, method, seed, None, options)
             for each in (kept.originals, kept.images)
