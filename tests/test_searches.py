@@ -333,7 +333,7 @@ def test_auto_fools_what_any_of_its_parts_fools(norm, eps):
     common = {"norm": norm, "eps": eps}
     # Square for L2 is a library's, one image at a time.
     queries = 50 if norm == "linf" else 5
-    whole = fooled_by("auto", steps=10, queries=queries, **common)
+    whole = fooled_by("auto", steps=10, queries=queries, effort="exhaustive", **common)
     parts = [
         fooled_by("apgd", steps=10, loss="ce", **common),
         fooled_by("apgd", steps=10, loss="margin", widened=3, **common),
