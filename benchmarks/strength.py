@@ -14,7 +14,7 @@ attack returned what is no image.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from robustbench_aigen.attacks.execution import make_task, run_attack
 from robustbench_aigen.attacks.task import AttackTask
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.data.opening import open_source
-from robustbench_aigen.data.selection import select
+from robustbench_aigen.data.selection import Selection, select
 from robustbench_aigen.detectors.contract import Detector, verdicts
 from robustbench_aigen.detectors.scoring import default_batch_size, predict
 from robustbench_aigen.detectors.shipped import shipped_detectors
@@ -76,14 +76,10 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     device = resolve_device(arguments.device)
     detector = load_detector(name, device=device)
     selection = select(open_source(arguments.data, Path()), "test", arguments.limit)
-    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
-    labels = torch.tensor([sample.label for sample in selection.samples])
-    names = tuple(sample.id for sample in selection.samples)
-    batch_size = default_batch_size(detector, device)
-    right = verdicts(predict(detector, levels, batch_size, device), HALF) == labels
+    levels, labels, names = judged_right(detector, selection)
 
     def attacked(stage: Attack, rows: Tensor) -> tuple[Tensor, Tensor, float]:
-        task = _task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
+        task = attack_task(stage, detector, levels[rows], labels[rows], [names[row] for row in rows.tolist()])
         clock = time.perf_counter()
         outcome = run_attack(stage, task, _silent)
         fooled = task.is_fooled(torch.arange(len(rows)), outcome.log_odds)
@@ -91,7 +87,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
 
     auto = shipped_attack("auto")
     stage = make_stage(auto, {"norm": norm, "eps": eps})
-    rows = right.nonzero().flatten()
+    rows = torch.arange(len(levels))
     fooled, log_odds, seconds = attacked(stage, rows)
     left = rows[~fooled]
     left = left[log_odds[~fooled].abs().argsort()]
@@ -99,7 +95,7 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
     def row(attack: str, breaks: int | None, of: Tensor, seconds: float | None) -> dict[str, object]:
         return {
             "detector": Path(name).stem if Path(name).is_file() else name, "budget": budget,
-            "images": len(levels), "attack": attack, "breaks": breaks, "of": len(of),
+            "images": len(selection.indices), "attack": attack, "breaks": breaks, "of": len(of),
             "seconds": seconds and round(seconds, 1),
         }  # fmt: skip
 
@@ -119,12 +115,27 @@ def _measure(arguments: argparse.Namespace, name: str, budget: str) -> Iterator[
             yield row(called, int(fooled.sum()), some, seconds)
     if find_spec("pyautoattack") is not None:
         for attacks, some in ((["apgd-ce", "fab"], left), (["square"], left[: arguments.queried])):
-            task = _task(stage, detector, levels[some], labels[some], [names[each] for each in some.tolist()])
-            fooled, seconds = _pyautoattack(task, attacks, norm, float(read_fraction(eps) or 0))
+            task = attack_task(
+                stage, detector, levels[some], labels[some], [names[each] for each in some.tolist()]
+            )
+            fooled, seconds = run_pyautoattack(task, attacks, norm, float(read_fraction(eps) or 0))
             yield row(f"{' + '.join(attacks)} (pyautoattack)", int(fooled.sum()), some, seconds)
 
 
-def _task(stage: Attack, detector: Detector, levels: Tensor, labels: Tensor, names: list[str]) -> AttackTask:
+def judged_right(detector: Detector, selection: Selection) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Return the images that a detector judges right at one half: N×3×H×W uint8, labels and names."""
+    device = next(detector.parameters()).device
+    levels = torch.stack([decode(selection.source.encoded(index)) for index in selection.indices])
+    labels = torch.tensor([sample.label for sample in selection.samples])
+    odds = predict(detector, levels, default_batch_size(detector, device), device)
+    rows = (verdicts(odds, HALF) == labels).nonzero().flatten()
+    return levels[rows], labels[rows], tuple(selection.samples[row].id for row in rows.tolist())
+
+
+def attack_task(
+    stage: Attack, detector: Detector, levels: Tensor, labels: Tensor, names: Sequence[str]
+) -> AttackTask:
+    """Return the task of an attack that stops at the first success."""
     device = next(detector.parameters()).device
     return make_task(
         stage,
@@ -148,8 +159,8 @@ def _rivals(norm: str, without: set[str]) -> Iterator[tuple[AttackRecipe, str]]:
                     yield recipe, backend
 
 
-def _pyautoattack(task: AttackTask, attacks: list[str], norm: str, eps: float) -> tuple[Tensor, float]:
-    """Run another package's attacks on the images of a task."""
+def run_pyautoattack(task: AttackTask, attacks: list[str], norm: str, eps: float) -> tuple[Tensor, float]:
+    """Run attacks of pyautoattack on the images of a task; return which fall, N booleans, and the seconds."""
     from pyautoattack import AutoAttack
 
     clock = time.perf_counter()
