@@ -20,7 +20,7 @@ from robustbench_aigen.data.samples import read_encoded
 from robustbench_aigen.detectors.contract import verdicts
 from robustbench_aigen.detectors.scoring import predict
 from robustbench_aigen.detectors.thresholds import HALF
-from robustbench_aigen.metrics.giving_up import PriceOfGivingUp, price_of_giving_up
+from robustbench_aigen.metrics.giving_up import PriceOfGivingUp, largest_price, price_of_giving_up
 from robustbench_aigen.numerics.decoding import decode
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.stages.recipe_files import shipped_attack
@@ -286,6 +286,9 @@ def test_the_price_is_counted_from_records():
     })  # fmt: skip
     assert price_of_giving_up(cell) == PriceOfGivingUp(9, 7, 5, 3, 1)
     assert price_of_giving_up(cell[cell["found_by"] != "given up"]) is None
+    told = largest_price(cell.assign(pipeline="auto"))
+    most = PriceOfGivingUp(9, 7, 5, 3, 1).most
+    assert f"gave up on 5 images of 9 under auto; by 3 sampled, at most {most} of them could fall" in told
 
 
 def test_a_run_names_the_part_that_won_and_the_price():

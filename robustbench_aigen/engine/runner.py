@@ -41,6 +41,7 @@ from robustbench_aigen.engine.store import Cache, MemoryCache, open_store
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.engine.until_narrow import until_narrow
 from robustbench_aigen.errors import UserError, printable
+from robustbench_aigen.metrics.giving_up import largest_price
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import about, warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
@@ -231,6 +232,9 @@ def _computed(
             ),
             raised,
         )
+    for name, own in records.groupby("detector", sort=False, observed=True):
+        if text := largest_price(own):
+            progress.notice(about(str(name), text))
     measured = ssim_counts(records)
     services = services_of(*experiment.detectors, *experiment.surrogates.values())
     progress.notice_all([about(service.name, usage_text(service)) for service in services])

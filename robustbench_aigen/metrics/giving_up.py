@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import betaincinv
 
 from robustbench_aigen.stages.found_by import GIVEN_UP, SAMPLED, WITHSTOOD
+from robustbench_aigen.text import counted
 
 CONFIDENCE = 0.95
 """Confidence of the bound, one-sided."""
@@ -67,3 +68,26 @@ def price_of_giving_up(cell: pd.DataFrame) -> PriceOfGivingUp | None:
     fell = int(found_by.str.endswith(SAMPLED).sum())
     sampled = fell + int((found_by == WITHSTOOD).sum())
     return PriceOfGivingUp(len(attacked), int(attacked["correct"].sum()), given_up, sampled, fell)
+
+
+def largest_price(records: pd.DataFrame) -> str:
+    """Return a sentence on the cell of a detector whose images given up on could cost most; empty without any.
+
+    Parameters
+    ----------
+    records
+        All records of one detector.
+    """
+    priced = [
+        (price, str(pipeline))
+        for pipeline, cell in records.groupby("pipeline", sort=False, observed=True)
+        if (price := price_of_giving_up(cell)) is not None
+    ]
+    if not priced:
+        return ""
+    price, pipeline = max(priced, key=lambda each: each[0].most / each[0].attacked)
+    return (
+        f"auto gave up on {counted(price.given_up, 'image')} of {price.attacked} under {pipeline}; by {price.sampled} sampled, "
+        f"at most {price.most} of them could fall (95 %): {100 * price.most / price.attacked:.1f} points; effort: exhaustive "
+        "attacks all"
+    )

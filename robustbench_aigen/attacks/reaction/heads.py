@@ -58,7 +58,7 @@ class HeadOutputs:
 def fit_heads(detector: nn.Module, pixels: Tensor, verdicts: Callable[[Tensor], Tensor]) -> tuple[Head, ...]:
     """Return the outputs that explain a detector's verdicts on images, their noisy copies and blends.
 
-    All scores (one or two numbers an image), for an ensemble votes; where there are none, the last wider output.
+    Every score (one or two numbers an image): the members' of an ensemble. Without any score, the last wider output.
 
     Parameters
     ----------

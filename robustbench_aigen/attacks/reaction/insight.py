@@ -66,7 +66,7 @@ class Insight:
             "own": "",
             "restored": "its code loses gradients; auto restores them",
             "inner": "its answers have no slope; auto follows the gradients of scores inside",
-            "none": "no gradients guide a step; auto asks for scores, and attacks a surrogate of its own",
+            "none": "no gradients guide a step; auto queries scores, and attacks a surrogate of its own",
         }[self.route]
         averaged = f"its answers vary; auto takes means of {self.draws} calls" if self.draws > 1 else ""
         return "; ".join(text for text in (told, averaged) if text)
