@@ -1,7 +1,7 @@
 """What a detector does with gradients and with repeated calls, as ``auto`` has to know: from a few images.
 
-The images' labels play no part, and neither does an attack: the same detector and images give the same insight, whatever
-is attacked later and in which order.
+Neither the images' labels nor an attack play a part: the same detector and images give the same insight before every
+attack, in any order.
 """
 
 from collections.abc import Callable
@@ -167,7 +167,7 @@ class _Trial:
         return torch.stack([_odds(self._deployed, pixels) for _ in range(self._draws)]).mean(dim=0)
 
     def _gradient(self, function: DeployedDetector) -> Tensor | None:
-        """Return the gradient of the log-odds, averaged over draws; None where there is none."""
+        """Return the gradient of the log-odds, averaged over draws; None without one."""
         draws = [_attempted(lambda: _slope(function, self._pixels)) for _ in range(self._draws)]
         found = [each for each in draws if each is not None]
         return torch.stack(found).mean(dim=0) if len(found) == len(draws) else None
