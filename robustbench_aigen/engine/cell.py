@@ -264,7 +264,8 @@ class Cell:
             )
         if accuracy:
             check_finite(self.detector, log_odds, streams.samples, self._told(position))
-            wanted &= verdicts(log_odds, self.settings.threshold) == labels
+            if not self._answers_vary(stage):
+                wanted &= verdicts(log_odds, self.settings.threshold) == labels
         # Where the 8-bit image itself is the only one in the budget, there is nothing to search.
         searched = 0.0 if threat.reach == 0 else float(stage.params.get("eps") or torch.nan)
         after = PipelineState(
@@ -320,6 +321,11 @@ class Cell:
         found = torch.where(correct, torch.inf, torch.where(state.distance.isfinite(), state.distance, 0.0))
         # In score mode, an attack may search on, and return, an image that was wrong before.
         return found if len(self.pipeline.stages) > 1 else torch.where(was_correct, found, 0.0)
+
+    def _answers_vary(self, stage: Attack) -> bool:
+        """Whether one wrong answer to a clean image means nothing: the attack takes means over the answers."""
+        insight = self.settings.insight
+        return stage.recipe.adapts and insight is not None and insight.draws > 1
 
     def _decided(self, smaller_eps_records: pd.DataFrame) -> Tensor:
         """Return which images need no search at this eps, given the records at the next smaller one.
