@@ -38,7 +38,7 @@ def scenario(tmp_path):
 
 @pytest.mark.parametrize(
     "pipeline",
-    ["{attack: pgd}", "{attack: auto}", "{attack: deepfool}", "{attack: tifgsm}",
+    ["{attack: pgd}", "{attack: fab}", "{attack: deepfool}", "{attack: tifgsm}",
      "{attack: pgd, through: [{perturb: jpeg}]}", "{attack: pgd, surrogate: 'python:hidden.py:make'}"],
 )  # fmt: skip
 def test_attacks_with_gradients_are_refused_before_anything_runs(tmp_path, scenario, cli, pipeline):
