@@ -84,11 +84,13 @@ class UserError(Exception):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint: the known name nearest to ``name``, or all known names if none is near.
 
-    >>> did_you_mean("pdg", ["fgsm", "pgd"])
+    >>> did_you_mean("pdg", ["fgsm", "pdpgd", "pgd"])
     "did you mean 'pgd'?"
     """
     choices = sorted(known)
-    near = get_close_matches(name, choices, n=1, cutoff=0.55)
+    # Letters in another order are the likeliest slip, and count for difflib as two.
+    swapped = [choice for choice in choices if sorted(choice) == sorted(name)]
+    near = swapped or get_close_matches(name, choices, n=1, cutoff=0.55)
     if near:
         return f"did you mean '{near[0]}'?"
     return f"known: {', '.join(choices)}" if choices else "no names are known"
