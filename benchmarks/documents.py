@@ -62,7 +62,7 @@ def attack_kinds() -> str:
                 "; ".join(
                     ("" if library == "native" else f"{_LIBRARIES.get(library, library)}: ")
                     + " ".join(libraries[library])
-                    for library in ("native", "torchattacks", "art")
+                    for library in ("native", "torchattacks", "art", "adv_lib", "foolbox")
                     if library in libraries
                 ),
             )
