@@ -28,7 +28,7 @@ def prune(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     return (flat * mask / (kept + 1e-8)).view_as(output)
 
 
-def with_pruning(detector: nn.Module) -> nn.Module:
+def with_pruning(detector: Any) -> Any:
     """Prune behind every ReLU of the convolutions."""
     for module in detector.network.features:
         if isinstance(module, nn.ReLU):
@@ -66,7 +66,7 @@ def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     def stand_in(pixels: Tensor) -> Tensor:
         return unpruned(pixels) + detector.network(pixels)
 
-    return descend(detector, stand_in, clean, labels, steps=30, restarts=1, draws=2, judged=5)
+    return descend(detector, stand_in, clean, labels, steps=60, restarts=2, draws=4, judged=8)
 
 
 DEFENCE = Defence(

@@ -7,7 +7,7 @@ arXiv:1704.01155). Broken by He et al. 2017, Adversarial Example Defenses: Ensem
 import torch
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector, train_behind
+from benchmarks.defences.base import base_detector, inside, train_behind
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -46,7 +46,7 @@ def train() -> None:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Take the gradient at the rounded image, as if the rounding were not there."""
-    network: SqueezedDetector = detector.network
+    network = inside(detector)
 
     def stand_in(pixels: Tensor) -> Tensor:
         return network.model(pixels + (reduce_bit_depth(pixels, BITS) - pixels).detach())

@@ -7,7 +7,7 @@ gradients of such a service *gradient masking*, and breaks them with a substitut
 import torch
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector
+from benchmarks.defences.base import base_detector, inside
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -33,7 +33,7 @@ def build() -> Detector:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Attack the network inside the wrapper."""
-    return descend(detector, detector.network.model, clean, labels)
+    return descend(detector, inside(detector).model, clean, labels)
 
 
 DEFENCE = Defence(

@@ -6,6 +6,8 @@ networks are robust. Broken by Gupta and Ajanthan 2022, Improved Gradient-Based 
 (AAAI, arXiv:2003.13511).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +25,11 @@ def _to_int8(values: Tensor, scale: Tensor) -> Tensor:
 class Int8Layer(nn.Module):
     """A convolution or a linear layer on 8-bit integers, with a scale for each image and for each output."""
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         weight = layer.weight.detach().flatten(1)
         self.kernel = layer.kernel_size if isinstance(layer, nn.Conv2d) else None

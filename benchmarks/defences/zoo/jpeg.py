@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.defences.base import base_detector, train_behind
+from benchmarks.defences.base import base_detector, inside, train_behind
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
 
-QUALITY = 75
+QUALITY = 85
 
 
 class JpegCompression(nn.Module):
@@ -57,10 +57,9 @@ def build() -> Detector:
 
 
 def train() -> None:
-    """Train the detector behind the JPEG, its first two convolutions included."""
+    """Train the detector behind the JPEG."""
     defended = JpegDefence()
-    more = ("network.features.0.weight", "network.features.3.weight")
-    train_behind("jpeg", defended, defended.detector, more=more, epochs=4)
+    train_behind("jpeg", defended, defended.detector, thorough=True)
 
 
 @cache
@@ -115,13 +114,13 @@ def differentiable_jpeg(images: Tensor) -> Tensor:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate through a JPEG whose rounding passes gradients, at the real JPEG of the image."""
-    network: JpegDefence = detector.network
+    network = inside(detector)
 
     def stand_in(pixels: Tensor) -> Tensor:
         smooth = differentiable_jpeg(pixels)
         return network.detector(smooth + (network.compression(pixels) - smooth).detach())
 
-    return descend(detector, stand_in, clean, labels)
+    return descend(detector, stand_in, clean, labels, restarts=8)
 
 
 DEFENCE = Defence(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector
+from benchmarks.defences.base import base_detector, inside
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from benchmarks.defences.judging import balanced_images
@@ -23,6 +23,10 @@ CELLS = 10
 
 class TableDetector(nn.Module):
     """Looks the probability of fake up in a table of 10×10×10×10 cells."""
+
+    directions: Tensor
+    lowest: Tensor
+    width: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ def train() -> None:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Pull the features across the boundary of the network that made them, then into the nearest cell of the other class."""
-    network: TableDetector = detector.network
+    network = inside(detector)
     return descend(detector, network.base, clean, labels)
 
 

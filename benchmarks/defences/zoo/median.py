@@ -9,7 +9,7 @@ from scipy.ndimage import median_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.defences.base import base_detector, train_behind
+from benchmarks.defences.base import base_detector, inside, train_behind
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -47,7 +47,7 @@ def median_in_torch(images: Tensor) -> Tensor:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate the same median in torch."""
-    network: MedianDefence = detector.network
+    network = inside(detector)
     return descend(detector, lambda pixels: network.classifier(median_in_torch(pixels)), clean, labels)
 
 

@@ -7,7 +7,7 @@ random inputs by expectation over transformation (Athalye, Carlini and Wagner 20
 import torch
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector, train_behind
+from benchmarks.defences.base import base_detector, inside, train_behind
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -34,13 +34,13 @@ def build() -> Detector:
 
 def train() -> None:
     """Train the detector behind the noise."""
-    defended = build().network
+    defended = inside(build())
     train_behind("random_noise", defended, defended[1])
 
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Average the gradient over draws."""
-    return descend(detector, detector.network, clean, labels, steps=40, restarts=1, draws=8, judged=6)
+    return descend(detector, detector.network, clean, labels, steps=60, restarts=2, draws=16, judged=10)
 
 
 DEFENCE = Defence(

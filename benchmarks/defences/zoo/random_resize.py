@@ -52,7 +52,7 @@ def train() -> None:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Average the gradient over draws."""
-    return descend(detector, detector.network, clean, labels, steps=40, restarts=1, draws=8, judged=6)
+    return descend(detector, detector.network, clean, labels, steps=60, restarts=2, draws=16, judged=10)
 
 
 DEFENCE = Defence(

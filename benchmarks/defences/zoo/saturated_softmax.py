@@ -6,7 +6,7 @@ service that returns probabilities. Broken by Carlini and Wagner 2017 with the l
 
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector
+from benchmarks.defences.base import base_detector, inside
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -31,7 +31,7 @@ def build() -> Detector:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate the logits before the softmax."""
-    return descend(detector, detector.network.student, clean, labels)
+    return descend(detector, inside(detector).student, clean, labels)
 
 
 DEFENCE = Defence(

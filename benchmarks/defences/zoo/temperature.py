@@ -7,7 +7,7 @@ Robustness of Neural Networks, with the logits before the softmax.
 
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector
+from benchmarks.defences.base import base_detector, inside
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -32,7 +32,7 @@ def build() -> Detector:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate the margin of the logits before the division."""
-    return descend(detector, detector.network.model, clean, labels)
+    return descend(detector, inside(detector).model, clean, labels)
 
 
 DEFENCE = Defence(

@@ -1,4 +1,4 @@
-"""Thermometer encoding: each channel becomes sixteen comparisons, which have no gradient.
+"""Thermometer encoding: each channel becomes sixteen comparisons, whose gradient is zero.
 
 Buckman et al. 2018, Thermometer Encoding: One Hot Way To Resist Adversarial Examples (ICLR). Broken by Athalye, Carlini
 and Wagner 2018 with a smooth encoding on the way back.
@@ -7,7 +7,7 @@ and Wagner 2018 with a smooth encoding on the way back.
 import torch
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector
+from benchmarks.defences.base import base_detector, inside
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from benchmarks.defences.training import adapt, put_weights, small_parts, take_weights
@@ -19,27 +19,32 @@ LEVELS = 16
 class ThermometerDetector(nn.Module):
     """The detector with a first convolution over the comparisons of each channel."""
 
+    thresholds: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         base = base_detector().network
         first = base.features[0]
         self.encoded = nn.Conv2d(3 * LEVELS, first.out_channels, 3, padding=1)
+        bias = self.encoded.bias
+        assert bias is not None
         # A sum of comparisons is the rounded pixel, so the training begins at the detector of rounded pixels.
         with torch.no_grad():
             self.encoded.weight.copy_((2 / LEVELS * first.weight).repeat_interleave(LEVELS, dim=1))
             # The encoding of zero is no comparison, where the normalised pixel is -1.
-            self.encoded.bias.copy_(first.bias - first.weight.sum((1, 2, 3)))
+            bias.copy_(first.bias - first.weight.sum((1, 2, 3)))
         self.features, self.head = base.features[1:], base.head
-        self.register_buffer("thresholds", (torch.arange(LEVELS) + 0.5).view(1, 1, -1, 1, 1) / LEVELS)
+        self.register_buffer("thresholds", (torch.arange(LEVELS) + 0.5) / LEVELS)
         take_weights("thermometer", self)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return 48 comparisons for the three channels of each pixel."""
-        return (x.unsqueeze(2) > self.thresholds).float().flatten(1, 2)
+        return (x.unsqueeze(2) - self.thresholds.view(-1, 1, 1)).ceil().clamp(0, 1).flatten(1, 2)
 
     def classify(self, code: Tensor) -> Tensor:
         """Return N×2 logits of encoded images."""
-        return self.head(self.features(self.encoded(code)))
+        logits: Tensor = self.head(self.features(self.encoded(code)))
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         """Return N×2 logits."""
@@ -61,10 +66,10 @@ def train() -> None:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Pass gradients through a smooth comparison."""
-    network: ThermometerDetector = detector.network
+    network = inside(detector)
 
     def stand_in(pixels: Tensor) -> Tensor:
-        smooth = ((pixels.unsqueeze(2) - network.thresholds) * 40).sigmoid().flatten(1, 2)
+        smooth = ((pixels.unsqueeze(2) - network.thresholds.view(-1, 1, 1)) * 40).sigmoid().flatten(1, 2)
         return network.classify(smooth + (network.encode(pixels) - smooth).detach())
 
     return descend(detector, stand_in, clean, labels)

@@ -7,7 +7,7 @@ Chambolle 2004. Broken by Athalye, Carlini and Wagner 2018, Obfuscated Gradients
 import torch
 from torch import Tensor, nn
 
-from benchmarks.defences.base import base_detector, train_behind
+from benchmarks.defences.base import base_detector, inside, train_behind
 from benchmarks.defences.defence import Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector
@@ -68,7 +68,7 @@ def train() -> None:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate the iterations of the denoising."""
-    network: TotalVariationDefence = detector.network
+    network = inside(detector)
     return descend(
         detector,
         lambda pixels: network.base(chambolle(pixels, WEIGHT, ITERATIONS).clamp(0, 1)),

@@ -7,6 +7,7 @@ Strauss et al. 2017, Ensemble Methods as a Defense to Adversarial Perturbations 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.defences.base import inside
 from benchmarks.defences.defence import BASE, Defence
 from benchmarks.defences.descent import descend
 from robustbench_aigen import Detector, load_detector
@@ -34,7 +35,7 @@ def build() -> Detector:
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     """Differentiate the median of the members' log-odds, whose sign is the majority, and a little of each member."""
-    network: Committee = detector.network
+    network = inside(detector)
 
     def stand_in(pixels: Tensor) -> Tensor:
         logits = torch.stack([member(pixels) for member in network.members])
