@@ -139,7 +139,7 @@ STAGES = {
     "one-hot labels": (lambda at: PGD(at.m, at.x, torch.eye(2)[LABELS]), "not of shape 8×2"),
     "channels last": (lambda at: PGD(at.m, at.x.permute(0, 2, 3, 1), LABELS), "permute(0, 3, 1, 2)"),
     "levels to a stand-in": (lambda at: perturbations.jpeg().differentiable(at.x), "images.float() / 255"),
-    "unknown norm": (lambda at: list_attacks("l7"), "known: l0, l2, linf, spatial"),
+    "unknown norm": (lambda at: list_attacks("l7"), "known: l0, l1, l2, linf, spatial"),
     "ART on any size": (lambda at: interop.as_art(at.m), "input_shape=(3, 224, 224)"),
 }  # fmt: skip
 RUNS = {

@@ -56,7 +56,7 @@ FEW = {"steps": 6, "queries": 20, "searches": 2}
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_an_image_among_others_is_attacked_as_it_is_alone(attack, norm, early_stop):
     detector = untrained()
-    eps = {"linf": 2 / 255, "l2": 0.4, "spatial": None}[norm]
+    eps = {"linf": 2 / 255, "l2": 0.4, "l1": 8.0, "spatial": None}[norm]
     taken = shipped_recipes()[attack].parameters
     bound = bound_stage(attack, norm, "native", eps, **{k: v for k, v in FEW.items() if k in taken})
     made = together(
