@@ -141,7 +141,7 @@ def _frames(images: int, pipelines: list[str]) -> Iterator[pd.DataFrame]:
                     "threshold": 0.5, "attacked": attacked, "correct_clean": right_clean, "correct": right,
                     "correct_float": right, "linf": 4 / 255, "l2": 1.0, "steps": 10, "queries": 0,
                     "sha256": [sha256(str(each).encode()).hexdigest() for each in number], "search_eps": np.nan,
-                    "psnr": 40.0, "ssim": 0.99, "masked_area": np.nan, "generated_area": np.nan, "chain": "", "found_by": "", "clean_log_odds": clean, "log_odds": odds, "threshold_log_odds": 0.0,
+                    "psnr": 40.0, "ssim": 0.99, "masked_area": np.nan, "generated_area": np.nan, "chain": "", "found_by": "", "distance": np.nan, "distance_limit": np.nan, "clean_log_odds": clean, "log_odds": odds, "threshold_log_odds": 0.0,
                 }
             )  # fmt: skip
             yield frame.astype(RUN_RECORD_DTYPES)

@@ -60,6 +60,8 @@ def price_of_giving_up(cell: pd.DataFrame) -> PriceOfGivingUp | None:
     cell
         Records with ``attacked``, ``correct`` and ``found_by``.
     """
+    if "found_by" not in cell:  # Scores of other programs.
+        return None
     attacked = cell[cell["attacked"]]
     found_by = attacked["found_by"].astype(str)
     given_up = int((found_by == GIVEN_UP).sum())

@@ -191,8 +191,14 @@ _AUDIT = 90_000
 
 
 def _look_into(task: AttackTask) -> Insight:
-    rows = torch.arange(min(LOOKED_INTO, len(task.levels)))
-    return look_into(task.source_model.detector, task.source_model.threshold, task.pixels(rows))
+    """Try the detector on images of the task, of one size."""
+    rows = torch.arange(len(task.levels))
+    height, width = task.levels.shape[2:]
+    if task.sizes is not None:
+        rows = (task.sizes == task.sizes[0]).all(dim=1).nonzero().flatten()
+        height, width = task.sizes[0].tolist()
+    pixels = task.pixels(rows[:LOOKED_INTO])[:, :, :height, :width]
+    return look_into(task.source_model.detector, task.source_model.threshold, pixels)
 
 
 def _reacting(task: AttackTask, insight: Insight) -> AttackTask:

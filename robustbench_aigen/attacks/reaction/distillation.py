@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_aigen.numerics.eight_bit import LEVELS
-from robustbench_aigen.numerics.seeding import seeded_global_rng
+from robustbench_aigen.numerics.seeding import preserved_global_rng, seeded_global_rng
 
 MOST = 256
 """Images that a surrogate is trained on, fewer of large ones."""
@@ -66,7 +66,8 @@ class Surrogate(nn.Module):
     @classmethod
     def unpacked(cls, text: str, device: torch.device) -> "Surrogate":
         """Return the surrogate of :meth:`packed` weights, frozen."""
-        made = cls()
+        with preserved_global_rng():  # Layers draw their first weights.
+            made = cls()
         values = torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32))
         place = 0
         for name, own in made.state_dict().items():

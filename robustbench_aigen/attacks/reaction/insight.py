@@ -103,6 +103,9 @@ def look_into(
     given = pixels
     height, width = pixels.shape[2:]
     pixels = pixels[: max(_FEWEST, _PIXELS // (height * width))]
+    if len(pixels) < _FEWEST:
+        # A single image decides too little: its mirror images and its negative are images as well.
+        pixels = torch.cat([pixels, pixels.flip(3), pixels.flip(2), 1 - pixels])
     deployed = DeployedDetector(detector, threshold)
     with borrowed(deployed), seeded_global_rng("insight"):
         calls = torch.stack([_odds(deployed, pixels) for _ in range(3)])
