@@ -1,4 +1,4 @@
-"""A purifier in front of the detector: an autoencoder whose code is rounded to bits.
+"""A purifier in front of the detector: an autoencoder whose code is rounded to eight levels.
 
 Jia et al. 2019, ComDefend: An Efficient Image Compression Model to Defend Adversarial Examples (CVPR, arXiv:1811.12673).
 Broken like all non-differentiable purifiers by a backward pass around the rounding (Athalye, Carlini and Wagner 2018).
@@ -15,23 +15,24 @@ from robustbench_aigen import Detector
 
 
 class Purifier(nn.Module):
-    """Encodes an image as 32 bits for each block of 2×2 pixels, and decodes the bits."""
+    """Encodes each block of 2×2 pixels as 24 numbers of eight levels, and decodes them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.ELU(), nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ELU(),
-            nn.Conv2d(32, 32, 3, padding=1),
+            nn.Conv2d(3, 32, 3, padding=1), nn.ELU(), nn.Conv2d(32, 48, 2, stride=2), nn.ELU(),
+            nn.Conv2d(48, 24, 1),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(32, 48, 3, padding=1), nn.ELU(), nn.Conv2d(48, 128, 3, padding=1), nn.ELU(),
+            nn.Conv2d(24, 48, 3, padding=1), nn.ELU(), nn.Conv2d(48, 128, 3, padding=1), nn.ELU(),
             nn.PixelShuffle(2), nn.Conv2d(32, 3, 3, padding=1),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Return purified N×3×H×W images."""
         code = torch.sigmoid(self.encoder(x - 0.5))
-        return self.decoder(torch.round(code) - 0.5) + 0.5
+        decoded: Tensor = self.decoder(torch.round(code * 7) / 7 - 0.5)
+        return decoded + 0.5
 
 
 class PurifiedDetector(nn.Module):
@@ -45,7 +46,7 @@ class PurifiedDetector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return N×2 logits."""
-        return self.detector(self.purifier(x).clamp(0, 1))
+        return self.detector(self.purifier(x))
 
 
 def build() -> Detector:
@@ -53,10 +54,11 @@ def build() -> Detector:
     return Detector(PurifiedDetector(), name="autoencoder")
 
 
-def through_bits(purifier: Purifier, x: Tensor) -> Tensor:
+def through_levels(purifier: Purifier, x: Tensor) -> Tensor:
     """Return the purified images, with the gradient of the sigmoid in place of the rounding's."""
     soft = torch.sigmoid(purifier.encoder(x - 0.5))
-    return purifier.decoder(soft + (soft.round() - soft).detach() - 0.5) + 0.5
+    decoded: Tensor = purifier.decoder(soft + ((soft * 7).round() / 7 - soft).detach() - 0.5)
+    return decoded + 0.5
 
 
 def train() -> None:
@@ -65,17 +67,17 @@ def train() -> None:
     defended = PurifiedDetector()
     defended.purifier = Purifier()
     optimiser = torch.optim.Adam(defended.purifier.parameters())
-    for images, _, done in batches(6, limit=None):
-        optimiser.param_groups[0]["lr"] = 3e-3 * min(1, 10 * (1 - done), 0.1 + 10 * done)
-        loss = nn.functional.mse_loss(through_bits(defended.purifier, images), images)
+    for images, _, done in batches(10, limit=None):
+        optimiser.param_groups[0]["lr"] = 3e-3 * min(1, 3 * (1 - done), 0.1 + 10 * done)
+        loss = nn.functional.mse_loss(through_levels(defended.purifier, images), images)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     print("mean squared error", loss.item())
     own = [f"purifier.{name}" for name, _ in defended.purifier.named_parameters()]
     small = [f"detector.{part}" for part in small_parts(defended.detector)]
-    adapt(defended, [name for name in own if "decoder" in name] + small, epochs=4, rate=1e-3)
-    put_weights("autoencoder", defended, [*own, *small])
+    adapt(defended, [name for name in own if "decoder" in name] + small, epochs=3, rate=1e-3, limit=None)
+    put_weights("autoencoder", defended, own + small)
 
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
@@ -83,9 +85,9 @@ def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
     network = inside(detector)
 
     def stand_in(pixels: Tensor) -> Tensor:
-        return network.detector(through_bits(network.purifier, pixels))
+        return network.detector(through_levels(network.purifier, pixels))
 
-    return descend(detector, stand_in, clean, labels)
+    return descend(detector, stand_in, clean, labels, restarts=12)
 
 
 DEFENCE = Defence(

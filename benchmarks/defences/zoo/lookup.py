@@ -86,7 +86,7 @@ def train() -> None:
 
 
 def attack(detector: Detector, clean: Tensor, labels: Tensor) -> Tensor:
-    """Pull the features across the boundary of the network that made them, then into the nearest cell of the other class."""
+    """Differentiate the last layer that the table replaced: images of its other class have cells of the other class."""
     network = inside(detector)
     return descend(detector, network.base, clean, labels)
 
