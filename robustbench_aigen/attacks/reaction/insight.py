@@ -124,7 +124,9 @@ def look_into(
             )
             if heads:
                 found.append(trial.tried(Insight("inner", heads, draws)))
-        best = max(found, key=lambda each: each[0] + (_CLEARLY_BETTER if each[1].route == "own" else 0))
+        # The detector's own gradients stay where they are useful and no others are clearly better.
+        bonus = _CLEARLY_BETTER if own >= _BETTER_THAN_CHANCE else 0.0
+        best = max(found, key=lambda each: each[0] + (bonus if each[1].route == "own" else 0.0))
         if best[0] >= _BETTER_THAN_CHANCE:
             return best[1]
         shown = given if more is None else more()
