@@ -40,6 +40,10 @@ class Preprocessing(PreprocessingSettings):
             pixels = self._resize_on_8_bits(pixels, size) if self.eight_bit else self._resize(pixels, size)
         return pixels if self.input_size is None else _padded(pixels, self.input_size, self.pad)
 
+    def rounds(self, height: int, width: int) -> bool:
+        """Whether images of a height and width are resized, and the resized pixels rounded to 8 bits."""
+        return self.eight_bit and self._resized_to(height, width) != (height, width)
+
     def pads(self, height: int, width: int) -> bool:
         """Whether images of a height and width are padded: smaller than the crop after the resize."""
         size = self._resized_to(height, width)

@@ -66,7 +66,8 @@ def integrated_gradients(
     """Return integrated gradients, summed over the channels (Sundararajan et al. 2017).
 
     The sum of a map is the difference of the log-odds between image and baseline. Images whose sum misses it by more
-    than 1 % get twice as many steps, up to ``most_steps``; a note has the deviation that remains.
+    than 1 % get twice as many steps, up to ``most_steps``; a note has the deviation that remains. A detector that
+    rounds resized pixels to 8 bits is a staircase, which no sum of gradients follows; the note names the rounding.
 
     Parameters
     ----------
@@ -108,8 +109,12 @@ def integrated_gradients(
         rows = (~(misses <= _TOLERANCE)).nonzero().flatten()
         if steps > most_steps:
             break
+    rounds = detector.preprocessing.rounds(task.pixels.shape[-2], task.pixels.shape[-1])
+    reason = ", because the detector rounds resized pixels to 8 bits" if rounds else ""
     notes = [
-        "" if miss <= _TOLERANCE else f"the sum misses the log-odds by {100 * miss:.2g} % after {used} steps"
+        ""
+        if miss <= _TOLERANCE
+        else f"the sum misses the log-odds by {100 * miss:.2g} % after {used} steps{reason}"
         for miss in misses.tolist()
     ]
     return TaskMaps(maps, notes)
