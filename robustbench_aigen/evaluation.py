@@ -22,7 +22,7 @@ from robustbench_aigen.engine.pilot import Pilot, estimated_cells, pilot
 from robustbench_aigen.engine.pipelines_like import PipelinesLike
 from robustbench_aigen.engine.progress import Progress, Silent
 from robustbench_aigen.engine.time_budget import fitted_to
-from robustbench_aigen.errors import UserError, did_you_mean
+from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import writing
 from robustbench_aigen.numerics.threads import using_threads
 from robustbench_aigen.runs.export import Reproduced, reproduced
@@ -39,6 +39,7 @@ from robustbench_aigen.scenario.scenario import (
     Trust,
     with_detectors,
 )
+from robustbench_aigen.suites.suite import newest_suite
 from robustbench_aigen.views.making import raise_faults
 from robustbench_aigen.views.texts import write_run_texts
 
@@ -252,6 +253,8 @@ def benchmark(
     detector: DetectorLike,
     suite: str = "standard",
     *,
+    data: DataLike | None = None,
+    split: str | None = None,
     limit: int | None = None,
     threshold: float | str | None = None,
     device: str | torch.device = "auto",
@@ -269,7 +272,12 @@ def benchmark(
     detector
         As for :func:`evaluate`.
     suite
-        ``standard``; ``quick``, which has a tenth of the images; or a suite with its version, ``standard_v1``.
+        ``standard``; ``quick``, which has a tenth of the images; ``cifake``; ``own``, which takes your images; or a
+        suite with its version, ``standard_v1``.
+    data
+        The images for suite ``own``, or a copy of CIFAKE, as for :func:`evaluate`.
+    split
+        The split of the images for suite ``own``.
     limit
         Largest number of images, stratified by class and generator. The name of the run then contains the limit.
     threshold, device, output, trust_code, progress
@@ -278,17 +286,16 @@ def benchmark(
     Raises
     ------
     UserError
-        If the suite does not exist, or the detector is wrong.
+        If the suite does not exist, the detector is wrong, or the images are missing or not those of the suite.
     """
-    scenario = Scenario.from_yaml(_suite_file(suite))
-    data, most = scenario.data, scenario.data.limit
+    chosen = newest_suite(suite)
+    scenario = chosen.scenario
+    most = scenario.data.limit
     is_part = limit is not None and (most is None or limit < most)
     return evaluate(
         detector,
-        data.model_dump(exclude={"split", "limit"}, exclude_unset=True),
+        chosen.data(data, split, limit),
         scenario.pipelines,
-        split=data.split,
-        limit=limit if is_part else most,
         threshold=threshold,
         seed=scenario.seed,
         device=device,
@@ -297,23 +304,6 @@ def benchmark(
         trust_code=trust_code,
         progress=progress,
     )
-
-
-def suite_files() -> dict[str, Path]:
-    """Return the scenario of every version of every suite, by its name with the version: ``standard_v1``."""
-    return {file.stem: file for file in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
-
-
-def _suite_file(suite: str) -> Path:
-    """Return the file of a suite; without a version, of the newest one."""
-    files = suite_files()
-    newest: dict[str, Path] = {}
-    for name in sorted(files, key=lambda name: int(name.rpartition("_v")[2])):
-        newest[name.rpartition("_v")[0]] = files[name]
-    found = {**files, **newest}.get(suite) if isinstance(suite, str) else None
-    if found is None:
-        raise UserError(f"unknown suite {suite!r}", hint=did_you_mean(str(suite), newest))
-    return found
 
 
 def run_experiment(

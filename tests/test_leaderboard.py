@@ -19,10 +19,10 @@ from robustbench_aigen.leaderboard.checking import check_entry
 from robustbench_aigen.leaderboard.page import write_page
 from robustbench_aigen.leaderboard.ranking import ranks
 from robustbench_aigen.leaderboard.submission import Disclosed, submit
-from robustbench_aigen.leaderboard.suite import suite_of
 from robustbench_aigen.leaderboard.verdicts import Verdicts
 from robustbench_aigen.leaderboard.verification import _part, verify
 from robustbench_aigen.metrics.paired import holm, mcnemar_p_value, mcnemar_p_values
+from robustbench_aigen.suites.suite import suite_of
 
 COMMITTED = REPOSITORY / "results" / "leaderboard"
 CARDS = sorted(COMMITTED.glob("*.json"))
@@ -356,8 +356,8 @@ def test_two_points_in_one_pipeline_are_found_by_the_whole_pipeline(tmp_path):
     entry = read_entry(card)
     name, sample = "jpeg[quality=75]", entry.verdicts.images["sample"]
     part = {
-        suite_of("standard_v1").selection.source.samples[index].id
-        for index in _part(suite_of("standard_v1").selection, 0.02, 1).indices
+        suite_of("standard_v1").data().selection.source.samples[index].id
+        for index in _part(suite_of("standard_v1").data().selection, 0.02, 1).indices
     }
     right = {each: values.copy() for each, values in entry.verdicts.right.items()}
     wrong = np.flatnonzero(~right[name])
@@ -404,8 +404,9 @@ def test_the_committed_page_is_that_of_the_cards(tmp_path):
     assert page.read_text() == (COMMITTED / "index.html").read_text(), "run robust-aigen leaderboard"
 
 
-def test_the_commands_of_the_document_run(made, tmp_path, monkeypatch, cli):
-    """The suite is quick there, and runs from the cache."""
+def test_the_commands_of_the_document_run(made, tmp_path, image_folder, monkeypatch, cli):
+    """Suite quick runs from the cache."""
+    image_folder.rename(tmp_path / "my_images")
     shutil.copytree(made / "results", tmp_path / "results")
     for name in ("mine.safetensors", "mine.json"):
         shutil.copy(made / name, tmp_path / name.replace("mine", "my_detector"))
@@ -413,7 +414,7 @@ def test_the_commands_of_the_document_run(made, tmp_path, monkeypatch, cli):
     text = (REPOSITORY / "docs" / "LEADERBOARD.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    assert len(commands) >= 4
+    assert len(commands) >= 5
     for command in commands:
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.code == 0, (command, outcome.out, outcome.err)

@@ -36,6 +36,27 @@ def entries() -> list[Entry]:
     return [read_entry(file) for file in find_cards(COMMITTED)]
 
 
+def test_the_first_order_puts_detectors_of_one_class_last(entries, tmp_path):
+    """The verdicts of a detector that calls everything real are right on half of the images under any attack."""
+    entries = [each for each in entries if each.suite.name == "standard_v1"]
+    entry = entries[0]
+    real = (entry.verdicts.images["label"] == 0).to_numpy()
+    verdicts = Verdicts(entry.verdicts.images, dict.fromkeys(entry.verdicts.right, real))
+    card = entry.card.model_copy(
+        update={"detector": entry.card.detector.model_copy(update={"name": "always real"})}
+    )
+    text = page([*entries, replace(entry, card=card, verdicts=verdicts)], tmp_path / "index.html")
+    names = re.findall(r'<th scope="row"[^>]*>([^<]+)<', text)
+    assert len(names) == len(entries) + 1
+    better = [
+        each.card.detector.name
+        for each in entries
+        if all(each.verdicts.under(each.suite, "every attack, Linf 2/255")[of].any() for of in (real, ~real))
+    ]
+    assert len(better) > 3
+    assert max(names.index(name) for name in better) < names.index("always real")
+
+
 def many(entries: list[Entry], count: int) -> list[Entry]:
     """Entries with other verdicts and names, on 100 of the images."""
     rng, made = np.random.default_rng(0), []

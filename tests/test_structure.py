@@ -11,7 +11,7 @@ LAYERS = [
     {"cli"},
     {"training", "leaderboard", "app"},
     {"evaluation", "interop", "listing", "plugins"},
-    {"explain"},
+    {"explain", "suites"},
     {"engine", "views"},
     {"runs"},
     {"trust"},

@@ -21,8 +21,19 @@ def benchmark(
     ],
     suite: Annotated[
         str,
-        typer.Option(help="standard; quick, with a tenth of the images; or a version such as standard_v1."),
+        typer.Option(
+            help="standard; quick, with a tenth of the images; cifake; own, with --data; or a version such as standard_v1."
+        ),
     ] = "standard",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The images for suite own, or a copy of CIFAKE: a folder or file, hf://org/name, or {source: …} as in a scenario."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split of the images for suite own: test, val, train or all.")
+    ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Load detectors whose files can execute code, as in run.")
@@ -60,8 +71,8 @@ def benchmark(
     spec = DetectorSpec.from_text(detector, arch, Path.cwd())
     with shown_progress() as progress:
         done = evaluate_suite(
-            spec.model_dump(exclude_unset=True), suite, limit=limit, threshold=threshold, device=device,
-            output=output, trust_code=trust_code, progress=progress,
+            spec.model_dump(exclude_unset=True), suite, data=given_images(data), split=split, limit=limit,
+            threshold=threshold, device=device, output=output, trust_code=trust_code, progress=progress,
         )  # fmt: skip
     rows = _robustness(done)
     show_result(done, json_output, {"robustness": [row._asdict() for row in rows]})
@@ -70,6 +81,13 @@ def benchmark(
             say(
                 f"{row.threat_model}, eps {row.eps}: clean_acc {100 * row.clean_acc:.1f}, robust_acc {100 * row.robust_acc:.1f}"
             )
+
+
+def given_images(text: str | None) -> dict[str, object] | None:
+    """Return the data of ``--data`` as a mapping, with paths from the current folder."""
+    from robustbench_aigen.scenario.data_argument import read_data
+
+    return None if text is None else read_data(text).starting_here().model_dump(exclude_unset=True)
 
 
 class _Robustness(NamedTuple):
@@ -83,8 +101,8 @@ class _Robustness(NamedTuple):
 
 def _robustness(run: "Run") -> list[_Robustness]:
     """Return a row for each norm and eps of the attacks without processing."""
-    from robustbench_aigen.leaderboard.suite import threat_models
     from robustbench_aigen.runs.joined import join_runs
+    from robustbench_aigen.suites.suite import threat_models
 
     joined, (name,) = join_runs([run]), run.detectors
     return [

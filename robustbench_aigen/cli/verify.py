@@ -19,6 +19,12 @@ def verify(
     detector: Annotated[
         str | None, typer.Option(help="The detector, if not where the card says; as in benchmark.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The images of a card of suite own, or a copy of CIFAKE: a folder or file, or {source: …} as in a scenario."
+        ),
+    ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.")] = None,
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Load detectors whose files can execute code, as in run.")
@@ -30,6 +36,7 @@ def verify(
     """Verify a card: check its numbers, and run a random tenth of the images again; exit 1 if it fails."""
     from pathlib import Path
 
+    from robustbench_aigen.cli.benchmark import given_images
     from robustbench_aigen.cli.progress import shown_progress
     from robustbench_aigen.errors import UserError
     from robustbench_aigen.leaderboard.verification import verify as verify_card
@@ -44,6 +51,7 @@ def verify(
             share=share,
             seed=seed,
             detector=spec,
+            data=given_images(data),
             device=device,
             trust_code=trust_code,
             progress=progress,

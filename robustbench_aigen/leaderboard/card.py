@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 from pydantic import AfterValidator, Field, JsonValue
 
 from robustbench_aigen.digests import DIGESTS, DamagedFileError, digest_of_text, sealed, unsealed
 from robustbench_aigen.documents.document import Section, validated
 from robustbench_aigen.documents.located_yaml import LocatedYaml
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.evaluation import suite_files
 from robustbench_aigen.files import require_regular, write_atomically
-from robustbench_aigen.leaderboard.suite import Suite, suite_of
 from robustbench_aigen.leaderboard.verdicts import Verdicts, read_verdicts
 from robustbench_aigen.scenario.scenario import read_threshold
+from robustbench_aigen.suites.suite import Suite, suite_files, suite_of
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -63,12 +63,28 @@ class CardThreshold(Section):
     rule: Annotated[str | None, AfterValidator(_rule)] = None
 
 
+class CardData(Section):
+    """Images that are not part of a suite: their name, and their split."""
+
+    name: Text
+    split: Text
+
+
 class CardSuite(Section):
-    """The suite with its version, the digest of its file, and the fingerprint of its images."""
+    """The suite with its version, the digest of its file, and the fingerprint of its images.
+
+    ``data`` are the caller's images of a suite that has none; the file of verdicts lists them.
+    """
 
     name: Text
     sha256: Digest
     fingerprint: Digest
+    data: CardData | None = None
+
+    @property
+    def title(self) -> str:
+        """The name of the suite, with that of the caller's images."""
+        return self.name if self.data is None else f"{self.name} on {self.data.name}"
 
 
 class CardRun(Section):
@@ -140,19 +156,25 @@ class Entry:
         """The suite of the card."""
         return suite_of(self.card.suite.name)
 
+    @property
+    def images(self) -> pd.DataFrame:
+        """``sample, label, generator, sha256`` of the images that the card is of: the suite's, or those it lists."""
+        return self.verdicts.images if self.suite.takes_own_images else self.suite.images
+
 
 def verdicts_file(file: Path) -> Path:
     """Return the file of verdicts of a card."""
     return file.with_name(f"{file.stem}.csv")
 
 
-def card_name(suite: str, detector: str) -> str:
-    """Return the name of the file of a card.
+def card_name(suite: str, detector: str, data: str | None = None) -> str:
+    """Return the name of the file of a card; ``data`` are the caller's images of a suite without any.
 
     >>> card_name("quick_v1", "minigen/cifake_cnn+pgd")
     'quick_v1-minigen-cifake_cnn+pgd.json'
     """
-    return f"{re.sub(r'[^A-Za-z0-9_.+@-]+', '-', f'{suite}-{detector}')}.json"
+    parts = "-".join(each for each in (suite, data, detector) if each)
+    return f"{re.sub(r'[^A-Za-z0-9_.+@-]+', '-', parts)}.json"
 
 
 def write_entry(folder: Path, card: Card, verdicts: Verdicts) -> Path:
@@ -163,7 +185,8 @@ def write_entry(folder: Path, card: Card, verdicts: Verdicts) -> Path:
     UserError
         If a file cannot be written.
     """
-    file = folder / card_name(card.suite.name, card.detector.name)
+    own = card.suite.data
+    file = folder / card_name(card.suite.name, card.detector.name, None if own is None else own.name)
     rows = verdicts_file(file)
     content = verdicts.csv()
     write_atomically(rows, content)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from robustbench_aigen.leaderboard.card import Entry
 from robustbench_aigen.stages.pipeline import CLEAN
@@ -35,23 +36,40 @@ def _check_origin(entry: Entry) -> Iterator[CardFault]:
         yield CardFault("digest", change)
     if entry.card.suite.sha256 != entry.suite.sha256:
         yield CardFault("suite", f"the digest of the suite is not that of {entry.suite.name}")
-    if entry.card.suite.fingerprint != entry.suite.fingerprint:
+    if entry.suite.takes_own_images:
+        if entry.card.suite.data is None:
+            yield CardFault("images", f"the card does not name its images, and {entry.suite.name} has none")
+    elif entry.card.suite.fingerprint != entry.suite.fingerprint:
         yield CardFault("images", f"the fingerprint of the images is not that of {entry.suite.name}")
 
 
 def _check_images(entry: Entry) -> Iterator[CardFault]:
-    expected = entry.suite.images.set_index("sample")
-    own = entry.verdicts.images
-    twice = int(own["sample"].duplicated().sum())
+    twice = int(entry.verdicts.images["sample"].duplicated().sum())
     if twice:
         yield CardFault("images", f"{counted(twice, 'image')} listed twice")
-        return
-    found = own.set_index("sample")
+    elif not entry.suite.takes_own_images:
+        yield from compare_images(entry, entry.suite.images, entry.suite.name)
+
+
+def compare_images(entry: Entry, images: pd.DataFrame, name: str) -> Iterator[CardFault]:
+    """Yield the differences between the images that a card lists and others of a name.
+
+    Parameters
+    ----------
+    entry
+        The card; no image is listed twice.
+    images
+        ``sample, label, generator, sha256`` of each image.
+    name
+        Their name in the sentences.
+    """
+    expected = images.set_index("sample")
+    found = entry.verdicts.images.set_index("sample")
     foreign, missing = found.index.difference(expected.index), expected.index.difference(found.index)
     if len(foreign) or len(missing):
         yield CardFault(
             "images",
-            f"{counted(len(foreign), 'image')} not of {entry.suite.name}, {counted(len(missing), 'image')} missing",
+            f"{counted(len(foreign), 'image')} not of {name}, {counted(len(missing), 'image')} missing",
         )
     both = expected.index.intersection(found.index)
     for column in expected.columns:
@@ -59,7 +77,7 @@ def _check_images(entry: Entry) -> Iterator[CardFault]:
         if differs.any():
             yield CardFault(
                 "images",
-                f"{counted(int(differs.sum()), 'image')} with another {column} than in {entry.suite.name}: "
+                f"{counted(int(differs.sum()), 'image')} with another {column} than in {name}: "
                 f"{both[int(np.argmax(differs))]}",
             )
 

@@ -11,11 +11,11 @@ import numpy as np
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.leaderboard.card import Entry, find_cards, read_entry, verdicts_file
-from robustbench_aigen.leaderboard.checking import check_entry
+from robustbench_aigen.leaderboard.checking import check_entry, compare_images
 from robustbench_aigen.leaderboard.ranking import RankRange, ranks
-from robustbench_aigen.leaderboard.suite import Suite
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.stages.pipeline import CLEAN
+from robustbench_aigen.suites.suite import Suite
 from robustbench_aigen.text import counted
 from robustbench_aigen.trust.check import flags
 from robustbench_aigen.views.formats.html import rendered
@@ -42,9 +42,18 @@ class _BoardNumber(NamedTuple):
         return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
 
 
+class _Board(NamedTuple):
+    """The cards of one suite on the same images, which are ranked together."""
+
+    title: str
+    suite: Suite
+    entries: list[Entry]
+
+
 class _BoardRow(NamedTuple):
     """A card on the page; ``numbers`` by condition and group of images."""
 
+    board: str
     entry: Entry
     card: str
     verdicts: str
@@ -61,31 +70,30 @@ def write_page(folder: str | Path, target: Path) -> int:
         If there is no card, two cards are of one detector, or a card has faults.
     """
     entries = [_sound(read_entry(file)) for file in find_cards(folder)]
-    _check_different(entries)
     write_atomically(target, page(entries, target).encode())
     return len(entries)
 
 
 def page(entries: Sequence[Entry], target: Path) -> str:
     """Return the page as HTML; links start at the folder of ``target``."""
-    suites = sorted({entry.suite for entry in entries}, key=_order)
-    rows = [row for suite in suites for row in _rows(suite, entries, target)]
-    first = suites[0]
-    choice = {"suite": first.name, "group": ALL_GENERATORS, **_first_conditions(first)}
+    boards = _boards(entries)
+    rows = [row for board in boards for row in _rows(board, target)]
+    first = boards[0]
+    choice = {"suite": first.title, "group": ALL_GENERATORS, **_first_conditions(first.suite)}
     known = {flag.name: flag.meaning for flag in flags()}
     raised = sorted({name for row in rows for name in row.flags})
     choices = {
-        suite.name: {
-            "attacks": _choices(suite, suite.attacks, "every attack"),
-            "degradations": _choices(suite, suite.degradations, "every degradation"),
+        board.title: {
+            "attacks": _choices(board.suite, board.suite.attacks, "every attack"),
+            "degradations": _choices(board.suite, board.suite.degradations, "every degradation"),
         }
-        for suite in suites
+        for board in boards
     }
     data = {
         "suites": choices,
         "rows": [
             {
-                "suite": row.entry.suite.name,
+                "suite": row.board,
                 "parameters": row.entry.card.detector.parameters,
                 "generators": row.entry.card.training.generators,
                 "flagged": bool(row.flags),
@@ -101,9 +109,9 @@ def page(entries: Sequence[Entry], target: Path) -> str:
         # A tag in a name must not end the element of the data.
         data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
         choice=choice,
-        suites=suites,
+        suites=[board.title for board in boards],
         groups=list(dict.fromkeys(name for entry in entries for name in entry.verdicts.groups())),
-        choices=choices[first.name],
+        choices=choices[first.title],
         sizes=[(limit, text) for limit, text in _SIZES],
         rows=rows,
         meanings=[(name, known.get(name, ""), _places(rows, name)) for name in raised],
@@ -121,22 +129,51 @@ def _sound(entry: Entry) -> Entry:
     return entry
 
 
-def _check_different(entries: Sequence[Entry]) -> None:
-    seen: dict[tuple[str, str], Path] = {}
+def _boards(entries: Sequence[Entry]) -> list[_Board]:
+    """Group cards by suite and images, groups with more images first.
+
+    Raises
+    ------
+    UserError
+        If two cards of a group are of the same detector, or list different images.
+    """
+    found: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        key = entry.card.suite.name, entry.card.detector.name
-        if key in seen:
+        found.setdefault((entry.card.suite.title, entry.card.suite.fingerprint), []).append(entry)
+    titles = [title for title, _ in found]
+    boards = []
+    for (title, fingerprint), own in found.items():
+        _check_same_images(own)
+        _check_different(own)
+        # Different images can have one name, such as that of a folder.
+        named = title if titles.count(title) == 1 else f"{title} ({fingerprint[:8]})"
+        boards.append(_Board(named, own[0].suite, own))
+    return sorted(boards, key=lambda board: (-len(board.entries[0].images), board.title))
+
+
+def _check_same_images(entries: Sequence[Entry]) -> None:
+    """Refuse cards whose images differ although their fingerprints agree: ranks compare image by image."""
+    first, *others = entries
+    for entry in others:
+        for fault in compare_images(entry, first.verdicts.images, first.file.name):
             raise UserError(
-                f"{seen[key].name} is of the same detector and suite",
+                f"{fault.sentence}, and the cards have the same fingerprint",
+                file=entry.file,
+                hint="robust-aigen verify CARD finds the wrong one",
+            )
+
+
+def _check_different(entries: Sequence[Entry]) -> None:
+    seen: dict[str, Path] = {}
+    for entry in entries:
+        name = entry.card.detector.name
+        if name in seen:
+            raise UserError(
+                f"{seen[name].name} is of the same detector and suite",
                 file=entry.file,
                 hint="remove one of the two cards",
             )
-        seen[key] = entry.file
-
-
-def _order(suite: Suite) -> tuple[int, str]:
-    """Put the suites with more images first."""
-    return -len(suite.images), suite.name
+        seen[name] = entry.file
 
 
 def _choices(suite: Suite, names: Sequence[str], combined: str) -> list[str]:
@@ -150,9 +187,9 @@ def _first_conditions(suite: Suite) -> dict[str, str]:
     }
 
 
-def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_BoardRow]:
-    """Return the rows of a suite; all its cards are of the same images, so that every comparison is paired."""
-    own = [entry for entry in entries if entry.suite is suite]
+def _rows(board: _Board, target: Path) -> list[_BoardRow]:
+    """Return the rows of a board; all its cards are of the same images, so that every comparison is paired."""
+    suite, own = board.suite, board.entries
     numbers: list[dict[str, dict[str, _BoardNumber]]] = [{} for _ in own]
     groups = own[0].verdicts.groups()
     for condition in suite.conditions:
@@ -163,6 +200,7 @@ def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_BoardRo
     start = target.resolve().parent
     rows = [
         _BoardRow(
+            board.title,
             entry,
             _link(entry.file, start),
             _link(verdicts_file(entry.file), start),
@@ -173,15 +211,27 @@ def _rows(suite: Suite, entries: Sequence[Entry], target: Path) -> list[_BoardRo
     ]
     chosen = _first_conditions(suite)["attack"]
     return sorted(
-        rows, key=lambda row: (-row.numbers[chosen]["all"].accuracy, -row.numbers[CLEAN]["all"].accuracy)
+        rows,
+        key=lambda row: (
+            -_worse_class(row.entry, chosen),
+            -_worse_class(row.entry, CLEAN),
+            -row.numbers[CLEAN][ALL_GENERATORS].accuracy,
+        ),
     )
+
+
+def _worse_class(entry: Entry, condition: str) -> float:
+    """Return the share of right verdicts in the class with fewer: 0 for a detector that always gives one class."""
+    right, is_fake = entry.verdicts.under(entry.suite, condition), entry.verdicts.images["label"] == 1
+    shares = [float(right[members].mean()) for members in (is_fake, ~is_fake) if members.any()]
+    return min(shares)
 
 
 def _places(rows: Sequence[_BoardRow], flag: str) -> list[str]:
     """Return where a flag was raised: a line for each detector and evidence, with its pipelines."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        name = f"{row.entry.card.detector.name} ({row.entry.suite.name})"
+        name = f"{row.entry.card.detector.name} ({row.board})"
         for each in row.entry.card.flags:
             if each.flag == flag:
                 found.setdefault((name, each.evidence), []).append(each.pipeline)

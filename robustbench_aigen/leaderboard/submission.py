@@ -17,13 +17,13 @@ from robustbench_aigen.detectors.published import PUBLISHED
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.errors import UserError
-from robustbench_aigen.evaluation import suite_files
 from robustbench_aigen.leaderboard.card import Card, write_entry
-from robustbench_aigen.leaderboard.suite import Suite, suite_of
 from robustbench_aigen.leaderboard.verdicts import verdicts_of
 from robustbench_aigen.runs.folder import RECORDS
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, is_address, library_prefix
+from robustbench_aigen.suites.suite import Suite, suite_files, suite_of
+from robustbench_aigen.text import counted
 
 _FIXED = {"objective": "both", "mode": "accuracy", "share_sweeps": True}
 """Settings of every benchmark."""
@@ -123,7 +123,12 @@ def submit(
         },
         "training": training,
         "licence": licence,
-        "suite": {"name": suite.name, "sha256": suite.sha256, "fingerprint": run.info.data.fingerprint},
+        "suite": {
+            "name": suite.name,
+            "sha256": suite.sha256,
+            "fingerprint": run.info.data.fingerprint,
+            "data": _own_images(run) if suite.takes_own_images else None,
+        },
         "threshold": {
             "score": info.threshold,
             "log_odds": detector.threshold.log_odds if log_odds is None else log_odds,
@@ -192,9 +197,25 @@ def _suite(run: Run) -> Suite:
     differing += ["trust"] if info.scenario.trust == "off" else []
     if differing:
         raise UserError(f"the run '{run.place}' differs from {name} in {', '.join(differing)}", hint=again)
-    if info.data.fingerprint != suite.fingerprint or info.data.unreadable:
+    if suite.takes_own_images:
+        _check_own_images(run, suite)
+    elif info.data.fingerprint != suite.fingerprint or info.data.unreadable:
         raise UserError(f"the images of the run '{run.place}' are not those of {name}", hint=again)
     return suite
+
+
+def _own_images(run: Run) -> dict[str, str]:
+    return {"name": run.info.data.source, "split": run.info.data.split}
+
+
+def _check_own_images(run: Run, suite: Suite) -> None:
+    """Refuse images that another machine could not select again."""
+    unreadable = run.info.data.unreadable
+    if unreadable:
+        raise UserError(
+            f"{counted(len(unreadable), 'image')} of the run '{run.place}' could not be read",
+            hint=f"remove them from the images, and run robust-aigen benchmark --suite {suite.name} again",
+        )
 
 
 def _spec(run: Run) -> DetectorSpec:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from robustbench_aigen.csv_text import csv_of, unguarded_frame
 from robustbench_aigen.data.samples import REAL_POOL
 from robustbench_aigen.digests import DamagedFileError
-from robustbench_aigen.leaderboard.suite import HASH_DIGITS, IMAGE_COLUMNS, Suite
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.metrics.summary import ALL_GENERATORS
 from robustbench_aigen.runs.run import Run
+from robustbench_aigen.suites.suite import HASH_DIGITS, IMAGE_COLUMNS, Suite
 
 _RIGHT = "right"
 _DIGITS = 6

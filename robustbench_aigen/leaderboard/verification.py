@@ -9,6 +9,7 @@ from secrets import randbits
 import numpy as np
 import pandas as pd
 
+from robustbench_aigen.data.image_data import DataLike, ImageData
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.documents.document import validated_values
@@ -16,13 +17,14 @@ from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.progress import Progress
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.leaderboard.card import Entry, read_entry
-from robustbench_aigen.leaderboard.checking import CardFault, check_entry
+from robustbench_aigen.leaderboard.checking import CardFault, check_entry, compare_images
 from robustbench_aigen.leaderboard.submission import parameters_of
 from robustbench_aigen.metrics.tail_tests import binomial_tail
 from robustbench_aigen.runs.info import PipelineInfo
 from robustbench_aigen.runs.run import Run
 from robustbench_aigen.scenario.detector_spec import DetectorSpec, library_prefix
 from robustbench_aigen.stages.pipeline import CLEAN, Pipeline
+from robustbench_aigen.suites.suite import identities, images_of
 from robustbench_aigen.text import counted
 
 SHARE = 0.1
@@ -86,6 +88,7 @@ def verify(
     share: float = SHARE,
     seed: int | None = None,
     detector: DetectorSpec | None = None,
+    data: DataLike | None = None,
     device: str = "auto",
     trust_code: bool = False,
     progress: Progress | None = None,
@@ -104,6 +107,8 @@ def verify(
         Seed of the choice of images; by default one that a submitter cannot know.
     detector
         Where the detector is, if not where the card says.
+    data
+        The images of a suite without images, or a copy of a suite's images that are not part of the package.
     device, trust_code, progress
         As for :func:`robustbench_aigen.evaluate`.
 
@@ -117,10 +122,15 @@ def verify(
     entry = read_entry(card)
     faults = check_entry(entry)
     chosen_seed = randbits(32) if seed is None else seed
-    if any(fault.subject in ("suite", "images") for fault in faults):
+    images = None
+    if not _are_of_other_images(faults):
+        images = _images(entry, data)
+        if entry.suite.takes_own_images:
+            faults += compare_images(entry, images_of(identities(images)), images.name)
+    if images is None or _are_of_other_images(faults):
         # Verdicts on other images cannot be compared.
         return Verification(entry.file, 0, 0, chosen_seed, 0, tuple(faults))
-    experiment = _experiment(entry, detector, device, trust_code=trust_code)
+    experiment = _experiment(entry, images, detector, device, trust_code=trust_code)
     (loaded,) = experiment.detectors
     faults += _check_weights(entry, loaded)
     if any(fault.subject == "weights" for fault in faults):
@@ -144,9 +154,33 @@ def verify(
     )
 
 
-def _experiment(entry: Entry, detector: DetectorSpec | None, device: str, *, trust_code: bool) -> Experiment:
+def _are_of_other_images(faults: Sequence[CardFault]) -> bool:
+    return any(fault.subject in ("suite", "images") for fault in faults)
+
+
+def _images(entry: Entry, given: DataLike | None) -> ImageData:
+    """Return the images of a card: those of the suite, or the given ones.
+
+    Raises
+    ------
+    UserError
+        If the card is of images that have to be given, or those of the suite cannot be had.
+    """
+    own = entry.card.suite.data
+    if own is not None and given is None:
+        raise UserError(
+            f"the card is of images named '{own.name}', which are not part of {entry.suite.name}",
+            file=entry.file,
+            hint="add --data FOLDER",
+        )
+    return entry.suite.data(given, own.split if own is not None else None)
+
+
+def _experiment(
+    entry: Entry, data: ImageData, detector: DetectorSpec | None, device: str, *, trust_code: bool
+) -> Experiment:
     """Return the experiment of a card: the suite on its detector, with the precision of its run."""
-    scenario, data = entry.suite.scenario, entry.suite.data
+    scenario = entry.suite.scenario
     spec = detector or _stated(entry, trust_code=trust_code)
     return Experiment(
         spec.model_dump(exclude_unset=True), data, scenario.pipelines, threshold=entry.card.threshold.rule,

@@ -1,0 +1,1 @@
+"""Suites: fixed images, attacks, budgets and degradations, in versions that never change."""
