@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 from threading import Thread
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 
 from robustbench_aigen import evaluate, load_detector
 from robustbench_aigen.attacks.execution import make_task, run_attack
+from robustbench_aigen.attacks.object_identity import object_identity
 from robustbench_aigen.attacks.verification import AttackContractError
 from robustbench_aigen.detectors import remembering
 from robustbench_aigen.detectors.borrowing import borrowed
@@ -317,6 +319,39 @@ def test_a_network_that_torch_does_not_see_is_borrowed_too(levels):
     with torch.no_grad():
         hidden.head.weight.mul_(-3)
     assert torch.allclose(detector.scores(levels), plain(hidden, levels), atol=1e-6)
+
+
+class Proxy:
+    """An object as the ``request`` of Flask: reading an attribute outside a request raises an error."""
+
+    @property
+    def __dict__(self):
+        raise RuntimeError("outside of a request")
+
+
+def test_an_object_that_cannot_be_read_hides_no_other_network(levels):
+    hidden = Net().train()
+
+    class Caller(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.held = [Proxy(), hidden, Proxy()]
+
+        def forward(self, x):
+            return self.held[1](x)
+
+    detector = Detector(Caller())
+    assert torch.allclose(detector.scores(levels), plain(hidden, levels), atol=1e-6)
+    before = detector.scores(levels)
+    with torch.no_grad():
+        hidden.head.weight.mul_(-3)
+    assert not torch.allclose(detector.scores(levels), before)
+
+
+def test_an_attack_that_holds_an_unreadable_object_is_known_in_its_process_alone():
+    proxy = Proxy()
+    assert object_identity(partial(len, proxy)) == object_identity(partial(len, proxy))
+    assert object_identity(partial(len, proxy)) != object_identity(partial(len, Proxy()))
 
 
 def test_a_module_is_tried_on_the_size_of_the_first_images(levels):

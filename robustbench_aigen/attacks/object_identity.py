@@ -122,16 +122,18 @@ class _Walk:
 
     def _object(self, thing: Any) -> Any:
         self._note(type(thing))
-        slots = {
-            name: getattr(thing, name)
-            for kind in type(thing).__mro__
-            for name in getattr(kind, "__slots__", ())
-            if name not in ("__dict__", "__weakref__") and hasattr(thing, name)
-        }
-        held = {**slots, **getattr(thing, "__dict__", {})}
-        if not held and not hasattr(thing, "__dict__"):
-            return f"{PROCESS}-{id(thing)}"
-        return self.plain(held)
+        try:
+            slots = {
+                name: getattr(thing, name)
+                for kind in type(thing).__mro__
+                for name in getattr(kind, "__slots__", ())
+                if name not in ("__dict__", "__weakref__") and hasattr(thing, name)
+            }
+            held = {**slots, **getattr(thing, "__dict__", {})}
+            known = bool(held) or hasattr(thing, "__dict__")
+        except Exception:  # noqa: BLE001  Proxies raise any error, such as the `request` of Flask outside a request.
+            known = False
+        return self.plain(held) if known else f"{PROCESS}-{id(thing)}"
 
 
 def _is_code(thing: object) -> bool:

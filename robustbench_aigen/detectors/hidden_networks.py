@@ -55,7 +55,7 @@ def hidden_networks(network: nn.Module) -> list[nn.Module]:
     waiting: list[Any] = list(network.modules())
     examined = {id(module) for module in waiting}
     while waiting and len(examined) < _MOST:
-        for held in _held_by(waiting.pop()):
+        for held in _visible_in(waiting.pop()):
             if id(held) in examined or isinstance(held, _PLAIN):
                 continue
             examined.add(id(held))
@@ -95,6 +95,12 @@ def called_in_evaluation_mode() -> Iterator[None]:
             yield
     finally:
         hook.remove()
+
+
+def _visible_in(thing: Any) -> Iterator[Any]:
+    """Yield the objects inside an object, as far as the object lets itself be examined."""
+    with suppress(Exception):  # Proxies raise any error, such as the `request` of Flask outside a request.
+        yield from _held_by(thing)
 
 
 def _held_by(thing: Any) -> Iterator[Any]:
