@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from robustbench_aigen.catalogue import shipped_files
+from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.catalogue import stub_text
 from robustbench_aigen.stages.recipe import AttackRecipe
 from robustbench_aigen.stages.recipe_files import shipped_recipes
@@ -147,6 +149,17 @@ def report_tables(present: str) -> str:
     return markdown(("name", "rows", "columns"), rows)
 
 
+def protocols() -> str:
+    """Return the table of published protocols with their sources."""
+    loaded = {name: load_scenario(file) for name, file in shipped_files("protocols").items()}
+    rows = (
+        (f"`{name}`", scenario.summary, scenario.protocol.source, scenario.protocol.ours)
+        for name, scenario in loaded.items()
+        if scenario.protocol is not None
+    )
+    return markdown(("protocol", "content", "source", "ours"), rows)
+
+
 def _cells(present: str) -> dict[str, tuple[str, ...]]:
     """Return the cells of a table by the name in its first column."""
     rows = [line.strip("| ").split(" | ") for line in present.splitlines()[2:]]
@@ -159,6 +172,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "trust_flags": lambda _: trust_flags(),
     "architectures": architectures,
     "report_tables": report_tables,
+    "protocols": lambda _: protocols(),
 }
 """Functions that make a part from the existing part, by the name in the marker."""
 

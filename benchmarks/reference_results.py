@@ -22,7 +22,11 @@ _WITH_PAGE = "pgd_eps4"
 def main() -> None:
     """Run the scenarios named on the command line, or all that are on minigen."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", nargs="*", help="names of shipped scenarios; all on minigen by default")
+    parser.add_argument(
+        "scenario",
+        nargs="*",
+        help="names of shipped scenarios or protocols; all scenarios on minigen, and genimage, by default",
+    )
     parser.add_argument("--target", type=Path, default=Path("results/minigen"))
     parser.add_argument("--runs", type=Path, default=Path("results"), help="where the runs and the cache are")
     arguments = parser.parse_args()
@@ -30,7 +34,7 @@ def main() -> None:
         name
         for name, file in shipped_files("scenarios").items()
         if load_scenario(file).data.source == "minigen"
-    ]
+    ] + ["genimage"]
     for name in names:
         with shown_progress() as progress:
             result = run(name, output=arguments.runs, progress=progress)
@@ -60,7 +64,7 @@ def _write_index(target: Path) -> None:
         f"[{_WITH_PAGE}]({_WITH_PAGE}) also has the HTML page, which `robust-aigen report` makes for every run.",
         "",
     ]
-    shipped = shipped_files("scenarios")
+    shipped = {**shipped_files("scenarios"), **shipped_files("protocols")}
     for file in sorted(target.glob("*/report.md")):
         name = file.parent.name
         lines.append(f"- [{name}]({name}/report.md): {load_scenario(shipped[name]).summary}")

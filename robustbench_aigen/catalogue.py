@@ -21,10 +21,12 @@ _FINE_TUNING = "finetune_"
 def shipped_files(kind: str) -> dict[str, Path]:
     """Map the name of every shipped file of a kind to its file, sorted by name.
 
-    ``attacks`` and ``perturbations`` are recipes; ``scenarios`` and ``finetunings`` are both in ``scenarios/``.
+    ``attacks`` and ``perturbations`` are recipes; ``scenarios`` and ``finetunings`` are both in ``scenarios/``, and
+    ``protocols`` are the scenarios in ``scenarios/protocols/``.
     """
     is_recipe = kind in ("attacks", "perturbations")
-    files = sorted(catalogue_folder(kind if is_recipe else "scenarios").glob("*.yaml"))
-    if not is_recipe:
+    folder = catalogue_folder(kind if is_recipe else "scenarios")
+    files = sorted((folder / kind if kind == "protocols" else folder).glob("*.yaml"))
+    if kind in ("scenarios", "finetunings"):
         files = [file for file in files if file.stem.startswith(_FINE_TUNING) == (kind == "finetunings")]
     return {file.stem: file for file in files}

@@ -37,5 +37,5 @@ def list_perturbations() -> list[str]:
 
 
 def list_scenarios() -> list[str]:
-    """Return the names of the shipped scenarios."""
-    return list(shipped_files("scenarios"))
+    """Return the names of the shipped scenarios, those of protocols included."""
+    return sorted([*shipped_files("scenarios"), *shipped_files("protocols")])

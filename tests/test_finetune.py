@@ -743,6 +743,7 @@ def test_a_scenario_is_no_fine_tuning_file_and_the_other_way_round(untrained, pi
 
 def test_shipped_scenarios_and_fine_tunings_are_told_apart(cli):
     scenarios, finetunings = shipped_files("scenarios"), shipped_files("finetunings")
+    assert not shipped_files("protocols").keys() & {*scenarios, *finetunings}
     assert not scenarios.keys() & finetunings.keys()
     assert {*scenarios.values(), *finetunings.values()} == {*(REPOSITORY / "scenarios").glob("*.yaml")}
     listed = cli("list", "finetunings").out

@@ -19,7 +19,16 @@ def cross_generator(
     data: Annotated[
         str | None, typer.Option(help="Data for training and test; by default the data of the scenario.")
     ] = None,
-    scenario: Annotated[str, typer.Option(help="Scenario whose pipelines are applied.")] = "cross_generator",
+    scenario: Annotated[
+        str | None,
+        typer.Option(help="Scenario whose pipelines are applied.", show_default="cross_generator"),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="leave_one_out or chronological: the training sets and the pipelines of this protocol instead of a scenario's."
+        ),
+    ] = None,
     generators: Annotated[
         str | None, typer.Option(help="Train only on these generators, such as a,b; by default on all.")
     ] = None,
@@ -52,13 +61,19 @@ def cross_generator(
     """
     from robustbench_aigen import training
     from robustbench_aigen.cli.progress import shown_progress
+    from robustbench_aigen.errors import UserError
     from robustbench_aigen.scenario.data_argument import read_data
+    from robustbench_aigen.scenario.scenario import protocol_file
     from robustbench_aigen.training.assignments import read_assignments, read_names
     from robustbench_aigen.training.generator_matrix import in_per_cent
 
+    if scenario is not None and protocol is not None:
+        raise UserError("--scenario and --protocol both name pipelines", hint="give one of them")
+    followed = None if protocol is None else protocol_file(protocol)
     with shown_progress() as progress:
         found = training.cross_generator(
-            recipe, data=None if data is None else read_data(data).model_dump(exclude_unset=True), scenario=scenario,
+            recipe, data=None if data is None else read_data(data).model_dump(exclude_unset=True),
+            scenario=followed or scenario or "cross_generator",
             generators=read_names(generators), all_but_one=all_but_one, settings=read_assignments(set_ or []),
             published=published, epochs=epochs, limit=limit, device=device, output=output, progress=progress,
         )  # fmt: skip

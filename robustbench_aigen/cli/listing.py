@@ -27,6 +27,7 @@ class Kind(StrEnum):
     perturbations = "perturbations"
     detectors = "detectors"
     scenarios = "scenarios"
+    protocols = "protocols"
     finetunings = "finetunings"
     data = "data"
     runs = "runs"
@@ -42,7 +43,7 @@ def list_things(
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     _plugin: Plugins = None,
 ) -> None:
-    """List attacks, detectors, scenarios, data and runs."""
+    """List attacks, detectors, scenarios, protocols, data and runs."""
     from robustbench_aigen.errors import UserError
 
     if source is not None:
@@ -58,6 +59,7 @@ def list_things(
         Kind.perturbations: lambda: _recipes("perturb"),
         Kind.detectors: _detectors,
         Kind.scenarios: _scenarios,
+        Kind.protocols: _protocols,
         Kind.finetunings: _finetunings,
         Kind.data: _data,
     }
@@ -176,6 +178,20 @@ def _scenarios() -> "pd.DataFrame":
 
     scenarios = {name: load_scenario(file) for name, file in shipped_files("scenarios").items()}
     return pd.DataFrame([{"name": name, "summary": scenario.summary} for name, scenario in scenarios.items()])
+
+
+def _protocols() -> "pd.DataFrame":
+    import pandas as pd
+
+    from robustbench_aigen.catalogue import shipped_files
+    from robustbench_aigen.scenario.scenario import load_scenario
+
+    rows = []
+    for name, file in shipped_files("protocols").items():
+        loaded = load_scenario(file)
+        assert loaded.protocol is not None, "every shipped protocol has its source"
+        rows.append({"name": name, "summary": loaded.summary, "source": loaded.protocol.source})
+    return pd.DataFrame(rows)
 
 
 def _finetunings() -> "pd.DataFrame":

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
 def run(
     scenario: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A scenario file, the name of a shipped scenario, such as pgd_eps4, or a table of scores: CSV, Parquet, npz, or an exported adversarial set."
         ),
-    ],
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Run a published protocol instead of a scenario, such as sidbench; see list protocols."
+        ),
+    ] = None,
     detector: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,6 +136,7 @@ def run(
     from robustbench_aigen.scenario.scores_spec import names_scores
 
     elsewhere = (None if engine == "local" else engine, workers, address, within, store)
+    scenario = _named(scenario, protocol)
     if is_exported(Path(scenario)):
         other = (data, split, limit, precision, trust, *elsewhere)
         _rescore(
@@ -172,6 +179,21 @@ def run(
             half_width=half_width,
         )
     show_result(result, json_output)
+
+
+def _named(scenario: str | None, protocol: str | None) -> str:
+    """Return the scenario, or the file of the protocol, that a command names."""
+    from robustbench_aigen.errors import UserError
+    from robustbench_aigen.scenario.scenario import protocol_file
+
+    if scenario is not None and protocol is None:
+        return scenario
+    if scenario is None and protocol is not None:
+        return str(protocol_file(protocol))
+    raise UserError(
+        "give a scenario or --protocol NAME" + (", not both" if scenario is not None else ""),
+        hint="robust-aigen list scenarios and robust-aigen list protocols have the names",
+    )
 
 
 def _rescore(

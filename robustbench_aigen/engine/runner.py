@@ -462,7 +462,8 @@ def _command(experiment: Experiment) -> str | None:
     if not isinstance(scenario, Scenario) or scenario.file is None:
         return None
     file = scenario.file
-    name = file.stem if shipped_files("scenarios").get(file.stem) == file.resolve() else str(file)
+    shipped = {**shipped_files("scenarios"), **shipped_files("protocols")}
+    name = file.stem if shipped.get(file.stem) == file.resolve() else str(file)
     words = ["robust-aigen", "run", name]
     if "detectors" in scenario.replaced_keys:
         for spec in scenario.detectors:

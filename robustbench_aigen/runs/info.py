@@ -76,6 +76,7 @@ class ScenarioInfo(_InfoPart):
     data: JsonValue = None
     detectors: JsonValue = None
     pipelines: JsonValue = None
+    protocol: dict[str, JsonValue] | None = None
 
 
 class UnreadableInfo(_InfoPart):

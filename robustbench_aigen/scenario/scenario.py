@@ -17,6 +17,7 @@ from robustbench_aigen.files import write_atomically
 from robustbench_aigen.scenario.data_spec import DataSpec
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.gate_spec import GateSpec
+from robustbench_aigen.scenario.protocol_spec import ProtocolSpec
 from robustbench_aigen.stages.parameters import read_fraction
 from robustbench_aigen.stages.stage import Stage
 
@@ -41,6 +42,8 @@ def _bare_off(value: object) -> object:
     return "off" if value is False else value
 
 
+_KINDS = ("scenarios", "protocols", "finetunings")
+"""Kinds of shipped files that a command may name."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 
 
@@ -150,6 +153,8 @@ class Scenario(RunSettings):
     pipelines: dict[str, Annotated[list[dict[str, object]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     """Python files that register plugins of any kind; paths start at :attr:`folder`."""
+    protocol: ProtocolSpec | None = None
+    """The published evaluation that the scenario follows."""
 
     def __init__(self, **content: Any) -> None:
         try:
@@ -331,6 +336,20 @@ def with_detectors(loaded: Scenario, texts: Sequence[str], arch: str | None, fol
     return loaded.replace(detectors=[spec.model_dump(exclude_unset=True) for spec in specs])
 
 
+def protocol_file(name: str) -> Path:
+    """Return the scenario file of a shipped protocol.
+
+    Raises
+    ------
+    UserError
+        If no protocol has the name.
+    """
+    protocols = shipped_files("protocols")
+    if name not in protocols:
+        raise UserError(f"no protocol '{name}'", hint=did_you_mean(name, protocols))
+    return protocols[name]
+
+
 def load_scenario(file: str | Path) -> Scenario:
     """Read a scenario, as :meth:`Scenario.from_yaml` does."""
     return Scenario.from_yaml(file)
@@ -343,7 +362,7 @@ def _file_of(file: str | Path) -> Path:
             f"a scenario is a {type(file).__name__}", hint="give a YAML file or the name of a shipped one"
         )
     path = Path(file)
-    shipped = {**shipped_files("scenarios"), **shipped_files("finetunings")}
+    shipped = {name: place for kind in _KINDS for name, place in shipped_files(kind).items()}
     try:
         is_there = path.exists()
     except OSError as error:
@@ -351,12 +370,12 @@ def _file_of(file: str | Path) -> Path:
     if not is_there:
         if str(file) in shipped:
             path = shipped[str(file)]
-        elif path.stem in shipped and path.parts[:-1] in ((), ("scenarios",)):
+        elif path.stem in shipped and path.parts[:-1] in ((), ("scenarios",), ("scenarios", "protocols")):
             path = shipped[path.stem]
         else:
             raise UserError(
                 f"no scenario '{file}'",
-                hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, shipped_files('scenarios'))}",
+                hint=f"give a YAML file or a shipped one; {did_you_mean(path.stem, {**shipped_files('scenarios'), **shipped_files('protocols')})}",
             )
     return path
 

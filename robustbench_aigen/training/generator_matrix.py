@@ -1,11 +1,13 @@
 """The cross-generator protocol: detectors trained on some generators, tested on each."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from robustbench_aigen.csv_text import csv_of
+from robustbench_aigen.data.release_dates import in_order
 from robustbench_aigen.detectors.card import read_card
 from robustbench_aigen.detectors.shipped import shipped_detectors
 from robustbench_aigen.errors import UserError
@@ -47,7 +49,9 @@ def _weights(spec: DetectorSpec, folder: Path) -> Path | None:
     return shipped_detectors().get(str(spec.id))
 
 
-def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def matrix(
+    summary: pd.DataFrame, seen: Mapping[str, Sequence[str]], released: Mapping[str, date] | None = None
+) -> pd.DataFrame:
     """Return a row per detector, pipeline and generator that it is tested on.
 
     Parameters
@@ -56,12 +60,15 @@ def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataF
         Summary of a run.
     seen
         The generators that each detector was trained on.
+    released
+        For a chronological protocol: release dates of generators, before those that the package knows. Rows are in
+        the order of the dates then, and generators without a date come last.
 
     Returns
     -------
     DataFrame
         ``detector, trained_on, pipeline, generator, n, accuracy, balanced_accuracy, tpr, in_domain``, fractions in
-        0…1: the generator's fakes with the reals they belong to.
+        0…1: the generator's fakes with the reals they belong to. In a chronological protocol also ``released``.
     """
     rows = summary[summary["generator"] != ALL_GENERATORS]
     found = rows[["detector", "pipeline", "generator", "n", "accuracy", "balanced_accuracy", "tpr"]].copy()
@@ -69,13 +76,21 @@ def matrix(summary: pd.DataFrame, seen: Mapping[str, Sequence[str]]) -> pd.DataF
     found["in_domain"] = [
         generator in seen[name] for name, generator in zip(found["detector"], found["generator"], strict=True)
     ]
+    if released is not None:
+        dates, unknown = in_order(found["generator"].unique(), released)
+        place = {name: number for number, name in enumerate([*dates, *unknown])}
+        found["released"] = [dates.get(name) for name in found["generator"]]
+        cells = found.groupby(["detector", "pipeline"], sort=False).ngroup()
+        order = pd.DataFrame({"cell": cells, "place": found["generator"].map(place)})
+        found = found.loc[order.sort_values(["cell", "place"], kind="stable").index]
     return found.reset_index(drop=True)
 
 
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Return mean balanced accuracy on seen and on unseen generators, and the difference, per detector and pipeline.
 
-    NaN where a detector has seen every generator, or none, of those it is tested on.
+    A chronological table also gets ``next``: the balanced accuracy on the generators of the first date after those
+    seen, AI-GenBench's next period. NaN where a detector has seen every generator, or none, of those it is tested on.
     """
     rows = []
     for (detector, trained_on, pipeline), cell in table.groupby(
@@ -91,9 +106,17 @@ def gaps(table: pd.DataFrame) -> pd.DataFrame:
                 "in_domain": own,
                 "foreign": foreign,
                 "difference": own - foreign,
+                **({"next": _next_period(cell)} if "released" in cell else {}),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _next_period(cell: pd.DataFrame) -> float:
+    """Return the mean balanced accuracy on the generators of the first date after those seen; NaN without any."""
+    newest = cell.loc[cell["in_domain"], "released"].max()
+    later = cell[[day is not None and not pd.isna(newest) and day > newest for day in cell["released"]]]
+    return float(later.loc[later["released"] == later["released"].min(), "balanced_accuracy"].mean())
 
 
 def genimage_table(table: pd.DataFrame, pipeline: str) -> pd.DataFrame:
@@ -106,7 +129,9 @@ def genimage_table(table: pd.DataFrame, pipeline: str) -> pd.DataFrame:
     keys = ["detector", "trained_on"]
     # pivot_table would drop a generator of which every value is missing.
     wide = part.pivot(index=keys, columns="generator", values="balanced_accuracy")  # noqa: PD010
-    wide = wide.reindex(index=pd.MultiIndex.from_frame(part[keys].drop_duplicates()))
+    wide = wide.reindex(
+        index=pd.MultiIndex.from_frame(part[keys].drop_duplicates()), columns=part["generator"].unique()
+    )
     wide[AVERAGE] = wide.mean(axis=1)
     return wide
 

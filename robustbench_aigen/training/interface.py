@@ -284,7 +284,8 @@ def cross_generator(
     data
         For training and test, instead of the scenario's: ``minigen``, a folder or file, or a mapping as in YAML.
     scenario
-        The scenario whose pipelines are applied: a name, a file or a scenario.
+        The scenario whose pipelines are applied: a name, a file or a scenario. ``protocol.training`` of the scenario
+        replaces the training sets: all generators but one, or all until each release date.
     generators, all_but_one, settings, published, epochs, limit, device, progress
         As for :func:`train`.
     output
@@ -320,7 +321,11 @@ def cross_generator(
         )
     seen = generators_seen(loaded)
     result = run(loaded, output=output, device=device, progress=told)
-    table = matrix(result.summary, seen)
+    protocol = loaded.protocol
+    is_chronological = protocol is not None and protocol.training == "chronological"
+    table = matrix(
+        result.summary, seen, released=protocol.released if protocol and is_chronological else None
+    )
     found = write_tables(result.path / "tables", table)
     draw_matrix(result.path / "figures", table)
     return GeneratorComparison(result, table, found)
@@ -345,7 +350,16 @@ def _each_generator(
     from robustbench_aigen.training.planning import Variants
 
     read = _recipe(recipe, settings, None, published=published, epochs=epochs)
-    variants = Variants({}, generators=generators, each=True, all_but_one=all_but_one)
+    protocol = loaded.protocol
+    training = None if protocol is None else protocol.training
+    variants = Variants(
+        {},
+        generators=generators,
+        each=training is None,
+        all_but_one=all_but_one or training == "all_but_one",
+        chronological=training == "chronological",
+        released={} if protocol is None else protocol.released,
+    )
     images = ImageData(open_data(loaded.data, loaded.folder))
     return _trained(
         read, images, variants, limit, folder, device=device, half=False, fresh=False, progress=progress

@@ -1,9 +1,11 @@
 """Trainings from a recipe and the options of a command: sweeps, seeds, folds, generators."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import product
 
+from robustbench_aigen.data.release_dates import in_order
 from robustbench_aigen.data.splitting import divide
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.text import counted
@@ -26,6 +28,10 @@ class Variants:
         Generators of the training fakes; None is all.
     each, all_but_one, together
         Whether there is a detector for each generator alone, for all but each, for all of them.
+    chronological
+        Whether there is a detector for all generators until each release date but the last.
+    released
+        Release dates of generators, before those that the package knows.
     """
 
     sweep: Mapping[str, Sequence[object]]
@@ -34,6 +40,8 @@ class Variants:
     each: bool = False
     all_but_one: bool = False
     together: bool = True
+    chronological: bool = False
+    released: Mapping[str, date] = field(default_factory=dict)
 
 
 def plan_jobs(loaded: TrainingRecipe, splits: Splits, variants: Variants) -> list[Job]:
@@ -86,10 +94,35 @@ def _by_generator(splits: Splits, variants: Variants) -> list[tuple[str, Splits]
         chosen += [
             (f"@all-but-{name}", splits.of([other for other in names if other != name])) for name in names
         ]
+    if variants.chronological:
+        chosen += [(f"@until-{known[-1]}", splits.of(known)) for known in _periods(names, variants.released)]
     if variants.together:
         suffix = "" if variants.generators is None else "@" + "+".join(names)
         chosen.append((suffix, splits.of(variants.generators)))
     return chosen
+
+
+def _periods(names: Sequence[str], own: Mapping[str, date]) -> list[list[str]]:
+    """Return the generators until each release date but the last, the oldest first.
+
+    Raises
+    ------
+    UserError
+        If a date is unknown, or all generators have one date.
+    """
+    dates, unknown = in_order(names, own)
+    if unknown:
+        raise UserError(
+            f"the release date of '{unknown[0]}' is unknown",
+            hint=f"write it into a scenario of yours: protocol: {{source: …, training: chronological, released: {{{unknown[0]}: 2024-08-01}}}}, and give it to --scenario",
+        )
+    days = sorted(set(dates.values()))
+    if len(days) < 2:
+        raise UserError(
+            "a chronological training needs generators of at least two dates",
+            hint="use a source with more generators",
+        )
+    return [[name for name, day in dates.items() if day <= last] for last in days[:-1]]
 
 
 def _folded(job: Job, folds: int) -> list[Job]:
