@@ -180,6 +180,7 @@ def evaluate(
     trust: Trust = "quick",
     ssim: SsimRule = "sample",
     metrics: Sequence[str] = (),
+    unsure: float | None = None,
     fresh: bool = False,
     trust_code: bool = False,
     progress: Progress | bool = False,
@@ -221,6 +222,9 @@ def evaluate(
         The images on which SSIM is measured: ``sample``, ``all`` or ``off``.
     metrics
         Optional metrics to add to the summary, such as ``eer``.
+    unsure
+        The share of images of each class, such as 0.1, that may lose their class in an unsure band, which is fitted on
+        the clean validation split; the report has its coverage under each pipeline.
     fresh
         Compute everything again and ignore the cache.
     trust_code
@@ -244,7 +248,7 @@ def evaluate(
             detector, data, pipelines, split=split, limit=limit, threshold=threshold, objective=objective, mode=mode,
             share_sweeps=share_sweeps, seed=seed, batch_size=batch_size, precision=precision, device=device, name=name,
             keep_images=keep_images, trust=trust, ssim=ssim,
-            metrics=metrics, trust_code=trust_code,
+            metrics=metrics, unsure=unsure, trust_code=trust_code,
         )  # fmt: skip
         return run_experiment(experiment, output=output, fresh=fresh, progress=told, clock=clock)
 

@@ -37,7 +37,7 @@ PUBLIC = """evaluate benchmark Detector ImageData Scenario Experiment Run Attack
 SIGNATURES = {
     evaluate: "detector, data='minigen', pipelines=(), *, split=None, limit=None, threshold=None, objective='both', "
     "mode='accuracy', share_sweeps=True, seed=42, batch_size=None, precision='auto', device='auto', name='evaluation', "
-    "output=None, keep_images='some', trust='quick', ssim='sample', metrics=(), fresh=False, trust_code=False, progress=False, threads=None",
+    "output=None, keep_images='some', trust='quick', ssim='sample', metrics=(), unsure=None, fresh=False, trust_code=False, progress=False, threads=None",
     benchmark: "detector, suite='standard', *, data=None, split=None, limit=None, threshold=None, device='auto', output=None, trust_code=False, progress=False",
     Detector: "module, *, mean=(0, 0, 0), std=(1, 1, 1), input_size=None, fake_index=1, outputs='logits', "
     "channels='rgb', resample='bilinear', resize_to=None, crop=None, stride=None, combine='mean_score', pad=None, "

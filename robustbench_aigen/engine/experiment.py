@@ -36,6 +36,7 @@ from robustbench_aigen.engine.scenario_checks import (
     surrogate_specs,
 )
 from robustbench_aigen.errors import UserError
+from robustbench_aigen.metrics.conformal import UnsureBand
 from robustbench_aigen.metrics.metric import check_optional
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
@@ -96,6 +97,8 @@ class Experiment:
         Confidence of the intervals in the summary.
     insights
         How gradients of the detectors are found, by their names; None before a run has tried that.
+    bands
+        The unsure bands of the detectors, by their names; None before a run has fitted them.
     """
 
     scenario: RunSettings
@@ -110,6 +113,7 @@ class Experiment:
     trust_code: bool
     confidence: float = 0.95
     insights: Mapping[str, Insight] | None = None
+    bands: Mapping[str, UnsureBand] | None = None
 
     def __init__(
         self,
@@ -132,12 +136,13 @@ class Experiment:
         trust: Trust = "quick",
         ssim: SsimRule = "sample",
         metrics: Sequence[str] = (),
+        unsure: float | None = None,
         trust_code: bool = False,
     ) -> None:
         settings = {
             "name": name, "objective": objective, "mode": mode, "share_sweeps": share_sweeps, "seed": seed,
             "batch_size": batch_size, "precision": precision, "keep_images": keep_images,
-            "metrics": list(metrics),
+            "metrics": list(metrics), "unsure": unsure,
             "trust": trust, "ssim": ssim, "threshold": 0.5 if threshold is None else threshold,
         }  # fmt: skip
         checked = validated_values(RunSettings, settings, "an evaluation")
@@ -149,6 +154,11 @@ class Experiment:
             raise UserError(
                 f"'{threshold}' is fitted on the validation split, and split={images.split!r} evaluates that split",
                 hint=f"fit it on other images: detector.with_threshold({threshold!r}, images, labels)",
+            )
+        if checked.unsure is not None and images.split in ("val", ALL):
+            raise UserError(
+                f"'unsure' is fitted on the validation split, and split={images.split!r} evaluates that split",
+                hint="split='test', of data with a validation split",
             )
         self._set(
             **_in_memory(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -41,6 +42,7 @@ from robustbench_aigen.engine.store import Cache, MemoryCache, open_store
 from robustbench_aigen.engine.timing import Steps
 from robustbench_aigen.engine.until_narrow import until_narrow
 from robustbench_aigen.errors import UserError, printable
+from robustbench_aigen.metrics.conformal import fit_band
 from robustbench_aigen.metrics.giving_up import largest_price
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import about, warning
@@ -197,8 +199,8 @@ def _computed(
             warning(f"{stored.sentence()}; see robust-aigen audit, whose --fix writes an equalised copy")
         )
     progress.notice_all(smaller_than_crops(experiment.selection, experiment.detectors))
-    if isinstance(experiment.scenario.threshold, str):
-        experiment = _with_thresholds(experiment, execution, experiment.scenario.threshold)
+    if isinstance(experiment.scenario.threshold, str) or experiment.scenario.unsure is not None:
+        experiment = _calibrated(experiment, execution)
         execution.experiment = experiment
     experiment = with_insights(experiment, execution.cache)
     execution.experiment = experiment
@@ -336,27 +338,32 @@ def _times(execution: Execution, seconds: float) -> dict[str, object]:
     }
 
 
-def _with_thresholds(experiment: Experiment, execution: Execution, rule: str) -> Experiment:
-    """Return the experiment with every detector's threshold fitted on the clean validation split of the source."""
+def _calibrated(experiment: Experiment, execution: Execution) -> Experiment:
+    """Return the experiment with thresholds and unsure bands fitted on the clean validation split of the source."""
+    scenario = experiment.scenario
+    rule = scenario.threshold if isinstance(scenario.threshold, str) else None
+    where = scenario.where("threshold" if rule is not None else "unsure")
     try:
         validation = list(make_shards(select(experiment.selection.source, "val", None)))
     except UserError as error:
-        raise error.at(experiment.scenario.where("threshold")) from error
+        raise error.at(where) from error
     cells = [experiment.cell(detector, Pipeline(CLEAN, ())) for detector in experiment.detectors]
     frames = execution.cell_records(cells, validation)
     for timing in execution.timings:
         timing["pipeline"] = "clean (validation split)"
-    thresholds = {}
+    thresholds, bands = dict(experiment.thresholds), {}
     for detector, frame in zip(experiment.detectors, frames, strict=True):
-        if frame["label"].nunique() < 2:
-            raise UserError(
-                f"'{rule}' needs both classes in the validation split",
-                source=experiment.scenario.where("threshold"),
-            )
-        thresholds[detector.name] = fit_threshold(
-            rule, frame["log_odds"].to_numpy(), frame["label"].to_numpy()
-        )
-    return experiment.replaced(thresholds=thresholds)
+        log_odds, labels = frame["log_odds"].to_numpy(), frame["label"].to_numpy()
+        if rule is not None:
+            if len(np.unique(labels)) < 2:
+                raise UserError(f"'{rule}' needs both classes in the validation split", source=where)
+            thresholds[detector.name] = fit_threshold(rule, log_odds, labels)
+        if scenario.unsure is not None:
+            try:
+                bands[detector.name] = fit_band(log_odds, labels, scenario.unsure)
+            except UserError as error:
+                raise error.at(scenario.where("unsure")) from error
+    return experiment.replaced(thresholds=thresholds, bands=bands or None)
 
 
 def _run_info(
@@ -395,6 +402,7 @@ def _run_info(
                 "threshold_log_odds": experiment.thresholds[detector.name].log_odds,
                 "input_size": detector.preprocessing.input_size,
                 "differentiable": detector.differentiable,
+                **({"unsure": asdict(experiment.bands[detector.name])} if experiment.bands else {}),
             }
             for detector in experiment.detectors
         ],

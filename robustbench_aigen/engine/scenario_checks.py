@@ -100,11 +100,13 @@ def selected_images(loaded: Scenario) -> Selection:
     """
     source = open_data(loaded.data, loaded.folder)
     rule, split = loaded.threshold, loaded.data.split
-    if isinstance(rule, str) and split in ("val", ALL):
-        raise UserError(
-            f"'{rule}' is fitted on the validation split, and split: {split} evaluates the same images",
-            source=loaded.where("threshold"),
-        )
+    for key, is_fitted in (("threshold", isinstance(rule, str)), ("unsure", loaded.unsure is not None)):
+        if is_fitted and split in ("val", ALL):
+            name = rule if key == "threshold" else key
+            raise UserError(
+                f"'{name}' is fitted on the validation split, and split: {split} evaluates the same images",
+                source=loaded.where(key),
+            )
     try:
         selection = select(source, split, loaded.data.limit)
     except UserError as error:

@@ -67,6 +67,7 @@ class ScenarioInfo(_InfoPart):
     mode: str = "accuracy"
     share_sweeps: bool | None = None
     ssim: str | None = None
+    unsure: float | None = None
     seed: int = 0
     batch_size: int | None = None
     precision: str = "auto"
@@ -137,6 +138,16 @@ class MemberInfo(_InfoPart):
             yield from member.networks()
 
 
+class BandInfo(_InfoPart):
+    """The unsure band of a detector (:class:`robustbench_aigen.metrics.conformal.UnsureBand`)."""
+
+    level: float
+    fake: float
+    real: float
+    fakes: int
+    reals: int
+
+
 class DetectorInfo(MemberInfo):
     """A detector of a run."""
 
@@ -144,6 +155,7 @@ class DetectorInfo(MemberInfo):
     threshold_log_odds: float | None = None
     input_size: JsonValue = None
     differentiable: bool | None = None
+    unsure: BandInfo | None = None
 
 
 class FlagInfo(_InfoPart):
@@ -206,6 +218,7 @@ class AuditInfo(_InfoPart):
     call: str = ""
     images: int = 0
     sentence: str = ""
+    accuracy: dict[str, float] | None = None
 
 
 class TimingInfo(_InfoPart):

@@ -61,6 +61,17 @@ def read_threshold(value: object) -> float | str:
     raise ValueError(message)
 
 
+def _unsure(value: object) -> float | None:
+    text = value.strip() if isinstance(value, str) else value
+    percent = isinstance(text, str) and text.endswith("%")
+    number = read_fraction(text.removesuffix("%") if isinstance(text, str) else text)
+    if number is not None and percent:
+        number /= 100
+    if number is None or not 0 < number < 0.5:
+        raise ValueError(f"must be a share between 0 and 0.5, such as 0.1 or 10 %, not {show(value)}")
+    return number
+
+
 def _name(value: object) -> object:
     if isinstance(value, str) and not _NAME.fullmatch(value):
         raise ValueError(
@@ -120,6 +131,8 @@ class RunSettings(Document):
         Extent of the trust checks.
     metrics
         Optional metrics to add to the summary.
+    unsure
+        The share of wrong verdicts that a band of unsure log-odds promises, fitted on the clean validation split.
     gate
         Limits for losses against a baseline.
     """
@@ -137,6 +150,7 @@ class RunSettings(Document):
     precision: Precision = "auto"
     trust: Annotated[Trust, BeforeValidator(_bare_off)] = "quick"
     metrics: list[str] = Field(default_factory=list)
+    unsure: Annotated[float, BeforeValidator(_unsure)] | None = None
     gate: GateSpec | None = None
 
 

@@ -50,6 +50,10 @@ def conditions(joined: JoinedRuns) -> str:
         parts.append(f"{_NORMS[norm]} eps {_listed(texts)}")
     if seeds:
         parts.append(f"seed {_listed(seeds)}")
+    told = [run.info.audit.accuracy["value"] for run in joined.runs if run.info.audit.accuracy]
+    if told:
+        texts = list(dict.fromkeys(f"{100 * value:.1f} %" for value in told))
+        parts.append(f"balanced accuracy from file properties alone {_listed(texts)}")
     return ", ".join(parts)
 
 
