@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Compiled modules are kept: without them every command that a test starts compiles all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test sweep fuzz lint docs results clean
+.PHONY: demo test sweep fuzz lint docs site results clean
 
 demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
@@ -33,6 +33,10 @@ lint: $(BIN)/pytest
 # The parts of documents that list registered things, and other generated files.
 docs: $(BIN)/pytest
 	$(BIN)/python -m benchmarks.documents
+
+# The documentation site: build/site/index.html opens from disk.
+site: $(BIN)/pytest
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The committed tables and figures of every scenario on minigen.
 results: $(BIN)/robust-aigen

@@ -6,10 +6,12 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from benchmarks import reference_pages
+from benchmarks.reference_pages import markdown
 from robustbench_aigen.catalogue import shipped_files
 from robustbench_aigen.scenario.scenario import load_scenario
 from robustbench_aigen.stages.catalogue import stub_text
@@ -32,14 +34,6 @@ _KINDS = (
 )
 _FIRST = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "auto", "deepfool", "fab", "cw", "square", "simba")
 """Attacks at the beginning of a row in the README; the others follow by name."""
-
-
-def markdown(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
-    titles = list(titles)
-    lines = [titles, *map(list, rows)]
-    texts = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([texts[0], "|" + "---|" * len(titles), *texts[1:]])
 
 
 def attacks() -> dict[str, AttackRecipe]:
@@ -186,6 +180,12 @@ def library_attacks() -> str:
 
 FILES: Mapping[str, Callable[[], str]] = {
     "docs/LIBRARY_ATTACKS.md": library_attacks,
+    "docs/reference/attacks.md": partial(reference_pages.stages_page, "attack"),
+    "docs/reference/commands.md": reference_pages.commands_page,
+    "docs/reference/perturbations.md": partial(reference_pages.stages_page, "perturb"),
+    "docs/reference/python.md": reference_pages.python_page,
+    "docs/reference/records.md": reference_pages.records_page,
+    "docs/reference/scenario.md": reference_pages.scenario_page,
     "robustbench_aigen/attacks/__init__.pyi": partial(stub_text, "attack"),
     "robustbench_aigen/perturbations/__init__.pyi": partial(stub_text, "perturb"),
 }
@@ -200,7 +200,7 @@ def with_parts(text: str) -> str:
 def documents() -> dict[str, str]:
     """Return the content of every generated file, and of every document with a generated part, by path."""
     made = {name: make() for name, make in FILES.items()}
-    for file in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
+    for file in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
         name, text = str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
         if name not in made and _PART.search(text):
             made[name] = with_parts(text)

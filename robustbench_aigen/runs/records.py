@@ -43,64 +43,117 @@ class Missing(NamedTuple):
 
 
 class RecordColumn(NamedTuple):
-    """A column of records: its dtype, the format that introduced it, and how to compute a missing one.
+    """A column of records: its dtype, its meaning, the format that introduced it, and how to compute a missing one.
 
     Columns without ``missing`` are required.
     """
 
     name: str
     dtype: str
+    meaning: str
     since: int = 0
     missing: Missing | None = None
 
 
-def _later(name: str, dtype: str, source: str) -> RecordColumn:
-    return RecordColumn(name, dtype, 0, Missing(source, _log_odds_of(source)))
+def _later(name: str, dtype: str, source: str, meaning: str) -> RecordColumn:
+    return RecordColumn(name, dtype, meaning, 0, Missing(source, _log_odds_of(source)))
 
 
 RECORDS: tuple[RecordColumn, ...] = (
-    RecordColumn("sample", "str"),
-    RecordColumn("generator", "str"),
-    RecordColumn("label", "int8"),
-    RecordColumn("clean_score", "float32"),
-    RecordColumn("score", "float32"),
-    RecordColumn("threshold", "float64"),
-    RecordColumn("attacked", "bool"),
-    RecordColumn("correct_clean", "bool"),
-    RecordColumn("correct", "bool"),
-    RecordColumn("correct_float", "boolean", missing=Missing()),
-    RecordColumn("linf", "float32"),
-    RecordColumn("l2", "float32"),
-    RecordColumn("distance", "float32", missing=Missing()),
-    RecordColumn("distance_limit", "float32", missing=Missing()),
-    RecordColumn("steps", "int32"),
-    RecordColumn("queries", "int32"),
-    RecordColumn("sha256", "str"),
-    RecordColumn("search_eps", "float32", missing=Missing()),
-    RecordColumn("psnr", "float32", missing=Missing()),
-    RecordColumn("ssim", "float32", missing=Missing()),
-    RecordColumn("masked_area", "float32", missing=Missing()),
-    RecordColumn("generated_area", "float32", missing=Missing()),
-    RecordColumn("chain", "str", missing=Missing(compute=_no_text)),
-    RecordColumn("found_by", "str", missing=Missing(compute=_no_text)),
-    _later("clean_log_odds", "float32", "clean_score"),
-    _later("log_odds", "float32", "score"),
-    _later("threshold_log_odds", "float64", "threshold"),
+    RecordColumn("sample", "str", "id of the image"),
+    RecordColumn("generator", "str", "generator of an AI-generated image; `real` for a photograph"),
+    RecordColumn("label", "int8", "0 real, 1 AI-generated"),
+    RecordColumn("clean_score", "float32", "probability of *fake* on the original image"),
+    RecordColumn("score", "float32", "probability of *fake* after the pipeline, on the 8-bit image"),
+    RecordColumn("threshold", "float64", "score from which on the verdict is *fake*"),
+    RecordColumn("attacked", "bool", "whether the last attack of the pipeline attacked the image"),
+    RecordColumn("correct_clean", "bool", "whether the verdict on the original image is right"),
+    RecordColumn("correct", "bool", "whether the verdict after the pipeline is right, on the 8-bit image"),
+    RecordColumn(
+        "correct_float",
+        "boolean",
+        "whether the verdict before the rounding to 8 bits is right; not computed, and false, where the attack succeeded on the 8-bit image; empty where the last stage is not an attack, or had nothing to search",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "linf",
+        "float32",
+        "largest change of a channel value by the last attack, in pixel units; without an attack, the distance to the source image, where the sizes agree",
+    ),
+    RecordColumn(
+        "l2",
+        "float32",
+        "Euclidean length of the change by the last attack, in pixel units; without an attack, the distance to the source image, where the sizes agree",
+    ),
+    RecordColumn(
+        "distance",
+        "float32",
+        "length of the smallest change with a wrong verdict that a final minimum-norm attack has found, in the unit of "
+        "its budget: 0 where the verdict is wrong without a change, infinite where nothing was found within "
+        "`distance_limit`; empty for other attacks",
+        missing=Missing(),
+    ),
+    RecordColumn("distance_limit", "float32", "budget of a final minimum-norm attack", missing=Missing()),
+    RecordColumn("steps", "int32", "steps of the attacks on the image"),
+    RecordColumn("queries", "int32", "queries of the attacks on the image, where queries are counted"),
+    RecordColumn("sha256", "str", "SHA-256 of the source file"),
+    RecordColumn(
+        "search_eps",
+        "float32",
+        "budget of the search that decided the image: smaller than the budget of the pipeline if a sweep shared the "
+        "success of a smaller eps; empty where nothing was attacked",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "psnr",
+        "float32",
+        "PSNR of the images of `linf` and `l2` in decibels, infinite where no pixel changed; empty where nothing was "
+        "attacked or perturbed",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "ssim",
+        "float32",
+        "SSIM of the same images; above 64×64 pixels, empty outside the sample of the run",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "masked_area",
+        "float32",
+        "share of the image that the masks of the pipeline let it change, the largest of several; empty without a mask",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "generated_area",
+        "float32",
+        "share of the image that is generated, where the data mix photographs with generated regions; empty elsewhere",
+        missing=Missing(),
+    ),
+    RecordColumn(
+        "chain",
+        "str",
+        "perturbations that the attack `postprocess` chose for the image, as stages of a scenario; empty elsewhere",
+        missing=Missing(compute=_no_text),
+    ),
+    RecordColumn(
+        "found_by",
+        "str",
+        "part of the attack `auto` that fooled the detector, or why no part was tried further; empty elsewhere",
+        missing=Missing(compute=_no_text),
+    ),
+    _later("clean_log_odds", "float32", "clean_score", "log-odds of *fake* on the original image, nats"),
+    _later(
+        "log_odds",
+        "float32",
+        "score",
+        "log-odds of *fake* after the pipeline, nats: logit of *fake* minus logit of *real*",
+    ),
+    _later("threshold_log_odds", "float64", "threshold", "log-odds from which on the verdict is *fake*"),
 )
 """The one schema of the records of shards, runs and baselines; a run adds ``detector`` and ``pipeline`` before them.
 
-``search_eps`` is the budget of the search that decided the image: smaller than the pipeline's own if a sweep
-shared the successes of a smaller eps, empty where nothing was attacked. ``psnr`` (decibels, infinite where no pixel changed) and
-``ssim`` are of the images that ``linf`` and ``l2`` are of; empty where nothing was attacked or perturbed. Of images
-above 64×64 pixels, ``ssim`` is empty outside the run's sample (:mod:`robustbench_aigen.engine.ssim_sample`).
-``distance`` is the length of the smallest change that a minimum-norm attack at the end of the pipeline has found to make
-the verdict wrong, in the unit of its budget: zero where the verdict is wrong without a change, infinite where nothing was
-found within ``distance_limit``, the budget; both are empty elsewhere. ``masked_area`` is the share of the image that the masks of the pipeline let it change, the largest of several; empty
-without a mask. ``generated_area`` is the share of the image that is generated, where the data mix photographs with
-generated regions; empty elsewhere. ``chain`` has the perturbations that the attack ``postprocess`` chose for the
-image, as stages of a scenario; empty elsewhere. ``found_by`` names the part of the attack ``auto`` that fooled the
-detector, or why no part was tried on; empty elsewhere. ``log_odds`` are those of *fake*, logit of *fake* minus logit of *real* in nats: rankings and verdicts rest on them,
-because the float32 ``score`` is 1.0 from 17 nats on. The verdict is *fake* where ``log_odds`` ≥ ``threshold_log_odds``.
+SSIM of images above 64×64 pixels is measured on a sample (:mod:`robustbench_aigen.engine.ssim_sample`). Rankings and
+verdicts rest on the log-odds, because the float32 ``score`` is 1.0 from 17 nats on.
 """
 _WIDER = {"float32": ("float64",), "int32": ("Int32",)}
 """Dtypes that a column may have instead: float64 scores of imported runs, and whole numbers that may be empty."""

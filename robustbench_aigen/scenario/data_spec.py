@@ -58,7 +58,22 @@ def _masks(value: object) -> object:
 
 
 class _SourceKeys(Section):
-    """Keys that declare a source, besides ``source`` itself."""
+    """Keys that declare a source, besides ``source`` itself.
+
+    Parameters
+    ----------
+    layout
+        Resolves an ambiguous layout: a registered layout, the name of a known data set, or the role of each level of
+        folders, such as ``generator/split/class``.
+    labels
+        Maps the labels or class folders of the source to real and fake.
+    label
+        The class of a source with only one class.
+    generator
+        Replaces the generators of the source.
+    columns
+        Names the columns of a table with unusual names.
+    """
 
     layout: Annotated[str | None, BeforeValidator(_layout)] = None
     labels: Annotated[dict[str, ClassName], BeforeValidator(read_label_meanings)] | None = None
@@ -70,11 +85,10 @@ class _SourceKeys(Section):
 class SourceSpec(_SourceKeys):
     """One source of images, or a bare string.
 
-    ``source`` is ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file. ``layout``
-    resolves an ambiguous layout: a registered layout, the name of a known data set, or the role of each level of
-    folders. ``labels`` maps the source's labels or class folders to real and fake; ``label`` is the class of a source
-    with only one class; ``generator`` replaces the source's generators; ``columns`` names the columns of a table with
-    unusual names.
+    Parameters
+    ----------
+    source
+        ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file.
     """
 
     source: str
@@ -86,11 +100,21 @@ class SourceSpec(_SourceKeys):
 
 
 class DataSpec(_SourceKeys):
-    """Which images: one source with what is said of it, or several ``sources``.
+    """Images of a scenario: one source with its keys, or several ``sources``.
 
-    ``split`` is one of the splits or ``all``; ``limit`` how many images at most, stratified by generator and label;
-    ``mix`` one or several masks: each photograph is evaluated also with a generated region of that shape, and the fakes
-    are used for the regions alone.
+    Parameters
+    ----------
+    source
+        ``minigen``, ``hf://org/name``, or the path of a folder, a Parquet, Arrow, CSV or tar file.
+    sources
+        Several sources, instead of ``source``.
+    split
+        One of the splits, or ``all``.
+    limit
+        The largest number of images, stratified by generator and label.
+    mix
+        One or several masks: each photograph is evaluated also with a generated region of that shape, and the fakes are
+        used for the regions alone.
     """
 
     source: str | None = None

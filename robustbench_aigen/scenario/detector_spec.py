@@ -111,10 +111,32 @@ def _place(value: object) -> object:
 class PreprocessingSpec(Section):
     """Preprocessing keys of a scenario or a card; None if undeclared.
 
-    ``mean`` and ``std`` are in pixel units and in the order of the network's channels. ``resize_to`` is what images
-    are resized to before a crop to ``input_size``: the shorter side, or height and width. ``crop`` cuts views of
-    ``input_size`` out of the image: one, five, or tiles with a ``stride``; ``combine`` makes one answer of them;
-    ``pad`` is what surrounds images that are smaller. ``crop: none`` is the whole image at its own size.
+    Parameters
+    ----------
+    input_size
+        Height and width of the network's input, or one number for both.
+    mean
+        Mean of each channel, in pixel units and in the order of the network's channels.
+    std
+        Standard deviation of each channel, in pixel units and in the order of the network's channels.
+    fake_index
+        Position of the output for *fake*.
+    channels
+        Order of the network's channels.
+    outputs
+        Kind of the network's outputs.
+    resample
+        Filter of the resize.
+    resize_to
+        Size before a crop to ``input_size``: the shorter side, or height and width.
+    crop
+        Views of ``input_size`` from the image: one, five, or tiles. ``none`` is the whole image at its own size.
+    stride
+        Distance of the tiles.
+    combine
+        Rule that makes one answer of those to several views: ``mean_score``, ``mean_logit``, ``max_score``, ``top3``.
+    pad
+        Surroundings of images that are smaller than the crop: ``reflect``, or a grey level from 0 to 1.
     """
 
     input_size: Sides = None
@@ -138,8 +160,16 @@ GEOMETRY = frozenset({"input_size", "resize_to", "resample", "crop", "stride", "
 class FileSpec(PreprocessingSpec):
     """Keys of a scenario or a card for a detector's file, besides the preprocessing.
 
-    ``weights_key`` names one of several sets of weights in a checkpoint (``model_ema``), ``output`` one of several
-    outputs, by its name or position. ``arch_options`` are arguments of the architecture.
+    Parameters
+    ----------
+    arch
+        Architecture of a file of weights: a name of the zoo, of torchvision, or ``timm:NAME``.
+    arch_options
+        Arguments of the architecture.
+    weights_key
+        One of several sets of weights in a checkpoint, such as ``model_ema``.
+    output
+        One of several outputs, by its name or position.
     """
 
     arch: str | None = None
@@ -168,9 +198,25 @@ def is_address(text: str) -> bool:
 
 
 class DetectorSpec(FileSpec):
-    """Which detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors.
+    """Detector: an id (or a bare string), a file with its architecture, or an ensemble of detectors.
 
-    The id of a detector behind HTTP is its address, and ``http`` says how it is queried.
+    Parameters
+    ----------
+    id
+        Id of a shipped or published detector, ``timm:…``, ``hf:…``, ``python:FILE.py:FUNCTION``, or the address of a
+        service.
+    path
+        A file of weights or a whole model.
+    ensemble
+        The members of an ensemble, at least two.
+    by
+        Rule that combines the answers of an ensemble.
+    name
+        Name in tables, instead of the id or the path.
+    wrap
+        A defence around the detector.
+    http
+        How a service behind an address receives images and answers.
     """
 
     id: str | None = None

@@ -73,17 +73,17 @@ class GateSpec(Section):
     Parameters
     ----------
     metrics
-        Names of metrics, any text: which metrics there are, plugins decide.
+        Names of metrics, of plugins too.
     pipelines
         Names, names of whole sweeps (``pgd`` for ``pgd[eps=1/255]``), or patterns with ``*`` and ``?``.
     generators
         ``all``, or names or patterns of generators: their fakes with the reals they belong to.
     tolerance
-        Loss that is let pass, as a fraction: a point is 0.01.
+        Tolerated loss, as a fraction: a point is 0.01.
     alpha
         Level of the tests, after Holm's correction.
     floors
-        :func:`read_floor`.
+        Limits that a metric may not fall below, such as ``accuracy of pgd >= 0.40``.
     """
 
     metrics: Names = Field(default_factory=lambda: ["accuracy"])

@@ -74,7 +74,15 @@ Words = Annotated[tuple[Word, ...] | None, BeforeValidator(_words)]
 
 
 class ImageSpec(Section):
-    """The format in which an image is sent. PNG and WebP are lossless; ``quality`` is that of JPEG."""
+    """The format in which an image is sent.
+
+    Parameters
+    ----------
+    format
+        PNG and WebP are lossless.
+    quality
+        Quality of JPEG.
+    """
 
     format: Literal["png", "webp", "jpeg"] = "png"
     quality: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
@@ -91,10 +99,20 @@ class ImageSpec(Section):
 
 
 class ScoreSpec(Section):
-    """Where the answer holds the score, and how the score is read.
+    """Where the answer holds the score, and how the score is read: a number, or a verdict.
 
-    A number has ``of``, the class whose score it is, and ``scale``. A verdict has ``fake`` and ``real``, the words of
-    the two classes.
+    Parameters
+    ----------
+    path
+        Place in the JSON answer, such as ``result.score``.
+    of
+        The class whose score the number is.
+    scale
+        Scale of the number.
+    fake
+        Words of a verdict for fake.
+    real
+        Words of a verdict for real.
     """
 
     path: PathText = "$"
@@ -128,7 +146,19 @@ class ScoreSpec(Section):
 
 
 class BudgetSpec(Section):
-    """The most queries that may be sent, directly or as money: ``money`` divided by ``per_query``."""
+    """The largest number of queries, directly or as money.
+
+    Parameters
+    ----------
+    queries
+        The largest number of queries.
+    money
+        The largest price; divided by ``per_query``, a number of queries.
+    per_query
+        Price of a query.
+    currency
+        Name of the currency in messages.
+    """
 
     queries: Count | None = None
     money: Amount | None = None

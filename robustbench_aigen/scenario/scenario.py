@@ -106,29 +106,31 @@ class RunSettings(Document):
 
     Parameters
     ----------
-    name, summary
-        Name and description in one line.
+    name
+        Name of the scenario and of its folder of results.
+    summary
+        Description in one line.
     threshold
         The score from which on an image is called fake: a number, ``youden``, or ``fpr@0.01``.
     objective
-        The attacked class.
+        The attacked class: ``fake_to_real`` is evasion, ``real_to_fake`` is framing.
     mode
         ``accuracy``: attacks stop at a success. ``score``: every image gets every step, so that scores are comparable.
     share_sweeps
         Whether an image that is fooled at a smaller eps counts as fooled at a larger eps.
     ssim
-        The images on which SSIM is measured.
+        The images on which SSIM is measured: a fixed sample of the images above 64×64 pixels, ``all``, or ``off``.
     keep_images
         ``some``: a few attacked images for the report, large ones cut to their middle. ``all``: every attacked image,
         whole.
     seed
         Seed of all random numbers.
     batch_size
-        Images per batch; None for the detector's default.
+        Images per batch; by default, the detector's own number.
     precision
-        Precision of gradients.
+        Precision of gradients: ``auto`` is bfloat16 where the hardware has bfloat16, else float32.
     trust
-        Extent of the trust checks.
+        Depth of the trust checks.
     metrics
         Optional metrics to add to the summary.
     unsure
@@ -159,6 +161,22 @@ class Scenario(RunSettings):
 
     ``Scenario.from_yaml("pgd_eps4")`` reads a file or a shipped scenario, ``Scenario(name=…, data=…, detectors=[…],
     pipelines={…})`` makes one in Python. Relative paths start at the folder of the file, or at the current one.
+
+    Parameters
+    ----------
+    version
+        Version of this format.
+    data
+        The images.
+    detectors
+        The detectors, each as a mapping, an id, or the path of a file.
+    pipelines
+        Names of pipelines, each with a list of stages: ``{attack: NAME, …}`` or ``{perturb: NAME, …}`` with the
+        parameters of the recipe. A list of values is a sweep. ``clean`` is always run.
+    plugins
+        Python files that register plugins of any kind; paths start at :attr:`folder`.
+    protocol
+        The published evaluation that the scenario follows.
     """
 
     version: Literal[1] = 1
@@ -166,9 +184,7 @@ class Scenario(RunSettings):
     detectors: Annotated[list[DetectorSpec], Field(min_length=1)]
     pipelines: dict[str, Annotated[list[dict[str, object]], BeforeValidator(_stages)]]
     plugins: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    """Python files that register plugins of any kind; paths start at :attr:`folder`."""
     protocol: ProtocolSpec | None = None
-    """The published evaluation that the scenario follows."""
 
     def __init__(self, **content: Any) -> None:
         try:

@@ -24,13 +24,15 @@ class TrimSpec(Section):
     Parameters
     ----------
     defence
-        Its name; ``wrap: trim`` is short for it with all else as it is.
+        Name of the defence. ``wrap: trim`` is the short form with all other defaults.
     noise
         Standard deviation of the perturbation, in pixel units.
     draws
         Perturbed copies of an image.
-    entropy, shift
-        Limits in nats above which an image counts as adversarial.
+    entropy
+        Entropy of the prediction, in nats, above which an image counts as adversarial.
+    shift
+        Mean divergence to the predictions on the copies, in nats, above which an image counts as adversarial.
     seed
         Seed of the perturbations.
     """

@@ -21,7 +21,7 @@ from robustbench_aigen.stages.stage import (
 )
 
 _MODULES: Mapping[Kind, str] = {"attack": "attacks", "perturb": "perturbations"}
-_ATTACK_ARGUMENTS: Mapping[str, tuple[str, object]] = {
+ATTACK_ARGUMENTS: Mapping[str, tuple[str, object]] = {
     "through": (
         "perturbations between the attacked image and the detector, in their order; by default none",
         (),
@@ -109,7 +109,7 @@ def create(kind: Kind, recipe: str | Path, given: Mapping[str, object]) -> Stage
 
 def _signature(recipe: Recipe) -> Signature:
     own = {name: _Default(parameter.default, parameter) for name, parameter in recipe.parameters.items()}
-    beside = {name: value for name, (_, value) in _ATTACK_ARGUMENTS.items()}
+    beside = {name: value for name, (_, value) in ATTACK_ARGUMENTS.items()}
     every = {**own, **(beside if isinstance(recipe, AttackRecipe) else {})}
     return Signature([Argument(name, Argument.KEYWORD_ONLY, default=value) for name, value in every.items()])
 
@@ -129,7 +129,7 @@ def _documentation(recipe: Recipe) -> str:
     for name, parameter in recipe.parameters.items():
         lines += [name, f"    {_described(name, parameter, recipe)}"]
     if isinstance(recipe, AttackRecipe):
-        for name, (text, _) in _ATTACK_ARGUMENTS.items():
+        for name, (text, _) in ATTACK_ARGUMENTS.items():
             lines += [name, f"    {text}"]
     lines += ["", "A list of values for a parameter is a sweep."]
     return "\n".join([*lines, *(["", f"Source: {recipe.source}"] if recipe.source else [])])
