@@ -33,7 +33,7 @@ _KINDS = (
     "verdicts only",
 )
 _FIRST = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "auto", "deepfool", "fab", "cw", "square", "simba")
-"""Attacks at the beginning of a row in the README; the others follow by name."""
+"""Attacks at the beginning of a row; the others follow by name."""
 
 
 def attacks() -> dict[str, AttackRecipe]:
@@ -42,7 +42,7 @@ def attacks() -> dict[str, AttackRecipe]:
 
 
 def attack_kinds() -> str:
-    """Return the table of attacks for the README: a row for each kind, grouped by the default library."""
+    """Return the table of attacks by access: a row for each kind, grouped by the default library."""
     rows: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in _KINDS}
     by_rank = sorted(
         attacks(), key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)

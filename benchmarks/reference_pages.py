@@ -44,7 +44,7 @@ def described(docstring: str | None) -> tuple[str, dict[str, str]]:
     """Return the text of a docstring before its sections, and the texts of its parameters by name."""
     head, *rest = _SECTION.split(inspect.cleandoc(docstring or ""), maxsplit=1)
     found: dict[str, list[str]] = {}
-    for line in rest[-1].splitlines() if rest else []:
+    for line in re.split(r"\n\w+\n-{3,}\n", rest[-1])[0].splitlines() if rest else []:
         if line.startswith("    ") and found:
             found[next(reversed(found))].append(line)
         elif re.fullmatch(r"[\w, ]+", line):

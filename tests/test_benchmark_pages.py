@@ -91,9 +91,8 @@ def test_what_the_document_says_of_cifake_is_what_was_measured():
         assert f"| {' | '.join(cells)} |" in document
         before = 100 * undefended.loc["cifake_cnn", f"pgd[eps={eps}/255]"]
         assert f"| {eps}/255 | 96.9 % | {before:.1f} % (10 steps) |" in document
-    readme = (REPOSITORY / "README.md").read_text()
-    assert "89.3 % under `auto`" in readme
-    assert "left 45.9 %" in readme
+    assert "89.3 % under `auto`" in document
+    assert "left 45.9 %" in document
 
 
 def test_what_the_document_says_of_queries_transfer_and_faces_is_what_was_measured():
@@ -267,13 +266,13 @@ GRADIENTS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 @pytest.mark.parametrize("said", SPEED_ROWS)
-def test_the_speeds_of_the_readme_are_those_measured(said):
+def test_the_speeds_of_the_document_are_those_measured(said):
     detector, mode, lookahead = SPEED_ROWS[said]
     table = pd.read_csv(REPOSITORY / "results" / "speed" / "attacks.csv", dtype=str)
     wanted = {"detector": detector, "mode": mode, "lookahead": lookahead, "precision": GRADIENTS[said[1]]}
     rows = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)].set_index("contestant")
     ratio, left = rows["times native"], rows["accuracy left"]
-    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    lines = (REPOSITORY / "docs" / "SPEED.md").read_text().splitlines()
     (row,) = (
         cells
         for cells in ([cell.strip() for cell in line.split("|")] for line in lines)
@@ -302,10 +301,10 @@ def test_what_is_said_of_looking_ahead_was_measured():
 def test_what_is_said_of_sweeps_was_measured():
     table = pd.read_csv(REPOSITORY / "results" / "speed" / "sweeps.csv", dtype=str)
     ratio = table.set_index(["detector", "lookahead"])["of separate"]
-    readme = " ".join((REPOSITORY / "README.md").read_text().split())
-    assert f"takes {ratio['minigen/cifake_cnn', 'True']} of the time of eight separate runs" in readme
+    document = " ".join((REPOSITORY / "docs" / "SPEED.md").read_text().split())
+    assert f"takes {ratio['minigen/cifake_cnn', 'True']} of the time of eight separate runs" in document
     trained, textbook = ratio["cifake/cifake_cnn", "True"], ratio["cifake/cifake_cnn", "False"]
-    assert f"{trained} on `cifake/cifake_cnn` ({textbook} with `lookahead: false`)" in readme
-    assert f"and {ratio['minigen/cifake_cnn+pgd', 'True']} on `minigen/cifake_cnn+pgd`" in readme
+    assert f"{trained} on `cifake/cifake_cnn` ({textbook} with `lookahead: false`)" in document
+    assert f"and {ratio['minigen/cifake_cnn+pgd', 'True']} on `minigen/cifake_cnn+pgd`" in document
     most = table["most above separate"].astype(float).max()
-    assert f"A shared sweep leaves at most {most} points more" in readme
+    assert f"A shared sweep leaves at most {most} points more" in document

@@ -26,7 +26,7 @@ def test_every_example_runs(tmp_path, image_folder, monkeypatch, cli):
             (tmp_path / f"{yaml.safe_load(text)['name']}.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     commands = [line[2:] for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.code == 0, (command, outcome.err)

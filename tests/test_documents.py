@@ -12,24 +12,24 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
+from robustbench_aigen import list_attacks, list_perturbations
 from robustbench_aigen.detectors.format import DETECTOR_FORMATS
 from robustbench_aigen.detectors.zoo import build_architecture
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.pipelines import expand_pipelines
 from robustbench_aigen.scenario.scenario import load_scenario
-from robustbench_aigen.stages.recipe_files import read_recipe
+from robustbench_aigen.stages.recipe_files import read_recipe, shipped_recipes
 from robustbench_aigen.views.table import percent
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [
-    line[2:] for kind, text in BLOCKS if kind == "console" for line in text.splitlines() if line[:2] == "$ "
-]
+BLOCK = re.compile(r'^```(\w+)(?: title="[^"]+")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(README)
 SMALLER = {
     # The whole of it is the demo; its numbers are tested below.
     "robust-aigen run scenarios/pgd_eps4.yaml": ("--limit", 40),
+    "robust-aigen run pgd_eps4": ("--limit", 40),
     "robust-aigen run auto --limit 10": ("--limit", 2, "--detector", "minigen/lenet5"),
 }
 """Options for commands that take long."""
@@ -47,7 +47,7 @@ def onnx_model(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workplace(tmp_path, image_folder, weights, onnx_model, monkeypatch) -> Path:
-    """A folder with what the README's examples speak of."""
+    """A folder with the files in the examples of the README and of docs/SCENARIOS.md."""
     image_folder.rename(tmp_path / "my_images")
     weights.rename(tmp_path / "my_detector.safetensors")
     shutil.copy(onnx_model, tmp_path / "my_model.onnx")
@@ -56,7 +56,7 @@ def workplace(tmp_path, image_folder, weights, onnx_model, monkeypatch) -> Path:
         "def build():\n    return build_architecture('lenet5')\n"
     )
     shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
-    for kind, text in BLOCKS:
+    for kind, text in blocks_of("docs/SCENARIOS.md"):
         if kind == "yaml":
             content = yaml.safe_load(text)
             (tmp_path / f"{content['name']}.yaml").write_text(text)
@@ -64,19 +64,7 @@ def workplace(tmp_path, image_folder, weights, onnx_model, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_there_is_something_to_test():
-    assert len(COMMANDS) >= 10
-
-
-def test_every_command_of_the_readme_runs(workplace, cli):
-    for command in COMMANDS:
-        program, *arguments = shlex.split(command)
-        assert program == "robust-aigen"
-        outcome = cli(*arguments, *SMALLER.get(command, ()))
-        assert outcome.code == 0, (command, outcome.err)
-
-
-def test_every_yaml_of_the_readme_works(workplace, cli):
+def test_every_yaml_of_the_scenarios_document_works(workplace, cli):
     assert load_scenario(workplace / "my_scenario.yaml").name == "my_scenario"
     assert read_recipe(workplace / "jitter.yaml").name == "jitter"
     assert [stage.recipe.name for stage in read_recipe(workplace / "my_site.yaml").chain] == [
@@ -99,10 +87,12 @@ def blocks_of(document: str, without: str = "\0") -> list[tuple[str, str]]:
     text = (REPOSITORY / document).read_text(encoding="utf-8")
     before, _, section = text.partition(without)
     text = before + section.partition("\n## ")[2]
-    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return BLOCK.findall(text)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/ATTACKS.md", "docs/DETECTORS.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/ATTACKS.md", "docs/DETECTORS.md", "docs/SCENARIOS.md", "docs/THREAT_MODELS.md"]
+)
 def test_every_yaml_binds(document, tmp_path):
     """A recipe is read, a scenario expanded; a block of ``pipelines`` alone is one of a scenario on minigen."""
     found = [text for kind, text in blocks_of(document) if kind == "yaml"]
@@ -121,7 +111,14 @@ def test_every_yaml_binds(document, tmp_path):
             assert len(expand_pipelines(load_scenario(file))) > len(content["pipelines"])
 
 
-WITH_COMMANDS = ["docs/ATTACKS.md", "docs/AUDIT.md", "docs/REPORTS.md"]
+WITH_COMMANDS = [
+    "README.md",
+    "docs/ATTACKS.md",
+    "docs/AUDIT.md",
+    "docs/PREDICT.md",
+    "docs/REPORTS.md",
+    "docs/SCENARIOS.md",
+]
 TESTED_ELSEWHERE = {
     "docs/APP.md": "test_app.py",
     "docs/DATA.md": "test_data_document.py",
@@ -134,19 +131,36 @@ TESTED_ELSEWHERE = {
     "docs/PYTHON.md": "test_python_document.py",
     "docs/SCORES.md": "test_scores.py",
     "docs/STATISTICS.md": "test_plugins.py",
+    "docs/THREAT_MODELS.md": "test_documents.py",
     "docs/TRAINING.md": "test_training_parts.py",
+    "docs/index.md": "test_documents.py",
+    **dict.fromkeys(
+        (f"docs/tutorials/{file.name}" for file in (REPOSITORY / "docs" / "tutorials").glob("*.md")),
+        "test_tutorials.py",
+    ),
 }
 
 
 @pytest.mark.parametrize("document", WITH_COMMANDS)
 def test_every_command_of_a_document_runs(document, workplace, cli):
     commands = [
-        line[2:] for kind, text in blocks_of(document) if kind == "console" for line in text.splitlines()
+        line[2:]
+        for kind, text in blocks_of(document)
+        if kind == "console"
+        for line in text.splitlines()
+        if line.startswith("$ ")
     ]
     assert commands
     for command in commands:
-        outcome = cli(*shlex.split(command)[1:], *SMALLER.get(command.removeprefix("$ "), ()))
+        program, *arguments = shlex.split(command)
+        assert program == "robust-aigen"
+        outcome = cli(*arguments, *SMALLER.get(command, ()))
         assert outcome.code == 0, (command, outcome.err)
+
+
+def test_the_commands_of_the_first_page_are_those_of_the_readme():
+    commands = {line for _, text in blocks_of("docs/index.md") for line in text.splitlines()}
+    assert commands <= {line for _, text in BLOCKS for line in text.splitlines()}
 
 
 def test_the_examples_of_the_detectors_document_run(workplace, cli):
@@ -157,8 +171,8 @@ def test_the_examples_of_the_detectors_document_run(workplace, cli):
     (workplace / "crop_or_tiles.yaml").write_text(crops)
     outcome = cli("run", "crop_or_tiles.yaml", "--trust", "off")
     assert outcome.code == 0, outcome.err
-    (commands,) = [text for kind, text in blocks if kind == "console"]
-    for line in commands.splitlines():
+    commands = [text for kind, text in blocks if kind == "console"]
+    for line in "".join(commands).splitlines():
         outcome = cli(*shlex.split(line)[2:])
         assert outcome.code == 0, (line, outcome.err)
     (code,) = [text for kind, text in blocks if kind == "python"]
@@ -175,8 +189,8 @@ def test_the_formats_of_the_detectors_document_are_those_there_are():
 def test_no_other_document_has_untested_examples():
     kinds = {
         kind
-        for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
-        if f"docs/{file.name}" not in {*WITH_COMMANDS, *TESTED_ELSEWHERE}
+        for file in [REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").rglob("*.md")]
+        if file.relative_to(REPOSITORY).as_posix() not in {*WITH_COMMANDS, *TESTED_ELSEWHERE}
         for kind, _ in blocks_of(str(file.relative_to(REPOSITORY)))
     }
     assert kinds <= {"sh"}  # make, in CONTRIBUTING.
@@ -184,19 +198,20 @@ def test_no_other_document_has_untested_examples():
 
 @pytest.mark.parametrize(("document", "tests"), TESTED_ELSEWHERE.items())
 def test_what_is_tested_elsewhere_is_named_there(document, tests):
-    assert Path(document).name in (REPOSITORY / "tests" / tests).read_text(encoding="utf-8")
+    named = '"docs" / "tutorials"' if "tutorials/" in document else Path(document).name
+    assert named in (REPOSITORY / "tests" / tests).read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_readme_runs(workplace):
-    for code in [text for kind, text in BLOCKS if kind == "python"]:
-        exec(compile(ast.parse(code), "README", "exec"), {})
-    assert (workplace / "results" / "from_python" / "latest" / "summary.csv").is_file()
+def test_the_python_of_the_readme_runs(workplace, capsys):
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    exec(compile(ast.parse(code), "README", "exec"), {})
+    assert capsys.readouterr().out
 
 
 def test_the_readmes_first_table_is_the_committed_result():
     summary = pd.read_csv(REPOSITORY / "results" / "minigen" / "pgd_eps4" / "summary.csv")
     summary = summary[summary["generator"] == "all"]
-    first = next(text for kind, text in BLOCKS if kind == "console")
+    first = next(text for kind, text in BLOCKS if kind == "console" and "95 % CI" in text)
     detector, shown = "", {}
     for line in first.splitlines():
         if line.strip().startswith("minigen/"):
@@ -206,11 +221,52 @@ def test_the_readmes_first_table_is_the_committed_result():
     assert shown == {(row.detector, row.pipeline): percent(row.accuracy) for row in summary.itertuples()}
 
 
+def test_the_numbers_of_the_first_screen_are_measured():
+    summary = pd.read_csv(REPOSITORY / "results" / "minigen" / "pgd_eps4" / "summary.csv")
+    rows = summary[(summary["generator"] == "all") & (summary["detector"] == "minigen/cifake_cnn")]
+    left = {row.pipeline: percent(row.accuracy) for row in rows.itertuples()}
+    text = " ".join(README.split())
+    assert f"A detector with {left['clean']} % accuracy keeps {left['pgd[eps=1/255]']} %" in text
+    assert left["pgd[eps=4/255]"] == "0.0"
+    assert f"| attacks | {len(list_attacks())}, of five engines |" in README
+    assert f"| {len(list_perturbations())} perturbations, also after or inside an attack |" in README
+    chains = [name for name, recipe in shipped_recipes().items() if getattr(recipe, "chain", ())]
+    single = len(list_perturbations()) - len(chains)
+    assert f"The {single} perturbations (codecs" in (REPOSITORY / "docs" / "SCENARIOS.md").read_text()
+
+
+def test_the_pictures_of_the_readme_are_small():
+    pictures = [*(REPOSITORY / "docs" / "images").iterdir()]
+    assert {file.name for file in pictures} == {"attacked.png", "curves.png"}
+    assert sum(file.stat().st_size for file in pictures) < 300_000
+
+
 DOCUMENTS = sorted(
     str(file.relative_to(REPOSITORY))
-    for folder in (".", "docs", "benchmarks/minigen")
+    for folder in (".", "docs", "docs/reference", "docs/tutorials", "benchmarks/minigen")
     for file in (REPOSITORY / folder).glob("*.md")
 )
+
+
+def anchors_of(file: Path) -> set[str]:
+    """The anchors of a document's headings, by the rule of repository hosts; code is left out."""
+    text = re.sub(r"^```.*?^```$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_anchors_are_those_of_headings(document):
+    file = REPOSITORY / document
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", file.read_text(encoding="utf-8")):
+        if "://" not in target:
+            linked = file.parent / target if target else file
+            assert anchor in anchors_of(linked), (target, anchor)
+
+
+def test_a_missing_anchor_is_found(tmp_path):
+    (tmp_path / "a.md").write_text("# `auto`: one, two\n```\n# code\n```\n## L∞ & L2\n")
+    assert anchors_of(tmp_path / "a.md") == {"auto-one-two", "l--l2"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -22,19 +22,18 @@ def test_generated_documents_are_up_to_date(made):
 def test_make_docs_writes_what_is_stale_and_nothing_else(tmp_path, monkeypatch, capsys, made):
     shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")
     shutil.copy(REPOSITORY / "README.md", tmp_path)
+    trust, threats = "docs/TRUST.md", "docs/THREAT_MODELS.md"
     for name in made:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     monkeypatch.setattr(documents, "ROOT", tmp_path)
     documents.main()
     assert capsys.readouterr().out == ""
-    readme = tmp_path / "README.md"
-    readme.write_text(
-        made["README.md"].replace("| `eps_floored` |", "| `eps_cut` |").replace("`pgd` ", "", 1)
-    )
+    (tmp_path / trust).write_text(made[trust].replace("| `eps_floored` |", "| `eps_cut` |"))
+    (tmp_path / threats).write_text(made[threats].replace("`pgd` ", "", 1))
     documents.main()
-    assert capsys.readouterr().out == "written: README.md\n"
-    assert readme.read_text() == made["README.md"]
+    assert capsys.readouterr().out == f"written: {threats}\nwritten: {trust}\n"
+    assert all((tmp_path / name).read_text() == made[name] for name in (trust, threats))
 
 
 def test_every_part_stands_in_one_document(made):
@@ -43,7 +42,7 @@ def test_every_part_stands_in_one_document(made):
     assert all(text.count("<!-- generated: ") == text.count("<!-- end -->") for text in made.values())
 
 
-def test_every_attack_stands_in_one_row_of_the_readme():
+def test_every_attack_stands_in_one_row_of_the_kinds():
     rows = documents.attack_kinds().splitlines()[2:]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row.partition(", and any")[0])]
     assert sorted(named) == sorted(documents.attacks())

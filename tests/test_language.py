@@ -17,7 +17,10 @@ DOCUMENTS = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "tutorials").glob("*.md")),
 ]
+GENERATED = sorted((REPOSITORY / "docs" / "reference").glob("*.md"))
+"""Pages of texts from docstrings, recipes and options."""
 RECIPES = [
     path
     for folder in ("attacks", "scenarios", "robustbench_aigen/training/recipes")
@@ -203,7 +206,7 @@ def message_faults(file: Path) -> Iterator[str]:
             yield f"{text.place}: {MESSAGE_WORDS} words or more: {message}"
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*DOCUMENTS, *GENERATED], ids=lambda file: file.name)
 def test_documents_have_no_odd_phrases(file):
     assert not list(phrase_faults(lines_of(file)))
 

@@ -34,7 +34,14 @@ DISTRIBUTED = (
     "robust-aigen run large.yaml --engine ray --workers 2 --store shards",
 )
 """Commands that start processes for half a minute: parsed here, and run by ``make sweep`` and test_distribution.py."""
-ELSEWHERE = ("python3 -m venv", ".venv/bin/pip install", "pip install", "git add", "sbatch", "kubectl apply -f")
+ELSEWHERE = (
+    "python3 -m venv",
+    ".venv/bin/pip install",
+    "pip install",
+    "git add",
+    "sbatch",
+    "kubectl apply -f",
+)
 """Beginnings of commands of other programs."""
 
 
