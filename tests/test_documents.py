@@ -143,9 +143,10 @@ TESTED_ELSEWHERE = {
 
 @pytest.mark.parametrize("document", WITH_COMMANDS)
 def test_every_command_of_a_document_runs(document, workplace, cli):
+    # The five commands from the installation to a page: tests/test_first_path.py.
     commands = [
         line[2:]
-        for kind, text in blocks_of(document)
+        for kind, text in blocks_of(document, without="## Install, benchmark, leaderboard")
         if kind == "console"
         for line in text.splitlines()
         if line.startswith("$ ")
