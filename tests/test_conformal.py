@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 from scipy.stats import betabinom
 
@@ -12,7 +13,7 @@ from robustbench_aigen.errors import UserError
 from robustbench_aigen.metrics.conformal import UnsureBand, coverage, fit_band
 from robustbench_aigen.runs.joined import join_runs
 from robustbench_aigen.runs.run import Run
-from robustbench_aigen.scenario.scenario import Scenario
+from robustbench_aigen.scenario.scenario import Scenario, load_scenario
 from robustbench_aigen.views.tables.real_sources import real_sources
 from robustbench_aigen.views.tables.stability import stability
 from robustbench_aigen.views.tables.unsure import unsure
@@ -161,6 +162,14 @@ def test_a_wrong_share_is_named_with_its_line(value, tmp_path, cli):
     assert outcome.code == 2
     assert "unsure" in outcome.err
     assert f"{file.name}:6" in outcome.err or "line 6" in outcome.err
+
+
+def test_the_scenario_of_the_document_is_one(tmp_path):
+    text = (REPOSITORY / "docs" / "STATISTICS.md").read_text(encoding="utf-8")
+    file = tmp_path / "my_band.yaml"
+    file.write_text(text.partition("## Unsure band")[2].partition("```yaml\n")[2].partition("```")[0])
+    assert load_scenario(file).unsure == 0.1
+    assert load_scenario(file).check() == []
 
 
 def test_the_validation_split_is_not_evaluated(tmp_path, cli):

@@ -128,6 +128,7 @@ TESTED_ELSEWHERE = {
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
     "docs/LEADERBOARD.md": "test_leaderboard.py",
+    "docs/PROTOCOLS.md": "test_protocols.py",
     "docs/PYTHON.md": "test_python_document.py",
     "docs/SCORES.md": "test_scores.py",
     "docs/STATISTICS.md": "test_plugins.py",
