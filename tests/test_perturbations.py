@@ -18,7 +18,11 @@ from robustbench_aigen.stages.recipe import ParameterError
 from robustbench_aigen.stages.recipe_files import shipped_recipes
 from robustbench_aigen.stages.stage import make_stage
 
-RECIPES = {name: recipe for name, recipe in shipped_recipes().items() if recipe.kind == "perturb"}
+RECIPES = {
+    name: recipe
+    for name, recipe in shipped_recipes().items()
+    if recipe.kind == "perturb" and not recipe.needs_files
+}
 NAMES = tuple(f"picture{number}" for number in range(6))
 
 

@@ -136,8 +136,12 @@ def _recipes(kind: "RecipeKind") -> "pd.DataFrame":
 
 
 def _parameter(name: str, parameter: "Parameter") -> str:
+    from robustbench_aigen.stages.models import MODEL_FORMS
+
     if parameter.default is not None:
         return f"{name}={_default(parameter)}"
+    if parameter.kind == "model":
+        return f"{name}={MODEL_FORMS} (required)"
     if parameter.minimum is None or parameter.maximum is None:
         return name
     return f"{name} {parameter.minimum:g} to {parameter.maximum:g}"

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from robustbench_aigen.engine.shards import Shard, decode_shard
 from robustbench_aigen.imports import import_function, source_files
 from robustbench_aigen.numerics.eight_bit import to_pixels
 from robustbench_aigen.numerics.masks import mask_identity
+from robustbench_aigen.perturbations.model_files import by_content
 from robustbench_aigen.scenario.scenario import Mode, Objective
 from robustbench_aigen.stages.masks import MASK
 from robustbench_aigen.stages.pipeline import Pipeline
@@ -224,10 +226,13 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
                 _function_name(recipe.implementation),
                 recipe.random,
                 _function_name(recipe.differentiable or ""),
-                recipe.arguments(params),
+                by_content(recipe.arguments(params), operation.models),
             ]
-            for recipe, params in operations
+            for operation in operations
+            for recipe, params in [operation]
         ]
+        if stage.models:
+            code += _model_libraries()
         return {
             "stage": _described(stage),
             "operations": called,
@@ -253,9 +258,23 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
 
 
 def _described(stage: Stage) -> dict[str, Any]:
-    """Return a stage with its values; a mask file by its content instead of its path."""
+    """Return a stage with its values; a mask file and a model by their contents instead of their paths."""
     described = stage.to_dict()
+    if isinstance(stage, Perturbation):
+        described = by_content(described, stage.models)
+    elif stage.through:
+        described["through"] = [_described(inner) for inner in stage.through]
     return described if stage.mask is None else described | {MASK: mask_identity(stage.mask)}
+
+
+@cache
+def _model_libraries() -> list[str]:
+    """Return the versions of the libraries that compute models; one that is not installed computes none."""
+    versions = []
+    for name in ("diffusers", "transformers"):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name}={version(name)}")
+    return versions
 
 
 @cache

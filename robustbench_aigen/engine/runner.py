@@ -47,6 +47,7 @@ from robustbench_aigen.metrics.giving_up import largest_price
 from robustbench_aigen.metrics.summary import COLUMNS, summarise
 from robustbench_aigen.notices import about, warning
 from robustbench_aigen.numerics.seeding import seeded_global_rng
+from robustbench_aigen.perturbations.model_files import models_of
 from robustbench_aigen.runs.folder import no_gallery, write_run
 from robustbench_aigen.runs.info import RunInfo, TimingInfo
 from robustbench_aigen.runs.migrations import FORMAT
@@ -406,6 +407,7 @@ def _run_info(
             }
             for detector in experiment.detectors
         ],
+        **_models(experiment),
         "precision": experiment.settings.precision,
         "packages": package_versions(),
         "git_revision": git_revision(),
@@ -423,6 +425,13 @@ def _network(detector: Detector) -> dict[str, object]:
         "preprocessing": asdict(detector.preprocessing),
         **({"members": [_network(member) for member in members]} if members else {}),
     }
+
+
+def _models(experiment: Experiment) -> dict[str, object]:
+    """Return the hashes of the models that perturbations compute with, if there are any."""
+    models = models_of(stage for pipeline in experiment.pipelines for stage in pipeline.stages)
+    named = [{"model": model, "sha256": digest} for model, digest in models.items()]
+    return {"models": named} if named else {}
 
 
 def _exported_cells(experiment: Experiment) -> dict[str, object]:

@@ -287,8 +287,11 @@ def _check_code(stage: Stage) -> None:
         if inner is not stage:
             _check_mask(inner)
         for operation in inner.operations:
-            if is_shipped(operation.recipe):
-                continue
-            import_function(operation.recipe.implementation)
-            if operation.recipe.differentiable is not None:
-                import_function(operation.recipe.differentiable)
+            recipe = operation.recipe
+            if not is_shipped(recipe):
+                import_function(recipe.implementation)
+                if recipe.differentiable is not None:
+                    import_function(recipe.differentiable)
+            if recipe.check is not None:
+                # A model is loaded, with torch.
+                import_function(recipe.check)(**recipe.arguments(operation.params))

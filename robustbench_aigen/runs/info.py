@@ -158,6 +158,13 @@ class DetectorInfo(MemberInfo):
     unsure: BandInfo | None = None
 
 
+class ModelInfo(_InfoPart):
+    """A model that a perturbation computes with, as its stage names it, and the hash of its settings and weights."""
+
+    model: str
+    sha256: str
+
+
 class FlagInfo(_InfoPart):
     """A trust flag that was raised in a cell."""
 
@@ -327,6 +334,7 @@ class RunInfo(_InfoPart):
     started: Annotated[str, AfterValidator(_instant)] = ""
     data: DataInfo
     detectors: tuple[DetectorInfo, ...] = Field(min_length=1)
+    models: tuple[ModelInfo, ...] = ()
     precision: str = ""
     packages: dict[str, str | None] = {}
     git_revision: str | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 _PACKAGES = (
     "robustbench-aigen", "torch", "torchvision", "torchattacks", "adversarial-robustness-toolbox", "numpy", "scipy",
     "pandas", "pyarrow", "pillow", "scikit-learn", "safetensors", "pydantic", "timm",
-    "transformers", "onnx", "onnx2torch", "onnxruntime", "skops", "keras",
+    "transformers", "diffusers", "onnx", "onnx2torch", "onnxruntime", "skops", "keras",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from robustbench_aigen.documents.document import PartError
 from robustbench_aigen.errors import UserError, did_you_mean
 from robustbench_aigen.stages.masks import FORMS, MASK
+from robustbench_aigen.stages.models import MODEL_FORMS
 from robustbench_aigen.stages.parameters import Parameter, Value, write_pixels
 from robustbench_aigen.stages.recipe import AttackRecipe, Kind, Recipe
 from robustbench_aigen.stages.recipe_files import find_recipe, known_recipe, recipe_names, shipped_recipes
@@ -145,6 +146,7 @@ def _described(name: str, parameter: Parameter, recipe: Recipe) -> str:
         "choice": f"one of {', '.join(parameter.choices)}",
         "text": "text",
         "mask": f"part of the image that may change: {FORMS}",
+        "model": f"model of diffusers, {MODEL_FORMS}",
     }[parameter.kind]
     low, high = parameter.minimum, parameter.maximum
     if low is not None and high is not None:
@@ -176,6 +178,7 @@ _TYPES = {
     "switch": "bool",
     "text": "str",
     "mask": "str",
+    "model": "str",
 }
 
 

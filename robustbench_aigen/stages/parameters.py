@@ -1,7 +1,7 @@
 """The kinds of parameter that a recipe declares, and how their values are read and written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Literal, Self
 
@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from robustbench_aigen.documents.document import Section
 from robustbench_aigen.stages.masks import read_mask
+from robustbench_aigen.stages.models import read_model
 
 Norm = Literal["linf", "l2", "l1", "l0", "spatial"]
-Kind = Literal["pixels", "number", "count", "switch", "choice", "text", "mask"]
+Kind = Literal["pixels", "number", "count", "switch", "choice", "text", "mask", "model"]
 Value = float | int | bool | str | None
 
 _WORDS: Mapping[str, str] = {
@@ -22,6 +23,7 @@ _WORDS: Mapping[str, str] = {
     "choice": "one of its choices",
     "text": "text",
     "mask": "a mask",
+    "model": "a model",
 }
 
 
@@ -62,6 +64,27 @@ def write_pixels(value: float) -> str:
     return f"{value:.6g}"
 
 
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {_show(value)}")  # noqa: TRY004  What a reader raises.
+    return value
+
+
+def _read_switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_show(value)}")  # noqa: TRY004
+    return value
+
+
+_READERS: Mapping[str, Callable[[object], Value]] = {
+    "text": _read_text,
+    "switch": _read_switch,
+    "mask": lambda value: str(read_mask(value)),
+    "model": read_model,
+}
+"""Readers of the kinds that have no bounds."""
+
+
 class Parameter(Section):
     """One declared parameter of a recipe.
 
@@ -69,7 +92,8 @@ class Parameter(Section):
     ----------
     kind
         ``pixels``: a distance in pixel units, written ``4/255``; ``number``; ``count``; ``switch``; ``choice``;
-        ``text``; ``mask``: a part of the image, written ``area@0.1``.
+        ``text``; ``mask``: a part of the image, written ``area@0.1``; ``model``: the folder of a model of diffusers, or
+        ``hf:ORG/NAME``.
     default
         The value if the scenario gives no value; None if the scenario must give a value; ``auto`` if the attack
         computes the value. A mapping contains the defaults of an attack by norm, because lengths in different norms are
@@ -125,16 +149,8 @@ class Parameter(Section):
             if value not in self.choices:
                 raise ValueError(f"must be one of {', '.join(self.choices)}, not {_show(value)}")
             return str(value)
-        if self.kind == "text":
-            if not isinstance(value, str):
-                raise ValueError(f"must be text, not {_show(value)}")
-            return value
-        if self.kind == "mask":
-            return str(read_mask(value))
-        if self.kind == "switch":
-            if not isinstance(value, bool):
-                raise ValueError(f"must be true or false, not {_show(value)}")
-            return value
+        if self.kind in _READERS:
+            return _READERS[self.kind](value)
         number = read_fraction(value)
         if number is None or (self.kind == "count" and number != int(number)):
             raise ValueError(f"must be {_WORDS[self.kind]}, not {_show(value)}")

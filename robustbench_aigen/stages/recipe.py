@@ -11,6 +11,7 @@ from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import did_you_mean
 from robustbench_aigen.stages.cost import Cost, Work
 from robustbench_aigen.stages.masks import MASK
+from robustbench_aigen.stages.models import MODEL_FORMS, names_one_place
 from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 
 _MASKED = {MASK: Parameter(kind="mask")}
@@ -155,6 +156,13 @@ class _BaseRecipe(Section):
         return self.params
 
     @property
+    def needs_files(self) -> tuple[str, ...]:
+        """The parameters that name files of the user: the recipe has no defaults for them, and does not run without."""
+        return tuple(
+            name for name, each in self.params.items() if each.kind == "model" and each.written is None
+        )
+
+    @property
     def recorded(self) -> str | dict[str, str]:
         """The value that identifies the recipe in a record: its name."""
         return self.name
@@ -185,7 +193,8 @@ class _BaseRecipe(Section):
         self._complete(bound, given)
         for name, value in bound.items():
             if value is None:
-                raise ParameterError(name, f"{name} has no default and must be given")
+                hint = f"write {name}: {MODEL_FORMS}" if name in self.needs_files else None
+                raise ParameterError(name, f"{name} has no default and must be given", hint)
         self._check(bound, given)
         return bound
 
@@ -443,11 +452,15 @@ class PerturbationRecipe(_SevereRecipe):
     differentiable
         ``package.module:name`` of a differentiable approximation, for the gradients of adaptive attacks:
         ``(pixels[, streams], **parameters) → pixels``, float32.
+    check
+        ``package.module:name`` of a function ``(**parameters)`` that raises UserError before a run whose images it would
+        stop, for example because a model cannot be loaded.
     """
 
     implementation: str = ""
     random: bool = False
     differentiable: str | None = None
+    check: str | None = None
     chain: None = None
     """Always None: only chains have this key; declared so that a misspelt key is distinguished from it."""
 
@@ -477,7 +490,7 @@ class ChainRecipe(_SevereRecipe):
 
     refused: ClassVar[Mapping[str, str]] = {
         key: f"'{key}' does not go with 'chain': the stages have their own"
-        for key in ("implementation", "random", "differentiable")
+        for key in ("implementation", "random", "differentiable", "check")
     }
 
     @cached_property
@@ -532,6 +545,16 @@ class Operation(NamedTuple):
     recipe: PerturbationRecipe
     params: Mapping[str, Value]
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the operation computes with: absolute paths of folders, or names of the hub."""
+        declared = self.recipe.params
+        return tuple(
+            str(value)
+            for name, value in self.params.items()
+            if name in declared and declared[name].kind == "model"
+        )
+
 
 class ChainStage(Section):
     """One perturbation of a chain, in a file ``{perturb: jpeg, quality: $level}``.
@@ -575,6 +598,12 @@ class ChainStage(Section):
         for key, own in owns.items():
             if own not in outer:
                 raise PartError(f"no parameter '{own}'", (key,), did_you_mean(own, outer))
+        for key, value in self.given.items():
+            parameter = self.recipe.parameters.get(key)
+            is_model = parameter is not None and parameter.kind == "model" and key not in owns
+            if is_model and not names_one_place(value):
+                message = f"the path of a model in a chain must be absolute, not '{value}'"
+                raise PartError(message, (key,), f"declare a parameter of kind model, and write ${key}")
         # What has no default is checked when the chain is bound.
         later = {key for key, own in owns.items() if outer[own].default is None}
         known = {

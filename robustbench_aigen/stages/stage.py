@@ -14,6 +14,7 @@ from robustbench_aigen.documents.document import PartError
 from robustbench_aigen.documents.located_yaml import Path_
 from robustbench_aigen.errors import Source, UserError, did_you_mean
 from robustbench_aigen.stages.masks import MASK, read_mask, starting_at
+from robustbench_aigen.stages.models import model_starting_at
 from robustbench_aigen.stages.parameters import Norm, Parameter, Value
 from robustbench_aigen.stages.recipe import (
     AttackRecipe,
@@ -274,6 +275,11 @@ class Perturbation(Stage):
         """The operations on an image, in order: this perturbation, or the stages of a chain."""
         return self.recipe.operations(self.params)
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the operations compute with: absolute paths of folders, or names of the hub."""
+        return tuple(model for operation in self.operations for model in operation.models)
+
     @overload
     def __call__(self, images: "Tensor", *, seed: int = 42, ids: Sequence[str] | None = None) -> "Tensor": ...
     @overload
@@ -466,6 +472,9 @@ def stage_from_dict(
     given = {name: value for name, value in stage.items() if name not in {recipe.kind, *ATTACK_KEYS}}
     if MASK in given:
         given[MASK] = starting_at(given[MASK], Path(folder))
+    for name, parameter in recipe.parameters.items():
+        if parameter.kind == "model" and name in given:
+            given[name] = model_starting_at(given[name], Path(folder))
     if not isinstance(recipe, AttackRecipe):
         for name in ATTACK_KEYS:
             if name in stage:

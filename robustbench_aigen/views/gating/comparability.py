@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
+from pydantic import JsonValue
 
 from robustbench_aigen.runs.info import RunInfo
 from robustbench_aigen.runs.run import Run
@@ -84,7 +85,7 @@ def compare_attacks(
     current: RunInfo, baseline: RunInfo, pipelines: Sequence[str], issues: ComparisonIssues
 ) -> None:
     """Compare what was done to the images in some pipelines of the baseline."""
-    now, then = ({each.name: each.stages for each in info.pipelines} for info in (current, baseline))
+    now, then = (_stages(info) for info in (current, baseline))
     named = [
         name
         for name in pipelines
@@ -186,6 +187,23 @@ def common_images(current: Run, baseline: Run) -> CommonImages:
     both = now.index.intersection(then.index, sort=False)
     both = both[(now.loc[both] == then.loc[both]).all(axis=1).to_numpy()]
     return CommonImages(now.index.get_indexer(both), then.index.get_indexer(both))
+
+
+def _stages(info: RunInfo) -> dict[str, list[dict[str, JsonValue]]]:
+    """Return the stages of each pipeline, with the hash of a model instead of its place."""
+    hashes = {each.model: f"sha256 {each.sha256[:12]}" for each in info.models}
+
+    def by_content(value: JsonValue) -> JsonValue:
+        if isinstance(value, dict):
+            return {key: by_content(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [by_content(inner) for inner in value]
+        return hashes.get(value, value) if isinstance(value, str) else value
+
+    return {
+        each.name: [{key: by_content(value) for key, value in stage.items()} for stage in each.stages]
+        for each in info.pipelines
+    }
 
 
 def _stage_differences(
