@@ -127,6 +127,7 @@ TESTED_ELSEWHERE = {
     "docs/EXPORT.md": "test_export.py",
     "docs/FINETUNE.md": "test_finetune.py",
     "docs/GATE.md": "test_gate_document.py",
+    "docs/LAUNDERING.md": "test_laundering.py",
     "docs/LEADERBOARD.md": "test_leaderboard.py",
     "docs/PROTOCOLS.md": "test_protocols.py",
     "docs/PYTHON.md": "test_python_document.py",

@@ -199,6 +199,42 @@ class _contrast:
 
 contrast: _contrast
 
+class _diffusion_round_trip:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        model: _Values[str],
+        strength: _Values[_Number] = ...,
+        steps: _Values[int] = ...,
+        device: _Values[Literal["cpu", "cuda"]] = ...,
+        severity: _Values[int] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Laundering by a diffusion model, noise of a strength and denoising; needs a model.
+
+        Parameters
+        ----------
+        model
+            model of diffusers, FOLDER or hf:ORG/NAME; required
+        strength
+            number from 0.001 to 1; by default 0.3
+        steps
+            whole number from 1 to 1000; by default 50
+        device
+            one of cpu, cuda; by default cpu
+        severity
+            whole number from 1 to 5, which sets strength; by default not given
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Meng et al. 2022, SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations, arXiv:2108.01073; schedule: image-to-image pipelines of diffusers; laundering: Mandelli et al. 2024, arXiv:2407.10736
+        """
+
+diffusion_round_trip: _diffusion_round_trip
+
 class _facebook:
     recipe: ChainRecipe
     def __call__(
@@ -1203,6 +1239,36 @@ class _twitter:
         """
 
 twitter: _twitter
+
+class _vae_round_trip:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        model: _Values[str],
+        passes: _Values[int] = ...,
+        device: _Values[Literal["cpu", "cuda"]] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """Laundering by an autoencoder, into its latents and back; needs a model.
+
+        Parameters
+        ----------
+        model
+            model of diffusers, FOLDER or hf:ORG/NAME; required
+        passes
+            whole number from 1 to 100; by default 1
+        device
+            one of cpu, cuda; by default cpu
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: Mandelli et al. 2024, When Synthetic Traces Hide Real Content: Analysis of Stable Diffusion Image Laundering, arXiv:2407.10736; autoencoders: Rombach et al. 2022, High-Resolution Image Synthesis with Latent Diffusion Models, arXiv:2112.10752
+        """
+
+vae_round_trip: _vae_round_trip
 
 class _vignetting:
     recipe: PerturbationRecipe
