@@ -16,6 +16,9 @@ import uvicorn
 from PIL import Image
 from starlette.requests import Request
 
+_MAKE = 271
+"""EXIF tag of the maker of a camera."""
+
 
 def checkerboard_score(levels: np.ndarray) -> float:
     """The probability of fake by the faint checkerboard of conftest.write_image."""
@@ -29,7 +32,8 @@ class Service:
 
     ``faults`` are answers for the next requests: a status, ``(status, headers)``, ``(status, headers, body)``, ``"cut"``
     for half an answer, ``"drip"`` for single bytes every 0.05 seconds, or a number of seconds to sleep before the answer. ``answer`` makes the JSON of a score. The first answer waits, at most
-    20 seconds, until ``together`` requests have been open at once.
+    20 seconds, until ``together`` requests have been open at once. ``camera_score`` is the score of a file whose EXIF names
+    a camera, where it is given.
     """
 
     def __init__(self) -> None:
@@ -48,6 +52,7 @@ class Service:
         self.now, self.most_at_once = 0, 0
         self.requests: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
+        self.camera_score: float | None = None
 
     @property
     def total(self) -> int:
@@ -104,6 +109,8 @@ class Service:
         levels = np.asarray(image.convert("RGB"))
         digest = hashlib.sha256(f"{levels.shape}".encode() + levels.tobytes()).hexdigest()
         note |= {"image": digest, "format": image.format, "headers": dict(request.headers), "levels": levels}
+        note |= {"file": data, "camera": dict(image.getexif()).get(_MAKE)}
+        has_camera = self.camera_score is not None and note["camera"] is not None
         with self.lock:
             self.asked[digest] += 1
             self.requests.append(note)
@@ -111,7 +118,7 @@ class Service:
         status, headers, body = (
             200,
             dict(self.headers),
-            json.dumps(self.answer(checkerboard_score(levels))).encode(),
+            json.dumps(self.answer(self.camera_score if has_camera else checkerboard_score(levels))).encode(),
         )
         if isinstance(fault, float):
             await asyncio.sleep(fault)

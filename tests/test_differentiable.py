@@ -37,6 +37,7 @@ WITHOUT = {
     "film_grain": "noise, whose gradient is nearly 1",
     "texture_match": "a factor near 1 on fine texture: applied for real with a gradient of 1",
     "jpeg_cycles": "JPEGs, whose gradient is nearly 1 on average",
+    "camera_metadata": "leaves the pixels as they are, and is refused in 'through'",
 }
 """Perturbations without a stand-in, and why."""
 

@@ -192,8 +192,8 @@ def test_the_document_runs(tmp_path, cli, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, export, score, other = [cli(*shlex.split(line)[2:]) for line in blocks["console"].splitlines()]
     assert [each.code for each in (run, export, score, other)] == [0] * 4, (export.err, score.err, other.err)
-    assert "24 images of 4 cells (12 JPEG, 12 PNG)" in export.out
-    assert score.out.count("6 of 6 verdicts as in the exported run") == 4
+    assert "36 images of 6 cells (12 JPEG, 24 PNG)" in export.out
+    assert score.out.count("6 of 6 verdicts as in the exported run") == 6
     assert "as in the exported run" not in other.out
     runs = sorted((tmp_path / "results/my_set_exported").glob("2*"))
     stored = [json.loads((folder / "run.json").read_text())["detectors"][0]["threshold"] for folder in runs]

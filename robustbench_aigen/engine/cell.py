@@ -13,6 +13,7 @@ from torch import Tensor
 from robustbench_aigen.attacks.execution import threat_of
 from robustbench_aigen.attacks.reaction.insight import ORDINARY
 from robustbench_aigen.detectors.contract import FAKE, REAL, Detector, probabilities, verdicts
+from robustbench_aigen.detectors.remote.file_metadata import files_with
 from robustbench_aigen.detectors.trial import check_finite
 from robustbench_aigen.engine.batch import attack_batch, delivered, log_odds_of
 from robustbench_aigen.engine.gallery import encode_png
@@ -23,7 +24,7 @@ from robustbench_aigen.engine.sizes import attack_groups, same_size
 from robustbench_aigen.numerics.masks import mask_shares
 from robustbench_aigen.numerics.seeding import SampleStreams
 from robustbench_aigen.perturbations.application import perturb
-from robustbench_aigen.perturbations.encoded_files import encoded_files
+from robustbench_aigen.perturbations.encoded_files import codec_position, encoded_files, exif_of_stages
 from robustbench_aigen.runs.records import RECORD_DTYPES
 from robustbench_aigen.stages.pipeline import Pipeline
 from robustbench_aigen.stages.stage import Attack, Perturbation
@@ -105,7 +106,8 @@ class Cell:
         context = _Context(images, labels, measured, prefix, advance, smaller_eps_records, ahead)
         state = self._after(source, len(self.pipeline.stages), context)
         names = [sample.id for sample in images.samples]
-        log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
+        with files_with(exif_of_stages(self.pipeline.stages)):
+            log_odds = self.log_odds(state.levels, names) if state.log_odds is None else state.log_odds
         check_finite(self.detector, log_odds, names, self._told(len(self.pipeline.stages)))
         clean = log_odds if clean_log_odds is None else clean_log_odds
         correct = verdicts(log_odds, self.settings.threshold) == labels
@@ -212,8 +214,10 @@ class Cell:
                 self._streams(context.images, range(len(context.labels)), length - 1),
                 self.settings.batch_size,
             )
-            files = self._files(stage, length - 1, before, context)
-            return replace(before, levels=levels, log_odds=None, files=files)
+            after = replace(before, levels=levels, log_odds=None, files={})
+            if length == len(self.pipeline.stages):
+                after.files |= self._files(source, after.levels, context)
+            return after
 
         return make() if length == len(self.pipeline.stages) else context.prefix(length, make)
 
@@ -226,17 +230,27 @@ class Cell:
             area[rows] = torch.fmax(area[rows], shares)
         return replace(state, masked_area=area)
 
-    def _files(
-        self, stage: Perturbation, position: int, before: PipelineState, context: "_Context"
-    ) -> dict[int, bytes]:
-        """Return the files that a codec as the last stage makes of attacked images, where whole images are kept."""
+    def _files(self, source: PipelineState, done: list[Tensor], context: "_Context") -> dict[int, bytes]:
+        """Return the files of attacked images that a codec or EXIF at the end makes, where whole images are kept."""
         files: dict[int, bytes] = {}
-        is_last = position == len(self.pipeline.stages) - 1
-        if not (is_last and context.images.whole and self.pipeline.attack_positions):
+        stages = self.pipeline.stages
+        if not (context.images.whole and self.pipeline.attack_positions):
             return files
-        for rows in same_size(before.levels, range(len(before.levels))):
-            stack = torch.stack([before.levels[row] for row in rows])
-            encoded = encoded_files(stage, stack, self._streams(context.images, rows, position))
+        exif, position = exif_of_stages(stages), codec_position(stages)
+        before, stage = self._after(source, position, context).levels, stages[position]
+        assert isinstance(stage, Perturbation)
+        for rows in same_size(before, range(len(before))):
+            stack, streams = (
+                torch.stack([before[row] for row in rows]),
+                self._streams(context.images, rows, position),
+            )
+            blocks = None if exif is None else [exif(done[row]) for row in rows]
+            encoded = encoded_files(stage, stack, streams, blocks)
+            if encoded is None and blocks is not None:
+                encoded = [
+                    encode_png(done[row], whole=True, exif=block)
+                    for row, block in zip(rows, blocks, strict=True)
+                ]
             files |= dict(zip(rows, encoded or (), strict=encoded is not None))
         return files
 

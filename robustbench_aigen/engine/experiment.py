@@ -19,6 +19,7 @@ from robustbench_aigen.detectors.contract import Detector
 from robustbench_aigen.detectors.description import describe_detector
 from robustbench_aigen.detectors.loading import load_detector
 from robustbench_aigen.detectors.naming import name_apart
+from robustbench_aigen.detectors.remote.network import is_remote
 from robustbench_aigen.detectors.scoring import default_batch_size
 from robustbench_aigen.detectors.thresholds import HALF, Threshold
 from robustbench_aigen.documents.document import validated_values
@@ -41,6 +42,7 @@ from robustbench_aigen.metrics.metric import check_optional
 from robustbench_aigen.notices import Notice
 from robustbench_aigen.numerics.decoding import UnreadableImageError, decode
 from robustbench_aigen.numerics.precision import resolve_device, resolve_precision
+from robustbench_aigen.perturbations.encoded_files import exif_of_stages
 from robustbench_aigen.scenario.detector_spec import DetectorSpec
 from robustbench_aigen.scenario.scenario import (
     KeepImages,
@@ -201,6 +203,11 @@ class Experiment:
         if len(labels) == 1:
             present, absent = ("AI-generated", "real") if labels == {1} else ("real", "AI-generated")
             text = f"all images are {present}: numbers that also need {absent} images stay empty"
+            notices.append(Notice(text))
+        unseen = [detector.name for detector in self.detectors if not is_remote(detector)]
+        writing = [each.name for each in self.pipelines if exif_of_stages(each.stages) is not None]
+        if unseen and writing:
+            text = f"detectors of pixels do not see the EXIF of {', '.join(writing)}: {', '.join(unseen)}"
             notices.append(Notice(text))
         return notices
 

@@ -34,14 +34,14 @@ def gallery_candidates(samples: Iterable[Sample]) -> frozenset[str]:
     return frozenset(chain(*in_turns(samples, _CANDIDATES).values()))
 
 
-def encode_png(levels: Tensor, *, whole: bool = False) -> bytes:
+def encode_png(levels: Tensor, *, whole: bool = False, exif: bytes = b"") -> bytes:
     """Encode a uint8 3×H×W image losslessly, cut to its middle where it is larger than 256 pixels a side and not ``whole``."""
     height, width = levels.shape[1:]
     top, left = max(0, height - _SIDE) // 2, max(0, width - _SIDE) // 2
     shown = levels if whole else levels[:, top : top + _SIDE, left : left + _SIDE]
     cut = shown.permute(1, 2, 0).contiguous().cpu().numpy()
     sink = io.BytesIO()
-    Image.fromarray(cut).save(sink, format="PNG")
+    Image.fromarray(cut).save(sink, format="PNG", exif=exif)
     return sink.getvalue()
 
 

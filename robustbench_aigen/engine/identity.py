@@ -221,6 +221,7 @@ def _stage_identity(stage: Stage) -> dict[str, Any]:
             for recipe, _ in operations
             if recipe.differentiable is not None
         ]
+        code += [_implementation_code(recipe.exif) for recipe, _ in operations if recipe.exif is not None]
         called = [
             [
                 _function_name(recipe.implementation),

@@ -221,9 +221,10 @@ def check_scenario(loaded: Scenario) -> Checked:
 
 
 def check_stages(pipelines: Sequence[Pipeline]) -> None:
-    """Refuse pipelines whose recipes name missing code."""
+    """Refuse pipelines whose recipes name missing code, and EXIF that no file would have."""
     for pipeline in pipelines:
         for stage in pipeline.stages:
+            _check_exif(stage, is_last=stage is pipeline.stages[-1])
             try:
                 _check_code(stage)
             except UserError as error:
@@ -279,6 +280,25 @@ def _check_mask(stage: Stage) -> None:
         perturb(stage, torch.zeros((1, 3, *sides), dtype=torch.uint8), SampleStreams(0, ("",), 0))
 
 
+def _check_exif(stage: Stage, *, is_last: bool) -> None:
+    """Refuse EXIF in ``through``, with a mask, and before another operation, which writes a new file."""
+    for inner in (stage,) if isinstance(stage, Perturbation) else stage.through:
+        if not inner.writes_exif:
+            continue
+        earlier = [operation for operation in inner.operations[:-1] if operation.recipe.exif is not None]
+        problem = None
+        if inner is not stage:
+            problem = "writes into files, and 'through' changes pixels"
+        elif inner.mask is not None:
+            problem = "writes into a whole file, and takes no mask"
+        elif earlier or not is_last:
+            problem = "is followed by another operation, whose file has no EXIF"
+        if problem is not None:
+            raise UserError(
+                f"{inner.recipe.name} {problem}", source=stage.source, hint="write it last, without a mask"
+            )
+
+
 def _check_code(stage: Stage) -> None:
     if isinstance(stage, Attack):
         check_attack(stage)
@@ -290,8 +310,9 @@ def _check_code(stage: Stage) -> None:
             recipe = operation.recipe
             if not is_shipped(recipe):
                 import_function(recipe.implementation)
-                if recipe.differentiable is not None:
-                    import_function(recipe.differentiable)
+                for function in (recipe.differentiable, recipe.exif):
+                    if function is not None:
+                        import_function(function)
             if recipe.check is not None:
                 # A model is loaded, with torch.
                 import_function(recipe.check)(**recipe.arguments(operation.params))

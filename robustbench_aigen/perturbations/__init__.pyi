@@ -118,6 +118,30 @@ class _camera:
 
 camera: _camera
 
+class _camera_metadata:
+    recipe: PerturbationRecipe
+    def __call__(
+        self,
+        *,
+        camera: _Values[Literal["canon_eos_r6", "iphone_13", "pixel_7"]] = ...,
+        mask: _Values[str] = ...,
+    ) -> Perturbation:
+        """The EXIF of a camera in the file of the image; the pixels stay.
+
+        Parameters
+        ----------
+        camera
+            one of canon_eos_r6, iphone_13, pixel_7; by default iphone_13
+        mask
+            part of the image that may change: area@0.1, border@0.1, box@0,0,0.5,0.5, text@WORDS or file@mask.png; by default everything
+
+        A list of values for a parameter is a sweep.
+
+        Source: own definition: tags of Exif 2.32 (CIPA DC-008-2019), names and lenses as the cameras write them; exposure and time follow from a hash of the pixels
+        """
+
+camera_metadata: _camera_metadata
+
 class _center_crop:
     recipe: PerturbationRecipe
     def __call__(

@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -86,14 +87,17 @@ def jpeg_cycles(levels: Tensor, streams: SampleStreams, *, cycles: int, quality:
     return levels
 
 
-def encoded(levels: Tensor, format_: str, **options: object) -> list[bytes]:
-    """Return N×3×H×W uint8 images as files of a format of Pillow."""
+def encoded(
+    levels: Tensor, format_: str, exif: Sequence[bytes] | None = None, **options: object
+) -> list[bytes]:
+    """Return N×3×H×W uint8 images as files of a format of Pillow, with N EXIF blocks if there are such."""
     _check_sides(levels, format_)
     files = []
-    for image in levels.cpu():
+    for place, image in enumerate(levels.cpu()):
         with _file(format_) as buffer:
             picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-            picture.save(buffer, format_, **options)
+            written = {} if exif is None else {"exif": exif[place]}
+            picture.save(buffer, format_, **written, **options)
             buffer.seek(0)
             files.append(buffer.read())
     return files

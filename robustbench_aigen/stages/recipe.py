@@ -452,6 +452,9 @@ class PerturbationRecipe(_SevereRecipe):
     differentiable
         ``package.module:name`` of a differentiable approximation, for the gradients of adaptive attacks:
         ``(pixels[, streams], **parameters) → pixels``, float32.
+    exif
+        ``package.module:name`` of a function ``(levels, **parameters) → bytes``: the EXIF that the perturbation writes into
+        the file of an image of 3×H×W uint8, for services behind HTTP and exported sets.
     check
         ``package.module:name`` of a function ``(**parameters)`` that raises UserError before a run whose images it would
         stop, for example because a model cannot be loaded.
@@ -460,6 +463,7 @@ class PerturbationRecipe(_SevereRecipe):
     implementation: str = ""
     random: bool = False
     differentiable: str | None = None
+    exif: str | None = None
     check: str | None = None
     chain: None = None
     """Always None: only chains have this key; declared so that a misspelt key is distinguished from it."""
@@ -490,7 +494,7 @@ class ChainRecipe(_SevereRecipe):
 
     refused: ClassVar[Mapping[str, str]] = {
         key: f"'{key}' does not go with 'chain': the stages have their own"
-        for key in ("implementation", "random", "differentiable", "check")
+        for key in ("implementation", "random", "differentiable", "exif", "check")
     }
 
     @cached_property

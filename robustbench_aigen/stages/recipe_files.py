@@ -63,7 +63,7 @@ def _import_beside(file: Path, recipe: Recipe) -> None:
     if isinstance(recipe, AttackRecipe) and recipe.backends.native is not None:
         named = [recipe.backends.native.implementation]
     if isinstance(recipe, PerturbationRecipe):
-        named = [recipe.implementation, recipe.differentiable, recipe.check]
+        named = [recipe.implementation, recipe.differentiable, recipe.exif, recipe.check]
     for function in named:
         module = (function or "").partition(":")[0]
         if module and not module.startswith(f"{__package__.partition('.')[0]}."):

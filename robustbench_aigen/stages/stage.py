@@ -280,6 +280,11 @@ class Perturbation(Stage):
         """The models that the operations compute with: absolute paths of folders, or names of the hub."""
         return tuple(model for operation in self.operations for model in operation.models)
 
+    @property
+    def writes_exif(self) -> bool:
+        """Whether one of the operations writes EXIF into the file of an image."""
+        return any(operation.recipe.exif is not None for operation in self.operations)
+
     @overload
     def __call__(self, images: "Tensor", *, seed: int = 42, ids: Sequence[str] | None = None) -> "Tensor": ...
     @overload

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, features
@@ -15,16 +15,26 @@ from robustbench_aigen.errors import Source
 from robustbench_aigen.scenario.http_spec import HttpSpec, ImageSpec, named_texts, parameters
 
 
-def image_hash(levels: Tensor) -> str:
-    """Return the sha256 of a 3×H×W uint8 image: of its levels, not of a file."""
-    return sha256(f"{tuple(levels.shape)}".encode() + levels.contiguous().numpy().tobytes()).hexdigest()
+class SentImage(NamedTuple):
+    """A 3×H×W uint8 image, and the EXIF of its file; empty for none."""
+
+    levels: Tensor
+    exif: bytes = b""
+
+    @property
+    def key(self) -> str:
+        """The sha256 of levels and EXIF; not of a file."""
+        content = self.levels.contiguous().numpy().tobytes()
+        return sha256(f"{tuple(self.levels.shape)}".encode() + content + self.exif).hexdigest()
 
 
-def encoded(levels: Tensor, spec: ImageSpec) -> bytes:
-    """Return a 3×H×W uint8 image as a file; PNG and WebP are lossless."""
-    image = Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
+def encoded(sent: SentImage, spec: ImageSpec) -> bytes:
+    """Return an image as a file; PNG and WebP are lossless."""
+    image = Image.fromarray(np.ascontiguousarray(sent.levels.permute(1, 2, 0).numpy()))
     stream = io.BytesIO()
     options: dict[str, Any] = {"png": {}, "webp": {"lossless": True}, "jpeg": {"quality": spec.quality}}
+    if sent.exif:
+        options[spec.format]["exif"] = sent.exif
     image.save(stream, spec.format, **options[spec.format])
     return stream.getvalue()
 

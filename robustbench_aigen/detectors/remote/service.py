@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from robustbench_aigen.detectors.remote.credentials import Credentials, read_variables
+from robustbench_aigen.detectors.remote.file_metadata import present_exif
 from robustbench_aigen.detectors.remote.pacing import RateLimit, back_off, retry_after, sleep
 from robustbench_aigen.detectors.remote.reading import Reader, UnreadableAnswerError
 from robustbench_aigen.detectors.remote.request import (
+    SentImage,
     codec,
     encoded,
-    image_hash,
     request_parts,
     texts_with_variables,
 )
@@ -167,7 +168,7 @@ class HttpService:
         return self.store.queries(self.address)
 
     def log_odds(self, levels: Sequence[Tensor]) -> list[float]:
-        """Return the log-odds of *fake* of N images 3×H×W uint8, in nats.
+        """Return the log-odds of *fake* of N images 3×H×W uint8, in nats; files have the EXIF of the calling thread.
 
         Equal images, and images with a stored answer, are not sent.
 
@@ -201,8 +202,9 @@ class HttpService:
             ) from (error if self._credentials.masked(chain) == chain else None)
 
     def _log_odds(self, levels: Sequence[Tensor]) -> list[float]:
-        images = {image_hash(each): each for each in levels}
-        order = [image_hash(each) for each in levels]
+        sent = [SentImage(each, present_exif(each)) for each in levels]
+        order = [each.key for each in sent]
+        images = dict(zip(order, sent, strict=True))
         found: dict[str, float] = {}
         for key, answer in self.store.found(self.identity, list(images), self._after).items():
             try:
@@ -225,7 +227,7 @@ class HttpService:
             found |= self._asked(missing)
         return [found[key] for key in order]
 
-    def _asked(self, images: Mapping[str, Tensor]) -> dict[str, float]:
+    def _asked(self, images: Mapping[str, SentImage]) -> dict[str, float]:
         """Send images, several at a time, and return the log-odds by image."""
         stop, found = Event(), dict[str, float]()
         if not self.usage.newest:
@@ -246,7 +248,7 @@ class HttpService:
                 raise
         return found
 
-    def _answer(self, key: str, image: Tensor, stop: Event) -> float:
+    def _answer(self, key: str, image: SentImage, stop: Event) -> float:
         """Send one image, store the answer, and return its log-odds."""
         reply = self._reply(image, stop)
         document, masked = self._document(reply)
@@ -286,7 +288,7 @@ class HttpService:
             return again
         return UnreadableAnswerError("the score cannot be read", error.source)
 
-    def _recheck(self, image: Tensor, odds: float, answer: StoredAnswer) -> None:
+    def _recheck(self, image: SentImage, odds: float, answer: StoredAnswer) -> None:
         """Send an image with a stored answer again, and compare."""
         reply = self._reply(image, Event())
         document, masked = self._document(reply)
@@ -303,7 +305,7 @@ class HttpService:
                 hint="name the new version in 'version:', and every image is sent again",
             )
 
-    def _reply(self, image: Tensor, stop: Event) -> Reply:
+    def _reply(self, image: SentImage, stop: Event) -> Reply:
         """Send one image until it has an answer."""
         spec = self.spec
         # Threads that wait for it behind their slots would send all at once.
