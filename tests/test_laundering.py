@@ -1,8 +1,10 @@
 """Laundering by autoencoders and diffusion models, against diffusers called directly."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -299,6 +301,58 @@ def test_a_wrong_model_is_one_line_before_the_run(models, tmp_path, capfd, case)
     assert "\n" not in caught.value.message
     assert (caught.value.file.name, caught.value.line) == ("s.yaml", 6)
     assert capfd.readouterr() == ("", "")
+
+
+BAD = {
+    "no folder": ("vae_round_trip, model: nowhere", "nowhere': there is no such folder"),
+    "an empty folder": ("vae_round_trip, model: empty", "has no config.json"),
+    "a file": ("vae_round_trip, model: s.yaml", "s.yaml': there is no such folder"),
+    "another class": ("vae_round_trip, model: pixels/unet", "is a UNet2DModel, no autoencoder of images"),
+    "a pipeline": ("vae_round_trip, model: prompt", "give its autoencoder: "),
+    "an autoencoder": ("diffusion_round_trip, model: vae", "neither model_index.json nor a UNet2DModel"),
+    "less than a step": ("diffusion_round_trip, model: pixels, strength: 0.01", "0.01 of 50 steps is less than one step"),
+    "less in a sweep": ("diffusion_round_trip, model: pixels, strength: [0.5, 0.01]", "0.01 of 50 steps is less than"),
+    "no strength": ("diffusion_round_trip, model: pixels, strength: 0", "strength must be at least 0.001"),
+    "no model": ("vae_round_trip", "model has no default and must be given"),
+    "no name": ("vae_round_trip, model: 'hf:name'", "is no name of the hub: 'hf:name'"),
+    "another device": ("vae_round_trip, model: vae, device: gpu", "device must be one of cpu, cuda, not 'gpu'"),
+    "no GPU": ("vae_round_trip, model: vae, device: cuda", "device: cuda, and torch finds no GPU"),
+    "through": (None, "nowhere': there is no such folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_of_the_command(models, tmp_path, monkeypatch, cli, case):
+    stage, message = BAD[case]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("vae", "pixels", "prompt"):
+        (tmp_path / name).symlink_to(models / name)
+    (tmp_path / "empty").mkdir()
+    inner = "{perturb: vae_round_trip, model: nowhere}"
+    written = f"{{attack: fgsm, through: [{inner}]}}" if stage is None else f"{{perturb: {stage}}}"
+    (tmp_path / "s.yaml").write_text(
+        "version: 1\nname: s\ndata: {source: minigen, limit: 4}\ndetectors: [minigen/lenet5]\npipelines:\n"
+        f"  p: [{written}]\n"
+    )
+    for command in ("validate", "run"):
+        outcome = cli(command, tmp_path / "s.yaml")
+        assert outcome.code == 2
+        assert message in outcome.err
+        assert "s.yaml:6" in outcome.err
+        assert len(outcome.err.strip().splitlines()) <= 2  # The second is the hint.
+
+
+def test_a_hub_that_is_switched_off_is_one_line(tmp_path):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    code = (
+        "from robustbench_aigen import perturbations\nimport torch\n"
+        "perturbations.vae_round_trip(model='hf:org/name')(torch.zeros((1, 3, 8, 8), dtype=torch.uint8))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "UserError: model 'hf:org/name' cannot be downloaded: " in done.stderr
+    assert done.stderr.strip().endswith("download the model elsewhere, and give its folder")
 
 
 def test_a_pipeline_given_as_an_autoencoder_names_its_autoencoder(models):
