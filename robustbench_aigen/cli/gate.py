@@ -55,6 +55,10 @@ def gate(
         bool, typer.Option("--update", help="Write CURRENT as the new baseline, small enough to commit.")
     ] = False,
     junit: Annotated[str | None, typer.Option(help="Write the checks as JUnit XML to this file.")] = None,
+    sarif: Annotated[
+        str | None,
+        typer.Option(help="Write the failed checks as SARIF 2.1.0, for code scanning, to this file."),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Compare a run with its baseline; exit 1 if it is worse.
@@ -81,9 +85,9 @@ def gate(
         say_notices(run.notices, err=True)
     spec = spec_from_options(read_spec(config, run.info), **changes)
     if update:
-        if unpaired or junit:
+        if unpaired or junit or sarif:
             raise UserError(
-                "--update writes a baseline and compares nothing: leave out --unpaired and --junit"
+                "--update writes a baseline and compares nothing: leave out --unpaired, --junit and --sarif"
             )
         _update(run.save_baseline(baseline), json_output)
         return
@@ -95,6 +99,8 @@ def gate(
         result = hold_against(run, baseline, config=spec, unpaired=unpaired)
     if junit is not None:
         result.write_junit(junit)
+    if sarif is not None:
+        result.write_sarif(sarif)
     _show(result, json_output)
     if not result.passed:
         raise typer.Exit(1)

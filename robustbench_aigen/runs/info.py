@@ -1,6 +1,7 @@
 """The content of a ``run.json``, checked and completed when a run folder is opened."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -376,6 +377,15 @@ class RunInfo(_InfoPart):
         return RunOutline(
             self.scenario.mode, self.by_pipeline, self.detector_names, list(self.data.generators)
         )
+
+    @property
+    def scenario_file(self) -> str | None:
+        """The scenario as the command of the run names it: a file, or the name of a shipped scenario; None without one."""
+        try:
+            words = shlex.split(self.command or "")
+        except ValueError:  # Quotes that do not end: no version writes such a command.
+            return None
+        return words[2] if len(words) > 2 and words[1] == "run" and self.scores is None else None
 
     def flags_of(self, detector: str, pipeline: str) -> str:
         """Return a cell's trust flags separated by spaces, ``ok`` where it has none."""

@@ -1,8 +1,9 @@
-"""Results of a gate: a table of checks, as text, Markdown, HTML, JSON and JUnit XML."""
+"""Results of a gate: a table of checks, as text, Markdown, HTML, JSON, JUnit XML and SARIF."""
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ class GateResult:
         Notices about the comparison.
     current, baseline
         Folders of the two.
+    scenario
+        The scenario file of the current run, as its command names the file; None for a run without a file.
+    families
+        The family of each pipeline of the current run by its name: ``pgd`` of ``pgd[eps=1/255]``.
     """
 
     checks: pd.DataFrame
@@ -46,6 +51,8 @@ class GateResult:
     notices: list[str]
     current: str
     baseline: str
+    scenario: str | None = None
+    families: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -146,11 +153,19 @@ class GateResult:
         UserError
             If it cannot be written.
         """
-        try:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            Path(file).write_text(self.junit(), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write the JUnit file: {error}") from error
+        write_result(file, self.junit(), "JUnit")
+
+    def write_sarif(self, file: str | Path) -> None:
+        """Write the failed checks as SARIF 2.1.0 into a file, for code scanning.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        from robustbench_aigen.views.gating.sarif import write_sarif  # sarif.py imports this module.
+
+        write_sarif(self, file)
 
     def _repr_html_(self) -> str:
         notices = "".join(f"<li>{escape(text)}</li>" for text in self.notices)
@@ -158,6 +173,21 @@ class GateResult:
             f"<p><strong>{escape(self.headline)}</strong></p><p>{escape(self.rule)}</p>"
             f"{f'<ul>{notices}</ul>' if notices else ''}{self.table().to_html(index=False, escape=True)}"
         )
+
+
+def write_result(file: str | Path, text: str, form: str) -> None:
+    """Write a text for another program into a file.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; the message names the form.
+    """
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the {form} file: {error}") from error
 
 
 def name_of(row: Any) -> str:

@@ -102,7 +102,10 @@ def gate(
     comparison = _Comparison(now, then, pairs, unpaired=unpaired, draws=_draws(len(checks), spec.alpha))
     rows = [*comparison.losses(checks, spec), *comparison.floors(select_floors(spec, now.info.outline))]
     issues.notices += comparison.notices()
-    return GateResult(pd.DataFrame(rows, columns=COLUMNS), spec, issues.notices, now.place, then.place)
+    return GateResult(
+        pd.DataFrame(rows, columns=COLUMNS), spec, issues.notices, now.place, then.place, now.info.scenario_file,
+        now.info.outline.families,
+    )  # fmt: skip
 
 
 def read_spec(config: Config | None, info: RunInfo) -> GateSpec:
