@@ -22,6 +22,13 @@ def report(
             help="Folder of the report; by default the folder of the single run, for scores a new one below results."
         ),
     ] = None,
+    model_cards: Annotated[
+        bool,
+        typer.Option(
+            "--model-cards",
+            help="Write a model card for each detector into model_cards, in the form of Hugging Face.",
+        ),
+    ] = False,
     _plugin: Plugins = None,
 ) -> None:
     """Build the report of one run, or of several runs.
@@ -46,5 +53,5 @@ def report(
     with shown_progress() as progress:
         progress.start(0)
         progress.work_on("", "tables and figures")
-        folder = build(runs, output)
+        folder = build(runs, output, model_cards=model_cards)
     say(f"{time.perf_counter() - clock:.1f} s, written to {folder}; open {folder / HTML}")

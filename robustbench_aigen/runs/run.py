@@ -451,8 +451,10 @@ class Run:
         write_baseline(Path(folder), named, self.cells)
         return Path(folder)
 
-    def report(self, folder: str | Path | None = None) -> Path:
+    def report(self, folder: str | Path | None = None, *, model_cards: bool = False) -> Path:
         """Build the whole report, tables and figures, and return its folder: the run's own by default.
+
+        ``model_cards`` adds a model card for each detector, in the form of Hugging Face.
 
         Raises
         ------
@@ -461,7 +463,7 @@ class Run:
         """
         from robustbench_aigen.views.report import report
 
-        return report([self], folder)
+        return report([self], folder, model_cards=model_cards)
 
     def compare(self, other: "Run | str | Path") -> "Comparison":
         """Compare with another run, image by image where both have them."""

@@ -18,18 +18,21 @@ from robustbench_aigen.runs.timings import FIGURES_STEP, TABLES_STEP, with_repor
 from robustbench_aigen.views.contents import draw_figures, report_tables
 from robustbench_aigen.views.formats.html import html_report
 from robustbench_aigen.views.making import raise_faults
+from robustbench_aigen.views.model_card import check_hub, write_model_cards
 from robustbench_aigen.views.texts import TABLES, write_texts
 
-HTML, FIGURES = "report.html", "figures"
+HTML, FIGURES, MODEL_CARDS = "report.html", "figures", "model_cards"
 EXPLANATIONS = "explanations"
 """Folder of the pages that ``robust-aigen explain`` adds to a run; the report links them."""
 
 
-def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -> Path:
+def report(
+    runs: Sequence[str | Path | Run], output: str | Path | None = None, *, model_cards: bool = False
+) -> Path:
     """Build the whole report of some runs and return its folder.
 
-    ``report.md``, ``report.html``, ``report.tex``, ``tables/`` and ``figures/`` replace those of an earlier report once
-    all of them are complete; other files of the folder stay. If the report is in the run's own folder, ``run.json``
+    ``report.md``, ``report.html``, ``report.tex``, ``tables/``, ``figures/`` and ``model_cards/`` replace those of an
+    earlier report once all of them are complete; other files of the folder stay. If the report is in the run's own folder, ``run.json``
     then contains the seconds for tables and figures, unless the file has an earlier format.
 
     Parameters
@@ -38,11 +41,14 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
         Run folders, a scenario's results folder for its newest run, or runs.
     output
         Folder of the report; by default the run's own folder.
+    model_cards
+        Also write a model card for each detector into ``model_cards/``, in the form of Hugging Face.
 
     Raises
     ------
     UserError
-        If a run folder is incomplete, or several runs are given without a folder. After everything else is written: if
+        If a run folder is incomplete, several runs are given without a folder, or ``huggingface_hub`` is missing for
+        model cards. After everything else is written: if
         a table or figure of a plugin fails.
     """
     if not isinstance(runs, list | tuple) or not runs:
@@ -57,6 +63,8 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
     if output is None and own is None:
         raise UserError("the run is in memory, and its report needs a folder", hint='run.report("report/")')
     target = Path(output or own or "")
+    if model_cards:
+        check_hub()
     joined.check()
     faults: list[str] = []
     tables = report_tables(joined, faults)
@@ -69,6 +77,8 @@ def report(runs: Sequence[str | Path | Run], output: str | Path | None = None) -
         (made / HTML).write_text(
             html_report(joined, tables, figures, _explanations(target)), encoding="utf-8"
         )
+        if model_cards:
+            write_model_cards(joined, made / MODEL_CARDS)
         _replace(made, target)
         seconds = {TABLES_STEP: time.perf_counter() - drawn, FIGURES_STEP: drawn - clock}
     if len(joined.runs) == 1 and own is not None and own.resolve() == target.resolve():
@@ -99,7 +109,7 @@ def _explanations(folder: Path) -> list[tuple[str, str]]:
 
 def _replace(made: Path, target: Path) -> None:
     """Replace an existing report with the finished report."""
-    for name in (TABLES, FIGURES):
+    for name in (TABLES, FIGURES, MODEL_CARDS):
         old = target / name
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)
