@@ -34,7 +34,7 @@ def results_of(text: str) -> list[EvalResult]:
 
 @pytest.mark.parametrize("detector", ["minigen/lenet5", "minigen/cifake_cnn"])
 def test_a_card_has_the_numbers_of_two_runs(detector):
-    runs = [Run.load(MINIGEN / name) for name in ("pgd_eps4", "degradations")]
+    runs = [Run.load(MINIGEN / name) for name in ("pgd_eps4", "genimage")]
     card = ModelCard(model_card(join_runs(runs), detector))
     assert card.data.model_name == detector
     found = {(each.dataset_config, each.metric_type): each.metric_value for each in card.data.eval_results}
@@ -110,7 +110,7 @@ def test_the_command_writes_cards_and_a_later_report_replaces_them(tmp_path, cli
     names = sorted(file.name for file in (folder / "model_cards").iterdir())
     assert "minigen-lenet5.md" in names
     assert len(names) == len(Run.load(MINIGEN / "pgd_eps4").detectors)
-    assert cli("report", MINIGEN / "degradations", "--output", folder).code == 0
+    assert cli("report", MINIGEN / "genimage", "--output", folder).code == 0
     assert not (folder / "model_cards").exists()
 
 
