@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import without_digests
+from conftest import REPOSITORY, without_digests
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -393,6 +393,14 @@ def test_what_is_no_run_folder_is_said_in_a_line(tmp_path, swept, cli, spoil, me
     assert len(outcome.err.strip().splitlines()) <= 2
     assert not (tmp_path / "report.md").exists()
     assert not list(tmp_path.glob(".report-*"))
+
+
+def test_a_detector_of_runs_by_two_versions_is_one_detector():
+    """The preprocessing of the older run lacks settings that came later; their defaults are its settings."""
+    runs = [Run.load(REPOSITORY / "results" / "minigen" / name) for name in ("pgd_eps4", "genimage")]
+    older, newer = ({*run.info.detectors[0].preprocessing} for run in runs)
+    assert older < newer
+    assert set(join_runs(runs).summary["detector"]) == {"minigen/lenet5", "minigen/cifake_cnn"}
 
 
 def test_what_cannot_be_reported_is_said_in_a_line(swept, degraded, tmp_path, cli):

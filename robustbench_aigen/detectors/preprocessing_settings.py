@@ -1,9 +1,12 @@
 """Settings of the preprocessing and their description. Nothing here needs torch."""
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+from pydantic import JsonValue
 
 from robustbench_aigen.detectors.normalisation import CLIP, IMAGENET, PIXELS, SYMMETRIC, Normalisation
 from robustbench_aigen.errors import UserError
@@ -209,3 +212,10 @@ def _normalisation(own: PreprocessingSettings) -> str:
 
 def _listed(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:.3g}" for value in dict.fromkeys(values))
+
+
+def with_later_settings(written: JsonValue) -> JsonValue:
+    """Return settings as a run or a card has them, at any depth, with the defaults of settings that came later."""
+    if isinstance(written, dict):
+        return {**json.loads(json.dumps(asdict(PreprocessingSettings()))), **written}
+    return [with_later_settings(each) for each in written] if isinstance(written, list) else written

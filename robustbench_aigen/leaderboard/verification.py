@@ -12,6 +12,7 @@ import pandas as pd
 from robustbench_aigen.data.image_data import DataLike, ImageData
 from robustbench_aigen.data.selection import Selection
 from robustbench_aigen.detectors.contract import Detector
+from robustbench_aigen.detectors.preprocessing_settings import with_later_settings
 from robustbench_aigen.documents.document import validated_values
 from robustbench_aigen.engine.experiment import Experiment
 from robustbench_aigen.engine.progress import Progress
@@ -236,7 +237,11 @@ def _check_detector(entry: Entry, detector: Detector, run: Run) -> list[CardFaul
         "preprocessing": info.seen,
         "parameters": parameters_of(detector),
     }
-    differing = [name for name, value in found.items() if getattr(stated, name) != value]
+    written = {
+        **{name: getattr(stated, name) for name in found},
+        "preprocessing": with_later_settings(stated.preprocessing),
+    }
+    differing = [name for name, value in found.items() if written[name] != value]
     return [
         CardFault("detector", f"the {name} in the card differs from the loaded detector's")
         for name in differing

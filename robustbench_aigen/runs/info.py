@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
+from robustbench_aigen.detectors.preprocessing_settings import with_later_settings
 from robustbench_aigen.digests import DIGESTS, unsealed
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.runs.migrations import FORMAT, upgrade
@@ -127,9 +128,12 @@ class MemberInfo(_InfoPart):
     members: tuple["MemberInfo", ...] = ()
 
     @property
-    def seen(self) -> list[object]:
-        """How the networks see an image: the preprocessing, and that of the members of an ensemble."""
-        return [self.preprocessing, *(member.seen for member in self.members)]
+    def seen(self) -> list[JsonValue]:
+        """How the networks see an image: the preprocessing, and that of the members of an ensemble.
+
+        Settings that the version of the run did not have are at their defaults.
+        """
+        return [with_later_settings(self.preprocessing), *(member.seen for member in self.members)]
 
     def networks(self) -> Iterator["MemberInfo"]:
         """Yield the detector, or the members of an ensemble at any depth."""
