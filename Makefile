@@ -4,6 +4,8 @@ PYTHON ?= python3
 # Test processes, about 1.5 GB each; with one thread each they share two cores without waiting for each other.
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# mkdocs-material needs a newer requests than torchattacks allows: the site has an environment of its own.
+SITE := $(VENV)-site
 # Compiled modules are kept: without them every command that a test starts compiles all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -12,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(BIN)/robust-aigen
 	$(BIN)/robust-aigen run scenarios/pgd_eps4.yaml
 
-test: $(BIN)/pytest
+test: $(BIN)/pytest $(SITE)/bin/mkdocs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Every attack of every library, every shipped detector, lost machines: half as long again as all other tests.
@@ -35,8 +37,8 @@ docs: $(BIN)/pytest
 	$(BIN)/python -m benchmarks.documents
 
 # The documentation site: build/site/index.html opens from disk.
-site: $(BIN)/pytest
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+site: $(SITE)/bin/mkdocs
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 
 # The committed tables and figures of every scenario on minigen.
 results: $(BIN)/robust-aigen
@@ -54,5 +56,10 @@ $(BIN)/pytest: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[dev]"
 	@touch $@ $(BIN)/robust-aigen
 
+$(SITE)/bin/mkdocs: docs/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --no-compile -r docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(SITE) build dist .pytest_cache .mypy_cache .ruff_cache
