@@ -21,6 +21,7 @@ from robustbench_aigen.trust.check import CHECKS, flags
 from robustbench_aigen.trust.flags import UNCHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
+_RESULTS = ROOT / "results"
 _PART = re.compile(r"(?<=<!-- generated: )(\w+)( -->\n\n)(.*?)(?=\n\n<!-- end -->)", re.DOTALL)
 _ALSO = {"transfer": ", and any other attack with `surrogate:`"}
 _LIBRARIES = {"art": "ART"}
@@ -154,6 +155,39 @@ def protocols() -> str:
     return markdown(("protocol", "content", "source", "ours"), rows)
 
 
+def defences() -> str:
+    """Return the table of the broken defences: clean, and under the reference, PGD and auto."""
+    import pandas as pd
+
+    table = pd.read_csv(_RESULTS / "defences.csv")
+    rows = (
+        (
+            f"`{row.defence}`", str(row.source),
+            *(f"{value:g}" for value in (row.clean, row.reference, row.pgd, row.auto)),
+            ", ".join(f"`{flag}`" for flag in str(row.auto_trust).split()),
+        )
+        for row in table.itertuples()
+    )  # fmt: skip
+    return markdown(
+        ("defence", "source", "clean", "adaptive attack", "PGD-50", "`auto`", "trust of `auto`"), rows
+    )
+
+
+def auto_effort() -> str:
+    """Return the table of what ``auto`` costs when it gives up."""
+    import pandas as pd
+
+    table = pd.read_csv(_RESULTS / "speed" / "auto_effort.csv")
+    rows = (
+        (
+            f"`{row.detector}`", str(row.attack).replace("auto,", "`auto`,"), f"{row.withstood} of {row.attacked}",
+            f"{row.ratio:.2f}",
+        )
+        for row in table.itertuples()
+    )  # fmt: skip
+    return markdown(("detector", "attack", "withstood", "time / exhaustive `auto`"), rows)
+
+
 def _cells(present: str) -> dict[str, tuple[str, ...]]:
     """Return the cells of a table by the name in its first column."""
     rows = [line.strip("| ").split(" | ") for line in present.splitlines()[2:]]
@@ -167,6 +201,8 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "architectures": architectures,
     "report_tables": report_tables,
     "protocols": lambda _: protocols(),
+    "defences": lambda _: defences(),
+    "auto_effort": lambda _: auto_effort(),
 }
 """Functions that make a part from the existing part, by the name in the marker."""
 
