@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robustbench_aigen.data.opening import BUILT_IN
 from robustbench_aigen.errors import UserError
 from robustbench_aigen.files import write_atomically
 from robustbench_aigen.leaderboard.card import Entry, find_cards, read_entry, verdicts_file
@@ -148,7 +149,15 @@ def _boards(entries: Sequence[Entry]) -> list[_Board]:
         # Different images can have one name, such as that of a folder.
         named = title if titles.count(title) == 1 else f"{title} ({fingerprint[:8]})"
         boards.append(_Board(named, own[0].suite, own))
-    return sorted(boards, key=lambda board: (-len(board.entries[0].images), board.title))
+    # Images of the package first: everyone can repeat these numbers without a download.
+    return sorted(
+        boards,
+        key=lambda board: (
+            board.suite.scenario.data.source not in BUILT_IN,
+            -len(board.entries[0].images),
+            board.title,
+        ),
+    )
 
 
 def _check_same_images(entries: Sequence[Entry]) -> None:
