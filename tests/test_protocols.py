@@ -192,6 +192,8 @@ def test_past_future_and_next_period_are_means_of_the_right_generators():
         (["run"], "give a scenario or --protocol NAME"),
         (["run", "pgd_eps4", "--protocol", "raid"], "not both"),
         (["run", "--protocol", "sidbech"], "no protocol 'sidbech'"),
+        (["run", "leave_one_out"], "needs detectors, each trained on all generators but one"),
+        (["cross-generator", "--protocol", "leave_one_out"], "needs a training recipe"),
         (["cross-generator", "--protocol", "nobody"], "no protocol 'nobody'"),
         (
             ["cross-generator", "--protocol", "chronological", "--scenario", "cross_generator"],

@@ -153,6 +153,7 @@ def run(
     if half_width is not None:
         precision = None
     loaded = _overridden(load_scenario(scenario), detector, arch, data, split, limit, precision, trust)
+    _refuse_untrained(loaded, detector)
     # A mistake in the file is reported before torch is imported.
     bound_pipelines(loaded)
     if dry_run:
@@ -194,6 +195,17 @@ def _named(scenario: str | None, protocol: str | None) -> str:
         "give a scenario or --protocol NAME" + (", not both" if scenario is not None else ""),
         hint="robust-aigen list scenarios and robust-aigen list protocols have the names",
     )
+
+
+def _refuse_untrained(loaded: "Scenario", detectors: list[str] | None) -> None:
+    """Refuse a protocol that trains its detectors, unless detectors are given."""
+    from robustbench_aigen.errors import UserError
+
+    if loaded.protocol is not None and loaded.protocol.training == "all_but_one" and not detectors:
+        raise UserError(
+            f"the protocol '{loaded.name}' needs detectors, each trained on all generators but one",
+            hint=f"robust-aigen cross-generator RECIPE --protocol {loaded.name} trains them, or name yours by --detector",
+        )
 
 
 def _rescore(

@@ -3,7 +3,7 @@
 import gc
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
@@ -55,7 +55,7 @@ def hidden_networks(network: nn.Module) -> list[nn.Module]:
     waiting: list[Any] = list(network.modules())
     examined = {id(module) for module in waiting}
     while waiting and len(examined) < _MOST:
-        for held in _visible_in(waiting.pop()):
+        for held in _held_by(waiting.pop()):
             if id(held) in examined or isinstance(held, _PLAIN):
                 continue
             examined.add(id(held))
@@ -97,12 +97,6 @@ def called_in_evaluation_mode() -> Iterator[None]:
         hook.remove()
 
 
-def _visible_in(thing: Any) -> Iterator[Any]:
-    """Yield the objects inside an object, as far as the object lets itself be examined."""
-    with suppress(Exception):  # Proxies raise any error, such as the `request` of Flask outside a request.
-        yield from _held_by(thing)
-
-
 def _held_by(thing: Any) -> Iterator[Any]:
     """Yield the objects inside an object, one level deep."""
     if isinstance(thing, FunctionType):
@@ -112,7 +106,7 @@ def _held_by(thing: Any) -> Iterator[Any]:
     elif isinstance(thing, partial):
         yield from (thing.func, *thing.args, *thing.keywords.values())
     elif isinstance(thing, Mapping):
-        yield from thing.values()
+        yield from _as_far_as_readable(thing.values)
     elif isinstance(thing, list | tuple | set | frozenset | deque):
         yield from thing
     elif isinstance(thing, BuiltinMethodType | GeneratorType | ReferenceType | ContextVar):
@@ -181,15 +175,27 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _attributes(thing: Any) -> Iterator[Any]:
     """Yield an object's attributes, those of its own class included."""
-    yield from getattr(thing, "__dict__", {}).values()
+    yield from _as_far_as_readable(lambda: getattr(thing, "__dict__", {}).values())
     for kind in type(thing).__mro__:
         if _is_of_a_library(kind.__module__):
             break
         for held in vars(kind).values():
             if isinstance(held, MemberDescriptorType):
-                yield getattr(thing, held.__name__, None)  # A slot.
+                yield from _as_far_as_readable(partial(_slot, thing, held.__name__))
             else:
                 yield held
+
+
+def _slot(thing: Any, name: str) -> list[Any]:
+    return [getattr(thing, name, None)]
+
+
+def _as_far_as_readable(read: Callable[[], Iterable[Any]]) -> list[Any]:
+    """Return what the code of an object gives; a proxy raises any error, such as Flask's `request` outside a request."""
+    try:
+        return list(read())
+    except Exception:  # noqa: BLE001
+        return []
 
 
 def _is_of_a_library(module: str | None) -> bool:

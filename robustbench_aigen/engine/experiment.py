@@ -160,7 +160,7 @@ class Experiment:
         if checked.unsure is not None and images.split in ("val", ALL):
             raise UserError(
                 f"'unsure' is fitted on the validation split, and split={images.split!r} evaluates that split",
-                hint="split='test', of data with a validation split",
+                hint="split='test', with data that also have a validation split",
             )
         self._set(
             **_in_memory(

@@ -99,10 +99,11 @@ def selected_images(loaded: Scenario) -> Selection:
         If there is no such data or split, or the split is what the threshold is fitted on.
     """
     source = open_data(loaded.data, loaded.folder)
-    rule, split = loaded.threshold, loaded.data.split
-    for key, is_fitted in (("threshold", isinstance(rule, str)), ("unsure", loaded.unsure is not None)):
-        if is_fitted and split in ("val", ALL):
-            name = rule if key == "threshold" else key
+    split = loaded.data.split
+    fitted = {"threshold": loaded.threshold} if isinstance(loaded.threshold, str) else {}
+    fitted |= {} if loaded.unsure is None else {"unsure": "unsure"}
+    for key, name in fitted.items():
+        if split in ("val", ALL):
             raise UserError(
                 f"'{name}' is fitted on the validation split, and split: {split} evaluates the same images",
                 source=loaded.where(key),

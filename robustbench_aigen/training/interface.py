@@ -319,6 +319,11 @@ def cross_generator(
             "--generators, --all-but-one, --set, --published and --epochs need a training recipe",
             hint="robust-aigen cross-generator lenet5 …",
         )
+    elif loaded.protocol is not None and loaded.protocol.training == "all_but_one":
+        raise UserError(
+            f"the protocol '{loaded.name}' trains its detectors, and needs a training recipe",
+            hint=f"robust-aigen cross-generator lenet5 --protocol {loaded.name}",
+        )
     seen = generators_seen(loaded)
     result = run(loaded, output=output, device=device, progress=told)
     protocol = loaded.protocol

@@ -3,9 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_aigen.metrics.intervals import wilson_interval
 from robustbench_aigen.runs.joined import JoinedRuns
+from robustbench_aigen.runs.run import Run
 from robustbench_aigen.stages.pipeline import CLEAN
 from robustbench_aigen.views.conditions import conditions
 from robustbench_aigen.views.table import DETECTOR, Column, Table, TableCell, percent, table
@@ -53,25 +56,44 @@ def stability(runs: JoinedRuns) -> Table | None:
 
 
 def _stability(runs: JoinedRuns, detector: str, deliveries: list[str]) -> _Stability | None:
-    clean = runs.cell(detector, CLEAN) if deliveries else None
-    if clean is None:
+    parts: list[tuple[Run, pd.DataFrame]] = []
+    flips: dict[str, float] = {}
+    for run, labels in zip(runs.runs, runs.detectors, strict=True):
+        names = [name for name, label in labels.items() if label == detector]
+        here = [pipeline for pipeline in deliveries if pipeline in run.pipelines]
+        if names and here and run.has_records:
+            frame, own = _of_run(run, names[0], here)
+            parts.append((run, frame))
+            flips |= own
+    if not parts:
         return None
-    first = clean["log_odds"].to_numpy() >= clean["threshold_log_odds"].to_numpy()
+    frame = parts[0][1]
+    if len(parts) > 1:
+        # Runs may have the same images in another order.
+        named = [part.set_axis(run.cells.images()["sample"]) for run, part in parts]
+        frame = pd.concat(named).groupby(level=0).agg({"low": "min", "high": "max", "depends": "any"})
+    span = float((frame["high"] - frame["low"]).median())
+    return _Stability(len(flips), len(frame), int(frame["depends"].sum()), flips, span)
+
+
+def _of_run(run: Run, name: str, deliveries: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return smallest and largest score of each image and whether its verdicts differ, and the flips by delivery."""
+    clean = run.cells.cell(name, CLEAN)
+    first = _is_fake(clean)
     low = high = clean["score"].to_numpy(float)
-    depends = np.zeros(len(first), dtype=bool)
-    flips = {}
+    depends, flips = np.zeros(len(first), dtype=bool), {}
     for pipeline in deliveries:
         # One cell at a time: a run may have millions of records.
-        cell = runs.cell(detector, pipeline)
-        if cell is None or len(cell) != len(first):
-            continue
-        flipped = (cell["log_odds"].to_numpy() >= cell["threshold_log_odds"].to_numpy()) != first
-        score = cell["score"].to_numpy(float)
+        cell = run.cells.cell(name, pipeline)
+        flipped, score = _is_fake(cell) != first, cell["score"].to_numpy(float)
         low, high, depends = np.minimum(low, score), np.maximum(high, score), depends | flipped
         flips[pipeline] = float(flipped.mean())
-    if not flips:
-        return None
-    return _Stability(len(flips), len(first), int(depends.sum()), flips, float(np.median(high - low)))
+    return pd.DataFrame({"low": low, "high": high, "depends": depends}), flips
+
+
+def _is_fake(cell: pd.DataFrame) -> NDArray[np.bool_]:
+    verdicts: NDArray[np.bool_] = cell["log_odds"].to_numpy() >= cell["threshold_log_odds"].to_numpy()
+    return verdicts
 
 
 def _row(detector: str, found: _Stability) -> tuple[TableCell, ...]:
