@@ -159,7 +159,7 @@ def defences() -> str:
     """Return the table of the broken defences: clean, and under the reference, PGD and auto."""
     import pandas as pd
 
-    table = pd.read_csv(_RESULTS / "defences.csv")
+    table = pd.read_csv(_RESULTS / "speed" / "defences.csv")
     rows = (
         (
             f"`{row.defence}`", str(row.source),
